@@ -1,0 +1,43 @@
+#!/bin/sh
+# deps.sh: install what is missing for the build, the tests and the demo. With apt it asks nothing
+# as root or where sudo needs no password; otherwise it prints the command and stops.
+set -eu
+
+# file or command that shows a package is there : Debian's name of the package
+want="/usr/include/jsmn.h:libjsmn-dev
+/usr/include/zlib.h:zlib1g-dev
+/usr/include/check.h:check
+/usr/bin/pkg-config:pkg-config
+/usr/bin/gnuplot:gnuplot-nox
+/usr/share/datasets/fashion-mnist:dataset-fashion-mnist"
+
+missing=
+for line in $want; do
+    [ -e "${line%%:*}" ] || missing="$missing ${line#*:}"
+done
+command -v "${CC:-gcc}" >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "libkd needs these packages (Debian's names):$missing" >&2
+    exit 1
+fi
+command="apt-get install -y --no-install-recommends$missing"
+if [ "$(id -u)" = 0 ]; then
+    sudo=
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    sudo="sudo -n"
+else
+    echo "libkd needs some packages. As root, run:  $command" >&2
+    exit 1
+fi
+echo "installing:$missing" >&2
+DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The package lists may be missing or old: refresh them once if the first try fails.
+# shellcheck disable=SC2086
+if ! $sudo $command >"$log" 2>&1; then
+    $sudo apt-get update >"$log" 2>&1 && $sudo $command >"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
+fi

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ * ctx.h: the context everything hangs off: allocator, logger, parallel-for, limits, last error.
+ *
+ * There are no globals. Two contexts may be used from two threads at once; one context belongs to
+ * one thread at a time (a plan may be shared: see plan.h). Nothing here aborts, exits or prints. */
+#ifndef KD_CTX_H
+#define KD_CTX_H
+
+#include <kd/status.h>
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KD_VERSION_MAJOR 0
+#define KD_VERSION_MINOR 1
+#define KD_VERSION_PATCH 0
+
+typedef struct kd_ctx kd_ctx;
+
+typedef enum kd_log_level { KD_LOG_DEBUG, KD_LOG_INFO, KD_LOG_WARN, KD_LOG_ERROR } kd_log_level;
+
+/* The one allocator function. ptr NULL: allocate new_size bytes at a multiple of align (a power of
+ * two). new_size 0: free ptr, whose size was old_size, and return NULL. Both non-zero: resize,
+ * keeping the first min(old_size, new_size) bytes. NULL means failure, and ptr stays valid. May be
+ * called from the loader's thread. */
+typedef void *(*kd_alloc_fn)(void *user, void *ptr, size_t old_size, size_t new_size, size_t align);
+
+/* text is one line without a newline, valid during the call. */
+typedef void (*kd_log_fn)(void *user, kd_log_level level, const char *text);
+
+/* A parallel-for: call fn(arg, w) once for each w in [0, width), concurrently or one after another,
+ * in any order, and return when all have returned. Workers never wait for each other. */
+typedef void (*kd_worker_fn)(void *arg, int worker);
+typedef void (*kd_parallel_fn)(void *user, int width, kd_worker_fn fn, void *arg);
+
+typedef struct kd_config {
+    size_t struct_size;      /* sizeof(kd_config) */
+    kd_alloc_fn alloc;       /* NULL: the C library's */
+    void *alloc_user;
+    kd_log_fn log;           /* NULL: silence */
+    void *log_user;
+    kd_parallel_fn parallel; /* NULL: OpenMP where the library was built with it, else serial */
+    void *parallel_user;
+    int threads;             /* width of the parallel-for; 0: as many as processors may be used */
+    size_t max_memory;       /* bytes the context may hold at once; 0: no limit */
+    const char *isa;         /* kernel table "generic", "avx2", "avx512", "neon"; NULL: the
+                              * environment's KD_ISA, else the best this processor runs */
+} kd_config;
+
+/* config NULL: all defaults. On failure *ctx is NULL. An unknown isa, or one this processor lacks,
+ * is KD_E_UNSUPPORTED. */
+KD_API kd_status kd_ctx_create(const kd_config *config, kd_ctx **ctx);
+/* Destroy every object made from the context first. NULL is allowed. */
+KD_API void kd_ctx_destroy(kd_ctx *ctx);
+
+/* What the last failing call on this context had to say, in words; "" if none failed. */
+KD_API const char *kd_ctx_error(const kd_ctx *ctx);
+KD_API int kd_ctx_threads(const kd_ctx *ctx);
+KD_API const char *kd_ctx_isa(const kd_ctx *ctx);
+/* Bytes held now, and the most ever held, through the context's allocator. */
+KD_API size_t kd_ctx_memory(const kd_ctx *ctx);
+KD_API size_t kd_ctx_memory_peak(const kd_ctx *ctx);
+
+/* "0.1.0" */
+KD_API const char *kd_version(void);
+/* How the library was built, e.g. "blas=builtin openmp=1 zlib=1 isa=generic,avx2,avx512". */
+KD_API const char *kd_build_info(void);
+
+/* ---- for those who extend the library: custom ops, trainers, readers -------------------------- */
+
+/* Record a formatted error and return status, so that `return kd_ctx_fail(...)` reads well. */
+KD_API kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+KD_API void kd_ctx_log(kd_ctx *ctx, kd_log_level level, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
+/* count * size bytes, zeroed, 64-byte aligned. NULL, with the context's error set, on failure,
+ * overflow, or a limit. Zero bytes give a valid pointer. */
+KD_API void *kd_alloc(kd_ctx *ctx, size_t count, size_t size);
+/* NULL is allowed. ctx must be the one the block came from. */
+KD_API void kd_free(kd_ctx *ctx, void *block);
+
+/* Call fn(arg, i, w) for every i in [0, count); w in [0, kd_ctx_threads) tells apart the calls that
+ * may run at the same time, so that each can own a piece of scratch memory. Which worker gets which
+ * i is not fixed: results must not depend on it. */
+typedef void (*kd_task_fn)(void *arg, size_t index, int worker);
+KD_API void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

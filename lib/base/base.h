@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * base.h: what the library's other rooms use of the context. Everything most code needs is public
+ * (kd/ctx.h); this adds resizing, strings and a pool whose blocks are freed together. */
+#ifndef KDI_BASE_H
+#define KDI_BASE_H
+
+#include "checked.h"
+
+#include <kd/ctx.h>
+
+#include <stdbool.h>
+
+struct kdi_kernels;
+
+/* The kernel table this context runs on (lib/kernel/kernels.h). */
+const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx);
+
+/* Grow or shrink a block from kd_alloc to count * size bytes; new bytes are zero. On failure NULL,
+ * and the block stays. block NULL allocates. */
+void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);
+
+/* Make room for one more element in a growing array: doubles *capacity when count == *capacity.
+ * False, with the context's error set, on failure. */
+bool kdi_grow(kd_ctx *ctx, void **array, size_t count, size_t *capacity, size_t size);
+
+char *kdi_strdup(kd_ctx *ctx, const char *text);
+
+/* A pool: many small blocks, zeroed, 16-byte aligned, freed at once. */
+typedef struct kdi_pool {
+    kd_ctx *ctx;
+    struct kdi_chunk *chunks;
+} kdi_pool;
+
+void *kdi_pool_alloc(kdi_pool *pool, size_t count, size_t size);
+char *kdi_pool_strdup(kdi_pool *pool, const char *text);
+void kdi_pool_free(kdi_pool *pool);
+
+/* FNV-1a, 64 bits: keys for names. */
+uint64_t kdi_hash(const void *bytes, size_t count);
+
+/* Seconds of the monotonic clock. */
+double kdi_seconds(void);
+
+/* Copy an option struct of the caller's struct_size over one of ours of size full, zero-filled:
+ * older callers' shorter structs keep working. False if struct_size is 0 or larger than full with
+ * a non-zero tail (options this library does not know). */
+bool kdi_options(void *ours, size_t full, const void *theirs);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * ctx.h: the inside of a context; only lib/base sees it. */
+#ifndef KDI_CTX_H
+#define KDI_CTX_H
+
+#include "base.h"
+
+#include <stdatomic.h>
+
+enum { KDI_ERROR_SIZE = 1024 };
+
+struct kd_ctx {
+    kd_config config;
+    const struct kdi_kernels *kernels;
+    int width;                   /* of the parallel-for */
+    atomic_size_t memory, peak;  /* bytes held through the allocator; the loader's thread counts too */
+    char error[KDI_ERROR_SIZE];
+};
+
+void *kdi_default_alloc(void *user, void *ptr, size_t old_size, size_t new_size, size_t align);
+int kdi_parallel_width(const kd_config *config);
+
+#endif

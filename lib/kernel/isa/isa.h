@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ * isa.h: for kernel sources: names and vectors of the instruction set being compiled.
+ * The Makefile defines KDI_ISA (generic, avx2, avx512, neon).
+ *
+ * kdi_v is KDI_VL floats. Arithmetic on it is C's: a + b, a * b + c (contracted to an FMA where
+ * there is one). Loads and stores need no alignment. */
+#ifndef KDI_ISA_H
+#define KDI_ISA_H
+
+#include "../kernels.h"
+
+#define KDI_CAT2(a, b) kdi_##a##_##b
+#define KDI_CAT(a, b) KDI_CAT2(a, b)
+#define KDI_FN(name) KDI_CAT(name, KDI_ISA)
+#define KDI_STR2(x) #x
+#define KDI_STR(x) KDI_STR2(x)
+#define KDI_ISA_NAME KDI_STR(KDI_ISA)
+
+#if defined(__AVX512F__)
+#define KDI_VL 16
+#elif defined(__AVX2__)
+#define KDI_VL 8
+#else
+#define KDI_VL 4
+#endif
+
+typedef float kdi_v __attribute__((vector_size(4 * KDI_VL)));
+typedef int32_t kdi_vi __attribute__((vector_size(4 * KDI_VL)));
+typedef float kdi_vu __attribute__((vector_size(4 * KDI_VL), aligned(4), may_alias));
+
+static inline kdi_v kdi_load(const float *p)
+{
+    return *(const kdi_vu *)p;
+}
+
+static inline void kdi_store(float *p, kdi_v v)
+{
+    *(kdi_vu *)p = v;
+}
+
+static inline kdi_v kdi_splat(float x)
+{
+    return (kdi_v){0} + x;
+}
+
+/* m has all bits set where a is wanted, none where b is. */
+static inline kdi_v kdi_select(kdi_vi m, kdi_v a, kdi_v b)
+{
+    return (kdi_v)((m & (kdi_vi)a) | (~m & (kdi_vi)b));
+}
+
+static inline kdi_v kdi_max(kdi_v a, kdi_v b)
+{
+    return kdi_select(a > b, a, b);
+}
+
+/* The sum of the lanes, by halves: the same order on every call. */
+static inline float kdi_sum(kdi_v v)
+{
+    float s[KDI_VL];
+    kdi_store(s, v);
+    for (int n = KDI_VL / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) s[i] += s[i + n];
+    return s[0];
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * test_base.c: contexts, memory, random numbers, the parallel-for. */
+#include "../test.h"
+
+#include "../../lib/base/base.h"
+#include "../../lib/base/philox.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+/* Known answers published with the reference implementation of Random123. */
+START_TEST(test_philox_known_answers)
+{
+    const kdi_u32x4 zero = kdi_philox(0, 0, 0, 0, 0);
+    ck_assert_uint_eq(zero.v[0], 0x6627e8d5u);
+    ck_assert_uint_eq(zero.v[1], 0xe169c58du);
+    ck_assert_uint_eq(zero.v[2], 0xbc57ac4cu);
+    ck_assert_uint_eq(zero.v[3], 0x9b00dbd8u);
+    const kdi_u32x4 ones = kdi_philox(UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX);
+    ck_assert_uint_eq(ones.v[0], 0x408f276du);
+    ck_assert_uint_eq(ones.v[1], 0x41c83b0eu);
+    ck_assert_uint_eq(ones.v[2], 0xa20bc7c6u);
+    ck_assert_uint_eq(ones.v[3], 0x6d5451fdu);
+    const kdi_u32x4 pi = kdi_philox(0x299f31d0a4093822u, 0x243f6a88u, 0x85a308d3u, 0x13198a2eu,
+                                    0x03707344u);
+    ck_assert_uint_eq(pi.v[0], 0xd16cfe09u);
+    ck_assert_uint_eq(pi.v[1], 0x94fdccebu);
+    ck_assert_uint_eq(pi.v[2], 0x5001e420u);
+    ck_assert_uint_eq(pi.v[3], 0x24126ea1u);
+}
+END_TEST
+
+START_TEST(test_memory)
+{
+    test_heap heap = {0};
+    kd_ctx *ctx = test_ctx_counting(&heap, 1);
+    unsigned char *block = kd_alloc(ctx, 100, 3);
+    ck_assert_ptr_nonnull(block);
+    ck_assert_uint_eq((uintptr_t)block % 64, 0);
+    for (int i = 0; i < 300; i++) ck_assert_uint_eq(block[i], 0);
+    memset(block, 7, 300);
+    block = kdi_realloc(ctx, block, 500, 1);
+    for (int i = 0; i < 500; i++) ck_assert_uint_eq(block[i], i < 300 ? 7 : 0);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 564);
+    heap.fail_at = heap.count + 1;
+    ck_assert_ptr_null(kdi_realloc(ctx, block, 1000, 1));
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 564);
+    ck_assert_ptr_null(kd_alloc(ctx, SIZE_MAX / 2, 3));
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "overflow"));
+    kd_free(ctx, block);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(heap.live, 0);
+}
+END_TEST
+
+START_TEST(test_memory_limit)
+{
+    kd_ctx *ctx;
+    const kd_config config = {.struct_size = sizeof config, .max_memory = 1000};
+    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
+    void *a = kd_alloc(ctx, 500, 1);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_ptr_null(kd_alloc(ctx, 500, 1));
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "memory limit of 1000 bytes"));
+    kd_free(ctx, a);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+static void mark(void *arg, size_t index, int worker)
+{
+    atomic_int *seen = arg;
+    ck_assert_int_ge(worker, 0);
+    atomic_fetch_add(&seen[index], 1);
+}
+
+START_TEST(test_parallel_for)
+{
+    for (int threads = 1; threads <= 7; threads++) {
+        kd_ctx *ctx = test_ctx(threads, NULL);
+        atomic_int seen[1000] = {0};
+        kd_parallel_for(ctx, 1000, mark, seen);
+        for (int i = 0; i < 1000; i++) ck_assert_int_eq(seen[i], 1);
+        kd_ctx_destroy(ctx);
+    }
+}
+END_TEST
+
+START_TEST(test_checked)
+{
+    size_t out = 5;
+    ck_assert(!kdi_mul(SIZE_MAX, 2, &out));
+    ck_assert(!kdi_add(SIZE_MAX, 1, &out));
+    ck_assert(!kdi_round_up(SIZE_MAX - 3, 64, &out));
+    ck_assert_uint_eq(out, 5);
+    ck_assert(kdi_mul(SIZE_MAX, 0, &out));
+    ck_assert_uint_eq(out, 0);
+    ck_assert(kdi_round_up(65, 64, &out));
+    ck_assert_uint_eq(out, 128);
+}
+END_TEST
+
+START_TEST(test_isa)
+{
+    kd_ctx *ctx;
+    const kd_config config = {.struct_size = sizeof config, .isa = "z80"};
+    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_E_UNSUPPORTED);
+    ck_assert_ptr_null(ctx);
+    ctx = test_ctx(1, "generic");
+    ck_assert_str_eq(kd_ctx_isa(ctx), "generic");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(base, 30, &test_philox_known_answers, &test_memory, &test_memory_limit,
+           &test_parallel_for, &test_checked, &test_isa)
