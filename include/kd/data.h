@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ * data.h: data sets, and loaders that turn them into batches ahead of their use.
+ *
+ * A data set is labelled pictures of one size in two splits. Pictures are uint8 [height, width,
+ * channels] until the loader normalises them to float32 NHWC. A data set does not change once it is
+ * open; several loaders may read one at the same time. */
+#ifndef KD_DATA_H
+#define KD_DATA_H
+
+#include <kd/ctx.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kd_dataset kd_dataset;
+typedef struct kd_loader kd_loader;
+
+typedef enum kd_split { KD_SPLIT_TRAIN, KD_SPLIT_TEST, KD_SPLIT_COUNT } kd_split;
+
+/* ---- data sets -------------------------------------------------------------------------------- */
+
+/* What is known of a data set. The library gives one out (kd_dataset_info), and takes one in for
+ * the caller's own data, where struct_size must be set. */
+typedef struct kd_data_info {
+    size_t struct_size;               /* sizeof(kd_data_info) */
+    const char *name;                 /* opens it again: "cifar-10"; NULL for the caller's: "data" */
+    size_t classes;                   /* labels are in [0, classes) */
+    size_t height, width, channels;   /* of a picture: 1..65536 each, 1..64 channels */
+    size_t count[KD_SPLIT_COUNT];     /* samples of each split, fewer than 2^32; 0 is allowed */
+    const float *mean, *std;          /* [channels] of the training split, pixels in 0..1;
+                                       * NULL for the caller's: 0.5 and 0.25 */
+    const char *const *class_names;   /* [classes], or NULL */
+} kd_data_info;
+
+/* Open a data set by its name; what follows a ':' in the name is the reader's own.
+ *
+ *   cifar-10       DIR/cifar-10-batches-bin or DIR: data_batch_1.bin ... data_batch_5.bin,
+ *                  test_batch.bin; batches.meta.txt if there. 32x32x3
+ *   cifar-100      DIR/cifar-100-binary or DIR: train.bin, test.bin with the 100 fine labels;
+ *                  fine_label_names.txt if there. 32x32x3
+ *   fashion-mnist  DIR, DIR/fashion-mnist, DIR/FashionMNIST/raw or /usr/share/datasets/fashion-mnist:
+ *                  {train,t10k}-{images-idx3,labels-idx1}-ubyte, gzipped (.gz) or not. The 28x28 grey
+ *                  pictures get 2 pixels of black on every side: 32x32x1
+ *   synthetic      pictures with class-dependent textures, made on the spot from numbers alone: the
+ *                  same on every machine. Options, with their defaults:
+ *                  synthetic:classes=10,image=32,channels=3,train=2000,test=500,seed=0
+ *
+ * dir NULL: the environment's KD_DATA, else "data". The named sets are read into memory, which
+ * takes their size in bytes: 184 MB for each of the CIFARs, 72 MB for Fashion-MNIST.
+ *
+ * A set that is not there is KD_E_NOTFOUND; the error says where it was looked for and how to get it.
+ * A file that is too short, too long or holds what it cannot hold is KD_E_FORMAT, with its name and
+ * the offset. A file may hold fewer pictures than the published one (a subset): that is logged. */
+KD_API kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out);
+
+/* A data set from arrays: images[split] is [count, height, width, channels], labels[split] [count];
+ * both may be NULL where the count is 0. Copied, unless borrow is non-zero: then they must stay as
+ * they are until the data set is closed. A label out of range is KD_E_INVALID. */
+KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
+                                        const uint8_t *const images[KD_SPLIT_COUNT],
+                                        const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
+                                        kd_dataset **out);
+
+/* Fill image [height, width, channels] and *label for sample index of a split: always the same for
+ * the same index. Called from the threads of loaders, one call at a time; it must not call back
+ * into this data set or its loaders. Anything but KD_OK ends up as that status at kd_loader_next. */
+typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint8_t *image,
+                                  int32_t *label);
+KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
+                                          void *user, kd_dataset **out);
+
+/* Valid until the data set is closed. */
+KD_API const kd_data_info *kd_dataset_info(const kd_dataset *data);
+
+/* Copy one sample as it is stored: image [height, width, channels], label; each may be NULL. */
+KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint8_t *image,
+                                   int32_t *label);
+
+/* A 64-bit sum over the shape, every pixel and every label, the same on every machine; reads all
+ * samples at the first call and remembers. It tells data sets apart; it is not cryptographic. */
+KD_API kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum);
+
+/* Close its loaders first. NULL is allowed. */
+KD_API void kd_dataset_close(kd_dataset *data);
+
+/* ---- loaders ---------------------------------------------------------------------------------- */
+
+/* One form in which a batch is wanted, e.g. the student's or a teacher's. Zero or NULL: as the data
+ * set has it. Views of one batch show the same augmented pictures.
+ *
+ * A value is (x / 255 - mean) / std. A size other than the data set's is reached by bilinear
+ * resizing of the normalised picture, with antialiasing where it shrinks (what torchvision's
+ * Resize(antialias=True) does to a float tensor). Grey data can be asked for in more channels:
+ * the grey is repeated. */
+typedef struct kd_view {
+    size_t height, width, channels;
+    const float *mean, *std; /* [channels], read during kd_loader_create only */
+} kd_view;
+
+enum { KD_LOADER_SYNC = -1, KD_LOADER_DEPTH = 2, KD_LOADER_BATCH = 128 };
+
+typedef struct kd_loader_opt {
+    size_t struct_size;  /* sizeof(kd_loader_opt) */
+    kd_split split;
+    /* A development split: dev_count samples of the split, a random choice that depends on dev_seed
+     * alone, are set aside. dev 0: this loader gives the others; 1: it gives those. */
+    size_t dev_count;
+    uint64_t dev_seed;
+    int dev;
+    size_t first, count; /* of what that leaves, in order of index, only these; count 0: the rest */
+    size_t batch;        /* samples in a batch; 0: KD_LOADER_BATCH */
+    int shuffle;         /* a new order each epoch, which depends on seed and epoch alone; 0: by index */
+    int drop_last;       /* leave out the last batch of an epoch if it is short */
+    /* Steps joined by '+' or '-', e.g. "crop-flip+cutout:8". NULL: "crop-flip" for the training split
+     * (without its development part), "none" otherwise. What a step does to a sample depends on
+     * seed, epoch and the sample's index alone.
+     *   none
+     *   crop[:PAD]      pad by PAD (4) black pixels, cut out at a random place
+     *   flip            mirror left to right, every other time by chance
+     *   altflip         the same, but chance decides once a sample: later epochs alternate
+     *   cutout[:SIZE]   a square of SIZE (half the height) around a random pixel becomes the mean
+     *                   colour, i.e. 0 after normalisation
+     * Steps on normalised values (cutout) come after those on pixels (the others). */
+    const char *augment;
+    uint64_t seed;
+    int depth;            /* batches prepared ahead by a thread of the loader; 0: KD_LOADER_DEPTH;
+                           * KD_LOADER_SYNC: no thread, kd_loader_next does the work itself */
+    size_t n_views;       /* 0: one view, as the data set has it */
+    const kd_view *views; /* [n_views] */
+} kd_loader_opt;
+
+/* Made by the loader; read only. Valid until the next call on the loader. */
+typedef struct kd_batch {
+    size_t n;                  /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch */
+    size_t epoch, index;       /* index of the batch within the epoch */
+    size_t n_views;
+    const float *const *views; /* [n_views] of [n, height, width, channels] */
+    const int32_t *labels;     /* [n] */
+    const uint32_t *ids;       /* [n] indices of the samples within the split */
+} kd_batch;
+
+/* opt NULL: all defaults. All memory is allocated here: (depth + 1) * batch pictures of each view.
+ * The loader's thread blocks signals, so that the program's handlers run elsewhere. A loader does
+ * not survive fork: in the child it can only be closed. */
+KD_API kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *opt, kd_loader **out);
+
+/* The next batch; after an epoch's last comes the first of the next epoch, without end. A sample
+ * that cannot be read is an error that stays until a seek. */
+KD_API kd_status kd_loader_next(kd_loader *loader, const kd_batch **batch);
+
+/* Go on with that batch of that epoch (below 2^31); index = kd_loader_batches means the next
+ * epoch's first. What then comes is the same as if the loader had run up to there. Waits for a
+ * sample that is just being read. */
+KD_API kd_status kd_loader_seek(kd_loader *loader, size_t epoch, size_t index);
+
+/* Batches, and samples, in an epoch; samples that drop_last leaves out are not counted. */
+KD_API size_t kd_loader_batches(const kd_loader *loader);
+KD_API size_t kd_loader_samples(const kd_loader *loader);
+
+/* The augmentation with all its values, e.g. "crop:4+flip"; "none" if there is none. */
+KD_API const char *kd_loader_augment(const kd_loader *loader);
+
+/* Seconds that calls of kd_loader_next have waited for data so far. */
+KD_API double kd_loader_seconds_waited(const kd_loader *loader);
+
+/* Stops the thread, at whatever it is. NULL is allowed. */
+KD_API void kd_loader_close(kd_loader *loader);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

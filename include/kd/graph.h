@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * graph.h: what is computed. Values are integer ids, ops are records; the batch size stays a
+ * symbol until a plan is made.
+ *
+ * A builder returns the value it makes, or KD_NONE after an error. An error is reported once and
+ * sticks: every later builder given KD_NONE returns KD_NONE, so a model is written without checks
+ * and asked at the end (kd_graph_status). Pictures are [N,H,W,C], tokens [N,T,C], logits [N,K].
+ *
+ * A dimension is a count, or -k for k times the batch size (only dimension 0): KD_BATCH is -1. */
+#ifndef KD_GRAPH_H
+#define KD_GRAPH_H
+
+#include <kd/ctx.h>
+#include <kd/dtype.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kd_graph kd_graph;
+typedef int32_t kd_value;
+
+#define KD_NONE ((kd_value)-1)
+#define KD_BATCH ((int64_t)-1)
+enum { KD_MAX_RANK = 6 };
+
+typedef struct kd_shape {
+    int rank;
+    int64_t dim[KD_MAX_RANK];
+} kd_shape;
+
+KD_API kd_status kd_graph_create(kd_ctx *ctx, kd_graph **graph);
+KD_API void kd_graph_destroy(kd_graph *graph);
+/* KD_OK, or the status of the first error; kd_ctx_error has its text until the next failure. */
+KD_API kd_status kd_graph_status(const kd_graph *graph);
+KD_API kd_ctx *kd_graph_ctx(const kd_graph *graph);
+/* Shape and type of a value; rank -1 for KD_NONE. */
+KD_API kd_shape kd_graph_shape(const kd_graph *graph, kd_value value);
+KD_API kd_dtype kd_graph_dtype(const kd_graph *graph, kd_value value);
+
+/* Names: parameters and ops made between scope and unscope are called "SCOPE.name". */
+KD_API void kd_graph_scope(kd_graph *graph, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+KD_API void kd_graph_unscope(kd_graph *graph);
+
+/* Ops built from here on belong to this part of a step: the profile adds up seconds by part. */
+typedef enum kd_part { KD_PART_FORWARD, KD_PART_LOSS, KD_PART_BACKWARD, KD_PART_COUNT } kd_part;
+KD_API void kd_graph_part(kd_graph *graph, kd_part part);
+
+/* ---- values that come from outside ------------------------------------------------------------ */
+
+/* An array the executor is handed (kd_exec_bind): dim[0] may be KD_BATCH. */
+KD_API kd_value kd_input(kd_graph *graph, const char *name, kd_dtype dtype, int rank,
+                         const int64_t *dim);
+
+/* How a parameter starts. */
+typedef enum kd_init {
+    KD_INIT_ZERO,
+    KD_INIT_ONE,
+    KD_INIT_NORMAL,          /* standard deviation `scale` */
+    KD_INIT_TRUNCATED_NORMAL,/* the same, cut at two standard deviations */
+    KD_INIT_KAIMING_FAN_OUT, /* He et al. 2015: normal, sqrt(2 / (out * kh * kw)) */
+    KD_INIT_UNIFORM          /* in [-scale, scale] */
+} kd_init;
+
+/* How a parameter is laid out in files. In memory weights are [out,kh,kw,in]. */
+typedef enum kd_file_layout {
+    KD_LAYOUT_SAME,    /* as in memory */
+    KD_LAYOUT_CONV,    /* [o,h,w,i] in memory, [o,i,h,w] in files: PyTorch's convolutions */
+    KD_LAYOUT_FLATTEN  /* [o,h,w,c] in memory, [o,c*h*w] in files: a linear layer that reads a
+                        * flattened picture */
+} kd_file_layout;
+
+typedef struct kd_param_opt {
+    size_t struct_size;
+    kd_init init;
+    float scale;
+    kd_file_layout layout;
+    int buffer;   /* 1: a buffer, e.g. a running mean: saved with the weights, no gradient */
+    int no_decay; /* 1: weight decay leaves it alone unless asked (norms, biases, tokens) */
+    kd_dtype dtype; /* KD_F32; buffers may be KD_I64 */
+} kd_param_opt;
+
+/* A parameter of the network under the current scope; no dimension may be symbolic. The same name
+ * twice is the same parameter (shapes must agree). */
+KD_API kd_value kd_param(kd_graph *graph, const char *name, int rank, const int64_t *dim,
+                         const kd_param_opt *opt);
+
+/* ---- layers: each declares its parameters under `name` (PyTorch's names) ------------------------- */
+
+typedef struct kd_conv2d_opt {
+    size_t struct_size;
+    int out;                    /* output channels */
+    int kernel[2], stride[2];   /* height, width; 0: kernel 1, stride 1; [1] 0: as [0] */
+    int pad[2], dilation[2];    /* pad[1] < 0: as pad[0]; dilation 0: 1 */
+    int groups;                 /* 0: 1; as many as input channels: depthwise */
+    int no_bias;
+} kd_conv2d_opt;
+/* x [N,H,W,C] -> [N,OH,OW,out]; name.weight [out,kh,kw,C/groups], name.bias [out]. */
+KD_API kd_value kd_conv2d(kd_graph *graph, kd_value x, const char *name, const kd_conv2d_opt *opt);
+
+/* x [...,C] -> [...,out]; name.weight [out,C], name.bias [out]. A picture [N,H,W,C] given to a
+ * flattening layer is first reshaped by kd_flatten. */
+KD_API kd_value kd_linear(kd_graph *graph, kd_value x, const char *name, int out, int bias);
+/* x [N,H,W,C] -> [N,out]: PyTorch's Flatten + Linear; name.weight [out,H,W,C] in memory and
+ * [out,C*H*W] in files. */
+KD_API kd_value kd_flatten_linear(kd_graph *graph, kd_value x, const char *name, int out, int bias);
+
+/* Over all but the last dimension; name.weight, bias, running_mean, running_var [C],
+ * num_batches_tracked. momentum as PyTorch's (new = (1-m)*old + m*batch), eps added to the
+ * variance; 0 means .1 and 1e-5. */
+KD_API kd_value kd_batch_norm(kd_graph *graph, kd_value x, const char *name, float momentum,
+                              float eps);
+
+/* ---- functions ------------------------------------------------------------------------------------ */
+
+KD_API kd_value kd_relu(kd_graph *graph, kd_value x);
+KD_API kd_value kd_gelu(kd_graph *graph, kd_value x); /* x * Phi(x), exact */
+KD_API kd_value kd_add(kd_graph *graph, kd_value a, kd_value b);
+KD_API kd_value kd_mul(kd_graph *graph, kd_value a, kd_value b);
+KD_API kd_value kd_scale(kd_graph *graph, kd_value x, float factor);
+/* Along `axis` (negative: from the end); all other dimensions agree. */
+KD_API kd_value kd_concat(kd_graph *graph, const kd_value *x, int count, int axis);
+/* The same elements; dim[0] may be -k; one dimension may be 0: inferred. */
+KD_API kd_value kd_reshape(kd_graph *graph, kd_value x, int rank, const int64_t *dim);
+/* out dimension i is x's dimension order[i]; order[0] is 0 if dimension 0 is symbolic. */
+KD_API kd_value kd_transpose(kd_graph *graph, kd_value x, const int *order);
+KD_API kd_value kd_softmax(kd_graph *graph, kd_value x);     /* over the last dimension */
+KD_API kd_value kd_dropout(kd_graph *graph, kd_value x, float rate); /* nothing when evaluating */
+
+typedef struct kd_pool_opt {
+    size_t struct_size;
+    int kernel[2], stride[2], pad[2]; /* as in kd_conv2d_opt; stride 0: the kernel's */
+    int ceil_mode;                    /* round the output's size up, as PyTorch does */
+    int exclude_pad;                  /* average pool: divide by the pixels inside the picture */
+} kd_pool_opt;
+KD_API kd_value kd_max_pool(kd_graph *graph, kd_value x, const kd_pool_opt *opt);
+KD_API kd_value kd_avg_pool(kd_graph *graph, kd_value x, const kd_pool_opt *opt);
+/* [N,H,W,C] -> [N,h,w,C]: output cell i averages rows floor(i*H/h) .. ceil((i+1)*H/h)-1. */
+KD_API kd_value kd_adaptive_avg_pool(kd_graph *graph, kd_value x, int h, int w);
+/* [N,H,W,C] or [N,T,C] -> [N,C] */
+KD_API kd_value kd_global_avg_pool(kd_graph *graph, kd_value x);
+
+/* ---- losses: each a scalar [1], the mean over the batch ----------------------------------------- */
+
+/* logits [N,K], labels [N] i32 in [0,K): -log softmax of the label, with the label's weight
+ * 1-smoothing+smoothing/K and smoothing/K for the others (PyTorch's label smoothing). */
+KD_API kd_value kd_cross_entropy(kd_graph *graph, kd_value logits, kd_value labels,
+                                 float smoothing);
+/* Hinton et al. 2015: T^2 * KL(softmax(teacher/T) || softmax(logits/T)), summed over classes.
+ * Gradient T * (q_student - q_teacher) / N. The teacher gets none. */
+KD_API kd_value kd_loss_kd(kd_graph *graph, kd_value logits, kd_value teacher, float temperature);
+/* Cross-entropy against the teacher's most likely class (DeiT's hard distillation). */
+KD_API kd_value kd_loss_hard(kd_graph *graph, kd_value logits, kd_value teacher);
+/* Decoupled distillation (Zhao et al. 2022): (alpha * TCKD + beta * NCKD) * T^2. */
+KD_API kd_value kd_loss_dkd(kd_graph *graph, kd_value logits, kd_value teacher, kd_value labels,
+                            float temperature, float alpha, float beta);
+/* Logit standardisation (Sun et al. 2024): each row minus its mean, over its standard deviation
+ * (of K elements, biased off: torch's std with K-1, as published) plus 1e-7. Has a gradient. */
+KD_API kd_value kd_standardize(kd_graph *graph, kd_value logits);
+
+/* ---- differentiation -------------------------------------------------------------------------------- */
+
+/* Ask for the gradient by an input or an op's value, too: before kd_graph_grad. */
+KD_API void kd_graph_want_grad(kd_graph *graph, kd_value value);
+/* Append the backward pass of a scalar [1]. KD_E_NOGRAD names an op on the way that has none. */
+KD_API kd_status kd_graph_grad(kd_graph *graph, kd_value loss);
+/* The gradient of the loss by a value that kd_graph_want_grad named; KD_NONE where the loss does not
+ * depend on it. Parameters' gradients are in kd_params. */
+KD_API kd_value kd_graph_grad_of(kd_graph *graph, kd_value value);
+/* Keep a value readable after a run, under a name. Plans compute what the outputs, the gradient
+ * and the buffers' updates need, and nothing else. */
+KD_API void kd_output(kd_graph *graph, kd_value value, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * plan.h: how a graph is computed. A plan orders the ops, finds lifetimes and gives every buffer an
+ * offset in one arena: the peak memory is one number, known before anything runs. After an
+ * executor is made nothing allocates.
+ *
+ * A plan is read-only: several executors, in several threads, may share one. */
+#ifndef KD_PLAN_H
+#define KD_PLAN_H
+
+#include <kd/graph.h>
+#include <kd/params.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kd_plan kd_plan;
+typedef struct kd_exec kd_exec;
+
+typedef struct kd_plan_opt {
+    size_t struct_size;
+    size_t batch;   /* the largest batch a run may have; 0: 1 */
+    int training;   /* batch norm by batch statistics, dropout active */
+    int frozen;     /* parameters seldom change: keep transformed weights (costs memory, saves time);
+                     * kd_params_touch or training them makes the next run transform anew */
+    int no_fusion;  /* run each op as built: for tests and comparisons */
+    int no_sharing; /* every buffer its own memory: for tests */
+} kd_plan_opt;
+
+KD_API kd_status kd_plan_create(kd_graph *graph, const kd_plan_opt *opt, kd_plan **plan);
+KD_API void kd_plan_destroy(kd_plan *plan);
+/* Bytes of working memory an executor needs: all values, scratch and prepared weights. Parameters,
+ * gradients and bound inputs are not in it. */
+KD_API size_t kd_plan_arena_size(const kd_plan *plan);
+KD_API size_t kd_plan_batch(const kd_plan *plan);
+/* Multiply-accumulates of the forward pass for one element of the batch. */
+KD_API uint64_t kd_plan_macs(const kd_plan *plan);
+
+/* One step of the program, for profiles and reports. */
+typedef struct kd_plan_step {
+    const char *op, *name; /* "conv2d", "features.0"; valid as long as the plan */
+    int backward;
+    kd_part part;
+    uint64_t macs;         /* of one element, forward only */
+    size_t out_bytes, scratch_bytes;
+} kd_plan_step;
+KD_API size_t kd_plan_steps(const kd_plan *plan);
+KD_API kd_status kd_plan_step_info(const kd_plan *plan, size_t i, kd_plan_step *info);
+
+/* params: must hold every parameter of the graph, by name and shape; values and buffers are read
+ * and, when training, gradients and buffers written. memory: kd_plan_arena_size bytes at a multiple
+ * of 64 that the caller keeps until the executor is gone; NULL: from the context's allocator. */
+KD_API kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory,
+                                kd_exec **exec);
+KD_API void kd_exec_destroy(kd_exec *exec);
+
+/* The array an input is read from in the runs that follow: batch rows of it. */
+KD_API kd_status kd_exec_bind(kd_exec *exec, const char *input, const void *data);
+/* An output's array: written by each run, valid until the next. NULL: no such output. */
+KD_API void *kd_exec_output(kd_exec *exec, const char *output);
+/* Its shape for the last run's batch; rank 0: no such output. Sizes as in kd_shape, all counts. */
+KD_API kd_shape kd_exec_output_shape(const kd_exec *exec, const char *output);
+
+typedef struct kd_run_opt {
+    size_t struct_size;
+    size_t batch;       /* at most the plan's; 0: the plan's */
+    uint64_t seed, step;/* keys of dropout's random numbers */
+    int accumulate;     /* add to the parameters' gradients instead of overwriting them */
+} kd_run_opt;
+/* Runs the whole program: forward and, if the graph has one, backward. */
+KD_API kd_status kd_exec_run(kd_exec *exec, const kd_run_opt *opt);
+
+/* Seconds spent since the executor was made or reset, by part of a step and by program step. */
+KD_API double kd_exec_seconds(const kd_exec *exec, kd_part part);
+KD_API double kd_exec_step_seconds(const kd_exec *exec, size_t step);
+KD_API void kd_exec_reset_seconds(kd_exec *exec);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

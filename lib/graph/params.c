@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * params.c: a network's parameters: the flat arrays, their table, initial values, and the way in
+ * and out in the layout of files. */
+#include "params.h"
+
+#include "../base/philox.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ALIGN_FLOATS = 16, ALIGN_BYTES = 64 };
+
+/* A hash table of the names, open addressing, at most half full: lookups stay fast for networks
+ * with hundreds of entries. */
+static size_t slot_of(const kd_params *p, const char *name)
+{
+    size_t i = kdi_hash(name, strlen(name)) & (p->n_slots - 1);
+    while (p->slots[i] && strcmp(p->entries[p->slots[i] - 1].name, name)) i = (i + 1) & (p->n_slots - 1);
+    return i;
+}
+
+static kd_shape file_shape(const kdi_param *from)
+{
+    kd_shape s = from->shape;
+    if (s.rank != 4 || from->opt.layout == KD_LAYOUT_SAME) return s;
+    const int64_t h = s.dim[1], w = s.dim[2], c = s.dim[3];
+    if (from->opt.layout == KD_LAYOUT_FLATTEN)
+        return (kd_shape){.rank = 2, .dim = {s.dim[0], c * h * w}};
+    return (kd_shape){.rank = 4, .dim = {s.dim[0], c, h, w}};
+}
+
+static bool place(kd_params *p, kd_param_info *e)
+{
+    size_t bytes, end;
+    if (e->buffer) {
+        e->offset = p->buffer_bytes;
+        if (!kdi_mul(e->count, kd_dtype_size(e->dtype), &bytes) ||
+            !kdi_add(e->offset, bytes, &end) ||
+            !kdi_round_up(end, ALIGN_BYTES, &p->buffer_bytes))
+            return false;
+        return true;
+    }
+    e->offset = p->flat_count;
+    p->count += e->count;
+    return kdi_add(e->offset, e->count, &end) && kdi_round_up(end, ALIGN_FLOATS, &p->flat_count) &&
+           p->flat_count < SIZE_MAX / 64;
+}
+
+static kd_status build_table(kd_params *p, const kd_graph *g)
+{
+    p->entries = kd_alloc(p->ctx, g->n_params + 1, sizeof *p->entries);
+    for (p->n_slots = 8; p->n_slots < 2 * g->n_params; p->n_slots *= 2) {}
+    p->slots = kd_alloc(p->ctx, p->n_slots, sizeof *p->slots);
+    if (!p->entries || !p->slots) return KD_E_NOMEM;
+    for (size_t i = 0; i < g->n_params; i++) {
+        const kdi_param *from = &g->params[i];
+        kd_param_info *e = &p->entries[i];
+        *e = (kd_param_info){.name = kdi_pool_strdup(&p->pool, from->name),
+                             .shape = from->shape,
+                             .file_shape = file_shape(from),
+                             .layout = from->opt.layout,
+                             .dtype = from->opt.dtype,
+                             .buffer = from->opt.buffer,
+                             .no_decay = from->opt.no_decay};
+        if (!e->name) return KD_E_NOMEM;
+        if (!kdi_shape_count(&e->shape, 1, &e->count) || !place(p, e))
+            return kd_ctx_fail(p->ctx, KD_E_LIMIT, "parameter '%s': the size overflows", e->name);
+        p->n_entries++;
+        p->slots[slot_of(p, e->name)] = (uint32_t)i + 1;
+    }
+    return KD_OK;
+}
+
+static void initialise(float *x, const kd_param_info *e, const kd_param_opt *opt, uint64_t seed)
+{
+    const uint64_t h = kdi_hash(e->name, strlen(e->name));
+    kdi_rng r = kdi_rng_make(seed, KDI_RNG_INIT, (uint32_t)(h >> 32), (uint32_t)h);
+    float scale = opt->scale;
+    if (opt->init == KD_INIT_KAIMING_FAN_OUT) {
+        const double fan_out = (double)e->count / (double)e->shape.dim[e->shape.rank - 1];
+        scale = (float)sqrt(2 / fan_out);
+    }
+    for (size_t i = 0; i < e->count; i++) {
+        switch (opt->init) {
+        case KD_INIT_ZERO: x[i] = 0; break;
+        case KD_INIT_ONE: x[i] = 1; break;
+        case KD_INIT_UNIFORM: x[i] = scale * (2 * kdi_rng_uniform(&r) - 1); break;
+        case KD_INIT_NORMAL:
+        case KD_INIT_KAIMING_FAN_OUT: x[i] = scale * kdi_rng_normal(&r); break;
+        case KD_INIT_TRUNCATED_NORMAL:
+            do x[i] = kdi_rng_normal(&r);
+            while (fabsf(x[i]) > 2);
+            x[i] *= scale;
+            break;
+        }
+    }
+}
+
+static kd_status allocate_values(kd_params *p)
+{
+    p->values = kd_alloc(p->ctx, p->flat_count, sizeof(float));
+    p->buffers = kd_alloc(p->ctx, p->buffer_bytes, 1);
+    return p->values && p->buffers ? KD_OK : KD_E_NOMEM;
+}
+
+kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
+{
+    if (!g || !out) return KD_E_INVALID;
+    *out = NULL;
+    kd_status status = kd_graph_status(g);
+    if (status) return status;
+    kd_params *p = kd_alloc(g->ctx, 1, sizeof *p);
+    if (!p) return KD_E_NOMEM;
+    p->ctx = g->ctx;
+    p->pool.ctx = g->ctx;
+    p->version = 1;
+    status = build_table(p, g);
+    if (!status) status = allocate_values(p);
+    if (status) {
+        kd_params_destroy(p);
+        return status;
+    }
+    for (size_t i = 0; i < p->n_entries; i++) {
+        const kd_param_info *e = &p->entries[i];
+        if (e->dtype != KD_F32) continue; /* counters start at zero */
+        float *x = e->buffer ? (float *)(void *)(p->buffers + e->offset) : p->values + e->offset;
+        initialise(x, e, &g->params[i].opt, seed);
+    }
+    *out = p;
+    return KD_OK;
+}
+
+kd_status kd_params_clone(const kd_params *from, kd_params **out)
+{
+    *out = NULL;
+    kd_params *p = kd_alloc(from->ctx, 1, sizeof *p);
+    if (!p) return KD_E_NOMEM;
+    p->ctx = from->ctx;
+    p->pool.ctx = from->ctx;
+    p->version = 1;
+    p->n_slots = from->n_slots;
+    p->flat_count = from->flat_count;
+    p->buffer_bytes = from->buffer_bytes;
+    p->count = from->count;
+    p->entries = kd_alloc(p->ctx, from->n_entries + 1, sizeof *p->entries);
+    p->slots = kd_alloc(p->ctx, p->n_slots, sizeof *p->slots);
+    kd_status status = p->entries && p->slots ? allocate_values(p) : KD_E_NOMEM;
+    for (size_t i = 0; i < from->n_entries && !status; i++) {
+        p->entries[i] = from->entries[i];
+        p->entries[i].name = kdi_pool_strdup(&p->pool, from->entries[i].name);
+        if (!p->entries[i].name) status = KD_E_NOMEM;
+        p->n_entries++;
+    }
+    if (status) {
+        kd_params_destroy(p);
+        return status;
+    }
+    memcpy(p->slots, from->slots, p->n_slots * sizeof *p->slots);
+    memcpy(p->values, from->values, p->flat_count * sizeof(float));
+    memcpy(p->buffers, from->buffers, p->buffer_bytes);
+    *out = p;
+    return KD_OK;
+}
+
+void kd_params_destroy(kd_params *p)
+{
+    if (!p) return;
+    kd_free(p->ctx, p->values);
+    kd_free(p->ctx, p->grads);
+    kd_free(p->ctx, p->buffers);
+    kd_free(p->ctx, p->entries);
+    kd_free(p->ctx, p->slots);
+    kdi_pool_free(&p->pool);
+    kd_free(p->ctx, p);
+}
+
+kd_ctx *kd_params_ctx(const kd_params *p)
+{
+    return p->ctx;
+}
+
+size_t kd_params_entries(const kd_params *p)
+{
+    return p->n_entries;
+}
+
+const kd_param_info *kd_params_info(const kd_params *p, size_t i)
+{
+    return i < p->n_entries ? &p->entries[i] : NULL;
+}
+
+const kd_param_info *kd_params_find(const kd_params *p, const char *name)
+{
+    const size_t slot = slot_of(p, name);
+    return p->slots[slot] ? &p->entries[p->slots[slot] - 1] : NULL;
+}
+
+size_t kd_params_count(const kd_params *p)
+{
+    return p->count;
+}
+
+size_t kd_params_flat_count(const kd_params *p)
+{
+    return p->flat_count;
+}
+
+float *kd_params_values(kd_params *p)
+{
+    return p->values;
+}
+
+float *kd_params_grads(kd_params *p)
+{
+    return p->grads;
+}
+
+kd_status kd_params_need_grads(kd_params *p)
+{
+    if (!p->grads) p->grads = kd_alloc(p->ctx, p->flat_count, sizeof(float));
+    return p->grads ? KD_OK : KD_E_NOMEM;
+}
+
+void *kd_params_buffers(kd_params *p)
+{
+    return p->buffers;
+}
+
+size_t kd_params_buffer_bytes(const kd_params *p)
+{
+    return p->buffer_bytes;
+}
+
+void kd_params_touch(kd_params *p)
+{
+    p->version++;
+}
+
+/* Move between [o,h,w,i] in memory and [o,i,h,w] in files. */
+static void permute(const kd_param_info *e, float *memory, float *file, bool to_file)
+{
+    const size_t o = (size_t)e->shape.dim[0], h = (size_t)e->shape.dim[1],
+                 w = (size_t)e->shape.dim[2], c = (size_t)e->shape.dim[3];
+    for (size_t a = 0; a < o; a++)
+        for (size_t s = 0; s < h * w; s++)
+            for (size_t i = 0; i < c; i++) {
+                float *m = memory + (a * h * w + s) * c + i, *f = file + (a * c + i) * h * w + s;
+                if (to_file)
+                    *f = *m;
+                else
+                    *m = *f;
+            }
+}
+
+/* Where an entry's elements lie; NULL if it has none of the kind asked for. */
+static void *location(const kd_params *p, const kd_param_info *e, int which)
+{
+    if (e->buffer) return which == 0 ? p->buffers + e->offset : NULL;
+    float *flat = which == 0 ? p->values : p->grads;
+    return flat ? flat + e->offset : NULL;
+}
+
+kd_status kd_params_get(const kd_params *p, const kd_param_info *e, int which, void *out)
+{
+    void *from = location(p, e, which);
+    if (!from) return kd_ctx_fail(p->ctx, KD_E_INVALID, "'%s' has no gradient", e->name);
+    if (e->layout == KD_LAYOUT_SAME || e->shape.rank != 4)
+        memcpy(out, from, e->count * kd_dtype_size(e->dtype));
+    else
+        permute(e, from, out, true);
+    return KD_OK;
+}
+
+kd_status kd_params_set(kd_params *p, const kd_param_info *e, const void *in)
+{
+    void *to = location(p, e, 0);
+    if (e->layout == KD_LAYOUT_SAME || e->shape.rank != 4) {
+        memcpy(to, in, e->count * kd_dtype_size(e->dtype));
+    } else {
+        union {
+            const void *in;
+            float *file;
+        } source = {in}; /* permute only reads it */
+        permute(e, to, source.file, false);
+    }
+    kd_params_touch(p);
+    return KD_OK;
+}

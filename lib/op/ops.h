@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * ops.h: the library's op records, and the attributes that fusion (lib/plan/fuse.c) rewrites. */
+#ifndef KDI_OPS_H
+#define KDI_OPS_H
+
+#include "../base/base.h"
+#include "../kernel/gemm.h"
+
+#include <kd/op.h>
+
+#define OP(name) extern const kd_op kdi_op_##name;
+#include "ops.def"
+#undef OP
+
+/* Inputs: x [N,H,W,C], weight [O,kh,kw,C/groups], bias [O] if has_bias; then, if bn (evaluation
+ * alone: fusion adds it), weight, bias, running_mean, running_var of the batch norm, [O] each. */
+typedef struct kdi_conv2d_attr {
+    int out, kernel[2], stride[2], pad[2], dilation[2], groups;
+    int has_bias, bn;
+    float bn_eps;
+    kdi_act act; /* fused behind it; evaluation alone */
+} kdi_conv2d_attr;
+
+/* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if has_bias. */
+typedef struct kdi_linear_attr {
+    int out, has_bias, flatten;
+    kdi_act act; /* fused behind it; evaluation alone */
+} kdi_linear_attr;
+
+/* Inputs: x, weight, bias, running_mean, running_var [C], num_batches_tracked [] i64.
+ * Outputs: y, and for the backward: mean [C], inverse standard deviation [C]. */
+typedef struct kdi_batch_norm_attr {
+    float momentum, eps;
+    int relu; /* fused behind it: y = max(0, ...) */
+} kdi_batch_norm_attr;
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ * exec.c: running a program: a short loop over its steps. Everything is allocated when the executor
+ * is made; a run only patches addresses. */
+#include "plan.h"
+
+#include "../graph/params.h"
+
+#include <string.h>
+
+/* Where an operand's address comes from at each run. */
+typedef struct patch {
+    kd_tensor *tensor;
+    const kdi_slot *slot;
+} patch;
+
+struct kd_exec {
+    const kd_plan *plan;
+    kd_params *params;
+    char *arena;
+    bool owns_arena;
+    kd_op_call *calls;   /* [steps] */
+    kd_tensor *tensors;  /* [max_operands] */
+    patch *patches;      /* [n_patches] */
+    size_t n_patches;
+    const kd_param_info **entries; /* [plan's params] */
+    const void **inputs;           /* [plan's inputs] */
+    double *seconds;               /* [steps] */
+    size_t batch;                  /* of the last run */
+    uint64_t prepared_version;     /* of the parameters the prepared weights were made from */
+};
+
+static kd_status resolve_params(kd_exec *e)
+{
+    const kd_plan *p = e->plan;
+    for (size_t i = 0; i < p->n_params; i++) {
+        char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
+        const kdi_plan_param *want = &p->params[i];
+        const kd_param_info *have = kd_params_find(e->params, want->name);
+        if (!have)
+            return kd_ctx_fail(p->ctx, KD_E_MISMATCH, "the parameters have no '%s'", want->name);
+        if (!kdi_shape_equal(&have->shape, &want->shape) || have->dtype != want->dtype ||
+            (have->buffer != 0) != want->buffer)
+            return kd_ctx_fail(p->ctx, KD_E_MISMATCH, "parameter '%s' is %s, the plan wants %s",
+                               want->name, kdi_shape_text(&have->shape, a),
+                               kdi_shape_text(&want->shape, b));
+        e->entries[i] = have;
+    }
+    return KD_OK;
+}
+
+static void add_patches(kd_exec *e, const kd_tensor *tensors, const kd_value *values, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (values[i] != KD_NONE)
+            e->patches[e->n_patches++] =
+                (patch){e->tensors + (tensors - e->tensors) + i, &e->plan->slots[values[i]]};
+}
+
+static void make_calls(kd_exec *e)
+{
+    const kd_plan *p = e->plan;
+    kd_tensor *next = e->tensors;
+    for (size_t s = 0; s < p->n_steps; s++) {
+        const kdi_step *step = &p->steps[s];
+        kd_op_call *c = &e->calls[s];
+        kdi_step_call(p, step, p->batch, next, c);
+        add_patches(e, c->in, step->in, step->n_in);
+        add_patches(e, c->out, step->out, step->n_out);
+        if (step->backward) {
+            add_patches(e, c->dout, step->dout, step->n_out);
+            add_patches(e, c->din, step->din, step->n_in);
+        }
+        next += (step->backward ? 2 : 1) * (step->n_in + step->n_out);
+        if (step->scratch_bytes) c->scratch = e->arena + step->scratch;
+        if (step->prepared_bytes) c->prepared = e->arena + step->prepared;
+    }
+}
+
+kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, kd_exec **out)
+{
+    if (!plan || !params || !out) return KD_E_INVALID;
+    *out = NULL;
+    kd_ctx *ctx = plan->ctx;
+    if ((uintptr_t)memory % 64)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "an arena's address must be a multiple of 64");
+    kd_exec *e = kd_alloc(ctx, 1, sizeof *e);
+    if (!e) return KD_E_NOMEM;
+    e->plan = plan;
+    e->params = params;
+    e->batch = plan->batch;
+    e->calls = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->calls);
+    e->tensors = kd_alloc(ctx, plan->max_operands + 1, sizeof *e->tensors);
+    e->patches = kd_alloc(ctx, plan->max_operands + 1, sizeof *e->patches);
+    e->entries = kd_alloc(ctx, plan->n_params + 1, sizeof *e->entries);
+    e->inputs = kd_alloc(ctx, plan->n_inputs + 1, sizeof *e->inputs);
+    e->seconds = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->seconds);
+    kd_status status = e->calls && e->tensors && e->patches && e->entries && e->inputs && e->seconds
+                           ? KD_OK
+                           : KD_E_NOMEM;
+    if (!status) status = resolve_params(e);
+    if (!status && plan->has_grads) status = kd_params_need_grads(params);
+    if (!status) {
+        e->arena = memory;
+        if (!memory && plan->arena_bytes) {
+            e->arena = kd_alloc(ctx, plan->arena_bytes, 1);
+            e->owns_arena = true;
+            if (!e->arena) status = KD_E_NOMEM;
+        }
+    }
+    if (status) {
+        kd_exec_destroy(e);
+        return status;
+    }
+    make_calls(e);
+    *out = e;
+    return KD_OK;
+}
+
+void kd_exec_destroy(kd_exec *e)
+{
+    if (!e) return;
+    kd_ctx *ctx = e->plan->ctx;
+    if (e->owns_arena) kd_free(ctx, e->arena);
+    kd_free(ctx, e->calls);
+    kd_free(ctx, e->tensors);
+    kd_free(ctx, e->patches);
+    kd_free(ctx, e->entries);
+    kd_free(ctx, e->inputs);
+    kd_free(ctx, e->seconds);
+    kd_free(ctx, e);
+}
+
+kd_status kd_exec_bind(kd_exec *e, const char *input, const void *data)
+{
+    for (size_t i = 0; i < e->plan->n_inputs; i++)
+        if (!strcmp(e->plan->inputs[i], input)) {
+            e->inputs[i] = data;
+            return KD_OK;
+        }
+    return kd_ctx_fail(e->plan->ctx, KD_E_NOTFOUND, "the plan has no input '%s'", input);
+}
+
+static void *address(const kd_exec *e, const kdi_slot *slot)
+{
+    union {
+        const void *in;
+        void *data;
+    } input;
+    switch (slot->place) {
+    case KDI_AT_ARENA: return e->arena + slot->offset;
+    case KDI_AT_INPUT: input.in = e->inputs[slot->index]; return input.data;
+    case KDI_AT_PARAM: {
+        const kd_param_info *info = e->entries[slot->index];
+        return info->buffer ? (void *)(e->params->buffers + info->offset)
+                            : (void *)(e->params->values + info->offset);
+    }
+    case KDI_AT_GRAD: return e->params->grads + e->entries[slot->index]->offset;
+    case KDI_AT_NOWHERE: break;
+    }
+    return NULL;
+}
+
+static const kdi_slot *output_slot(const kd_exec *e, const char *name)
+{
+    for (size_t o = 0; o < e->plan->n_outputs; o++)
+        if (!strcmp(e->plan->outputs[o].name, name))
+            return &e->plan->slots[e->plan->outputs[o].value];
+    return NULL;
+}
+
+void *kd_exec_output(kd_exec *e, const char *output)
+{
+    const kdi_slot *slot = output_slot(e, output);
+    return slot ? address(e, slot) : NULL;
+}
+
+kd_shape kd_exec_output_shape(const kd_exec *e, const char *output)
+{
+    kd_shape shape = {0};
+    const kdi_slot *slot = output_slot(e, output);
+    if (!slot) return shape;
+    const kd_tensor t = kdi_tensor_of(slot, e->batch);
+    shape.rank = t.rank;
+    for (int i = 0; i < t.rank; i++) shape.dim[i] = (int64_t)t.dim[i];
+    return shape;
+}
+
+/* Addresses of inputs change between runs, parameters' only if gradients came to be: patch all. */
+static kd_status patch_all(kd_exec *e, size_t batch)
+{
+    const kd_plan *p = e->plan;
+    for (size_t i = 0; i < p->n_inputs; i++)
+        if (!e->inputs[i])
+            return kd_ctx_fail(p->ctx, KD_E_INVALID, "input '%s' is not bound", p->inputs[i]);
+    for (size_t i = 0; i < e->n_patches; i++) {
+        kd_tensor *t = e->patches[i].tensor;
+        if (batch != e->batch) *t = kdi_tensor_of(e->patches[i].slot, batch);
+        t->data = address(e, e->patches[i].slot);
+    }
+    e->batch = batch;
+    return KD_OK;
+}
+
+static kd_status prepare(kd_exec *e)
+{
+    const kd_plan *p = e->plan;
+    if (!p->frozen || e->prepared_version == e->params->version) return KD_OK;
+    for (size_t s = 0; s < p->n_steps; s++) {
+        if (!e->calls[s].prepared) continue;
+        const kd_status status = p->steps[s].op->prepare(&e->calls[s]);
+        if (status) return status;
+    }
+    e->prepared_version = e->params->version;
+    return KD_OK;
+}
+
+typedef struct add_task {
+    const float *from;
+    float *to;
+    size_t count;
+} add_task;
+
+enum { ADD_BLOCK = 16384 };
+
+static void add_block(void *arg, size_t index, int worker)
+{
+    (void)worker;
+    const add_task *t = arg;
+    const size_t begin = index * ADD_BLOCK;
+    const size_t end = t->count - begin < ADD_BLOCK ? t->count : begin + ADD_BLOCK;
+    for (size_t i = begin; i < end; i++) t->to[i] += t->from[i];
+}
+
+/* A backward whose op overwrites, where a sum is wanted: into the stage, then added. */
+static kd_status run_staged(kd_exec *e, const kdi_step *step, kd_op_call *c, uint32_t staged)
+{
+    float *to[KD_MAX_OPERANDS];
+    kd_tensor *din = e->tensors + (c->din - e->tensors);
+    char *stage = e->arena + step->stage;
+    for (int i = 0; i < step->n_in; i++) {
+        if (!(staged >> i & 1)) continue;
+        to[i] = din[i].data;
+        din[i].data = stage;
+        stage += (din[i].count * sizeof(float) + 63) & ~(size_t)63;
+    }
+    c->accumulate &= ~staged;
+    const kd_status status = step->op->backward(c);
+    for (int i = 0; i < step->n_in; i++) {
+        if (!(staged >> i & 1)) continue;
+        add_task task = {din[i].data, to[i], din[i].count};
+        if (!status) kd_parallel_for(c->ctx, (task.count + ADD_BLOCK - 1) / ADD_BLOCK, add_block, &task);
+        din[i].data = to[i];
+    }
+    return status;
+}
+
+static kd_status run_backward(kd_exec *e, const kdi_step *step, kd_op_call *c, bool accumulate)
+{
+    c->accumulate = step->accumulate;
+    if (accumulate)
+        for (int i = 0; i < step->n_in; i++)
+            if (step->din[i] != KD_NONE && e->plan->slots[step->din[i]].place == KDI_AT_GRAD)
+                c->accumulate |= 1u << i;
+    const uint32_t staged = c->accumulate & step->staged;
+    return staged ? run_staged(e, step, c, staged) : step->op->backward(c);
+}
+
+kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
+{
+    const kd_plan *p = e->plan;
+    kd_run_opt opt;
+    if (!kdi_options(&opt, sizeof opt, options))
+        return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_exec_run: unknown options");
+    if (opt.batch > p->batch)
+        return kd_ctx_fail(p->ctx, KD_E_INVALID, "a batch of %zu, the plan's largest is %zu",
+                           opt.batch, p->batch);
+    kd_status status = patch_all(e, opt.batch ? opt.batch : p->batch);
+    if (!status) status = prepare(e);
+    double before = kdi_seconds();
+    for (size_t s = 0; s < p->n_steps && !status; s++) {
+        const kdi_step *step = &p->steps[s];
+        kd_op_call *c = &e->calls[s];
+        c->seed = opt.seed;
+        c->step = opt.step;
+        status = step->backward ? run_backward(e, step, c, opt.accumulate) : step->op->forward(c);
+        const double now = kdi_seconds();
+        e->seconds[s] += now - before;
+        before = now;
+    }
+    if (p->training) kd_params_touch(e->params); /* running statistics moved */
+    return status;
+}
+
+double kd_exec_seconds(const kd_exec *e, kd_part part)
+{
+    double sum = 0;
+    for (size_t s = 0; s < e->plan->n_steps; s++)
+        if (e->plan->steps[s].part == part) sum += e->seconds[s];
+    return sum;
+}
+
+double kd_exec_step_seconds(const kd_exec *e, size_t step)
+{
+    return step < e->plan->n_steps ? e->seconds[step] : 0;
+}
+
+void kd_exec_reset_seconds(kd_exec *e)
+{
+    memset(e->seconds, 0, e->plan->n_steps * sizeof *e->seconds);
+}

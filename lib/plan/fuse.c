@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ * fuse.c: ops merged into one pass over memory.
+ *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu;  linear + relu or gelu
+ *   with or without gradient: batch_norm + relu, and their backwards
+ *   evaluating:               an op that then does nothing (dropout) becomes another name of its input
+ * Each rule asks that the value between the two is read by nobody else. */
+#include "plan.h"
+
+#include "../op/ops.h"
+
+#include <string.h>
+
+/* The only reader of v, a forward node; -1 if there are others or none. */
+static int only_reader(const kdi_draft *d, kd_value v)
+{
+    if (kdi_draft_readers(d, v) != 1) return -1;
+    for (size_t i = 0; i < d->n_nodes; i++) {
+        const kdi_node *n = &d->nodes[i];
+        if (!n->op || n->forward >= 0) continue;
+        for (int k = 0; k < n->n_in; k++)
+            if (n->in[k] == v) return (int)i;
+    }
+    return -1;
+}
+
+static int backward_of(const kdi_draft *d, int forward)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op && d->nodes[i].forward == forward) return (int)i;
+    return -1;
+}
+
+static void drop(kdi_draft *d, int node)
+{
+    d->nodes[node].op = NULL;
+}
+
+/* conv2d, then batch_norm: the norm's parameters become inputs of the convolution. */
+static kd_status fold_norm(kdi_draft *d, int conv)
+{
+    kdi_node *c = &d->nodes[conv];
+    kdi_conv2d_attr *attr = c->attr;
+    const int reader = only_reader(d, c->out[0]);
+    if (reader < 0 || d->nodes[reader].op != &kdi_op_batch_norm || attr->bn) return KD_OK;
+    if (backward_of(d, reader) >= 0 || backward_of(d, conv) >= 0) return KD_OK;
+    const kdi_node *norm = &d->nodes[reader];
+    kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)c->n_in + 4, sizeof *in);
+    if (!in) return KD_E_NOMEM;
+    memcpy(in, c->in, (size_t)c->n_in * sizeof *in);
+    for (int i = 0; i < 4; i++) in[c->n_in + i] = norm->in[1 + i];
+    const kdi_batch_norm_attr *norm_attr = norm->attr;
+    attr->bn = 1;
+    attr->bn_eps = norm_attr->eps;
+    if (norm_attr->relu) attr->act = KDI_ACT_RELU;
+    c->in = in;
+    c->n_in += 4;
+    c->out[0] = norm->out[0];
+    drop(d, reader);
+    return KD_OK;
+}
+
+static kdi_act activation(const kd_op *op)
+{
+    return op == &kdi_op_relu ? KDI_ACT_RELU : op == &kdi_op_gelu ? KDI_ACT_GELU : KDI_ACT_NONE;
+}
+
+/* An activation behind `node`, whose attribute *act says so from now on. */
+static void fold_activation(kdi_draft *d, int node, kdi_act *act)
+{
+    const int reader = only_reader(d, d->nodes[node].out[0]);
+    if (reader < 0 || *act != KDI_ACT_NONE || activation(d->nodes[reader].op) == KDI_ACT_NONE)
+        return;
+    if (backward_of(d, reader) >= 0 || backward_of(d, node) >= 0) return;
+    *act = activation(d->nodes[reader].op);
+    d->nodes[node].out[0] = d->nodes[reader].out[0];
+    drop(d, reader);
+}
+
+/* batch_norm, then relu; in the backward the norm's takes over the relu's gradient. */
+static void norm_relu(kdi_draft *d, int norm)
+{
+    kdi_node *n = &d->nodes[norm];
+    kdi_batch_norm_attr *attr = n->attr;
+    const int relu = only_reader(d, n->out[0]);
+    if (relu < 0 || d->nodes[relu].op != &kdi_op_relu || attr->relu) return;
+    const int norm_back = backward_of(d, norm), relu_back = backward_of(d, relu);
+    if ((norm_back < 0) != (relu_back < 0)) return;
+    if (norm_back >= 0) {
+        kdi_node *nb = &d->nodes[norm_back];
+        const kdi_node *rb = &d->nodes[relu_back];
+        if (rb->din[0] != nb->dout[0] || rb->accumulate) return;
+        if (kdi_draft_readers(d, rb->din[0]) != 1) return;
+        nb->dout[0] = rb->dout[0];
+        drop(d, relu_back);
+    }
+    attr->relu = 1;
+    n->out[0] = d->nodes[relu].out[0];
+    drop(d, relu);
+}
+
+static void identity(kdi_draft *d, int node)
+{
+    const kdi_node *n = &d->nodes[node];
+    if (d->opt->training || !n->op->identity_in_eval || backward_of(d, node) >= 0) return;
+    d->values[n->out[0]].alias = n->in[0];
+    drop(d, node);
+    /* Readers of the output now read the input itself, so that the other rules see through it. */
+    for (size_t i = 0; i < d->n_nodes; i++)
+        for (int k = 0; k < d->nodes[i].n_in; k++)
+            if (d->nodes[i].in[k] == n->out[0]) d->nodes[i].in[k] = n->in[0];
+}
+
+kd_status kdi_fuse(kdi_draft *d)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op && d->nodes[i].forward < 0) identity(d, (int)i);
+    for (size_t i = 0; i < d->n_nodes; i++) {
+        kdi_node *n = &d->nodes[i];
+        if (!n->op || n->forward >= 0) continue;
+        if (n->op == &kdi_op_conv2d && !d->opt->training) {
+            const kd_status status = fold_norm(d, (int)i);
+            if (status) return status;
+            fold_activation(d, (int)i, &((kdi_conv2d_attr *)n->attr)->act);
+        } else if (n->op == &kdi_op_linear && !d->opt->training) {
+            fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
+        } else if (n->op == &kdi_op_batch_norm) {
+            norm_relu(d, (int)i);
+        }
+    }
+    return KD_OK;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ * memory.c: where every value lives. A value's array is needed from the step that first writes it
+ * to the last that touches it; arrays whose spans do not meet may share memory. Largest first, each
+ * takes the lowest offset that is free over its span.
+ *
+ * Scratch lives for one step; prepared weights and outputs live for the whole program. */
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64 };
+
+/* A stretch of the arena: bytes, from one step to another, both included. */
+typedef struct span {
+    size_t bytes, offset, first, last;
+    size_t *to; /* where the offset is wanted */
+} span;
+
+typedef struct layout {
+    kdi_draft *draft;
+    size_t *first, *last; /* [values], by root: steps; last < first: untouched */
+    kd_value *merged;     /* [values]: the root whose memory this root takes over in place */
+    bool *pinned;         /* [values], by root: an output, alive to the end */
+    span *spans;
+    size_t n_spans, cap_spans;
+} layout;
+
+static kd_value base_of(const layout *l, kd_value v)
+{
+    v = kdi_draft_root(l->draft, v);
+    while (l->merged[v] != KD_NONE) v = l->merged[v];
+    return v;
+}
+
+static void touch(layout *l, kd_value v, size_t step)
+{
+    if (v == KD_NONE) return;
+    v = kdi_draft_root(l->draft, v);
+    if (l->last[v] == SIZE_MAX) {
+        l->first[v] = step;
+        l->last[v] = step;
+    }
+    if (step > l->last[v]) l->last[v] = step;
+}
+
+static void find_spans(layout *l)
+{
+    const kdi_draft *d = l->draft;
+    const kd_plan *p = d->plan;
+    for (size_t v = 0; v < d->n_values; v++) l->last[v] = SIZE_MAX;
+    for (size_t s = 0; s < p->n_steps; s++) {
+        const kdi_step *step = &p->steps[s];
+        for (int i = 0; i < step->n_in; i++) touch(l, step->in[i], s);
+        for (int i = 0; i < step->n_out; i++) touch(l, step->out[i], s);
+        for (int i = 0; i < step->n_out && step->backward; i++) touch(l, step->dout[i], s);
+        for (int i = 0; i < step->n_in && step->backward; i++) touch(l, step->din[i], s);
+    }
+    for (size_t o = 0; o < p->n_outputs; o++) {
+        const kd_value root = kdi_draft_root(d, p->outputs[o].value);
+        l->pinned[root] = true;
+        if (l->last[root] != SIZE_MAX) l->last[root] = p->n_steps;
+    }
+}
+
+static size_t bytes_of(const kdi_draft *d, kd_value v)
+{
+    size_t count;
+    kdi_shape_count(&d->values[v].shape, d->plan->batch, &count); /* checked by check_sizes */
+    return count * kd_dtype_size(d->values[v].dtype);
+}
+
+/* May `to`, first written at this step, take over `from`, last read at it? */
+static void merge(layout *l, kd_value from, kd_value to, size_t step)
+{
+    const kdi_draft *d = l->draft;
+    if (from == KD_NONE || to == KD_NONE) return;
+    const kd_value a = base_of(l, from), b = kdi_draft_root(d, to);
+    if (a == b || d->values[a].kind != KDI_RESULT || d->values[b].kind != KDI_RESULT) return;
+    if (l->pinned[a] || l->last[a] != step || l->first[b] != step) return;
+    if (bytes_of(d, a) != bytes_of(d, b)) return;
+    l->merged[b] = a;
+    l->last[a] = l->last[b];
+    l->pinned[a] = l->pinned[b];
+}
+
+static void share_in_place(layout *l)
+{
+    const kd_plan *p = l->draft->plan;
+    for (size_t s = 0; s < p->n_steps; s++) {
+        const kdi_step *step = &p->steps[s];
+        if (step->backward) {
+            if (step->op->in_place_backward && step->n_in && !(step->accumulate & 1))
+                merge(l, step->dout[0], step->din[0], s);
+        } else if (step->op->in_place && step->n_in) {
+            bool twice = false;
+            for (int i = 1; i < step->n_in; i++)
+                twice |= step->in[i] != KD_NONE && base_of(l, step->in[i]) == base_of(l, step->in[0]);
+            if (!twice) merge(l, step->in[0], step->out[0], s);
+        }
+    }
+}
+
+static bool add_span(layout *l, size_t bytes, size_t first, size_t last, size_t *to)
+{
+    kd_ctx *ctx = l->draft->plan->ctx;
+    *to = 0;
+    if (bytes == 0) return true;
+    if (!kdi_grow(ctx, (void **)&l->spans, l->n_spans, &l->cap_spans, sizeof *l->spans))
+        return false;
+    if (l->draft->opt->no_sharing) {
+        first = 0;
+        last = SIZE_MAX;
+    }
+    l->spans[l->n_spans++] = (span){(bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, first, last, to};
+    return true;
+}
+
+/* Largest first; equal sizes by who comes first, so that a plan is the same each time. */
+static int by_size(const void *a, const void *b)
+{
+    const span *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    return (x->last > y->last) - (x->last < y->last);
+}
+
+/* The lowest offset free over s's span, among the first n spans, which are placed and sorted by
+ * offset in order[]. */
+static size_t first_fit(const span *spans, const size_t *order, size_t n, const span *s)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        const span *o = &spans[order[i]];
+        if (o->last < s->first || o->first > s->last) continue;
+        if (o->offset >= at && o->offset - at >= s->bytes) break;
+        if (o->offset + o->bytes > at) at = o->offset + o->bytes;
+    }
+    return at;
+}
+
+static kd_status place_spans(layout *l)
+{
+    kd_plan *p = l->draft->plan;
+    size_t *order = kd_alloc(p->ctx, l->n_spans + 1, sizeof *order);
+    if (!order) return KD_E_NOMEM;
+    size_t total = 0;
+    if (l->n_spans) qsort(l->spans, l->n_spans, sizeof *l->spans, by_size);
+    kd_status status = KD_OK;
+    for (size_t i = 0; i < l->n_spans && !status; i++) {
+        span *s = &l->spans[i];
+        s->offset = first_fit(l->spans, order, i, s);
+        size_t end, at = i;
+        if (!kdi_add(s->offset, s->bytes, &end))
+            status = kd_ctx_fail(p->ctx, KD_E_LIMIT, "the plan's memory overflows");
+        else if (end > total)
+            total = end;
+        for (; at > 0 && l->spans[order[at - 1]].offset > s->offset; at--) order[at] = order[at - 1];
+        order[at] = i;
+    }
+    kd_free(p->ctx, order);
+    p->arena_bytes = total;
+    /* The order moved the spans, not the places their offsets go to. */
+    for (size_t i = 0; i < l->n_spans; i++) *l->spans[i].to = l->spans[i].offset;
+    return status;
+}
+
+static kd_status value_spans(layout *l)
+{
+    kdi_draft *d = l->draft;
+    kd_plan *p = d->plan;
+    for (size_t v = 0; v < d->n_values; v++) {
+        if (d->values[v].kind != KDI_RESULT || kdi_draft_root(d, (kd_value)v) != (kd_value)v) continue;
+        if (l->merged[v] != KD_NONE || l->last[v] == SIZE_MAX) continue;
+        const size_t last = l->pinned[v] ? p->n_steps : l->last[v];
+        if (!add_span(l, bytes_of(d, (kd_value)v), l->first[v], last, &p->slots[v].offset))
+            return KD_E_NOMEM;
+    }
+    return KD_OK;
+}
+
+/* The gradient of a parameter whose op cannot add to it needs a place to come from. */
+static kd_status stage_span(layout *l, kdi_step *step, size_t s)
+{
+    size_t bytes = 0;
+    if (!step->backward || step->op->accumulates) return KD_OK;
+    for (int i = 0; i < step->n_in; i++) {
+        const kd_value v = step->din[i];
+        if (v == KD_NONE || l->draft->values[v].kind != KDI_PARAM_GRAD) continue;
+        step->staged |= 1u << i;
+        bytes += (bytes_of(l->draft, v) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    }
+    return add_span(l, bytes, s, s, &step->stage) ? KD_OK : KD_E_NOMEM;
+}
+
+/* Prepared weights are made of parameters alone: every input but the first must be one. */
+static bool can_prepare(const kdi_draft *d, const kdi_step *step)
+{
+    if (!d->plan->frozen || step->backward || !step->op->prepare || !step->op->prepared) return false;
+    for (int i = 1; i < step->n_in; i++)
+        if (d->values[kdi_draft_root(d, step->in[i])].kind != KDI_PARAM) return false;
+    return true;
+}
+
+static kd_status step_spans(layout *l)
+{
+    kdi_draft *d = l->draft;
+    kd_plan *p = d->plan;
+    kd_tensor *operands = kd_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
+    if (!operands) return KD_E_NOMEM;
+    kd_status status = KD_OK;
+    for (size_t s = 0; s < p->n_steps && !status; s++) {
+        kdi_step *step = &p->steps[s];
+        kd_op_call call;
+        kdi_step_call(p, step, p->batch, operands, &call);
+        if (can_prepare(d, step)) {
+            step->prepared_bytes = step->op->prepared(&call);
+            if (!add_span(l, step->prepared_bytes, 0, p->n_steps, &step->prepared))
+                status = KD_E_NOMEM;
+            /* Sizes may depend on whether weights are prepared: any address will do to say so. */
+            call.prepared = step->prepared_bytes ? operands : NULL;
+        }
+        if (step->op->scratch) step->scratch_bytes = step->op->scratch(&call, step->backward);
+        if (!status && !add_span(l, step->scratch_bytes, s, s, &step->scratch)) status = KD_E_NOMEM;
+        if (!status) status = stage_span(l, step, s);
+        if (!step->backward && step->op->macs) {
+            kdi_step_call(p, step, 1, operands, &call);
+            step->macs = step->op->macs(&call);
+            p->macs += step->macs;
+        }
+    }
+    kd_free(p->ctx, operands);
+    return status;
+}
+
+/* Every array's bytes, rounded up, must fit a size_t with room to spare. */
+static kd_status check_sizes(const kdi_draft *d)
+{
+    for (size_t v = 0; v < d->n_values; v++) {
+        size_t count;
+        if (!kdi_shape_count(&d->values[v].shape, d->plan->batch, &count) || count > SIZE_MAX / 64)
+            return kd_ctx_fail(d->plan->ctx, KD_E_LIMIT,
+                               "a value of the graph overflows at batch %zu", d->plan->batch);
+    }
+    return KD_OK;
+}
+
+static void set_places(layout *l)
+{
+    kdi_draft *d = l->draft;
+    for (size_t v = 0; v < d->n_values; v++) {
+        kdi_slot *slot = &d->plan->slots[v];
+        const kdi_value *root = &d->values[base_of(l, (kd_value)v)];
+        slot->index = root->index;
+        slot->place = root->kind == KDI_INPUT   ? KDI_AT_INPUT
+                      : root->kind == KDI_PARAM ? KDI_AT_PARAM
+                      : root->kind == KDI_PARAM_GRAD
+                          ? KDI_AT_GRAD
+                          : (l->last[base_of(l, (kd_value)v)] == SIZE_MAX ? KDI_AT_NOWHERE
+                                                                          : KDI_AT_ARENA);
+        if (slot->place == KDI_AT_ARENA)
+            slot->offset = d->plan->slots[base_of(l, (kd_value)v)].offset;
+    }
+}
+
+kd_status kdi_assign_memory(kdi_draft *d)
+{
+    kd_ctx *ctx = d->plan->ctx;
+    layout l = {.draft = d};
+    kd_status status = check_sizes(d);
+    if (status) return status;
+    l.first = kd_alloc(ctx, d->n_values + 1, sizeof *l.first);
+    l.last = kd_alloc(ctx, d->n_values + 1, sizeof *l.last);
+    l.merged = kd_alloc(ctx, d->n_values + 1, sizeof *l.merged);
+    l.pinned = kd_alloc(ctx, d->n_values + 1, sizeof *l.pinned);
+    status = l.first && l.last && l.merged && l.pinned ? KD_OK : KD_E_NOMEM;
+    if (!status) {
+        for (size_t v = 0; v < d->n_values; v++) l.merged[v] = KD_NONE;
+        find_spans(&l);
+        if (!d->opt->no_sharing) share_in_place(&l);
+        status = value_spans(&l);
+    }
+    if (!status) status = step_spans(&l);
+    if (!status) status = place_spans(&l);
+    if (!status) set_places(&l);
+    kd_free(ctx, l.first);
+    kd_free(ctx, l.last);
+    kd_free(ctx, l.merged);
+    kd_free(ctx, l.pinned);
+    kd_free(ctx, l.spans);
+    return status;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * plan.h: the inside of a plan: the program is plain data. Steps refer to values by number; a value
+ * says where its array lies. Everything lies in one pool and nothing points into the graph. */
+#ifndef KDI_PLAN_H
+#define KDI_PLAN_H
+
+#include "../graph/graph.h"
+
+#include <kd/plan.h>
+
+/* Where a value's array is. */
+typedef enum kdi_place {
+    KDI_AT_NOWHERE,
+    KDI_AT_ARENA,  /* offset: bytes */
+    KDI_AT_INPUT,  /* index: which input */
+    KDI_AT_PARAM,  /* index: which parameter or buffer */
+    KDI_AT_GRAD    /* index: whose gradient */
+} kdi_place;
+
+typedef struct kdi_slot {
+    kdi_place place;
+    int index;
+    size_t offset;
+    kd_shape shape;
+    kd_dtype dtype;
+} kdi_slot;
+
+typedef struct kdi_step {
+    const kd_op *op;
+    const void *attr;
+    const char *name;
+    kd_part part;
+    bool backward;
+    uint32_t id;           /* of the forward op: its random numbers' key */
+    int n_in, n_out;
+    kd_value *in, *out;    /* slots, KD_NONE where the call gets no array */
+    kd_value *dout, *din;  /* backward */
+    uint32_t accumulate;
+    uint32_t staged;       /* bit i: din[i] goes through `stage` when it must be added */
+    size_t scratch, scratch_bytes;   /* offset in the arena */
+    size_t prepared, prepared_bytes;
+    size_t stage;
+    uint64_t macs;
+    size_t out_bytes;
+} kdi_step;
+
+typedef struct kdi_plan_param {
+    const char *name;
+    kd_shape shape;
+    kd_dtype dtype;
+    bool buffer;
+} kdi_plan_param;
+
+struct kd_plan {
+    kd_ctx *ctx;
+    kdi_pool pool;
+    size_t batch, arena_bytes;
+    bool training, frozen, has_grads;
+    kdi_step *steps;
+    kdi_slot *slots;
+    kdi_plan_param *params;
+    kdi_output *outputs;
+    const char **inputs; /* names */
+    kd_value *input_slots;
+    size_t n_steps, n_slots, n_params, n_outputs, n_inputs;
+    size_t max_operands; /* tensors of all steps together */
+    uint64_t macs;
+};
+
+/* A plan in the making: copies of the graph's values and nodes that passes may rewrite. A node that
+ * a pass removes has op NULL. */
+typedef struct kdi_draft {
+    kd_plan *plan;
+    const kd_graph *graph;
+    const kd_plan_opt *opt;
+    kdi_value *values;
+    kdi_node *nodes;
+    size_t n_values, n_nodes;
+    bool *needed; /* [values], by root: read by a live node, or an output */
+} kdi_draft;
+
+kd_value kdi_draft_root(const kdi_draft *d, kd_value v);
+/* Does a backward node read operand i of its forward? */
+uint32_t kdi_node_keeps(const kdi_node *n);
+/* How many reads of v are there, by nodes and as outputs? */
+size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
+
+/* fuse.c: merge ops that can be done in one pass over memory. */
+kd_status kdi_fuse(kdi_draft *d);
+/* memory.c: lifetimes, buffers shared in place, offsets: sets slots, scratch, arena_bytes. */
+kd_status kdi_assign_memory(kdi_draft *d);
+
+/* An array with the batch filled in, data NULL. */
+kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch);
+/* Fill a call's arrays' shapes for asking about sizes: operands must hold step's operands. */
+void kdi_step_call(const kd_plan *plan, const kdi_step *step, size_t batch, kd_tensor *operands,
+                   kd_op_call *call);
+
+#endif
