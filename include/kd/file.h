@@ -25,11 +25,11 @@ typedef struct kd_file kd_file;
 typedef struct kd_file_tensor {
     const char *name; /* UTF-8; may hold control characters: mind that when printing it */
     kd_dtype dtype;
-    int rank;         /* 0: a single number */
+    int rank; /* 0: a single number */
     int64_t shape[KD_FILE_MAX_RANK];
-    size_t count;     /* elements */
-    uint64_t bytes;   /* count * kd_dtype_size(dtype) */
-    uint64_t offset;  /* of its first byte, from the start of the file */
+    size_t count;    /* elements */
+    uint64_t bytes;  /* count * kd_dtype_size(dtype) */
+    uint64_t offset; /* of its first byte, from the start of the file */
 } kd_file_tensor;
 
 /* Open a file, read its header and check all of it; tensors are read when they are asked for. A

@@ -89,6 +89,9 @@ typedef struct kd_param_opt {
 KD_API kd_value kd_param(kd_graph *graph, const char *name, int rank, const int64_t *dim,
                          const kd_param_opt *opt);
 
+/* Trainable elements of all parameters so far. */
+KD_API uint64_t kd_graph_param_count(const kd_graph *graph);
+
 /* ---- layers: each declares its parameters under `name` (PyTorch's names) ------------------------- */
 
 typedef struct kd_conv2d_opt {

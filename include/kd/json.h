@@ -29,7 +29,8 @@ KD_API void kd_json_array_begin(kd_json *json, const char *key);
 KD_API void kd_json_array_end(kd_json *json);
 /* Bytes that are not UTF-8 become U+FFFD. text NULL writes null. */
 KD_API void kd_json_string(kd_json *json, const char *key, const char *text);
-/* The fewest digits, from 15 to 17, that read back to the same number; null for NaN and infinity. */
+/* The fewest digits, from 15 to 17, that read back to the same number; null for NaN and infinity.
+ */
 KD_API void kd_json_number(kd_json *json, const char *key, double number);
 KD_API void kd_json_integer(kd_json *json, const char *key, int64_t number);
 KD_API void kd_json_bool(kd_json *json, const char *key, int truth);
@@ -41,19 +42,19 @@ KD_API kd_status kd_json_text(kd_json *json, const char **text, size_t *size);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* One JSON object, strictly parsed. Only its own strings, numbers and truth values can be asked for;
- * nested objects and arrays are checked and stepped over. */
+/* One JSON object, strictly parsed. Only its own strings, numbers and truth values can be asked
+ * for; nested objects and arrays are checked and stepped over. */
 typedef struct kd_json_object kd_json_object;
 
 /* text is copied. Malformed text, one whose outermost value is no object, and a key that comes
  * twice are KD_E_FORMAT. On failure *object is NULL. */
-KD_API kd_status kd_json_parse(kd_ctx *ctx, const char *text, size_t size,
-                               kd_json_object **object);
+KD_API kd_status kd_json_parse(kd_ctx *ctx, const char *text, size_t size, kd_json_object **object);
 KD_API void kd_json_object_destroy(kd_json_object *object); /* NULL is allowed */
 /* NULL if there is no such key, or its value is no string. Lives as long as the object. */
 KD_API const char *kd_json_get_string(const kd_json_object *object, const char *key);
-/* 1 and *number set, or 0 if there is no such key or its value is no number (null included). An
- * integer must be written without fraction or exponent, and fit. */
+/* 1 and *number set, or 0 if there is no such key or its value is no number (null included). A
+ * number's text has 500 characters at most. An integer must be written without fraction or
+ * exponent, and fit. */
 KD_API int kd_json_get_number(const kd_json_object *object, const char *key, double *number);
 KD_API int kd_json_get_integer(const kd_json_object *object, const char *key, int64_t *number);
 KD_API int kd_json_get_bool(const kd_json_object *object, const char *key, int *truth);

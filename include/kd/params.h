@@ -59,6 +59,9 @@ KD_API void kd_params_touch(kd_params *params);
 KD_API kd_status kd_params_get(const kd_params *params, const kd_param_info *info, int which,
                                void *out);
 KD_API kd_status kd_params_set(kd_params *params, const kd_param_info *info, const void *in);
+/* The same for a parameter's part of any flat array, such as an optimiser's state. */
+KD_API void kd_params_pack(const kd_param_info *info, const float *flat, float *out);
+KD_API void kd_params_unpack(const kd_param_info *info, const float *in, float *flat);
 
 #ifdef __cplusplus
 }

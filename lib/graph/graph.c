@@ -194,6 +194,17 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
     return add_param(g, full, &shape, &opt);
 }
 
+uint64_t kd_graph_param_count(const kd_graph *g)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < g->n_params; i++) {
+        size_t count = 0;
+        kdi_shape_count(&g->params[i].shape, 1, &count);
+        if (!g->params[i].opt.buffer) total += count;
+    }
+    return total;
+}
+
 kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_in)
 {
     if (!kdi_grow(g->ctx, (void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {

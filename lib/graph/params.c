@@ -236,53 +236,73 @@ void kd_params_touch(kd_params *p)
     p->version++;
 }
 
-/* Move between [o,h,w,i] in memory and [o,i,h,w] in files. */
-static void permute(const kd_param_info *e, float *memory, float *file, bool to_file)
+/* Element (s, i) of each [h*w, c] picture of weights lies at s * c + i in memory and at i * h * w + s
+ * in files. Returns the number of pictures, 0 if the layouts are the same. */
+static size_t pictures(const kd_param_info *e, size_t *hw, size_t *c)
 {
-    const size_t o = (size_t)e->shape.dim[0], h = (size_t)e->shape.dim[1],
-                 w = (size_t)e->shape.dim[2], c = (size_t)e->shape.dim[3];
-    for (size_t a = 0; a < o; a++)
-        for (size_t s = 0; s < h * w; s++)
-            for (size_t i = 0; i < c; i++) {
-                float *m = memory + (a * h * w + s) * c + i, *f = file + (a * c + i) * h * w + s;
-                if (to_file)
-                    *f = *m;
-                else
-                    *m = *f;
-            }
+    if (e->layout == KD_LAYOUT_SAME || e->shape.rank != 4) return 0;
+    *hw = (size_t)e->shape.dim[1] * (size_t)e->shape.dim[2];
+    *c = (size_t)e->shape.dim[3];
+    return (size_t)e->shape.dim[0];
 }
 
-/* Where an entry's elements lie; NULL if it has none of the kind asked for. */
-static void *location(const kd_params *p, const kd_param_info *e, int which)
+static void to_file(const kd_param_info *e, const void *memory, void *file)
 {
-    if (e->buffer) return which == 0 ? p->buffers + e->offset : NULL;
-    float *flat = which == 0 ? p->values : p->grads;
-    return flat ? flat + e->offset : NULL;
+    size_t hw, c;
+    const size_t n = pictures(e, &hw, &c);
+    if (n == 0) {
+        memcpy(file, memory, e->count * kd_dtype_size(e->dtype));
+        return;
+    }
+    const float *m = memory;
+    float *f = file;
+    for (size_t a = 0; a < n; a++, m += hw * c, f += hw * c)
+        for (size_t s = 0; s < hw; s++)
+            for (size_t i = 0; i < c; i++) f[i * hw + s] = m[s * c + i];
+}
+
+static void from_file(const kd_param_info *e, const void *file, void *memory)
+{
+    size_t hw, c;
+    const size_t n = pictures(e, &hw, &c);
+    if (n == 0) {
+        memcpy(memory, file, e->count * kd_dtype_size(e->dtype));
+        return;
+    }
+    const float *f = file;
+    float *m = memory;
+    for (size_t a = 0; a < n; a++, m += hw * c, f += hw * c)
+        for (size_t s = 0; s < hw; s++)
+            for (size_t i = 0; i < c; i++) m[s * c + i] = f[i * hw + s];
+}
+
+void kd_params_pack(const kd_param_info *e, const float *flat, float *out)
+{
+    to_file(e, flat + e->offset, out);
+}
+
+void kd_params_unpack(const kd_param_info *e, const float *in, float *flat)
+{
+    from_file(e, in, flat + e->offset);
 }
 
 kd_status kd_params_get(const kd_params *p, const kd_param_info *e, int which, void *out)
 {
-    void *from = location(p, e, which);
-    if (!from) return kd_ctx_fail(p->ctx, KD_E_INVALID, "'%s' has no gradient", e->name);
-    if (e->layout == KD_LAYOUT_SAME || e->shape.rank != 4)
-        memcpy(out, from, e->count * kd_dtype_size(e->dtype));
+    if (which && (e->buffer || !p->grads))
+        return kd_ctx_fail(p->ctx, KD_E_INVALID, "'%s' has no gradient", e->name);
+    if (e->buffer)
+        to_file(e, p->buffers + e->offset, out);
     else
-        permute(e, from, out, true);
+        to_file(e, (which ? p->grads : p->values) + e->offset, out);
     return KD_OK;
 }
 
 kd_status kd_params_set(kd_params *p, const kd_param_info *e, const void *in)
 {
-    void *to = location(p, e, 0);
-    if (e->layout == KD_LAYOUT_SAME || e->shape.rank != 4) {
-        memcpy(to, in, e->count * kd_dtype_size(e->dtype));
-    } else {
-        union {
-            const void *in;
-            float *file;
-        } source = {in}; /* permute only reads it */
-        permute(e, to, source.file, false);
-    }
+    if (e->buffer)
+        from_file(e, in, p->buffers + e->offset);
+    else
+        from_file(e, in, p->values + e->offset);
     kd_params_touch(p);
     return KD_OK;
 }

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ * optim.h: what a training step does to the parameters: optimisers, clipping, averaging, and the
+ * learning rate's schedule. Loops over the flat arrays of kd_params; same bits for any threads. */
+#ifndef KD_OPTIM_H
+#define KD_OPTIM_H
+
+#include <kd/params.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A float option whose zero means "the default" is set to true zero by this. */
+#define KD_OFF (-1.0f)
+
+typedef enum kd_optimizer { KD_SGD, KD_OPTIMIZERS } kd_optimizer;
+/* "sgd"; NULL past the last. */
+KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
+
+typedef struct kd_optim_opt {
+    size_t struct_size;
+    kd_optimizer optimizer;
+    float momentum;     /* 0: .9; KD_OFF: none */
+    int nesterov;
+    float weight_decay; /* 0 or KD_OFF: none. Added to the gradient: g + weight_decay * p */
+    int decay_all;      /* also norms and biases */
+} kd_optim_opt;
+
+typedef struct kd_optim kd_optim;
+/* State (momentum) for these parameters, which must outlive it. */
+KD_API kd_status kd_optim_create(kd_params *params, const kd_optim_opt *opt, kd_optim **optim);
+KD_API void kd_optim_destroy(kd_optim *optim);
+/* One update from the gradients times grad_scale (1 / number of accumulated batches, clipping). SGD as
+ * PyTorch's: buf = momentum * buf + g (the first time g), p -= lr * (nesterov ? g + momentum * buf
+ * : buf). */
+KD_API void kd_optim_step(kd_optim *optim, float lr, float grad_scale);
+/* State arrays, [kd_params_flat_count] floats each, for checkpoints: name "momentum"; NULL past the
+ * last. steps: updates done so far. */
+KD_API float *kd_optim_state(kd_optim *optim, size_t i, const char **name);
+KD_API uint64_t kd_optim_steps(const kd_optim *optim);
+KD_API void kd_optim_set_steps(kd_optim *optim, uint64_t steps);
+
+/* Euclidean norm of the gradients, summed in double in a fixed order. */
+KD_API double kd_params_grad_norm(const kd_params *params);
+/* average = decay * average + (1 - decay) * params; buffers are copied. */
+KD_API void kd_params_average(kd_params *average, const kd_params *params, float decay);
+
+typedef enum kd_schedule {
+    KD_CONSTANT,
+    KD_STEP,     /* times .1 at 62.5, 75 and 87.5 % of the way (150, 180, 210 of 240 epochs) */
+    KD_COSINE,   /* to zero by half a cosine */
+    KD_ONECYCLE, /* from lr / 25 up over the first 30 %, then down to lr / 250000, by cosines */
+    KD_SCHEDULES
+} kd_schedule;
+KD_API const char *kd_schedule_name(kd_schedule schedule);
+/* The factor on the base learning rate at progress t in [0,1] of the run. */
+KD_API double kd_schedule_factor(kd_schedule schedule, double t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ * train.h: training, distillation, evaluation. They are written on the public headers alone: copy
+ * lib/train and change it when you need another loop. */
+#ifndef KD_TRAIN_H
+#define KD_TRAIN_H
+
+#include <kd/data.h>
+#include <kd/model.h>
+#include <kd/optim.h>
+#include <kd/plan.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- what is reported ----------------------------------------------------------------------------- */
+
+/* Seconds by part of a step. */
+typedef struct kd_times {
+    double data, teacher, forward, loss, backward, optimizer;
+} kd_times;
+
+typedef struct kd_progress {
+    int epoch_end;              /* 0: after a step, 1: after an epoch */
+    size_t epoch, epochs;       /* epoch counts from 0; epochs 0: until the budget is used up */
+    size_t step, steps;         /* optimiser steps so far, and in all (0: unknown) */
+    size_t batch, batches;      /* within the epoch */
+    double fraction;            /* of the whole run, 0..1 */
+    double loss, accuracy;      /* means over the epoch so far: training loss, top-1 in percent */
+    double lr;
+    double images_per_second;   /* over the epoch so far */
+    double seconds;             /* of training, evaluation not counted; earlier parts of a resumed run
+                                 * included */
+    kd_times times;             /* of the epoch so far */
+    double dev_top1, dev_loss;  /* at the end of an epoch with a development split; else -1 */
+} kd_progress;
+
+/* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
+ * returns KD_E_STOPPED and a resume goes on from there. */
+typedef int (*kd_progress_fn)(void *user, const kd_progress *progress);
+
+typedef struct kd_result {
+    double top1, top5, loss;     /* on the test split, after the last epoch; percent */
+    double train_loss, train_top1;
+    double seconds;              /* of training */
+    double images_per_second;
+    size_t epochs, steps;        /* done */
+    kd_times times;              /* of the whole run */
+    size_t peak_bytes;           /* most memory the context held */
+} kd_result;
+
+/* ---- training --------------------------------------------------------------------------------------- */
+
+typedef enum kd_on_nan { KD_NAN_STOP, KD_NAN_SKIP } kd_on_nan;
+
+/* Zero means the default given in brackets. */
+typedef struct kd_train_opt {
+    size_t struct_size;       /* 0 only inside kd_distill_opt */
+    size_t epochs;            /* [10] */
+    size_t batch;             /* [128] */
+    float lr;                 /* [.05] */
+    kd_optimizer optimizer;   /* [KD_SGD] */
+    float momentum;           /* [.9] KD_OFF: none */
+    int nesterov;
+    float weight_decay;       /* [5e-4] KD_OFF: none */
+    int decay_all;            /* also decay norms and biases */
+    kd_schedule schedule;     /* [KD_CONSTANT] */
+    float warmup;             /* epochs [0] */
+    float label_smoothing;    /* [0] */
+    float clip;               /* largest norm of the gradient [0: no clipping] */
+    size_t accumulate;        /* batches whose gradients make one step [1] */
+    float ema;                /* decay of averaged weights, which are then evaluated and saved [0: none] */
+    const char *augment;      /* as in kd_loader_opt [NULL: crop-flip] */
+    uint64_t seed;            /* of order, augmentation and dropout */
+    size_t max_steps;         /* stop after so many optimiser steps [0: no limit] */
+    double budget_seconds;    /* train for this long; the schedule follows the clock, epochs is ignored
+                               * [0: by epochs] */
+    size_t dev_count;         /* samples of the training split set aside, evaluated each epoch [0] */
+    kd_on_nan on_nan;         /* a loss that is not finite: stop the run, or skip the step */
+    const char *out;          /* folder for model, checkpoint and metrics [NULL: nothing written] */
+    int resume;               /* go on from the checkpoint in out, if there is one */
+    double checkpoint_seconds;/* write a checkpoint at least this often [300]; always after an epoch */
+    int no_test;              /* do not evaluate on the test split at the end */
+    kd_progress_fn progress;
+    void *user;
+    int resolved;             /* set by kd_train_defaults: zeros now mean zero */
+} kd_train_opt;
+
+/* Replace what means "the default" by the default and KD_OFF by zero, and set `resolved`: what a
+ * record of a run should list. kd_train and kd_distill do it themselves on a copy. */
+KD_API void kd_train_defaults(kd_train_opt *opt);
+
+/* Train a model in place. result may be NULL; after KD_E_STOPPED it says how far the run got. With
+ * `ema`, the averaged weights take the model's place at the end. */
+KD_API kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *opt,
+                          kd_result *result);
+
+/* ---- distillation ------------------------------------------------------------------------------------ */
+
+typedef enum kd_method {
+    KD_METHOD_KD,          /* hard * CE + soft * T^2 * KL [.1, .9, T 4] */
+    KD_METHOD_HARD,        /* hard * CE + soft * CE against the teacher's class [.5, .5] */
+    KD_METHOD_DKD,         /* hard * CE + soft * (alpha * TCKD + beta * NCKD) * T^2, soft rising over
+                            * the first `warmup_epochs` [1, 1, T 4, alpha 1, beta 8, 20] */
+    KD_METHOD_STANDARDIZED,/* KD on z-scored logits [.1, 9, T 2] */
+    KD_METHODS
+} kd_method;
+KD_API const char *kd_method_name(kd_method method); /* "kd", "hard", "dkd", "standardized" */
+
+enum { KD_MAX_TEACHERS = 8 };
+
+typedef struct kd_distill_opt {
+    size_t struct_size;
+    kd_model *teacher;          /* one teacher, or: */
+    kd_model *const *teachers;  /* [n_teachers], with weights that sum to one */
+    const float *teacher_weights; /* [n_teachers]; NULL: equal */
+    size_t n_teachers;
+    kd_method method;
+    float temperature;          /* 0: the method's default */
+    float hard, soft;           /* each 0: the method's default; KD_OFF: zero */
+    float alpha, beta;          /* DKD; 0: defaults */
+    float dkd_warmup;           /* epochs; 0: default; KD_OFF: none */
+    kd_train_opt train;         /* its struct_size may be 0 */
+} kd_distill_opt;
+
+/* kd_train_defaults for these options and opt->train. */
+KD_API void kd_distill_defaults(kd_distill_opt *opt);
+
+/* Train a student by a live teacher in evaluation mode. Each teacher sees the same augmented
+ * pictures at its own size and normalisation. The teachers' classes must be the student's. */
+KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
+                            kd_result *result);
+
+/* ---- one step, for comparisons ---------------------------------------------------------------------- */
+
+/* The step `kd step` does: no augmentation, no dropout. input [n,image,image,channels] normalised,
+ * labels [n], teacher_logits [n,classes] or NULL. Gradients stay in the model's parameters, which
+ * are updated with the optimiser's first step at opt->train.lr. */
+typedef struct kd_step_result {
+    float loss;
+    float *logits; /* [n,classes], the caller's, or NULL */
+    float *grads;  /* [kd_params_flat_count], the caller's, or NULL: a copy from before the update */
+} kd_step_result;
+KD_API kd_status kd_train_step(kd_model *model, size_t n, const float *input,
+                               const int32_t *labels, const float *teacher_logits,
+                               const kd_distill_opt *opt, kd_step_result *result);
+
+/* ---- evaluation ---------------------------------------------------------------------------------------- */
+
+typedef struct kd_eval_opt {
+    size_t struct_size;
+    kd_split split;          /* [KD_SPLIT_TRAIN is 0: set KD_SPLIT_TEST] */
+    size_t dev_count;        /* > 0: the development part of the training split */
+    uint64_t seed;           /* that chose it */
+    size_t batch;            /* [250] */
+    kd_model *teacher;       /* also compare with this one; NULL: none */
+    const kd_params *params; /* evaluate these instead of the model's own; NULL: its own */
+    kd_progress_fn progress;
+    void *user;
+} kd_eval_opt;
+
+typedef struct kd_eval_result {
+    size_t n;
+    double top1, top5, loss; /* percent, percent, mean cross-entropy */
+    double agreement;        /* percent of samples where the teacher's first class is the model's */
+    double kl;               /* mean KL(teacher || model) at temperature 1, nats */
+    double seconds;
+} kd_eval_result;
+
+KD_API kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opt,
+                             kd_eval_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT
+ * model.c: a spec with its parameters: creating, building its graph, planning inference. Written on
+ * the public headers of the other rooms. */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The network as a graph from "input" to "logits". */
+static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, kd_graph **out)
+{
+    const kd_build_opt opt = {.struct_size = sizeof opt};
+    const int64_t dim[] = {KD_BATCH, spec->image, spec->image, spec->channels};
+    kd_graph *g;
+    kd_status status = kd_graph_create(ctx, &g);
+    if (status) return status;
+    kd_output(g, spec->family->build(spec, g, kd_input(g, "input", KD_F32, 4, dim), &opt), "logits");
+    status = kd_graph_status(g);
+    if (status) {
+        kd_graph_destroy(g);
+        return status;
+    }
+    *out = g;
+    return KD_OK;
+}
+
+kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, uint64_t max_params,
+                           kd_model **out)
+{
+    kd_graph *g;
+    kd_status status = make_graph(ctx, spec, &g);
+    if (status) return status;
+    kd_model *m = NULL;
+    if (kd_graph_param_count(g) > max_params)
+        status = kd_ctx_fail(ctx, KD_E_MISMATCH, "the model has %llu parameters, the file only %llu",
+                             (unsigned long long)kd_graph_param_count(g),
+                             (unsigned long long)max_params);
+    else if (!(m = kd_alloc(ctx, 1, sizeof *m)))
+        status = KD_E_NOMEM;
+    if (!status) {
+        m->ctx = ctx;
+        m->spec = *spec;
+        kdi_spec_print(spec, m->text, sizeof m->text);
+        status = kd_params_create(g, seed, &m->params);
+    }
+    kd_graph_destroy(g);
+    if (status)
+        kd_model_destroy(m);
+    else
+        *out = m;
+    return status;
+}
+
+kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_t *macs)
+{
+    kdi_spec s;
+    kd_graph *g;
+    kd_plan *plan = NULL;
+    kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
+    if (!status) status = make_graph(ctx, &s, &g);
+    if (status) return status;
+    if (params) *params = kd_graph_param_count(g);
+    if (macs) {
+        const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = 1, .no_sharing = 1};
+        status = kd_plan_create(g, &opt, &plan);
+        if (!status) *macs = kd_plan_macs(plan);
+        kd_plan_destroy(plan);
+    }
+    kd_graph_destroy(g);
+    return status;
+}
+
+kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model **out)
+{
+    kdi_spec s;
+    if (!ctx || !spec || !out) return KD_E_INVALID;
+    *out = NULL;
+    const kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
+    return status ? status : kdi_model_create(ctx, &s, seed, UINT64_MAX, out);
+}
+
+void kd_model_destroy(kd_model *m)
+{
+    if (!m) return;
+    kd_params_destroy(m->params);
+    kd_free(m->ctx, m);
+}
+
+kd_ctx *kd_model_ctx(const kd_model *m)
+{
+    return m->ctx;
+}
+
+const char *kd_model_spec(const kd_model *m)
+{
+    return m->text;
+}
+
+kd_params *kd_model_params(kd_model *m)
+{
+    return m->params;
+}
+
+size_t kd_model_classes(const kd_model *m)
+{
+    return (size_t)m->spec.classes;
+}
+
+size_t kd_model_image(const kd_model *m)
+{
+    return (size_t)m->spec.image;
+}
+
+size_t kd_model_channels(const kd_model *m)
+{
+    return (size_t)m->spec.channels;
+}
+
+const float *kd_model_mean(const kd_model *m)
+{
+    return m->normalized ? m->mean : NULL;
+}
+
+const float *kd_model_std(const kd_model *m)
+{
+    return m->normalized ? m->std : NULL;
+}
+
+kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float *std)
+{
+    for (int i = 0; i < m->spec.channels; i++)
+        if (!(std[i] > 0 && std[i] < 1e30f) || !(mean[i] > -1e30f && mean[i] < 1e30f))
+            return kd_ctx_fail(m->ctx, KD_E_INVALID,
+                               "a normalisation of mean %g and std %g is impossible", mean[i],
+                               std[i]);
+    memcpy(m->mean, mean, (size_t)m->spec.channels * sizeof *mean);
+    memcpy(m->std, std, (size_t)m->spec.channels * sizeof *std);
+    m->normalized = true;
+    return KD_OK;
+}
+
+kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_build_opt *options)
+{
+    kd_build_opt opt;
+    if (!kdi_options(&opt, sizeof opt, options)) opt = (kd_build_opt){0};
+    return m->spec.family->build(&m->spec, g, x, &opt);
+}
+
+kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exec)
+{
+    kd_graph *g;
+    *plan = NULL;
+    *exec = NULL;
+    kd_status status = make_graph(m->ctx, &m->spec, &g);
+    if (status) return status;
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .frozen = 1};
+    status = kd_plan_create(g, &opt, plan);
+    kd_graph_destroy(g);
+    if (!status) status = kd_exec_create(*plan, m->params, NULL, exec);
+    if (status) {
+        kd_plan_destroy(*plan);
+        *plan = NULL;
+    }
+    return status;
+}
+
+kd_status kd_model_predict(kd_model *m, const float *pictures, size_t n, size_t batch,
+                           float *logits)
+{
+    kd_plan *plan;
+    kd_exec *exec;
+    if (n == 0) return KD_OK;
+    if (batch == 0) batch = 128;
+    if (batch > n) batch = n;
+    kd_status status = kd_model_plan(m, batch, &plan, &exec);
+    if (status) return status;
+    const size_t picture = kd_model_image(m) * kd_model_image(m) * kd_model_channels(m);
+    const size_t classes = kd_model_classes(m);
+    for (size_t at = 0; at < n && !status; at += batch) {
+        const kd_run_opt run = {.struct_size = sizeof run, .batch = n - at < batch ? n - at : batch};
+        status = kd_exec_bind(exec, "input", pictures + at * picture);
+        if (!status) status = kd_exec_run(exec, &run);
+        if (!status)
+            memcpy(logits + at * classes, kd_exec_output(exec, "logits"),
+                   run.batch * classes * sizeof *logits);
+    }
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+    return status;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ * model_file.c: models in safetensors files: PyTorch's names, shapes and layouts; what the network
+ * is stands in the metadata, so that a file describes itself.
+ *
+ *   libkd.spec             the complete spec
+ *   libkd.mean, libkd.std  the normalisation, numbers joined by commas
+ *   libkd.version          of the writer */
+#include "model.h"
+
+#include "../file/number.h"
+
+#include <kd/file.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- writing --------------------------------------------------------------------------------------- */
+
+static kd_status add_numbers(kd_writer *w, const char *key, const float *x, int n)
+{
+    char text[KDI_MAX_CHANNELS * KDI_NUMBER_SIZE] = "";
+    size_t used = 0;
+    for (int i = 0; i < n; i++) {
+        char number[KDI_NUMBER_SIZE];
+        kdi_print_double(number, (double)x[i]);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? "," : "", number);
+    }
+    return kd_writer_metadata(w, key, text);
+}
+
+
+/* One entry at a time is in the file's layout: `room` holds the largest. */
+typedef struct save_state {
+    const kd_params *params;
+    float *room;
+    const kd_param_info *in_room;
+} save_state;
+
+typedef struct save_entry {
+    save_state *state;
+    const kd_param_info *info;
+} save_entry;
+
+static kd_status fill(void *user, size_t first, size_t count, void *out)
+{
+    const save_entry *e = user;
+    save_state *s = e->state;
+    if (s->in_room != e->info) {
+        const kd_status status = kd_params_get(s->params, e->info, 0, s->room);
+        if (status) return status;
+        s->in_room = e->info;
+    }
+    const size_t size = kd_dtype_size(e->info->dtype);
+    memcpy(out, (const char *)s->room + first * size, count * size);
+    return KD_OK;
+}
+
+static kd_status write_all(const kd_model *m, kd_writer *w, save_state *state, save_entry *entries,
+                           kd_dtype dtype)
+{
+    kd_writer_metadata(w, "format", "pt");
+    kd_writer_metadata(w, "libkd.version", kd_version());
+    kd_writer_metadata(w, "libkd.spec", m->text);
+    if (m->normalized) {
+        add_numbers(w, "libkd.mean", m->mean, m->spec.channels);
+        add_numbers(w, "libkd.std", m->std, m->spec.channels);
+    }
+    for (size_t i = 0; i < kd_params_entries(state->params); i++) {
+        const kd_param_info *info = kd_params_info(state->params, i);
+        entries[i] = (save_entry){state, info};
+        const kd_status status =
+            kd_writer_tensor_fn(w, info->name, info->dtype == KD_F32 ? dtype : info->dtype,
+                                info->file_shape.rank, info->file_shape.dim, fill, &entries[i]);
+        if (status) {
+            kd_writer_abandon(w);
+            return status;
+        }
+    }
+    return kd_writer_finish(w);
+}
+
+kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const char *path,
+                               kd_dtype dtype)
+{
+    kd_writer *w;
+    size_t largest = 1;
+    if (dtype != KD_F32 && dtype != KD_F16 && dtype != KD_BF16)
+        return kd_ctx_fail(m->ctx, KD_E_INVALID, "weights are saved as f32, f16 or bf16, not %s",
+                           kd_dtype_name(dtype));
+    for (size_t i = 0; i < kd_params_entries(params); i++)
+        if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
+    save_state state = {.params = params, .room = kd_alloc(m->ctx, largest, sizeof(int64_t))};
+    save_entry *entries = kd_alloc(m->ctx, kd_params_entries(params) + 1, sizeof *entries);
+    kd_status status = state.room && entries ? kd_writer_create(m->ctx, path, &w) : KD_E_NOMEM;
+    if (!status) status = write_all(m, w, &state, entries, dtype);
+    kd_free(m->ctx, state.room);
+    kd_free(m->ctx, entries);
+    return status;
+}
+
+kd_status kd_model_save_as(const kd_model *m, const char *path, kd_dtype dtype)
+{
+    return kd_model_save_params(m, m->params, path, dtype);
+}
+
+kd_status kd_model_save(const kd_model *m, const char *path)
+{
+    return kd_model_save_as(m, path, KD_F32);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------- */
+
+/* What does not fit, collected into one error text. */
+typedef struct misfits {
+    char text[640];
+    size_t used, count;
+} misfits;
+
+static void note(misfits *f, const char *what, const char *name, const char *more)
+{
+    if (f->count++ < 8 && f->used < sizeof f->text)
+        f->used += (size_t)snprintf(f->text + f->used, sizeof f->text - f->used, "%s%s '%.60s'%s",
+                                    f->count > 1 ? "; " : "", what, name, more);
+}
+
+static bool same_shape(const kd_param_info *info, const kd_file_tensor *t)
+{
+    if (info->file_shape.rank != t->rank) return false;
+    for (int i = 0; i < t->rank; i++)
+        if (info->file_shape.dim[i] != t->shape[i]) return false;
+    return true;
+}
+
+static bool is_head(const kd_model *m, const char *name)
+{
+    const char *part;
+    for (size_t i = 0; (part = m->spec.family->head(&m->spec, i)); i++)
+        if (!strcmp(part, name)) return true;
+    return false;
+}
+
+/* PyTorch before 0.4 wrote no counters, and a counter changes no result. */
+static bool optional(const kd_param_info *info)
+{
+    return info->buffer && info->dtype == KD_I64;
+}
+
+/* What a training checkpoint holds beside the network. */
+static bool is_state(const char *name)
+{
+    return !strncmp(name, "optimizer.", 10) || !strncmp(name, "ema.", 4);
+}
+
+static void print_shape(char *out, size_t size, int rank, const int64_t *dim)
+{
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? "," : "", (long long)dim[i]);
+    if (used < size) snprintf(out + used, size - used, "]");
+}
+
+static kd_status check_fit(kd_model *m, const kd_file *file, bool new_head)
+{
+    misfits f = {.used = 0};
+    for (size_t i = 0; i < kd_params_entries(m->params); i++) {
+        const kd_param_info *info = kd_params_info(m->params, i);
+        const kd_file_tensor *t = kd_file_find(file, info->name);
+        if (!t && !optional(info)) note(&f, "missing", info->name, "");
+        if (!t || same_shape(info, t) || (new_head && is_head(m, info->name))) continue;
+        char has[96], wants[96], more[224];
+        print_shape(has, sizeof has, t->rank, t->shape);
+        print_shape(wants, sizeof wants, info->file_shape.rank, info->file_shape.dim);
+        snprintf(more, sizeof more, " is %s, the model wants %s", has, wants);
+        note(&f, "shape:", info->name, more);
+    }
+    const bool checkpoint = kd_file_metadata_get(file, "libkd.train") != NULL;
+    for (size_t i = 0; i < kd_file_count(file); i++)
+        if (!kd_params_find(m->params, kd_file_at(file, i)->name) &&
+            !(checkpoint && is_state(kd_file_at(file, i)->name)))
+            note(&f, "unexpected", kd_file_at(file, i)->name, "");
+    if (f.count == 0) return KD_OK;
+    return kd_ctx_fail(m->ctx, KD_E_MISMATCH, "%s does not fit %s: %s%s", kd_file_path(file),
+                       m->text, f.text, f.count > 8 ? "; and more" : "");
+}
+
+static kd_status read_entry(kd_model *m, kd_file *file, const kd_param_info *info, void *room)
+{
+    const kd_file_tensor *t = kd_file_find(file, info->name);
+    if (!t || !same_shape(info, t)) return KD_OK; /* allowed by check_fit */
+    const kd_status status = info->dtype == KD_I64
+                                 ? kd_file_read_i64(file, t, 0, info->count, room)
+                                 : kd_file_read_f32(file, t, 0, info->count, room);
+    return status ? status : kd_params_set(m->params, info, room);
+}
+
+static kd_status read_numbers(kd_model *m, const kd_file *file, const char *key, float *out)
+{
+    const char *text = kd_file_metadata_get(file, key);
+    for (int i = 0; i < m->spec.channels; i++) {
+        const size_t length = text ? strcspn(text, ",") : 0;
+        double number;
+        if (!text || !kdi_parse_double(text, length, &number))
+            return kd_ctx_fail(m->ctx, KD_E_FORMAT, "%s: '%s' is not %d numbers",
+                               kd_file_path(file), key, m->spec.channels);
+        out[i] = (float)number;
+        text = text[length] ? text + length + 1 : NULL;
+    }
+    return KD_OK;
+}
+
+static kd_status read_normalization(kd_model *m, const kd_file *file)
+{
+    float mean[KDI_MAX_CHANNELS], std[KDI_MAX_CHANNELS];
+    if (!kd_file_metadata_get(file, "libkd.mean")) return KD_OK;
+    kd_status status = read_numbers(m, file, "libkd.mean", mean);
+    if (!status) status = read_numbers(m, file, "libkd.std", std);
+    return status ? status : kd_model_set_normalization(m, mean, std);
+}
+
+static kd_status read_all(kd_model *m, kd_file *file, bool new_head)
+{
+    size_t largest = 1;
+    kd_status status = check_fit(m, file, new_head);
+    if (status) return status;
+    for (size_t i = 0; i < kd_params_entries(m->params); i++)
+        if (kd_params_info(m->params, i)->count > largest)
+            largest = kd_params_info(m->params, i)->count;
+    void *room = kd_alloc(m->ctx, largest, sizeof(int64_t));
+    if (!room) return KD_E_NOMEM;
+    for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++)
+        status = read_entry(m, file, kd_params_info(m->params, i), room);
+    kd_free(m->ctx, room);
+    return status ? status : read_normalization(m, file);
+}
+
+/* Elements a network may have that is made for this file: what the file holds, and a new head. */
+static uint64_t most_params(const kd_file *file, const kdi_spec *s)
+{
+    uint64_t total = (uint64_t)s->classes * 8192;
+    for (size_t i = 0; i < kd_file_count(file); i++) total += kd_file_at(file, i)->count;
+    return total;
+}
+
+static kd_status load_from(kd_ctx *ctx, kd_file *file, const char *spec, const char *change,
+                           uint64_t seed, kd_model **out)
+{
+    kdi_spec s, original;
+    kd_model *m = NULL;
+    if (!spec) spec = kd_file_metadata_get(file, "libkd.spec");
+    if (!spec)
+        return kd_ctx_fail(ctx, KD_E_FORMAT,
+                           "%s does not say which network it holds: name it (--model SPEC)",
+                           kd_file_path(file));
+    kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &original);
+    if (!status) status = kdi_spec_parse(ctx, spec, NULL, change, &s);
+    if (status)
+        return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
+    status = kdi_model_create(ctx, &s, seed, most_params(file, &s), &m);
+    if (status == KD_E_MISMATCH)
+        return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
+    if (!status) status = read_all(m, file, s.classes != original.classes);
+    if (status)
+        kd_model_destroy(m);
+    else
+        *out = m;
+    return status;
+}
+
+kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const char *spec, const char *change,
+                           uint64_t seed, kd_model **out)
+{
+    kd_file *file;
+    if (!ctx || !path || !out) return KD_E_INVALID;
+    *out = NULL;
+    kd_status status = kd_file_open(ctx, path, &file);
+    if (status) return status;
+    status = load_from(ctx, file, spec, change, seed, out);
+    kd_file_close(file);
+    return status;
+}
+
+kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_model **out)
+{
+    return kd_model_load_as(ctx, path, spec, NULL, 0, out);
+}

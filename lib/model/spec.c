@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ * spec.c: spec strings, "name[,key=value...]", read and printed by one table of keys. */
+#include "spec.h"
+
+#include "../file/number.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const kdi_family *const families[] = {
+#define FAMILY(name) &kdi_family_##name,
+#include "models.def"
+#undef FAMILY
+};
+enum { N_FAMILIES = sizeof families / sizeof *families };
+
+static const kdi_key common[] = {
+    {"classes", KDI_KEY_INT, offsetof(kdi_spec, classes), 1, 1e6, NULL},
+    {"image", KDI_KEY_INT, offsetof(kdi_spec, image), 1, 16384, NULL},
+    {"channels", KDI_KEY_INT, offsetof(kdi_spec, channels), 1, 64, NULL},
+};
+enum { N_COMMON = sizeof common / sizeof *common };
+
+const char *kd_model_name_at(size_t i)
+{
+    for (size_t f = 0; f < N_FAMILIES; f++) {
+        const char *name;
+        for (size_t k = 0; (name = families[f]->name(k)); k++)
+            if (i-- == 0) return name;
+    }
+    return NULL;
+}
+
+static const kdi_key *key_at(const kdi_spec *s, size_t i)
+{
+    if (i < N_COMMON) return &common[i];
+    i -= N_COMMON;
+    return i < s->family->n_keys ? &s->family->keys[i] : NULL;
+}
+
+static kd_status unknown_key(kd_ctx *ctx, const kdi_spec *s, const char *key, size_t length)
+{
+    char list[256] = "";
+    size_t used = 0;
+    const kdi_key *k;
+    for (size_t i = 0; (k = key_at(s, i)) && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", k->name);
+    return kd_ctx_fail(ctx, KD_E_INVALID, "%s has no key '%.*s'; it has: %s", s->name, (int)length,
+                       key, list);
+}
+
+static kd_status set_choice(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char *value,
+                            size_t length)
+{
+    char list[128] = "";
+    size_t used = 0;
+    for (int i = 0; k->choices[i]; i++) {
+        if (strlen(k->choices[i]) == length && !memcmp(k->choices[i], value, length)) {
+            *(int *)(void *)((char *)s + k->offset) = i;
+            return KD_OK;
+        }
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "|" : "",
+                                     k->choices[i]);
+    }
+    return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be %s", k->name, (int)length, value,
+                       list);
+}
+
+static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char *value,
+                         size_t length)
+{
+    double number;
+    if (k->type == KDI_KEY_CHOICE) return set_choice(ctx, s, k, value, length);
+    if (!kdi_parse_double(value, length, &number) || !isfinite(number) ||
+        (k->type == KDI_KEY_INT && number != floor(number)))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be a%s number", k->name, (int)length,
+                           value, k->type == KDI_KEY_INT ? " whole" : "");
+    if (number < k->low || number > k->high)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be from %g to %g", k->name,
+                           (int)length, value, k->low, k->high);
+    if (k->type == KDI_KEY_INT)
+        *(int *)(void *)((char *)s + k->offset) = (int)number;
+    else
+        *(double *)(void *)((char *)s + k->offset) = number;
+    return KD_OK;
+}
+
+/* "key=value,key=value" into s. */
+static kd_status set_keys(kd_ctx *ctx, kdi_spec *s, const char *text)
+{
+    while (text && *text) {
+        const char *end = strchr(text, ','), *equals = strchr(text, '=');
+        if (!end) end = text + strlen(text);
+        if (!equals || equals > end)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "'%.*s' in a model's spec is not key=value",
+                               (int)(end - text > 40 ? 40 : end - text), text);
+        const size_t length = (size_t)(equals - text);
+        const kdi_key *k = NULL;
+        for (size_t i = 0; (k = key_at(s, i)); i++)
+            if (strlen(k->name) == length && !memcmp(k->name, text, length)) break;
+        if (!k) return unknown_key(ctx, s, text, length > 40 ? 40 : length);
+        const kd_status status = set_key(ctx, s, k, equals + 1, (size_t)(end - equals - 1));
+        if (status) return status;
+        text = *end ? end + 1 : end;
+        if (*end && !*text)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "a model's spec ends with a comma");
+    }
+    return KD_OK;
+}
+
+kd_status kdi_spec_parse(kd_ctx *ctx, const char *spec, const char *defaults, const char *change,
+                         kdi_spec *s)
+{
+    memset(s, 0, sizeof *s);
+    const size_t length = strcspn(spec, ",");
+    if (length == 0 || length >= sizeof s->name)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "'%.60s' names no model", spec);
+    memcpy(s->name, spec, length);
+    for (size_t f = 0; f < N_FAMILIES && !s->family; f++)
+        if (families[f]->recognise(s->name, s)) s->family = families[f];
+    if (!s->family)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "there is no model '%s'; names are like %s (kd models lists them)",
+                           s->name, kd_model_name_at(0));
+    if (spec[length] && !spec[length + 1])
+        return kd_ctx_fail(ctx, KD_E_INVALID, "a model's spec ends with a comma");
+    kd_status status = set_keys(ctx, s, defaults);
+    if (!status) status = set_keys(ctx, s, spec[length] ? spec + length + 1 : NULL);
+    if (!status) status = set_keys(ctx, s, change);
+    return status ? status : s->family->complete(ctx, s);
+}
+
+void kdi_spec_print(const kdi_spec *s, char *out, size_t size)
+{
+    const kdi_key *k;
+    size_t used = (size_t)snprintf(out, size, "%s", s->name);
+    for (size_t i = 0; (k = key_at(s, i)) && used < size; i++) {
+        const char *at = (const char *)s + k->offset;
+        char number[KDI_NUMBER_SIZE];
+        const char *text = number;
+        int whole;
+        double real;
+        if (k->type == KDI_KEY_REAL) {
+            memcpy(&real, at, sizeof real);
+            kdi_print_double(number, real);
+        } else {
+            memcpy(&whole, at, sizeof whole);
+            if (k->type == KDI_KEY_CHOICE)
+                text = k->choices[whole];
+            else
+                snprintf(number, sizeof number, "%d", whole);
+        }
+        used += (size_t)snprintf(out + used, size - used, ",%s=%s", k->name, text);
+    }
+}
+
+kd_status kd_spec_complete(kd_ctx *ctx, const char *spec, const char *defaults, char *out,
+                           size_t size)
+{
+    kdi_spec s;
+    if (!spec || !out || !size) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_spec_complete: NULL");
+    const kd_status status = kdi_spec_parse(ctx, spec, defaults, NULL, &s);
+    if (!status) kdi_spec_print(&s, out, size);
+    return status;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ * spec.h: what a spec string says, and what a family of networks is: its names, its keys, its
+ * defaults and its graph. A new family is one file with one such record and one line in
+ * models.def. */
+#ifndef KDI_SPEC_H
+#define KDI_SPEC_H
+
+#include "../base/base.h"
+
+#include <kd/model.h>
+
+typedef struct kdi_family kdi_family;
+
+enum kdi_head { KDI_HEAD_AUTO, KDI_HEAD_GAP, KDI_HEAD_FC4096 };
+
+/* The values of all keys of all families; 0 is "not said" until a family completes it. */
+typedef struct kdi_spec {
+    const kdi_family *family;
+    char name[48];
+    int classes, image, channels;
+    /* vgg */
+    int layers, norm; /* the number in the name; with batch norm */
+    int head;         /* enum kdi_head */
+    int pool4;
+    double width;
+} kdi_spec;
+
+typedef enum kdi_key_type { KDI_KEY_INT, KDI_KEY_REAL, KDI_KEY_CHOICE } kdi_key_type;
+
+typedef struct kdi_key {
+    const char *name;
+    kdi_key_type type;
+    size_t offset;              /* into kdi_spec: of an int, or a double */
+    double low, high;           /* of a number, both included */
+    const char *const *choices; /* of a choice: the int is its index; NULL ends the list */
+} kdi_key;
+
+struct kdi_family {
+    /* The i-th name of the family, NULL past the last. */
+    const char *(*name)(size_t i);
+    /* Is this a name of the family? Then the defaults of its keys go into spec. */
+    bool (*recognise)(const char *name, kdi_spec *spec);
+    const kdi_key *keys; /* besides classes, image and channels */
+    size_t n_keys;
+    /* Fill in what depends on other keys; refuse what cannot be. */
+    kd_status (*complete)(kd_ctx *ctx, kdi_spec *spec);
+    /* x [N,image,image,channels] -> logits [N,classes] */
+    kd_value (*build)(const kdi_spec *spec, kd_graph *g, kd_value x, const kd_build_opt *opt);
+    /* The parameters of the layer whose size is the number of classes, e.g. "classifier.weight",
+     * one after another for i = 0, 1, ...; NULL past the last. */
+    const char *(*head)(const kdi_spec *spec, size_t i);
+};
+
+#define FAMILY(name) extern const kdi_family kdi_family_##name;
+#include "models.def"
+#undef FAMILY
+
+/* Later texts win over earlier ones: defaults, the spec, changes. Each may be NULL but the spec. */
+kd_status kdi_spec_parse(kd_ctx *ctx, const char *spec, const char *defaults, const char *change,
+                         kdi_spec *out);
+/* In full, in the fixed order of keys. */
+void kdi_spec_print(const kdi_spec *spec, char *out, size_t size);
+
+#endif

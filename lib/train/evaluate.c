@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT
+ * evaluate.c: top-1, top-5 and loss of a model on a split, and how it agrees with a teacher. */
+#include "train.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct side {
+    kd_plan *plan;
+    kd_exec *exec;
+    size_t view;
+} side;
+
+static kd_view view_of(const kd_model *m, const kd_data_info *info)
+{
+    const bool own = kd_model_mean(m) != NULL;
+    return (kd_view){kd_model_image(m), kd_model_image(m), kd_model_channels(m),
+                     own ? kd_model_mean(m) : info->mean, own ? kd_model_std(m) : info->std};
+}
+
+/* log(sum(exp(x))) in double. */
+static double log_sum_exp(const float *x, size_t n)
+{
+    double most = (double)x[0], sum = 0;
+    for (size_t i = 1; i < n; i++)
+        if ((double)x[i] > most) most = (double)x[i];
+    for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - most);
+    return most + log(sum);
+}
+
+static size_t argmax(const float *x, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+/* Sums over samples, divided at the end. */
+static void count(kd_eval_result *r, const float *logits, const int32_t *labels, size_t n,
+                  size_t classes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = logits + i * classes, mine = row[labels[i]];
+        size_t above = 0;
+        for (size_t k = 0; k < classes; k++)
+            above += row[k] > mine || (row[k] == mine && k < (size_t)labels[i]);
+        r->top1 += above == 0 && !isnan(mine);
+        r->top5 += above < 5 && !isnan(mine);
+        r->loss += log_sum_exp(row, classes) - (double)mine;
+    }
+    r->n += n;
+}
+
+static void compare(kd_eval_result *r, const float *student, const float *teacher, size_t n,
+                    size_t classes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *s = student + i * classes, *t = teacher + i * classes;
+        const double ls = log_sum_exp(s, classes), lt = log_sum_exp(t, classes);
+        r->agreement += argmax(s, classes) == argmax(t, classes);
+        for (size_t k = 0; k < classes; k++) {
+            const double p = exp((double)t[k] - lt);
+            if (p > 0) r->kl += p * (((double)t[k] - lt) - ((double)s[k] - ls));
+        }
+    }
+}
+
+static kd_status run_side(side *s, const kd_batch *batch)
+{
+    const kd_run_opt opt = {.struct_size = sizeof opt, .batch = batch->n};
+    const kd_status status = kd_exec_bind(s->exec, "input", batch->views[s->view]);
+    return status ? status : kd_exec_run(s->exec, &opt);
+}
+
+static bool report(const kd_eval_opt *o, const kd_eval_result *r, size_t batch, size_t batches,
+                   double seconds)
+{
+    if (!o->progress) return false;
+    const double n = r->n ? (double)r->n : 1;
+    const kd_progress p = {.batch = batch, .batches = batches, .step = batch, .steps = batches,
+                           .fraction = (double)batch / (double)batches, .loss = r->loss / n,
+                           .accuracy = 100 * r->top1 / n, .seconds = seconds,
+                           .images_per_second = seconds > 0 ? n / seconds : 0,
+                           .dev_top1 = -1, .dev_loss = -1};
+    return o->progress(o->user, &p) != 0;
+}
+
+static kd_status loop(kd_ctx *ctx, const kd_eval_opt *o, kd_loader *loader, side *sides,
+                      size_t classes, kd_eval_result *r)
+{
+    const double start = kdt_seconds();
+    const size_t batches = kd_loader_batches(loader);
+    for (size_t b = 0; b < batches; b++) {
+        const kd_batch *batch;
+        kd_status status = kd_loader_next(loader, &batch);
+        if (!status) status = run_side(&sides[0], batch);
+        if (!status && o->teacher) status = run_side(&sides[1], batch);
+        if (status) return status;
+        const float *logits = kd_exec_output(sides[0].exec, "logits");
+        count(r, logits, batch->labels, batch->n, classes);
+        if (o->teacher)
+            compare(r, logits, kd_exec_output(sides[1].exec, "logits"), batch->n, classes);
+        if (report(o, r, b + 1, batches, kdt_seconds() - start))
+            return kd_ctx_fail(ctx, KD_E_STOPPED, "evaluation stopped");
+    }
+    r->seconds = kdt_seconds() - start;
+    return KD_OK;
+}
+
+/* The model's plan, run with other parameters of the same network if asked for. */
+static kd_status open_side(kd_model *m, const kd_params *params, size_t batch, side *s)
+{
+    kd_status status = kd_model_plan(m, batch, &s->plan, &s->exec);
+    if (status || !params) return status;
+    union {
+        const kd_params *in;
+        kd_params *p;
+    } u = {params}; /* an inference plan only reads them */
+    kd_exec_destroy(s->exec);
+    s->exec = NULL;
+    return kd_exec_create(s->plan, u.p, NULL, &s->exec);
+}
+
+static kd_status check(kd_model *model, const kd_data_info *info, const kd_eval_opt *o)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    if (info->classes > kd_model_classes(model))
+        return kd_ctx_fail(ctx, KD_E_MISMATCH, "%s has %zu classes, the model only %zu", info->name,
+                           info->classes, kd_model_classes(model));
+    if (o->teacher && kd_model_classes(o->teacher) != kd_model_classes(model))
+        return kd_ctx_fail(ctx, KD_E_MISMATCH, "the teacher has %zu classes, the model %zu",
+                           kd_model_classes(o->teacher), kd_model_classes(model));
+    if (info->count[o->split] == 0)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s has no samples to evaluate on", info->name);
+    return KD_OK;
+}
+
+kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *options,
+                      kd_eval_result *result)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    const kd_data_info *info = kd_dataset_info(data);
+    kd_eval_opt o;
+    side sides[2] = {{.view = 0}};
+    kd_loader *loader = NULL;
+    memset(result, 0, sizeof *result);
+    if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_evaluate: unknown options");
+    if (!options) o.split = KD_SPLIT_TEST;
+    if (!o.batch) o.batch = 128;
+    kd_status status = check(model, info, &o);
+    if (status) return status;
+    kd_view views[2] = {view_of(model, info)};
+    if (o.teacher) views[1] = view_of(o.teacher, info);
+    sides[1].view = 1;
+    const kd_loader_opt opt = {.struct_size = sizeof opt, .split = o.split,
+                               .dev_count = o.dev_count, .dev_seed = o.seed, .dev = o.dev_count > 0,
+                               .batch = o.batch, .augment = "none", .n_views = o.teacher ? 2 : 1,
+                               .views = views};
+    status = kd_loader_create(data, &opt, &loader);
+    if (!status) status = open_side(model, o.params, o.batch, &sides[0]);
+    if (!status && o.teacher) status = open_side(o.teacher, NULL, o.batch, &sides[1]);
+    if (!status) status = loop(ctx, &o, loader, sides, kd_model_classes(model), result);
+    for (int s = 0; s < 2; s++) {
+        kd_exec_destroy(sides[s].exec);
+        kd_plan_destroy(sides[s].plan);
+    }
+    kd_loader_close(loader);
+    const double n = result->n ? (double)result->n : 1;
+    result->top1 *= 100 / n;
+    result->top5 *= 100 / n;
+    result->loss /= n;
+    result->agreement *= 100 / n;
+    result->kl /= n;
+    return status;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ * loss.c: the loss of a step, hard * cross-entropy + soft * sum over teachers of weight * what the
+ * method asks for, written as ops; and the methods' names and defaults. */
+#include "train.h"
+
+#include <stdio.h>
+
+static const struct {
+    const char *name;
+    float hard, soft, temperature;
+} methods[] = {
+    [KD_METHOD_KD] = {"kd", .1f, .9f, 4},
+    [KD_METHOD_HARD] = {"hard", .5f, .5f, 1},
+    [KD_METHOD_DKD] = {"dkd", 1, 1, 4},
+    [KD_METHOD_STANDARDIZED] = {"standardized", .1f, 9, 2},
+};
+
+const char *kd_method_name(kd_method method)
+{
+    return (unsigned)method < KD_METHODS ? methods[method].name : NULL;
+}
+
+/* 0 is the default, negative (KD_OFF) is zero. */
+static void resolve(float *x, float otherwise)
+{
+    if (*x == 0) *x = otherwise;
+    if (*x < 0) *x = 0;
+}
+
+void kd_train_defaults(kd_train_opt *o)
+{
+    if (o->resolved) return;
+    if (!o->epochs) o->epochs = 10;
+    if (!o->batch) o->batch = 128;
+    if (!o->accumulate) o->accumulate = 1;
+    resolve(&o->lr, .05f);
+    resolve(&o->momentum, .9f);
+    resolve(&o->weight_decay, 5e-4f);
+    resolve(&o->warmup, 0);
+    resolve(&o->label_smoothing, 0);
+    resolve(&o->clip, 0);
+    resolve(&o->ema, 0);
+    if (o->checkpoint_seconds == 0) o->checkpoint_seconds = 300;
+    if (!o->augment) o->augment = "crop-flip";
+    o->resolved = 1;
+}
+
+void kd_distill_defaults(kd_distill_opt *o)
+{
+    const kd_method m = (unsigned)o->method < KD_METHODS ? o->method : KD_METHOD_KD;
+    if (!o->train.resolved) {
+        resolve(&o->hard, methods[m].hard);
+        resolve(&o->soft, methods[m].soft);
+        resolve(&o->temperature, methods[m].temperature);
+        resolve(&o->alpha, 1);
+        resolve(&o->beta, 8);
+        resolve(&o->dkd_warmup, 20);
+    }
+    kd_train_defaults(&o->train);
+}
+
+bool kdt_needs_soft_weight(const kd_distill_opt *opt)
+{
+    return opt->n_teachers > 0 && opt->method == KD_METHOD_DKD && opt->dkd_warmup > 0;
+}
+
+static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logits, kd_value teacher,
+                             kd_value labels)
+{
+    switch (o->method) {
+    case KD_METHOD_HARD: return kd_loss_hard(g, logits, teacher);
+    case KD_METHOD_DKD:
+        return kd_loss_dkd(g, logits, teacher, labels, o->temperature, o->alpha, o->beta);
+    case KD_METHOD_STANDARDIZED:
+        return kd_loss_kd(g, kd_standardize(g, logits), kd_standardize(g, teacher), o->temperature);
+    case KD_METHOD_KD:
+    case KD_METHODS: break;
+    }
+    return kd_loss_kd(g, logits, teacher, o->temperature);
+}
+
+kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits, size_t classes)
+{
+    const int64_t rows[] = {KD_BATCH, (int64_t)classes}, one[] = {1};
+    kd_graph_part(g, KD_PART_LOSS);
+    const kd_value labels = kd_input(g, "labels", KD_I32, 1, rows);
+    const float hard = o->n_teachers ? o->hard : 1;
+    kd_value loss = KD_NONE, soft = KD_NONE;
+    bool first = true;
+    if (hard > 0) {
+        loss = kd_cross_entropy(g, logits, labels, o->train.label_smoothing);
+        if (hard != 1) loss = kd_scale(g, loss, hard);
+        first = false;
+    }
+    for (size_t t = 0; t < o->n_teachers && o->soft > 0; t++) {
+        char name[32];
+        snprintf(name, sizeof name, "teacher%zu", t);
+        const kd_value teacher = kd_input(g, name, KD_F32, 2, rows);
+        const float weight =
+            o->soft * (o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers);
+        const kd_value part = kd_scale(g, from_teacher(g, o, logits, teacher, labels), weight);
+        soft = t ? kd_add(g, soft, part) : part;
+    }
+    if (o->n_teachers && o->soft > 0) {
+        if (kdt_needs_soft_weight(o))
+            soft = kd_mul(g, soft, kd_input(g, "soft_weight", KD_F32, 1, one));
+        loss = first ? soft : kd_add(g, loss, soft);
+    }
+    return loss;
+}

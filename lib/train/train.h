@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ * train.h: a training run from the inside. Like everything in lib/train it rests on the public
+ * headers alone.
+ *
+ *   loader ──views──▶ teachers ──logits──▶ student's program ──gradients──▶ optimiser */
+#ifndef KDT_TRAIN_H
+#define KDT_TRAIN_H
+
+#include <kd/kd.h>
+
+#include <stdbool.h>
+
+/* One teacher: its weights frozen, a plan for the batch, and where its logits appear. */
+typedef struct kdt_teacher {
+    kd_model *model;
+    kd_plan *plan;
+    kd_exec *exec;
+    size_t view; /* which of the loader's */
+} kdt_teacher;
+
+/* Sums over the epoch so far: what a checkpoint carries so that a resumed epoch reports the same. */
+typedef struct kdt_sums {
+    double loss;
+    uint64_t images, correct, batches;
+    double seconds; /* of the epoch; not compared after a resume */
+    kd_times times;
+} kdt_sums;
+
+typedef struct kdt_run {
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_dataset *data;
+    kd_distill_opt opt; /* resolved; n_teachers 0: plain training */
+    char description[4096]; /* JSON: what must agree for a resume */
+    kd_plan *plan;
+    kd_exec *exec;
+    kd_loader *loader;
+    kdt_teacher teachers[KD_MAX_TEACHERS];
+    size_t n_views;
+    kd_optim *optim;
+    kd_params *ema;
+    float soft_weight; /* of this step: DKD's warm-up */
+    size_t epoch, batch, step, batches, steps_per_epoch, steps;
+    double seconds;    /* of training */
+    double saved_at;   /* clock of the last checkpoint */
+    kd_times times;    /* of the finished epochs */
+    uint64_t images;   /* of the whole run */
+    double last_loss, last_accuracy; /* of the last finished epoch */
+    double dev_top1, dev_loss;
+    kdt_sums sums;
+} kdt_run;
+
+double kdt_seconds(void);
+
+/* Copy the caller's options, whose struct_size may be smaller, over zeros. */
+bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size);
+
+/* loss.c: the loss of a step as ops; soft_weight KD_NONE unless the method needs it. Inputs of the
+ * graph: "labels", "teacher0"..., "soft_weight". */
+kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits, size_t classes);
+bool kdt_needs_soft_weight(const kd_distill_opt *opt);
+
+/* teacher.c */
+kd_status kdt_teachers_open(kdt_run *run);
+void kdt_teachers_close(kdt_run *run);
+kd_status kdt_teachers_run(kdt_run *run, const kd_batch *batch);
+
+/* checkpoint.c */
+kd_status kdt_describe(kdt_run *run);
+kd_status kdt_checkpoint_save(kdt_run *run);
+/* KD_OK without a checkpoint too: *found says. */
+kd_status kdt_checkpoint_load(kdt_run *run, bool *found);
+
+/* metrics.c */
+kd_status kdt_metrics_append(kdt_run *run, double lr);
+/* Keep the lines of epochs before `epochs`, drop the others. */
+kd_status kdt_metrics_trim(kdt_run *run, size_t epochs);
+
+/* nonfinite.c: name the first tensor that is not finite. Returns KD_E_NONFINITE. */
+kd_status kdt_nonfinite(kdt_run *run, double loss);
+
+#endif
