@@ -38,7 +38,7 @@ cfg := $(subst $(space),_,$(notdir $(CC))-$(firstword $(subst -, ,$(machine)))-$
 obj := build/obj/$(cfg)
 
 std := -std=c11 -D_GNU_SOURCE
-warn := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wundef -Wvla $(if $(WERROR),-Werror)
+warn := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wstrict-prototypes -Wundef -Wvla $(if $(WERROR),-Werror)
 opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
@@ -56,12 +56,14 @@ lib_src := $(filter-out lib/edge/%,$(wildcard lib/*/*.c))
 lib_obj := $(lib_src:%.c=$(obj)/%.o) $(foreach i,$(isas),$(isa_src:%.c=$(obj)/%.$(i).o))
 kd_src := $(wildcard examples/kd/*.c)
 embed_src := $(wildcard examples/embed/*.c)
-test_src := $(wildcard tests/*.c tests/*/*.c)
-test_src := $(filter-out tests/golden/% tests/fuzz/% tests/consumer/%,$(test_src))
+demo_src := $(wildcard examples/demo/*.c)
+test_src := $(filter-out tests/golden/% tests/fuzz/% tests/consumer/%,$(wildcard tests/*.c tests/*/*.c))
 bench_src := $(wildcard bench/*.c)
+fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: all deps demo check check-full bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE
-all: build/lib/libkd.a build/lib/libkd.so build/bin/kd $(embed_src:examples/embed/%.c=build/bin/%) ## the library, the command line, the examples
+programs := kd $(if $(demo_src),demo) $(embed_src:examples/embed/%.c=%)
+all: build/lib/libkd.a build/lib/libkd.so $(programs:%=build/bin/%) ## the library, the command line, the examples
 
 # What the compiler cannot do without is named before it fails.
 need_jsmn := $(if $(filter 1,$(call has,jsmn.h)),,missing)
@@ -102,6 +104,9 @@ build/bin/%: $(obj)/bin/% build/.cfg
 $(obj)/bin/kd: $(kd_src:%.c=$(obj)/%.o) $(obj)/libkd.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(san) $(omp) -o $@ $^ $(libs)
+$(obj)/bin/demo: $(demo_src:%.c=$(obj)/%.o) $(obj)/libkd.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(san) $(omp) -o $@ $^ $(libs)
 $(obj)/bin/%: $(obj)/examples/embed/%.o $(obj)/libkd.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(san) $(omp) -o $@ $^ $(libs)
@@ -119,13 +124,73 @@ $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
 deps: ## install what is missing with the system's package manager
 	@sh .ci/deps.sh
 
+demo: deps ## a teacher, a student alone and the student distilled, as a table and a picture
+	@$(MAKE) --no-print-directory build/bin/demo
+	@build/bin/demo
+
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory all run-tests
 .PHONY: run-tests
-run-tests: $(obj)/bin/tests $(obj)/bin/kd
-	@KD_BIN=$(obj)/bin/kd $(obj)/bin/tests
+run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
+	@KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(obj)/bin/tests $(SUITES)
+
+check-full: check ## check, sanitizers, fuzzers, the other build options
+	@$(MAKE) --no-print-directory run-tests OPENMP=0
+	@$(MAKE) --no-print-directory run-tests SANITIZE=address,undefined
+	@sh .ci/deps.sh clang && $(MAKE) --no-print-directory run-tests CC=clang
+	@sh .ci/deps.sh openblas && $(MAKE) --no-print-directory run-tests BLAS=openblas
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60
+
+bench: $(obj)/bin/bench ## our figures: kernels against the machine's peak, whole steps
+	@mkdir -p build/bench && $(obj)/bin/bench $(BENCH)
+bench-peers: $(obj)/bin/bench ## ours against PyTorch, interleaved in one run
+	@mkdir -p build/bench && PEERS_VENV=$${PEERS_VENV:-build/bench/venv} sh bench/peers/run.sh $(obj)/bin/bench
+
+# Fuzz targets are built by clang with everything they reach instrumented.
+FUZZ_SECONDS ?= 60
+fuzz_obj := build/fuzz
+fuzz: ## run each fuzz target for FUZZ_SECONDS
+	@sh .ci/deps.sh clang
+	@$(MAKE) --no-print-directory $(fuzzers:%=$(fuzz_obj)/%) CC=clang SANITIZE=address,undefined,fuzzer-no-link OPENMP=0
+	@for f in $(fuzzers); do mkdir -p $(fuzz_obj)/corpus/$$f; \
+	    dict=tests/fuzz/$$f.dict; [ -f $$dict ] && dict=-dict=$$dict || dict=; \
+	    echo "fuzz $$f, $(FUZZ_SECONDS) s"; \
+	    $(fuzz_obj)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 $$dict \
+	        $(fuzz_obj)/corpus/$$f tests/fuzz/corpus/$$f 2>$(fuzz_obj)/$$f.log || { tail -n 30 $(fuzz_obj)/$$f.log; exit 1; }; \
+	    grep -E 'number_of_executed_units|DONE' $(fuzz_obj)/$$f.log; done
+$(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(obj)/libkd_internal.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -fsanitize=fuzzer -o $@ $^ $(libs)
+
+docs: ## the reference, from the public headers, into build/docs
+	@mkdir -p build/docs && sh docs/reference.sh include/kd >build/docs/reference.md && echo build/docs/reference.md
+
+ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch])
+format: ## clang-format, in place
+	@clang-format -i $(ours)
+lint: ## format, cppcheck, clang-tidy and the shell scripts
+	@sh .ci/deps.sh lint
+	@clang-format --dry-run -Werror $(ours)
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(lib_src)
+	@clang-tidy --quiet $(lib_src) -- $(std) -Iinclude $(defs)
+	@shellcheck .ci/*.sh docs/*.sh
+
+prefix := $(DESTDIR)$(PREFIX)
+install: all ## headers, library, kd, pkg-config file under PREFIX
+	@mkdir -p $(prefix)/include/kd $(prefix)/lib/pkgconfig $(prefix)/bin $(prefix)/share/doc/libkd
+	@cp include/kd/*.h $(prefix)/include/kd/
+	@cp build/lib/libkd.a $(prefix)/lib/ && cp build/lib/libkd.so $(prefix)/lib/libkd.so.$(version)
+	@ln -sf libkd.so.$(version) $(prefix)/lib/$(soname) && ln -sf $(soname) $(prefix)/lib/libkd.so
+	@cp build/bin/kd $(prefix)/bin/ && cp README.md LICENSE docs/*.md $(prefix)/share/doc/libkd/
+	@printf 'prefix=%s\nName: libkd\nDescription: training and distilling vision networks in C\nVersion: %s\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -lkd\nLibs.private: %s\n' \
+	    '$(PREFIX)' '$(version)' '$(omp) $(libs)' >$(prefix)/lib/pkgconfig/libkd.pc
+uninstall: ## remove what install put there
+	@rm -rf $(prefix)/include/kd $(prefix)/share/doc/libkd
+	@rm -f $(prefix)/lib/libkd.a $(prefix)/lib/libkd.so $(prefix)/lib/$(soname) $(prefix)/lib/libkd.so.$(version) $(prefix)/lib/pkgconfig/libkd.pc $(prefix)/bin/kd
+dist: ## build/libkd-VERSION.tar.gz of what is committed
+	@mkdir -p build && git archive --prefix=libkd-$(version)/ -o build/libkd-$(version).tar.gz HEAD && echo build/libkd-$(version).tar.gz
 
 clean: ## remove build/
 	rm -rf build
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*\#\# ' $(MAKEFILE_LIST) | sed 's/:.*\#\# /\t/' | expand -t 16

@@ -1,6 +1,7 @@
 #!/bin/sh
-# deps.sh: install what is missing for the build, the tests and the demo. With apt it asks nothing
-# as root or where sudo needs no password; otherwise it prints the command and stops.
+# deps.sh [clang|openblas|lint]: install what is missing for the build, the tests and the demo, or
+# for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
+# prints the command and stops.
 set -eu
 
 # file or command that shows a package is there : Debian's name of the package
@@ -11,9 +12,24 @@ want="/usr/include/jsmn.h:libjsmn-dev
 /usr/bin/gnuplot:gnuplot-nox
 /usr/share/datasets/fashion-mnist:dataset-fashion-mnist"
 
+case "${1:-}" in
+"") ;;
+clang) want="/usr/bin/clang:clang
+/usr/lib/llvm-*/lib/libomp.so:libomp-dev
+/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a:libclang-rt-dev" ;;
+openblas) want="/usr/include/*/cblas.h:libopenblas-dev" ;;
+lint) want="/usr/bin/clang-format:clang-format
+/usr/bin/clang-tidy:clang-tidy
+/usr/bin/cppcheck:cppcheck
+/usr/bin/shellcheck:shellcheck" ;;
+*) echo "deps.sh: unknown extra '$1'" >&2; exit 2 ;;
+esac
+
 missing=
 for line in $want; do
-    [ -e "${line%%:*}" ] || missing="$missing ${line#*:}"
+    # shellcheck disable=SC2086 # a pattern on purpose
+    set -- ${line%%:*}
+    [ -e "$1" ] || missing="$missing ${line#*:}"
 done
 command -v "${CC:-gcc}" >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0

@@ -18,19 +18,19 @@ typedef struct kd_loader kd_loader;
 
 typedef enum kd_split { KD_SPLIT_TRAIN, KD_SPLIT_TEST, KD_SPLIT_COUNT } kd_split;
 
-/* ---- data sets -------------------------------------------------------------------------------- */
+/* ---- data sets ------------------------------------------------------------------------------- */
 
 /* What is known of a data set. The library gives one out (kd_dataset_info), and takes one in for
  * the caller's own data, where struct_size must be set. */
 typedef struct kd_data_info {
-    size_t struct_size;               /* sizeof(kd_data_info) */
-    const char *name;                 /* opens it again: "cifar-10"; NULL for the caller's: "data" */
-    size_t classes;                   /* labels are in [0, classes) */
-    size_t height, width, channels;   /* of a picture: 1..65536 each, 1..64 channels */
-    size_t count[KD_SPLIT_COUNT];     /* samples of each split, fewer than 2^32; 0 is allowed */
-    const float *mean, *std;          /* [channels] of the training split, pixels in 0..1;
-                                       * NULL for the caller's: 0.5 and 0.25 */
-    const char *const *class_names;   /* [classes], or NULL */
+    size_t struct_size;             /* sizeof(kd_data_info) */
+    const char *name;               /* opens it again: "cifar-10"; NULL for the caller's: "data" */
+    size_t classes;                 /* labels are in [0, classes) */
+    size_t height, width, channels; /* of a picture: 1..65536 each, 1..64 channels */
+    size_t count[KD_SPLIT_COUNT];   /* samples of each split, fewer than 2^32; 0 is allowed */
+    const float *mean, *std;        /* [channels] of the training split, pixels in 0..1;
+                                     * NULL for the caller's: 0.5 and 0.25 */
+    const char *const *class_names; /* [classes], or NULL */
 } kd_data_info;
 
 /* Open a data set by its name; what follows a ':' in the name is the reader's own.
@@ -39,19 +39,20 @@ typedef struct kd_data_info {
  *                  test_batch.bin; batches.meta.txt if there. 32x32x3
  *   cifar-100      DIR/cifar-100-binary or DIR: train.bin, test.bin with the 100 fine labels;
  *                  fine_label_names.txt if there. 32x32x3
- *   fashion-mnist  DIR, DIR/fashion-mnist, DIR/FashionMNIST/raw or /usr/share/datasets/fashion-mnist:
- *                  {train,t10k}-{images-idx3,labels-idx1}-ubyte, gzipped (.gz) or not. The 28x28 grey
- *                  pictures get 2 pixels of black on every side: 32x32x1
- *   synthetic      pictures with class-dependent textures, made on the spot from numbers alone: the
- *                  same on every machine. Options, with their defaults:
+ *   fashion-mnist  DIR, DIR/fashion-mnist, DIR/FashionMNIST/raw or
+ *                  /usr/share/datasets/fashion-mnist: {train,t10k}-{images-idx3,labels-idx1}-ubyte,
+ *                  gzipped (.gz) or not. The 28x28 grey pictures get 2 pixels of black on every
+ *                  side: 32x32x1
+ *   synthetic      pictures with class-dependent textures, made on the spot from numbers alone:
+ *                  the same on every machine. Options, with their defaults:
  *                  synthetic:classes=10,image=32,channels=3,train=2000,test=500,seed=0
  *
  * dir NULL: the environment's KD_DATA, else "data". The named sets are read into memory, which
  * takes their size in bytes: 184 MB for each of the CIFARs, 72 MB for Fashion-MNIST.
  *
- * A set that is not there is KD_E_NOTFOUND; the error says where it was looked for and how to get it.
- * A file that is too short, too long or holds what it cannot hold is KD_E_FORMAT, with its name and
- * the offset. A file may hold fewer pictures than the published one (a subset): that is logged. */
+ * A set that is not there is KD_E_NOTFOUND; the error says where it was looked for and how to get
+ * it. A file that is too short, too long or holds what it cannot hold is KD_E_FORMAT, with its name
+ * and the offset. A file may hold fewer pictures than published (a subset): that is logged. */
 KD_API kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out);
 
 /* A data set from arrays: images[split] is [count, height, width, channels], labels[split] [count];
@@ -64,7 +65,7 @@ KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
 
 /* Fill image [height, width, channels] and *label for sample index of a split: always the same for
  * the same index. Called from the threads of loaders, one call at a time; it must not call back
- * into this data set or its loaders. Anything but KD_OK ends up as that status at kd_loader_next. */
+ * into this data set or its loaders. Anything but KD_OK comes out of kd_loader_next. */
 typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint8_t *image,
                                   int32_t *label);
 KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
@@ -84,7 +85,7 @@ KD_API kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum);
 /* Close its loaders first. NULL is allowed. */
 KD_API void kd_dataset_close(kd_dataset *data);
 
-/* ---- loaders ---------------------------------------------------------------------------------- */
+/* ---- loaders --------------------------------------------------------------------------------- */
 
 /* One form in which a batch is wanted, e.g. the student's or a teacher's. Zero or NULL: as the data
  * set has it. Views of one batch show the same augmented pictures.
@@ -101,7 +102,7 @@ typedef struct kd_view {
 enum { KD_LOADER_SYNC = -1, KD_LOADER_DEPTH = 2, KD_LOADER_BATCH = 128 };
 
 typedef struct kd_loader_opt {
-    size_t struct_size;  /* sizeof(kd_loader_opt) */
+    size_t struct_size; /* sizeof(kd_loader_opt) */
     kd_split split;
     /* A development split: dev_count samples of the split, a random choice that depends on dev_seed
      * alone, are set aside. dev 0: this loader gives the others; 1: it gives those. */
@@ -110,11 +111,11 @@ typedef struct kd_loader_opt {
     int dev;
     size_t first, count; /* of what that leaves, in order of index, only these; count 0: the rest */
     size_t batch;        /* samples in a batch; 0: KD_LOADER_BATCH */
-    int shuffle;         /* a new order each epoch, which depends on seed and epoch alone; 0: by index */
+    int shuffle;         /* a new order each epoch, by seed and epoch alone; 0: in order of index */
     int drop_last;       /* leave out the last batch of an epoch if it is short */
-    /* Steps joined by '+' or '-', e.g. "crop-flip+cutout:8". NULL: "crop-flip" for the training split
-     * (without its development part), "none" otherwise. What a step does to a sample depends on
-     * seed, epoch and the sample's index alone.
+    /* Steps joined by '+' or '-', e.g. "crop-flip+cutout:8". NULL: "crop-flip" for the training
+     * split (without its development part), "none" otherwise. What a step does to a sample depends
+     * on seed, epoch and the sample's index alone.
      *   none
      *   crop[:PAD]      pad by PAD (4) black pixels, cut out at a random place
      *   flip            mirror left to right, every other time by chance
@@ -132,8 +133,8 @@ typedef struct kd_loader_opt {
 
 /* Made by the loader; read only. Valid until the next call on the loader. */
 typedef struct kd_batch {
-    size_t n;                  /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch */
-    size_t epoch, index;       /* index of the batch within the epoch */
+    size_t n;            /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch */
+    size_t epoch, index; /* index of the batch within the epoch */
     size_t n_views;
     const float *const *views; /* [n_views] of [n, height, width, channels] */
     const int32_t *labels;     /* [n] */

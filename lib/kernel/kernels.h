@@ -12,11 +12,77 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef enum kdi_act { KDI_ACT_NONE, KDI_ACT_RELU, KDI_ACT_GELU } kdi_act; /* GELU: exact, erf */
+
+/* What happens to C[m,n] before it leaves the cache: C = act(C + bias + residual). */
+typedef struct kdi_epilogue {
+    const float *bias;     /* [n] or NULL */
+    const float *residual; /* [m,n], rows ldr apart, or NULL */
+    size_t ldr;
+    kdi_act act;
+} kdi_epilogue;
+
+/* A product whose operands fit the caches: C[m,n] (+)= A[m,k] B[k,n].
+ * A is read where it lies, by any two strides (rsa = lda, csa = 1 for rows; rsa = 1, csa = lda for
+ * a transposed one); rows 1024 or 2048 bytes apart share cache sets, so pad copies. B comes in
+ * panels of gemm_nr columns, [k][gemm_nr] each, zero-filled beyond n (kernels pack_b, pack_bt).
+ * Rows go in strips of kdi_strip_rows; with strip > 0 strip s of A begins at a + s * strip.
+ * With segments > 1 the sum runs over segments * k products, and A moves by segment floats after
+ * each k: a convolution's kernel rows. */
+typedef struct kdi_block {
+    size_t m, n, k;
+    size_t segments, segment; /* 0, 0 for a plain product */
+    const float *a;
+    size_t rsa, csa, strip;
+    const float *b;
+    size_t panel; /* floats from one panel of B to the next, at least segments * k * gemm_nr */
+    float *c;
+    size_t ldc;
+    bool accumulate;
+    const kdi_epilogue *epilogue; /* or NULL */
+} kdi_block;
+
+/* Patches of x[n,h,w,ld]: row r is a position (y, x) of a grid of top.. by left.., n times; its
+ * columns are `channels` floats of each of `taps` points, counted along rows of tap_width points
+ * from number `tap` on. Point (i, j) of position (y, x) is the pixel
+ * (y * step_h + off_h + i * tap_h, x * step_w + off_w + j * tap_w); outside the map there is 0. */
+typedef struct kdi_patches {
+    const float *x; /* the first channel wanted */
+    size_t h, w, ld;
+    size_t top, left, grid_h, grid_w; /* first position, and how many */
+    ptrdiff_t step_h, step_w, off_h, off_w, tap_h, tap_w;
+    size_t tap_width, tap, taps, channels;
+    size_t row, rows; /* the rows wanted, of n * grid_h * grid_w */
+} kdi_patches;
+
+/* Rows of each strip but the last, when m rows are cut into as few equal strips of at most mr rows
+ * as will do. */
+static inline size_t kdi_strip_rows(size_t m, size_t mr)
+{
+    const size_t strips = (m + mr - 1) / mr;
+    return strips ? (m + strips - 1) / strips : 0;
+}
+
+/* Which elements a dropout keeps, and what they are multiplied by: see kernel dropout. */
+typedef struct kdi_dropout {
+    uint64_t seed;
+    uint32_t step, id, threshold;
+    float scale;
+} kdi_dropout;
+
+/* What a pooling window covers along one axis: pixels begin to end - 1, all inside the picture. An
+ * average divides by the extents, which may count padding. */
+typedef struct kdi_window {
+    uint32_t begin, end, extent;
+} kdi_window;
+
 typedef struct kdi_kernels {
     const char *name; /* "generic", "avx2", "avx512", "neon" */
+#define CONSTANT(name, type, value) type name;
 #define KERNEL(name, result, arguments) result(*name) arguments;
 #include "kernels.def"
 #undef KERNEL
+#undef CONSTANT
 } kdi_kernels;
 
 /* The table of that name, or the best this processor runs when name is NULL. NULL if there is no

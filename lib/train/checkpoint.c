@@ -81,7 +81,7 @@ kd_status kdt_describe(kdt_run *run)
     kd_json_string(j, "data_checksum", text);
     print_options(j, &run->opt);
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
-        char key[32];
+        char key[48];
         snprintf(key, sizeof key, "teacher%zu", t);
         kd_json_string(j, key, kd_model_spec(run->opt.teachers[t]));
         snprintf(key, sizeof key, "teacher%zu_hash", t);
@@ -169,7 +169,7 @@ static void print_times(kd_json *j, const char *prefix, const kd_times *t)
 {
     const double values[] = {t->data, t->teacher, t->forward, t->loss, t->backward, t->optimizer};
     for (int i = 0; i < 6; i++) {
-        char key[32];
+        char key[48];
         snprintf(key, sizeof key, "%s%d", prefix, i);
         kd_json_number(j, key, values[i]);
     }
@@ -280,7 +280,7 @@ static bool read_times(const kd_json_object *o, const char *prefix, kd_times *t)
     double *const values[] = {&t->data, &t->teacher, &t->forward, &t->loss, &t->backward,
                               &t->optimizer};
     for (int i = 0; i < 6; i++) {
-        char key[32];
+        char key[48];
         snprintf(key, sizeof key, "%s%d", prefix, i);
         if (!kd_json_get_number(o, key, values[i])) return false;
     }

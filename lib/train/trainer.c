@@ -5,9 +5,11 @@
  * of the seed and these, so a checkpoint of them resumes to the same bits. */
 #include "train.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 double kdt_seconds(void)
@@ -389,11 +391,23 @@ static kd_status loop(kdt_run *run)
     return KD_OK;
 }
 
+/* The folder itself is made; one above it that is missing is an error. */
+static kd_status make_folder(kdt_run *run)
+{
+    const char *out = run->opt.train.out;
+    if (strlen(out) > 3900)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID, "the name of the output folder is too long");
+    if (mkdir(out, 0777) && errno != EEXIST)
+        return kd_ctx_fail(run->ctx, KD_E_IO, "%s: %s", out, strerror(errno));
+    return KD_OK;
+}
+
 static kd_status resume(kdt_run *run)
 {
     bool found = false;
     if (!run->opt.train.out) return KD_OK;
-    kd_status status = kdt_describe(run);
+    kd_status status = make_folder(run);
+    if (!status) status = kdt_describe(run);
     if (!status && run->opt.train.resume) status = kdt_checkpoint_load(run, &found);
     if (!status) status = kdt_metrics_trim(run, found ? run->epoch : 0);
     if (!status && found) status = kd_loader_seek(run->loader, run->epoch, run->batch);

@@ -16,12 +16,24 @@
 #define KDI_STR(x) KDI_STR2(x)
 #define KDI_ISA_NAME KDI_STR(KDI_ISA)
 
+/* KDI_GEMM_MR x KDI_GEMM_NR: the tile of a matrix product that fits the registers, with two vectors
+ * of B and one broadcast beside it. */
 #if defined(__AVX512F__)
 #define KDI_VL 16
+#define KDI_GEMM_MR 14
+#define KDI_GEMM_NR 32
 #elif defined(__AVX2__)
 #define KDI_VL 8
+#define KDI_GEMM_MR 6
+#define KDI_GEMM_NR 16
+#elif defined(__aarch64__)
+#define KDI_VL 4
+#define KDI_GEMM_MR 12
+#define KDI_GEMM_NR 8
 #else
 #define KDI_VL 4
+#define KDI_GEMM_MR 6
+#define KDI_GEMM_NR 8
 #endif
 
 typedef float kdi_v __attribute__((vector_size(4 * KDI_VL)));
@@ -40,7 +52,7 @@ static inline void kdi_store(float *p, kdi_v v)
 
 static inline kdi_v kdi_splat(float x)
 {
-    return (kdi_v){0} + x;
+    return x - (kdi_v){0}; /* not + 0, which would turn -0 into 0 and cost an addition */
 }
 
 /* m has all bits set where a is wanted, none where b is. */

@@ -2,15 +2,19 @@
  * table.c: the table of the instruction set this is compiled for. */
 #include "isa.h"
 
+#define CONSTANT(name, type, value)
 #define KERNEL(name, result, arguments) result KDI_FN(name) arguments;
 #include "../kernels.def"
 #undef KERNEL
+#undef CONSTANT
 
 extern const kdi_kernels KDI_FN(kernels);
 
 const kdi_kernels KDI_FN(kernels) = {
     .name = KDI_ISA_NAME,
+#define CONSTANT(name, type, value) .name = value,
 #define KERNEL(name, result, arguments) .name = KDI_FN(name),
 #include "../kernels.def"
 #undef KERNEL
+#undef CONSTANT
 };

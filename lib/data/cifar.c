@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ * cifar.c: CIFAR-10 and CIFAR-100 in their "binary version" (Krizhevsky, "Learning Multiple Layers
+ * of Features from Tiny Images", 2009; https://www.cs.toronto.edu/~kriz/cifar.html).
+ *
+ * A file is records without a header: label bytes (CIFAR-10: the class; CIFAR-100: the coarse
+ * class, then the fine one, which we use), then 3072 bytes of a 32x32 picture, planes red, green,
+ * blue. We hold pictures as [32,32,3]. A file of fewer whole records than published is a subset. */
+#include "data.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SIDE = 32, PLANE = SIDE * SIDE, PICTURE = 3 * PLANE };
+
+typedef struct cifar {
+    const char *name, *folder, *names_file, *url;
+    size_t classes, coarse;            /* coarse 0: a record has one label byte */
+    size_t files;                      /* of the training split; the test split has one */
+    const char *names[KD_SPLIT_COUNT]; /* of the files; a train file's number comes behind */
+    size_t records[KD_SPLIT_COUNT];    /* of each file, as published */
+    float mean[3], std[3];
+} cifar;
+
+static const cifar cifar10 = {
+    .name = "cifar-10",
+    .folder = "cifar-10-batches-bin",
+    .names_file = "batches.meta.txt",
+    .url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    .classes = 10,
+    .files = 5,
+    .names = {"data_batch_", "test_batch"},
+    .records = {10000, 10000},
+    .mean = {.4914f, .4822f, .4465f},
+    .std = {.2470f, .2435f, .2616f},
+};
+
+static const cifar cifar100 = {
+    .name = "cifar-100",
+    .folder = "cifar-100-binary",
+    .names_file = "fine_label_names.txt",
+    .url = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    .classes = 100,
+    .coarse = 20,
+    .files = 1,
+    .names = {"train", "test"},
+    .records = {50000, 10000},
+    .mean = {.5071f, .4867f, .4408f},
+    .std = {.2675f, .2565f, .2761f},
+};
+
+static size_t record_bytes(const cifar *set)
+{
+    return (set->coarse ? 2 : 1) + PICTURE;
+}
+
+typedef char file_name[64];
+
+static void name_file(const cifar *set, kd_split split, size_t number, file_name name)
+{
+    if (split == KD_SPLIT_TRAIN && set->files > 1)
+        snprintf(name, sizeof(file_name), "%s%zu.bin", set->names[split], number + 1);
+    else
+        snprintf(name, sizeof(file_name), "%s.bin", set->names[split]);
+}
+
+/* How many records a file holds, by its size. */
+static kd_status count_records(kdi_source *source, const cifar *set, kd_split split, size_t *count)
+{
+    const size_t record = record_bytes(set), whole = source->size / record;
+    if (source->gzip)
+        return kd_ctx_fail(source->ctx, KD_E_FORMAT, "'%s' is gzip: unpack it", source->path);
+    if (source->size % record)
+        return kd_ctx_fail(
+            source->ctx, KD_E_FORMAT,
+            "'%s': %zu bytes are no whole number of records of %zu: the last one, at "
+            "offset %zu, is cut off",
+            source->path, source->size, record, whole * record);
+    if (whole < 1 || whole > set->records[split])
+        return kd_ctx_fail(source->ctx, KD_E_FORMAT, "'%s' holds %zu records instead of %zu",
+                           source->path, whole, set->records[split]);
+    *count = whole;
+    return KD_OK;
+}
+
+static void interleave(const uint8_t *planes, uint8_t *picture)
+{
+    for (size_t i = 0; i < PLANE; i++)
+        for (size_t c = 0; c < 3; c++) picture[3 * i + c] = planes[c * PLANE + i];
+}
+
+static kd_status read_records(kdi_source *source, const cifar *set, size_t count, uint8_t *pixels,
+                              int32_t *labels)
+{
+    uint8_t record[2 + PICTURE];
+    const size_t label_bytes = set->coarse ? 2 : 1;
+    for (size_t i = 0; i < count; i++) {
+        const size_t offset = source->offset;
+        const kd_status status = kdi_source_read(source, record, label_bytes + PICTURE);
+        if (status) return status;
+        if (set->coarse && record[0] >= set->coarse)
+            return kd_ctx_fail(source->ctx, KD_E_FORMAT,
+                               "'%s': offset %zu: coarse label %d, but %zu classes", source->path,
+                               offset, record[0], set->coarse);
+        labels[i] = record[label_bytes - 1];
+        if ((size_t)labels[i] >= set->classes)
+            return kd_ctx_fail(source->ctx, KD_E_FORMAT,
+                               "'%s': offset %zu: label %d, but %zu classes", source->path,
+                               offset + label_bytes - 1, (int)labels[i], set->classes);
+        interleave(record + label_bytes, pixels + i * PICTURE);
+    }
+    return kdi_source_end(source);
+}
+
+/* Count the records of all files of a split, or read them if data's memory is there. */
+static kd_status visit_split(kd_dataset *data, const cifar *set, const char *folder, kd_split split,
+                             size_t *total)
+{
+    const size_t files = split == KD_SPLIT_TRAIN ? set->files : 1;
+    const bool reading = data->own_pixels[split] != NULL;
+    size_t done = 0;
+    for (size_t f = 0; f < files; f++) {
+        kdi_path path;
+        kdi_source source;
+        size_t count = 0;
+        file_name name;
+        name_file(set, split, f, name);
+        kd_status status = kdi_join(data->ctx, folder, name, &path);
+        if (!status) status = kdi_source_open(data->ctx, path.text, &source);
+        if (status) return status;
+        status = count_records(&source, set, split, &count);
+        /* Somebody may write to the files between the two visits. */
+        if (!status && reading && count > data->info.count[split] - done)
+            status =
+                kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' has grown while it was read", path.text);
+        if (!status && reading)
+            status = read_records(&source, set, count, data->own_pixels[split] + done * PICTURE,
+                                  data->own_labels[split] + done);
+        kdi_source_close(&source);
+        if (status) return status;
+        done += count;
+    }
+    if (reading && done != *total)
+        return kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s': files changed while they were read",
+                           folder);
+    *total = done;
+    return KD_OK;
+}
+
+static kd_status read_cifar(kd_dataset *data, const cifar *set, const char *args, const char *dir)
+{
+    kd_ctx *ctx = data->ctx;
+    kdi_path folders[2], folder, path;
+    file_name first;
+    char advice[256];
+    kd_data_info info = {.struct_size = sizeof info,
+                         .name = set->name,
+                         .classes = set->classes,
+                         .height = SIDE,
+                         .width = SIDE,
+                         .channels = 3,
+                         .mean = set->mean,
+                         .std = set->std};
+    if (*args)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s' has no options ('%.100s')", set->name,
+                           args);
+    snprintf(advice, sizeof advice, "Get %s and unpack it there (tar -xzf)", set->url);
+    name_file(set, KD_SPLIT_TRAIN, 0, first);
+    kd_status status = kdi_join(ctx, dir, set->folder, &folders[0]);
+    if (!status) status = kdi_join(ctx, dir, "", &folders[1]);
+    if (!status) status = kdi_locate(ctx, set->name, folders, 2, first, NULL, advice, &folder);
+    if (!status) status = kdi_join(ctx, folder.text, set->names_file, &path);
+    if (!status) status = kdi_read_names(data, path.text, set->classes, &info.class_names);
+    for (int s = 0; !status && s < KD_SPLIT_COUNT; s++)
+        status = visit_split(data, set, folder.text, (kd_split)s, &info.count[s]);
+    if (!status) status = kdi_dataset_describe(data, &info);
+    if (!status) status = kdi_dataset_reserve(data);
+    for (int s = 0; !status && s < KD_SPLIT_COUNT; s++)
+        status = visit_split(data, set, folder.text, (kd_split)s, &info.count[s]);
+    if (status) return status;
+    const size_t train = set->files * set->records[KD_SPLIT_TRAIN];
+    if (info.count[KD_SPLIT_TRAIN] != train || info.count[KD_SPLIT_TEST] != set->records[1])
+        kd_ctx_log(ctx, KD_LOG_WARN, "%s in '%s' is a subset: %zu + %zu pictures of %zu + %zu",
+                   set->name, folder.text, info.count[0], info.count[1], train, set->records[1]);
+    return KD_OK;
+}
+
+kd_status kdi_read_cifar10(kd_dataset *data, const char *args, const char *dir)
+{
+    return read_cifar(data, &cifar10, args, dir);
+}
+
+kd_status kdi_read_cifar100(kd_dataset *data, const char *args, const char *dir)
+{
+    return read_cifar(data, &cifar100, args, dir);
+}

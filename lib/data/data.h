@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ * data.h: the inside of the data room.
+ *
+ * A reader fills a kd_dataset: pixels in memory, or a function that fetches one sample. A pipeline
+ * turns (epoch, batch index) into a batch: order, augmentation, views; it knows no threads. The
+ * loader runs a pipeline ahead of its consumer. Nothing below kdi_pipeline_fill allocates or
+ * touches the context, since it runs in the loader's thread: errors go into a kdi_note. */
+#ifndef KDI_DATA_H
+#define KDI_DATA_H
+
+#include "../base/base.h"
+#include "../base/philox.h"
+
+#include <kd/data.h>
+
+#include <stdatomic.h>
+
+/* An error on its way from a loader's thread to its consumer. */
+typedef struct kdi_note {
+    kd_status status;
+    char text[480];
+} kdi_note;
+
+kd_status kdi_note_fail(kdi_note *note, kd_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- data sets (dataset.c) ------------------------------------------------------------------- */
+
+/* Fill image [h,w,c] and *label. May run in several loaders' threads at once. */
+typedef kd_status (*kdi_fetch_fn)(const kd_dataset *data, kd_split split, size_t index,
+                                  uint8_t *image, int32_t *label, kdi_note *note);
+
+struct kd_dataset {
+    kd_ctx *ctx;
+    kd_data_info info; /* its strings and arrays live in the pool */
+    kdi_pool pool;
+    const uint8_t *pixels[KD_SPLIT_COUNT]; /* [count,h,w,c], or NULL where fetch is set */
+    const int32_t *labels[KD_SPLIT_COUNT]; /* [count] */
+    uint8_t *own_pixels[KD_SPLIT_COUNT];   /* what close frees */
+    int32_t *own_labels[KD_SPLIT_COUNT];
+    kdi_fetch_fn fetch;                /* NULL: everything is in memory */
+    void (*release)(kd_dataset *data); /* frees state; NULL: nothing to do */
+    void *state;                       /* the reader's */
+    uint64_t checksum;
+    bool checksum_known;
+};
+
+/* Checks info and copies it into data: names, means and all. Readers call it first. */
+kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *info);
+
+/* Memory of data's own for the pixels and labels of every split. Readers fill it. */
+kd_status kdi_dataset_reserve(kd_dataset *data);
+
+/* Bytes of one picture. */
+size_t kdi_dataset_bytes(const kd_dataset *data);
+
+/* The sample's pixels [h,w,c]: in place where they are in memory, else fetched into scratch. NULL,
+ * with a note, on failure. The label is checked. */
+const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t index,
+                                uint8_t *scratch, int32_t *label, kdi_note *note);
+
+/* A reader: args is what follows the ':' in the name, "" if nothing does. On failure the caller
+ * closes data, whatever state it is in. */
+typedef kd_status (*kdi_reader_fn)(kd_dataset *data, const char *args, const char *dir);
+#define READER(name, function)                                                                     \
+    kd_status function(kd_dataset *data, const char *args, const char *dir);
+#include "readers.def"
+#undef READER
+
+/* A decimal number in [low, high] at the start of text; *end is set behind it. False if there is
+ * none such. No sign, no blanks, whatever the locale. */
+bool kdi_parse_size(const char *text, size_t low, size_t high, size_t *out, const char **end);
+
+/* ---- files (source.c) ------------------------------------------------------------------------ */
+
+typedef struct kdi_path {
+    char text[4096];
+} kdi_path;
+
+/* A file read from front to end, unpacked on the way if it is gzip. */
+typedef struct kdi_source {
+    kd_ctx *ctx;
+    const char *path; /* the caller's, for error texts */
+    int fd;
+    size_t size;   /* bytes of the file */
+    size_t offset; /* bytes handed out so far, unpacked */
+    struct kdi_gzip *gzip;
+} kdi_source;
+
+/* path must stay valid until close. A gzip file is known by its first bytes. Anything but a
+ * regular file is refused. On failure there is nothing to close. */
+kd_status kdi_source_open(kd_ctx *ctx, const char *path, kdi_source *source);
+/* The most bytes the file can unpack to: a header that promises more is lying. */
+size_t kdi_source_limit(const kdi_source *source);
+/* Exactly count bytes: fewer is KD_E_FORMAT. */
+kd_status kdi_source_read(kdi_source *source, void *bytes, size_t count);
+/* The file must end here (and a gzip file's check sum must be right), else KD_E_FORMAT. */
+kd_status kdi_source_end(kdi_source *source);
+void kdi_source_close(kdi_source *source);
+
+/* Join a folder and a name into path; KD_E_INVALID if that is too long. */
+kd_status kdi_join(kd_ctx *ctx, const char *folder, const char *name, kdi_path *path);
+bool kdi_exists(const char *path);
+
+/* The first of count folders that holds one of two marker files (the second may be NULL) is copied
+ * to found; else KD_E_NOTFOUND with the folders and advice, which says how to get the set. */
+kd_status kdi_locate(kd_ctx *ctx, const char *set, const kdi_path *folders, size_t count,
+                     const char *marker, const char *other_marker, const char *advice,
+                     kdi_path *found);
+
+/* The class names of a text file, one a line, as an array [classes] in data's pool; *names stays
+ * NULL if there is no such file. */
+kd_status kdi_read_names(kd_dataset *data, const char *path, size_t classes,
+                         const char *const **names);
+
+/* ---- augmentation (augment.c, augment_*.c) --------------------------------------------------- */
+
+/* The height, width and channels a step sees. */
+typedef struct kdi_shape {
+    size_t h, w, c;
+} kdi_shape;
+
+/* All that chance may depend on. */
+typedef struct kdi_key {
+    uint64_t seed;
+    uint32_t epoch, sample;
+} kdi_key;
+
+typedef struct kdi_step kdi_step;
+
+/* A kind of step. It has one parameter, or none. */
+typedef struct kdi_augment {
+    const char *name;
+    bool has_value; /* NAME:VALUE is allowed */
+    /* The parameter's range, and its default, for pictures of that shape. */
+    void (*range)(kdi_shape shape, size_t *low, size_t *high, size_t *standard);
+    /* On bytes: true if it wrote the changed picture to out; false if nothing changes. */
+    bool (*pixels)(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out);
+    /* On normalised values [h,w,channels], in place; called once for each view with the same key:
+     * every view must get the same change. */
+    void (*values)(const kdi_step *step, kdi_key key, float *picture, size_t channels);
+} kdi_augment;
+
+struct kdi_step {
+    const kdi_augment *kind;
+    kdi_shape shape;
+    size_t value;  /* the parameter */
+    uint32_t slot; /* which step it is: each draws numbers of its own */
+};
+
+enum { KDI_STEPS = 8, KDI_AUGMENT_TEXT = 256 };
+
+typedef struct kdi_augmentation {
+    size_t count;
+    kdi_step steps[KDI_STEPS];
+    char text[KDI_AUGMENT_TEXT]; /* with all values, e.g. "crop:4+flip" */
+} kdi_augmentation;
+
+#define AUGMENT(name) extern const kdi_augment kdi_augment_##name;
+#include "augments.def"
+#undef AUGMENT
+
+kd_status kdi_augment_parse(kd_ctx *ctx, const char *spec, kdi_shape shape,
+                            kdi_augmentation *augmentation);
+/* The numbers a step draws for a sample. */
+kdi_rng kdi_augment_rng(const kdi_step *step, kdi_key key);
+/* All steps on bytes; the result is in one of picture, a and b, the last two [h,w,c] of scratch. */
+const uint8_t *kdi_augment_pixels(const kdi_augmentation *augmentation, kdi_key key,
+                                  const uint8_t *picture, uint8_t *a, uint8_t *b);
+/* All steps on values, in place. */
+void kdi_augment_values(const kdi_augmentation *augmentation, kdi_key key, float *picture,
+                        size_t channels);
+
+/* ---- resizing (resize.c) --------------------------------------------------------------------- */
+
+/* Output i is the sum over t < taps of weight[i * taps + t] * input[first[i] + t]. */
+typedef struct kdi_axis {
+    size_t in, out, taps;
+    size_t *first; /* [out]; first[i] + taps <= in */
+    float *weight; /* [out,taps] */
+} kdi_axis;
+
+kd_status kdi_axis_make(kd_ctx *ctx, size_t in, size_t out, kdi_axis *axis);
+void kdi_axis_free(kd_ctx *ctx, kdi_axis *axis);
+/* src [y.in, x.in, c] to dst [y.out, x.out, c]; scratch holds y.in * x.out * c floats. */
+void kdi_resize(const kdi_axis *y, const kdi_axis *x, size_t c, const float *src, float *scratch,
+                float *dst);
+
+/* ---- batches (pipeline.c) -------------------------------------------------------------------- */
+
+/* One view, ready to be made. */
+typedef struct kdi_view {
+    kdi_shape shape;
+    float *table; /* [channels,256]: a byte's normalised value */
+    bool resized;
+    kdi_axis y, x; /* where resized */
+} kdi_view;
+
+typedef struct kdi_pipeline {
+    kd_dataset *data;
+    kd_split split;
+    uint64_t seed;
+    bool shuffle;
+    size_t batch, batches, samples; /* in a batch; in an epoch */
+    size_t count;                   /* members */
+    uint32_t *members;              /* [count] ids, ascending */
+    uint32_t *order;                /* [count] members in the order of order_epoch */
+    size_t order_epoch;             /* SIZE_MAX: none yet */
+    kdi_augmentation augmentation;
+    size_t n_views;
+    kdi_view *views;     /* [n_views] */
+    uint8_t *bytes[3];   /* scratch: [h,w,c] each */
+    float *plain, *half; /* scratch for resizing: [h,w,view's c], [h,view's w,view's c] */
+} kdi_pipeline;
+
+/* The memory of one batch. */
+typedef struct kdi_slot {
+    kd_batch batch;
+    float **buffers;     /* [n_views] of [batch,H,W,C] */
+    const float **views; /* the same, for reading */
+    int32_t *labels;
+    uint32_t *ids;
+} kdi_slot;
+
+/* On failure there is nothing to free. */
+kd_status kdi_pipeline_make(kd_dataset *data, const kd_loader_opt *opt, kdi_pipeline *pipeline);
+void kdi_pipeline_free(kdi_pipeline *pipeline);
+kd_status kdi_slot_make(const kdi_pipeline *pipeline, kdi_slot *slot);
+void kdi_slot_free(const kdi_pipeline *pipeline, kdi_slot *slot);
+/* Make one batch. Gives up with KD_E_STOPPED soon after *cancel becomes true. */
+kd_status kdi_pipeline_fill(kdi_pipeline *pipeline, size_t epoch, size_t index, kdi_slot *slot,
+                            const atomic_bool *cancel, kdi_note *note);
+
+#endif

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT
+ * dataset.c: data sets: opening by name, the caller's arrays and callbacks, single samples, the
+ * checksum. */
+#include "data.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
+
+static const char *const split_names[KD_SPLIT_COUNT] = {"train", "test"};
+
+kd_status kdi_note_fail(kdi_note *note, kd_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(note->text, sizeof note->text, format, args);
+    va_end(args);
+    note->status = status;
+    return status;
+}
+
+bool kdi_parse_size(const char *text, size_t low, size_t high, size_t *out, const char **end)
+{
+    size_t value = 0;
+    const char *p = text;
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (!kdi_mul(value, 10, &value) || !kdi_add(value, (size_t)(*p - '0'), &value))
+            return false;
+    if (p == text || value < low || value > high) return false;
+    *out = value;
+    *end = p;
+    return true;
+}
+
+/* ---- making ---------------------------------------------------------------------------------- */
+
+static kd_status check_info(kd_ctx *ctx, const kd_data_info *info)
+{
+    if (info->classes < 1 || info->classes > INT32_MAX)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s': %zu classes", info->name,
+                           info->classes);
+    if (info->height < 1 || info->height > MAX_SIDE || info->width < 1 || info->width > MAX_SIDE ||
+        info->channels < 1 || info->channels > MAX_CHANNELS)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "data set '%s': pictures of %zux%zux%zu: sides must be 1..%d, channels "
+                           "1..%d",
+                           info->name, info->height, info->width, info->channels, MAX_SIDE,
+                           MAX_CHANNELS);
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++)
+        if (info->count[s] > UINT32_MAX)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s': %zu %s samples: too many",
+                               info->name, info->count[s], split_names[s]);
+    for (size_t c = 0; c < info->channels; c++) {
+        const float mean = info->mean ? info->mean[c] : 0, std = info->std ? info->std[c] : 1;
+        if (!isfinite(mean) || !isfinite(std) || std <= 0)
+            return kd_ctx_fail(ctx, KD_E_INVALID,
+                               "data set '%s': channel %zu: mean %g, standard deviation %g",
+                               info->name, c, (double)mean, (double)std);
+    }
+    return KD_OK;
+}
+
+static const float *pool_floats(kdi_pool *pool, size_t n, const float *from, float otherwise)
+{
+    float *copy = kdi_pool_alloc(pool, n, sizeof *copy);
+    for (size_t i = 0; copy && i < n; i++) copy[i] = from ? from[i] : otherwise;
+    return copy;
+}
+
+kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
+{
+    kd_data_info info;
+    if (!kdi_options(&info, sizeof info, from))
+        return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_data_info: wrong struct_size");
+    info.struct_size = sizeof info;
+    if (!info.name) info.name = "data";
+    const kd_status status = check_info(data->ctx, &info);
+    if (status) return status;
+
+    kdi_pool *pool = &data->pool;
+    info.name = kdi_pool_strdup(pool, info.name);
+    info.mean = pool_floats(pool, info.channels, info.mean, 0.5f);
+    info.std = pool_floats(pool, info.channels, info.std, 0.25f);
+    if (!info.name || !info.mean || !info.std) return KD_E_NOMEM;
+    if (info.class_names) {
+        const char **names = kdi_pool_alloc(pool, info.classes, sizeof *names);
+        if (!names) return KD_E_NOMEM;
+        for (size_t i = 0; i < info.classes; i++) {
+            if (!info.class_names[i])
+                return kd_ctx_fail(data->ctx, KD_E_INVALID, "data set '%s': class %zu has no name",
+                                   info.name, i);
+            names[i] = kdi_pool_strdup(pool, info.class_names[i]);
+            if (!names[i]) return KD_E_NOMEM;
+        }
+        info.class_names = names;
+    }
+    data->info = info;
+    return KD_OK;
+}
+
+size_t kdi_dataset_bytes(const kd_dataset *data)
+{
+    return data->info.height * data->info.width * data->info.channels;
+}
+
+kd_status kdi_dataset_reserve(kd_dataset *data)
+{
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        data->own_pixels[s] = kd_alloc(data->ctx, data->info.count[s], kdi_dataset_bytes(data));
+        data->own_labels[s] = kd_alloc(data->ctx, data->info.count[s], sizeof(int32_t));
+        if (!data->own_pixels[s] || !data->own_labels[s]) return KD_E_NOMEM;
+        data->pixels[s] = data->own_pixels[s];
+        data->labels[s] = data->own_labels[s];
+    }
+    return KD_OK;
+}
+
+static kd_dataset *make(kd_ctx *ctx)
+{
+    kd_dataset *data = kd_alloc(ctx, 1, sizeof *data);
+    if (data) {
+        data->ctx = ctx;
+        data->pool.ctx = ctx;
+    }
+    return data;
+}
+
+void kd_dataset_close(kd_dataset *data)
+{
+    if (!data) return;
+    if (data->release) data->release(data);
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        kd_free(data->ctx, data->own_pixels[s]);
+        kd_free(data->ctx, data->own_labels[s]);
+    }
+    kdi_pool_free(&data->pool);
+    kd_free(data->ctx, data);
+}
+
+/* Hands out what was made if status is KD_OK. */
+static kd_status finish(kd_dataset *data, kd_status status, kd_dataset **out)
+{
+    if (status)
+        kd_dataset_close(data);
+    else
+        *out = data;
+    return status;
+}
+
+/* ---- by name --------------------------------------------------------------------------------- */
+
+static kdi_reader_fn find_reader(const char *name, size_t length)
+{
+    static const struct {
+        const char *name;
+        kdi_reader_fn open;
+    } readers[] = {
+#define READER(text, function) {text, function},
+#include "readers.def"
+#undef READER
+    };
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        if (strlen(readers[i].name) == length && memcmp(readers[i].name, name, length) == 0)
+            return readers[i].open;
+    return NULL;
+}
+
+kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out)
+{
+    if (!ctx || !out) return KD_E_INVALID;
+    *out = NULL;
+    if (!name) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_open: no name");
+    const size_t length = strcspn(name, ":");
+    const kdi_reader_fn open = find_reader(name, length);
+    if (!open) {
+#define READER(text, function) " " text
+        return kd_ctx_fail(ctx, KD_E_INVALID, "unknown data set '%.100s'; known are:%s", name,
+#include "readers.def"
+        );
+#undef READER
+    }
+    if (!dir) dir = getenv("KD_DATA");
+    if (!dir || !*dir) dir = "data";
+    kd_dataset *data = make(ctx);
+    if (!data) return KD_E_NOMEM;
+    return finish(data, open(data, name[length] ? name + length + 1 : "", dir), out);
+}
+
+/* ---- the caller's ---------------------------------------------------------------------------- */
+
+static kd_status take_arrays(kd_dataset *data, const uint8_t *const *images,
+                             const int32_t *const *labels, bool borrow)
+{
+    const kd_data_info *info = &data->info;
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        size_t bytes;
+        if (info->count[s] && (!images || !labels || !images[s] || !labels[s]))
+            return kd_ctx_fail(data->ctx, KD_E_INVALID, "data set '%s': no %s arrays", info->name,
+                               split_names[s]);
+        if (!kdi_mul(info->count[s], kdi_dataset_bytes(data), &bytes))
+            return kd_ctx_fail(data->ctx, KD_E_INVALID, "data set '%s': its size overflows",
+                               info->name);
+        for (size_t i = 0; i < info->count[s]; i++)
+            if (labels[s][i] < 0 || (size_t)labels[s][i] >= info->classes)
+                return kd_ctx_fail(data->ctx, KD_E_INVALID,
+                                   "data set '%s': %s sample %zu: label %d, but %zu classes",
+                                   info->name, split_names[s], i, (int)labels[s][i], info->classes);
+        if (borrow && info->count[s]) {
+            data->pixels[s] = images[s];
+            data->labels[s] = labels[s];
+        }
+    }
+    if (borrow) return KD_OK;
+    const kd_status status = kdi_dataset_reserve(data);
+    for (size_t s = 0; !status && s < KD_SPLIT_COUNT; s++) {
+        if (info->count[s] == 0) continue;
+        memcpy(data->own_pixels[s], images[s], info->count[s] * kdi_dataset_bytes(data));
+        memcpy(data->own_labels[s], labels[s], info->count[s] * sizeof *labels[s]);
+    }
+    return status;
+}
+
+kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
+                                 const uint8_t *const images[KD_SPLIT_COUNT],
+                                 const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
+                                 kd_dataset **out)
+{
+    if (!ctx || !out) return KD_E_INVALID;
+    *out = NULL;
+    if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: no kd_data_info");
+    kd_dataset *data = make(ctx);
+    if (!data) return KD_E_NOMEM;
+    kd_status status = kdi_dataset_describe(data, info);
+    if (!status) status = take_arrays(data, images, labels, borrow != 0);
+    return finish(data, status, out);
+}
+
+typedef struct callback {
+    kd_sample_fn fn;
+    void *user;
+    pthread_mutex_t mutex; /* a caller's function need not be ready for several threads */
+} callback;
+
+static kd_status callback_fetch(const kd_dataset *data, kd_split split, size_t index,
+                                uint8_t *image, int32_t *label, kdi_note *note)
+{
+    callback *cb = data->state;
+    pthread_mutex_lock(&cb->mutex);
+    const kd_status status = cb->fn(cb->user, split, index, image, label);
+    pthread_mutex_unlock(&cb->mutex);
+    return status ? kdi_note_fail(note, status, "the callback returned %s", kd_status_name(status))
+                  : KD_OK;
+}
+
+static void callback_release(kd_dataset *data)
+{
+    callback *cb = data->state;
+    pthread_mutex_destroy(&cb->mutex);
+    kd_free(data->ctx, cb);
+}
+
+kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
+                                   void *user, kd_dataset **out)
+{
+    if (!ctx || !out) return KD_E_INVALID;
+    *out = NULL;
+    if (!info || !fn)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "kd_dataset_from_callback: no kd_data_info or function");
+    kd_dataset *data = make(ctx);
+    if (!data) return KD_E_NOMEM;
+    kd_status status = kdi_dataset_describe(data, info);
+    callback *cb = status ? NULL : kd_alloc(ctx, 1, sizeof *cb);
+    if (!status && !cb) status = KD_E_NOMEM;
+    if (!status && pthread_mutex_init(&cb->mutex, NULL)) {
+        kd_free(ctx, cb);
+        status = kd_ctx_fail(ctx, KD_E_SYSTEM, "data set '%s': no mutex", data->info.name);
+    }
+    if (!status) {
+        cb->fn = fn;
+        cb->user = user;
+        data->state = cb;
+        data->fetch = callback_fetch;
+        data->release = callback_release;
+    }
+    return finish(data, status, out);
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+const kd_data_info *kd_dataset_info(const kd_dataset *data)
+{
+    return &data->info;
+}
+
+const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t index,
+                                uint8_t *scratch, int32_t *label, kdi_note *note)
+{
+    const uint8_t *picture = scratch;
+    if (data->fetch) {
+        *label = -1;
+        if (data->fetch(data, split, index, scratch, label, note)) {
+            kdi_note cause = *note;
+            kdi_note_fail(note, cause.status, "data set '%.100s': %s sample %zu: %.300s",
+                          data->info.name, split_names[split], index, cause.text);
+            return NULL;
+        }
+    } else {
+        picture = data->pixels[split] + index * kdi_dataset_bytes(data);
+        *label = data->labels[split][index];
+    }
+    if (*label < 0 || (size_t)*label >= data->info.classes) {
+        kdi_note_fail(note, KD_E_INVALID,
+                      "data set '%.100s': %s sample %zu: label %d, but %zu classes",
+                      data->info.name, split_names[split], index, (int)*label, data->info.classes);
+        return NULL;
+    }
+    return picture;
+}
+
+kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint8_t *image,
+                            int32_t *label)
+{
+    if (!data) return KD_E_INVALID;
+    if ((unsigned)split >= KD_SPLIT_COUNT || index >= data->info.count[split])
+        return kd_ctx_fail(data->ctx, KD_E_INVALID,
+                           "data set '%s': there is no sample %zu in split %d", data->info.name,
+                           index, (int)split);
+    uint8_t *scratch = NULL;
+    if (data->fetch && !image) {
+        scratch = kd_alloc(data->ctx, kdi_dataset_bytes(data), 1);
+        if (!scratch) return KD_E_NOMEM;
+    }
+    int32_t found;
+    kdi_note note = {0};
+    const uint8_t *picture =
+        kdi_dataset_look(data, split, index, image ? image : scratch, &found, &note);
+    if (picture && image && picture != image) memcpy(image, picture, kdi_dataset_bytes(data));
+    if (picture && label) *label = found;
+    kd_free(data->ctx, scratch);
+    return picture ? KD_OK : kd_ctx_fail(data->ctx, note.status, "%s", note.text);
+}
+
+/* ---- checksum -------------------------------------------------------------------------------- */
+
+/* Four lanes of FNV-like steps over little-endian 64-bit words, with a rotation so that high bits
+ * come down too; a block of 32 bytes feeds each lane once. */
+typedef struct sum {
+    uint64_t lane[4];
+} sum;
+
+static void sum_block(sum *s, const uint8_t block[32])
+{
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t word;
+        memcpy(&word, block + 8 * i, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        word = __builtin_bswap64(word);
+#endif
+        const uint64_t x = (s->lane[i] ^ word) * 0x9E3779B97F4A7C15u;
+        s->lane[i] = x << 29 | x >> 35;
+    }
+}
+
+/* The last block is filled up with zeros. */
+static void sum_bytes(sum *s, const uint8_t *bytes, size_t n)
+{
+    uint8_t last[32] = {0};
+    for (; n >= 32; n -= 32, bytes += 32) sum_block(s, bytes);
+    if (n) {
+        memcpy(last, bytes, n);
+        sum_block(s, last);
+    }
+}
+
+static void sum_number(sum *s, uint64_t number)
+{
+    uint8_t bytes[8];
+    for (size_t i = 0; i < 8; i++) bytes[i] = (uint8_t)(number >> 8 * i);
+    sum_bytes(s, bytes, 8);
+}
+
+static uint64_t sum_end(const sum *s)
+{
+    uint64_t x = 0;
+    for (size_t i = 0; i < 4; i++) {
+        x = (x ^ s->lane[i]) * 0xFF51AFD7ED558CCDu;
+        x = (x ^ x >> 33) * 0xC4CEB9FE1A85EC53u;
+        x ^= x >> 29;
+    }
+    return x;
+}
+
+static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_note *note)
+{
+    const kd_data_info *info = &data->info;
+    sum s = {{1, 2, 3, 4}};
+    sum_number(&s, info->classes);
+    sum_number(&s, info->height);
+    sum_number(&s, info->width);
+    sum_number(&s, info->channels);
+    for (int split = 0; split < KD_SPLIT_COUNT; split++) {
+        sum_number(&s, info->count[split]);
+        for (size_t i = 0; i < info->count[split]; i++) {
+            int32_t label;
+            const uint8_t *picture =
+                kdi_dataset_look(data, (kd_split)split, i, scratch, &label, note);
+            if (!picture) return note->status;
+            sum_bytes(&s, picture, kdi_dataset_bytes(data));
+            sum_number(&s, (uint64_t)label);
+        }
+    }
+    data->checksum = sum_end(&s);
+    data->checksum_known = true;
+    return KD_OK;
+}
+
+kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
+{
+    if (!data || !checksum) return KD_E_INVALID;
+    if (!data->checksum_known) {
+        uint8_t *scratch = NULL;
+        if (data->fetch) {
+            scratch = kd_alloc(data->ctx, kdi_dataset_bytes(data), 1);
+            if (!scratch) return KD_E_NOMEM;
+        }
+        kdi_note note = {0};
+        const kd_status status = sum_samples(data, scratch, &note);
+        kd_free(data->ctx, scratch);
+        if (status) return kd_ctx_fail(data->ctx, status, "%s", note.text);
+    }
+    *checksum = data->checksum;
+    return KD_OK;
+}

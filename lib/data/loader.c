@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ * loader.c: a pipeline that runs ahead of its consumer in a thread of its own.
+ *
+ * A ring of depth + 1 slots: one may be held by the consumer, the others hold batches that are
+ * ready, oldest first, and one that is being made. Everything below `mutex` in the struct is
+ * guarded by it; a slot's contents belong to the thread while it is made, to the consumer while it
+ * is held. The pipeline is the thread's alone; seek waits until it is idle. Without a thread
+ * (KD_LOADER_SYNC) there is one slot, and kd_loader_next fills it.
+ *
+ * The order of batches, and what is in them, is the pipeline's; the thread only decides when. */
+#include "data.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_DEPTH = 1024 };
+
+typedef struct place {
+    size_t epoch, index;
+} place;
+
+struct kd_loader {
+    kd_ctx *ctx;
+    kdi_pipeline pipeline;
+    size_t n_slots;
+    kdi_slot *slots; /* [n_slots] */
+    bool threaded;   /* the thread runs, and what follows was set up */
+    pid_t owner;     /* the process the thread lives in */
+    pthread_t thread;
+    atomic_bool cancel; /* the batch being made is not wanted any more */
+    double waited;      /* the consumer's */
+    pthread_mutex_t mutex;
+    pthread_cond_t work;  /* to the thread: there is room, or a wish */
+    pthread_cond_t news;  /* to the consumer: a batch, an error, or idleness */
+    size_t oldest, ready; /* slots [oldest, oldest + ready) of the ring hold batches */
+    bool held;            /* the slot before the oldest is the consumer's */
+    bool busy, stop;
+    place next;     /* to be made */
+    kdi_note error; /* status KD_OK: none */
+};
+
+static place after(const kd_loader *l, place p)
+{
+    p.index++;
+    if (p.index == l->pipeline.batches) p = (place){p.epoch + 1, 0};
+    return p;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static bool may_work(const kd_loader *l)
+{
+    return l->ready + l->held < l->n_slots && !l->error.status && !atomic_load(&l->cancel);
+}
+
+static void *run(void *arg)
+{
+    kd_loader *l = arg;
+    pthread_mutex_lock(&l->mutex);
+    for (;;) {
+        while (!l->stop && !may_work(l)) pthread_cond_wait(&l->work, &l->mutex);
+        if (l->stop) break;
+        kdi_slot *slot = &l->slots[(l->oldest + l->ready) % l->n_slots];
+        kdi_note note = {0};
+        const place p = l->next;
+        l->busy = true;
+        pthread_mutex_unlock(&l->mutex);
+        const kd_status status =
+            kdi_pipeline_fill(&l->pipeline, p.epoch, p.index, slot, &l->cancel, &note);
+        pthread_mutex_lock(&l->mutex);
+        l->busy = false;
+        if (status == KD_OK && !atomic_load(&l->cancel)) {
+            l->ready++;
+            l->next = after(l, p);
+        } else if (note.status) {
+            l->error = note;
+        }
+        pthread_cond_signal(&l->news);
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return NULL;
+}
+
+static void destroy_sync(kd_loader *l, int made)
+{
+    if (made > 2) pthread_cond_destroy(&l->news);
+    if (made > 1) pthread_cond_destroy(&l->work);
+    if (made > 0) pthread_mutex_destroy(&l->mutex);
+}
+
+/* The thread inherits the mask of signals; those a fault raises in the thread itself stay open. */
+static int start_masked(kd_loader *l)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t all, before;
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
+    int failed = pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (failed) return failed;
+    failed = pthread_create(&l->thread, NULL, run, l);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
+static kd_status start(kd_loader *l)
+{
+    int made = 0, failed = pthread_mutex_init(&l->mutex, NULL);
+    if (!failed) made = 1, failed = pthread_cond_init(&l->work, NULL);
+    if (!failed) made = 2, failed = pthread_cond_init(&l->news, NULL);
+    if (!failed) made = 3, failed = start_masked(l);
+    if (failed) {
+        destroy_sync(l, made);
+        return kd_ctx_fail(l->ctx, KD_E_SYSTEM, "loader of '%s': no thread: %s",
+                           l->pipeline.data->info.name, strerror(failed));
+    }
+    l->threaded = true;
+    l->owner = getpid();
+    return KD_OK;
+}
+
+/* ---- making and closing ---------------------------------------------------------------------- */
+
+static kd_status make_slots(kd_loader *l, int depth)
+{
+    if (depth == 0) depth = KD_LOADER_DEPTH;
+    if (depth < KD_LOADER_SYNC || depth > MAX_DEPTH)
+        return kd_ctx_fail(l->ctx, KD_E_INVALID, "loader of '%s': depth %d is not in %d..%d",
+                           l->pipeline.data->info.name, depth, KD_LOADER_SYNC, MAX_DEPTH);
+    const size_t n = depth == KD_LOADER_SYNC ? 1 : (size_t)depth + 1;
+    l->slots = kd_alloc(l->ctx, n, sizeof *l->slots);
+    if (!l->slots) return KD_E_NOMEM;
+    l->n_slots = n;
+    for (size_t i = 0; i < n; i++) {
+        const kd_status status = kdi_slot_make(&l->pipeline, &l->slots[i]);
+        if (status) return status;
+    }
+    return KD_OK;
+}
+
+kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_loader **out)
+{
+    kd_loader_opt opt;
+    if (!data || !out) return KD_E_INVALID;
+    *out = NULL;
+    if (!kdi_options(&opt, sizeof opt, options))
+        return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_loader_opt: wrong struct_size");
+    kd_loader *l = kd_alloc(data->ctx, 1, sizeof *l);
+    if (!l) return KD_E_NOMEM;
+    l->ctx = data->ctx;
+    atomic_init(&l->cancel, false);
+    kd_status status = kdi_pipeline_make(data, &opt, &l->pipeline);
+    if (status) {
+        kd_free(l->ctx, l);
+        return status;
+    }
+    status = make_slots(l, opt.depth);
+    if (!status && opt.depth != KD_LOADER_SYNC) status = start(l);
+    if (status)
+        kd_loader_close(l);
+    else
+        *out = l;
+    return status;
+}
+
+void kd_loader_close(kd_loader *l)
+{
+    if (!l) return;
+    /* After a fork the child has no such thread, and the mutex may be locked for ever. */
+    if (l->threaded && l->owner == getpid()) {
+        pthread_mutex_lock(&l->mutex);
+        l->stop = true;
+        atomic_store(&l->cancel, true);
+        pthread_cond_signal(&l->work);
+        pthread_mutex_unlock(&l->mutex);
+        pthread_join(l->thread, NULL);
+        destroy_sync(l, 3);
+    }
+    for (size_t i = 0; i < l->n_slots; i++) kdi_slot_free(&l->pipeline, &l->slots[i]);
+    kd_free(l->ctx, l->slots);
+    kdi_pipeline_free(&l->pipeline);
+    kd_free(l->ctx, l);
+}
+
+/* ---- using ----------------------------------------------------------------------------------- */
+
+static kd_status fail(kd_loader *l, const kdi_note *note)
+{
+    return kd_ctx_fail(l->ctx, note->status, "%s", note->text);
+}
+
+static kd_status check_process(const kd_loader *l)
+{
+    if (!l->threaded || l->owner == getpid()) return KD_OK;
+    return kd_ctx_fail(l->ctx, KD_E_SYSTEM, "loader of '%s': it was made before a fork",
+                       l->pipeline.data->info.name);
+}
+
+/* The next batch, made here and now; nobody else touches the loader. */
+static const kd_batch *make_now(kd_loader *l)
+{
+    kdi_slot *slot = &l->slots[0];
+    if (l->error.status ||
+        kdi_pipeline_fill(&l->pipeline, l->next.epoch, l->next.index, slot, &l->cancel, &l->error))
+        return NULL;
+    l->next = after(l, l->next);
+    return &slot->batch;
+}
+
+/* The oldest batch of the ring; the one held until now goes back to the thread. */
+static const kd_batch *take(kd_loader *l, kdi_note *error)
+{
+    const kd_batch *batch = NULL;
+    pthread_mutex_lock(&l->mutex);
+    if (l->held) {
+        l->held = false;
+        pthread_cond_signal(&l->work);
+    }
+    while (!l->ready && !l->error.status) pthread_cond_wait(&l->news, &l->mutex);
+    if (l->ready) {
+        batch = &l->slots[l->oldest].batch;
+        l->oldest = (l->oldest + 1) % l->n_slots;
+        l->ready--;
+        l->held = true;
+    } else {
+        *error = l->error;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return batch;
+}
+
+kd_status kd_loader_next(kd_loader *l, const kd_batch **batch)
+{
+    if (!l || !batch) return KD_E_INVALID;
+    *batch = NULL;
+    const kd_status status = check_process(l);
+    if (status) return status;
+    const double since = kdi_seconds();
+    kdi_note error = {0};
+    *batch = l->threaded ? take(l, &error) : make_now(l);
+    l->waited += kdi_seconds() - since;
+    return *batch ? KD_OK : fail(l, l->threaded ? &error : &l->error);
+}
+
+kd_status kd_loader_seek(kd_loader *l, size_t epoch, size_t index)
+{
+    if (!l) return KD_E_INVALID;
+    kd_status status = check_process(l);
+    if (status) return status;
+    if (epoch > INT32_MAX || index > l->pipeline.batches)
+        return kd_ctx_fail(l->ctx, KD_E_INVALID,
+                           "loader of '%s': there is no batch %zu in epoch %zu (%zu in an epoch)",
+                           l->pipeline.data->info.name, index, epoch, l->pipeline.batches);
+    const place wanted =
+        index < l->pipeline.batches ? (place){epoch, index} : (place){epoch + 1, 0};
+    if (l->threaded) {
+        pthread_mutex_lock(&l->mutex);
+        atomic_store(&l->cancel, true);
+        while (l->busy) pthread_cond_wait(&l->news, &l->mutex);
+        l->ready = 0;
+        l->held = false;
+        l->error.status = KD_OK;
+        l->next = wanted;
+        atomic_store(&l->cancel, false);
+        pthread_cond_signal(&l->work);
+        pthread_mutex_unlock(&l->mutex);
+    } else {
+        l->error.status = KD_OK;
+        l->next = wanted;
+    }
+    return KD_OK;
+}
+
+size_t kd_loader_batches(const kd_loader *l)
+{
+    return l->pipeline.batches;
+}
+
+size_t kd_loader_samples(const kd_loader *l)
+{
+    return l->pipeline.samples;
+}
+
+const char *kd_loader_augment(const kd_loader *l)
+{
+    return l->pipeline.augmentation.text;
+}
+
+double kd_loader_seconds_waited(const kd_loader *l)
+{
+    return l->waited;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ * atomic.c: files that are replaced as a whole or not at all.
+ *
+ * The new content goes to PATH.tmp, is synced, and renamed over PATH; then the folder is synced, so
+ * that the new name survives a power cut too. The temporary file is locked while it is written:
+ * two writers of one PATH never share one (the second takes PATH.tmp1, and so on), while one that
+ * a killed process left behind, unlocked, is taken over instead of gathering more. The lock ends
+ * with the process, however it ends. */
+#include "atomic.h"
+
+#include <kd/file.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { NAMES = 16, TRIES = 100, PIECE = 1 << 30 };
+
+static kd_status fail(const kdi_atomic *a, const char *what, const char *why)
+{
+    kd_ctx_fail(a->ctx, KD_E_IO, "cannot write '%s': %s%s", a->shown, what, why);
+    return KD_E_IO;
+}
+
+/* Make an opened temporary file ours: locked and empty. 0, or why not; ESTALE if it has just been
+ * renamed into place, or removed, by its writer, and is not ours to touch. */
+static int claim(int fd, const char *name)
+{
+    struct stat opened, named;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return EBUSY;
+    if (fstat(fd, &opened) != 0) return errno;
+    if (lstat(name, &named) != 0) return errno == ENOENT ? ESTALE : errno;
+    if (named.st_ino != opened.st_ino || named.st_dev != opened.st_dev) return ESTALE;
+    if (!S_ISREG(opened.st_mode) || opened.st_nlink != 1) return EEXIST;
+    return ftruncate(fd, 0) == 0 ? 0 : errno;
+}
+
+/* Open, or take over, a temporary file of that name. -1, with errno, on failure. */
+static int take(const char *name)
+{
+    for (int i = 0; i < TRIES; i++) {
+        const int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
+        if (fd < 0) return -1;
+        const int error = claim(fd, name);
+        if (error == 0) return fd;
+        close(fd);
+        errno = error;
+        if (error != ESTALE) break;
+    }
+    return -1;
+}
+
+/* What is there now: a->mode, and a->path with a final symbolic link followed. */
+static kd_status resolve(kdi_atomic *a)
+{
+    struct stat status, link;
+    char real[PATH_MAX];
+    bool linked = false;
+    if (stat(a->shown, &status) == 0) {
+        if (!S_ISREG(status.st_mode)) return fail(a, "it is not a regular file", "");
+        a->mode = (int)(status.st_mode & 0777);
+        linked = lstat(a->shown, &link) == 0 && S_ISLNK(link.st_mode);
+    } else if (errno != ENOENT) {
+        return fail(a, "", strerror(errno));
+    }
+    if (linked && !realpath(a->shown, real)) return fail(a, "", strerror(errno));
+    a->path = kdi_strdup(a->ctx, linked ? real : a->shown);
+    return a->path ? KD_OK : KD_E_NOMEM;
+}
+
+static void release(kdi_atomic *a)
+{
+    if (a->fd >= 0) close(a->fd);
+    kd_free(a->ctx, a->temp);
+    kd_free(a->ctx, a->path);
+    *a = (kdi_atomic){.fd = -1};
+}
+
+static kd_status take_any(kdi_atomic *a)
+{
+    const size_t size = strlen(a->path) + 8;
+    a->temp = kd_alloc(a->ctx, size, 1);
+    if (!a->temp) return KD_E_NOMEM;
+    for (int i = 0; i < NAMES && a->fd < 0; i++) {
+        if (i == 0)
+            snprintf(a->temp, size, "%s.tmp", a->path);
+        else
+            snprintf(a->temp, size, "%s.tmp%d", a->path, i);
+        a->fd = take(a->temp);
+    }
+    return a->fd < 0 ? fail(a, "no temporary file beside it: ", strerror(errno)) : KD_OK;
+}
+
+kd_status kdi_atomic_begin(kd_ctx *ctx, const char *path, kdi_atomic *a)
+{
+    *a = (kdi_atomic){.ctx = ctx, .shown = path, .fd = -1, .mode = -1};
+    if (!path || !*path) {
+        kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
+        return KD_E_INVALID;
+    }
+    kd_status status = resolve(a);
+    if (!status) status = take_any(a);
+    if (status) release(a);
+    return status;
+}
+
+kd_status kdi_atomic_write(kdi_atomic *a, const void *bytes, size_t size)
+{
+    const char *p = bytes;
+    while (size) {
+        const ssize_t n = write(a->fd, p, size < PIECE ? size : PIECE);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return fail(a, "", n ? strerror(errno) : "nothing more is taken");
+        p += n;
+        size -= (size_t)n;
+    }
+    return KD_OK;
+}
+
+/* Some file systems cannot sync a folder, and a folder may be writable but not readable: then the
+ * rename stands as it is. */
+static kd_status sync_folder(const kdi_atomic *a)
+{
+    char *slash = strrchr(a->path, '/');
+    if (slash) slash[slash == a->path] = 0;
+    const int fd = open(slash ? a->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return KD_OK;
+    const int error = fsync(fd) == 0 || errno == EINVAL ? 0 : errno;
+    close(fd);
+    return error ? fail(a, "it is in place, but its folder cannot be synced: ", strerror(error))
+                 : KD_OK;
+}
+
+kd_status kdi_atomic_commit(kdi_atomic *a)
+{
+    kd_status status = KD_OK;
+    if (a->mode >= 0 && fchmod(a->fd, (mode_t)a->mode) != 0)
+        status = fail(a, "setting its permissions: ", strerror(errno));
+    else if (fsync(a->fd) != 0)
+        status = fail(a, "syncing it: ", strerror(errno));
+    else if (rename(a->temp, a->path) != 0)
+        status = fail(a, "renaming the temporary file: ", strerror(errno));
+    if (status) {
+        kdi_atomic_abort(a);
+        return status;
+    }
+    status = sync_folder(a);
+    release(a);
+    return status;
+}
+
+void kdi_atomic_abort(kdi_atomic *a)
+{
+    if (a->fd < 0) return;
+    unlink(a->temp); /* before the lock goes with the close */
+    release(a);
+}
+
+kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes, size_t size)
+{
+    kdi_atomic a;
+    kd_status status = kdi_atomic_begin(ctx, path, &a);
+    if (status) return status;
+    status = kdi_atomic_write(&a, bytes, size);
+    if (!status) return kdi_atomic_commit(&a);
+    kdi_atomic_abort(&a);
+    return status;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ * plain.c: adding a line to a file of lines, and reading a small file whole. */
+#include "../base/base.h"
+
+#include <kd/file.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Write it all with one call. What a full disk cut off is taken back; true if all of it is there.
+ */
+static bool write_once(int fd, const char *bytes, size_t size, off_t before)
+{
+    ssize_t n;
+    do n = write(fd, bytes, size);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)size) return true;
+    if (n >= 0) errno = ENOSPC;
+    const int error = errno;
+    if (n > 0 && ftruncate(fd, before) != 0) return false;
+    errno = error;
+    return false;
+}
+
+static kd_status append(kd_ctx *ctx, int fd, const char *path, const char *line, size_t size)
+{
+    struct stat status;
+    char last = '\n';
+    bool done = fstat(fd, &status) == 0;
+    if (done && S_ISREG(status.st_mode) && status.st_size > 0)
+        done = pread(fd, &last, 1, status.st_size - 1) >= 0;
+    /* line starts with a newline, for the case that it is wanted */
+    const size_t skip = last == '\n';
+    done = done && write_once(fd, line + skip, size - skip, status.st_size);
+    if (done && fsync(fd) != 0 && errno != EINVAL && errno != EROFS) done = false;
+    return done ? KD_OK
+                : kd_ctx_fail(ctx, KD_E_IO, "cannot append to '%s': %s", path, strerror(errno));
+}
+
+kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
+{
+    if (!path || !text || strchr(text, '\n'))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "appending a line to '%s': not a line",
+                           path ? path : "");
+    const size_t length = strlen(text);
+    char *line = kd_alloc(ctx, length + 3, 1);
+    if (!line) return KD_E_NOMEM;
+    line[0] = '\n';
+    memcpy(line + 1, text, length);
+    line[length + 1] = '\n';
+    const int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    kd_status status;
+    if (fd < 0)
+        status = kd_ctx_fail(ctx, KD_E_IO, "cannot append to '%s': %s", path, strerror(errno));
+    else
+        status = append(ctx, fd, path, line, length + 2);
+    if (fd >= 0) close(fd);
+    kd_free(ctx, line);
+    return status;
+}
+
+static kd_status read_whole(kd_ctx *ctx, int fd, const char *path, size_t limit, char **bytes,
+                            size_t *size)
+{
+    size_t capacity = 4096, used = 0;
+    char *text = kd_alloc(ctx, capacity, 1);
+    if (!text) return KD_E_NOMEM;
+    for (;;) {
+        if (used + 1 == capacity) {
+            char *more = kdi_realloc(ctx, text, capacity, 2);
+            if (!more) {
+                kd_free(ctx, text);
+                return KD_E_NOMEM;
+            }
+            text = more;
+            capacity *= 2;
+        }
+        const ssize_t n = read(fd, text + used, capacity - used - 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 || used + (size_t)n > limit) {
+            const int error = errno;
+            kd_free(ctx, text);
+            return n < 0
+                       ? kd_ctx_fail(ctx, KD_E_IO, "cannot read '%s': %s", path, strerror(error))
+                       : kd_ctx_fail(ctx, KD_E_LIMIT, "'%s' has more than %zu bytes", path, limit);
+        }
+        if (n == 0) break;
+        used += (size_t)n;
+    }
+    text[used] = 0;
+    *bytes = text;
+    *size = used;
+    return KD_OK;
+}
+
+kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **bytes, size_t *size)
+{
+    *bytes = NULL;
+    *size = 0;
+    if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "reading a file: no path is given");
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return kd_ctx_fail(ctx, errno == ENOENT ? KD_E_NOTFOUND : KD_E_IO, "cannot read '%s': %s",
+                           path, strerror(errno));
+    const kd_status status = read_whole(ctx, fd, path, limit, bytes, size);
+    close(fd);
+    return status;
+}

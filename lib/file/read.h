@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * read.h: the inside of an open file. */
+#ifndef KDI_READ_H
+#define KDI_READ_H
+
+#include "../base/base.h"
+
+#include <kd/file.h>
+
+typedef struct kdi_file_pair {
+    const char *key, *value;
+} kdi_file_pair;
+
+struct kd_file {
+    kd_ctx *ctx;
+    char *path;
+    int fd; /* -1: the bytes are at memory */
+    const unsigned char *memory;
+    uint64_t size, data;     /* of the file; where the header ends and the tensors begin */
+    char *header;            /* names and metadata point into it */
+    kd_file_tensor *tensors; /* [count], by offset */
+    const kd_file_tensor **by_name;
+    size_t count;
+    kdi_file_pair *metadata; /* [metadata_count], by key; NULL: the file has none */
+    size_t metadata_count;
+};
+
+/* size bytes from offset on; KD_E_IO if they cannot be had. */
+kd_status kdi_file_bytes(kd_file *file, uint64_t offset, void *out, size_t size);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT
+ * safetensors_write.c: collecting tensors and metadata, and writing them as one file.
+ *
+ * Tensors are sorted as the reference implementation sorts them: by element type, the widest first,
+ * then by name; with at most one metadata entry the whole file has the bytes it would write. The
+ * header is padded with spaces so that the data starts at a multiple of 8, and since the widest
+ * types come first every tensor is aligned for its type. */
+#include "safetensors.h"
+
+#include "atomic.h"
+#include "half.h"
+#include "show.h"
+#include "sort.h"
+#include "utf8.h"
+
+#include <kd/json.h>
+
+#include <string.h>
+
+enum { PIECE = 32768 }; /* elements made or converted at a time */
+
+typedef struct entry {
+    const char *name;
+    kd_dtype dtype;
+    size_t order; /* of the type, in kdi_file_types */
+    int rank;
+    int64_t shape[KD_FILE_MAX_RANK];
+    size_t count, bytes;
+    const void *data; /* or else: */
+    kd_fill_fn fill;
+    void *user;
+} entry;
+
+typedef struct pair {
+    const char *key, *value;
+} pair;
+
+struct kd_writer {
+    kd_ctx *ctx;
+    kdi_pool names; /* and metadata */
+    char *path;
+    entry *entries;
+    size_t count, capacity;
+    pair *pairs;
+    size_t pair_count, pair_capacity;
+    kd_status status; /* the first failure, and what was said about it (NULL: no memory for that) */
+    const char *error;
+};
+
+kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
+{
+    *writer = NULL;
+    if (!path || !*path) return kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
+    kd_writer *w = kd_alloc(ctx, 1, sizeof *w);
+    if (!w) return KD_E_NOMEM;
+    w->ctx = ctx;
+    w->names.ctx = ctx;
+    w->path = kdi_pool_strdup(&w->names, path);
+    if (!w->path) {
+        kd_free(ctx, w);
+        return KD_E_NOMEM;
+    }
+    *writer = w;
+    return KD_OK;
+}
+
+void kd_writer_abandon(kd_writer *w)
+{
+    if (!w) return;
+    kd_free(w->ctx, w->entries);
+    kd_free(w->ctx, w->pairs);
+    kdi_pool_free(&w->names);
+    kd_free(w->ctx, w);
+}
+
+/* Something is wrong with a tensor or a metadata key. */
+static kd_status bad(kd_writer *w, kd_status status, const char *kind, const char *name,
+                     const char *what)
+{
+    kd_ctx_fail(w->ctx, status, "writing '%s': %s '%s': %s", w->path, kind, kdi_show(name).text,
+                what);
+    w->status = status;
+    w->error = kdi_pool_strdup(&w->names, kd_ctx_error(w->ctx));
+    return status;
+}
+
+static kd_status no_memory(kd_writer *w)
+{
+    return w->status = KD_E_NOMEM;
+}
+
+kd_status kd_writer_metadata(kd_writer *w, const char *key, const char *value)
+{
+    if (w->status) return w->status;
+    if (!key || !value || !kdi_utf8_valid(key, strlen(key)) ||
+        !kdi_utf8_valid(value, strlen(value)))
+        return bad(w, KD_E_INVALID, "metadata", key ? key : "", "key or value is not UTF-8 text");
+    pair p = {kdi_pool_strdup(&w->names, key), kdi_pool_strdup(&w->names, value)};
+    void *pairs = w->pairs;
+    if (!p.key || !p.value ||
+        !kdi_grow(w->ctx, &pairs, w->pair_count, &w->pair_capacity, sizeof *w->pairs))
+        return no_memory(w);
+    w->pairs = pairs;
+    w->pairs[w->pair_count++] = p;
+    return KD_OK;
+}
+
+static kd_status add(kd_writer *w, const char *name, entry e, const int64_t *shape)
+{
+    if (w->status) return w->status;
+    if (!name || !kdi_utf8_valid(name, strlen(name)))
+        return bad(w, KD_E_INVALID, "tensor", name ? name : "", "its name is not UTF-8 text");
+    if (strcmp(name, KDI_METADATA) == 0)
+        return bad(w, KD_E_INVALID, "tensor", name, "the name is taken");
+    while (e.order < KDI_FILE_TYPES && kdi_file_types[e.order].dtype != e.dtype) e.order++;
+    if (e.order == KDI_FILE_TYPES) return bad(w, KD_E_INVALID, "tensor", name, "unknown dtype");
+    if (e.rank < 0 || e.rank > KD_FILE_MAX_RANK || (e.rank > 0 && !shape))
+        return bad(w, KD_E_INVALID, "tensor", name, "a rank outside [0, 8], or no shape");
+    if (e.rank) memcpy(e.shape, shape, (size_t)e.rank * sizeof *shape);
+    if (!kdi_file_extent(e.dtype, e.rank, e.shape, &e.count, &e.bytes))
+        return bad(w, KD_E_SHAPE, "tensor", name, "a negative size in its shape, or an overflow");
+    if (e.count && !e.data && !e.fill) return bad(w, KD_E_INVALID, "tensor", name, "no data");
+    e.name = kdi_pool_strdup(&w->names, name);
+    void *entries = w->entries;
+    if (!e.name || !kdi_grow(w->ctx, &entries, w->count, &w->capacity, sizeof *w->entries))
+        return no_memory(w);
+    w->entries = entries;
+    w->entries[w->count++] = e;
+    return KD_OK;
+}
+
+kd_status kd_writer_tensor(kd_writer *writer, const char *name, kd_dtype dtype, int rank,
+                           const int64_t *shape, const void *data)
+{
+    return add(writer, name, (entry){.dtype = dtype, .rank = rank, .data = data}, shape);
+}
+
+kd_status kd_writer_tensor_fn(kd_writer *writer, const char *name, kd_dtype dtype, int rank,
+                              const int64_t *shape, kd_fill_fn fill, void *user)
+{
+    return add(writer, name, (entry){.dtype = dtype, .rank = rank, .fill = fill, .user = user},
+               shape);
+}
+
+/* ---- the header ------------------------------------------------------------------------------ */
+
+static int pair_by_key(const void *a, const void *b)
+{
+    return strcmp(((const pair *)a)->key, ((const pair *)b)->key);
+}
+
+static int entry_by_name(const void *a, const void *b)
+{
+    return strcmp(((const entry *)a)->name, ((const entry *)b)->name);
+}
+
+static int entry_by_type(const void *a, const void *b)
+{
+    const entry *s = a, *t = b;
+    if (s->order != t->order) return s->order > t->order ? -1 : 1;
+    return entry_by_name(a, b);
+}
+
+static kd_status sort(kd_writer *w)
+{
+    kdi_sort(w->pairs, w->pair_count, sizeof *w->pairs, pair_by_key);
+    for (size_t i = 1; i < w->pair_count; i++)
+        if (pair_by_key(&w->pairs[i - 1], &w->pairs[i]) == 0)
+            return bad(w, KD_E_INVALID, "metadata", w->pairs[i].key, "it was given twice");
+    kdi_sort(w->entries, w->count, sizeof *w->entries, entry_by_name);
+    for (size_t i = 1; i < w->count; i++)
+        if (entry_by_name(&w->entries[i - 1], &w->entries[i]) == 0)
+            return bad(w, KD_E_INVALID, "tensor", w->entries[i].name, "it was given twice");
+    kdi_sort(w->entries, w->count, sizeof *w->entries, entry_by_type);
+    return KD_OK;
+}
+
+static kd_status describe(kd_writer *w, kd_json *json)
+{
+    size_t begin = 0, end;
+    kd_json_object_begin(json, NULL);
+    if (w->pair_count) kd_json_object_begin(json, KDI_METADATA);
+    for (size_t i = 0; i < w->pair_count; i++)
+        kd_json_string(json, w->pairs[i].key, w->pairs[i].value);
+    if (w->pair_count) kd_json_object_end(json);
+    for (size_t i = 0; i < w->count; i++, begin = end) {
+        const entry *e = &w->entries[i];
+        if (!kdi_add(begin, e->bytes, &end) || end > INT64_MAX)
+            return bad(w, KD_E_LIMIT, "tensor", e->name, "the file's size overflows");
+        kd_json_object_begin(json, e->name);
+        kd_json_string(json, "dtype", kdi_file_types[e->order].name);
+        kd_json_array_begin(json, "shape");
+        for (int d = 0; d < e->rank; d++) kd_json_integer(json, NULL, e->shape[d]);
+        kd_json_array_end(json);
+        kd_json_array_begin(json, "data_offsets");
+        kd_json_integer(json, NULL, (int64_t)begin);
+        kd_json_integer(json, NULL, (int64_t)end);
+        kd_json_array_end(json);
+        kd_json_object_end(json);
+    }
+    kd_json_object_end(json);
+    return KD_OK;
+}
+
+static kd_status write_header(kd_writer *w, kd_json *json, kdi_atomic *a)
+{
+    static const char spaces[] = "       ";
+    const char *text;
+    size_t size;
+    kd_status status = describe(w, json);
+    if (!status) status = kd_json_text(json, &text, &size);
+    if (status) return status;
+    const size_t pad = (KDI_LENGTH_BYTES - size % KDI_LENGTH_BYTES) % KDI_LENGTH_BYTES;
+    const uint64_t length = size + pad;
+    if (length > KDI_MAX_HEADER)
+        return kd_ctx_fail(w->ctx, KD_E_LIMIT, "writing '%s': a header of %zu bytes is too long",
+                           w->path, size);
+    status = kdi_atomic_write(a, &length, sizeof length);
+    if (!status) status = kdi_atomic_write(a, text, size);
+    if (!status) status = kdi_atomic_write(a, spaces, pad);
+    return status;
+}
+
+/* ---- the data -------------------------------------------------------------------------------- */
+
+/* Room for one piece as it comes and as it goes into the file. */
+typedef struct room {
+    _Alignas(64) uint64_t in[PIECE];
+    uint16_t half[PIECE];
+} room;
+
+static const void *to_half(const entry *e, const float *x, size_t count, uint16_t *half)
+{
+    if (e->dtype == KD_F16)
+        for (size_t i = 0; i < count; i++) half[i] = kdi_f32_to_f16(x[i]);
+    else
+        for (size_t i = 0; i < count; i++) half[i] = kdi_f32_to_bf16(x[i]);
+    return half;
+}
+
+static kd_status write_tensor(const entry *e, room *r, kdi_atomic *a)
+{
+    const bool halves = e->dtype == KD_F16 || e->dtype == KD_BF16;
+    if (e->count == 0) return KD_OK;
+    if (e->data && !halves) return kdi_atomic_write(a, e->data, e->bytes);
+    for (size_t done = 0, n; done < e->count; done += n) {
+        n = e->count - done < PIECE ? e->count - done : PIECE;
+        kd_status status = KD_OK;
+        const void *piece = r->in;
+        if (e->fill)
+            status = e->fill(e->user, done, n, r->in);
+        else
+            piece = (const float *)e->data + done;
+        if (halves && !status) piece = to_half(e, piece, n, r->half);
+        if (!status) status = kdi_atomic_write(a, piece, n * kd_dtype_size(e->dtype));
+        if (status) return status;
+    }
+    return KD_OK;
+}
+
+static kd_status write_file(kd_writer *w, kd_json *json, room *r)
+{
+    kdi_atomic a;
+    kd_status status = kdi_atomic_begin(w->ctx, w->path, &a);
+    if (status) return status;
+    status = write_header(w, json, &a);
+    for (size_t i = 0; i < w->count && !status; i++) status = write_tensor(&w->entries[i], r, &a);
+    if (!status) return kdi_atomic_commit(&a);
+    kdi_atomic_abort(&a);
+    return status;
+}
+
+kd_status kd_writer_finish(kd_writer *w)
+{
+    kd_status status = w->status ? w->status : sort(w);
+    kd_json *json = NULL;
+    room *r = NULL;
+    if (!status) status = kd_json_create(w->ctx, 0, &json);
+    if (!status && !(r = kd_alloc(w->ctx, 1, sizeof *r))) status = KD_E_NOMEM;
+    if (!status) status = write_file(w, json, r);
+    if (w->error) kd_ctx_fail(w->ctx, status, "%s", w->error);
+    kd_free(w->ctx, r);
+    kd_json_destroy(json);
+    kd_writer_abandon(w);
+    return status;
+}

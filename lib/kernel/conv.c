@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ * conv.c: which algorithm computes which convolution, and the way to each. The rules were measured
+ * (bench/); an algorithm that cannot compute a shape is passed over, and GEMM can compute all. */
+#include "conv_algo.h"
+
+#include "conv_winograd.h"
+
+#define ANY 1, SIZE_MAX
+
+static const kdi_conv_rule rules[] = {
+    {KDI_CONV_DEPTHWISE, ANY, ANY, ANY,
+     "one channel a group leaves nothing to multiply matrices with"},
+    {KDI_CONV_DIRECT, 1, 4, ANY, 16, SIZE_MAX,
+     "few channels: copying patches costs more than it saves"},
+    {KDI_CONV_GEMM, ANY, ANY, 1, 4, "on maps of 2x2 most of a Winograd tile is padding"},
+    {KDI_CONV_WINOGRAD, 16, SIZE_MAX, 16, SIZE_MAX, 5, SIZE_MAX,
+     "a quarter of the multiplications"},
+    {KDI_CONV_GEMM, ANY, ANY, ANY, "any shape"},
+};
+
+static bool winograd_can(const kdi_conv *v)
+{
+    return v->kh == 3 && v->kw == 3 && v->sh * v->sw * v->dh * v->dw * v->groups == 1 &&
+           v->ph <= 2 && v->pw <= 2;
+}
+
+static const kdi_conv_method winograd = {"winograd",
+                                         winograd_can,
+                                         kdi_winograd_scratch,
+                                         kdi_winograd_prepared_size,
+                                         kdi_winograd_prepare,
+                                         kdi_winograd_forward,
+                                         NULL};
+
+static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
+    [KDI_CONV_GEMM] = &kdi_conv_gemm,
+    [KDI_CONV_DIRECT] = &kdi_conv_direct,
+    [KDI_CONV_DEPTHWISE] = &kdi_conv_depthwise,
+    [KDI_CONV_WINOGRAD] = &winograd,
+};
+
+const kdi_conv_rule *kdi_conv_rules(size_t *count)
+{
+    *count = sizeof rules / sizeof *rules;
+    return rules;
+}
+
+const char *kdi_conv_algo_name(kdi_conv_algo algo)
+{
+    return (size_t)algo < KDI_CONV_ALGOS ? methods[algo]->name : "unknown";
+}
+
+bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
+{
+    return (size_t)algo < KDI_CONV_ALGOS && methods[algo]->can(v);
+}
+
+static bool holds(const kdi_conv_rule *r, const kdi_conv *v)
+{
+    const size_t c = v->c / v->groups, o = v->o / v->groups, map = v->oh * v->ow;
+    return c >= r->min_c && c <= r->max_c && o >= r->min_o && o <= r->max_o && map >= r->min_map &&
+           map <= r->max_map;
+}
+
+kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced)
+{
+    if (forced && kdi_conv_can(v, *forced)) return *forced;
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
+        if (holds(&rules[r], v) && kdi_conv_can(v, rules[r].algo)) return rules[r].algo;
+    return KDI_CONV_GEMM;
+}
+
+size_t kdi_conv_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, kdi_conv_pass pass)
+{
+    const size_t size = methods[algo]->scratch(ctx, v, pass);
+    if (pass != KDI_CONV_BACKWARD || algo == KDI_CONV_WINOGRAD) return size;
+    size_t pixels, sums;
+    if (!kdi_mul(v->n, v->oh, &pixels) || !kdi_mul(pixels, v->ow, &pixels)) return SIZE_MAX;
+    sums = kdi_column_sums_scratch(ctx, pixels, v->o);
+    return size > sums ? size : sums;
+}
+
+size_t kdi_conv_prepared_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo)
+{
+    return methods[algo]->prepared_size(ctx, v);
+}
+
+void kdi_conv_prepare(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *w,
+                      void *prepared, void *scratch)
+{
+    methods[algo]->prepare(ctx, v, w, prepared, scratch);
+}
+
+void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                      const float *w, const void *prepared, const kdi_epilogue *epilogue, float *y,
+                      void *scratch)
+{
+    if (v->n > 0) methods[algo]->forward(ctx, v, x, w, prepared, epilogue, y, scratch);
+}
+
+void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                       const float *w, const float *dy, float *dx, float *dw, float *db,
+                       bool accumulate_dx, bool accumulate_dw, void *scratch)
+{
+    if (algo == KDI_CONV_WINOGRAD) {
+        /* It sums dy while it has it in hand. */
+        kdi_winograd_backward(ctx, v, x, w, dy, dx, dw, db, accumulate_dx, accumulate_dw, scratch);
+        return;
+    }
+    if (db) kdi_column_sums(ctx, v->n * v->oh * v->ow, v->o, dy, v->o, db, accumulate_dw, scratch);
+    if (dx || dw)
+        methods[algo]->backward(ctx, v, x, w, dy, dx, dw, accumulate_dx, accumulate_dw, scratch);
+}

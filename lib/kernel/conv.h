@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ * conv.h: two-dimensional convolutions (cross-correlations, as in every framework), float32.
+ * Activations are NHWC: x[n,h,w,c], y[n,oh,ow,o]; weights w[o,kh,kw,c/groups].
+ *
+ *   y[n,p,q,o] = sum over i, j, c of x[n, p*sh - ph + i*dh, q*sw - pw + j*dw, c] w[o,i,j,c]
+ *
+ * Which algorithm serves which shape is a table of rules (kdi_conv_rules) that can be read and
+ * tested. All of them cut their work by shape: the same bits for any number of threads. Scratch
+ * memory is the caller's, 64-byte aligned; nothing allocates. */
+#ifndef KDI_CONV_H
+#define KDI_CONV_H
+
+#include "gemm.h"
+
+typedef struct kdi_conv {
+    size_t n, h, w, c; /* input */
+    size_t o, kh, kw;  /* output channels, kernel */
+    size_t sh, sw;     /* stride */
+    size_t ph, pw;     /* padding with zeros on each side */
+    size_t dh, dw;     /* dilation */
+    size_t groups;     /* divides c and o */
+    size_t oh, ow;     /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
+} kdi_conv;
+
+typedef enum kdi_conv_algo {
+    KDI_CONV_GEMM,      /* blocks of patches times packed weights; any shape */
+    KDI_CONV_DIRECT,    /* few input channels: rows of the padded image are the patches */
+    KDI_CONV_DEPTHWISE, /* groups == c, o a multiple of c */
+    KDI_CONV_WINOGRAD,  /* F(4x4,3x3): 3x3, stride 1, dilation 1, groups 1 */
+    KDI_CONV_ALGOS
+} kdi_conv_algo;
+
+typedef enum kdi_conv_pass {
+    KDI_CONV_FORWARD,          /* without prepared weights */
+    KDI_CONV_FORWARD_PREPARED, /* with them */
+    KDI_CONV_BACKWARD,
+    KDI_CONV_PREPARE
+} kdi_conv_pass;
+
+const char *kdi_conv_algo_name(kdi_conv_algo algo);
+
+/* Whether the algorithm can compute this convolution at all. */
+bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo);
+
+/* A rule holds for shapes within all its bounds; the first that holds, and can, decides. */
+typedef struct kdi_conv_rule {
+    kdi_conv_algo algo;
+    size_t min_c, max_c;     /* input channels of a group */
+    size_t min_o, max_o;     /* output channels of a group */
+    size_t min_map, max_map; /* output pixels of an image, oh * ow */
+    const char *why;
+} kdi_conv_rule;
+const kdi_conv_rule *kdi_conv_rules(size_t *count);
+
+/* The algorithm for a shape. forced: NULL, or an algorithm that is taken wherever it can be. */
+kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced);
+
+/* Bytes of scratch a pass needs; grows with n. SIZE_MAX if the size overflows. */
+size_t kdi_conv_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, kdi_conv_pass pass);
+
+/* The weights in the algorithm's own form: they do not depend on n, and for GEMM, DIRECT and
+ * DEPTHWISE not on h and w. */
+size_t kdi_conv_prepared_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo);
+void kdi_conv_prepare(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *w,
+                      void *prepared, void *scratch);
+
+/* y = act(x * w + bias + residual). prepared, from kdi_conv_prepare, takes the place of w; the
+ * scratch is KDI_CONV_FORWARD's or KDI_CONV_FORWARD_PREPARED's. epilogue may be NULL; its
+ * residual has y's layout, ldr = o. */
+void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                      const float *w, const void *prepared, const kdi_epilogue *epilogue, float *y,
+                      void *scratch);
+
+/* The gradients that are not NULL: dx[n,h,w,c] from w, dw[o,kh,kw,c/groups] from x, and db[o].
+ * accumulate_dw is for dw and db. */
+void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                       const float *w, const float *dy, float *dx, float *dw, float *db,
+                       bool accumulate_dx, bool accumulate_dw, void *scratch);
+
+#endif

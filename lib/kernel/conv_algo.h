@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * conv_algo.h: what an algorithm for convolutions offers to conv.c. Sizes are in bytes, SIZE_MAX
+ * where they overflow. */
+#ifndef KDI_CONV_ALGO_H
+#define KDI_CONV_ALGO_H
+
+#include "conv.h"
+
+typedef struct kdi_conv_method {
+    const char *name;
+    bool (*can)(const kdi_conv *v);
+    size_t (*scratch)(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass);
+    size_t (*prepared_size)(kd_ctx *ctx, const kdi_conv *v);
+    void (*prepare)(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared, void *scratch);
+    void (*forward)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                    const void *prepared, const kdi_epilogue *epilogue, float *y, void *scratch);
+    /* dx, dw may be NULL */
+    void (*backward)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                     const float *dy, float *dx, float *dw, bool accumulate_dx, bool accumulate_dw,
+                     void *scratch);
+} kdi_conv_method;
+
+extern const kdi_conv_method kdi_conv_gemm, kdi_conv_direct, kdi_conv_depthwise;
+
+#endif

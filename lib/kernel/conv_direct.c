@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT
+ * conv_direct.c: convolutions without patches.
+ *
+ * Few input channels (a network's first layer): a few rows of the image are copied with their
+ * padding. The kw * c numbers under one row of the kernel then lie side by side, and the next
+ * output pixel's sw * c further on, so the copy is itself an operand of the product: forward as the
+ * rows of A with one segment for each kernel row; backward to the weights as its columns, kw * c of
+ * them for each kernel row, against the same rows of dy in panels. Tasks are images' bands of
+ * output rows; for the weights, a fixed number of parts made of bands, added in order.
+ *
+ * Depthwise (one channel a group): every pixel is a sum over the kernel's points of vectors of
+ * channels, with the weights turned to [kh,kw,c]. */
+#include "conv_algo.h"
+
+#include <string.h>
+
+enum {
+    ALIGN = 16,
+    BAND_WORK = 1 << 20, /* multiply-adds worth a task */
+    BAND_PIXELS = 256,   /* output pixels of a band of dy, about */
+    PARTS = 32           /* of the weights' gradient */
+};
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t round_up(size_t a, size_t b)
+{
+    return ceil_div(a, b) * b;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* ---- few channels -----------------------------------------------------------------------------
+ */
+
+typedef struct direct {
+    const kdi_kernels *kernels;
+    const kdi_conv *v;
+    size_t width;     /* floats of a padded row that are looked at */
+    size_t band;      /* output rows */
+    size_t bands;     /* of an image */
+    size_t rows_size; /* floats of a band's padded rows */
+    size_t own;       /* floats of a worker */
+    const float *x, *b, *dy;
+    float *y, *parts, *workers;
+    const kdi_epilogue *epilogue;
+} direct;
+
+static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weights)
+{
+    direct d = {.kernels = kernels, .v = v};
+    const size_t k = v->kh * v->kw * v->c;
+    const size_t rows = weights ? BAND_PIXELS / v->ow : BAND_WORK / (v->ow * k * v->o);
+    d.band = kdi_piece(v->oh, rows ? rows : 1, 1);
+    d.bands = ceil_div(v->oh, d.band);
+    d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
+    d.rows_size = round_up(((d.band - 1) * v->sh + (v->kh - 1) * v->dh + 1) * d.width, ALIGN);
+    d.own = d.rows_size;
+    if (weights) d.own += d.band * v->ow * round_up(v->o, kernels->gemm_nr);
+    return d;
+}
+
+/* The padded rows under output rows [row, row + rows) of one image. */
+static void pad_rows(const direct *d, const float *image, size_t row, size_t rows, float *to)
+{
+    const kdi_conv *v = d->v;
+    const size_t count = (rows - 1) * v->sh + (v->kh - 1) * v->dh + 1;
+    const size_t before = least(v->pw * v->c, d->width);
+    const size_t middle = least(v->w * v->c, d->width - before);
+    for (size_t r = 0; r < count; r++, to += d->width) {
+        const size_t y = row * v->sh + r - v->ph; /* beyond h when negative */
+        if (y >= v->h) {
+            memset(to, 0, d->width * sizeof *to);
+            continue;
+        }
+        memset(to, 0, before * sizeof *to);
+        memcpy(to + before, image + y * v->w * v->c, middle * sizeof *to);
+        memset(to + before + middle, 0, (d->width - before - middle) * sizeof *to);
+    }
+}
+
+static void forward_task(void *arg, size_t index, int worker)
+{
+    const direct *d = arg;
+    const kdi_conv *v = d->v;
+    const size_t image = index / d->bands, row = index % d->bands * d->band;
+    const size_t rows = least(d->band, v->oh - row), k = v->kw * v->c;
+    float *own = d->workers + (size_t)worker * d->own;
+    kdi_epilogue epilogue;
+    pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
+    for (size_t r = 0; r < rows; r++) {
+        const size_t i = (image * v->oh + row + r) * v->ow;
+        kdi_block block = {.m = v->ow,
+                           .n = v->o,
+                           .k = k,
+                           .segments = v->kh,
+                           .segment = v->dh * d->width,
+                           .a = own + r * v->sh * d->width,
+                           .rsa = v->sw * v->c,
+                           .csa = 1,
+                           .b = d->b,
+                           .panel = v->kh * k * d->kernels->gemm_nr,
+                           .c = d->y + i * v->o,
+                           .ldc = v->o};
+        if (d->epilogue) {
+            epilogue = kdi_epilogue_at(d->epilogue, i, 0);
+            block.epilogue = &epilogue;
+        }
+        d->kernels->gemm_block(&block);
+    }
+}
+
+static size_t direct_prepared_size(kd_ctx *ctx, const kdi_conv *v)
+{
+    return kdi_gemm_packed_size(ctx, v->o, v->kh * v->kw * v->c);
+}
+
+static void direct_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared,
+                           void *scratch)
+{
+    const size_t k = v->kh * v->kw * v->c;
+    (void)scratch;
+    kdi_gemm_pack_b(ctx, v->o, k, true, w, k, prepared);
+}
+
+static void direct_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                           const void *prepared, const kdi_epilogue *epilogue, float *y,
+                           void *scratch)
+{
+    direct d = direct_of(kdi_ctx_kernels(ctx), v, false);
+    d.workers = scratch;
+    if (!prepared) {
+        direct_prepare(ctx, v, w, scratch, NULL);
+        prepared = scratch;
+        d.workers += direct_prepared_size(ctx, v) / sizeof(float);
+    }
+    d.x = x;
+    d.b = prepared;
+    d.y = y;
+    d.epilogue = epilogue;
+    kd_parallel_for(ctx, v->n * d.bands, forward_task, &d);
+}
+
+/* Part `index` of the gradient, turned: [kh * kw * c][o]. */
+static void weights_task(void *arg, size_t index, int worker)
+{
+    const direct *d = arg;
+    const kdi_conv *v = d->v;
+    const size_t bands = v->n * d->bands, each = ceil_div(bands, PARTS);
+    const size_t end = least(bands, (index + 1) * each), k = v->kw * v->c;
+    float *own = d->workers + (size_t)worker * d->own, *panels = own + d->rows_size;
+    float *part = d->parts + index * v->kh * k * v->o;
+    if (index * each >= end) memset(part, 0, v->kh * k * v->o * sizeof *part);
+    for (size_t b = index * each; b < end; b++) {
+        const size_t image = b / d->bands, row = b % d->bands * d->band;
+        const size_t rows = least(d->band, v->oh - row), panel = rows * v->ow * d->kernels->gemm_nr;
+        pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
+        d->kernels->pack_b(rows * v->ow, v->o, d->dy + (image * v->oh + row) * v->ow * v->o, v->o,
+                           panels, panel);
+        for (size_t i = 0; i < v->kh; i++) {
+            const kdi_block block = {.m = k,
+                                     .n = v->o,
+                                     .k = v->ow,
+                                     .segments = rows,
+                                     .segment = v->sh * d->width,
+                                     .a = own + i * v->dh * d->width,
+                                     .rsa = 1,
+                                     .csa = v->sw * v->c,
+                                     .b = panels,
+                                     .panel = panel,
+                                     .c = part + i * k * v->o,
+                                     .ldc = v->o,
+                                     .accumulate = b > index * each};
+            d->kernels->gemm_block(&block);
+        }
+    }
+}
+
+static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                            const float *dy, float *dx, float *dw, bool accumulate_dx,
+                            bool accumulate_dw, void *scratch)
+{
+    if (dx) kdi_conv_gemm.backward(ctx, v, NULL, w, dy, dx, NULL, accumulate_dx, false, scratch);
+    if (!dw) return;
+    const size_t k = v->kh * v->kw * v->c, size = k * v->o;
+    direct d = direct_of(kdi_ctx_kernels(ctx), v, true);
+    d.x = x;
+    d.dy = dy;
+    d.parts = scratch;
+    d.workers = d.parts + round_up(PARTS * size, ALIGN);
+    kd_parallel_for(ctx, PARTS, weights_task, &d);
+    d.kernels->sum_parts(size, PARTS, d.parts, size, d.parts, 0);
+    d.kernels->transpose(k, v->o, d.parts, v->o, dw, k, accumulate_dw);
+}
+
+static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
+{
+    const bool back = pass == KDI_CONV_BACKWARD;
+    const direct d = direct_of(kdi_ctx_kernels(ctx), v, back);
+    size_t bytes, before = 0;
+    if (pass == KDI_CONV_PREPARE) return 0;
+    if (pass == KDI_CONV_FORWARD) before = direct_prepared_size(ctx, v);
+    if (back && (!kdi_mul(v->kh * v->kw * v->c * PARTS, v->o, &before) ||
+                 !kdi_round_up(before, ALIGN, &before) || !kdi_mul(before, sizeof(float), &before)))
+        return SIZE_MAX;
+    if (!kdi_mul(d.own * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
+        !kdi_add(bytes, before, &bytes))
+        return SIZE_MAX;
+    return back ? largest(bytes, kdi_conv_gemm.scratch(ctx, v, pass)) : bytes;
+}
+
+static bool direct_can(const kdi_conv *v)
+{
+    return v->groups == 1 && (v->dw == 1 || v->kw == 1);
+}
+
+const kdi_conv_method kdi_conv_direct = {
+    "direct",       direct_can,     direct_scratch, direct_prepared_size,
+    direct_prepare, direct_forward, direct_backward};
+
+/* ---- depthwise --------------------------------------------------------------------------------
+ */
+
+enum { POINTS = 32 }; /* of a sum, at once */
+
+typedef struct depthwise {
+    const kdi_kernels *kernels;
+    const kdi_conv *v;
+    const float *x, *w, *dy; /* w [kh,kw,c] */
+    float *y, *parts;
+    bool accumulate;
+    const kdi_epilogue *epilogue;
+} depthwise;
+
+/* A sum over points being gathered for one pixel. */
+typedef struct points {
+    const float *x[POINTS], *w[POINTS];
+    size_t count;
+    bool accumulate;
+} points;
+
+static void flush(const depthwise *d, points *p, float *y)
+{
+    d->kernels->sum_products(d->v->c, p->count, p->x, p->w, y, p->accumulate);
+    p->count = 0;
+    p->accumulate = true;
+}
+
+static void add_point(const depthwise *d, points *p, const float *x, const float *w, float *y)
+{
+    if (p->count == POINTS) flush(d, p, y);
+    p->x[p->count] = x;
+    p->w[p->count++] = w;
+}
+
+/* One row of the output of one image. */
+static void depthwise_forward_task(void *arg, size_t index, int worker)
+{
+    const depthwise *d = arg;
+    const kdi_conv *v = d->v;
+    const float *image = d->x + index / v->oh * v->h * v->w * v->c;
+    float *y = d->y + index * v->ow * v->c;
+    (void)worker;
+    for (size_t q = 0; q < v->ow; q++, y += v->c) {
+        points p = {.count = 0};
+        for (size_t i = 0; i < v->kh; i++) {
+            const size_t row = index % v->oh * v->sh + i * v->dh - v->ph;
+            for (size_t j = 0; j < v->kw && row < v->h; j++) {
+                const size_t column = q * v->sw + j * v->dw - v->pw;
+                if (column < v->w)
+                    add_point(d, &p, image + (row * v->w + column) * v->c,
+                              d->w + (i * v->kw + j) * v->c, y);
+            }
+        }
+        flush(d, &p, y);
+    }
+    if (!d->epilogue) return;
+    const kdi_epilogue epilogue = kdi_epilogue_at(d->epilogue, index * v->ow, 0);
+    const kdi_block block = {.m = v->ow,
+                             .n = v->c,
+                             .a = d->x,
+                             .b = d->w,
+                             .c = d->y + index * v->ow * v->c,
+                             .ldc = v->c,
+                             .accumulate = true,
+                             .epilogue = &epilogue};
+    d->kernels->gemm_block(&block); /* over no k: the epilogue alone */
+}
+
+/* One row of dx of one image: the output pixels each input pixel went to. */
+static void depthwise_data_task(void *arg, size_t index, int worker)
+{
+    const depthwise *d = arg;
+    const kdi_conv *v = d->v;
+    const float *image = d->dy + index / v->h * v->oh * v->ow * v->c;
+    float *dx = d->y + index * v->w * v->c;
+    (void)worker;
+    for (size_t q = 0; q < v->w; q++, dx += v->c) {
+        points p = {.accumulate = d->accumulate};
+        for (size_t i = 0; i < v->kh; i++) {
+            const size_t row = index % v->h + v->ph - i * v->dh; /* times the stride */
+            if (row > v->h + v->ph || row % v->sh || row / v->sh >= v->oh) continue;
+            for (size_t j = 0; j < v->kw; j++) {
+                const size_t column = q + v->pw - j * v->dw;
+                if (column > v->w + v->pw || column % v->sw || column / v->sw >= v->ow) continue;
+                add_point(d, &p, image + (row / v->sh * v->ow + column / v->sw) * v->c,
+                          d->w + (i * v->kw + j) * v->c, dx);
+            }
+        }
+        flush(d, &p, dx);
+    }
+}
+
+/* Part `index` of the gradient of the weights, [kh,kw,c], over its share of the output's rows. */
+static void depthwise_weights_task(void *arg, size_t index, int worker)
+{
+    const depthwise *d = arg;
+    const kdi_conv *v = d->v;
+    const size_t rows = v->n * v->oh, each = ceil_div(rows, PARTS);
+    const size_t end = least(rows, (index + 1) * each), size = v->kh * v->kw * v->c;
+    float *part = d->parts + index * size;
+    (void)worker;
+    memset(part, 0, size * sizeof *part);
+    for (size_t r = index * each; r < end; r++) {
+        const float *image = d->x + r / v->oh * v->h * v->w * v->c;
+        for (size_t i = 0; i < v->kh; i++) {
+            const size_t row = r % v->oh * v->sh + i * v->dh - v->ph;
+            if (row >= v->h) continue;
+            for (size_t q = 0; q < v->ow; q++)
+                for (size_t j = 0; j < v->kw; j++) {
+                    const size_t column = q * v->sw + j * v->dw - v->pw;
+                    if (column >= v->w) continue;
+                    d->kernels->mul(v->c, image + (row * v->w + column) * v->c,
+                                    d->dy + (r * v->ow + q) * v->c, part + (i * v->kw + j) * v->c,
+                                    1);
+                }
+        }
+    }
+}
+
+static size_t depthwise_size(kd_ctx *ctx, const kdi_conv *v)
+{
+    (void)ctx;
+    return round_up(v->kh * v->kw * v->c, ALIGN) * sizeof(float);
+}
+
+static void depthwise_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared,
+                              void *scratch)
+{
+    const size_t k = v->kh * v->kw;
+    (void)scratch;
+    kdi_ctx_kernels(ctx)->transpose(v->c, k, w, k, prepared, v->c, 0);
+}
+
+static void depthwise_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                              const void *prepared, const kdi_epilogue *epilogue, float *y,
+                              void *scratch)
+{
+    if (!prepared) {
+        depthwise_prepare(ctx, v, w, scratch, NULL);
+        prepared = scratch;
+    }
+    depthwise d = {.kernels = kdi_ctx_kernels(ctx),
+                   .v = v,
+                   .x = x,
+                   .w = prepared,
+                   .y = y,
+                   .epilogue = epilogue};
+    kd_parallel_for(ctx, v->n * v->oh, depthwise_forward_task, &d);
+}
+
+static void depthwise_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                               const float *dy, float *dx, float *dw, bool accumulate_dx,
+                               bool accumulate_dw, void *scratch)
+{
+    const size_t k = v->kh * v->kw, size = k * v->c;
+    depthwise d = {.kernels = kdi_ctx_kernels(ctx), .v = v, .x = x, .dy = dy};
+    if (dx) {
+        depthwise_prepare(ctx, v, w, scratch, NULL);
+        d.w = scratch;
+        d.y = dx;
+        d.accumulate = accumulate_dx;
+        kd_parallel_for(ctx, v->n * v->h, depthwise_data_task, &d);
+    }
+    if (!dw) return;
+    d.parts = scratch;
+    kd_parallel_for(ctx, PARTS, depthwise_weights_task, &d);
+    d.kernels->sum_parts(size, PARTS, d.parts, size, d.parts, 0);
+    d.kernels->transpose(k, v->c, d.parts, v->c, dw, k, accumulate_dw);
+}
+
+static size_t depthwise_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
+{
+    if (pass == KDI_CONV_FORWARD) return depthwise_size(ctx, v);
+    return pass == KDI_CONV_BACKWARD ? PARTS * depthwise_size(ctx, v) : 0;
+}
+
+static bool depthwise_can(const kdi_conv *v)
+{
+    return v->groups == v->c && v->o == v->c;
+}
+
+const kdi_conv_method kdi_conv_depthwise = {"depthwise",       depthwise_can,     depthwise_scratch,
+                                            depthwise_size,    depthwise_prepare, depthwise_forward,
+                                            depthwise_backward};

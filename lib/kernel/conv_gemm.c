@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: MIT
+ * conv_gemm.c: convolutions of any shape as matrix products over blocks of patches.
+ *
+ * Forward, a row of the product is an output pixel, k runs over (kernel row, kernel column,
+ * channel), a column is an output channel. Backward to the data, a row is an input pixel and k runs
+ * over the kernel points that touch it and the output channels; with stride s the input pixels fall
+ * into s * s phases with their own points each, so nothing is multiplied by a zero of the stride.
+ * On maps so small that much of every patch is padding, one pixel of all images makes a product of
+ * its own, with only the points that are inside. Each task copies the patches of its block of rows
+ * for one step along k at a time, which stays in cache.
+ *
+ * Backward to the weights, k runs over the pixels, in parts that are added in order. */
+#include "conv_algo.h"
+
+enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8 };
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t round_up(size_t a, size_t b)
+{
+    return ceil_div(a, b) * b;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- one axis ---------------------------------------------------------------------------------
+ */
+
+/* One axis of a convolution from a map of `from` pixels to one of `to`. */
+typedef struct side {
+    size_t from, to, k, stride, pad, dilation;
+    bool back; /* to the data: from is the output's map */
+} side;
+
+/* Kernel points first, first + step, ...: `count` of them. Point t of grid position g lies at pixel
+ * g * stride + off + t * tap, the position being pixel phase + g * phases of the map written. */
+typedef struct axis {
+    size_t first, step, count;
+    ptrdiff_t stride, off, tap;
+    size_t begin, grid; /* positions */
+} axis;
+
+static size_t phases(const side *s)
+{
+    return s->back ? s->stride : 1;
+}
+
+static axis axis_of(const side *s, size_t phase)
+{
+    axis a = {.first = 0, .step = 1, .stride = 1};
+    if (!s->back) {
+        a.count = s->k;
+        a.stride = (ptrdiff_t)s->stride;
+        a.off = -(ptrdiff_t)s->pad;
+        a.tap = (ptrdiff_t)s->dilation;
+        a.grid = s->to;
+        return a;
+    }
+    /* Point i of the kernel joins input pixel p and output pixel (p + pad - i * dilation) / stride
+     * where that is whole: every step-th point. */
+    const size_t at = phase + s->pad;
+    while (a.first < s->k &&
+           (at % s->stride + s->stride - a.first * s->dilation % s->stride) % s->stride != 0)
+        a.first++;
+    while (a.step * s->dilation % s->stride != 0) a.step++;
+    a.count = a.first < s->k ? ceil_div(s->k - a.first, a.step) : 0;
+    a.off = ((ptrdiff_t)at - (ptrdiff_t)(a.first * s->dilation)) / (ptrdiff_t)s->stride;
+    a.tap = -(ptrdiff_t)(a.step * s->dilation / s->stride);
+    a.grid = phase < s->to ? ceil_div(s->to - phase, s->stride) : 0;
+    return a;
+}
+
+static bool inside(const side *s, const axis *a, size_t g, size_t t)
+{
+    const ptrdiff_t pixel = (ptrdiff_t)g * a->stride + a->off + (ptrdiff_t)t * a->tap;
+    return pixel >= 0 && (size_t)pixel < s->from;
+}
+
+/* The axis of one pixel of the map written, with no point but those inside. */
+static axis axis_at(const side *s, size_t pixel)
+{
+    axis a = axis_of(s, pixel % phases(s));
+    a.begin = pixel / phases(s);
+    a.grid = 1;
+    size_t low = 0, high = a.count;
+    while (low < high && !inside(s, &a, a.begin, low)) low++;
+    while (high > low && !inside(s, &a, a.begin, high - 1)) high--;
+    a.first += low * a.step;
+    a.off += (ptrdiff_t)low * a.tap;
+    a.count = high - low;
+    return a;
+}
+
+/* Points inside, and points in all, summed over the pixels of the map written. */
+static void count_points(const side *s, size_t *in, size_t *all)
+{
+    *in = *all = 0;
+    for (size_t p = 0; p < s->to; p++) {
+        *in += axis_at(s, p).count;
+        *all += axis_of(s, p % phases(s)).count;
+    }
+}
+
+/* ---- forward, and backward to the data --------------------------------------------------------
+ */
+
+typedef struct plan {
+    const kdi_kernels *kernels;
+    side h, w;
+    size_t n, groups;
+    size_t in, out;        /* channels of a group, read and written */
+    bool tiny;             /* one product for each pixel */
+    size_t mb, nb;         /* a block */
+    size_t step;           /* floats along k, at most */
+    size_t rows, columns;  /* blocks of one product */
+    size_t a_size, c_size; /* floats of a worker */
+    const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
+    float *c, *workers;
+    bool accumulate;
+    const kdi_epilogue *epilogue;
+} plan;
+
+static bool is_tiny(const plan *p)
+{
+    size_t h_in, h_all, w_in, w_all;
+    if (p->n < TINY_BATCH || p->h.to * p->w.to > TINY_POSITIONS) return false;
+    count_points(&p->h, &h_in, &h_all);
+    count_points(&p->w, &w_in, &w_all);
+    return h_in * w_in * 10 <= h_all * w_all * 6;
+}
+
+static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
+{
+    plan p = {.kernels = kernels, .n = v->n, .groups = v->groups};
+    p.h = (side){back ? v->oh : v->h, back ? v->h : v->oh, v->kh, v->sh, v->ph, v->dh, back};
+    p.w = (side){back ? v->ow : v->w, back ? v->w : v->ow, v->kw, v->sw, v->pw, v->dw, back};
+    p.in = (back ? v->o : v->c) / v->groups;
+    p.out = (back ? v->c : v->o) / v->groups;
+    p.tiny = is_tiny(&p);
+    const size_t products = p.groups * (p.tiny ? p.h.to * p.w.to : phases(&p.h) * phases(&p.w));
+    const size_t map = p.tiny ? 1 : axis_of(&p.h, 0).grid * axis_of(&p.w, 0).grid;
+    kdi_gemm_blocks(kernels, p.n * map, p.out, v->kh * v->kw * p.in, products, &p.mb, &p.nb);
+    p.rows = ceil_div(p.n * map, p.mb);
+    p.columns = ceil_div(p.out, p.nb);
+    p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
+                                        : kdi_piece(p.in, KDI_GEMM_DEPTH, 8);
+    p.a_size = round_up(p.mb * (p.step + PAD), ALIGN);
+    p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
+    return p;
+}
+
+/* Put a block's rows where their pixels are, phases apart. */
+static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h, size_t phase_w,
+                    size_t row, const kdi_block *block, float *c, size_t ldc)
+{
+    const size_t map = h->grid * w->grid;
+    for (size_t i = 0; i < block->m; i++, row++) {
+        const size_t y = phase_h + row % map / w->grid * phases(&p->h);
+        const size_t x = phase_w + row % w->grid * phases(&p->w);
+        float *to = c + ((row / map * p->h.to + y) * p->w.to + x) * ldc;
+        p->kernels->sum_parts(block->n, 1, block->c + i * block->ldc, 0, to, p->accumulate);
+    }
+}
+
+/* Walk along k: each step's patches times its slab of b. */
+static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
+                 const float *b, float *a, bool accumulate, const kdi_epilogue *epilogue)
+{
+    const size_t nr = p->kernels->gemm_nr, taps = h->count * w->count;
+    /* Several points in one step if their slabs lie one after another. */
+    const bool neighbours = w->step == 1 && w->count == p->w.k && (h->step == 1 || h->count == 1);
+    const size_t most = neighbours && p->step > p->in ? p->step / p->in : 1;
+    const size_t channels = least(p->step, p->in);
+    const float *x = from->x;
+    block->a = a;
+    block->rsa = p->step + PAD;
+    block->csa = 1;
+    block->accumulate = accumulate;
+    if (taps == 0) {
+        block->epilogue = epilogue;
+        p->kernels->gemm_block(block);
+        return;
+    }
+    from->tap_width = w->count;
+    for (size_t t = 0; t < taps; t += from->taps) {
+        const size_t point =
+            (h->first + t / w->count * h->step) * p->w.k + w->first + t % w->count * w->step;
+        from->tap = t;
+        from->taps = least(most, taps - t);
+        for (size_t c = 0; c < p->in; c += from->channels) {
+            from->x = x + c;
+            from->channels = least(channels, p->in - c);
+            block->k = from->taps * from->channels;
+            block->b = b + (point * p->in + c) * nr;
+            if (t + from->taps == taps && c + from->channels == p->in) block->epilogue = epilogue;
+            p->kernels->patch_rows(from, a, block->rsa);
+            p->kernels->gemm_block(block);
+            block->accumulate = true;
+        }
+    }
+}
+
+/* Block (row, column) of one product of group g: that of a phase, or of one pixel. */
+static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t column, float *own)
+{
+    const size_t i = row * p->mb, j = column * p->nb;
+    const size_t across = p->tiny ? p->w.to : phases(&p->w);
+    const size_t at_h = product / across, at_w = product % across;
+    const axis h = p->tiny ? axis_at(&p->h, at_h) : axis_of(&p->h, at_h);
+    const axis w = p->tiny ? axis_at(&p->w, at_w) : axis_of(&p->w, at_w);
+    const size_t rows = p->n * h.grid * w.grid, ldc = p->groups * p->out;
+    if (i >= rows) return;
+    const size_t nr = p->kernels->gemm_nr, panel = p->h.k * p->w.k * p->in * nr;
+    const float *b = p->b + (g * ceil_div(p->out, nr) + j / nr) * panel;
+    float *c = p->c + g * p->out + j;
+    kdi_patches from = {.x = p->x + g * p->in,
+                        .h = p->h.from,
+                        .w = p->w.from,
+                        .ld = p->groups * p->in,
+                        .top = h.begin,
+                        .left = w.begin,
+                        .grid_h = h.grid,
+                        .grid_w = w.grid,
+                        .step_h = h.stride,
+                        .step_w = w.stride,
+                        .off_h = h.off,
+                        .off_w = w.off,
+                        .tap_h = h.tap,
+                        .tap_w = w.tap,
+                        .row = i,
+                        .rows = least(p->mb, rows - i)};
+    kdi_block block = {.m = from.rows, .n = least(p->nb, p->out - j), .panel = panel};
+    kdi_epilogue epilogue;
+    if (p->epilogue) epilogue = kdi_epilogue_at(p->epilogue, i, g * p->out + j);
+    if (p->c_size) {
+        block.c = own + p->a_size;
+        block.ldc = p->nb;
+        walk(p, &h, &w, &from, &block, b, own, false, NULL);
+        scatter(p, &h, &w, at_h, at_w, i, &block, c, ldc);
+        return;
+    }
+    block.c = c + i * ldc;
+    block.ldc = ldc;
+    if (p->tiny) {
+        const size_t map = p->h.to * p->w.to;
+        block.c = c + (i * map + product) * ldc;
+        block.ldc = map * ldc;
+        if (p->epilogue) {
+            epilogue = kdi_epilogue_at(p->epilogue, i * map + product, g * p->out + j);
+            epilogue.ldr = map * p->epilogue->ldr;
+        }
+    }
+    walk(p, &h, &w, &from, &block, b, own, p->accumulate, p->epilogue ? &epilogue : NULL);
+}
+
+static void block_task(void *arg, size_t index, int worker)
+{
+    const plan *p = arg;
+    const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
+    const size_t row = index % p->rows, column = index / p->rows % p->columns;
+    const size_t product = index / p->rows / p->columns % products;
+    block_of(p, index / p->rows / p->columns / products, product, row, column,
+             p->workers + (size_t)worker * (p->a_size + p->c_size));
+}
+
+static void run(kd_ctx *ctx, plan *p)
+{
+    const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
+    kd_parallel_for(ctx, p->groups * products * p->columns * p->rows, block_task, p);
+}
+
+/* ---- weights in panels ------------------------------------------------------------------------
+ */
+
+static size_t points_of(const kdi_conv *v)
+{
+    return v->kh * v->kw * (v->c / v->groups);
+}
+
+static size_t prepared_size(kd_ctx *ctx, const kdi_conv *v)
+{
+    size_t bytes = kdi_gemm_packed_size(ctx, v->o / v->groups, points_of(v));
+    if (bytes == SIZE_MAX || !kdi_mul(bytes, v->groups, &bytes)) return SIZE_MAX;
+    return bytes;
+}
+
+static void prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared, void *scratch)
+{
+    const size_t n = v->o / v->groups, k = points_of(v);
+    const size_t size = kdi_gemm_packed_size(ctx, n, k) / sizeof(float);
+    (void)scratch;
+    for (size_t g = 0; g < v->groups; g++)
+        kdi_gemm_pack_b(ctx, n, k, true, w + g * n * k, k, (float *)prepared + g * size);
+}
+
+/* Bytes of the weights for the way back: [groups][panels of c][kh * kw * o][NR]. */
+static size_t flipped_size(kd_ctx *ctx, const kdi_conv *v)
+{
+    size_t bytes = kdi_gemm_packed_size(ctx, v->c / v->groups, v->kh * v->kw * (v->o / v->groups));
+    if (bytes == SIZE_MAX || !kdi_mul(bytes, v->groups, &bytes)) return SIZE_MAX;
+    return bytes;
+}
+
+typedef struct flip {
+    const kdi_kernels *kernels;
+    const kdi_conv *v;
+    const float *w;
+    float *to;
+} flip;
+
+/* Point t of group g: rows are output channels. */
+static void flip_task(void *arg, size_t index, int worker)
+{
+    const flip *f = arg;
+    const size_t c = f->v->c / f->v->groups, o = f->v->o / f->v->groups;
+    const size_t points = f->v->kh * f->v->kw, g = index / points, t = index % points;
+    const size_t nr = f->kernels->gemm_nr, panel = points * o * nr;
+    (void)worker;
+    f->kernels->pack_b(o, c, f->w + g * o * points * c + t * c, points * c,
+                       f->to + g * ceil_div(c, nr) * panel + t * o * nr, panel);
+}
+
+/* ---- backward to the weights ------------------------------------------------------------------
+ */
+
+enum { DEPTH = 192, TASKS = 16, PART_DEPTH = 1024, PARTS_SIZE = 1 << 20, SUM_SIZE = 1 << 14 };
+
+typedef struct weights {
+    const kdi_kernels *kernels;
+    const kdi_conv *v;
+    size_t c, o;                       /* channels of a group */
+    size_t mb;                         /* output channels of a block */
+    size_t taps, nb;                   /* a block's kernel points, and channels of each */
+    size_t rows, columns;              /* blocks */
+    size_t parts;                      /* of the pixels */
+    bool panels;                       /* patches go straight to panels */
+    bool copy;                         /* dy is copied */
+    size_t a_size, b_size, patch_size; /* floats of a worker */
+    const float *x, *dy;
+    float *dw, *workers; /* dw: [parts][o][kh * kw * c] */
+    bool accumulate;
+} weights;
+
+static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
+{
+    const size_t points = v->kh * v->kw, nr = kernels->gemm_nr;
+    weights p = {
+        .kernels = kernels, .v = v, .c = v->c / v->groups, .o = v->o / v->groups, .parts = 1};
+    p.mb = kdi_piece(p.o, KDI_GEMM_ROWS, 1);
+    p.nb = p.c;
+    p.taps = 1;
+    /* Many channels: one point, whose rows outside the map are left out. Few: several points. */
+    if (p.c * 2 > KDI_GEMM_COLUMNS)
+        p.nb = kdi_piece(p.c, KDI_GEMM_COLUMNS, nr);
+    else
+        p.taps = kdi_piece(points, KDI_GEMM_COLUMNS / p.c, 1);
+    p.rows = ceil_div(p.o, p.mb);
+    p.columns = ceil_div(points, p.taps) * ceil_div(p.c, p.nb);
+    const size_t tasks = p.rows * p.columns * v->groups, size = v->o * points * p.c;
+    if (tasks < TASKS) {
+        p.parts = least(least(ceil_div(TASKS, tasks), v->n * v->oh * v->ow / PART_DEPTH),
+                        PARTS_SIZE / size);
+        if (p.parts < 1) p.parts = 1;
+    }
+    p.panels = p.taps == 1 || p.c % nr == 0;
+    p.copy = p.taps == 1 || v->o > 128;
+    p.a_size = p.copy ? DEPTH * (p.mb + PAD) : 0;
+    p.b_size = DEPTH * round_up(p.taps * p.nb, nr);
+    p.patch_size = p.panels ? 0 : DEPTH * p.taps * p.nb;
+    p.a_size = round_up(p.a_size, ALIGN);
+    return p;
+}
+
+/* The positions g of [0, to) at which point t lies inside. */
+static void clip(const side *s, size_t t, size_t *begin, size_t *count)
+{
+    const axis a = axis_of(s, 0);
+    size_t low = 0, high = s->to;
+    while (low < high && !inside(s, &a, low, t)) low++;
+    while (high > low && !inside(s, &a, high - 1, t)) high--;
+    *begin = low;
+    *count = high - low;
+}
+
+/* One block of dw over part `part` of the pixels. */
+static void weights_block(const weights *p, size_t g, size_t row, size_t column, size_t part,
+                          float *own)
+{
+    const kdi_conv *v = p->v;
+    const size_t pieces = ceil_div(p->c, p->nb), points = v->kh * v->kw, nr = p->kernels->gemm_nr;
+    const size_t tap = column / pieces * p->taps, taps = least(p->taps, points - tap);
+    const size_t c = column % pieces * p->nb, channels = least(p->nb, p->c - c);
+    const size_t o = row * p->mb;
+    kdi_patches from = {.x = p->x + g * p->c + c,
+                        .h = v->h,
+                        .w = v->w,
+                        .ld = v->c,
+                        .grid_h = v->oh,
+                        .grid_w = v->ow,
+                        .step_h = (ptrdiff_t)v->sh,
+                        .step_w = (ptrdiff_t)v->sw,
+                        .off_h = -(ptrdiff_t)v->ph,
+                        .off_w = -(ptrdiff_t)v->pw,
+                        .tap_h = (ptrdiff_t)v->dh,
+                        .tap_w = (ptrdiff_t)v->dw,
+                        .tap_width = v->kw,
+                        .tap = tap,
+                        .taps = taps,
+                        .channels = channels};
+    if (p->taps == 1) {
+        const side h = {v->h, v->oh, v->kh, v->sh, v->ph, v->dh, false};
+        const side w = {v->w, v->ow, v->kw, v->sw, v->pw, v->dw, false};
+        clip(&h, tap / v->kw, &from.top, &from.grid_h);
+        clip(&w, tap % v->kw, &from.left, &from.grid_w);
+    }
+    kdi_patches dy = {.x = p->dy + g * p->o + o,
+                      .h = v->oh,
+                      .w = v->ow,
+                      .ld = v->o,
+                      .top = from.top,
+                      .left = from.left,
+                      .grid_h = from.grid_h,
+                      .grid_w = from.grid_w,
+                      .step_h = 1,
+                      .step_w = 1,
+                      .tap_width = 1,
+                      .taps = 1,
+                      .channels = least(p->mb, p->o - o)};
+    float *a = own, *b = own + p->a_size, *patches = b + p->b_size;
+    kdi_block block = {.m = dy.channels,
+                       .n = taps * channels,
+                       .rsa = 1,
+                       .csa = v->o,
+                       .ldc = points * p->c,
+                       .c = p->dw + (part * v->o + g * p->o + o) * points * p->c + tap * p->c + c,
+                       .accumulate = p->parts == 1 && p->accumulate,
+                       .b = b};
+    const size_t pixels = v->n * from.grid_h * from.grid_w, each = ceil_div(pixels, p->parts);
+    const size_t end = least(pixels, (part + 1) * each);
+    size_t i = part * each;
+    do {
+        const size_t count = i < end ? least(DEPTH, end - i) : 0;
+        from.row = dy.row = i;
+        from.rows = dy.rows = block.k = count;
+        block.panel = count * nr;
+        if (count && p->panels) {
+            p->kernels->patch_panels(&from, b, block.panel);
+        } else if (count) {
+            p->kernels->patch_rows(&from, patches, block.n);
+            p->kernels->pack_b(count, block.n, patches, block.n, b, block.panel);
+        }
+        if (p->copy) {
+            block.a = a;
+            block.csa = p->mb + PAD;
+            if (count) p->kernels->patch_rows(&dy, a, block.csa);
+        } else {
+            block.a = dy.x + i * v->o;
+        }
+        p->kernels->gemm_block(&block);
+        block.accumulate = true;
+        i += count;
+    } while (i < end);
+}
+
+static void weights_task(void *arg, size_t index, int worker)
+{
+    const weights *p = arg;
+    const size_t row = index % p->rows, column = index / p->rows % p->columns;
+    const size_t rest = index / p->rows / p->columns;
+    weights_block(p, rest % p->v->groups, row, column, rest / p->v->groups,
+                  p->workers + (size_t)worker * (p->a_size + p->b_size + p->patch_size));
+}
+
+/* Floats for the parts of dw, for this n or any smaller one. */
+static size_t parts_size(const kdi_conv *v)
+{
+    const size_t size = v->o * points_of(v);
+    return size * 2 > PARTS_SIZE ? 0 : round_up(least(PARTS_SIZE, size * TASKS), ALIGN);
+}
+
+typedef struct sum {
+    const weights *p;
+    const float *parts;
+    float *dw;
+} sum;
+
+static void sum_task(void *arg, size_t index, int worker)
+{
+    const sum *s = arg;
+    const size_t size = s->p->v->o * points_of(s->p->v), i = index * SUM_SIZE;
+    (void)worker;
+    s->p->kernels->sum_parts(least(SUM_SIZE, size - i), s->p->parts, s->parts + i, size, s->dw + i,
+                             s->p->accumulate);
+}
+
+static void weights_run(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *dy, float *dw,
+                        bool accumulate, float *scratch)
+{
+    weights p = weights_of(kdi_ctx_kernels(ctx), v);
+    p.x = x;
+    p.dy = dy;
+    p.dw = p.parts > 1 ? scratch : dw;
+    p.workers = scratch + parts_size(v);
+    p.accumulate = accumulate;
+    kd_parallel_for(ctx, p.rows * p.columns * v->groups * p.parts, weights_task, &p);
+    if (p.parts == 1) return;
+    sum s = {&p, scratch, dw};
+    kd_parallel_for(ctx, ceil_div(v->o * points_of(v), SUM_SIZE), sum_task, &s);
+}
+
+/* ---- the method -------------------------------------------------------------------------------
+ */
+
+/* 1x1 at every pixel: the product as it is. */
+static bool pointwise(const kdi_conv *v)
+{
+    return v->kh * v->kw * v->sh * v->sw * v->groups == 1 && v->ph + v->pw == 0;
+}
+
+static kdi_gemm forward_gemm(const kdi_conv *v, const float *x, const float *w, float *y)
+{
+    return (kdi_gemm){.m = v->n * v->h * v->w,
+                      .n = v->o,
+                      .k = v->c,
+                      .tb = true,
+                      .a = x,
+                      .lda = v->c,
+                      .b = w,
+                      .ldb = v->c,
+                      .c = y,
+                      .ldc = v->o};
+}
+
+static kdi_gemm data_gemm(const kdi_conv *v, const float *w, const float *dy, float *dx)
+{
+    return (kdi_gemm){.m = v->n * v->h * v->w,
+                      .n = v->c,
+                      .k = v->o,
+                      .a = dy,
+                      .lda = v->o,
+                      .b = w,
+                      .ldb = v->c,
+                      .c = dx,
+                      .ldc = v->c};
+}
+
+static kdi_gemm weights_gemm(const kdi_conv *v, const float *x, const float *dy, float *dw)
+{
+    return (kdi_gemm){.m = v->o,
+                      .n = v->c,
+                      .k = v->n * v->h * v->w,
+                      .ta = true,
+                      .a = dy,
+                      .lda = v->o,
+                      .b = x,
+                      .ldb = v->c,
+                      .c = dw,
+                      .ldc = v->c};
+}
+
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t packed)
+{
+    /* The most for this n or a smaller one: all of a block's rows that can be. */
+    const plan p = plan_of(kdi_ctx_kernels(ctx), v, back);
+    const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
+    const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
+    const bool scattered = phases(&p.h) * phases(&p.w) > 1;
+    const size_t floats =
+        round_up(most * (p.step + PAD), ALIGN) + (scattered ? round_up(most * columns, ALIGN) : 0);
+    size_t bytes;
+    if (packed == SIZE_MAX ||
+        !kdi_mul(floats * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
+        !kdi_add(bytes, packed, &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+static size_t weights_scratch(kd_ctx *ctx, const kdi_conv *v)
+{
+    const weights p = weights_of(kdi_ctx_kernels(ctx), v);
+    const size_t own = p.a_size + p.b_size + p.patch_size;
+    return (parts_size(v) + own * (size_t)kd_ctx_threads(ctx)) * sizeof(float);
+}
+
+static size_t scratch_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
+{
+    const float packed = 0;
+    kdi_gemm g;
+    switch (pass) {
+    case KDI_CONV_FORWARD:
+    case KDI_CONV_FORWARD_PREPARED:
+        if (!pointwise(v))
+            return plan_scratch(ctx, v, false,
+                                pass == KDI_CONV_FORWARD ? prepared_size(ctx, v) : 0);
+        g = forward_gemm(v, NULL, NULL, NULL);
+        if (pass == KDI_CONV_FORWARD_PREPARED) g.packed_b = &packed;
+        return kdi_gemm_scratch(ctx, &g);
+    case KDI_CONV_BACKWARD:
+        if (!pointwise(v))
+            return largest(plan_scratch(ctx, v, true, flipped_size(ctx, v)),
+                           weights_scratch(ctx, v));
+        g = weights_gemm(v, NULL, NULL, NULL);
+        const kdi_gemm d = data_gemm(v, NULL, NULL, NULL);
+        return largest(kdi_gemm_scratch(ctx, &g), kdi_gemm_scratch(ctx, &d));
+    default:
+        return 0;
+    }
+}
+
+static void forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                    const void *prepared, const kdi_epilogue *epilogue, float *y, void *scratch)
+{
+    if (pointwise(v)) {
+        kdi_gemm g = forward_gemm(v, x, w, y);
+        g.packed_b = prepared;
+        g.epilogue = epilogue;
+        kdi_gemm_run(ctx, &g, scratch);
+        return;
+    }
+    plan p = plan_of(kdi_ctx_kernels(ctx), v, false);
+    float *own = scratch;
+    if (!prepared) {
+        prepare(ctx, v, w, own, NULL);
+        prepared = own;
+        own += prepared_size(ctx, v) / sizeof *own;
+    }
+    p.x = x;
+    p.b = prepared;
+    p.c = y;
+    p.epilogue = epilogue;
+    p.workers = own;
+    run(ctx, &p);
+}
+
+static void backward_data(kd_ctx *ctx, const kdi_conv *v, const float *w, const float *dy,
+                          float *dx, bool accumulate, float *scratch)
+{
+    if (pointwise(v)) {
+        kdi_gemm g = data_gemm(v, w, dy, dx);
+        g.accumulate = accumulate;
+        kdi_gemm_run(ctx, &g, scratch);
+        return;
+    }
+    plan p = plan_of(kdi_ctx_kernels(ctx), v, true);
+    flip f = {p.kernels, v, w, scratch};
+    kd_parallel_for(ctx, v->groups * v->kh * v->kw, flip_task, &f);
+    p.x = dy;
+    p.b = scratch;
+    p.c = dx;
+    p.accumulate = accumulate;
+    p.workers = scratch + flipped_size(ctx, v) / sizeof *scratch;
+    run(ctx, &p);
+}
+
+static void backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                     const float *dy, float *dx, float *dw, bool accumulate_dx, bool accumulate_dw,
+                     void *scratch)
+{
+    if (dx) backward_data(ctx, v, w, dy, dx, accumulate_dx, scratch);
+    if (!dw) return;
+    if (pointwise(v)) {
+        kdi_gemm g = weights_gemm(v, x, dy, dw);
+        g.accumulate = accumulate_dw;
+        kdi_gemm_run(ctx, &g, scratch);
+        return;
+    }
+    weights_run(ctx, v, x, dy, dw, accumulate_dw, scratch);
+}
+
+static bool can(const kdi_conv *v)
+{
+    (void)v;
+    return true;
+}
+
+const kdi_conv_method kdi_conv_gemm = {"gemm",  can,     scratch_size, prepared_size,
+                                       prepare, forward, backward};

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT
+ * conv_winograd.c: Winograd's F(4x4,3x3), forward. Lavin and Gray, "Fast algorithms for
+ * convolutional neural networks", 2016:
+ *
+ *   Y = A' [ sum over c of (G g G') * (B' d B) ] A      for each 4x4 tile of y, 6x6 window d of x
+ *
+ * In each of 36 planes the sum over channels is a matrix product M[t,o] = V[t,c] U[c,o] over tiles:
+ * 36 multiplications where the definition has 144. isa/winograd.c has the transforms, and why
+ * their points are 0, +-5/8, +-3/2; with them the largest error at 512 channels is 1e-5 of the
+ * output's standard deviation (0, +-1, +-2: 3e-5; the definition in float32: 2e-6).
+ *
+ * Layouts: V [36][c blocks][tiles][lanes], M the same over o; U in panels of up to two vectors of
+ * outputs, [panel][36][c][width].
+ *
+ * Two ways to cut the work, chosen by shape:
+ *   by tiles   a task takes 16 tiles through all steps; all of U, V and M stay in the second-level
+ *              cache. For small filters, which come with large maps.
+ *   by panels  V of up to some hundred tiles is made first; then a task makes the outputs of a few
+ *              panels. All of U is read once for all these tiles; where filters are not prepared,
+ *              the task transforms its own, a slice that fits the cache at a time.
+ * The sum over channels runs in order either way: the bits are the same. */
+#include "conv_winograd.h"
+
+#include "../base/checked.h"
+
+enum {
+    PLANES = 36,
+    TILE = 4,
+    BLOCK = 16,      /* tiles a task by tiles has in hand */
+    RUN = 4,         /* blocks it takes, where there are many */
+    MIN_CHUNK = 128, /* tiles by panels at a time */
+    MAX_CHUNK = 512,
+    CHUNK_BYTES = 4 << 20,   /* of V, within those bounds */
+    SMALL_BYTES = 640 << 10, /* of U, by tiles up to here */
+    GROUP = 32,              /* outputs of a task by panels */
+    SLICE = 128,             /* channels whose filters it transforms at a time */
+    PART = 64,               /* tiles it takes, where U is at hand */
+    AHEAD = 2                /* tiles to fetch ahead */
+};
+
+static size_t min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t cut(size_t a, size_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, bool turned)
+{
+    const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
+    const size_t lanes = kernels->winograd_lanes;
+    kdi_winograd g = {.kernels = kernels, .lanes = lanes, .turned = turned};
+    if (turned) {
+        g.h = v->oh, g.w = v->ow, g.c = v->o;
+        g.oh = v->h, g.ow = v->w, g.o = v->c;
+        g.ph = 2 - v->ph, g.pw = 2 - v->pw;
+    } else {
+        g.h = v->h, g.w = v->w, g.c = v->c;
+        g.oh = v->oh, g.ow = v->ow, g.o = v->o;
+        g.ph = v->ph, g.pw = v->pw;
+    }
+    g.tiles_h = cut(g.oh, TILE), g.tiles_w = cut(g.ow, TILE);
+    g.tiles = v->n * g.tiles_h * g.tiles_w;
+    g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
+    return g;
+}
+
+/* ---- windows ----------------------------------------------------------------------------------
+ */
+
+/* The side x side window of a map [h,w,channels] at row y, column x; wrapped-around rows and
+ * columns are left of, or above, the first. */
+static void window(size_t image, size_t h, size_t w, size_t channels, size_t y, size_t x,
+                   size_t side, size_t *at)
+{
+    for (size_t i = 0; i < side; i++)
+        for (size_t j = 0; j < side; j++)
+            *at++ =
+                y + i < h && x + j < w ? ((image * h + y + i) * w + x + j) * channels : SIZE_MAX;
+}
+
+void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[36])
+{
+    const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
+    window(row / g->tiles_h, g->h, g->w, g->c, TILE * y - g->ph, TILE * x - g->pw, 6, at);
+}
+
+void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[16])
+{
+    const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
+    window(row / g->tiles_h, g->oh, g->ow, g->o, TILE * y, TILE * x, TILE, at);
+}
+
+static void fetch(const float *p, const size_t at[16], size_t channels)
+{
+    for (size_t i = 0; i < 16; i++)
+        if (at[i] != SIZE_MAX)
+            for (size_t c = 0; c < channels; c += 16) __builtin_prefetch(p + at[i] + c);
+}
+
+void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile)
+{
+    const size_t row = tile / g->tiles_w;
+    size_t at[16];
+    window(row / g->tiles_h, g->h, g->w, g->c, TILE * (row % g->tiles_h),
+           TILE * (tile % g->tiles_w), TILE, at);
+    fetch(x, at, g->c);
+}
+
+void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile)
+{
+    size_t at[16];
+    kdi_winograd_window_y(g, tile, at);
+    fetch(y, at, g->o);
+}
+
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+bool kdi_winograd_reserve(size_t *total, size_t count, size_t each)
+{
+    size_t floats;
+    return kdi_mul(count, each, &floats) && kdi_round_up(floats, 16, &floats) &&
+           kdi_add(*total, floats, total);
+}
+
+size_t kdi_planes_size(size_t lanes, size_t blocks, size_t tiles)
+{
+    size_t plane, total = 0;
+    if (!kdi_mul(blocks, (tiles | 1) * lanes, &plane) || !kdi_add(plane, lanes, &plane) ||
+        !kdi_winograd_reserve(&total, PLANES, plane))
+        return SIZE_MAX;
+    return total;
+}
+
+kdi_planes kdi_planes_of(float *data, size_t lanes, size_t blocks, size_t tiles)
+{
+    const size_t block = (tiles | 1) * lanes;
+    return (kdi_planes){data, blocks * block + lanes, block};
+}
+
+/* A panel's vectors, its planes' distance, and its size. */
+static size_t panel_vecs(const kdi_winograd *g, size_t panel)
+{
+    return min(2, g->o_blocks - 2 * panel);
+}
+
+static size_t panel_plane(const kdi_winograd *g, size_t panel, size_t channels)
+{
+    return (channels * panel_vecs(g, panel) + 1) * g->lanes;
+}
+
+/* Where a panel of U begins; all panels before it have two vectors. */
+static size_t panel_at(const kdi_winograd *g, size_t panel)
+{
+    return panel * PLANES * (2 * g->c + 1) * g->lanes;
+}
+
+/* Floats of U. */
+static size_t filters_size(const kdi_winograd *g)
+{
+    size_t channels, total = 0;
+    if (!kdi_mul(g->c, 2 * g->lanes, &channels) || !kdi_add(channels, g->lanes, &channels) ||
+        !kdi_mul(channels, PLANES, &channels) ||
+        !kdi_winograd_reserve(&total, cut(g->o_blocks, 2), channels))
+        return SIZE_MAX;
+    return total;
+}
+
+/* How a correlation is cut, and where things lie in the scratch: by shape alone. */
+typedef struct layout {
+    bool by_tiles;
+    bool slices;         /* by panels, each task transforms its own filters */
+    size_t chunk, part;  /* tiles by panels: of V, and of a task */
+    size_t panels;       /* of a task by panels */
+    size_t u, v, worker; /* floats: all of U, V of a chunk, each worker's own piece */
+} layout;
+
+/* False on overflow. */
+static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
+{
+    const size_t filters = filters_size(g), panels = cut(g->o_blocks, 2);
+    if (filters == SIZE_MAX) return false;
+    *l = (layout){.by_tiles = filters <= SMALL_BYTES / sizeof(float)};
+    if (l->by_tiles) {
+        const size_t v = kdi_planes_size(g->lanes, g->c_blocks, BLOCK);
+        const size_t m = kdi_planes_size(g->lanes, g->o_blocks, BLOCK);
+        l->u = prepared ? 0 : filters;
+        return kdi_add(v, m, &l->worker);
+    }
+    l->panels = GROUP / (2 * g->lanes);
+    l->slices = !prepared && panels >= 8 * l->panels;
+    l->u = prepared || l->slices ? 0 : filters;
+    l->chunk = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / g->c_blocks;
+    l->chunk = l->chunk < MIN_CHUNK ? MIN_CHUNK : min(l->chunk, MAX_CHUNK);
+    l->chunk = min(l->chunk, g->tiles);
+    l->part = l->slices ? l->chunk : min(l->chunk, PART);
+    l->v = kdi_planes_size(g->lanes, g->c_blocks, l->chunk);
+    l->worker = kdi_planes_size(g->lanes, 2 * l->panels, l->part);
+    return l->v != SIZE_MAX &&
+           (!l->slices ||
+            kdi_winograd_reserve(&l->worker, PLANES, (2 * min(SLICE, g->c) + 1) * g->lanes));
+}
+
+size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared)
+{
+    layout l;
+    size_t total;
+    if (!lay_out(g, prepared, &l) || !kdi_mul(l.worker, (size_t)kd_ctx_threads(ctx), &total) ||
+        !kdi_add(total, l.u, &total) || !kdi_add(total, l.v, &total))
+        return SIZE_MAX;
+    return total;
+}
+
+/* ---- the steps --------------------------------------------------------------------------------
+ */
+
+typedef struct job {
+    const kdi_winograd *g;
+    const float *x, *w;
+    const kdi_epilogue *epilogue;
+    float *y;
+    layout l;
+    float *filters;   /* where all filters are to be transformed to */
+    const float *u;   /* all transformed filters, or NULL with slices */
+    kdi_planes v;     /* by panels: of this chunk */
+    size_t t0, tiles; /* the chunk */
+    size_t run;       /* by tiles: blocks of a task */
+    float *workers;
+} job;
+
+/* Filters of one panel for channels [c0, c0 + channels), planes panel_plane(channels) apart. */
+static void filter_panel(const kdi_winograd *g, const float *w, size_t panel, size_t c0,
+                         size_t channels, float *u)
+{
+    const size_t first = 2 * panel * g->lanes, width = panel_vecs(g, panel) * g->lanes;
+    const size_t count = min(width, g->o - first), plane = panel_plane(g, panel, channels);
+    if (g->turned)
+        g->kernels->winograd_filter_turned(w + c0 * 9 * g->o + first, 9 * g->o, g->o, channels,
+                                           count, u, plane, width);
+    else
+        g->kernels->winograd_filter(w + first * 9 * g->c + c0, 9 * g->c, g->c, count, channels, u,
+                                    plane, width);
+}
+
+static void filter_task(void *arg, size_t panel, int worker)
+{
+    const job *j = arg;
+    (void)worker;
+    filter_panel(j->g, j->w, panel, 0, j->g->c, j->filters + panel_at(j->g, panel));
+}
+
+/* V of tiles t0.., which begin at `to` tiles of v. */
+static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to)
+{
+    const kdi_winograd *g = j->g;
+    for (size_t t = 0; t < tiles; t++) {
+        size_t at[36];
+        if (t0 + t + AHEAD < g->tiles) kdi_winograd_fetch_x(g, j->x, t0 + t + AHEAD);
+        kdi_winograd_window_x(g, t0 + t, at);
+        g->kernels->winograd_input(j->x, at, g->c, v.data + (to + t) * g->lanes, v.plane, v.block);
+    }
+}
+
+/* M (+)= V U of one panel over channels [c0, c0 + channels); v begins at the first tile. */
+static void product(const job *j, size_t tiles, size_t panel, size_t c0, size_t channels,
+                    kdi_planes v, const float *u, size_t u_plane, kdi_planes m)
+{
+    const kdi_winograd *g = j->g;
+    v.data += c0 / g->lanes * v.block;
+    for (size_t p = 0; p < PLANES; p++)
+        g->kernels->winograd_product(tiles, channels, panel_vecs(g, panel), v.data + p * v.plane,
+                                     v.block, u + p * u_plane, m.data + p * m.plane, m.block,
+                                     c0 > 0);
+}
+
+/* y of tiles t0.., the channels of `blocks` blocks of M from block first on. */
+static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t blocks, kdi_planes m)
+{
+    const kdi_winograd *g = j->g;
+    const size_t channel = first * g->lanes, count = min(blocks * g->lanes, g->o - channel);
+    for (size_t t = 0; t < tiles; t++) {
+        size_t at[16];
+        if (t + AHEAD < tiles) {
+            kdi_winograd_window_y(g, t0 + t + AHEAD, at);
+            for (size_t i = 0; i < 16; i++)
+                if (at[i] != SIZE_MAX)
+                    for (size_t c = 0; c < count; c += 16)
+                        __builtin_prefetch(j->y + at[i] + channel + c, 1);
+        }
+        kdi_winograd_window_y(g, t0 + t, at);
+        g->kernels->winograd_output(m.data + t * g->lanes, m.plane, m.block, channel, count,
+                                    j->epilogue, j->y, at);
+    }
+}
+
+/* By tiles: a run of blocks through all steps. */
+static void tiles_task(void *arg, size_t index, int worker)
+{
+    const job *j = arg;
+    const kdi_winograd *g = j->g;
+    float *own = j->workers + (size_t)worker * j->l.worker;
+    const kdi_planes v = kdi_planes_of(own, g->lanes, g->c_blocks, BLOCK);
+    own += kdi_planes_size(g->lanes, g->c_blocks, BLOCK);
+    const kdi_planes m = kdi_planes_of(own, g->lanes, g->o_blocks, BLOCK);
+    const size_t end = min((index + 1) * j->run * BLOCK, g->tiles);
+    for (size_t t0 = index * j->run * BLOCK; t0 < end; t0 += BLOCK) {
+        const size_t tiles = min(BLOCK, end - t0);
+        input(j, t0, tiles, v, 0);
+        for (size_t panel = 0; 2 * panel < g->o_blocks; panel++) {
+            kdi_planes to = m;
+            to.data += 2 * panel * m.block;
+            product(j, tiles, panel, 0, g->c, v, j->u + panel_at(g, panel),
+                    panel_plane(g, panel, g->c), to);
+        }
+        output(j, t0, tiles, 0, g->o_blocks, m);
+    }
+}
+
+/* By panels, first step: a few tiles of a chunk's V. */
+static void input_task(void *arg, size_t index, int worker)
+{
+    enum { TILES = 8 };
+    const job *j = arg;
+    (void)worker;
+    input(j, j->t0 + index * TILES, min(TILES, j->tiles - index * TILES), j->v, index * TILES);
+}
+
+/* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
+static void panels_task(void *arg, size_t index, int worker)
+{
+    const job *j = arg;
+    const kdi_winograd *g = j->g;
+    const size_t groups = cut(cut(g->o_blocks, 2), j->l.panels);
+    const size_t panel0 = index % groups * j->l.panels, t0 = index / groups * j->l.part;
+    const size_t tiles = min(j->l.part, j->tiles - t0);
+    const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
+    float *own = j->workers + (size_t)worker * j->l.worker;
+    const kdi_planes m = kdi_planes_of(own, g->lanes, 2 * j->l.panels, j->l.part);
+    float *slice = own + kdi_planes_size(g->lanes, 2 * j->l.panels, j->l.part);
+    kdi_planes v = j->v;
+    v.data += t0 * g->lanes;
+    for (size_t b = 0; b < blocks; b += 2) {
+        const size_t panel = panel0 + b / 2;
+        kdi_planes to = m;
+        to.data += b * m.block;
+        if (j->u)
+            product(j, tiles, panel, 0, g->c, v, j->u + panel_at(g, panel),
+                    panel_plane(g, panel, g->c), to);
+        for (size_t c0 = 0; !j->u && c0 < g->c; c0 += SLICE) {
+            const size_t channels = min(SLICE, g->c - c0);
+            filter_panel(g, j->w, panel, c0, channels, slice);
+            product(j, tiles, panel, c0, channels, v, slice, panel_plane(g, panel, channels), to);
+        }
+    }
+    output(j, j->t0 + t0, tiles, first, blocks, m);
+}
+
+/* ---- the whole --------------------------------------------------------------------------------
+ */
+
+void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *w,
+                      const float *prepared, const kdi_epilogue *epilogue, float *y, float *scratch)
+{
+    job j = {.g = g, .x = x, .w = w, .epilogue = epilogue, .y = y, .u = prepared};
+    if (g->tiles == 0 || !lay_out(g, prepared != NULL, &j.l)) return;
+    if (j.l.u) {
+        j.u = j.filters = scratch;
+        kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
+    }
+    j.v = kdi_planes_of(scratch + j.l.u, g->lanes, g->c_blocks, j.l.chunk);
+    j.workers = scratch + j.l.u + j.l.v;
+    if (j.l.by_tiles) {
+        j.run = g->tiles >= 16 * RUN * BLOCK ? RUN : 1;
+        kd_parallel_for(ctx, cut(g->tiles, j.run * BLOCK), tiles_task, &j);
+        return;
+    }
+    /* Chunks of about one size, none above the layout's. */
+    const size_t chunk = cut(g->tiles, cut(g->tiles, j.l.chunk));
+    const size_t groups = cut(cut(g->o_blocks, 2), j.l.panels);
+    for (j.t0 = 0; j.t0 < g->tiles; j.t0 += chunk) {
+        j.tiles = min(chunk, g->tiles - j.t0);
+        kd_parallel_for(ctx, cut(j.tiles, 8), input_task, &j);
+        kd_parallel_for(ctx, groups * cut(j.tiles, j.l.part), panels_task, &j);
+    }
+}
+
+size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv)
+{
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    size_t bytes;
+    return kdi_mul(filters_size(&g), sizeof(float), &bytes) ? bytes : SIZE_MAX;
+}
+
+void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, const float *w, void *prepared,
+                          void *scratch)
+{
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    job j = {.g = &g, .w = w, .filters = prepared};
+    (void)scratch;
+    kd_parallel_for(ctx, cut(g.o_blocks, 2), filter_task, &j);
+}
+
+void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
+                          const void *prepared, const kdi_epilogue *epilogue, float *y,
+                          void *scratch)
+{
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    kdi_winograd_run(ctx, &g, x, w, prepared, epilogue, y, scratch);
+}

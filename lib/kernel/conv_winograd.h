@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * conv_winograd.h: 3x3 convolutions of stride 1 by Winograd's F(4x4,3x3), float32, forward and
+ * backward: a quarter of the multiplications.
+ *
+ * For every shape with kh = kw = 3, stride, dilation and groups 1 and padding at most 2; any maps
+ * and channels. Layouts are conv.h's. Scratch memory is the caller's, 64-byte aligned; its size
+ * grows with n. The same bits for any number of threads, and with or without prepared weights. */
+#ifndef KDI_CONV_WINOGRAD_H
+#define KDI_CONV_WINOGRAD_H
+
+#include "conv.h"
+
+/* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w. */
+size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv);
+/* Needs no scratch: kdi_winograd_scratch(ctx, conv, KDI_CONV_PREPARE) is 0. */
+void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, const float *w, void *prepared,
+                          void *scratch);
+
+/* Bytes a pass needs; SIZE_MAX if the size overflows. */
+size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_pass pass);
+
+/* y[n,oh,ow,o] = act(conv(x[n,h,w,c], w[o,3,3,c]) + bias + residual). With prepared, w is not
+ * read. epilogue may be NULL; its residual has y's layout and may be y. */
+void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
+                          const void *prepared, const kdi_epilogue *epilogue, float *y,
+                          void *scratch);
+
+/* The gradients that are not NULL, written or added: dx[n,h,w,c] from w, dw[o,3,3,c] from x, and
+ * db[o]. accumulate_dw is for dw and db. */
+void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
+                           const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
+                           bool accumulate_dw, void *scratch);
+
+/* ---- shared by conv_winograd.c and conv_winograd_backward.c ---------------------------------- */
+
+/* A correlation, x[n,h,w,c] to y[n,oh,ow,o], whose output is cut into 4x4 tiles. */
+typedef struct kdi_winograd {
+    const kdi_kernels *kernels;
+    size_t lanes; /* floats in a block of channels */
+    size_t h, w, c, oh, ow, o, ph, pw;
+    size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
+    size_t c_blocks, o_blocks;
+    bool turned; /* filters w[c,3,3,o] of the opposite direction, to be turned: dX from dY */
+} kdi_winograd;
+
+kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *conv, bool turned);
+
+/* Floats of scratch, and the correlation itself: what forward and dX have in common. */
+size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared);
+void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *w,
+                      const float *prepared, const kdi_epilogue *epilogue, float *y,
+                      float *scratch);
+
+/* Where the pixels of a tile's window of x (6x6) or y (4x4) begin, in floats; SIZE_MAX outside. */
+void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[36]);
+void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[16]);
+/* Bring a tile's 4x4 pixels of an array of x's or y's layout into the cache. */
+void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
+void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
+
+/* The planes of some tiles: [36][blocks][tiles][lanes], strides that spread the 36 numbers of one
+ * tile and channel over the sets of the cache. */
+typedef struct kdi_planes {
+    float *data;
+    size_t plane, block; /* floats from one to the next */
+} kdi_planes;
+
+kdi_planes kdi_planes_of(float *data, size_t lanes, size_t blocks, size_t tiles);
+
+/* *total += count * each floats, rounded up to 64 bytes; false on overflow. */
+bool kdi_winograd_reserve(size_t *total, size_t count, size_t each);
+/* Floats of kdi_planes; SIZE_MAX on overflow. */
+size_t kdi_planes_size(size_t lanes, size_t blocks, size_t tiles);
+
+#endif

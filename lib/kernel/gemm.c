@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT
+ * gemm.c: the built-in matrix product: how C is cut into tasks, and what a task does.
+ *
+ * C is cut into blocks of rows and columns, one task each, small enough for the caches and many
+ * enough for the processors; when a small C comes with a long k, k is cut too, each part is summed
+ * into an array of its own, and the parts are added in order (weight gradients). A task walks along
+ * k in steps: a slab of B in panels, taken from the caller's or a shared packed B or packed by the
+ * task itself, times a block of A, read where it lies unless its rows would fight for the same
+ * cache sets. All of it follows from the shape, never from the threads. After Goto and van de
+ * Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008. */
+#include "gemm.h"
+
+enum {
+    ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
+    COLUMNS = KDI_GEMM_COLUMNS,
+    DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 640 KB */
+    TASKS = 16,             /* below which blocks are made smaller, or k is cut */
+    TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
+    PART_DEPTH = 1024,      /* of a part of k, at least */
+    PARTS_SIZE = 1 << 20,   /* floats of all parts together, at most */
+    SHARED_SIZE = 6 << 20,  /* floats of a B that is packed once for all tasks, at most */
+    PAD = 16,               /* floats after each copied row, against cache set conflicts */
+    ALIGN = 16              /* floats; 64 bytes */
+};
+
+typedef struct cut {
+    size_t mb, nb, kc;     /* a block of C, a step along k */
+    size_t rows, columns;  /* blocks of C */
+    size_t parts, part;    /* parts of k, and the depth of one */
+    bool copy_a, shared_b; /* A is copied block by block; B is packed before the tasks */
+    size_t a_size, b_size; /* floats a worker needs for its copies */
+} cut;
+
+struct job {
+    const kdi_kernels *kernels;
+    kdi_gemm g;
+    cut cut;
+    const float *b; /* all of B in panels, or NULL */
+    float *parts;   /* [parts][m][n] */
+    float *workers; /* scratch of each worker */
+};
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t round_up(size_t a, size_t b)
+{
+    return ceil_div(a, b) * b;
+}
+
+static size_t at_least_1(size_t x)
+{
+    return x ? x : 1;
+}
+
+/* Smaller blocks until there are enough tasks, or a task is too little work. */
+static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, cut *c)
+{
+    while (c->rows * c->columns < tasks && c->mb * c->nb * g->k > 2 * TASK_WORK) {
+        if (c->mb >= c->nb && c->mb > kernels->gemm_mr)
+            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), 1);
+        else if (c->nb > kernels->gemm_nr)
+            c->nb = kdi_piece(c->nb, ceil_div(c->nb, 2), kernels->gemm_nr);
+        else if (c->mb > kernels->gemm_mr)
+            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), 1);
+        else
+            return;
+        c->rows = at_least_1(ceil_div(g->m, c->mb));
+        c->columns = at_least_1(ceil_div(g->n, c->nb));
+    }
+}
+
+static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
+{
+    const size_t m = at_least_1(g->m), n = at_least_1(g->n), k = at_least_1(g->k);
+    cut c = {
+        .mb = kdi_piece(m, ROWS, 1), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
+    c.rows = ceil_div(m, c.mb);
+    c.columns = ceil_div(n, c.nb);
+    if (!serial) {
+        const size_t tasks = c.rows * c.columns;
+        if (tasks < TASKS && m <= PARTS_SIZE / n) {
+            size_t parts = ceil_div(TASKS, tasks);
+            if (parts > k / PART_DEPTH) parts = k / PART_DEPTH;
+            if (parts > PARTS_SIZE / (m * n)) parts = PARTS_SIZE / (m * n);
+            if (parts > 1) c.parts = parts;
+        }
+        if (c.parts == 1) refine(kernels, g, TASKS, &c);
+    }
+    c.part = kdi_piece(k, ceil_div(k, c.parts), 8);
+    c.parts = ceil_div(k, c.part);
+    c.kc = kdi_piece(c.part, DEPTH, 8);
+    c.shared_b = !g->packed_b && !serial && c.rows > 1 && k <= SHARED_SIZE / n;
+    /* Rows a multiple of 4 KB apart share one cache set; columns of a transposed A are pages
+     * apart. */
+    c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
+    if (c.copy_a) c.a_size = round_up(c.mb + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
+    if (!g->packed_b && !c.shared_b) c.b_size = c.kc * round_up(c.nb, kernels->gemm_nr);
+    return c;
+}
+
+void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, size_t products,
+                     size_t *mb, size_t *nb)
+{
+    const kdi_gemm g = {.m = m, .n = n, .k = k};
+    cut c = {.mb = kdi_piece(m, ROWS, 1), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr)};
+    c.rows = at_least_1(ceil_div(m, c.mb));
+    c.columns = at_least_1(ceil_div(n, c.nb));
+    refine(kernels, &g, ceil_div(TASKS, at_least_1(products)), &c);
+    *mb = c.mb;
+    *nb = c.nb;
+}
+
+/* Copy rows [i, i + rows) and steps [p, p + depth) of op(A), and say how it lies. */
+static void copy_a(const struct job *j, kdi_block *block, size_t i, size_t p, float *to)
+{
+    const kdi_gemm *g = &j->g;
+    block->a = to;
+    if (g->ta) {
+        const size_t h = kdi_strip_rows(block->m, j->kernels->gemm_mr);
+        block->rsa = 1;
+        block->csa = h;
+        block->strip = block->k * h;
+        j->kernels->pack_strips(block->k, block->m, g->a + p * g->lda + i, g->lda, g->m - i, h, to);
+        return;
+    }
+    block->rsa = j->cut.kc + PAD;
+    block->csa = 1;
+    j->kernels->copy_rows(block->m, block->k, g->a + i * g->lda + p, g->lda, to, block->rsa);
+}
+
+/* The block of C at rows i, columns j, over [p, end) of k. */
+static void product(const struct job *job, size_t i, size_t j, size_t p, size_t end, float *scratch)
+{
+    const kdi_gemm *g = &job->g;
+    const cut *c = &job->cut;
+    const size_t nr = job->kernels->gemm_nr, first = p;
+    kdi_epilogue epilogue;
+    kdi_block block = {.m = g->m - i < c->mb ? g->m - i : c->mb,
+                       .n = g->n - j < c->nb ? g->n - j : c->nb};
+    if (c->parts > 1) {
+        block.c = job->parts + p / c->part * g->m * g->n + i * g->n + j;
+        block.ldc = g->n;
+    } else {
+        block.c = g->c + i * g->ldc + j;
+        block.ldc = g->ldc;
+    }
+    do {
+        block.k = end - p < c->kc ? end - p : c->kc;
+        block.accumulate = p > first || (c->parts == 1 && g->accumulate);
+        if (c->copy_a) {
+            copy_a(job, &block, i, p, scratch);
+        } else {
+            block.a = g->ta ? g->a + p * g->lda + i : g->a + i * g->lda + p;
+            block.rsa = g->ta ? 1 : g->lda;
+            block.csa = g->ta ? g->lda : 1;
+        }
+        if (job->b) {
+            block.b = job->b + (j / nr * g->k + p) * nr;
+            block.panel = g->k * nr;
+        } else {
+            float *slab = scratch + c->a_size;
+            block.b = slab;
+            block.panel = block.k * nr;
+            if (g->tb)
+                job->kernels->pack_bt(block.k, block.n, g->b + j * g->ldb + p, g->ldb, slab,
+                                      block.panel);
+            else
+                job->kernels->pack_b(block.k, block.n, g->b + p * g->ldb + j, g->ldb, slab,
+                                     block.panel);
+        }
+        p += block.k;
+        if (p == end && c->parts == 1 && g->epilogue) {
+            epilogue = kdi_epilogue_at(g->epilogue, i, j);
+            block.epilogue = &epilogue;
+        }
+        job->kernels->gemm_block(&block);
+    } while (p < end);
+}
+
+kdi_epilogue kdi_epilogue_at(const kdi_epilogue *e, size_t i, size_t j)
+{
+    kdi_epilogue at = *e;
+    if (e->bias) at.bias = e->bias + j;
+    if (e->residual) at.residual = e->residual + i * e->ldr + j;
+    return at;
+}
+
+static void product_task(void *arg, size_t index, int worker)
+{
+    const struct job *job = arg;
+    const cut *c = &job->cut;
+    const size_t row = index % c->rows, column = index / c->rows % c->columns;
+    const size_t p = index / c->rows / c->columns * c->part;
+    const size_t end = job->g.k - p < c->part ? job->g.k : p + c->part;
+    product(job, row * c->mb, column * c->nb, p, end,
+            job->workers + (size_t)worker * (c->a_size + c->b_size));
+}
+
+/* Add the parts of a block of rows, in order, and finish them. */
+static void sum_task(void *arg, size_t index, int worker)
+{
+    const struct job *job = arg;
+    const kdi_gemm *g = &job->g;
+    const size_t rows = ceil_div(g->m, TASKS), i = index * rows;
+    const size_t end = i + rows < g->m ? i + rows : g->m;
+    (void)worker;
+    if (i >= end) return;
+    for (size_t row = i; row < end; row++)
+        job->kernels->sum_parts(g->n, job->cut.parts, job->parts + row * g->n, g->m * g->n,
+                                g->c + row * g->ldc, g->accumulate);
+    if (!g->epilogue) return;
+    /* A product over no k at all: what is left is the epilogue. */
+    const kdi_epilogue epilogue = kdi_epilogue_at(g->epilogue, i, 0);
+    const kdi_block block = {.m = end - i,
+                             .n = g->n,
+                             .a = job->parts,
+                             .b = job->parts,
+                             .c = g->c + i * g->ldc,
+                             .ldc = g->ldc,
+                             .accumulate = true,
+                             .epilogue = &epilogue};
+    job->kernels->gemm_block(&block);
+}
+
+typedef struct packing {
+    const kdi_kernels *kernels;
+    size_t n, k;
+    bool tb;
+    const float *b;
+    size_t ldb;
+    float *packed;
+} packing;
+
+static void pack_task(void *arg, size_t index, int worker)
+{
+    const packing *p = arg;
+    const size_t nr = p->kernels->gemm_nr, j = index * nr, n = p->n - j < nr ? p->n - j : nr;
+    float *to = p->packed + j * p->k;
+    (void)worker;
+    if (p->tb)
+        p->kernels->pack_bt(p->k, n, p->b + j * p->ldb, p->ldb, to, p->k * nr);
+    else
+        p->kernels->pack_b(p->k, n, p->b + j, p->ldb, to, p->k * nr);
+}
+
+size_t kdi_gemm_packed_size(kd_ctx *ctx, size_t n, size_t k)
+{
+    size_t floats, bytes;
+    if (!kdi_round_up(n, kdi_ctx_kernels(ctx)->gemm_nr, &floats) || !kdi_mul(floats, k, &floats) ||
+        !kdi_mul(floats, sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, size_t ldb,
+                     float *packed)
+{
+    packing p = {kdi_ctx_kernels(ctx), n, k, tb, b, ldb, packed};
+    kd_parallel_for(ctx, ceil_div(n, p.kernels->gemm_nr), pack_task, &p);
+}
+
+typedef struct room {
+    size_t b, parts, worker; /* floats: the shared B, the parts, each worker's own */
+} room;
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What kdi_gemm_run lays out in its scratch, and false if the size overflows. The parts are counted
+ * for the m that has the most of them. */
+static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
+{
+    size_t mn;
+    *r = (room){.worker = c->a_size + c->b_size};
+    if (c->shared_b) {
+        const size_t bytes = kdi_gemm_packed_size(ctx, g->n, g->k);
+        if (bytes == SIZE_MAX) return false;
+        r->b = bytes / sizeof(float);
+    }
+    if (g->k >= 2 * PART_DEPTH) {
+        if (!kdi_mul(g->m, g->n, &mn)) return false;
+        r->parts = round_up(mn < PARTS_SIZE / TASKS ? mn * TASKS : PARTS_SIZE, ALIGN);
+    }
+    return true;
+}
+
+/* The copies of one worker, for this m or any smaller one. */
+static size_t worker_room(const kdi_kernels *kernels, const kdi_gemm *g)
+{
+    const size_t kc = least(round_up(g->k, 8), DEPTH), rows = least(g->m, ROWS);
+    size_t floats = round_up(rows + kernels->gemm_mr, ALIGN) * (kc + PAD);
+    if (!g->packed_b) floats += kc * least(round_up(g->n, kernels->gemm_nr), COLUMNS);
+    return floats;
+}
+
+size_t kdi_gemm_scratch(kd_ctx *ctx, const kdi_gemm *g)
+{
+    const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
+    const cut c = cut_of(kernels, g, false);
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
+    room r;
+    size_t size, own, bytes;
+    if (!room_of(ctx, g, &c, &r) || !kdi_mul(worker_room(kernels, g), threads, &own) ||
+        !kdi_add(r.b, r.parts, &size) || !kdi_add(size, own, &size) ||
+        !kdi_mul(size, sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
+{
+    room r;
+    struct job job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b};
+    if (g->m == 0 || g->n == 0) return;
+    job.cut = cut_of(job.kernels, g, false);
+    if (!room_of(ctx, g, &job.cut, &r)) return; /* no scratch is that large */
+    float *b = scratch;
+    if (job.cut.shared_b) {
+        kdi_gemm_pack_b(ctx, g->n, g->k, g->tb, g->b, g->ldb, b);
+        job.b = b;
+    }
+    job.parts = b + r.b;
+    job.workers = job.parts + r.parts;
+    kd_parallel_for(ctx, job.cut.rows * job.cut.columns * job.cut.parts, product_task, &job);
+    if (job.cut.parts > 1) kd_parallel_for(ctx, TASKS, sum_task, &job);
+}
+
+size_t kdi_gemm_serial_scratch(kd_ctx *ctx, const kdi_gemm *g)
+{
+    return worker_room(kdi_ctx_kernels(ctx), g) * sizeof(float);
+}
+
+void kdi_gemm_serial(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
+{
+    struct job job = {
+        .kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b, .workers = scratch};
+    if (g->m == 0 || g->n == 0) return;
+    job.cut = cut_of(job.kernels, g, true);
+    for (size_t t = 0; t < job.cut.rows * job.cut.columns; t++) product_task(&job, t, 0);
+}
+
+typedef struct batch {
+    struct job job; /* of the first product */
+    kdi_gemm_steps steps;
+} batch;
+
+static void batch_task(void *arg, size_t index, int worker)
+{
+    const batch *b = arg;
+    const size_t blocks = b->job.cut.rows * b->job.cut.columns, i = index / blocks;
+    kdi_epilogue epilogue;
+    struct job job = b->job;
+    job.g.a += i * b->steps.a;
+    if (job.g.b) job.g.b += i * b->steps.b;
+    if (job.b) job.b += i * b->steps.packed_b;
+    job.g.c += i * b->steps.c;
+    if (job.g.epilogue && job.g.epilogue->residual) {
+        epilogue = *job.g.epilogue;
+        epilogue.residual += i * b->steps.residual;
+        job.g.epilogue = &epilogue;
+    }
+    product_task(&job, index % blocks, worker);
+}
+
+size_t kdi_gemm_batch_scratch(kd_ctx *ctx, const kdi_gemm *g)
+{
+    size_t bytes;
+    if (!kdi_mul(kdi_gemm_serial_scratch(ctx, g), (size_t)kd_ctx_threads(ctx), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+void kdi_gemm_batch(kd_ctx *ctx, const kdi_gemm *g, size_t count, const kdi_gemm_steps *steps,
+                    void *scratch)
+{
+    batch b = {
+        .job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b, .workers = scratch},
+        .steps = *steps};
+    if (g->m == 0 || g->n == 0) return;
+    b.job.cut = cut_of(b.job.kernels, g, true);
+    kd_parallel_for(ctx, count * b.job.cut.rows * b.job.cut.columns, batch_task, &b);
+}
+
+enum { SUM_ROWS = 512 }; /* of one part of a column sum */
+
+typedef struct sums {
+    const kdi_kernels *kernels;
+    size_t m, n;
+    const float *x;
+    size_t ldx;
+    float *parts; /* [ceil(m / SUM_ROWS)][n] */
+} sums;
+
+static void sums_task(void *arg, size_t index, int worker)
+{
+    const sums *s = arg;
+    const size_t i = index * SUM_ROWS, rows = least(s->m - i, SUM_ROWS);
+    (void)worker;
+    s->kernels->sum_parts(s->n, rows, s->x + i * s->ldx, s->ldx, s->parts + index * s->n, 0);
+}
+
+size_t kdi_column_sums_scratch(kd_ctx *ctx, size_t m, size_t n)
+{
+    size_t bytes;
+    (void)ctx;
+    if (!kdi_mul(ceil_div(m, SUM_ROWS), n, &bytes) || !kdi_mul(bytes, sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+void kdi_column_sums(kd_ctx *ctx, size_t m, size_t n, const float *x, size_t ldx, float *y,
+                     bool accumulate, void *scratch)
+{
+    sums s = {kdi_ctx_kernels(ctx), m, n, x, ldx, scratch};
+    kd_parallel_for(ctx, ceil_div(m, SUM_ROWS), sums_task, &s);
+    s.kernels->sum_parts(n, ceil_div(m, SUM_ROWS), s.parts, n, y, accumulate);
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT
+ * gemm.c: the inside of every matrix product: tiles of C in registers, and the packing of B.
+ *
+ * A tile is R <= gemm_mr rows by gemm_nr columns (V = gemm_nr / KDI_VL vectors). Each step of k
+ * loads V vectors of B and broadcasts R numbers of A, for R * V multiply-adds. There is one copy of
+ * the loop for each R, so that strips of any height run at full speed; A is addressed from one
+ * pointer for every four rows, which is what the integer registers hold. */
+#include "isa.h"
+
+#include "vec_math.h"
+
+#include <string.h>
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
+
+/* Where a tile goes: rows from i, columns from j of the block. */
+typedef struct place {
+    const kdi_block *g;
+    size_t i, j;
+} place;
+
+INLINE kdi_v finish(const kdi_epilogue *e, kdi_v v, const float *bias, const float *residual)
+{
+    if (bias) v += kdi_load(bias);
+    if (residual) v += kdi_load(residual);
+    if (e->act == KDI_ACT_RELU) v = kdi_relu(v);
+    if (e->act == KDI_ACT_GELU) v = kdi_gelu(v);
+    return v;
+}
+
+/* A tile of fewer than vecs * KDI_VL columns, from memory. */
+static __attribute__((noinline)) void put_partial(place at, size_t rows, size_t columns,
+                                                  const float *tile, size_t ld)
+{
+    const kdi_block *g = at.g;
+    const kdi_epilogue *e = g->epilogue;
+    for (size_t i = 0; i < rows; i++) {
+        float *c = g->c + (at.i + i) * g->ldc + at.j;
+        for (size_t j = 0; j < columns; j += KDI_VL) {
+            const size_t count = columns - j < KDI_VL ? columns - j : KDI_VL;
+            float v[KDI_VL] = {0}, bias[KDI_VL] = {0}, residual[KDI_VL] = {0};
+            if (g->accumulate) memcpy(v, c + j, count * sizeof *v);
+            kdi_v x = kdi_load(tile + i * ld + j) + kdi_load(v);
+            if (e) {
+                if (e->bias) memcpy(bias, e->bias + at.j + j, count * sizeof *v);
+                if (e->residual)
+                    memcpy(residual, e->residual + (at.i + i) * e->ldr + at.j + j,
+                           count * sizeof *v);
+                x = finish(e, x, e->bias ? bias : NULL, e->residual ? residual : NULL);
+            }
+            kdi_store(v, x);
+            memcpy(c + j, v, count * sizeof *v);
+        }
+    }
+}
+
+/* GELU is too long to be a part of every tile's end. */
+static __attribute__((noinline)) void gelu_tile(size_t rows, size_t vecs, float *c, size_t ldc)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < vecs * KDI_VL; j += KDI_VL)
+            kdi_store(c + i * ldc + j, kdi_gelu(kdi_load(c + i * ldc + j)));
+}
+
+/* The tile at `at`: rows and vecs are constants after inlining. */
+INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a, const float *b,
+                 size_t columns)
+{
+    const kdi_block *g = at.g;
+    const size_t rsa = g->rsa, csa = g->csa;
+    kdi_v acc[MR][V];
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] =
+        (kdi_v){0};
+    size_t segments = g->segments;
+    do {
+        const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
+        for (size_t p = g->k; p > 0; p--) {
+            kdi_v bv[V];
+            UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
+            b += NR;
+            UNROLL for (size_t i = 0; i < rows; i++)
+            {
+                const kdi_v av = kdi_splat(row[i / 4][i % 4 * rsa]);
+                UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] += av * bv[j];
+            }
+            /* The empty asm keeps the compiler from giving each row a pointer of its own, which
+             * there are no registers for. */
+            UNROLL for (size_t i = 0; i < (rows + 3) / 4; i++)
+            {
+                row[i] += csa;
+                __asm__("" : "+r"(row[i]));
+            }
+        }
+        a += g->segment;
+    } while (segments > 1 && --segments);
+
+    if (columns < vecs * KDI_VL) {
+        float edge[MR * NR];
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+            kdi_store(edge + i * NR + j * KDI_VL, acc[i][j]);
+        put_partial(at, rows, columns, edge, NR);
+        return;
+    }
+    float *c = g->c + at.i * g->ldc + at.j;
+    const kdi_epilogue *e = g->epilogue;
+    if (g->accumulate)
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+            acc[i][j] += kdi_load(c + i * g->ldc + j * KDI_VL);
+    if (e && e->bias) UNROLL for (size_t j = 0; j < vecs; j++)
+        {
+            const kdi_v bias = kdi_load(e->bias + at.j + j * KDI_VL);
+            UNROLL for (size_t i = 0; i < rows; i++) acc[i][j] += bias;
+        }
+    if (e && e->residual)
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+            acc[i][j] += kdi_load(e->residual + (at.i + i) * e->ldr + at.j + j * KDI_VL);
+    if (e && e->act == KDI_ACT_RELU)
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+            acc[i][j] = kdi_relu(acc[i][j]);
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+        kdi_store(c + i * g->ldc + j * KDI_VL, acc[i][j]);
+    if (e && e->act == KDI_ACT_GELU) gelu_tile(rows, vecs, c, g->ldc);
+}
+
+/* One strip of R rows over all columns. */
+#define STRIP(R)                                                                                   \
+    static void strip_##R(const kdi_block *g, size_t i, const float *a)                            \
+    {                                                                                              \
+        const float *b = g->b;                                                                     \
+        for (size_t j = 0; j < g->n; j += NR, b += g->panel) {                                     \
+            const size_t columns = g->n - j;                                                       \
+            if (columns > NR - KDI_VL)                                                             \
+                tile(R, V, (place){g, i, j}, a, b, columns < NR ? columns : NR);                   \
+            else                                                                                   \
+                tile(R, 1, (place){g, i, j}, a, b, columns);                                       \
+        }                                                                                          \
+    }
+_Static_assert(V == 2, "a strip's last panel has one vector or two");
+
+STRIP(1)
+STRIP(2)
+STRIP(3)
+STRIP(4)
+STRIP(5)
+STRIP(6)
+#if KDI_GEMM_MR > 6
+STRIP(7)
+STRIP(8)
+STRIP(9)
+STRIP(10)
+STRIP(11)
+STRIP(12)
+#endif
+#if KDI_GEMM_MR > 12
+STRIP(13)
+STRIP(14)
+#endif
+
+static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = {
+    NULL,     strip_1,  strip_2, strip_3,  strip_4,  strip_5,  strip_6,
+#if KDI_GEMM_MR > 6
+    strip_7,  strip_8,  strip_9, strip_10, strip_11, strip_12,
+#endif
+#if KDI_GEMM_MR > 12
+    strip_13, strip_14,
+#endif
+};
+
+void KDI_FN(gemm_block)(const kdi_block *g)
+{
+    const size_t h = kdi_strip_rows(g->m, MR);
+    const size_t strip = g->strip ? g->strip : h * g->rsa;
+    const float *a = g->a;
+    for (size_t i = 0; i < g->m; i += h, a += strip) strips[g->m - i < h ? g->m - i : h](g, i, a);
+}
+
+void KDI_FN(gemm_ukr)(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                      int accumulate)
+{
+    const kdi_block g = {.m = MR,
+                         .n = NR,
+                         .k = k,
+                         .a = a,
+                         .rsa = 1,
+                         .csa = MR,
+                         .b = b,
+                         .c = c,
+                         .ldc = ldc,
+                         .accumulate = accumulate != 0};
+    strips[MR](&g, 0, a);
+}
+
+void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packed, size_t panel)
+{
+    for (size_t j = 0; j < n; j += NR, packed += panel) {
+        const size_t count = n - j < NR ? n - j : NR;
+        for (size_t p = 0; p < k; p++) {
+            const float *from = b + p * ldb + j;
+            float *to = packed + p * NR;
+            if (count == NR) {
+                UNROLL for (size_t v = 0; v < V; v++)
+                    kdi_store(to + v * KDI_VL, kdi_load(from + v * KDI_VL));
+            } else {
+                size_t i = 0;
+                for (; i < count; i++) to[i] = from[i];
+                for (; i < NR; i++) to[i] = 0;
+            }
+        }
+    }
+}
+
+void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *packed, size_t panel)
+{
+    enum { DEPTH = 16 }; /* a cache line of each column at a time */
+    for (size_t j = 0; j < n; j += NR, packed += panel) {
+        const size_t count = n - j < NR ? n - j : NR;
+        for (size_t p0 = 0; p0 < k; p0 += DEPTH) {
+            const size_t depth = k - p0 < DEPTH ? k - p0 : DEPTH;
+            float *to = packed + p0 * NR;
+            for (size_t i = 0; i < NR; i++) {
+                const float *from = b + (j + i) * ldb + p0;
+                if (i < count)
+                    for (size_t p = 0; p < depth; p++) to[p * NR + i] = from[p];
+                else
+                    for (size_t p = 0; p < depth; p++) to[p * NR + i] = 0;
+            }
+        }
+    }
+}
+
+void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,
+                         float *packed)
+{
+    for (size_t i = 0; i < m; i += h, packed += k * h) {
+        const size_t count = m - i < h ? m - i : h;
+        const float *from = a + i;
+        float *to = packed;
+        /* Whole vectors: what they write too much is written again by the next step. */
+        if (h <= KDI_VL && i + KDI_VL <= room)
+            for (size_t p = 0; p < k; p++, from += lda, to += h) kdi_store(to, kdi_load(from));
+        else
+            for (size_t p = 0; p < k; p++, from += lda, to += h)
+                for (size_t q = 0; q < count; q++) to[q] = from[q];
+    }
+}
+
+void KDI_FN(copy_rows)(size_t m, size_t n, const float *x, size_t ldx, float *y, size_t ldy)
+{
+    for (size_t i = 0; i < m; i++, x += ldx, y += ldy) {
+        size_t j = 0;
+        for (; j + KDI_VL <= n; j += KDI_VL) kdi_store(y + j, kdi_load(x + j));
+        for (; j < n; j++) y[j] = x[j];
+    }
+}
+
+void KDI_FN(sum_parts)(size_t n, size_t parts, const float *x, size_t step, float *y,
+                       int accumulate)
+{
+    enum { WIDE = 4 };
+    size_t j = 0;
+    for (; j + WIDE * KDI_VL <= n; j += WIDE * KDI_VL) {
+        kdi_v sum[WIDE] = {{0}};
+        for (size_t p = 0; p < parts; p++)
+            UNROLL for (size_t v = 0; v < WIDE; v++) sum[v] +=
+                kdi_load(x + p * step + j + v * KDI_VL);
+        UNROLL for (size_t v = 0; v < WIDE; v++)
+        {
+            if (accumulate) sum[v] += kdi_load(y + j + v * KDI_VL);
+            kdi_store(y + j + v * KDI_VL, sum[v]);
+        }
+    }
+    for (; j < n; j++) {
+        float sum = 0;
+        for (size_t p = 0; p < parts; p++) sum += x[p * step + j];
+        y[j] = accumulate ? sum + y[j] : sum;
+    }
+}

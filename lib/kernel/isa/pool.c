@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ * pool.c: one row of output columns of a pooling over x[h,w,c], forward or backward. Windows come
+ * as tables, so that any kernel, stride, padding and the adaptive windows are one code. Channels
+ * are the vectors; a block of them stays in registers while its window is gone through.
+ *
+ * The largest number of a window is the first among equals; NaN is larger than any number. */
+#include "vec_math.h"
+
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef uint8_t bytes __attribute__((vector_size(KDI_VL)));
+typedef uint8_t bytes_in_memory __attribute__((vector_size(KDI_VL), aligned(1), may_alias));
+typedef int32_t ints_in_memory __attribute__((vector_size(4 * KDI_VL), aligned(4), may_alias));
+
+/* Indices of n <= KDI_VL channels from channel j of an array of bytes or, if wide, of ints. */
+INLINE void put_index(void *index, int wide, size_t j, size_t n, kdi_vi k)
+{
+    if (wide && n == KDI_VL) {
+        *(ints_in_memory *)((int32_t *)index + j) = k;
+    } else if (n == KDI_VL) {
+        *(bytes_in_memory *)((uint8_t *)index + j) = __builtin_convertvector(k, bytes);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            if (wide)
+                ((int32_t *)index)[j + i] = k[i];
+            else
+                ((uint8_t *)index)[j + i] = (uint8_t)k[i];
+    }
+}
+
+INLINE kdi_vi get_index(const void *index, int wide, size_t j, size_t n)
+{
+    kdi_vi k = {0};
+    if (wide && n == KDI_VL) return *(const ints_in_memory *)((const int32_t *)index + j);
+    if (n == KDI_VL)
+        return __builtin_convertvector(*(const bytes_in_memory *)((const uint8_t *)index + j),
+                                       kdi_vi);
+    for (size_t i = 0; i < n; i++)
+        k[i] = wide ? ((const int32_t *)index)[j + i] : ((const uint8_t *)index)[j + i];
+    return k;
+}
+
+INLINE void larger(kdi_v *best, kdi_vi *at, kdi_v v, int32_t k, bool indexed)
+{
+    const kdi_vi m = (v > *best) | (v != v);
+    if (indexed) *at = (m & kdi_isplat(k)) | (~m & *at);
+    *best = kdi_select(m, v, *best);
+}
+
+typedef struct cell {
+    const float *x; /* the window's first pixel */
+    size_t rows, columns, c, step;
+} cell;
+
+/* n channels from j of one output pixel. */
+INLINE void max_channels(const cell *w, size_t j, size_t n, float *y, void *index, int wide,
+                         bool indexed)
+{
+    const float *x = w->x + j;
+    kdi_v best = kdi_get(x, n);
+    kdi_vi at = {0};
+    if (w->rows == 2 && w->columns == 2) {
+        larger(&best, &at, kdi_get(x + w->c, n), 1, indexed);
+        larger(&best, &at, kdi_get(x + w->step, n), 2, indexed);
+        larger(&best, &at, kdi_get(x + w->step + w->c, n), 3, indexed);
+    } else {
+        int32_t k = 0;
+        for (size_t r = 0; r < w->rows; r++)
+            for (size_t q = 0; q < w->columns; q++)
+                larger(&best, &at, kdi_get(x + r * w->step + q * w->c, n), k++, indexed);
+    }
+    kdi_put(y + j, n, best);
+    if (indexed) put_index(index, wide, j, n, at);
+}
+
+INLINE void max_row(size_t out, const cell *first, const kdi_window *columns, float *y, void *index,
+                    int wide, bool indexed)
+{
+    cell w = *first;
+    for (size_t o = 0; o < out; o++) {
+        size_t j = 0;
+        w.x = first->x + columns[o].begin * w.c;
+        w.columns = columns[o].end - columns[o].begin;
+        void *to = indexed ? (char *)index + o * w.c * (wide ? 4 : 1) : NULL;
+        for (; j + KDI_VL <= w.c; j += KDI_VL)
+            max_channels(&w, j, KDI_VL, y + o * w.c, to, wide, indexed);
+        if (j < w.c) max_channels(&w, j, w.c - j, y + o * w.c, to, wide, indexed);
+    }
+}
+
+void KDI_FN(max_pool)(size_t out, size_t c, const kdi_window *row, const kdi_window *columns,
+                      const float *x, size_t step, float *y, void *index, int wide)
+{
+    const cell w = {
+        .x = x + row->begin * step, .rows = row->end - row->begin, .c = c, .step = step};
+    if (!index)
+        max_row(out, &w, columns, y, NULL, 0, false);
+    else if (wide)
+        max_row(out, &w, columns, y, index, 1, true);
+    else
+        max_row(out, &w, columns, y, index, 0, true);
+}
+
+/* dx[columns][c] += dy[c] where index says first, first + 1, ... */
+INLINE void max_back(size_t c, size_t columns, int32_t first, size_t j, size_t n, const float *dy,
+                     const void *index, int wide, float *dx)
+{
+    const kdi_vi at = get_index(index, wide, j, n);
+    const kdi_v d = kdi_get(dy + j, n);
+    for (size_t q = 0; q < columns; q++) {
+        const kdi_v mine = kdi_select(at == first + (int32_t)q, d, kdi_splat(0));
+        float *to = dx + q * c + j;
+        kdi_put(to, n, kdi_get(to, n) + mine);
+    }
+}
+
+INLINE void max_back_row(size_t out, size_t c, size_t line, const kdi_window *columns,
+                         const float *dy, const void *index, int wide, float *dx)
+{
+    for (size_t o = 0; o < out; o++) {
+        const size_t width = columns[o].end - columns[o].begin;
+        const void *from = (const char *)index + o * c * (wide ? 4 : 1);
+        float *to = dx + columns[o].begin * c;
+        size_t j = 0;
+        for (; j + KDI_VL <= c; j += KDI_VL)
+            max_back(c, width, (int32_t)(line * width), j, KDI_VL, dy + o * c, from, wide, to);
+        if (j < c)
+            max_back(c, width, (int32_t)(line * width), j, c - j, dy + o * c, from, wide, to);
+    }
+}
+
+void KDI_FN(max_pool_backward)(size_t out, size_t c, size_t line, const kdi_window *columns,
+                               const float *dy, const void *index, int wide, float *dx)
+{
+    if (wide)
+        max_back_row(out, c, line, columns, dy, index, 1, dx);
+    else
+        max_back_row(out, c, line, columns, dy, index, 0, dx);
+}
+
+/* vecs * KDI_VL channels, or a part of one vector: rows are summed apart, for short chains. */
+INLINE void avg_channels(const cell *w, size_t j, size_t vecs, size_t n, float factor, float *y)
+{
+    const float *x = w->x + j;
+    kdi_v sum[4] = {{0}};
+    for (size_t r = 0; r < w->rows; r++) {
+        kdi_v line[4] = {{0}};
+        for (size_t q = 0; q < w->columns; q++)
+            for (size_t v = 0; v < vecs; v++)
+                line[v] += kdi_get(x + r * w->step + q * w->c + v * KDI_VL, n);
+        for (size_t v = 0; v < vecs; v++) sum[v] += line[v];
+    }
+    for (size_t v = 0; v < vecs; v++) kdi_put(y + j + v * KDI_VL, n, factor * sum[v]);
+}
+
+void KDI_FN(avg_pool)(size_t out, size_t c, const kdi_window *row, const kdi_window *columns,
+                      const float *x, size_t step, float *y)
+{
+    cell w = {.rows = row->end - row->begin, .c = c, .step = step};
+    for (size_t o = 0; o < out; o++, y += c) {
+        const float factor = 1 / ((float)row->extent * (float)columns[o].extent);
+        size_t j = 0;
+        w.x = x + row->begin * step + columns[o].begin * c;
+        w.columns = columns[o].end - columns[o].begin;
+        for (; j + 4 * KDI_VL <= c; j += 4 * KDI_VL) avg_channels(&w, j, 4, KDI_VL, factor, y);
+        for (; j + KDI_VL <= c; j += KDI_VL) avg_channels(&w, j, 1, KDI_VL, factor, y);
+        if (j < c) avg_channels(&w, j, 1, c - j, factor, y);
+    }
+}
+
+INLINE void avg_back(size_t c, size_t columns, float factor, size_t j, size_t n, const float *dy,
+                     float *dx)
+{
+    const kdi_v d = factor * kdi_get(dy + j, n);
+    for (size_t q = 0; q < columns; q++) kdi_put(dx + q * c + j, n, kdi_get(dx + q * c + j, n) + d);
+}
+
+void KDI_FN(avg_pool_backward)(size_t out, size_t c, const kdi_window *row,
+                               const kdi_window *columns, const float *dy, float *dx)
+{
+    for (size_t o = 0; o < out; o++, dy += c) {
+        const float factor = 1 / ((float)row->extent * (float)columns[o].extent);
+        const size_t width = columns[o].end - columns[o].begin;
+        float *to = dx + columns[o].begin * c;
+        size_t j = 0;
+        for (; j + KDI_VL <= c; j += KDI_VL) avg_back(c, width, factor, j, KDI_VL, dy, to);
+        if (j < c) avg_back(c, width, factor, j, c - j, dy, to);
+    }
+}

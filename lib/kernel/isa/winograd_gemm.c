@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ * winograd_gemm.c: the two matrix products of Winograd's convolution, on factors as the transforms
+ * leave them, so that nothing is packed. Blocks of KDI_VL channels keep a tile's lanes together and
+ * the next tile's right behind: every number that is broadcast lies at a constant distance from one
+ * pointer, for a register tile of any height.
+ *
+ * Each sum runs over its index in order in one accumulator, so how tiles are grouped does not
+ * change a bit of the result. */
+#include "isa.h"
+
+/* gcc leaves loops this long alone unless told; clang does not need to be. */
+#ifdef __clang__
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
+ * channels. */
+enum { L = KDI_VL, MR = KDI_GEMM_MR };
+#if KDI_VL == 16
+enum { OR = 8, CV = 2 };
+#elif KDI_VL == 8
+enum { OR = 4, CV = 3 };
+#elif defined(__aarch64__)
+enum { OR = 4, CV = 4 };
+#else
+enum { OR = 4, CV = 2 };
+#endif
+
+/* m[rows][vecs blocks] (+)= v[rows][k] u[k][vecs * L]; rows and vecs are constants once inlined. */
+INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const float *v,
+                         size_t v_block, const float *u, float *m, size_t m_block, bool accumulate)
+{
+    kdi_v sum[MR][2];
+    UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
+        accumulate ? kdi_load(m + j * m_block + r * L) : (kdi_v){0};
+    for (; k > 0; v += v_block) {
+        const size_t lanes = k < L ? k : L;
+        for (size_t q = 0; q < lanes; q++, u += vecs * L) {
+            kdi_v y[2];
+            for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
+            UNROLL for (size_t r = 0; r < rows; r++)
+            {
+                const kdi_v x = kdi_splat(v[r * L + q]);
+                for (size_t j = 0; j < vecs; j++) sum[r][j] += x * y[j];
+            }
+        }
+        k -= lanes;
+    }
+    UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++)
+        kdi_store(m + j * m_block + r * L, sum[r][j]);
+}
+
+typedef void product_fn(size_t k, const float *v, size_t v_block, const float *u, float *m,
+                        size_t m_block, bool accumulate);
+
+#define PRODUCT(rows, vecs)                                                                        \
+    static void product_##rows##_##vecs(size_t k, const float *v, size_t v_block, const float *u,  \
+                                        float *m, size_t m_block, bool accumulate)                 \
+    {                                                                                              \
+        product_tile(rows, vecs, k, v, v_block, u, m, m_block, accumulate);                        \
+    }
+#define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
+#define ENTRY(rows) {product_##rows##_1, product_##rows##_2},
+
+#define UP_TO_6(x) x(1) x(2) x(3) x(4) x(5) x(6)
+#define UP_TO_12(x) UP_TO_6(x) x(7) x(8) x(9) x(10) x(11) x(12)
+#define UP_TO_14(x) UP_TO_12(x) x(13) x(14)
+#if KDI_GEMM_MR == 14
+#define EACH_ROWS UP_TO_14
+#elif KDI_GEMM_MR == 12
+#define EACH_ROWS UP_TO_12
+#else
+#define EACH_ROWS UP_TO_6
+#endif
+
+EACH_ROWS(PRODUCTS)
+static product_fn *const products[MR][2] = {EACH_ROWS(ENTRY)};
+
+void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *v, size_t v_block,
+                              const float *u, float *m, size_t m_block, bool accumulate)
+{
+    /* As few register tiles as will do, all of nearly the same height. */
+    const size_t strips = (tiles + MR - 1) / MR;
+    for (size_t s = 0; s < strips; s++) {
+        const size_t rows = tiles / strips + (s < tiles % strips);
+        products[rows - 1][vecs - 1](k, v, v_block, u, m, m_block, accumulate);
+        v += rows * L;
+        m += rows * L;
+    }
+}
+
+/* du[OR][vecs * L] = sum over tiles of dm[t][OR] v[t][vecs * L] */
+INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const float *v,
+                       size_t v_block, float *du, size_t ldu)
+{
+    kdi_v sum[OR][CV];
+    UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] = (kdi_v){0};
+    for (size_t t = 0; t < tiles; t++, dm += L, v += L) {
+        kdi_v y[CV];
+        for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(v + j * v_block);
+#pragma GCC unroll 16
+        for (size_t r = 0; r < OR; r++) {
+            const kdi_v x = kdi_splat(dm[r]);
+            for (size_t j = 0; j < vecs; j++) sum[r][j] += x * y[j];
+        }
+    }
+    UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++)
+        kdi_store(du + r * ldu + j * L, sum[r][j]);
+}
+
+void KDI_FN(winograd_outer)(size_t tiles, size_t o_blocks, size_t c_blocks, const float *dm,
+                            size_t m_block, const float *v, size_t v_block, float *du, size_t ldu)
+{
+    for (size_t i = 0; i < o_blocks * L; i += OR) {
+        const float *mi = dm + i / L * m_block + i % L;
+        for (size_t j = 0; j < c_blocks; j += CV) {
+            const float *vj = v + j * v_block;
+            float *to = du + i * ldu + j * L;
+            switch (c_blocks - j) {
+            case 1:
+                outer_tile(1, tiles, mi, vj, v_block, to, ldu);
+                break;
+#if KDI_VL == 8 || defined(__aarch64__)
+            case 2:
+                outer_tile(2, tiles, mi, vj, v_block, to, ldu);
+                break;
+#endif
+#if defined(__aarch64__)
+            case 3:
+                outer_tile(3, tiles, mi, vj, v_block, to, ldu);
+                break;
+#endif
+            default:
+                outer_tile(CV, tiles, mi, vj, v_block, to, ldu);
+            }
+        }
+    }
+}

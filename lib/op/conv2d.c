@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ * conv2d.c: the convolution op around lib/kernel/conv.h, which has the algorithms.
+ *
+ * Evaluating, fusion may hand it the batch norm and the activation behind it. The norm is folded:
+ * with s = weight_bn / sqrt(var + eps), w' = w s and bias' = (bias - mean) s + bias_bn. Networks
+ * whose parameters stay keep w' in the algorithm's own form ("prepared"); others fold at each run,
+ * into scratch memory.
+ *
+ * The algorithm follows from the shape, whatever the batch. */
+#include "ops.h"
+#include "shape.h"
+
+#include "../kernel/conv.h"
+
+#include <math.h>
+
+enum { ALIGN = 16 }; /* floats: 64 bytes */
+
+static size_t pad(size_t floats)
+{
+    return (floats + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t sum(size_t a, size_t b)
+{
+    return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
+
+static size_t out_size(size_t n, int padding, int dilation, int kernel, int stride)
+{
+    return (n + 2 * (size_t)padding - (size_t)dilation * (size_t)(kernel - 1) - 1) /
+               (size_t)stride +
+           1;
+}
+
+static kdi_conv conv_of(const kd_op_call *c)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kd_tensor *x = &c->in[0];
+    kdi_conv v = {.n = x->dim[0],
+                  .h = x->dim[1],
+                  .w = x->dim[2],
+                  .c = x->dim[3],
+                  .o = (size_t)a->out,
+                  .kh = (size_t)a->kernel[0],
+                  .kw = (size_t)a->kernel[1],
+                  .sh = (size_t)a->stride[0],
+                  .sw = (size_t)a->stride[1],
+                  .ph = (size_t)a->pad[0],
+                  .pw = (size_t)a->pad[1],
+                  .dh = (size_t)a->dilation[0],
+                  .dw = (size_t)a->dilation[1],
+                  .groups = (size_t)a->groups};
+    v.oh = out_size(v.h, a->pad[0], a->dilation[0], a->kernel[0], a->stride[0]);
+    v.ow = out_size(v.w, a->pad[1], a->dilation[1], a->kernel[1], a->stride[1]);
+    return v;
+}
+
+/* ---- the batch norm folded into weights and bias --------------------------------------------- */
+
+static size_t weight_row(const kdi_conv *v)
+{
+    return v->kh * v->kw * (v->c / v->groups);
+}
+
+/* The bias [O] that goes with the weights; a norm's is written to `folded`. */
+static const float *bias_of(const kd_op_call *c, float *folded)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const float *bias = a->has_bias ? c->in[2].data : NULL;
+    if (!a->bn) return bias;
+    const kd_tensor *bn = c->in + 2 + a->has_bias;
+    const float *weight = bn[0].data, *shift = bn[1].data, *mean = bn[2].data, *var = bn[3].data;
+    for (int o = 0; o < a->out; o++) {
+        const double s = (double)weight[o] / sqrt((double)var[o] + (double)a->bn_eps);
+        const double b = bias ? (double)bias[o] : 0;
+        folded[o] = (float)((b - (double)mean[o]) * s + (double)shift[o]);
+    }
+    return folded;
+}
+
+static void fold_weights(const kd_op_call *c, const kdi_conv *v, float *folded)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kd_tensor *bn = c->in + 2 + a->has_bias;
+    const float *w = c->in[1].data, *weight = bn[0].data, *var = bn[3].data;
+    const size_t row = weight_row(v);
+    for (size_t o = 0; o < v->o; o++) {
+        const float s = (float)((double)weight[o] / sqrt((double)var[o] + (double)a->bn_eps));
+        c->kernels->scale(row, s, w + o * row, folded + o * row, 0);
+    }
+}
+
+/* Bytes of folded bias and weights, in the scratch of a run without prepared weights. */
+static size_t folded_size(const kd_op_call *c, const kdi_conv *v)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    return a->bn ? (pad(v->o) + pad(v->o * weight_row(v))) * sizeof(float) : 0;
+}
+
+/* ---- prepared weights: the bias [O], then the weights in the algorithm's form --- */
+
+static size_t prepared(const kd_op_call *c)
+{
+    const kdi_conv v = conv_of(c);
+    return sum(pad(v.o) * sizeof(float),
+               kdi_conv_prepared_size(c->ctx, &v, kdi_conv_choose(&v, NULL)));
+}
+
+static kd_status prepare(const kd_op_call *c)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kdi_conv v = conv_of(c);
+    float *bias = c->prepared, *scratch = c->scratch;
+    const float *w = c->in[1].data;
+    bias_of(c, bias);
+    if (a->bn) {
+        fold_weights(c, &v, scratch);
+        w = scratch;
+        scratch += pad(v.o * weight_row(&v));
+    }
+    kdi_conv_prepare(c->ctx, &v, kdi_conv_choose(&v, NULL), w, bias + pad(v.o), scratch);
+    return KD_OK;
+}
+
+/* ---- runs --- */
+
+static kd_status forward(const kd_op_call *c)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kdi_conv v = conv_of(c);
+    const float *x = c->in[0].data, *w = c->in[1].data, *packed = NULL;
+    float *scratch = c->scratch, *bias = c->prepared;
+    kdi_epilogue epilogue = {.act = a->act};
+    if (bias) {
+        epilogue.bias = a->bn ? bias : bias_of(c, NULL);
+        packed = bias + pad(v.o);
+    } else {
+        epilogue.bias = bias_of(c, scratch);
+        if (a->bn) {
+            w = scratch + pad(v.o);
+            fold_weights(c, &v, scratch + pad(v.o));
+            scratch += pad(v.o) + pad(v.o * weight_row(&v));
+        }
+    }
+    kdi_conv_forward(c->ctx, &v, kdi_conv_choose(&v, NULL), x, w, packed, &epilogue, c->out[0].data,
+                     scratch);
+    return KD_OK;
+}
+
+static kd_status backward(const kd_op_call *c)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kdi_conv v = conv_of(c);
+    const kdi_conv_algo algo = kdi_conv_choose(&v, NULL);
+    const float *x = c->in[0].data, *w = c->in[1].data, *dy = c->dout[0].data;
+    float *dx = c->din[0].data, *dw = c->din[1].data, *db = a->has_bias ? c->din[2].data : NULL;
+    const bool add_x = c->accumulate & 1, add_w = c->accumulate & 2, add_b = c->accumulate & 4;
+    if (dw && db && add_w != add_b) {
+        kdi_conv_backward(c->ctx, &v, algo, x, w, dy, NULL, NULL, db, false, add_b, c->scratch);
+        db = NULL;
+    }
+    kdi_conv_backward(c->ctx, &v, algo, x, w, dy, dx, dw, db, add_x, dw ? add_w : add_b,
+                      c->scratch);
+    return KD_OK;
+}
+
+/* A run with prepared weights uses the scratch of their preparation, too. */
+static size_t scratch_bytes(const kd_op_call *c, int backwards)
+{
+    const kdi_conv v = conv_of(c);
+    const kdi_conv_algo algo = kdi_conv_choose(&v, NULL);
+    if (backwards) return kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD);
+    if (c->prepared)
+        return larger(
+            kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD_PREPARED),
+            sum(folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_PREPARE)));
+    return sum(folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD));
+}
+
+static uint64_t macs(const kd_op_call *c)
+{
+    const kdi_conv v = conv_of(c);
+    return (uint64_t)v.n * v.oh * v.ow * v.o * weight_row(&v);
+}
+
+/* ---- the op ---------------------------------------------------------------------------------- */
+
+static kd_status check_attr(const kd_op_shapes *s, const kdi_conv2d_attr *a)
+{
+    if (a->out < 1 || a->groups < 1)
+        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: %d output channels, %d groups", s->name,
+                           a->out, a->groups);
+    for (int i = 0; i < 2; i++)
+        if (a->kernel[i] < 1 || a->stride[i] < 1 || a->dilation[i] < 1 || a->pad[i] < 0)
+            return kd_ctx_fail(s->ctx, KD_E_INVALID,
+                               "%s: kernel %d, stride %d, dilation %d, padding %d", s->name,
+                               a->kernel[i], a->stride[i], a->dilation[i], a->pad[i]);
+    return KD_OK;
+}
+
+/* Weight [out,kh,kw,C/groups] and every other parameter [out]. */
+static kd_status check_params(const kd_op_shapes *s, const kdi_conv2d_attr *a)
+{
+    char x[KDI_SHAPE_TEXT], w[KDI_SHAPE_TEXT];
+    const kd_shape weight = {
+        .rank = 4, .dim = {a->out, a->kernel[0], a->kernel[1], s->in[0].dim[3] / a->groups}};
+    const kd_shape channels = {.rank = 1, .dim = {a->out}};
+    if (s->n_in != 2 + a->has_bias + 4 * a->bn)
+        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: it has %d inputs", s->name, s->n_in);
+    if (!kdi_shape_equal(&s->in[1], &weight))
+        return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s, weight %s: they do not fit", s->name,
+                           kdi_shape_text(&s->in[0], x), kdi_shape_text(&s->in[1], w));
+    for (int i = 2; i < s->n_in; i++)
+        if (!kdi_shape_equal(&s->in[i], &channels))
+            return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: %d output channels, parameter %d is %s",
+                               s->name, a->out, i, kdi_shape_text(&s->in[i], w));
+    return kdi_want_f32(s, 0);
+}
+
+static kd_status shape(kd_op_shapes *s)
+{
+    const kdi_conv2d_attr *a = s->attr;
+    const kd_shape *x = &s->in[0];
+    char text[KDI_SHAPE_TEXT];
+    const kd_status status = check_attr(s, a);
+    if (status) return status;
+    if (x->rank != 4)
+        return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s is no picture [N,H,W,C]", s->name,
+                           kdi_shape_text(x, text));
+    if (x->dim[3] % a->groups || a->out % a->groups)
+        return kd_ctx_fail(s->ctx, KD_E_SHAPE,
+                           "%s: input %s, %d output channels: %d groups do not divide both",
+                           s->name, kdi_shape_text(x, text), a->out, a->groups);
+    s->out[0] = *x;
+    s->out[0].dim[3] = a->out;
+    for (int i = 0; i < 2; i++) {
+        const int64_t reach = (int64_t)a->dilation[i] * (a->kernel[i] - 1) + 1;
+        const int64_t room = x->dim[1 + i] + 2 * (int64_t)a->pad[i] - reach;
+        if (room < 0)
+            return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s is smaller than the kernel %dx%d",
+                               s->name, kdi_shape_text(x, text), a->kernel[0], a->kernel[1]);
+        s->out[0].dim[1 + i] = room / a->stride[i] + 1;
+    }
+    return check_params(s, a);
+}
+
+const kd_op kdi_op_conv2d = {
+    .struct_size = sizeof(kd_op),
+    .name = "conv2d",
+    .attr_size = sizeof(kdi_conv2d_attr),
+    .n_in_min = 1,
+    .n_in_max = 7,
+    .n_out = 1,
+    .shape = shape,
+    .forward = forward,
+    .backward = backward,
+    .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1),
+    .accumulates = 1,
+    .scratch = scratch_bytes,
+    .prepared = prepared,
+    .prepare = prepare,
+    .macs = macs,
+};
+
+/* The options' defaults filled in; all zeros, which the shape rule refuses, when they are none. */
+static kdi_conv2d_attr attr_of(const kd_conv2d_opt *options)
+{
+    kd_conv2d_opt o;
+    kdi_conv2d_attr a = {0};
+    if (!kdi_options(&o, sizeof o, options)) return a;
+    a.out = o.out;
+    a.groups = o.groups ? o.groups : 1;
+    a.has_bias = !o.no_bias;
+    for (int i = 0; i < 2; i++) {
+        a.kernel[i] = o.kernel[i] ? o.kernel[i] : i ? a.kernel[0] : 1;
+        a.stride[i] = o.stride[i] ? o.stride[i] : i ? a.stride[0] : 1;
+        a.dilation[i] = o.dilation[i] ? o.dilation[i] : i ? a.dilation[0] : 1;
+        a.pad[i] = i && o.pad[i] < 0 ? a.pad[0] : o.pad[i];
+    }
+    return a;
+}
+
+kd_value kd_conv2d(kd_graph *g, kd_value x, const char *name, const kd_conv2d_opt *options)
+{
+    static const kd_param_opt weight = {
+        .struct_size = sizeof weight, .init = KD_INIT_KAIMING_FAN_OUT, .layout = KD_LAYOUT_CONV};
+    static const kd_param_opt bias = {.struct_size = sizeof bias, .no_decay = 1};
+    const kdi_conv2d_attr a = attr_of(options);
+    const kd_shape s = kd_graph_shape(g, x);
+    kd_value in[3] = {x};
+    int n_in = 1; /* what is wrong is said by the shape rule before parameters are made for it */
+    kd_graph_scope(g, "%s", name);
+    if (s.rank == 4 && a.out > 0 && a.kernel[0] > 0 && a.kernel[1] > 0 && a.groups > 0 &&
+        s.dim[3] % a.groups == 0) {
+        const int64_t dim[] = {a.out, a.kernel[0], a.kernel[1], s.dim[3] / a.groups};
+        in[n_in++] = kd_param(g, "weight", 4, dim, &weight);
+        if (a.has_bias) in[n_in++] = kd_param(g, "bias", 1, dim, &bias);
+    }
+    const kd_value y = kd_graph_op(g, &kdi_op_conv2d, &a, in, n_in, NULL);
+    kd_graph_unscope(g);
+    return y;
+}

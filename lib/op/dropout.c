@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ * dropout.c: training, each element is 0 with probability `rate` and else multiplied by
+ * 1 / (1 - rate) (Srivastava et al. 2014, "inverted"); evaluating, nothing happens.
+ *
+ * Which elements: Philox keyed by the run's seed, counted by element, step and op (kernel dropout).
+ * The backward draws the same numbers again, so nothing is saved. */
+#include "ops.h"
+#include "shape.h"
+#include "work.h"
+
+#include <math.h>
+
+typedef struct dropout_attr {
+    float rate;
+} dropout_attr;
+
+/* One direction: x and y are input and output, or the gradients of output and input. */
+typedef struct pass {
+    const kd_op_call *c;
+    const float *x;
+    float *y;
+    int accumulate;
+    kdi_dropout how;
+} pass;
+
+static void drop_range(const void *arg, size_t begin, size_t end)
+{
+    const pass *p = arg;
+    p->c->kernels->dropout(end - begin, &p->how, begin, p->x + begin, p->y + begin, p->accumulate);
+}
+
+static void keep_range(const void *arg, size_t begin, size_t end)
+{
+    const pass *p = arg;
+    p->c->kernels->scale(end - begin, 1, p->x + begin, p->y + begin, p->accumulate);
+}
+
+static kd_status run(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y, int accumulate)
+{
+    const dropout_attr *attr = c->attr;
+    pass p = {.c = c, .x = x->data, .y = y->data, .accumulate = accumulate};
+    if (!c->training) {
+        kdi_ranges(c->ctx, x->count, 1, keep_range, &p);
+        return KD_OK;
+    }
+    /* The counter of a block of four elements has 32 bits. */
+    if (x->count / 4 > UINT32_MAX)
+        return kd_ctx_fail(c->ctx, KD_E_LIMIT, "dropout '%s': %zu elements are too many", c->name,
+                           x->count);
+    p.how = (kdi_dropout){.seed = c->seed,
+                          .step = (uint32_t)c->step,
+                          .id = c->id,
+                          .threshold = (uint32_t)ceil((double)attr->rate * 0x1p24),
+                          .scale = 1 / (1 - attr->rate)};
+    kdi_ranges(c->ctx, x->count, 8, drop_range, &p);
+    return KD_OK;
+}
+
+static kd_status forward(const kd_op_call *c)
+{
+    return run(c, &c->in[0], &c->out[0], 0);
+}
+
+static kd_status backward(const kd_op_call *c)
+{
+    return run(c, &c->dout[0], &c->din[0], (int)(c->accumulate & 1));
+}
+
+static kd_status shape(kd_op_shapes *s)
+{
+    const dropout_attr *attr = s->attr;
+    if (!(attr->rate >= 0 && attr->rate < 1))
+        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: rate %g is not in [0,1)", s->name,
+                           (double)attr->rate);
+    return kdi_want_equal(s);
+}
+
+const kd_op kdi_op_dropout = {
+    .struct_size = sizeof(kd_op),
+    .name = "dropout",
+    .attr_size = sizeof(dropout_attr),
+    .n_in_min = 1,
+    .n_in_max = 1,
+    .n_out = 1,
+    .shape = shape,
+    .forward = forward,
+    .backward = backward,
+    .accumulates = 1,
+    .in_place = 1,
+    .in_place_backward = 1,
+    .identity_in_eval = 1,
+};
+
+kd_value kd_dropout(kd_graph *g, kd_value x, float rate)
+{
+    const dropout_attr attr = {rate};
+    return kd_graph_op(g, &kdi_op_dropout, &attr, &x, 1, NULL);
+}

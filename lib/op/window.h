@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ * window.h: what the pooling ops share: attributes, the output's shape, the tables of windows. */
+#ifndef KDI_WINDOW_H
+#define KDI_WINDOW_H
+
+#include "ops.h"
+
+typedef struct kdi_window_attr {
+    int kernel[2], stride[2], pad[2]; /* adaptive: kernel is the output's size */
+    int ceil_mode, exclude_pad, adaptive;
+} kdi_window_attr;
+
+/* A pooling op from its options, whose defaults are filled in. */
+kd_value kdi_window_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *opt);
+
+/* Output 0 is [N,OH,OW,C]. Checks input 0 and the attributes. */
+kd_status kdi_window_shape(kd_op_shapes *s);
+
+/* A call's sizes, and its windows of rows [oh] and of columns [ow], both in its scratch. */
+typedef struct kdi_windows {
+    const kd_op_call *call;
+    size_t n, h, w, c, oh, ow;
+    const kdi_window *rows, *columns;
+} kdi_windows;
+
+/* x [N,H,W,C], y [N,OH,OW,C]: tensors of the call whose shapes are known. */
+kdi_windows kdi_windows_make(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y);
+size_t kdi_windows_scratch(const kd_tensor *y);
+
+/* For a backward: set dx's row h of picture n to 0 unless it is added to, then call fn for each row
+ * of windows that covers it. In parallel over the rows of x. */
+typedef void (*kdi_windows_fn)(const kdi_windows *w, size_t n, size_t h, size_t oh, float *dx);
+void kdi_windows_back(const kdi_windows *w, kdi_windows_fn fn);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT
+ * test_train.c: training and distillation as a user sees them: they learn, they resume to the same
+ * bits, threads and loaders change nothing, errors are told. */
+#include "../test.h"
+
+#include <kd/kd.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char student_spec[] = "vgg8_bn,width=0.0625,classes=10,image=32";
+static const char data_name[] = "synthetic:train=640,test=200";
+
+typedef struct setup {
+    kd_ctx *ctx;
+    kd_dataset *data;
+    kd_model *model;
+} setup;
+
+static setup make(int threads, const char *isa)
+{
+    setup s = {.ctx = test_ctx(threads, isa)};
+    test_ok(s.ctx, kd_dataset_open(s.ctx, data_name, NULL, &s.data));
+    test_ok(s.ctx, kd_model_create(s.ctx, student_spec, 1, &s.model));
+    return s;
+}
+
+static void drop(setup *s)
+{
+    kd_model_destroy(s->model);
+    kd_dataset_close(s->data);
+    ck_assert_uint_eq(kd_ctx_memory(s->ctx), 0);
+    kd_ctx_destroy(s->ctx);
+}
+
+static kd_train_opt options(void)
+{
+    return (kd_train_opt){.struct_size = sizeof(kd_train_opt), .epochs = 3, .batch = 64, .lr = .05f,
+                          .seed = 5};
+}
+
+START_TEST(test_learns)
+{
+    setup s = make(2, NULL);
+    kd_train_opt opt = options();
+    kd_result r;
+    opt.epochs = 8;
+    opt.schedule = KD_ONECYCLE;
+    opt.nesterov = 1;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
+    ck_assert_uint_eq(r.steps, 80);
+    ck_assert_uint_eq(r.epochs, 8);
+    ck_assert_msg(r.top1 > 40, "top-1 is %.1f %% after 8 epochs", r.top1);
+    ck_assert_msg(r.train_loss < 1.6, "training loss is %.3f", r.train_loss);
+    ck_assert(r.times.forward > 0 && r.times.backward > 0 && r.times.loss > 0);
+    drop(&s);
+}
+END_TEST
+
+/* Train with a teacher; returns a copy of the weights, count floats. */
+static float *weights_after(int threads, const char *isa, const kd_train_opt *train, size_t *count)
+{
+    setup s = make(threads, isa);
+    kd_model *teacher;
+    test_ok(s.ctx, kd_model_create(s.ctx, "vgg11_bn,width=0.0625,classes=10,image=64", 9, &teacher));
+    kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = teacher, .train = *train};
+    test_ok(s.ctx, kd_distill(s.model, s.data, &opt, NULL));
+    kd_params *p = kd_model_params(s.model);
+    *count = kd_params_flat_count(p);
+    float *copy = malloc(*count * sizeof *copy);
+    memcpy(copy, kd_params_values(p), *count * sizeof *copy);
+    kd_model_destroy(teacher);
+    drop(&s);
+    return copy;
+}
+
+START_TEST(test_same_bits_for_any_threads)
+{
+    kd_train_opt train = options();
+    train.epochs = 1;
+    train.no_test = 1;
+    train.ema = .9f;
+    train.clip = 1;
+    train.accumulate = 2;
+    const char *isa;
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const char *const all[] = {kd_ctx_isa(ctx), "generic"};
+    for (int k = 0; k < 2; k++) {
+        size_t count, again;
+        isa = all[k];
+        float *one = weights_after(1, isa, &train, &count);
+        for (int threads = 2; threads <= 7; threads += threads == 2 ? 1 : 4) {
+            float *more = weights_after(threads, isa, &train, &again);
+            ck_assert_uint_eq(count, again);
+            ck_assert_msg(!memcmp(one, more, count * sizeof *one), "%d threads on %s differ", threads,
+                          isa);
+            free(more);
+        }
+        free(one);
+    }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* Stops after a number of steps. */
+static int stop_at(void *user, const kd_progress *p)
+{
+    return !p->epoch_end && p->step == *(const size_t *)user;
+}
+
+static void read_file(const char *dir, const char *name, char **bytes, size_t *size, kd_ctx *ctx)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    test_ok(ctx, kd_file_read_all(ctx, path, 1 << 28, bytes, size));
+}
+
+static size_t lines(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++) n += *text == '\n';
+    return n;
+}
+
+START_TEST(test_resume_gives_the_same_bits)
+{
+    char whole[512], parts[512], *a, *b;
+    size_t size_a, size_b;
+    snprintf(whole, sizeof whole, "%s/whole", test_dir());
+    snprintf(parts, sizeof parts, "%s/parts", test_dir());
+    kd_train_opt opt = options();
+    opt.ema = .95f;
+    setup s = make(2, NULL);
+    opt.out = whole;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, NULL));
+    drop(&s);
+    /* stopped in the middle of an epoch, at its very end, and in the next */
+    const size_t stops[] = {4, 10, 17};
+    opt.out = parts;
+    for (int i = 0; i < 4; i++) {
+        s = make(1 + i % 2, NULL);
+        opt.resume = i > 0;
+        opt.progress = i < 3 ? stop_at : NULL;
+        size_t at = i < 3 ? stops[i] : 0;
+        opt.user = &at;
+        kd_result r;
+        const kd_status status = kd_train(s.model, s.data, &opt, &r);
+        ck_assert_msg(status == (i < 3 ? KD_E_STOPPED : KD_OK), "%d: %s", i, kd_ctx_error(s.ctx));
+        if (i < 3) ck_assert_uint_eq(r.steps, stops[i]);
+        drop(&s);
+    }
+    kd_ctx *ctx = test_ctx(1, NULL);
+    read_file(whole, "model.safetensors", &a, &size_a, ctx);
+    read_file(parts, "model.safetensors", &b, &size_b, ctx);
+    ck_assert_uint_eq(size_a, size_b);
+    ck_assert_mem_eq(a, b, size_a);
+    kd_free(ctx, b);
+    read_file(parts, "metrics.jsonl", &b, &size_b, ctx);
+    ck_assert_uint_eq(lines(b), 3);
+    kd_free(ctx, a);
+    kd_free(ctx, b);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_resume_refuses_another_run)
+{
+    char out[512];
+    snprintf(out, sizeof out, "%s/other", test_dir());
+    kd_train_opt opt = options();
+    setup s = make(2, NULL);
+    opt.out = out;
+    opt.epochs = 1;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, NULL));
+    opt.resume = 1;
+    opt.lr = .06f;
+    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_MISMATCH);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "\"lr\""));
+    drop(&s);
+}
+END_TEST
+
+START_TEST(test_methods)
+{
+    for (kd_method method = 0; method < KD_METHODS; method++) {
+        setup s = make(2, NULL);
+        kd_model *teachers[2];
+        test_ok(s.ctx, kd_model_create(s.ctx, "vgg8_bn,width=0.0625,classes=10,image=32", 3, &teachers[0]));
+        test_ok(s.ctx, kd_model_create(s.ctx, "vgg4_bn,width=0.0625,classes=10,image=48", 4, &teachers[1]));
+        const float weights[] = {.75f, .25f};
+        kd_distill_opt opt = {.struct_size = sizeof opt, .teachers = teachers, .n_teachers = 2,
+                              .teacher_weights = weights, .method = method, .train = options()};
+        opt.train.max_steps = 5;
+        kd_result r;
+        test_ok(s.ctx, kd_distill(s.model, s.data, &opt, &r));
+        ck_assert_uint_eq(r.steps, 5);
+        ck_assert(r.times.teacher > 0);
+        kd_model_destroy(teachers[0]);
+        kd_model_destroy(teachers[1]);
+        drop(&s);
+    }
+}
+END_TEST
+
+START_TEST(test_budget)
+{
+    setup s = make(2, NULL);
+    kd_train_opt opt = options();
+    kd_result r;
+    opt.budget_seconds = .5;
+    opt.schedule = KD_COSINE;
+    opt.no_test = 1;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
+    ck_assert_msg(r.seconds >= .5 && r.seconds < 5, "%.2f seconds", r.seconds);
+    ck_assert_uint_gt(r.steps, 0);
+    drop(&s);
+}
+END_TEST
+
+START_TEST(test_nan_stops_or_is_skipped)
+{
+    setup s = make(1, NULL);
+    kd_train_opt opt = options();
+    kd_params *p = kd_model_params(s.model);
+    const kd_param_info *info = kd_params_find(p, "features.4.weight");
+    kd_params_values(p)[info->offset + 3] = NAN;
+    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_NONFINITE);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "step 0"));
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "weights of 'features.4.weight'"));
+    opt.on_nan = KD_NAN_SKIP;
+    opt.max_steps = 2;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, NULL));
+    drop(&s);
+}
+END_TEST
+
+START_TEST(test_errors)
+{
+    setup s = make(1, NULL);
+    kd_model *narrow;
+    test_ok(s.ctx, kd_model_create(s.ctx, "vgg2,width=0.0625,classes=3,image=32", 1, &narrow));
+    kd_train_opt opt = options();
+    ck_assert_int_eq(kd_train(narrow, s.data, &opt, NULL), KD_E_MISMATCH);
+    kd_distill_opt d = {.struct_size = sizeof d, .teacher = narrow, .train = opt};
+    ck_assert_int_eq(kd_distill(s.model, s.data, &d, NULL), KD_E_MISMATCH);
+    d.teacher = NULL;
+    ck_assert_int_eq(kd_distill(s.model, s.data, &d, NULL), KD_E_INVALID);
+    opt.batch = 100000;
+    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_INVALID);
+    opt = options();
+    opt.out = "/nonexistent/folder/run";
+    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_IO);
+    kd_model_destroy(narrow);
+    drop(&s);
+}
+END_TEST
+
+START_TEST(test_every_allocation_failing)
+{
+    test_heap heap = {0};
+    kd_ctx *ctx = test_ctx_counting(&heap, 1);
+    kd_dataset *data;
+    kd_model *model, *teacher;
+    test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=32,test=16,image=32", NULL, &data));
+    test_ok(ctx, kd_model_create(ctx, "vgg2_bn,width=0.0625,classes=10,image=32", 1, &model));
+    test_ok(ctx, kd_model_create(ctx, "vgg3_bn,width=0.0625,classes=10,image=32", 2, &teacher));
+    const float mean[] = {.5f, .5f, .5f};
+    test_ok(ctx, kd_model_set_normalization(model, mean, mean));
+    test_ok(ctx, kd_params_need_grads(kd_model_params(model)));
+    char out[512];
+    snprintf(out, sizeof out, "%s/failing", test_dir());
+    kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = teacher,
+                          .train = {.epochs = 1, .batch = 16, .ema = .5f, .dev_count = 8, .out = out}};
+    const long live = heap.live;
+    for (long n = 1;; n++) {
+        heap.count = 0;
+        heap.fail_at = n;
+        const kd_status status = kd_distill(model, data, &opt, NULL);
+        heap.fail_at = 0;
+        ck_assert_msg(heap.live == live, "allocation %ld failed and %ld blocks leaked", n,
+                      heap.live - live);
+        if (!status) break;
+        ck_assert_msg(status == KD_E_NOMEM, "allocation %ld: %s: %s", n, kd_status_name(status),
+                      kd_ctx_error(ctx));
+        ck_assert_int_lt(n, 20000);
+    }
+    kd_model_destroy(model);
+    kd_model_destroy(teacher);
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(heap.live, 0);
+}
+END_TEST
+
+TEST_SUITE(train, 120, &test_learns, &test_same_bits_for_any_threads,
+           &test_resume_gives_the_same_bits, &test_resume_refuses_another_run, &test_methods,
+           &test_budget, &test_nan_stops_or_is_skipped, &test_errors,
+           &test_every_allocation_failing)
