@@ -2,8 +2,7 @@
  * augment.c: augmentation: specs such as "crop-flip+cutout:8", and running their steps.
  *
  * Each step draws its numbers from a stream of its own, keyed by (seed, epoch, sample) and its
- * place among the steps: no step depends on what another drew, and nothing on the order of samples.
- */
+ * place among the steps: no step depends on what another drew, nor on the order of samples. */
 #include "data.h"
 
 #include <stdio.h>

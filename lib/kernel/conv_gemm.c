@@ -550,20 +550,6 @@ static kdi_gemm data_gemm(const kdi_conv *v, const float *w, const float *dy, fl
                       .ldc = v->c};
 }
 
-static kdi_gemm weights_gemm(const kdi_conv *v, const float *x, const float *dy, float *dw)
-{
-    return (kdi_gemm){.m = v->o,
-                      .n = v->c,
-                      .k = v->n * v->h * v->w,
-                      .ta = true,
-                      .a = dy,
-                      .lda = v->o,
-                      .b = x,
-                      .ldb = v->c,
-                      .c = dw,
-                      .ldc = v->c};
-}
-
 static size_t largest(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -610,9 +596,8 @@ static size_t scratch_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
         if (!pointwise(v))
             return largest(plan_scratch(ctx, v, true, flipped_size(ctx, v)),
                            weights_scratch(ctx, v));
-        g = weights_gemm(v, NULL, NULL, NULL);
-        const kdi_gemm d = data_gemm(v, NULL, NULL, NULL);
-        return largest(kdi_gemm_scratch(ctx, &g), kdi_gemm_scratch(ctx, &d));
+        g = data_gemm(v, NULL, NULL, NULL);
+        return largest(kdi_gemm_scratch(ctx, &g), weights_scratch(ctx, v));
     default:
         return 0;
     }
@@ -668,14 +653,7 @@ static void backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float
                      void *scratch)
 {
     if (dx) backward_data(ctx, v, w, dy, dx, accumulate_dx, scratch);
-    if (!dw) return;
-    if (pointwise(v)) {
-        kdi_gemm g = weights_gemm(v, x, dy, dw);
-        g.accumulate = accumulate_dw;
-        kdi_gemm_run(ctx, &g, scratch);
-        return;
-    }
-    weights_run(ctx, v, x, dy, dw, accumulate_dw, scratch);
+    if (dw) weights_run(ctx, v, x, dy, dw, accumulate_dw, scratch);
 }
 
 static bool can(const kdi_conv *v)
