@@ -1,5 +1,5 @@
 # libkd: make help lists the targets; make deps installs what the build needs.
-# Options: BLAS=openblas|builtin OPENMP=1|0 ZLIB=1|0 CC= SANITIZE=address,undefined|thread DEBUG=1 V=1
+# Options: BLAS=openblas|builtin OPENMP=0|1 THREADS=1|0 ZLIB=1|0 CC= SANITIZE=address,undefined|thread DEBUG=1 V=1
 # Objects of different options live in different folders and never mix.
 
 .DEFAULT_GOAL := all
@@ -19,7 +19,8 @@ soname := libkd.so.0
 machine := $(shell $(CC) -dumpmachine 2>/dev/null)
 is_clang := $(shell $(CC) --version 2>/dev/null | grep -c clang)
 has = $(shell printf '\#include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
-OPENMP ?= 1
+OPENMP ?= 0
+THREADS ?= 1
 ZLIB ?= $(call has,zlib.h)
 BLAS ?= builtin
 DEBUG ?= 0
@@ -34,7 +35,7 @@ isaflags_neon :=
 comma := ,
 empty :=
 space := $(empty) $(empty)
-cfg := $(subst $(space),_,$(notdir $(CC))-$(firstword $(subst -, ,$(machine)))-$(BLAS)-omp$(OPENMP)-z$(ZLIB)$(if $(SANITIZE),-$(subst $(comma),+,$(SANITIZE)))$(if $(filter 1,$(DEBUG)),-debug))
+cfg := $(subst $(space),_,$(notdir $(CC))-$(firstword $(subst -, ,$(machine)))-$(BLAS)$(if $(filter 1,$(OPENMP)),-openmp,$(if $(filter 0,$(THREADS)),-serial))$(if $(filter 0,$(ZLIB)),-nozlib)$(if $(SANITIZE),-$(subst $(comma),+,$(SANITIZE)))$(if $(filter 1,$(DEBUG)),-debug))
 obj := build/obj/$(cfg)
 
 std := -std=c11 -D_GNU_SOURCE
@@ -43,8 +44,8 @@ opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
-info := blas=$(BLAS) openmp=$(OPENMP) zlib=$(ZLIB) isa=$(subst $(space),$(comma),$(isas))
-defs := -DKDI_ZLIB=$(ZLIB) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
+info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) isa=$(subst $(space),$(comma),$(isas))
+defs := -DKDI_ZLIB=$(ZLIB) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
 CFLAGS ?=
 cflags = $(std) $(warn) $(opt) $(san) -Iinclude $(defs) $(CFLAGS)
 libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
@@ -135,7 +136,8 @@ run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
 	@KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(obj)/bin/tests $(SUITES)
 
 check-full: check ## check, sanitizers, fuzzers, the other build options
-	@$(MAKE) --no-print-directory run-tests OPENMP=0
+	@$(MAKE) --no-print-directory run-tests OPENMP=1
+	@$(MAKE) --no-print-directory run-tests THREADS=0
 	@$(MAKE) --no-print-directory run-tests SANITIZE=address,undefined
 	@sh .ci/deps.sh clang && $(MAKE) --no-print-directory run-tests CC=clang
 	@sh .ci/deps.sh openblas && $(MAKE) --no-print-directory run-tests BLAS=openblas
@@ -151,7 +153,7 @@ FUZZ_SECONDS ?= 60
 fuzz_obj := build/fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS
 	@sh .ci/deps.sh clang
-	@$(MAKE) --no-print-directory $(fuzzers:%=$(fuzz_obj)/%) CC=clang SANITIZE=address,undefined,fuzzer-no-link OPENMP=0
+	@$(MAKE) --no-print-directory $(fuzzers:%=$(fuzz_obj)/%) CC=clang SANITIZE=address,undefined,fuzzer-no-link
 	@for f in $(fuzzers); do mkdir -p $(fuzz_obj)/corpus/$$f; \
 	    dict=tests/fuzz/$$f.dict; [ -f $$dict ] && dict=-dict=$$dict || dict=; \
 	    echo "fuzz $$f, $(FUZZ_SECONDS) s"; \

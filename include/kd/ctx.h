@@ -33,8 +33,9 @@ typedef void *(*kd_alloc_fn)(void *user, void *ptr, size_t old_size, size_t new_
 /* text is one line without a newline, valid during the call. */
 typedef void (*kd_log_fn)(void *user, kd_log_level level, const char *text);
 
-/* A parallel-for: call fn(arg, w) once for each w in [0, width), concurrently or one after another,
- * in any order, and return when all have returned. Workers never wait for each other. */
+/* A parallel-for: call fn(arg, w) at most once for each w in [0, width), for w = 0 at least,
+ * concurrently or one after another, in any order, and return when all have returned. Workers never
+ * wait for each other: they take pieces of work until none is left. */
 typedef void (*kd_worker_fn)(void *arg, int worker);
 typedef void (*kd_parallel_fn)(void *user, int width, kd_worker_fn fn, void *arg);
 
@@ -44,7 +45,8 @@ typedef struct kd_config {
     void *alloc_user;
     kd_log_fn log;           /* NULL: silence */
     void *log_user;
-    kd_parallel_fn parallel; /* NULL: OpenMP where the library was built with it, else serial */
+    kd_parallel_fn parallel; /* NULL: threads of the context's own, started when first needed and
+                              * gone with it (OpenMP's, if the library was built with OPENMP=1) */
     void *parallel_user;
     int threads;             /* width of the parallel-for; 0: as many as processors may be used */
     size_t max_memory;       /* bytes the context may hold at once; 0: no limit */

@@ -15,6 +15,9 @@ struct kdi_kernels;
 /* The kernel table this context runs on (lib/kernel/kernels.h). */
 const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx);
 
+/* Start the default parallel-for's threads now, so that nothing is allocated later. */
+kd_status kdi_ctx_start_threads(kd_ctx *ctx);
+
 /* Grow or shrink a block from kd_alloc to count * size bytes; new bytes are zero. On failure NULL,
  * and the block stays. block NULL allocates. */
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);

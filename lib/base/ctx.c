@@ -2,6 +2,8 @@
  * ctx.c: the context: configuration, last error, log. */
 #include "ctx.h"
 
+#include "threads.h"
+
 #include "../kernel/kernels.h"
 
 #include <stdio.h>
@@ -50,7 +52,9 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
 
 void kd_ctx_destroy(kd_ctx *ctx)
 {
-    if (ctx) ctx->config.alloc(ctx->config.alloc_user, ctx, sizeof *ctx, 0, 64);
+    if (!ctx) return;
+    kdi_threads_destroy(ctx, ctx->threads);
+    ctx->config.alloc(ctx->config.alloc_user, ctx, sizeof *ctx, 0, 64);
 }
 
 const char *kd_ctx_error(const kd_ctx *ctx)

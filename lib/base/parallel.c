@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * parallel.c: the parallel-for. Workers take indices from one counter, so an uneven machine stays
+ * parallel.c: the parallel-for: the caller's, OpenMP if built so, else threads.c. Workers take indices from one counter, so an uneven machine stays
  * busy; nothing that is computed may depend on who took what. */
 #include "ctx.h"
 
+#include "threads.h"
+
 #include <sched.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+#ifndef KDI_THREADS
+#define KDI_THREADS 1
+#endif
+
+enum { MOST = 256 };
 
 #ifdef _OPENMP
 static void openmp_run(int width, kd_worker_fn fn, void *arg)
@@ -17,16 +26,24 @@ static void openmp_run(int width, kd_worker_fn fn, void *arg)
 }
 #endif
 
+/* Processors this process may run on. */
+static int processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
+#endif
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
 int kdi_parallel_width(const kd_config *config)
 {
     int width = config->threads;
     if (config->parallel) return width > 0 ? width : 1;
-#ifdef _OPENMP
-    if (width <= 0) width = omp_get_num_procs();
-    return width < 256 ? width : 256;
-#else
-    return 1;
-#endif
+    if (!KDI_THREADS) return 1;
+    if (width <= 0) width = processors();
+    return width < MOST ? width : MOST;
 }
 
 typedef struct loop {
@@ -46,6 +63,21 @@ static void work(void *arg, int worker)
     }
 }
 
+kd_status kdi_ctx_start_threads(kd_ctx *ctx)
+{
+#ifdef _OPENMP
+    return KD_OK;
+#else
+    if (ctx->threads || ctx->config.parallel || ctx->width <= 1) return KD_OK;
+    /* Two executors of one context may come here at once: one makes them, the other goes without
+     * this time. */
+    if (atomic_exchange(&ctx->starting, true)) return KD_E_SYSTEM;
+    if (!ctx->threads) ctx->threads = kdi_threads_create(ctx, ctx->width);
+    atomic_store(&ctx->starting, false);
+    return ctx->threads ? KD_OK : KD_E_NOMEM;
+#endif
+}
+
 void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
 {
     const int width = count < (size_t)ctx->width ? (int)count : ctx->width;
@@ -62,7 +94,9 @@ void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
 #ifdef _OPENMP
     openmp_run(width, work, &l);
 #else
-    work(&l, 0);
+    /* Without threads, or while another thread of the program runs a loop of this context, the
+     * caller does all. */
+    if (kdi_ctx_start_threads(ctx) || !kdi_threads_run(ctx->threads, work, &l)) work(&l, 0);
 #endif
 }
 

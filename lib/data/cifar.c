@@ -84,8 +84,12 @@ static kd_status count_records(kdi_source *source, const cifar *set, kd_split sp
 
 static void interleave(const uint8_t *planes, uint8_t *picture)
 {
-    for (size_t i = 0; i < PLANE; i++)
-        for (size_t c = 0; c < 3; c++) picture[3 * i + c] = planes[c * PLANE + i];
+    const uint8_t *red = planes, *green = planes + PLANE, *blue = planes + 2 * PLANE;
+    for (size_t i = 0; i < PLANE; i++, picture += 3) {
+        picture[0] = red[i];
+        picture[1] = green[i];
+        picture[2] = blue[i];
+    }
 }
 
 static kd_status read_records(kdi_source *source, const cifar *set, size_t count, uint8_t *pixels,

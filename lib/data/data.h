@@ -164,9 +164,10 @@ kd_status kdi_augment_parse(kd_ctx *ctx, const char *spec, kdi_shape shape,
                             kdi_augmentation *augmentation);
 /* The numbers a step draws for a sample. */
 kdi_rng kdi_augment_rng(const kdi_step *step, kdi_key key);
-/* All steps on bytes; the result is in one of picture, a and b, the last two [h,w,c] of scratch. */
+/* All steps on bytes; the result is in one of picture, one and other, the last two [h,w,c] of
+ * scratch. */
 const uint8_t *kdi_augment_pixels(const kdi_augmentation *augmentation, kdi_key key,
-                                  const uint8_t *picture, uint8_t *a, uint8_t *b);
+                                  const uint8_t *picture, uint8_t *one, uint8_t *other);
 /* All steps on values, in place. */
 void kdi_augment_values(const kdi_augmentation *augmentation, kdi_key key, float *picture,
                         size_t channels);

@@ -7,6 +7,7 @@
  * pixels of black on every side, so that networks for 32x32 fit. Files may be gzipped. */
 #include "data.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -35,9 +36,7 @@ static kd_status open_either(kd_ctx *ctx, const char *folder, const char *name, 
                              kdi_source *source)
 {
     char gz[64];
-    const size_t n = strlen(name);
-    memcpy(gz, name, n);
-    memcpy(gz + n, ".gz", 4);
+    snprintf(gz, sizeof gz, "%s.gz", name);
     kd_status status = kdi_join(ctx, folder, name, path);
     if (!status && !kdi_exists(path->text)) status = kdi_join(ctx, folder, gz, path);
     return status ? status : kdi_source_open(ctx, path->text, source);
@@ -68,7 +67,7 @@ static kd_status count_images(kd_ctx *ctx, const char *folder, kd_split split, s
 {
     kdi_path path;
     kdi_source source;
-    size_t sizes[3];
+    size_t sizes[3] = {0};
     kd_status status = open_either(ctx, folder, file_names[split][0], &path, &source);
     if (status) return status;
     const size_t most = split == KD_SPLIT_TRAIN ? TRAIN : TEST;
@@ -92,7 +91,7 @@ static kd_status read_images(kd_dataset *data, const char *folder, kd_split spli
 {
     kdi_path path;
     kdi_source source;
-    size_t sizes[3];
+    size_t sizes[3] = {0};
     uint8_t picture[FILE_SIDE * FILE_SIDE];
     kd_status status = open_either(data->ctx, folder, file_names[split][0], &path, &source);
     if (status) return status;
@@ -115,7 +114,7 @@ static kd_status read_labels(kd_dataset *data, const char *folder, kd_split spli
 {
     kdi_path path;
     kdi_source source;
-    size_t found;
+    size_t found = 0;
     kd_status status = open_either(data->ctx, folder, file_names[split][1], &path, &source);
     if (status) return status;
     const size_t count = data->info.count[split];

@@ -318,7 +318,7 @@ kd_status kdi_read_names(kd_dataset *data, const char *path, size_t classes,
         status = text && lines ? kdi_source_read(&source, text, size) : KD_E_NOMEM;
     }
     kdi_source_close(&source);
-    if (!status && strlen(text) != size)
+    if (!status && text && strlen(text) != size)
         status = kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' holds a zero byte", path);
     if (!status) status = split_names(data, path, text, classes, lines);
     if (!status) *names = lines;

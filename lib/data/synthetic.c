@@ -110,7 +110,7 @@ static kd_status parse(kd_ctx *ctx, const char *args, options *o)
     for (const char *p = args; *p;) {
         const size_t length = strcspn(p, "=,");
         size_t k = 0;
-        while (k < n && (strlen(keys[k].key) != length || memcmp(keys[k].key, p, length))) k++;
+        while (k < n && (strlen(keys[k].key) != length || memcmp(keys[k].key, p, length) != 0)) k++;
         if (k == n)
             return kd_ctx_fail(
                 ctx, KD_E_INVALID,

@@ -98,6 +98,7 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
                            ? KD_OK
                            : KD_E_NOMEM;
     if (!status) status = resolve_params(e);
+    if (!status && kdi_ctx_start_threads(ctx) == KD_E_NOMEM) status = KD_E_NOMEM;
     if (!status && plan->has_grads) status = kd_params_need_grads(params);
     if (!status) {
         e->arena = memory;
