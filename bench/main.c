@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ * main.c: bench [peak|kernels|steps] [threads], bench serve WORK [threads]. */
+#include "bench.h"
+
+#include "../lib/base/base.h"
+#include "../lib/kernel/kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double kdb_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double kdb_quantile(double *x, size_t n, double p)
+{
+    qsort(x, n, sizeof *x, ascending);
+    return x[(size_t)(p * (double)(n - 1) + .5)];
+}
+
+void kdb_die(kd_ctx *ctx, const char *what)
+{
+    fprintf(stderr, "bench: %s: %s\n", what, kd_ctx_error(ctx));
+    exit(1);
+}
+
+enum { ROUNDS = 2000000 };
+
+typedef struct burning {
+    const kdi_kernels *kernels;
+    float sums[16 * 256]; /* a cache line for each */
+} burning;
+
+static void burn(void *arg, size_t index, int worker)
+{
+    (void)worker;
+    burning *b = arg;
+    b->sums[16 * index] = b->kernels->fma_peak(ROUNDS, .5f);
+}
+
+double kdb_peak(kd_ctx *ctx)
+{
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
+    burning b = {.kernels = kdi_ctx_kernels(ctx)};
+    double best = 0;
+    for (int i = 0; i < 7; i++) {
+        const double start = kdb_seconds();
+        kd_parallel_for(ctx, threads, burn, &b);
+        const double rate = 24.0 * (double)b.kernels->vector * ROUNDS *
+                            (double)threads / (kdb_seconds() - start);
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+static int peak(int threads)
+{
+    for (int t = 1; t <= threads; t++) {
+        kd_ctx *ctx;
+        const kd_config config = {.struct_size = sizeof config, .threads = t};
+        if (kd_ctx_create(&config, &ctx)) return 1;
+        printf("FMA peak, %d thread%s, %s: %.1f GFLOP/s\n", t, t > 1 ? "s" : "", kd_ctx_isa(ctx),
+               kdb_peak(ctx) * 1e-9);
+        kd_ctx_destroy(ctx);
+    }
+    return 0;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench [peak|kernels|steps] [THREADS]\n"
+                    "       bench serve WORK [THREADS]\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "all";
+    const bool serve = !strcmp(what, "serve");
+    kd_ctx *ctx;
+    if (serve && argc < 3) return usage();
+    if (kd_ctx_create(NULL, &ctx)) return 1;
+    int threads = kd_ctx_threads(ctx);
+    kd_ctx_destroy(ctx);
+    if (argc > (serve ? 3 : 2)) threads = atoi(argv[serve ? 3 : 2]);
+    if (threads < 1 || threads > 256) return usage();
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (serve) return kdb_serve(argv[2], threads);
+    if (!strcmp(what, "peak")) return peak(threads);
+    if (!strcmp(what, "kernels")) return kdb_kernels(threads);
+    if (!strcmp(what, "steps")) return kdb_steps(threads);
+    if (strcmp(what, "all")) return usage();
+    return peak(threads) || kdb_kernels(threads) || kdb_steps(threads);
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Ours against PyTorch: the same weights, the same batch, the same cores.
+
+Each setting of PyTorch (memory layout, eager or compiled) is a process of its own, as is ours. They
+take turns, a few steps each, round after round, so that a machine whose speed drifts treats them
+alike. What is compared is the median of all steps; the spread is that of the ratio round by round.
+Before anything is timed, PyTorch's logits, loss and gradients must equal ours."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+WORKS = {
+    "kd_vgg13_vgg8": "images/s",
+    "train_vgg16": "images/s",
+    "infer_vgg16": "images/s",
+    "latency_vgg16": "images/s",
+    "infer_vgg16_224": "images/s",
+}
+BATCH = {"kd_vgg13_vgg8": 128, "train_vgg16": 128, "infer_vgg16": 128, "latency_vgg16": 1,
+         "infer_vgg16_224": 8}
+SETTINGS = ["contiguous,eager", "channels_last,eager", "contiguous,compile", "channels_last,compile"]
+
+
+class Side:
+    """A process that runs steps when told."""
+
+    def __init__(self, command, threads):
+        env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        self.seconds = []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env=env,
+                                        preexec_fn=lambda: os.sched_setaffinity(0, cores))
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = []
+        while True:
+            text = self.process.stdout.readline()
+            if not text:
+                raise RuntimeError("process ended: " + " ".join(self.process.args))
+            if text.strip() == "done":
+                return answer
+            answer.append(text.strip())
+
+    def run(self, n):
+        times = [float(t) for t in self.ask(f"run {n}")]
+        self.seconds += times
+        return statistics.median(times)
+
+    def memory(self):
+        return int(self.ask("memory")[0])
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(work, args):
+    here = os.path.dirname(os.path.abspath(__file__))
+    with tempfile.TemporaryDirectory() as folder:
+        dumper = Side([args.bench, "serve", work, str(args.threads)], args.threads)
+        dumper.ask("dump " + folder)
+        dumper.close()
+        ours = Side([args.bench, "serve", work, str(args.threads)], args.threads)
+        peers = {}
+        for setting in args.settings:
+            peer = Side([sys.executable, os.path.join(here, "torch_side.py"), work, folder, setting,
+                         str(args.threads)], args.threads)
+            try:
+                print(f"{work}: {setting}: {' '.join(peer.ask('check'))}", file=sys.stderr)
+                peers[setting] = peer
+            except RuntimeError as error:
+                print(f"{work}: {setting}: left out: {error}", file=sys.stderr)
+        everyone = [("ours", ours)] + list(peers.items())
+        for _, side in everyone:
+            side.run(3)
+            side.seconds.clear()
+        steps = 1 if BATCH[work] > 1 else 20
+        rounds = []
+        for _ in range(args.rounds):
+            rounds.append({name: side.run(steps) for name, side in everyone})
+        medians = {name: statistics.median(side.seconds) for name, side in everyone}
+        best = min(peers, key=lambda name: medians[name])
+        ratios = sorted(r[best] / r["ours"] for r in rounds)
+        result = {
+            "work": work,
+            "unit": WORKS[work],
+            "ours": BATCH[work] / medians["ours"],
+            "peer": BATCH[work] / medians[best],
+            "peer_setting": best,
+            "ratio": medians[best] / medians["ours"],
+            "ratio_p10": ratios[len(ratios) // 10],
+            "ratio_p90": ratios[len(ratios) - 1 - len(ratios) // 10],
+            "ours_peak_bytes": ours.memory(),
+            "peer_peak_bytes": peers[best].memory(),
+            "rounds": args.rounds,
+            "threads": args.threads,
+            "all": {name: BATCH[work] / median for name, median in medians.items()},
+        }
+        for _, side in everyone:
+            side.close()
+        return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bench", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
+    parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    args = parser.parse_args()
+    results = []
+    print(f"{'work':<18}{'ours/s':>10}{'PyTorch/s':>11}{'ratio':>8}{'p10..p90':>14}"
+          f"{'memory':>9}  PyTorch's best setting")
+    for work in args.works:
+        r = compare(work, args)
+        results.append(r)
+        spread = f"{r['ratio_p10']:.2f}..{r['ratio_p90']:.2f}"
+        print(f"{work:<18}{r['ours']:>10.1f}{r['peer']:>11.1f}{r['ratio']:>8.2f}{spread:>14}"
+              f"{r['ours_peak_bytes'] / r['peer_peak_bytes']:>9.2f}  {r['peer_setting']}", flush=True)
+        with open(args.out + ".tmp", "w") as file:
+            json.dump(results, file, indent=1)
+        os.replace(args.out + ".tmp", args.out)
+
+
+if __name__ == "__main__":
+    main()

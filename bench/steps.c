@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * steps.c: whole steps: rate, spread, parts, share of the machine's peak, gain of the threads; and
+ * the same steps served to the peers' script. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { MOST_RUNS = 200 };
+
+static kd_ctx *make_ctx(int threads)
+{
+    kd_ctx *ctx;
+    const kd_config config = {.struct_size = sizeof config, .threads = threads};
+    if (kd_ctx_create(&config, &ctx)) exit(1);
+    return ctx;
+}
+
+/* Steps for about two seconds, at least five; sorted seconds in x. */
+static size_t measure(kdb_work *w, double *x)
+{
+    size_t n = 0;
+    kdb_work_step(w);
+    kdb_work_step(w);
+    for (double sum = 0; n < MOST_RUNS && (n < 5 || sum < 2); n++) sum += x[n] = kdb_work_step(w);
+    return n;
+}
+
+static double median_of(const kdb_work_info *info, int threads)
+{
+    double x[MOST_RUNS];
+    kd_ctx *ctx = make_ctx(threads);
+    kdb_work *w = kdb_work_open(ctx, info);
+    const size_t n = measure(w, x);
+    const double median = kdb_quantile(x, n, .5);
+    kdb_work_close(w);
+    kd_ctx_destroy(ctx);
+    return median;
+}
+
+static uint64_t macs_of(kd_ctx *ctx, const kdb_work_info *info)
+{
+    uint64_t student = 0, teacher = 0;
+    if (kd_spec_count(ctx, info->student, NULL, &student) ||
+        (info->teacher && kd_spec_count(ctx, info->teacher, NULL, &teacher)))
+        kdb_die(ctx, info->name);
+    return student * (info->training ? 3 : 1) + teacher;
+}
+
+static void print_parts(const kdb_work *w)
+{
+    static const char *const names[] = {"teacher", "forward", "loss", "backward", "optimizer"};
+    double parts[5], sum = 0;
+    kdb_work_parts(w, parts);
+    for (int i = 0; i < 5; i++) sum += parts[i];
+    for (int i = 0; i < 5; i++)
+        if (parts[i] > 0) printf("  %s %.1f %%", names[i], 100 * parts[i] / sum);
+    printf("\n");
+}
+
+int kdb_steps(int threads)
+{
+    kd_ctx *ctx = make_ctx(threads);
+    const double peak = kdb_peak(ctx);
+    const kdb_work_info *info;
+    printf("\nwhole steps, %d threads, %s; FLOPs of direct convolutions, training counted three "
+           "times\n%-18s%9s%9s%9s%12s%10s%10s%10s\n",
+           threads, kd_ctx_isa(ctx), "work", "ms", "p5", "p95", "images/s", "GFLOP/s", "of peak",
+           "x 1 thread");
+    for (size_t i = 0; (info = kdb_work_at(i)); i++) {
+        double x[MOST_RUNS];
+        kdb_work *w = kdb_work_open(ctx, info);
+        const size_t n = measure(w, x);
+        const double median = kdb_quantile(x, n, .5);
+        const double rate = 2.0 * (double)macs_of(ctx, info) * (double)info->batch / median;
+        printf("%-18s%9.2f%9.2f%9.2f%12.1f%10.1f%9.0f%%%10.2f\n", info->name, median * 1e3,
+               kdb_quantile(x, n, .05) * 1e3, kdb_quantile(x, n, .95) * 1e3,
+               (double)info->batch / median, rate * 1e-9, 100 * rate / peak,
+               threads > 1 ? median_of(info, 1) / median : 1);
+        print_parts(w);
+        kdb_work_close(w);
+    }
+    kd_ctx_destroy(ctx);
+    return 0;
+}
+
+/* "run N": N lines of seconds; "dump DIR"; "memory": peak bytes of this process; end of input. */
+int kdb_serve(const char *name, int threads)
+{
+    char line[1200];
+    kd_ctx *ctx = make_ctx(threads);
+    const kdb_work_info *info = kdb_work_find(name);
+    if (!info) {
+        fprintf(stderr, "bench: there is no work '%s'\n", name);
+        return 2;
+    }
+    kdb_work *w = kdb_work_open(ctx, info);
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\n")] = 0;
+        if (!strncmp(line, "run ", 4)) {
+            for (long n = atol(line + 4); n > 0; n--) printf("%.9f\n", kdb_work_step(w));
+        } else if (!strncmp(line, "dump ", 5)) {
+            kdb_work_dump(w, line + 5);
+        } else if (!strcmp(line, "memory")) {
+            struct rusage usage;
+            getrusage(RUSAGE_SELF, &usage);
+            printf("%ld\n", usage.ru_maxrss * 1024L);
+        }
+        printf("done\n");
+        fflush(stdout);
+    }
+    kdb_work_close(w);
+    kd_ctx_destroy(ctx);
+    return 0;
+}
