@@ -30,7 +30,7 @@ static const kdi_conv_method winograd = {"winograd",
                                          kdi_winograd_prepared_size,
                                          kdi_winograd_prepare,
                                          kdi_winograd_forward,
-                                         NULL};
+                                         kdi_winograd_backward};
 
 static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
     [KDI_CONV_GEMM] = &kdi_conv_gemm,

@@ -35,6 +35,7 @@ enum {
     GROUP = 32,              /* outputs of a task by panels */
     SLICE = 128,             /* channels whose filters it transforms at a time */
     PART = 64,               /* tiles it takes, where U is at hand */
+    FEW = 8,                 /* tiles of V a task makes by panels */
     AHEAD = 2                /* tiles to fetch ahead */
 };
 
@@ -68,8 +69,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, bool turned)
     return g;
 }
 
-/* ---- windows ----------------------------------------------------------------------------------
- */
+/* ---- windows --------------------------------------------------------------------------------- */
 
 /* The side x side window of a map [h,w,channels] at row y, column x; wrapped-around rows and
  * columns are left of, or above, the first. */
@@ -103,10 +103,10 @@ static void fetch(const float *p, const size_t at[16], size_t channels)
 
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile)
 {
-    const size_t row = tile / g->tiles_w;
+    const size_t row = tile / g->tiles_w, i = row % g->tiles_h, j = tile % g->tiles_w;
     size_t at[16];
-    window(row / g->tiles_h, g->h, g->w, g->c, TILE * (row % g->tiles_h),
-           TILE * (tile % g->tiles_w), TILE, at);
+    window(row / g->tiles_h, g->h, g->w, g->c, TILE * i - g->ph + 2, TILE * j - g->pw + 2, TILE,
+           at);
     fetch(x, at, g->c);
 }
 
@@ -117,8 +117,7 @@ void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile)
     fetch(y, at, g->o);
 }
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 bool kdi_winograd_reserve(size_t *total, size_t count, size_t each)
 {
@@ -174,10 +173,17 @@ static size_t filters_size(const kdi_winograd *g)
 typedef struct layout {
     bool by_tiles;
     bool slices;         /* by panels, each task transforms its own filters */
+    size_t room;         /* tiles by panels that V and M must have room for: grows with n */
     size_t chunk, part;  /* tiles by panels: of V, and of a task */
     size_t panels;       /* of a task by panels */
     size_t u, v, worker; /* floats: all of U, V of a chunk, each worker's own piece */
 } layout;
+
+/* Tiles of one of as few shares, none above most, of about one size. */
+static size_t even(size_t tiles, size_t most)
+{
+    return tiles ? cut(tiles, cut(tiles, most)) : 0;
+}
 
 /* False on overflow. */
 static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
@@ -194,15 +200,27 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->panels = GROUP / (2 * g->lanes);
     l->slices = !prepared && panels >= 8 * l->panels;
     l->u = prepared || l->slices ? 0 : filters;
-    l->chunk = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / g->c_blocks;
-    l->chunk = l->chunk < MIN_CHUNK ? MIN_CHUNK : min(l->chunk, MAX_CHUNK);
-    l->chunk = min(l->chunk, g->tiles);
-    l->part = l->slices ? l->chunk : min(l->chunk, PART);
-    l->v = kdi_planes_size(g->lanes, g->c_blocks, l->chunk);
+    const size_t most = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / g->c_blocks;
+    l->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
+    l->chunk = even(g->tiles, l->room);
+    l->part = l->slices ? l->room : min(l->room, PART);
+    l->v = kdi_planes_size(g->lanes, g->c_blocks, l->room);
     l->worker = kdi_planes_size(g->lanes, 2 * l->panels, l->part);
     return l->v != SIZE_MAX &&
            (!l->slices ||
             kdi_winograd_reserve(&l->worker, PLANES, (2 * min(SLICE, g->c) + 1) * g->lanes));
+}
+
+kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
+{
+    layout l;
+    if (g->tiles == 0 || !lay_out(g, prepared, &l)) return (kdi_winograd_parts){0};
+    const size_t blocks = cut(g->tiles, BLOCK);
+    if (l.by_tiles) return (kdi_winograd_parts){BLOCK, BLOCK, blocks, blocks};
+    return (kdi_winograd_parts){.tiles = l.part,
+                                .chunk = l.chunk,
+                                .count = cut(g->tiles, l.chunk) * cut(l.chunk, l.part),
+                                .room = g->tiles / l.part + 2 * cut(g->tiles, l.room) + 1};
 }
 
 size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared)
@@ -215,14 +233,13 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     return total;
 }
 
-/* ---- the steps --------------------------------------------------------------------------------
- */
+/* ---- the steps ------------------------------------------------------------------------------- */
 
 typedef struct job {
     const kdi_winograd *g;
     const float *x, *w;
     const kdi_epilogue *epilogue;
-    float *y;
+    float *y, *moments; /* moments [parts][3][o_blocks * lanes], or NULL */
     layout l;
     float *filters;   /* where all filters are to be transformed to */
     const float *u;   /* all transformed filters, or NULL with slices */
@@ -265,39 +282,49 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
     }
 }
 
-/* M (+)= V U of one panel over channels [c0, c0 + channels); v begins at the first tile. */
-static void product(const job *j, size_t tiles, size_t panel, size_t c0, size_t channels,
-                    kdi_planes v, const float *u, size_t u_plane, kdi_planes m)
+/* M (+)= V U of one plane and panel over channels [c0, c0 + channels); v and m begin at the first
+ * tile, m at the panel's first block; u is the panel's filters for those channels. */
+static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t tiles, size_t c0,
+                     size_t channels, kdi_planes v, const float *u, kdi_planes m)
 {
-    const kdi_winograd *g = j->g;
-    v.data += c0 / g->lanes * v.block;
-    for (size_t p = 0; p < PLANES; p++)
-        g->kernels->winograd_product(tiles, channels, panel_vecs(g, panel), v.data + p * v.plane,
-                                     v.block, u + p * u_plane, m.data + p * m.plane, m.block,
-                                     c0 > 0);
+    g->kernels->winograd_product(tiles, channels, panel_vecs(g, panel),
+                                 v.data + plane * v.plane + c0 / g->lanes * v.block, v.block,
+                                 u + plane * panel_plane(g, panel, channels),
+                                 m.data + plane * m.plane, m.block, c0 > 0);
 }
 
-/* y of tiles t0.., the channels of `blocks` blocks of M from block first on. */
-static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t blocks, kdi_planes m)
+/* y of tiles t0.., the channels of `blocks` blocks of M from block first on; the tiles are part
+ * number `part` of y's moments. */
+static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t blocks, kdi_planes m,
+                   size_t part)
 {
     const kdi_winograd *g = j->g;
     const size_t channel = first * g->lanes, count = min(blocks * g->lanes, g->o - channel);
+    const size_t step = g->o_blocks * g->lanes;
     for (size_t t = 0; t < tiles; t++) {
         size_t at[16];
         if (t + AHEAD < tiles) {
             kdi_winograd_window_y(g, t0 + t + AHEAD, at);
-            for (size_t i = 0; i < 16; i++)
-                if (at[i] != SIZE_MAX)
-                    for (size_t c = 0; c < count; c += 16)
-                        __builtin_prefetch(j->y + at[i] + channel + c, 1);
+            fetch(j->y + channel, at, count);
         }
         kdi_winograd_window_y(g, t0 + t, at);
         g->kernels->winograd_output(m.data + t * g->lanes, m.plane, m.block, channel, count,
                                     j->epilogue, j->y, at);
+        if (j->moments)
+            g->kernels->winograd_moments(j->y + channel, at, count, t == 0,
+                                         j->moments + 3 * part * step + channel, step);
     }
 }
 
-/* By tiles: a run of blocks through all steps. */
+/* Blocks `first` and later of M. */
+static kdi_planes from_block(kdi_planes m, size_t first)
+{
+    m.data += first * m.block;
+    return m;
+}
+
+/* By tiles: a run of blocks through all steps. While one is multiplied, its pixels of y and the
+ * next one's of x come into the cache: memory would be idle else, and waited for then. */
 static void tiles_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
@@ -310,23 +337,26 @@ static void tiles_task(void *arg, size_t index, int worker)
     for (size_t t0 = index * j->run * BLOCK; t0 < end; t0 += BLOCK) {
         const size_t tiles = min(BLOCK, end - t0);
         input(j, t0, tiles, v, 0);
-        for (size_t panel = 0; 2 * panel < g->o_blocks; panel++) {
-            kdi_planes to = m;
-            to.data += 2 * panel * m.block;
-            product(j, tiles, panel, 0, g->c, v, j->u + panel_at(g, panel),
-                    panel_plane(g, panel, g->c), to);
+        for (size_t p = 0; p < PLANES; p++) {
+            for (size_t panel = 0; 2 * panel < g->o_blocks; panel++)
+                multiply(g, p, panel, tiles, 0, g->c, v, j->u + panel_at(g, panel),
+                         from_block(m, 2 * panel));
+            for (size_t t = t0 + p * tiles / PLANES; t < t0 + (p + 1) * tiles / PLANES; t++) {
+                kdi_winograd_fetch_y(g, j->y, t);
+                if (t + BLOCK < end) kdi_winograd_fetch_x(g, j->x, t + BLOCK);
+            }
         }
-        output(j, t0, tiles, 0, g->o_blocks, m);
+        output(j, t0, tiles, 0, g->o_blocks, m, t0 / BLOCK);
     }
 }
 
 /* By panels, first step: a few tiles of a chunk's V. */
 static void input_task(void *arg, size_t index, int worker)
 {
-    enum { TILES = 8 };
     const job *j = arg;
+    const size_t t0 = index * FEW;
     (void)worker;
-    input(j, j->t0 + index * TILES, min(TILES, j->tiles - index * TILES), j->v, index * TILES);
+    input(j, j->t0 + t0, min(FEW, j->tiles - t0), j->v, t0);
 }
 
 /* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
@@ -344,46 +374,43 @@ static void panels_task(void *arg, size_t index, int worker)
     kdi_planes v = j->v;
     v.data += t0 * g->lanes;
     for (size_t b = 0; b < blocks; b += 2) {
-        const size_t panel = panel0 + b / 2;
-        kdi_planes to = m;
-        to.data += b * m.block;
-        if (j->u)
-            product(j, tiles, panel, 0, g->c, v, j->u + panel_at(g, panel),
-                    panel_plane(g, panel, g->c), to);
-        for (size_t c0 = 0; !j->u && c0 < g->c; c0 += SLICE) {
-            const size_t channels = min(SLICE, g->c - c0);
-            filter_panel(g, j->w, panel, c0, channels, slice);
-            product(j, tiles, panel, c0, channels, v, slice, panel_plane(g, panel, channels), to);
+        const size_t panel = panel0 + b / 2, step = j->u ? g->c : SLICE;
+        for (size_t c0 = 0; c0 < g->c; c0 += step) {
+            const size_t channels = min(step, g->c - c0);
+            if (!j->u) filter_panel(g, j->w, panel, c0, channels, slice);
+            const float *u = j->u ? j->u + panel_at(g, panel) : slice;
+            for (size_t p = 0; p < PLANES; p++)
+                multiply(g, p, panel, tiles, c0, channels, v, u, from_block(m, b));
         }
     }
-    output(j, j->t0 + t0, tiles, first, blocks, m);
+    const size_t part = j->t0 / j->l.chunk * cut(j->l.chunk, j->l.part) + t0 / j->l.part;
+    output(j, j->t0 + t0, tiles, first, blocks, m, part);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *w,
-                      const float *prepared, const kdi_epilogue *epilogue, float *y, float *scratch)
+                      const float *prepared, const kdi_epilogue *epilogue, float *y, float *moments,
+                      float *scratch)
 {
-    job j = {.g = g, .x = x, .w = w, .epilogue = epilogue, .y = y, .u = prepared};
+    job j = {
+        .g = g, .x = x, .w = w, .epilogue = epilogue, .y = y, .u = prepared, .moments = moments};
     if (g->tiles == 0 || !lay_out(g, prepared != NULL, &j.l)) return;
     if (j.l.u) {
         j.u = j.filters = scratch;
         kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
     }
-    j.v = kdi_planes_of(scratch + j.l.u, g->lanes, g->c_blocks, j.l.chunk);
+    j.v = kdi_planes_of(scratch + j.l.u, g->lanes, g->c_blocks, j.l.room);
     j.workers = scratch + j.l.u + j.l.v;
     if (j.l.by_tiles) {
         j.run = g->tiles >= 16 * RUN * BLOCK ? RUN : 1;
         kd_parallel_for(ctx, cut(g->tiles, j.run * BLOCK), tiles_task, &j);
         return;
     }
-    /* Chunks of about one size, none above the layout's. */
-    const size_t chunk = cut(g->tiles, cut(g->tiles, j.l.chunk));
     const size_t groups = cut(cut(g->o_blocks, 2), j.l.panels);
-    for (j.t0 = 0; j.t0 < g->tiles; j.t0 += chunk) {
-        j.tiles = min(chunk, g->tiles - j.t0);
-        kd_parallel_for(ctx, cut(j.tiles, 8), input_task, &j);
+    for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
+        j.tiles = min(j.l.chunk, g->tiles - j.t0);
+        kd_parallel_for(ctx, cut(j.tiles, FEW), input_task, &j);
         kd_parallel_for(ctx, groups * cut(j.tiles, j.l.part), panels_task, &j);
     }
 }
@@ -409,5 +436,5 @@ void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, con
                           void *scratch)
 {
     const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
-    kdi_winograd_run(ctx, &g, x, w, prepared, epilogue, y, scratch);
+    kdi_winograd_run(ctx, &g, x, w, prepared, epilogue, y, NULL, scratch);
 }

@@ -25,6 +25,17 @@ void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, con
                           const void *prepared, const kdi_epilogue *epilogue, float *y,
                           void *scratch);
 
+/* The same, and the moments of y while it is in cache, for a batch norm behind: mean[o] over all
+ * pixels of all images and m2[o], the sum of the squared distances from it. pass tells which
+ * forward the scratch is for. */
+typedef struct kdi_moments {
+    double *mean, *m2;
+} kdi_moments;
+size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_pass pass);
+void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
+                                  const void *prepared, const kdi_epilogue *epilogue, float *y,
+                                  const kdi_moments *moments, void *scratch);
+
 /* The gradients that are not NULL, written or added: dx[n,h,w,c] from w, dw[o,3,3,c] from x, and
  * db[o]. accumulate_dw is for dw and db. */
 void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
@@ -45,16 +56,24 @@ typedef struct kdi_winograd {
 
 kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *conv, bool turned);
 
-/* Floats of scratch, and the correlation itself: what forward and dX have in common. */
+/* Floats of scratch, and the correlation itself: what forward and dX have in common. moments, or
+ * NULL, is where it leaves y's moments: [parts][3][o_blocks * lanes] as winograd_moments has them,
+ * a part for every so many tiles. */
+typedef struct kdi_winograd_parts {
+    size_t tiles, chunk; /* of a part, and how many after which parts begin anew; chunk >= tiles */
+    size_t count, room;  /* parts, and a bound of them that grows with n */
+} kdi_winograd_parts;
+kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared);
 size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared);
 void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *w,
-                      const float *prepared, const kdi_epilogue *epilogue, float *y,
+                      const float *prepared, const kdi_epilogue *epilogue, float *y, float *moments,
                       float *scratch);
 
 /* Where the pixels of a tile's window of x (6x6) or y (4x4) begin, in floats; SIZE_MAX outside. */
 void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[36]);
 void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[16]);
-/* Bring a tile's 4x4 pixels of an array of x's or y's layout into the cache. */
+/* Bring into the cache what a tile's window of x adds to those left of and above it, and its window
+ * of y. */
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
 

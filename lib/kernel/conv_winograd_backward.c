@@ -172,7 +172,7 @@ void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, const float *x, co
     if (dx) {
         const kdi_winograd g = kdi_winograd_of(ctx, conv, true);
         const kdi_epilogue add = {.residual = dx, .ldr = conv->c};
-        kdi_winograd_run(ctx, &g, dy, w, NULL, accumulate_dx ? &add : NULL, dx, scratch);
+        kdi_winograd_run(ctx, &g, dy, w, NULL, accumulate_dx ? &add : NULL, dx, NULL, scratch);
     }
     if (dw || db) {
         const kdi_winograd g = kdi_winograd_of(ctx, conv, false);

@@ -31,12 +31,12 @@ static void backward_row(const kdi_windows *w, size_t n, size_t h, size_t oh, fl
     const float *dy = c->dout[0].data;
     (void)h;
     c->kernels->avg_pool_backward(w->ow, w->c, &w->rows[oh], w->columns,
-                                  dy + (n * w->oh + oh) * w->ow * w->c, dx);
+                                  dy + (n * w->oh + oh) * w->ow * w->c, dx, w->fresh);
 }
 
 static kd_status backward(const kd_op_call *c)
 {
-    const kdi_windows w = kdi_windows_make(c, &c->din[0], &c->dout[0]);
+    kdi_windows w = kdi_windows_make(c, &c->din[0], &c->dout[0]);
     kdi_windows_back(&w, backward_row);
     return KD_OK;
 }

@@ -36,12 +36,12 @@ static void backward_row(const kdi_windows *w, size_t n, size_t h, size_t oh, fl
     const char *index = c->out[1].data;
     const size_t at = (n * w->oh + oh) * w->ow * w->c, bytes = kd_dtype_size(c->out[1].dtype);
     c->kernels->max_pool_backward(w->ow, w->c, h - w->rows[oh].begin, w->columns, dy + at,
-                                  index + at * bytes, bytes == 4, dx);
+                                  index + at * bytes, bytes == 4, dx, w->fresh);
 }
 
 static kd_status backward(const kd_op_call *c)
 {
-    const kdi_windows w = kdi_windows_make(c, &c->din[0], &c->dout[0]);
+    kdi_windows w = kdi_windows_make(c, &c->din[0], &c->dout[0]);
     kdi_windows_back(&w, backward_row);
     return KD_OK;
 }

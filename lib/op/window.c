@@ -119,15 +119,26 @@ static void back_rows(const void *arg, size_t begin, size_t end)
         const size_t h = i % w->h;
         float *row = dx + i * w->w * w->c;
         if (h == 0) first = 0;
-        if (!(w->call->accumulate & 1)) memset(row, 0, w->w * w->c * sizeof *row);
         while (first < w->oh && w->rows[first].end <= h) first++;
+        const bool covered = first < w->oh && w->rows[first].begin <= h;
+        if (!(w->call->accumulate & 1) && !(covered && w->fresh))
+            memset(row, 0, w->w * w->c * sizeof *row);
         for (size_t o = first; o < w->oh && w->rows[o].begin <= h; o++)
             b->fn(w, i / w->h, h, o, row);
     }
 }
 
-void kdi_windows_back(const kdi_windows *w, kdi_windows_fn fn)
+static bool disjoint(const kdi_window *w, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (w[i].begin < w[i - 1].end) return false;
+    return true;
+}
+
+void kdi_windows_back(kdi_windows *w, kdi_windows_fn fn)
 {
     const back b = {w, fn};
+    if (!(w->call->accumulate & 1) && disjoint(w->rows, w->oh) && disjoint(w->columns, w->ow))
+        w->fresh = w->w;
     kdi_ranges(w->call->ctx, w->n * w->h, 2 * w->w * w->c, back_rows, &b);
 }

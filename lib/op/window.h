@@ -21,15 +21,16 @@ typedef struct kdi_windows {
     const kd_op_call *call;
     size_t n, h, w, c, oh, ow;
     const kdi_window *rows, *columns;
+    size_t fresh; /* backward: w where rows of dx are overwritten and not added to, else 0 */
 } kdi_windows;
 
 /* x [N,H,W,C], y [N,OH,OW,C]: tensors of the call whose shapes are known. */
 kdi_windows kdi_windows_make(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y);
 size_t kdi_windows_scratch(const kd_tensor *y);
 
-/* For a backward: set dx's row h of picture n to 0 unless it is added to, then call fn for each row
- * of windows that covers it. In parallel over the rows of x. */
+/* For a backward: call fn for each row of windows that covers dx's row h of picture n, in parallel
+ * over the rows of dx. Rows are set to 0 before they are added to, unless the op accumulates. */
 typedef void (*kdi_windows_fn)(const kdi_windows *w, size_t n, size_t h, size_t oh, float *dx);
-void kdi_windows_back(const kdi_windows *w, kdi_windows_fn fn);
+void kdi_windows_back(kdi_windows *w, kdi_windows_fn fn);
 
 #endif

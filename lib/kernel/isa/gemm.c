@@ -78,6 +78,10 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     kdi_v acc[MR][V];
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] =
         (kdi_v){0};
+    float *c = g->c + at.i * g->ldc + at.j;
+    UNROLL for (size_t i = 0; i < rows; i++)
+        UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
+            __builtin_prefetch(c + i * g->ldc + j, 1, 3);
     size_t segments = g->segments;
     do {
         const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
@@ -108,7 +112,6 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
         put_partial(at, rows, columns, edge, NR);
         return;
     }
-    float *c = g->c + at.i * g->ldc + at.j;
     const kdi_epilogue *e = g->epilogue;
     if (g->accumulate)
         UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
@@ -173,12 +176,23 @@ static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = 
 #endif
 };
 
+/* Ask for the next strip of A while this one is worked on. */
+static void fetch(const kdi_block *g, size_t rows, const float *a)
+{
+    if (g->csa != 1) return;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t p = 0; p < g->k; p += 16) __builtin_prefetch(a + i * g->rsa + p, 0, 2);
+}
+
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
     const size_t h = kdi_strip_rows(g->m, MR);
     const size_t strip = g->strip ? g->strip : h * g->rsa;
     const float *a = g->a;
-    for (size_t i = 0; i < g->m; i += h, a += strip) strips[g->m - i < h ? g->m - i : h](g, i, a);
+    for (size_t i = 0; i < g->m; i += h, a += strip) {
+        if (i + h < g->m) fetch(g, g->m - i - h < h ? g->m - i - h : h, a + strip);
+        strips[g->m - i < h ? g->m - i : h](g, i, a);
+    }
 }
 
 void KDI_FN(gemm_ukr)(size_t k, const float *a, const float *b, float *c, size_t ldc,

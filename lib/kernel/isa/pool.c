@@ -30,13 +30,23 @@ INLINE void put_index(void *index, int wide, size_t j, size_t n, kdi_vi k)
     }
 }
 
+/* KDI_VL bytes to ints: written out, for compilers take it apart. */
+INLINE kdi_vi widen(const uint8_t *p)
+{
+#if defined(__AVX512F__)
+    return (kdi_vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+#elif defined(__AVX2__)
+    return (kdi_vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+#else
+    return __builtin_convertvector(*(const bytes_in_memory *)p, kdi_vi);
+#endif
+}
+
 INLINE kdi_vi get_index(const void *index, int wide, size_t j, size_t n)
 {
     kdi_vi k = {0};
     if (wide && n == KDI_VL) return *(const ints_in_memory *)((const int32_t *)index + j);
-    if (n == KDI_VL)
-        return __builtin_convertvector(*(const bytes_in_memory *)((const uint8_t *)index + j),
-                                       kdi_vi);
+    if (n == KDI_VL) return widen((const uint8_t *)index + j);
     for (size_t i = 0; i < n; i++)
         k[i] = wide ? ((const int32_t *)index)[j + i] : ((const uint8_t *)index)[j + i];
     return k;
@@ -103,41 +113,74 @@ void KDI_FN(max_pool)(size_t out, size_t c, const kdi_window *row, const kdi_win
         max_row(out, &w, columns, y, index, 0, true);
 }
 
-/* dx[columns][c] += dy[c] where index says first, first + 1, ... */
+/* Where a row of a backward goes, window after window: dx, a row of `width` pixels. It is added to,
+ * or, where windows do not overlap, overwritten, with zeros between the windows. */
+typedef struct strip {
+    float *dx;
+    size_t c, width, done; /* pixels before `done` are written */
+    bool fresh;
+} strip;
+
+INLINE float *line_begin(strip *l, const kdi_window *window)
+{
+    if (l->fresh && window->begin > l->done)
+        memset(l->dx + l->done * l->c, 0, (window->begin - l->done) * l->c * sizeof *l->dx);
+    l->done = window->end;
+    return l->dx + window->begin * l->c;
+}
+
+INLINE void line_end(const strip *l)
+{
+    if (l->fresh && l->width > l->done)
+        memset(l->dx + l->done * l->c, 0, (l->width - l->done) * l->c * sizeof *l->dx);
+}
+
+INLINE void line_put(float *to, size_t n, kdi_v d, bool fresh)
+{
+    kdi_put(to, n, fresh ? d : kdi_get(to, n) + d);
+}
+
+/* dx[columns][c] gets dy[c] where index says first, first + 1, ... */
 INLINE void max_back(size_t c, size_t columns, int32_t first, size_t j, size_t n, const float *dy,
-                     const void *index, int wide, float *dx)
+                     const void *index, int wide, float *dx, bool fresh)
 {
     const kdi_vi at = get_index(index, wide, j, n);
     const kdi_v d = kdi_get(dy + j, n);
-    for (size_t q = 0; q < columns; q++) {
-        const kdi_v mine = kdi_select(at == first + (int32_t)q, d, kdi_splat(0));
-        float *to = dx + q * c + j;
-        kdi_put(to, n, kdi_get(to, n) + mine);
-    }
+    for (size_t q = 0; q < columns; q++)
+        line_put(dx + q * c + j, n, kdi_select(at == first + (int32_t)q, d, kdi_splat(0)), fresh);
 }
 
-INLINE void max_back_row(size_t out, size_t c, size_t line, const kdi_window *columns,
-                         const float *dy, const void *index, int wide, float *dx)
+INLINE void max_back_row(size_t out, strip *l, size_t row, const kdi_window *columns,
+                         const float *dy, const void *index, int wide)
 {
-    for (size_t o = 0; o < out; o++) {
+    const size_t c = l->c;
+    for (size_t o = 0; o < out; o++, dy += c) {
         const size_t width = columns[o].end - columns[o].begin;
+        const int32_t first = (int32_t)(row * width);
         const void *from = (const char *)index + o * c * (wide ? 4 : 1);
-        float *to = dx + columns[o].begin * c;
+        float *to = line_begin(l, &columns[o]);
         size_t j = 0;
         for (; j + KDI_VL <= c; j += KDI_VL)
-            max_back(c, width, (int32_t)(line * width), j, KDI_VL, dy + o * c, from, wide, to);
-        if (j < c)
-            max_back(c, width, (int32_t)(line * width), j, c - j, dy + o * c, from, wide, to);
+            max_back(c, width, first, j, KDI_VL, dy, from, wide, to, l->fresh);
+        if (j < c) max_back(c, width, first, j, c - j, dy, from, wide, to, l->fresh);
     }
+    line_end(l);
 }
 
-void KDI_FN(max_pool_backward)(size_t out, size_t c, size_t line, const kdi_window *columns,
-                               const float *dy, const void *index, int wide, float *dx)
+void KDI_FN(max_pool_backward)(size_t out, size_t c, size_t row, const kdi_window *columns,
+                               const float *dy, const void *index, int wide, float *dx,
+                               size_t width)
 {
-    if (wide)
-        max_back_row(out, c, line, columns, dy, index, 1, dx);
-    else
-        max_back_row(out, c, line, columns, dy, index, 0, dx);
+    strip l = {dx, c, width, 0, width > 0};
+    if (wide) {
+        max_back_row(out, &l, row, columns, dy, index, 1);
+    } else if (width > 0) {
+        l.fresh = true;
+        max_back_row(out, &l, row, columns, dy, index, 0);
+    } else {
+        l.fresh = false;
+        max_back_row(out, &l, row, columns, dy, index, 0);
+    }
 }
 
 /* vecs * KDI_VL channels, or a part of one vector: rows are summed apart, for short chains. */
@@ -171,21 +214,37 @@ void KDI_FN(avg_pool)(size_t out, size_t c, const kdi_window *row, const kdi_win
 }
 
 INLINE void avg_back(size_t c, size_t columns, float factor, size_t j, size_t n, const float *dy,
-                     float *dx)
+                     float *dx, bool fresh)
 {
     const kdi_v d = factor * kdi_get(dy + j, n);
-    for (size_t q = 0; q < columns; q++) kdi_put(dx + q * c + j, n, kdi_get(dx + q * c + j, n) + d);
+    for (size_t q = 0; q < columns; q++) line_put(dx + q * c + j, n, d, fresh);
 }
 
-void KDI_FN(avg_pool_backward)(size_t out, size_t c, const kdi_window *row,
-                               const kdi_window *columns, const float *dy, float *dx)
+INLINE void avg_back_row(size_t out, strip *l, const kdi_window *row, const kdi_window *columns,
+                         const float *dy)
 {
+    const size_t c = l->c;
     for (size_t o = 0; o < out; o++, dy += c) {
         const float factor = 1 / ((float)row->extent * (float)columns[o].extent);
         const size_t width = columns[o].end - columns[o].begin;
-        float *to = dx + columns[o].begin * c;
+        float *to = line_begin(l, &columns[o]);
         size_t j = 0;
-        for (; j + KDI_VL <= c; j += KDI_VL) avg_back(c, width, factor, j, KDI_VL, dy, to);
-        if (j < c) avg_back(c, width, factor, j, c - j, dy, to);
+        for (; j + KDI_VL <= c; j += KDI_VL)
+            avg_back(c, width, factor, j, KDI_VL, dy, to, l->fresh);
+        if (j < c) avg_back(c, width, factor, j, c - j, dy, to, l->fresh);
+    }
+    line_end(l);
+}
+
+void KDI_FN(avg_pool_backward)(size_t out, size_t c, const kdi_window *row,
+                               const kdi_window *columns, const float *dy, float *dx, size_t width)
+{
+    strip l = {dx, c, width, 0, width > 0};
+    if (width > 0) {
+        l.fresh = true;
+        avg_back_row(out, &l, row, columns, dy);
+    } else {
+        l.fresh = false;
+        avg_back_row(out, &l, row, columns, dy);
     }
 }

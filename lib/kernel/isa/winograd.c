@@ -118,6 +118,29 @@ void KDI_FN(winograd_output)(const float *m, size_t plane, size_t block, size_t 
     }
 }
 
+/* Moments of a tile's pixels of y, o channels, kept as three rows of `step` floats: a shift, the
+ * sum of (y - shift)^2 and the sum of y - shift. `begin` sets the shift to the tile's first pixel,
+ * and the sums to zero. */
+void KDI_FN(winograd_moments)(const float *y, const size_t at[16], size_t o, bool begin,
+                              float *moments, size_t step)
+{
+    for (size_t o0 = 0; o0 < o; o0 += L) {
+        float *m = moments + o0;
+        const kdi_v shift = begin ? load(y + at[0] + o0, o - o0) : kdi_load(m);
+        kdi_v square = begin ? (kdi_v){0} : kdi_load(m + step);
+        kdi_v sum = begin ? (kdi_v){0} : kdi_load(m + 2 * step);
+        for (size_t i = 0; i < 16; i++) {
+            if (at[i] == SIZE_MAX) continue;
+            const kdi_v d = load(y + at[i] + o0, o - o0) - shift;
+            square += d * d;
+            sum += d;
+        }
+        kdi_store(m, shift);
+        kdi_store(m + step, square);
+        kdi_store(m + 2 * step, sum);
+    }
+}
+
 /* y[0..5] = A x[0..3] */
 static inline void gradient_1d(const kdi_v x[4], kdi_v y[6])
 {
@@ -242,9 +265,13 @@ void KDI_FN(winograd_filter_turned)(const float *w, size_t ldw, size_t tap, size
 {
     for (size_t i = 0; i < o; i++)
         for (size_t c0 = 0; c0 < width; c0 += L) {
+            const float *from = w + i * ldw + c0;
             kdi_v taps[9];
-            for (size_t t = 0; t < 9; t++)
-                taps[t] = c0 < c ? load(w + i * ldw + (8 - t) * tap + c0, c - c0) : (kdi_v){0};
+            for (size_t t = 0; t < 9; t++) {
+                /* Filters lie pages apart: ask early. */
+                if (i + 2 < o) __builtin_prefetch(from + 2 * ldw + t * tap);
+                taps[t] = c0 < c ? load(from + (8 - t) * tap, c - c0) : (kdi_v){0};
+            }
             filter_2d(taps, u + i * width + c0, plane);
         }
 }

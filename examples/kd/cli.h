@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT
+ * cli.h: what the files of the command `kd` share: the options, the texts, the way out.
+ *
+ * The program is written on the public headers alone, as any user's would be. One file a command;
+ * option_table.c is the one list that parsing, --help and run.json are made from. */
+#ifndef CLI_H
+#define CLI_H
+
+#include <kd/kd.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- the way out ------------------------------------------------------------------------------
+ */
+
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
+
+/* "kd: ..." on standard error, one line whatever the text holds; returns CLI_FAILED. */
+int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The context's last error as such a line. */
+int cli_fail_ctx(const kd_ctx *ctx);
+/* "kd COMMAND: ... (kd COMMAND --help)"; returns CLI_USAGE. command NULL: no command. */
+int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- what was typed ----------------------------------------------------------------------------
+ */
+
+enum cli_command_bit {
+    CMD_MODELS = 1,
+    CMD_PROFILE = 2,
+    CMD_TRAIN = 4,
+    CMD_DISTILL = 8,
+    CMD_FINETUNE = 16,
+    CMD_EVAL = 32,
+    CMD_PREDICT = 64,
+    CMD_STEP = 128,
+    CMD_INSPECT = 256,
+    CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
+    CMD_ALL = 511
+};
+
+enum { CLI_MAX_WORDS = 3 };
+typedef enum cli_split { CLI_TEST, CLI_TRAIN, CLI_DEV } cli_split;
+
+struct cli_command;
+
+/* The value of every option; one that has no default is NULL, or NAN for a number. */
+typedef struct cli_args {
+    const struct cli_command *command;
+    int argc; /* as main had them, for run.json */
+    char **argv;
+    const char *words[CLI_MAX_WORDS]; /* SPEC, FILE, INPUT ... */
+    int n_words;
+
+    const char *data, *data_dir, *augment;
+    int split; /* cli_split */
+    uint64_t dev_count;
+    const char *model;
+    uint64_t image;
+
+    uint64_t epochs, batch, accumulate, max_steps;
+    int optimizer, schedule, on_nan;
+    double lr, momentum, warmup, weight_decay, label_smoothing, clip, ema, budget_seconds;
+    double checkpoint_seconds;
+    bool nesterov, decay_all;
+
+    const char *teachers[KD_MAX_TEACHERS];
+    size_t n_teachers;
+    double teacher_weights[KD_MAX_TEACHERS];
+    size_t n_teacher_weights;
+    const char *teacher_model;
+    uint64_t teacher_image;
+    int method;
+    double temperature, hard, soft, alpha, beta, dkd_warmup;
+
+    double seconds;
+    bool train, per_op;
+
+    const char *out;
+    bool resume, dry_run, json, quiet, help;
+    uint64_t seed, threads, max_memory;
+} cli_args;
+
+typedef struct cli_command {
+    unsigned bit;
+    const char *name;
+    const char *words[CLI_MAX_WORDS]; /* what follows the name: "FILE", "INPUT" */
+    const char *word_help[CLI_MAX_WORDS];
+    const char *summary; /* one line, for the list of commands */
+    const char *text;    /* more, for its own help; lines end with \n */
+    int (*run)(cli_args *args);
+} cli_command;
+
+/* ---- the table of options -----------------------------------------------------------------------
+ */
+
+typedef enum opt_kind {
+    OPT_FLAG,   /* bool */
+    OPT_TEXT,   /* const char * */
+    OPT_COUNT,  /* uint64_t */
+    OPT_BYTES,  /* uint64_t, with K, M, G, T for powers of 1024 */
+    OPT_NUMBER, /* double */
+    OPT_CHOICE, /* int: an index of choice() */
+    OPT_FILES,  /* cli_args.teachers: several words, or the option several times */
+    OPT_NUMBERS /* cli_args.teacher_weights: the same */
+} opt_kind;
+
+typedef enum opt_group { IN_DATA, IN_TRAINING, IN_DISTILLATION, IN_RUN, IN_GROUPS } opt_group;
+
+typedef struct cli_option {
+    unsigned commands; /* bits of those that take it */
+    opt_group group;
+    opt_kind kind;
+    const char *name;     /* without the dashes */
+    const char *argument; /* "N"; NULL: a flag, or a choice, whose names are listed */
+    const char *standard; /* the default, as it would be typed; NULL: none */
+    const char *help;
+    size_t offset;                /* into cli_args */
+    double low, high;             /* of a number */
+    const char *(*choice)(int i); /* NULL past the last */
+} cli_option;
+
+extern const cli_option cli_options[];
+extern const size_t cli_n_options;
+extern const cli_command cli_commands[]; /* ends with a NULL name */
+
+/* Fill args from the words after the command's name. CLI_DONE, or CLI_USAGE with the line printed;
+ * --help ends the parsing with args->help set. */
+int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args);
+/* Is this word, up to a comma, the name of a network? */
+bool cli_is_spec(const char *word);
+
+void cli_help(void);                                                /* kd --help */
+void cli_help_command(const cli_command *command);                  /* kd COMMAND --help */
+void cli_choices(const cli_option *option, char *out, size_t size); /* "sgd|adamw" */
+
+/* ---- texts --------------------------------------------------------------------------------------
+ */
+
+/* Strict: the whole text, decimal, finite, no spaces, whatever the locale. */
+bool cli_parse_number(const char *text, double *out);
+bool cli_parse_count(const char *text, uint64_t *out);
+bool cli_parse_bytes(const char *text, uint64_t *out);
+/* Single edits between two words: letters put in, left out, changed. */
+size_t cli_distance(const char *a, const char *b);
+
+typedef struct cli_text {
+    char text[32];
+} cli_text;
+cli_text cli_bytes(double bytes);      /* "12.3 MiB" */
+cli_text cli_amount(double amount);    /* "12.3 M" */
+cli_text cli_duration(double seconds); /* "1 h 02 min" */
+
+/* Names from files may hold anything: control characters and those that turn the direction of
+ * writing come out as \xNN or \uNNNN. out is cut at size. */
+const char *cli_escape(const char *text, char *out, size_t size);
+
+double cli_now(void); /* seconds on a clock that never jumps */
+
+/* ---- JSON ---------------------------------------------------------------------------------------
+ */
+
+/* Print the finished text as a line on standard output and destroy json. */
+int cli_print_json(kd_ctx *ctx, kd_json *json);
+/* Flush standard output: a full disk is an error. */
+int cli_flush(void);
+
+/* ---- opening things
+ * ------------------------------------------------------------------------------ */
+
+/* A context with the threads and limits that were asked for; its log goes to standard error. */
+int cli_open_ctx(const cli_args *args, kd_ctx **ctx);
+int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data);
+/* The complete spec: what it leaves out comes from the data (info NULL: the family's defaults);
+ * image 0: as spec or data say. */
+int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
+                 char out[KD_SPEC_SIZE]);
+/* A model from a file, at another image size if that is not 0. */
+int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model);
+/* Multiply-accumulates of one picture. */
+int cli_macs(kd_model *model, uint64_t *macs);
+
+/* Pictures [n,channels,pixels], as files hold them, to [n,pixels,channels]. */
+void cli_channels_last(const float *planar, float *out, size_t n, size_t channels, size_t pixels);
+
+/* The library's options from those typed, with its defaults filled in, also in args; teachers are
+ * left to the caller. */
+void cli_distill_opt(cli_args *args, kd_distill_opt *opt);
+
+/* The graph of a training step as a plan: cross-entropy, and distillation where opt has teachers.
+ * opt may be NULL. */
+int cli_training_plan(kd_model *model, size_t batch, const kd_distill_opt *opt, kd_plan **plan);
+
+/* ---- progress and interruption
+ * -------------------------------------------------------------------- */
+
+typedef struct cli_progress {
+    bool quiet, terminal;
+    bool epochs; /* of a training run; false: of an evaluation */
+    bool shown;  /* a bar stands on the terminal's line */
+    double started, last;
+    double first_fraction;
+    kd_progress latest; /* what the last call said */
+} cli_progress;
+
+void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs);
+/* A kd_progress_fn; user is the cli_progress. Returns non-zero when interrupted. */
+int cli_progress_step(void *user, const kd_progress *progress);
+void cli_progress_end(cli_progress *p);
+
+/* From here on SIGINT and SIGTERM set a flag; the second one kills at once. */
+void cli_catch_signals(void);
+bool cli_interrupted(void);
+
+/* ---- run.json -----------------------------------------------------------------------------------
+ */
+
+typedef struct cli_run {
+    const cli_args *args;
+    kd_ctx *ctx;
+    kd_dataset *data;
+    kd_model *model;
+    kd_model *const *teachers; /* [args->n_teachers] */
+    uint64_t macs;
+    char started[32];
+    const char *status;      /* "running", "done", "interrupted", "failed" */
+    const char *error;       /* what kept it from being done, or NULL */
+    const kd_result *result; /* NULL: not yet */
+} cli_run;
+
+/* DIR/run.json, atomically. */
+int cli_write_run(const cli_run *run);
+/* The fields of a result, into an open object. */
+void cli_json_result(kd_json *json, const kd_result *result);
+/* "2024-05-31T12:00:00Z" */
+void cli_time_text(char out[32]);
+
+/* ---- commands
+ * ------------------------------------------------------------------------------------ */
+
+int cmd_models(cli_args *args);
+int cmd_profile(cli_args *args);
+int cmd_train(cli_args *args); /* train, distill, finetune */
+int cmd_eval(cli_args *args);
+int cmd_predict(cli_args *args);
+int cmd_step(cli_args *args);
+int cmd_inspect(cli_args *args);
+
+/* What --dry-run prints instead of a run. */
+int cli_dry_run(const cli_run *run, kd_distill_opt *opt);
+/* kd_train or kd_distill, as the command says. */
+kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *result);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ * kd.c: the command line of libkd: `kd COMMAND ...`. The table of commands, and the way out. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SPEC_HELP                                                                                  \
+    "a network, e.g. vgg8_bn or vgg13_bn,width=0.5 (kd models lists them); the keys classes, "     \
+    "image and channels come from the data unless they are given"
+#define FILE_HELP "a network in a safetensors file"
+
+#define METHOD_TEXT                                                                                \
+    "The loss of a step is hard * (cross-entropy with the labels) + soft * (distance to the\n"     \
+    "teacher), each a mean over the batch; the two weights are independent.\n"
+
+const cli_command cli_commands[] = {
+    {CMD_MODELS,
+     "models",
+     {NULL},
+     {NULL},
+     "List the networks there are, with their parameters and multiply-accumulates",
+     "Two columns of figures: for pictures of 32 x 32 with 10 classes and a head of global "
+     "average\n"
+     "pooling, and for 224 x 224 with 1000 classes and the three dense layers of the paper.\n"
+     "A network is named by a spec: NAME[,KEY=VALUE...] with the keys classes, image, channels,\n"
+     "head=gap|fc4096, width (a multiplier), pool4=0|1. Example: vgg8_bn,classes=100,width=0.5\n",
+     cmd_models},
+    {CMD_PROFILE,
+     "profile",
+     {"MODEL"},
+     {"a spec, e.g. vgg8_bn,classes=10,image=32, or a file"},
+     "Measure a network: parameters, MACs, memory, latency",
+     "Examples\n"
+     "  kd profile vgg16_bn,classes=10,image=32 --batch 128\n"
+     "  kd profile student.safetensors --per-op --threads 1\n",
+     cmd_profile},
+    {CMD_TRAIN,
+     "train",
+     {"SPEC"},
+     {SPEC_HELP},
+     "Train a network from scratch and measure it on the test split",
+     "Example\n"
+     "  kd train vgg13_bn --data cifar-10 --epochs 30 --schedule cosine --lr 0.1 --out teacher\n",
+     cmd_train},
+    {CMD_DISTILL,
+     "distill",
+     {"SPEC"},
+     {SPEC_HELP},
+     "Train a student by a teacher and measure it on the test split",
+     METHOD_TEXT
+     "The teacher is in evaluation mode and sees the same augmented pictures as the student.\n"
+     "Example\n"
+     "  kd distill vgg8_bn --teacher teacher/model.safetensors --epochs 30 --out student\n",
+     cmd_train},
+    {CMD_FINETUNE,
+     "finetune",
+     {"FILE"},
+     {FILE_HELP},
+     "Go on training a network, perhaps on other data",
+     "Where the data have another number of classes, the last layer starts anew.\n"
+     "Example\n"
+     "  kd finetune student/model.safetensors --data cifar-100 --lr 0.01 --epochs 5 --out tuned\n",
+     cmd_train},
+    {CMD_EVAL,
+     "eval",
+     {"FILE"},
+     {FILE_HELP},
+     "Measure a network's accuracy and loss",
+     "Pictures are normalised as the file says, or else as the data set says.\n"
+     "Example\n"
+     "  kd eval student/model.safetensors --teacher teacher/model.safetensors --json\n",
+     cmd_eval},
+    {CMD_PREDICT,
+     "predict",
+     {"FILE", "INPUT", "OUTPUT"},
+     {FILE_HELP,
+      "a safetensors file with `input` F32 [N,C,H,W], normalised (channels first, as in PyTorch)",
+      "a safetensors file to write: `logits` F32 [N,classes]"},
+     "Compute the logits of pictures",
+     "Example\n"
+     "  kd predict student/model.safetensors pictures.safetensors logits.safetensors\n",
+     cmd_predict},
+    {CMD_STEP,
+     "step",
+     {"FILE", "BATCH", "OUTPUT"},
+     {FILE_HELP,
+      "a safetensors file with `input` F32 [N,C,H,W], `labels` I64 [N], and, for distillation, "
+      "`teacher_logits` F32 [N,classes]",
+      "a safetensors file to write: `loss` [1], `logits`, and grad.NAME, param.NAME (after the "
+      "step), buffer.NAME for every parameter and buffer"},
+     "Do one optimiser step on a given batch, for comparisons",
+     "Nothing is random: no augmentation, no dropout. Batch norm uses the batch, as in "
+     "training.\n" METHOD_TEXT "Without `teacher_logits` the loss is the cross-entropy alone.\n"
+     "Example\n"
+     "  kd step start.safetensors batch.safetensors after.safetensors --lr 0.1 --momentum 0\n",
+     cmd_step},
+    {CMD_INSPECT,
+     "inspect",
+     {"FILE"},
+     {"a safetensors file: a network, a checkpoint, any other"},
+     "Say what a file holds, and whether it is whole",
+     "The header is checked, every tensor is read, and numbers that are not finite are counted.\n"
+     "Exit status 1, with the reason, if the file is broken.\n",
+     cmd_inspect},
+    {0, NULL, {NULL}, {NULL}, NULL, NULL, NULL},
+};
+
+/* ---- the way out
+ * ------------------------------------------------------------------------------------ */
+
+static void say(const char *before, const char *format, va_list list, const char *after)
+{
+    char text[2048], safe[4096];
+    vsnprintf(text, sizeof text, format, list);
+    fflush(stdout);
+    fprintf(stderr, "kd%s: %s%s\n", before, cli_escape(text, safe, sizeof safe), after);
+}
+
+int cli_fail(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    say("", format, list, "");
+    va_end(list);
+    return CLI_FAILED;
+}
+
+int cli_fail_ctx(const kd_ctx *ctx)
+{
+    const char *text = kd_ctx_error(ctx);
+    return cli_fail("%s", *text ? text : "failed, and the library does not say why");
+}
+
+int cli_usage(const char *command, const char *format, ...)
+{
+    char before[40], after[80];
+    va_list list;
+    snprintf(before, sizeof before, "%s%s", command ? " " : "", command ? command : "");
+    snprintf(after, sizeof after, " (kd%s --help says more)", before);
+    va_start(list, format);
+    say(before, format, list, after);
+    va_end(list);
+    return CLI_USAGE;
+}
+
+int cli_flush(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_DONE;
+    return cli_fail("standard output: %s", strerror(errno ? errno : EIO));
+}
+
+/* ---- main
+ * --------------------------------------------------------------------------------------------- */
+
+static const cli_command *find_command(const char *name)
+{
+    for (const cli_command *c = cli_commands; c->name; c++)
+        if (!strcmp(c->name, name)) return c;
+    return NULL;
+}
+
+static int unknown_command(const char *word)
+{
+    char shown[100];
+    const char *best = NULL;
+    size_t least = 0;
+    cli_escape(word, shown, sizeof shown);
+    for (const cli_command *c = cli_commands; c->name; c++) {
+        const size_t d = cli_distance(word, c->name);
+        if (best && d >= least) continue;
+        best = c->name;
+        least = d;
+    }
+    if (word[0] == '-') return cli_usage(NULL, "the command comes first, not %s", shown);
+    if (least <= 2)
+        return cli_usage(NULL, "there is no command '%s'; did you mean %s?", shown, best);
+    return cli_usage(NULL, "there is no command '%s'", shown);
+}
+
+static int help_on(int argc, char **argv)
+{
+    const cli_command *c = argc > 0 ? find_command(argv[0]) : NULL;
+    if (argc > 0 && !c) return unknown_command(argv[0]);
+    if (c)
+        cli_help_command(c);
+    else
+        cli_help();
+    return cli_flush();
+}
+
+int main(int argc, char **argv)
+{
+    cli_args args;
+    if (argc < 2) return cli_usage(NULL, "a command is missing");
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return help_on(0, NULL);
+    if (!strcmp(argv[1], "help")) return help_on(argc - 2, argv + 2);
+    if (!strcmp(argv[1], "--version")) {
+        printf("kd %s (%s)\n", kd_version(), kd_build_info());
+        return cli_flush();
+    }
+    const cli_command *command = find_command(argv[1]);
+    if (!command) return unknown_command(argv[1]);
+    const int status = cli_parse(command, argc - 2, argv + 2, &args);
+    if (status) return status;
+    if (args.help) return help_on(1, argv + 1);
+    args.argc = argc;
+    args.argv = argv;
+    return command->run(&args);
+}

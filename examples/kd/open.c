@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ * open.c: what every command begins with: a context, data, models, and the library's options made
+ * from those that were typed. */
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- context, data, models
+ * --------------------------------------------------------------------------- */
+
+static void log_line(void *user, kd_log_level level, const char *text)
+{
+    const cli_args *args = user;
+    char safe[1024];
+    if (level == KD_LOG_DEBUG || (args->quiet && level < KD_LOG_WARN)) return;
+    fprintf(stderr, "kd: %s%s\n", level == KD_LOG_WARN ? "warning: " : "",
+            cli_escape(text, safe, sizeof safe));
+}
+
+int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
+{
+    union { /* the logger's user pointer, which kd_config does not call const */
+        const cli_args *in;
+        void *out;
+    } user = {.in = args};
+    const kd_config config = {.struct_size = sizeof config,
+                              .log = log_line,
+                              .log_user = user.out,
+                              .threads = (int)args->threads,
+                              .max_memory = args->max_memory};
+    const kd_status status = kd_ctx_create(&config, ctx);
+    if (status == KD_OK) return CLI_DONE;
+    if (status == KD_E_UNSUPPORTED)
+        return cli_fail("KD_ISA names a kernel table this build or this processor lacks (%s)",
+                        kd_build_info());
+    return cli_fail("no context: %s", kd_status_text(status));
+}
+
+int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data)
+{
+    const kd_status status = kd_dataset_open(ctx, args->data, args->data_dir, data);
+    if (status == KD_E_NOTFOUND && !args->data_dir)
+        return cli_fail("%s; --data-dir DIR says where else to look", kd_ctx_error(ctx));
+    return status ? cli_fail_ctx(ctx) : CLI_DONE;
+}
+
+/* Copy spec, with the value of its key "image" replaced. */
+static void with_image(const char *spec, uint64_t image, char out[KD_SPEC_SIZE])
+{
+    static const char key[] = ",image=";
+    const char *at = strstr(spec, key);
+    if (!at) {
+        snprintf(out, KD_SPEC_SIZE, "%s,image=%llu", spec, (unsigned long long)image);
+        return;
+    }
+    const char *rest = at + sizeof key - 1;
+    snprintf(out, KD_SPEC_SIZE, "%.*s,image=%llu%s", (int)(at - spec), spec,
+             (unsigned long long)image, rest + strcspn(rest, ","));
+}
+
+int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
+                 char out[KD_SPEC_SIZE])
+{
+    char defaults[100] = "", changed[KD_SPEC_SIZE];
+    if (strlen(spec) > KD_SPEC_SIZE - 30) return cli_fail("the spec is too long");
+    if (info)
+        snprintf(defaults, sizeof defaults, "classes=%zu,image=%llu,channels=%zu", info->classes,
+                 (unsigned long long)(image ? image : info->height), info->channels);
+    else if (image)
+        snprintf(defaults, sizeof defaults, "image=%llu", (unsigned long long)image);
+    if (image) {
+        with_image(spec, image, changed);
+        spec = changed;
+    }
+    return kd_spec_complete(ctx, spec, defaults[0] ? defaults : NULL, out, KD_SPEC_SIZE)
+               ? cli_fail_ctx(ctx)
+               : CLI_DONE;
+}
+
+int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model)
+{
+    char change[40];
+    snprintf(change, sizeof change, "image=%llu", (unsigned long long)image);
+    return kd_model_load_as(ctx, path, spec, image ? change : NULL, 0, model) ? cli_fail_ctx(ctx)
+                                                                              : CLI_DONE;
+}
+
+int cli_macs(kd_model *model, uint64_t *macs)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    return kd_spec_count(ctx, kd_model_spec(model), NULL, macs) ? cli_fail_ctx(ctx) : CLI_DONE;
+}
+
+void cli_channels_last(const float *planar, float *out, size_t n, size_t channels, size_t pixels)
+{
+    for (size_t i = 0; i < n; i++, planar += channels * pixels)
+        for (size_t p = 0; p < pixels; p++)
+            for (size_t c = 0; c < channels; c++) *out++ = planar[c * pixels + p];
+}
+
+/* ---- the library's options
+ * ------------------------------------------------------------------------------- */
+
+/* NAN: not given, the library's default; zero: none. */
+static float or_off(double x)
+{
+    return isnan(x) ? 0 : x == 0 ? KD_OFF : (float)x;
+}
+
+static void train_opt(const cli_args *a, kd_train_opt *opt)
+{
+    *opt = (kd_train_opt){.struct_size = sizeof *opt,
+                          .epochs = a->epochs,
+                          .batch = a->batch,
+                          .lr = (float)a->lr,
+                          .optimizer = (kd_optimizer)a->optimizer,
+                          .momentum = or_off(a->momentum),
+                          .nesterov = a->nesterov,
+                          .weight_decay = or_off(a->weight_decay),
+                          .decay_all = a->decay_all,
+                          .label_smoothing = (float)a->label_smoothing,
+                          .clip = (float)a->clip,
+                          .seed = a->seed};
+    if (!(a->command->bit & CMD_TRAINS)) return;
+    opt->schedule = (kd_schedule)a->schedule;
+    opt->warmup = (float)a->warmup;
+    opt->accumulate = a->accumulate;
+    opt->ema = (float)a->ema;
+    opt->augment = a->augment;
+    opt->max_steps = a->max_steps;
+    opt->budget_seconds = a->budget_seconds;
+    opt->dev_count = a->dev_count;
+    opt->on_nan = (kd_on_nan)a->on_nan;
+    opt->out = a->out;
+    opt->resume = a->resume;
+    opt->checkpoint_seconds = a->checkpoint_seconds;
+}
+
+/* The value a run really uses, as it would be typed: .1, not the double nearest to .1f. */
+static void take_back(double *x, float used)
+{
+    char text[32];
+    if (!isnan(*x)) return;
+    snprintf(text, sizeof text, "%.7g", (double)used);
+    cli_parse_number(text, x);
+}
+
+void cli_distill_opt(cli_args *a, kd_distill_opt *opt)
+{
+    *opt = (kd_distill_opt){.struct_size = sizeof *opt};
+    train_opt(a, &opt->train);
+    if (a->command->bit & (CMD_DISTILL | CMD_STEP)) {
+        opt->method = (kd_method)a->method;
+        opt->temperature = or_off(a->temperature);
+        opt->hard = or_off(a->hard);
+        opt->soft = or_off(a->soft);
+        opt->alpha = or_off(a->alpha);
+        opt->beta = or_off(a->beta);
+        opt->dkd_warmup = or_off(a->dkd_warmup);
+    }
+    kd_distill_defaults(opt);
+    take_back(&a->temperature, opt->temperature);
+    take_back(&a->hard, opt->hard);
+    take_back(&a->soft, opt->soft);
+    take_back(&a->alpha, opt->alpha);
+    take_back(&a->beta, opt->beta);
+    take_back(&a->dkd_warmup, opt->dkd_warmup);
+}
+
+/* ---- a training step as a plan
+ * ----------------------------------------------------------------------------- */
+
+/* Distance to the teachers, as the method has it, times `soft`. */
+static kd_value soft_loss(kd_graph *g, kd_value logits, kd_value labels, size_t classes,
+                          const kd_distill_opt *o)
+{
+    const int64_t wide[] = {KD_BATCH, (int64_t)classes};
+    kd_value sum = KD_NONE;
+    for (size_t i = 0; i < o->n_teachers; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "teacher%zu", i);
+        const kd_value teacher = kd_input(g, name, KD_F32, 2, wide);
+        kd_value one;
+        if (o->method == KD_METHOD_HARD)
+            one = kd_loss_hard(g, logits, teacher);
+        else if (o->method == KD_METHOD_DKD)
+            one = kd_loss_dkd(g, logits, teacher, labels, o->temperature, o->alpha, o->beta);
+        else if (o->method == KD_METHOD_STANDARDIZED)
+            one = kd_loss_kd(g, kd_standardize(g, logits), kd_standardize(g, teacher),
+                             o->temperature);
+        else
+            one = kd_loss_kd(g, logits, teacher, o->temperature);
+        one = kd_scale(g, one, o->soft / (float)o->n_teachers);
+        sum = i ? kd_add(g, sum, one) : one;
+    }
+    return sum;
+}
+
+static kd_status build_step(kd_graph *g, const kd_model *model, const kd_distill_opt *opt)
+{
+    const int64_t image = (int64_t)kd_model_image(model);
+    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
+    const kd_value x = kd_input(g, "input", KD_F32, 4, dim);
+    const kd_value labels = kd_input(g, "labels", KD_I32, 1, dim);
+    const kd_value logits = kd_model_build(model, g, x, NULL);
+    kd_graph_part(g, KD_PART_LOSS);
+    kd_value loss = kd_cross_entropy(g, logits, labels, 0);
+    if (opt && opt->n_teachers)
+        loss = kd_add(g, kd_scale(g, loss, opt->hard),
+                      soft_loss(g, logits, labels, kd_model_classes(model), opt));
+    kd_output(g, loss, "loss");
+    kd_output(g, logits, "logits");
+    return kd_graph_grad(g, loss);
+}
+
+int cli_training_plan(kd_model *model, size_t batch, const kd_distill_opt *opt, kd_plan **plan)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    kd_graph *g;
+    const kd_plan_opt plan_opt = {.struct_size = sizeof plan_opt, .batch = batch, .training = 1};
+    kd_status status = kd_graph_create(ctx, &g);
+    if (status) return cli_fail_ctx(ctx);
+    status = build_step(g, model, opt);
+    if (!status) status = kd_plan_create(g, &plan_opt, plan);
+    kd_graph_destroy(g);
+    return status ? cli_fail_ctx(ctx) : CLI_DONE;
+}
+
+/* ---- JSON
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+int cli_print_json(kd_ctx *ctx, kd_json *json)
+{
+    const char *text;
+    const kd_status status = kd_json_text(json, &text, NULL);
+    if (status == KD_OK) printf("%s\n", text);
+    kd_json_destroy(json);
+    return status ? cli_fail_ctx(ctx) : cli_flush();
+}

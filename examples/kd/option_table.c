@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ * option_table.c: every option of every command: its name, its default, what it means. Parsing,
+ * --help and run.json are made from this one list. */
+#include "cli.h"
+
+#include <math.h>
+
+/* ---- choices
+ * -------------------------------------------------------------------------------------- */
+
+static const char *optimizer_choice(int i)
+{
+    return i < (int)KD_OPTIMIZERS ? kd_optimizer_name((kd_optimizer)i) : NULL;
+}
+
+static const char *schedule_choice(int i)
+{
+    return i < (int)KD_SCHEDULES ? kd_schedule_name((kd_schedule)i) : NULL;
+}
+
+static const char *method_choice(int i)
+{
+    return i < (int)KD_METHODS ? kd_method_name((kd_method)i) : NULL;
+}
+
+static const char *on_nan_choice(int i)
+{
+    return i == KD_NAN_STOP ? "stop" : i == KD_NAN_SKIP ? "skip" : NULL;
+}
+
+static const char *split_choice(int i)
+{
+    static const char *const names[] = {
+        [CLI_TEST] = "test", [CLI_TRAIN] = "train", [CLI_DEV] = "dev"};
+    return i < 3 ? names[i] : NULL;
+}
+
+/* ---- the table
+ * ------------------------------------------------------------------------------------- */
+
+#define AT(field) offsetof(cli_args, field)
+
+enum {
+    ONE_STEP = CMD_TRAINS | CMD_STEP,  /* what one optimiser step depends on */
+    ONE_LOSS = CMD_DISTILL | CMD_STEP, /* what the distillation loss depends on */
+    LOADS = CMD_PROFILE | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP | CMD_INSPECT,
+    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT)
+};
+static const double MANY = 1e12, HUGE_NUMBER = 1e30, TINY = 1e-30;
+
+#define FLAG(commands, group, name, field, help)                                                   \
+    {                                                                                              \
+        commands, group, OPT_FLAG, name, NULL, NULL, help, AT(field), 0, 0, NULL                   \
+    }
+#define TEXT(commands, group, name, argument, standard, field, help)                               \
+    {                                                                                              \
+        commands, group, OPT_TEXT, name, argument, standard, help, AT(field), 0, 0, NULL           \
+    }
+#define COUNT(commands, group, name, argument, standard, low, high, field, help)                   \
+    {                                                                                              \
+        commands, group, OPT_COUNT, name, argument, standard, help, AT(field), low, high, NULL     \
+    }
+#define NUMBER(commands, group, name, argument, standard, low, high, field, help)                  \
+    {                                                                                              \
+        commands, group, OPT_NUMBER, name, argument, standard, help, AT(field), low, high, NULL    \
+    }
+#define CHOICE(commands, group, name, names, standard, field, help)                                \
+    {                                                                                              \
+        commands, group, OPT_CHOICE, name, NULL, standard, help, AT(field), 0, 0, names            \
+    }
+
+const cli_option cli_options[] = {
+    TEXT(CMD_TRAINS | CMD_EVAL, IN_DATA, "data", "NAME", "cifar-10", data,
+         "cifar-10, cifar-100, fashion-mnist, or synthetic[:KEY=VALUE,...] with the keys classes, "
+         "image, channels, train, test, seed"),
+    TEXT(CMD_TRAINS | CMD_EVAL, IN_DATA, "data-dir", "DIR", NULL, data_dir,
+         "where it lies [the environment's KD_DATA, else data]"),
+    CHOICE(CMD_EVAL, IN_DATA, "split", split_choice, "test", split,
+           "which part of it; dev is the part that --dev-count and --seed set aside"),
+    COUNT(CMD_TRAINS | CMD_EVAL, IN_DATA, "dev-count", "N", "0", 0, 4294967295.0, dev_count,
+          "samples of the training split set aside as a development split"),
+    TEXT(CMD_TRAINS, IN_DATA, "augment", "STEPS", "crop-flip", augment,
+         "none, or steps joined by '-' or '+': crop[:PAD], flip, altflip, cutout[:SIZE]"),
+    TEXT(LOADS, IN_DATA, "model", "SPEC", NULL, model,
+         "which network FILE holds, where the file does not say so itself (torchvision's, timm's)"),
+    COUNT(CMD_TRAINS | CMD_EVAL, IN_DATA, "image", "PIXELS", NULL, 1, 16384, image,
+          "picture size the network sees [the spec's or the file's, else the data's]"),
+
+    COUNT(CMD_TRAINS, IN_TRAINING, "epochs", "N", "10", 1, 1e9, epochs,
+          "passes over the training split; --budget-seconds goes before it"),
+    COUNT(CMD_TRAINS, IN_TRAINING, "batch", "N", "128", 1, 1e6, batch, "pictures in a batch"),
+    COUNT(CMD_PROFILE, IN_RUN, "batch", "N", "1", 1, 1e6, batch, "pictures in a batch"),
+    COUNT(CMD_EVAL, IN_RUN, "batch", "N", "250", 1, 1e6, batch,
+          "pictures in a batch; changes speed and memory alone"),
+    COUNT(CMD_PREDICT, IN_RUN, "batch", "N", "128", 1, 1e6, batch,
+          "pictures in a batch; changes speed and memory alone"),
+    COUNT(CMD_TRAINS, IN_TRAINING, "accumulate", "N", "1", 1, 1e6, accumulate,
+          "batches whose gradients make one step"),
+    CHOICE(ONE_STEP, IN_TRAINING, "optimizer", optimizer_choice, "sgd", optimizer,
+           "sgd: with momentum, as PyTorch has it"),
+    NUMBER(ONE_STEP, IN_TRAINING, "lr", "RATE", "0.05", TINY, 1e6, lr, "learning rate"),
+    NUMBER(ONE_STEP, IN_TRAINING, "momentum", "M", "0.9", 0, .999999, momentum, "0: none"),
+    FLAG(ONE_STEP, IN_TRAINING, "nesterov", nesterov, "Nesterov's momentum"),
+    NUMBER(ONE_STEP, IN_TRAINING, "weight-decay", "W", "5e-4", 0, 1e6, weight_decay,
+           "of all weights but norms and biases"),
+    FLAG(ONE_STEP, IN_TRAINING, "decay-all", decay_all, "weight decay for norms and biases, too"),
+    CHOICE(CMD_TRAINS, IN_TRAINING, "schedule", schedule_choice, "constant", schedule,
+           "of the learning rate; step: times 0.1 at 62.5, 75 and 87.5 % of the way"),
+    NUMBER(CMD_TRAINS, IN_TRAINING, "warmup", "EPOCHS", "0", 0, 1e9, warmup,
+           "the learning rate first rises for so long"),
+    NUMBER(ONE_STEP, IN_TRAINING, "label-smoothing", "S", "0", 0, .999999, label_smoothing,
+           "share of the label's weight spread over all classes"),
+    NUMBER(ONE_STEP, IN_TRAINING, "clip", "NORM", "0", 0, HUGE_NUMBER, clip,
+           "largest norm of the gradient; 0: no limit"),
+    NUMBER(CMD_TRAINS, IN_TRAINING, "ema", "DECAY", "0", 0, .9999999, ema,
+           "average the weights over the steps; the average is measured and saved; 0: none"),
+    COUNT(CMD_TRAINS, IN_TRAINING, "max-steps", "N", "0", 0, MANY, max_steps,
+          "end after so many optimiser steps; 0: no limit"),
+    NUMBER(CMD_TRAINS, IN_TRAINING, "budget-seconds", "S", "0", 0, 1e9, budget_seconds,
+           "train for so long instead of --epochs; the schedule follows the clock; 0: by epochs"),
+    CHOICE(CMD_TRAINS, IN_TRAINING, "on-nan", on_nan_choice, "stop", on_nan,
+           "when a loss is not finite: stop the run, or skip the step"),
+
+    {CMD_DISTILL, IN_DISTILLATION, OPT_FILES, "teacher", "FILE...", NULL,
+     "one or more trained networks with the student's classes; may be given several times", 0, 0, 0,
+     NULL},
+    TEXT(CMD_EVAL, IN_RUN, "teacher", "FILE", NULL, teachers,
+         "also compare with this network: agreement, KL divergence"),
+    {CMD_DISTILL, IN_DISTILLATION, OPT_NUMBERS, "teacher-weight", "W...", NULL,
+     "one for each teacher, divided by their sum [equal]", 0, 0, 1e6, NULL},
+    TEXT(CMD_DISTILL | CMD_EVAL, IN_DISTILLATION, "teacher-model", "SPEC", NULL, teacher_model,
+         "which network the teachers' files hold, where they do not say so"),
+    COUNT(CMD_DISTILL, IN_DISTILLATION, "teacher-image", "PIXELS", NULL, 1, 16384, teacher_image,
+          "picture size the teachers see [their files']"),
+    CHOICE(ONE_LOSS, IN_DISTILLATION, "method", method_choice, "kd", method,
+           "kd: hard * CE + soft * T^2 * KL(teacher || student) at temperature T; hard: the "
+           "teacher's class as a label; dkd: decoupled; standardized: kd on z-scored logits"),
+    NUMBER(ONE_LOSS, IN_DISTILLATION, "temperature", "T", NULL, 1e-3, 1e6, temperature,
+           "[4; standardized 2]"),
+    NUMBER(ONE_LOSS, IN_DISTILLATION, "hard", "WEIGHT", NULL, 0, 1e6, hard,
+           "weight of the labels [kd 0.1, hard 0.5, dkd 1, standardized 0.1]"),
+    NUMBER(ONE_LOSS, IN_DISTILLATION, "soft", "WEIGHT", NULL, 0, 1e6, soft,
+           "weight of the teacher [kd 0.9, hard 0.5, dkd 1, standardized 9]"),
+    NUMBER(ONE_LOSS, IN_DISTILLATION, "alpha", "A", NULL, TINY, 1e6, alpha,
+           "dkd: weight of the target class [1]"),
+    NUMBER(ONE_LOSS, IN_DISTILLATION, "beta", "B", NULL, TINY, 1e6, beta,
+           "dkd: weight of the other classes [8]"),
+    NUMBER(CMD_DISTILL, IN_DISTILLATION, "dkd-warmup", "EPOCHS", NULL, 0, 1e9, dkd_warmup,
+           "dkd: its weight first rises for so long [20]"),
+
+    FLAG(CMD_PROFILE, IN_RUN, "train", train,
+         "a training step (cross-entropy, SGD) instead of inference"),
+    FLAG(CMD_PROFILE, IN_RUN, "per-op", per_op, "also a table with a line for each operation"),
+    NUMBER(CMD_PROFILE, IN_RUN, "seconds", "S", "2", 0, 1e6, seconds,
+           "measure for about so long, at least 5 runs"),
+    TEXT(CMD_TRAINS, IN_RUN, "out", "DIR", NULL, out,
+         "write model.safetensors, checkpoint.safetensors, metrics.jsonl and run.json there "
+         "[nothing is written]"),
+    FLAG(CMD_TRAINS, IN_RUN, "resume", resume,
+         "go on from the checkpoint in --out, if there is one: give the same options again"),
+    NUMBER(CMD_TRAINS, IN_RUN, "checkpoint-seconds", "S", "300", TINY, 1e9, checkpoint_seconds,
+           "write a checkpoint at least so often; one is written after every epoch, too"),
+    FLAG(CMD_TRAINS, IN_RUN, "dry-run", dry_run,
+         "time a few steps, say what the run would take, and write nothing"),
+    COUNT(CMD_TRAINS | CMD_EVAL, IN_RUN, "seed", "N", "0", 0, 9223372036854774784.0, seed,
+          "of all that is random: weights, order, augmentation, dropout, development split"),
+    COUNT(COMPUTES, IN_RUN, "threads", "N", "0", 0, 1024, threads,
+          "0: as many as there are processors; results are the same for any number"),
+    {COMPUTES, IN_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
+     "fail rather than use more; K, M, G, T are powers of 1024; 0: no limit", AT(max_memory), 0,
+     9e18, NULL},
+    FLAG(CMD_ALL, IN_RUN, "json", json, "one JSON object on standard output, and nothing else"),
+    FLAG(CMD_ALL, IN_RUN, "quiet", quiet, "no progress on standard error"),
+    FLAG(CMD_ALL, IN_RUN, "help", help, "this text"),
+};
+const size_t cli_n_options = sizeof cli_options / sizeof *cli_options;

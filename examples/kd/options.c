@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ * options.c: words into options, by the table. A word that starts with '-' is an option, but for a
+ * single '-' and what follows '--'; "--name value" and "--name=value" are the same; of an option
+ * given twice the last one counts, but for lists, which grow. */
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+bool cli_is_spec(const char *word)
+{
+    const size_t length = strcspn(word, ",");
+    const char *name;
+    for (size_t i = 0; (name = kd_model_name_at(i)); i++)
+        if (strlen(name) == length && !memcmp(name, word, length)) return true;
+    return false;
+}
+
+void cli_choices(const cli_option *option, char *out, size_t size)
+{
+    const char *name;
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; (name = option->choice(i)) && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? "|" : "", name);
+}
+
+/* ---- one value
+ * --------------------------------------------------------------------------------------- */
+
+/* What is wrong with a value, or "". */
+typedef struct complaint {
+    char text[200];
+} complaint;
+
+static complaint set_choice(const cli_option *o, const char *value, int *field)
+{
+    complaint c = {""};
+    char names[120];
+    const char *name;
+    for (int i = 0; (name = o->choice(i)); i++)
+        if (!strcmp(name, value)) {
+            *field = i;
+            return c;
+        }
+    cli_choices(o, names, sizeof names);
+    snprintf(c.text, sizeof c.text, "it must be %s", names);
+    return c;
+}
+
+static complaint set_number(const cli_option *o, const char *value, double *field)
+{
+    complaint c = {""};
+    double number;
+    if (!cli_parse_number(value, &number))
+        snprintf(c.text, sizeof c.text, "it must be a number");
+    else if (number < o->low && o->low <= 1e-12)
+        snprintf(c.text, sizeof c.text,
+                 o->low > 0 ? "it must be above 0" : "it must be at least 0");
+    else if (number < o->low || number > o->high)
+        snprintf(c.text, sizeof c.text, "it must be from %.10g to %.10g", o->low, o->high);
+    else
+        *field = number;
+    return c;
+}
+
+static complaint set_count(const cli_option *o, const char *value, uint64_t *field)
+{
+    complaint c = {""};
+    uint64_t number;
+    const bool bytes = o->kind == OPT_BYTES;
+    if (!(bytes ? cli_parse_bytes(value, &number) : cli_parse_count(value, &number)))
+        snprintf(c.text, sizeof c.text,
+                 bytes ? "it must be a whole number, perhaps with K, M, G or T after it"
+                       : "it must be a whole number");
+    else if ((double)number < o->low || (double)number > o->high)
+        snprintf(c.text, sizeof c.text, "it must be from %.0f to %.19g", o->low, o->high);
+    else
+        *field = number;
+    return c;
+}
+
+static complaint set_value(const cli_option *o, const char *value, cli_args *args)
+{
+    complaint c = {""};
+    void *field = (char *)args + o->offset;
+    switch (o->kind) {
+    case OPT_FLAG:
+        *(bool *)field = true;
+        break;
+    case OPT_TEXT:
+        *(const char **)field = value;
+        if (!*value) snprintf(c.text, sizeof c.text, "it must not be empty");
+        break;
+    case OPT_COUNT:
+    case OPT_BYTES:
+        return set_count(o, value, field);
+    case OPT_NUMBER:
+        return set_number(o, value, field);
+    case OPT_CHOICE:
+        return set_choice(o, value, field);
+    case OPT_FILES:
+        if (args->n_teachers == KD_MAX_TEACHERS)
+            snprintf(c.text, sizeof c.text, "there may be %d at most", KD_MAX_TEACHERS);
+        else
+            args->teachers[args->n_teachers++] = value;
+        break;
+    case OPT_NUMBERS:
+        if (args->n_teacher_weights == KD_MAX_TEACHERS)
+            snprintf(c.text, sizeof c.text, "there may be %d at most", KD_MAX_TEACHERS);
+        else
+            c = set_number(o, value, &args->teacher_weights[args->n_teacher_weights]);
+        args->n_teacher_weights += !c.text[0];
+        break;
+    }
+    return c;
+}
+
+static void set_defaults(unsigned command, cli_args *args)
+{
+    for (size_t i = 0; i < cli_n_options; i++) {
+        const cli_option *o = &cli_options[i];
+        if (o->kind == OPT_NUMBER) *(double *)(void *)((char *)args + o->offset) = NAN;
+        if (o->standard && (o->commands & command)) set_value(o, o->standard, args);
+    }
+}
+
+/* ---- words
+ * ----------------------------------------------------------------------------------------- */
+
+static const cli_option *find(const char *name, size_t length, unsigned commands)
+{
+    for (size_t i = 0; i < cli_n_options; i++)
+        if ((cli_options[i].commands & commands) && strlen(cli_options[i].name) == length &&
+            !memcmp(cli_options[i].name, name, length))
+            return &cli_options[i];
+    return NULL;
+}
+
+static int unknown(const cli_command *command, const char *word)
+{
+    char name[66], shown[160];
+    const char *best = NULL, *body = word + strspn(word, "-");
+    size_t least = 0;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(body, "="), body);
+    snprintf(shown, sizeof shown, "%.*s", (int)strcspn(word, "="), word);
+    char safe[160];
+    cli_escape(shown, safe, sizeof safe);
+    if (find(name, strlen(name), CMD_ALL))
+        return cli_usage(command->name, "%s is no option of this command", safe);
+    for (size_t i = 0; i < cli_n_options; i++) {
+        if (!(cli_options[i].commands & command->bit)) continue;
+        const size_t d = cli_distance(name, cli_options[i].name);
+        if (best && d >= least) continue;
+        best = cli_options[i].name;
+        least = d;
+    }
+    if (best && least <= 1 + strlen(name) / 3)
+        return cli_usage(command->name, "there is no option %s; did you mean --%s?", safe, best);
+    return cli_usage(command->name, "there is no option %s", safe);
+}
+
+static int bad_value(const cli_command *command, const cli_option *o, const char *value,
+                     const char *why)
+{
+    char shown[120];
+    return cli_usage(command->name, "--%s %s: %s", o->name, cli_escape(value, shown, sizeof shown),
+                     why);
+}
+
+/* Does a word that follows a list's option belong to it? */
+static bool continues(const cli_option *o, const char *word)
+{
+    double number;
+    if (!word || word[0] == '-') return false;
+    if (o->kind == OPT_NUMBERS) return cli_parse_number(word, &number);
+    return o->kind == OPT_FILES && !cli_is_spec(word);
+}
+
+/* argv[i] is an option; the index of the word after it and its values, or -1. */
+static int take_option(cli_args *args, int argc, char **argv, int i)
+{
+    const cli_command *command = args->command;
+    const char *word = argv[i++];
+    if (!strcmp(word, "-h")) word = "--help";
+    if (!strcmp(word, "-q")) word = "--quiet";
+    const bool dashes = word[0] == '-' && word[1] == '-';
+    const char *equals = strchr(word, '=');
+    const size_t length = equals ? (size_t)(equals - word) : strlen(word);
+    const cli_option *o = dashes ? find(word + 2, length - 2, command->bit) : NULL;
+    if (!o) {
+        unknown(command, word);
+        return -1;
+    }
+    if (o->kind == OPT_FLAG) {
+        if (equals) {
+            cli_usage(command->name, "--%s takes no value", o->name);
+            return -1;
+        }
+        set_value(o, NULL, args);
+        return i;
+    }
+    const char *value = equals ? equals + 1 : i < argc ? argv[i] : NULL;
+    if (!value || (!equals && value[0] == '-' && value[1] == '-')) {
+        cli_usage(command->name, "--%s needs a value", o->name);
+        return -1;
+    }
+    if (!equals) i++;
+    for (;;) {
+        const complaint c = set_value(o, value, args);
+        if (c.text[0]) {
+            bad_value(command, o, value, c.text);
+            return -1;
+        }
+        if (i >= argc || !continues(o, argv[i])) return i;
+        value = argv[i++];
+    }
+}
+
+static int check_words(const cli_args *args)
+{
+    const cli_command *command = args->command;
+    const char *missing = args->n_words < CLI_MAX_WORDS ? command->words[args->n_words] : NULL;
+    if (!missing) return CLI_DONE;
+    if (args->n_teachers > 1)
+        return cli_usage(command->name,
+                         "%s is missing (words after --teacher are the teachers' files)", missing);
+    return cli_usage(command->name, "%s is missing", missing);
+}
+
+int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
+{
+    bool options = true;
+    memset(args, 0, sizeof *args);
+    args->command = command;
+    set_defaults(command->bit, args);
+    for (int i = 0; i < argc;) {
+        const char *word = argv[i];
+        if (options && !strcmp(word, "--")) {
+            options = false;
+            i++;
+        } else if (options && word[0] == '-' && word[1]) {
+            i = take_option(args, argc, argv, i);
+            if (i < 0) return CLI_USAGE;
+            if (args->help) return CLI_DONE;
+        } else {
+            char shown[120];
+            if (args->n_words == CLI_MAX_WORDS || !command->words[args->n_words])
+                return cli_usage(command->name, "'%s' is one word too many",
+                                 cli_escape(word, shown, sizeof shown));
+            if (!*word)
+                return cli_usage(command->name, "%s is empty", command->words[args->n_words]);
+            args->words[args->n_words++] = word;
+            i++;
+        }
+    }
+    return check_words(args);
+}

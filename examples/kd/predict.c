@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT
+ * predict.c: kd predict: logits of pictures in a file. Files hold pictures as PyTorch does,
+ * [N,C,H,W]; the network reads [N,H,W,C]. The pictures are read batch by batch. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct prediction {
+    const cli_args *args;
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_file *file;
+    const kd_file_tensor *input;
+    kd_plan *plan;
+    kd_exec *exec;
+    size_t n, batch, side, channels, classes;
+    float *planar;  /* [batch,C,H,W] */
+    float *picture; /* [batch,H,W,C] */
+    float *logits;  /* [n,classes] */
+    double seconds;
+} prediction;
+
+/* A picture file is told by its first bytes, whatever it is called. */
+static int refuse_pictures(const char *path)
+{
+    unsigned char head[4] = {0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return CLI_DONE; /* kd_file_open will say why */
+    const size_t n = fread(head, 1, sizeof head, f);
+    fclose(f);
+    const char *kind = n == 4 && !memcmp(head, "\xFF\xD8\xFF", 3) ? "JPEG"
+                       : n == 4 && !memcmp(head, "\x89PNG", 4)    ? "PNG"
+                                                                  : NULL;
+    if (!kind) return CLI_DONE;
+    return cli_fail("%s is a %s picture: this version reads pictures from safetensors files alone "
+                    "(`input` F32 [N,C,H,W], normalised)",
+                    path, kind);
+}
+
+static int open_input(prediction *p)
+{
+    const char *path = p->args->words[1];
+    int status = refuse_pictures(path);
+    if (status) return status;
+    if (kd_file_open(p->ctx, path, &p->file)) return cli_fail_ctx(p->ctx);
+    const kd_file_tensor *t = p->input = kd_file_find(p->file, "input");
+    const long long side = (long long)p->side, channels = (long long)p->channels;
+    if (!t) return cli_fail("%s has no tensor `input`", path);
+    if (t->rank != 4)
+        return cli_fail("%s: `input` has %d dimensions, the network wants [N,%lld,%lld,%lld]", path,
+                        t->rank, channels, side, side);
+    if (t->shape[1] != channels || t->shape[2] != side || t->shape[3] != side)
+        return cli_fail("%s: `input` is [%lld,%lld,%lld,%lld], the network wants "
+                        "[N,%lld,%lld,%lld] (channels first)",
+                        path, (long long)t->shape[0], (long long)t->shape[1],
+                        (long long)t->shape[2], (long long)t->shape[3], channels, side, side);
+    if (t->shape[0] < 1) return cli_fail("%s: `input` holds no picture", path);
+    p->n = (size_t)t->shape[0];
+    p->batch = p->args->batch < p->n ? p->args->batch : p->n;
+    return CLI_DONE;
+}
+
+static int make_room(prediction *p)
+{
+    const size_t picture = p->side * p->side * p->channels * sizeof(float);
+    p->planar = kd_alloc(p->ctx, p->batch, picture);
+    p->picture = kd_alloc(p->ctx, p->batch, picture);
+    p->logits = kd_alloc(p->ctx, p->n, p->classes * sizeof(float));
+    if (!p->planar || !p->picture || !p->logits ||
+        kd_model_plan(p->model, p->batch, &p->plan, &p->exec) ||
+        kd_exec_bind(p->exec, "input", p->picture))
+        return cli_fail_ctx(p->ctx);
+    return CLI_DONE;
+}
+
+static int predict(prediction *p)
+{
+    const size_t pixels = p->side * p->side, picture = pixels * p->channels;
+    for (size_t at = 0; at < p->n; at += p->batch) {
+        const size_t n = p->n - at < p->batch ? p->n - at : p->batch;
+        const kd_run_opt run = {.struct_size = sizeof run, .batch = n};
+        if (kd_file_read_f32(p->file, p->input, at * picture, n * picture, p->planar))
+            return cli_fail_ctx(p->ctx);
+        cli_channels_last(p->planar, p->picture, n, p->channels, pixels);
+        const double start = cli_now();
+        if (kd_exec_run(p->exec, &run)) return cli_fail_ctx(p->ctx);
+        p->seconds += cli_now() - start;
+        memcpy(p->logits + at * p->classes, kd_exec_output(p->exec, "logits"),
+               n * p->classes * sizeof *p->logits);
+    }
+    return CLI_DONE;
+}
+
+static int write_output(prediction *p)
+{
+    kd_writer *w;
+    const int64_t shape[] = {(int64_t)p->n, (int64_t)p->classes};
+    if (kd_writer_create(p->ctx, p->args->words[2], &w)) return cli_fail_ctx(p->ctx);
+    kd_writer_tensor(w, "logits", KD_F32, 2, shape, p->logits);
+    return kd_writer_finish(w) ? cli_fail_ctx(p->ctx) : CLI_DONE;
+}
+
+static int report(const prediction *p)
+{
+    kd_json *json;
+    char safe[400];
+    if (!p->args->json) {
+        printf("%zu pictures in %s (%.0f images/s), logits [%zu,%zu] in %s\n", p->n,
+               cli_duration(p->seconds).text, (double)p->n / p->seconds, p->n, p->classes,
+               cli_escape(p->args->words[2], safe, sizeof safe));
+        return cli_flush();
+    }
+    if (kd_json_create(p->ctx, 0, &json)) return cli_fail_ctx(p->ctx);
+    kd_json_object_begin(json, NULL);
+    kd_json_string(json, "spec", kd_model_spec(p->model));
+    kd_json_integer(json, "n", (int64_t)p->n);
+    kd_json_integer(json, "classes", (int64_t)p->classes);
+    kd_json_number(json, "seconds", p->seconds);
+    kd_json_number(json, "images_per_second", (double)p->n / p->seconds);
+    kd_json_string(json, "output", p->args->words[2]);
+    kd_json_object_end(json);
+    return cli_print_json(p->ctx, json);
+}
+
+int cmd_predict(cli_args *args)
+{
+    prediction p = {.args = args};
+    int status = cli_open_ctx(args, &p.ctx);
+    if (!status) status = cli_load(p.ctx, args->words[0], args->model, 0, &p.model);
+    if (!status) {
+        p.side = kd_model_image(p.model);
+        p.channels = kd_model_channels(p.model);
+        p.classes = kd_model_classes(p.model);
+        status = open_input(&p);
+    }
+    if (!status) status = make_room(&p);
+    if (!status) status = predict(&p);
+    if (!status) status = write_output(&p);
+    if (!status) status = report(&p);
+    kd_exec_destroy(p.exec);
+    kd_plan_destroy(p.plan);
+    kd_file_close(p.file);
+    kd_model_destroy(p.model);
+    if (p.ctx) {
+        kd_free(p.ctx, p.planar);
+        kd_free(p.ctx, p.picture);
+        kd_free(p.ctx, p.logits);
+    }
+    kd_ctx_destroy(p.ctx);
+    return status;
+}

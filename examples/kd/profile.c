@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ * profile.c: kd profile: what a network costs. Latencies are of whole runs, measured one after
+ * another after a warm-up; median and 95th percentile (nearest rank). MACs are of one picture's
+ * forward pass as the textbook counts them, whatever algorithm computes it. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MIN_RUNS = 5, MAX_RUNS = 20000, WARM_RUNS = 2 };
+
+typedef struct profile {
+    const cli_args *args;
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_plan *plan;
+    kd_exec *exec;
+    kd_optim *optim; /* NULL when inferring */
+    float *input, *seconds;
+    int32_t *labels;
+    size_t batch, runs;
+    uint64_t macs;
+    double median, p95, least; /* milliseconds */
+} profile;
+
+/* ---- measuring
+ * ----------------------------------------------------------------------------------------- */
+
+static int open_model(profile *p)
+{
+    const char *word = p->args->words[0];
+    char spec[KD_SPEC_SIZE];
+    if (!cli_is_spec(word)) return cli_load(p->ctx, word, p->args->model, 0, &p->model);
+    int status = cli_complete(p->ctx, word, NULL, 0, spec);
+    if (!status && kd_model_create(p->ctx, spec, 0, &p->model)) status = cli_fail_ctx(p->ctx);
+    return status;
+}
+
+/* Pictures of noise: zeros would be kinder to some processors than pictures are. */
+static int make_batch(profile *p)
+{
+    const size_t side = kd_model_image(p->model);
+    const size_t picture = side * side * kd_model_channels(p->model);
+    uint32_t state = 1;
+    p->input = kd_alloc(p->ctx, p->batch, picture * sizeof *p->input);
+    p->labels = kd_alloc(p->ctx, p->batch, sizeof *p->labels);
+    p->seconds = kd_alloc(p->ctx, MAX_RUNS, sizeof *p->seconds);
+    if (!p->input || !p->labels || !p->seconds) return cli_fail_ctx(p->ctx);
+    for (size_t i = 0; i < p->batch * picture; i++) {
+        state = state * 1664525u + 1013904223u;
+        p->input[i] = (float)(state >> 8) / 8388608.0f - 1;
+    }
+    for (size_t i = 0; i < p->batch; i++) p->labels[i] = (int32_t)(i % kd_model_classes(p->model));
+    return CLI_DONE;
+}
+
+static int make_plan(profile *p)
+{
+    if (!p->args->train) {
+        if (kd_model_plan(p->model, p->batch, &p->plan, &p->exec)) return cli_fail_ctx(p->ctx);
+    } else {
+        kd_params *params = kd_model_params(p->model);
+        const kd_optim_opt opt = {.struct_size = sizeof opt, .weight_decay = 5e-4f};
+        const int status = cli_training_plan(p->model, p->batch, NULL, &p->plan);
+        if (status) return status;
+        if (kd_exec_create(p->plan, params, NULL, &p->exec) ||
+            kd_optim_create(params, &opt, &p->optim) || kd_exec_bind(p->exec, "labels", p->labels))
+            return cli_fail_ctx(p->ctx);
+    }
+    return kd_exec_bind(p->exec, "input", p->input) ? cli_fail_ctx(p->ctx) : CLI_DONE;
+}
+
+static kd_status run_once(profile *p, double *seconds)
+{
+    const kd_run_opt run = {.struct_size = sizeof run, .batch = p->batch};
+    const double start = cli_now();
+    const kd_status status = kd_exec_run(p->exec, &run);
+    if (!status && p->optim) kd_optim_step(p->optim, 1e-4f, 1);
+    *seconds = cli_now() - start;
+    return status;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static int measure(profile *p)
+{
+    double once;
+    for (int i = 0; i < WARM_RUNS; i++)
+        if (run_once(p, &once)) return cli_fail_ctx(p->ctx);
+    kd_exec_reset_seconds(p->exec);
+    const double start = cli_now();
+    while (p->runs < MAX_RUNS && (p->runs < MIN_RUNS || cli_now() - start < p->args->seconds)) {
+        if (run_once(p, &once)) return cli_fail_ctx(p->ctx);
+        p->seconds[p->runs++] = (float)once;
+    }
+    qsort(p->seconds, p->runs, sizeof *p->seconds, by_size);
+    const size_t n = p->runs, rank = (95 * n + 99) / 100;
+    p->least = 1e3 * (double)p->seconds[0];
+    p->median = 5e2 * ((double)p->seconds[(n - 1) / 2] + (double)p->seconds[n / 2]);
+    p->p95 = 1e3 * (double)p->seconds[rank - 1];
+    return CLI_DONE;
+}
+
+/* ---- reporting
+ * ------------------------------------------------------------------------------------------- */
+
+static double gflops(const profile *p, uint64_t macs, double milliseconds)
+{
+    return milliseconds > 0 ? 2e-6 * (double)macs * (double)p->batch / milliseconds : 0;
+}
+
+static void ops_json(const profile *p, kd_json *json)
+{
+    kd_json_array_begin(json, "ops");
+    for (size_t i = 0; i < kd_plan_steps(p->plan); i++) {
+        kd_plan_step s;
+        if (kd_plan_step_info(p->plan, i, &s)) break;
+        const double ms = 1e3 * kd_exec_step_seconds(p->exec, i) / (double)p->runs;
+        kd_json_object_begin(json, NULL);
+        kd_json_string(json, "op", s.op);
+        kd_json_string(json, "name", s.name);
+        kd_json_bool(json, "backward", s.backward);
+        kd_json_number(json, "ms", ms);
+        kd_json_integer(json, "macs", (int64_t)s.macs);
+        kd_json_number(json, "gflops", gflops(p, s.macs, ms));
+        kd_json_integer(json, "out_bytes", (int64_t)s.out_bytes);
+        kd_json_integer(json, "scratch_bytes", (int64_t)s.scratch_bytes);
+        kd_json_object_end(json);
+    }
+    kd_json_array_end(json);
+}
+
+static int as_json(const profile *p)
+{
+    kd_json *json;
+    kd_params *params = kd_model_params(p->model);
+    if (kd_json_create(p->ctx, 0, &json)) return cli_fail_ctx(p->ctx);
+    kd_json_object_begin(json, NULL);
+    kd_json_string(json, "spec", kd_model_spec(p->model));
+    kd_json_integer(json, "params", (int64_t)kd_params_count(params));
+    kd_json_integer(json, "macs", (int64_t)p->macs);
+    kd_json_integer(json, "weight_bytes", (int64_t)(kd_params_count(params) * sizeof(float)));
+    kd_json_integer(json, "buffer_bytes", (int64_t)kd_params_buffer_bytes(params));
+    kd_json_integer(json, "arena_bytes", (int64_t)kd_plan_arena_size(p->plan));
+    kd_json_integer(json, "peak_bytes", (int64_t)kd_ctx_memory_peak(p->ctx));
+    kd_json_integer(json, "batch", (int64_t)p->batch);
+    kd_json_bool(json, "train", p->args->train);
+    kd_json_number(json, "latency_ms_median", p->median);
+    kd_json_number(json, "latency_ms_p95", p->p95);
+    kd_json_number(json, "latency_ms_min", p->least);
+    kd_json_integer(json, "runs", (int64_t)p->runs);
+    kd_json_number(json, "images_per_second", 1e3 * (double)p->batch / p->median);
+    kd_json_integer(json, "threads", kd_ctx_threads(p->ctx));
+    kd_json_string(json, "isa", kd_ctx_isa(p->ctx));
+    if (p->args->per_op) ops_json(p, json);
+    kd_json_object_end(json);
+    return cli_print_json(p->ctx, json);
+}
+
+static void ops_table(const profile *p)
+{
+    double total = 0;
+    printf("\n%-22s %-24s %10s %9s %9s %12s %12s\n", "op", "name", "ms", "MMACs", "GFLOP/s", "out",
+           "scratch");
+    for (size_t i = 0; i < kd_plan_steps(p->plan); i++) {
+        kd_plan_step s;
+        char op[40], work[48] = "        -         -";
+        if (kd_plan_step_info(p->plan, i, &s)) break;
+        const double ms = 1e3 * kd_exec_step_seconds(p->exec, i) / (double)p->runs;
+        total += ms;
+        snprintf(op, sizeof op, "%s%s", s.op, s.backward ? " backward" : "");
+        if (s.macs)
+            snprintf(work, sizeof work, "%9.2f %9.1f", 1e-6 * (double)s.macs,
+                     gflops(p, s.macs, ms));
+        printf("%-22s %-24s %10.4f %s %12s %12s\n", op, s.name && *s.name ? s.name : "-", ms, work,
+               cli_bytes((double)s.out_bytes).text, cli_bytes((double)s.scratch_bytes).text);
+    }
+    printf("%-22s %-24s %10.4f   (means over %zu runs; MACs of one picture)\n", "sum", "", total,
+           p->runs);
+}
+
+static int as_table(const profile *p)
+{
+    kd_params *params = kd_model_params(p->model);
+    const size_t count = kd_params_count(params);
+    printf("spec        %s\n", kd_model_spec(p->model));
+    printf("parameters  %zu (%s), %s of weights\n", count, cli_amount((double)count).text,
+           cli_bytes((double)count * sizeof(float)).text);
+    printf("MACs        %llu of one picture (%s)\n", (unsigned long long)p->macs,
+           cli_amount((double)p->macs).text);
+    printf("arena       %zu bytes (%s) %s at batch %zu\n", kd_plan_arena_size(p->plan),
+           cli_bytes((double)kd_plan_arena_size(p->plan)).text,
+           p->args->train ? "for a training step" : "for inference", p->batch);
+    printf("latency     %.4g ms median, %.4g ms p95, %.4g ms least, of %zu %s\n", p->median, p->p95,
+           p->least, p->runs, p->args->train ? "training steps" : "runs");
+    printf("speed       %.4g images/s", 1e3 * (double)p->batch / p->median);
+    if (!p->args->train) printf(", %.1f GFLOP/s", gflops(p, p->macs, p->median));
+    printf(" (%d threads, %s)\n", kd_ctx_threads(p->ctx), kd_ctx_isa(p->ctx));
+    if (p->args->per_op) ops_table(p);
+    return cli_flush();
+}
+
+int cmd_profile(cli_args *args)
+{
+    profile p = {.args = args, .batch = args->batch};
+    int status = cli_open_ctx(args, &p.ctx);
+    if (!status) status = open_model(&p);
+    if (!status) status = cli_macs(p.model, &p.macs);
+    if (!status) status = make_batch(&p);
+    if (!status) status = make_plan(&p);
+    if (!status) status = measure(&p);
+    if (!status) status = args->json ? as_json(&p) : as_table(&p);
+    kd_optim_destroy(p.optim);
+    kd_exec_destroy(p.exec);
+    kd_plan_destroy(p.plan);
+    kd_model_destroy(p.model);
+    if (p.ctx) {
+        kd_free(p.ctx, p.input);
+        kd_free(p.ctx, p.labels);
+        kd_free(p.ctx, p.seconds);
+    }
+    kd_ctx_destroy(p.ctx);
+    return status;
+}

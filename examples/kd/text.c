@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ * text.c: numbers from text, and text from numbers. The program never calls setlocale, so the C
+ * library's conversions use a decimal point everywhere. */
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+bool cli_parse_number(const char *text, double *out)
+{
+    char *end;
+    if (!*text || text[strspn(text, "0123456789.eE+-")] || !strpbrk(text, "0123456789"))
+        return false; /* what strtod also takes: spaces, hexadecimal, inf, nan */
+    *out = strtod(text, &end);
+    return *end == 0 && isfinite(*out);
+}
+
+static bool parse_digits(const char *text, size_t length, uint64_t *out)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        const uint64_t digit = (uint64_t)(text[i] - '0');
+        if (value > (UINT64_MAX - digit) / 10) return false;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return length > 0;
+}
+
+bool cli_parse_count(const char *text, uint64_t *out)
+{
+    return parse_digits(text, strlen(text), out);
+}
+
+bool cli_parse_bytes(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    size_t length = strlen(text);
+    const char *unit = length ? strchr(units, text[length - 1]) : NULL;
+    if (unit) length--;
+    if (!parse_digits(text, length, out)) return false;
+    const int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (*out > UINT64_MAX >> shift) return false;
+    *out <<= shift;
+    return true;
+}
+
+size_t cli_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 64 };
+    size_t row[LONGEST + 1];
+    const size_t n = strlen(a), m = strlen(b);
+    if (n > LONGEST || m > LONGEST) return n > m ? n : m;
+    for (size_t j = 0; j <= m; j++) row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            const size_t change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+            if (change < row[j]) row[j] = change;
+        }
+    }
+    return row[m];
+}
+
+/* ---- numbers for people -------------------------------------------------------------------------
+ */
+
+static cli_text with_unit(double x, double step, const char *const *units, size_t n)
+{
+    cli_text t;
+    size_t unit = 0;
+    while (x >= .9995 * step && unit + 1 < n) {
+        x /= step;
+        unit++;
+    }
+    const int digits = unit == 0 ? 0 : x < 9.995 ? 2 : x < 99.95 ? 1 : 0;
+    snprintf(t.text, sizeof t.text, "%.*f%s", digits, x, units[unit]);
+    return t;
+}
+
+cli_text cli_bytes(double bytes)
+{
+    static const char *const units[] = {" B", " KiB", " MiB", " GiB", " TiB"};
+    return with_unit(bytes, 1024, units, sizeof units / sizeof *units);
+}
+
+cli_text cli_amount(double amount)
+{
+    static const char *const units[] = {"", " k", " M", " G", " T"};
+    return with_unit(amount, 1000, units, sizeof units / sizeof *units);
+}
+
+cli_text cli_duration(double seconds)
+{
+    cli_text t;
+    const double whole = floor(seconds + .5);
+    if (!(seconds < 1e9))
+        snprintf(t.text, sizeof t.text, "for ever");
+    else if (seconds < 9.95)
+        snprintf(t.text, sizeof t.text, "%.1f s", seconds);
+    else if (whole < 60)
+        snprintf(t.text, sizeof t.text, "%.0f s", whole);
+    else if (whole < 3600)
+        snprintf(t.text, sizeof t.text, "%.0f min %02.0f s", floor(whole / 60), fmod(whole, 60));
+    else
+        snprintf(t.text, sizeof t.text, "%.0f h %02.0f min", floor(whole / 3600),
+                 floor(fmod(whole, 3600) / 60));
+    return t;
+}
+
+/* ---- hostile names
+ * ------------------------------------------------------------------------------- */
+
+/* Decode one UTF-8 character of at most 4 bytes; 0 bytes if there is none. */
+static size_t decode(const unsigned char *s, uint32_t *code)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = s[0] < 0x80 ? 1 : s[0] >> 5 == 6 ? 2 : s[0] >> 4 == 14 ? 3 : s[0] >> 3 == 30 ? 4 : 0;
+    if (n == 0) return 0;
+    *code = n == 1 ? s[0] : s[0] & (0x7Fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if (s[i] >> 6 != 2) return 0; /* the NUL at the end included */
+        *code = *code << 6 | (s[i] & 63u);
+    }
+    return *code >= least[n] && *code <= 0x10FFFF ? n : 0;
+}
+
+/* Control characters, separators of lines, and marks that are not seen or turn the writing. */
+static bool unsafe(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x200B && c <= 0x200F) ||
+           (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
+}
+
+const char *cli_escape(const char *text, char *out, size_t size)
+{
+    size_t used = 0;
+    while (*text && used + 12 < size) {
+        const unsigned char *s = (const unsigned char *)text;
+        uint32_t code = 0;
+        const size_t n = decode(s, &code);
+        if (n == 0)
+            used += (size_t)snprintf(out + used, size - used, "\\x%02x", (unsigned)s[0]);
+        else if (unsafe(code))
+            used += (size_t)snprintf(out + used, size - used, code < 256 ? "\\x%02x" : "\\u%04x",
+                                     (unsigned)code);
+        else {
+            memcpy(out + used, text, n);
+            used += n;
+        }
+        text += n ? n : 1;
+    }
+    if (*text && used + 4 < size) {
+        memcpy(out + used, "...", 3);
+        used += 3;
+    }
+    out[used] = 0;
+    return out;
+}
+
+double cli_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

@@ -1,0 +1,736 @@
+/* SPDX-License-Identifier: MIT
+ * test_cli.c: the command `kd` as a user meets it: exit statuses, error texts, --json, what is
+ * written, interruption and resume. The binary is the environment's KD_BIN, else the one beside the
+ * tests. Networks and data are tiny. */
+#include "../test.h"
+
+#include <kd/kd.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define DATA "synthetic:classes=4,image=16,train=256,test=96"
+#define NET "vgg4_bn,width=0.125"
+#define QUICK "--data", DATA, "--batch", "32", "--threads", "1", "--lr", "0.02"
+
+/* ---- running the command
+ * ------------------------------------------------------------------------------ */
+
+enum { MAX_WORDS = 40, MAX_TEXT = 1 << 18 };
+
+static char out_text[MAX_TEXT], err_text[MAX_TEXT]; /* of the last run */
+
+static char *binary(void)
+{
+    static char path[4096];
+    char *named = getenv("KD_BIN");
+    if (named && *named) return named;
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 8);
+    ck_assert_int_gt(n, 0);
+    path[n] = 0;
+    strcpy(strrchr(path, '/') + 1, "kd");
+    return path;
+}
+
+typedef struct test_path {
+    char text[1000];
+} test_path;
+
+static test_path at(const char *folder, const char *name)
+{
+    test_path p;
+    ck_assert_int_lt(snprintf(p.text, sizeof p.text, "%s/%s", folder, name), (int)sizeof p.text);
+    return p;
+}
+
+static test_path in_dir(const char *name)
+{
+    return at(test_dir(), name);
+}
+
+static void slurp(const char *path, char *text)
+{
+    FILE *f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "%s: %s", path, strerror(errno));
+    const size_t n = fread(text, 1, MAX_TEXT - 1, f);
+    text[n] = 0;
+    fclose(f);
+}
+
+static pid_t start(const char *const *words, const char *out)
+{
+    posix_spawn_file_actions_t actions;
+    char *argv[MAX_WORDS + 2] = {0};
+    char copies[MAX_WORDS][1000];
+    pid_t pid;
+    argv[0] = binary();
+    for (size_t n = 0; words[n]; n++) {
+        ck_assert_uint_lt(n, MAX_WORDS);
+        ck_assert_uint_lt(strlen(words[n]), sizeof copies[0]);
+        argv[n + 1] = strcpy(copies[n], words[n]);
+    }
+    posix_spawn_file_actions_init(&actions);
+    const int flags = O_WRONLY | O_CREAT | O_TRUNC;
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, out ? out : in_dir("stdout").text, flags, 0600);
+    posix_spawn_file_actions_addopen(&actions, 2, in_dir("stderr").text, flags, 0600);
+    const int failed = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    ck_assert_msg(failed == 0, "%s: %s", argv[0], strerror(failed));
+    return pid;
+}
+
+static int finish(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0) ck_assert_int_eq(errno, EINTR);
+    slurp(in_dir("stderr").text, err_text);
+    ck_assert_msg(WIFEXITED(status), "killed by signal %d; it said: %s", WTERMSIG(status),
+                  err_text);
+    return WEXITSTATUS(status);
+}
+
+static int run_words(const char *const *words)
+{
+    const int status = finish(start(words, NULL));
+    slurp(in_dir("stdout").text, out_text);
+    return status;
+}
+
+#define RUN(...) run_words((const char *const[]){__VA_ARGS__, NULL})
+#define RUN_OK(...)                                                                                \
+    do {                                                                                           \
+        const int status_ = RUN(__VA_ARGS__);                                                      \
+        ck_assert_msg(status_ == 0, "exit status %d: %s", status_, err_text);                      \
+    } while (0)
+
+static size_t lines(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++) n += *text == '\n';
+    return n;
+}
+
+static void expect_in(const char *text, const char *part)
+{
+    ck_assert_msg(strstr(text, part) != NULL, "'%s' is not in: %s", part, text);
+}
+
+/* ---- JSON
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static kd_json_object *parse(kd_ctx *ctx, const char *text)
+{
+    kd_json_object *o;
+    test_ok(ctx, kd_json_parse(ctx, text, strlen(text), &o));
+    return o;
+}
+
+/* Standard output is one object, on one line, with these numbers. */
+static kd_json_object *json_with(kd_ctx *ctx, const char *const *numbers)
+{
+    ck_assert_uint_eq(lines(out_text), 1);
+    kd_json_object *o = parse(ctx, out_text);
+    double x;
+    for (; *numbers; numbers++)
+        ck_assert_msg(kd_json_get_number(o, *numbers, &x), "no number %s in %s", *numbers,
+                      out_text);
+    return o;
+}
+#define JSON(ctx, ...) json_with(ctx, (const char *const[]){__VA_ARGS__, NULL})
+
+static double number(const kd_json_object *o, const char *key)
+{
+    double x = NAN;
+    ck_assert_msg(kd_json_get_number(o, key, &x), "no number %s", key);
+    return x;
+}
+
+/* ---- files
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static bool exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+static void expect_same_files(kd_ctx *ctx, const char *a, const char *b)
+{
+    char *x, *y;
+    size_t n, m;
+    test_ok(ctx, kd_file_read_all(ctx, a, 1 << 28, &x, &n));
+    test_ok(ctx, kd_file_read_all(ctx, b, 1 << 28, &y, &m));
+    ck_assert_uint_eq(n, m);
+    ck_assert_msg(memcmp(x, y, n) == 0, "%s and %s differ", a, b);
+    kd_free(ctx, x);
+    kd_free(ctx, y);
+}
+
+/* A network of 4 classes on 16 x 16 pictures, from the seed. */
+static void make_network(kd_ctx *ctx, const char *path, uint64_t seed)
+{
+    kd_model *m;
+    test_ok(ctx, kd_model_create(ctx, NET ",classes=4,image=16", seed, &m));
+    test_ok(ctx, kd_model_save(m, path));
+    kd_model_destroy(m);
+}
+
+enum { PIXELS = 16 * 16, CHANNELS = 3, CLASSES = 4 };
+
+static void make_batch(kd_ctx *ctx, const char *path, size_t n, int64_t last_label, bool teacher)
+{
+    kd_writer *w;
+    float *x = kd_alloc(ctx, n * CHANNELS * PIXELS, sizeof *x);
+    float *t = kd_alloc(ctx, n * CLASSES, sizeof *t);
+    int64_t *labels = kd_alloc(ctx, n, sizeof *labels);
+    const int64_t shape[] = {(int64_t)n, CHANNELS, 16, 16};
+    const int64_t wide[] = {(int64_t)n, CLASSES};
+    test_fill(x, n * CHANNELS * PIXELS, 5, 1);
+    test_fill(t, n * CLASSES, 6, 3);
+    for (size_t i = 0; i < n; i++) labels[i] = (int64_t)(i % CLASSES);
+    labels[n - 1] = last_label;
+    test_ok(ctx, kd_writer_create(ctx, path, &w));
+    kd_writer_tensor(w, "input", KD_F32, 4, shape, x);
+    kd_writer_tensor(w, "labels", KD_I64, 1, shape, labels);
+    if (teacher) kd_writer_tensor(w, "teacher_logits", KD_F32, 2, wide, t);
+    test_ok(ctx, kd_writer_finish(w));
+    kd_free(ctx, x);
+    kd_free(ctx, t);
+    kd_free(ctx, labels);
+}
+
+/* A tensor of a file as floats; kd_free it. */
+static float *read_tensor(kd_ctx *ctx, const char *path, const char *name, size_t count)
+{
+    kd_file *f;
+    float *x = kd_alloc(ctx, count, sizeof *x);
+    test_ok(ctx, kd_file_open(ctx, path, &f));
+    const kd_file_tensor *t = kd_file_find(f, name);
+    ck_assert_msg(t != NULL, "%s has no %s", path, name);
+    ck_assert_uint_eq(t->count, count);
+    test_ok(ctx, kd_file_read_f32(f, t, 0, count, x));
+    kd_file_close(f);
+    return x;
+}
+
+/* ---- help and usage
+ * -------------------------------------------------------------------------------------- */
+
+START_TEST(test_help)
+{
+    static const char *const commands[] = {"models", "profile", "train", "distill", "finetune",
+                                           "eval",   "predict", "step",  "inspect"};
+    RUN_OK("--help");
+    char list[MAX_TEXT];
+    memcpy(list, out_text, sizeof list);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        expect_in(list, commands[i]);
+        RUN_OK(commands[i], "--help");
+        ck_assert_str_eq(err_text, "");
+        expect_in(out_text, commands[i]);
+        expect_in(out_text, "--json");
+        char own[MAX_TEXT];
+        memcpy(own, out_text, sizeof own);
+        RUN_OK("help", commands[i]);
+        ck_assert_str_eq(own, out_text);
+        for (const char *line = own; *line; line = strchr(line, '\n') + 1)
+            ck_assert_msg(strcspn(line, "\n") <= 100, "a long line: %.120s", line);
+    }
+    RUN_OK("train", "--help");
+    expect_in(out_text, "constant|step|cosine|onecycle");
+    expect_in(out_text, "[128]");
+    ck_assert_ptr_null(strstr(out_text, "--temperature"));
+    RUN_OK("--version");
+    expect_in(out_text, kd_version());
+    expect_in(out_text, "isa=");
+}
+END_TEST
+
+START_TEST(test_usage)
+{
+    static const struct {
+        const char *words[8], *says;
+    } cases[] = {
+        {{NULL}, "a command is missing"},
+        {{"trian"}, "did you mean train?"},
+        {{"teach"}, "there is no command"},
+        {{"--json", "models"}, "the command comes first"},
+        {{"train"}, "SPEC is missing"},
+        {{"train", "vgg8", "vgg9"}, "one word too many"},
+        {{"train", "vgg8", "--epoch", "3"}, "did you mean --epochs?"},
+        {{"train", "vgg8", "--zzzzzzzz"}, "there is no option --zzzzzzzz"},
+        {{"train", "vgg8", "--temperature", "4"}, "no option of this command"},
+        {{"train", "vgg8", "--epochs"}, "--epochs needs a value"},
+        {{"train", "vgg8", "--epochs", "--json"}, "--epochs needs a value"},
+        {{"train", "vgg8", "--epochs", "3x"}, "--epochs 3x: it must be a whole number"},
+        {{"train", "vgg8", "--epochs", "0"}, "--epochs 0: it must be from 1"},
+        {{"train", "vgg8", "--epochs", "-1"}, "--epochs -1: it must be a whole number"},
+        {{"train", "vgg8", "--epochs", "99999999999999999999"}, "it must be a whole number"},
+        {{"train", "vgg8", "--lr", "0x1p3"}, "--lr 0x1p3: it must be a number"},
+        {{"train", "vgg8", "--lr", "nan"}, "--lr nan: it must be a number"},
+        {{"train", "vgg8", "--lr", " 1"}, "it must be a number"},
+        {{"train", "vgg8", "--lr", "1e999"}, "it must be a number"},
+        {{"train", "vgg8", "--lr", "0"}, "--lr 0: it must be above 0"},
+        {{"train", "vgg8", "--momentum", "1.5"}, "--momentum 1.5: it must be from 0"},
+        {{"train", "vgg8", "--max-memory", "12Q"}, "--max-memory 12Q"},
+        {{"train", "vgg8", "--schedule", "linear"}, "constant|step|cosine|onecycle"},
+        {{"train", "vgg8", "--nesterov=1"}, "--nesterov takes no value"},
+        {{"train", "vgg8", "--data="}, "it must not be empty"},
+        {{"train", "vgg8", "--resume"}, "--resume needs --out"},
+        {{"train", "vgg8", "--cache", "x"}, "there is no option --cache"},
+        {{"distill", "vgg8"}, "--teacher FILE is missing"},
+        {{"distill", "--teacher", "a", "b"}, "SPEC is missing"},
+        {{"distill", "vgg8", "--teacher", "a", "--teacher-weight", "1", "2"}, "2 weights"},
+        {{"distill", "vgg8", "--teacher=a", "--hard", "0", "--soft", "0"}, "leave no loss"},
+        {{"eval", "f", "--split", "dev"}, "needs --dev-count"},
+        {{"eval", "f", "--dev-count", "5"}, "goes with --split dev"},
+        {{"predict", "f", "g"}, "OUTPUT is missing"},
+        {{"predict", ""}, "FILE is empty"},
+        {{"help", "nothing"}, "there is no command"},
+        {{"train", "vgg8", "--\033[31m"}, "\\x1b[31m"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int status = run_words(cases[i].words);
+        ck_assert_msg(status == 2, "case %zu: exit status %d: %s", i, status, err_text);
+        ck_assert_str_eq(out_text, "");
+        ck_assert_msg(lines(err_text) == 1, "not one line: %s", err_text);
+        expect_in(err_text, cases[i].says);
+        expect_in(err_text, "--help");
+        ck_assert_msg(strncmp(err_text, "kd", 2) == 0, "%s", err_text);
+        ck_assert_ptr_null(strchr(err_text, '\033'));
+    }
+}
+END_TEST
+
+START_TEST(test_failures)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const test_path net = in_dir("f_net.safetensors");
+    const test_path batch = in_dir("f_batch.safetensors");
+    const test_path bad = in_dir("f_bad.safetensors");
+    const test_path garbage = in_dir("f_garbage");
+    const test_path deep = at(garbage.text, "below");
+    const test_path jpeg = in_dir("f.jpg");
+    make_network(ctx, net.text, 1);
+    make_batch(ctx, batch.text, 5, 0, false);
+    make_batch(ctx, bad.text, 5, 4, false);
+    test_ok(ctx, kd_file_write_atomic(ctx, garbage.text, "not a file of ours", 18));
+    test_ok(ctx, kd_file_write_atomic(ctx, jpeg.text, "\xFF\xD8\xFF\xE0 and so on", 14));
+    const struct {
+        const char *words[8], *says;
+    } cases[] = {
+        {{"train", "vgg8_bm", "--data", DATA}, "vgg8_bm"},
+        {{"train", "vgg8,depth=3", "--data", DATA}, "depth"},
+        {{"train", "vgg8,image=8", "--data", DATA}, "image=8"},
+        {{"train", "vgg8", "--data", "cifar-11"}, "cifar-11"},
+        {{"train", "vgg8", "--data", "cifar-10", "--data-dir", "/nowhere"}, "/nowhere"},
+        {{"train", NET, "--data", DATA, "--augment", "twist"}, "twist"},
+        {{"train", NET, "--data", DATA, "--out", deep.text}, "f_garbage"},
+        {{"train", NET, "--data", DATA, "--max-memory", "100K"}, "102400"},
+        {{"distill", NET, "--data", DATA, "--teacher", "/nowhere/t"}, "/nowhere/t"},
+        {{"distill", NET, "--data", DATA, "--teacher", garbage.text}, "f_garbage"},
+        {{"distill", NET, "--data", "synthetic:classes=5,image=16", "--teacher", net.text},
+         "classes"},
+        {{"eval", "/nowhere/f", "--data", DATA}, "/nowhere/f"},
+        {{"eval", net.text, "--data", "synthetic:classes=9,image=16"}, "9 classes"},
+        {{"eval", net.text, "--data", DATA, "--model", "vgg5_bn,width=0.125"}, "features"},
+        {{"predict", net.text, batch.text, "/nowhere/o", "--model",
+          "vgg4,width=0.125,classes=4,image=16"},
+         "features"},
+        {{"profile", "/nowhere/f"}, "/nowhere/f"},
+        {{"predict", net.text, garbage.text, "/nowhere/o"}, "f_garbage"},
+        {{"predict", net.text, jpeg.text, "/nowhere/o"}, "JPEG"},
+        {{"predict", net.text, net.text, "/nowhere/o"}, "no tensor `input`"},
+        {{"predict", net.text, batch.text, "/nowhere/o"}, "/nowhere/o"},
+        {{"step", net.text, bad.text, "/nowhere/o"}, "label 4 is 4, the network has 4 classes"},
+        {{"step", net.text, net.text, "/nowhere/o"}, "no tensor `input`"},
+        {{"inspect", garbage.text}, "f_garbage"},
+        {{"inspect", "/nowhere/f"}, "/nowhere/f"},
+        {{"inspect", batch.text, "--model", NET ",classes=4,image=16"}, "features"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int status = run_words(cases[i].words);
+        ck_assert_msg(status == 1, "case %zu (%s %s): exit status %d: %s", i, cases[i].words[0],
+                      cases[i].words[1], status, err_text);
+        const char *last = err_text;
+        for (const char *c = err_text; *c; c++)
+            if (*c == '\n' && c[1]) last = c + 1;
+        expect_in(last, cases[i].says);
+        ck_assert_msg(strncmp(last, "kd: ", 4) == 0, "%s", err_text);
+    }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* ---- commands
+ * ------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_models)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const char *name;
+    RUN_OK("models");
+    for (size_t i = 0; (name = kd_model_name_at(i)); i++) expect_in(out_text, name);
+    RUN_OK("models", "--json");
+    kd_json_object_destroy(parse(ctx, out_text));
+    /* published: vgg16 has 138,357,544 parameters and 15.47 GMACs at 224 pixels */
+    expect_in(out_text, "\"name\":\"vgg16\"");
+    expect_in(out_text, "\"params_224\":138357544");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_profile)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const char *spec = "vgg4_bn,classes=4,image=16,width=0.125";
+    RUN_OK("profile", spec, "--json", "--seconds", "0.05", "--batch", "3");
+    kd_json_object *o = JSON(ctx, "params", "macs", "weight_bytes", "arena_bytes",
+                             "latency_ms_median", "latency_ms_p95");
+    ck_assert(number(o, "weight_bytes") == 4 * number(o, "params"));
+    ck_assert(number(o, "latency_ms_median") > 0);
+    ck_assert(number(o, "latency_ms_p95") >= number(o, "latency_ms_median"));
+    ck_assert(number(o, "batch") == 3);
+    expect_in(kd_json_get_string(o, "spec"), "vgg4_bn,classes=4,image=16");
+    kd_json_object_destroy(o);
+
+    RUN_OK("profile", spec, "--train", "--json", "--seconds", "0.05", "--batch", "3", "--per-op");
+    o = JSON(ctx, "arena_bytes", "latency_ms_median");
+    const double small = number(o, "arena_bytes");
+    expect_in(out_text, "\"op\":\"conv2d\"");
+    expect_in(out_text, "\"backward\":true");
+    kd_json_object_destroy(o);
+    RUN_OK("profile", spec, "--train", "--json", "--seconds", "0.01", "--batch", "30");
+    o = JSON(ctx, "arena_bytes");
+    ck_assert(number(o, "arena_bytes") > small);
+    kd_json_object_destroy(o);
+    RUN_OK("profile", spec, "--per-op", "--seconds", "0.01");
+    expect_in(out_text, "conv2d");
+    expect_in(out_text, "GFLOP/s");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_predict)
+{
+    kd_ctx *ctx = test_ctx(2, NULL);
+    enum { N = 7 };
+    const test_path net = in_dir("p_net.safetensors");
+    const test_path batch = in_dir("p_batch.safetensors");
+    const test_path output = in_dir("p_out.safetensors");
+    make_network(ctx, net.text, 3);
+    make_batch(ctx, batch.text, N, 0, false);
+    RUN_OK("predict", net.text, batch.text, output.text, "--batch", "3", "--json");
+    kd_json_object_destroy(JSON(ctx, "n", "classes", "seconds"));
+
+    kd_model *m;
+    float *planar = read_tensor(ctx, batch.text, "input", N * CHANNELS * PIXELS);
+    float *logits = read_tensor(ctx, output.text, "logits", N * CLASSES);
+    float *picture = kd_alloc(ctx, N * CHANNELS * PIXELS, sizeof *picture);
+    float *ours = kd_alloc(ctx, N * CLASSES, sizeof *ours);
+    for (size_t i = 0; i < N; i++)
+        for (size_t c = 0; c < CHANNELS; c++)
+            for (size_t p = 0; p < PIXELS; p++)
+                picture[(i * PIXELS + p) * CHANNELS + c] = planar[(i * CHANNELS + c) * PIXELS + p];
+    test_ok(ctx, kd_model_load(ctx, net.text, NULL, &m));
+    test_ok(ctx, kd_model_predict(m, picture, N, 3, ours));
+    ck_assert(memcmp(ours, logits, N * CLASSES * sizeof *ours) == 0);
+    kd_model_destroy(m);
+    kd_free(ctx, planar);
+    kd_free(ctx, logits);
+    kd_free(ctx, picture);
+    kd_free(ctx, ours);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* Mean of -log softmax at labels i % CLASSES. */
+static double cross_entropy(const float *logits, size_t n)
+{
+    double loss = 0;
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < CLASSES; k++) sum += exp((double)logits[i * CLASSES + k]);
+        loss += log(sum) - (double)logits[i * CLASSES + i % CLASSES];
+    }
+    return loss / (double)n;
+}
+
+START_TEST(test_step)
+{
+    kd_ctx *ctx = test_ctx(2, NULL);
+    enum { N = 8, WEIGHTS = 8 * CHANNELS * 9 };
+    const test_path net = in_dir("s_net.safetensors");
+    const test_path batch = in_dir("s_batch.safetensors");
+    const test_path output = in_dir("s_out.safetensors");
+    make_network(ctx, net.text, 3);
+    make_batch(ctx, batch.text, N, (N - 1) % CLASSES, false);
+    RUN_OK("step", net.text, batch.text, output.text, "--lr", "0.25", "--momentum", "0",
+           "--weight-decay", "0.5", "--json");
+    kd_json_object *o = JSON(ctx, "loss", "n", "grad_norm");
+    float *logits = read_tensor(ctx, output.text, "logits", N * CLASSES);
+    float *loss = read_tensor(ctx, output.text, "loss", 1);
+    ck_assert_double_eq_tol((double)loss[0], cross_entropy(logits, N), 1e-5);
+    ck_assert_double_eq_tol((double)loss[0], number(o, "loss"), 1e-6);
+    kd_json_object_destroy(o);
+    float *before = read_tensor(ctx, net.text, "features.0.weight", WEIGHTS);
+    float *grad = read_tensor(ctx, output.text, "grad.features.0.weight", WEIGHTS);
+    float *after = read_tensor(ctx, output.text, "param.features.0.weight", WEIGHTS);
+    for (size_t i = 0; i < WEIGHTS; i++)
+        ck_assert_float_eq_tol(after[i], before[i] - .25f * (grad[i] + .5f * before[i]), 1e-6f);
+
+    kd_file *f;
+    int64_t seen;
+    test_ok(ctx, kd_file_open(ctx, output.text, &f));
+    const kd_file_tensor *t = kd_file_find(f, "buffer.features.1.num_batches_tracked");
+    ck_assert_ptr_nonnull(t);
+    ck_assert_int_eq(t->dtype, KD_I64);
+    test_ok(ctx, kd_file_read_i64(f, t, 0, 1, &seen));
+    ck_assert_int_eq(seen, 1);
+    ck_assert_ptr_nonnull(kd_file_find(f, "buffer.features.1.running_mean"));
+    kd_file_close(f);
+
+    /* --hard 1 --soft 0 with a teacher is plain training, --hard 0 is not */
+    make_batch(ctx, batch.text, N, (N - 1) % CLASSES, true);
+    RUN_OK("step", net.text, batch.text, output.text, "--hard", "1", "--soft", "0");
+    float *plain = read_tensor(ctx, output.text, "loss", 1);
+    ck_assert_float_eq_tol(plain[0], loss[0], 1e-6f);
+    RUN_OK("step", net.text, batch.text, output.text, "--hard", "0", "--soft", "1", "--temperature",
+           "4");
+    float *soft = read_tensor(ctx, output.text, "loss", 1);
+    ck_assert_float_gt(fabsf(soft[0] - loss[0]), 1e-3f);
+    float *const all[] = {logits, loss, before, grad, after, plain, soft};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(ctx, all[i]);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_inspect)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_writer *w;
+    const float x[3] = {1, NAN, INFINITY};
+    const int64_t shape[] = {3};
+    const test_path file = in_dir("hostile.safetensors");
+    test_ok(ctx, kd_writer_create(ctx, file.text, &w));
+    kd_writer_tensor(w, "\033[2Jname\n\xE2\x80\xAEtxt", KD_F32, 1, shape, x);
+    kd_writer_metadata(w, "key\r", "\033]0;owned\a");
+    test_ok(ctx, kd_writer_finish(w));
+    RUN_OK("inspect", file.text);
+    ck_assert_ptr_null(strchr(out_text, '\033'));
+    ck_assert_ptr_null(strchr(out_text, '\a'));
+    ck_assert_ptr_null(strchr(out_text, '\r'));
+    ck_assert_ptr_null(strstr(out_text, "\xE2\x80\xAE"));
+    expect_in(out_text, "\\x1b[2Jname\\x0a\\u202etxt");
+    expect_in(out_text, "2 not finite");
+    RUN_OK("inspect", file.text, "--json");
+    kd_json_object *o = JSON(ctx, "bytes", "elements", "nonfinite");
+    ck_assert(number(o, "nonfinite") == 2);
+    kd_json_object_destroy(o);
+
+    ck_assert_int_eq(truncate(file.text, 60), 0);
+    ck_assert_int_eq(RUN("inspect", file.text), 1);
+    ck_assert_uint_eq(lines(err_text), 1);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_full_disk)
+{
+    if (!exists("/dev/full")) return;
+    ck_assert_int_eq(finish(start((const char *const[]){"models", NULL}, "/dev/full")), 1);
+    expect_in(err_text, "standard output");
+    ck_assert_int_eq(finish(start((const char *const[]){"train", "--help", NULL}, "/dev/full")), 1);
+}
+END_TEST
+
+/* ---- runs
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_round_trip)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char *text;
+    size_t size;
+    const test_path a = in_dir("made/for/a");
+    const test_path model = at(a.text, "model.safetensors");
+    RUN_OK("train", NET, QUICK, "--epochs", "3", "--out", a.text, "--json", "--seed", "7");
+    kd_json_object *o = JSON(ctx, "top1", "top5", "loss", "seconds", "images_per_second", "epochs",
+                             "steps", "train_loss", "peak_bytes");
+    ck_assert(number(o, "epochs") == 3);
+    ck_assert(number(o, "steps") == 24);
+    const double top1 = number(o, "top1"), loss = number(o, "loss");
+    kd_json_object_destroy(o);
+    ck_assert_uint_ge(lines(err_text), 3); /* a line an epoch */
+
+    RUN_OK("eval", model.text, "--data", DATA, "--json", "--threads", "1");
+    o = JSON(ctx, "n", "top1", "top5", "loss");
+    ck_assert(number(o, "n") == 96);
+    ck_assert_double_eq_tol(number(o, "top1"), top1, 1e-9);
+    ck_assert_double_eq_tol(number(o, "loss"), loss, 1e-6);
+    kd_json_object_destroy(o);
+
+    const test_path run_json = at(a.text, "run.json");
+    test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
+    o = parse(ctx, text);
+    ck_assert_str_eq(kd_json_get_string(o, "status"), "done");
+    ck_assert_str_eq(kd_json_get_string(o, "version"), kd_version());
+    ck_assert(number(o, "seed") == 7);
+    static const char *const parts[] = {"\"options\"",           "\"weight_decay\": 0.0005",
+                                        "\"machine\"",           "\"checksum\"",
+                                        "\"momentum\": 0.9",     "\"result\"",
+                                        "\"budget_seconds\": 0", "\"cores\""};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) expect_in(text, parts[i]);
+    kd_json_object_destroy(o);
+    kd_free(ctx, text);
+
+    const test_path metrics = at(a.text, "metrics.jsonl");
+    test_ok(ctx, kd_file_read_all(ctx, metrics.text, 1 << 20, &text, &size));
+    ck_assert_uint_eq(lines(text), 3);
+    kd_free(ctx, text);
+
+    /* a run that is done stays as it is */
+    const test_path copy = in_dir("copy.safetensors");
+    test_ok(ctx, kd_file_read_all(ctx, model.text, 1 << 28, &text, &size));
+    test_ok(ctx, kd_file_write_atomic(ctx, copy.text, text, size));
+    kd_free(ctx, text);
+    RUN_OK("train", NET, QUICK, "--epochs", "3", "--out", a.text, "--seed", "7", "--resume",
+           "--quiet");
+    ck_assert_str_eq(err_text, "");
+    expect_same_files(ctx, model.text, copy.text);
+    ck_assert_int_eq(
+        RUN("train", NET, QUICK, "--epochs", "4", "--out", a.text, "--seed", "7", "--resume"), 1);
+    expect_in(err_text, "epochs");
+
+    const test_path checkpoint = at(a.text, "checkpoint.safetensors");
+    RUN_OK("inspect", checkpoint.text, "--json");
+    o = JSON(ctx, "epoch", "step", "seed");
+    ck_assert_str_eq(kd_json_get_string(o, "kind"), "checkpoint");
+    ck_assert(number(o, "step") == 24);
+    ck_assert(number(o, "seed") == 7);
+    kd_json_object_destroy(o);
+    RUN_OK("inspect", model.text);
+    expect_in(out_text, "vgg4_bn");
+    expect_in(out_text, "features.0.weight");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_distill_and_finetune)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char *text;
+    size_t size;
+    const test_path a = in_dir("teacher");
+    const test_path b = in_dir("student");
+    const test_path teacher = at(a.text, "model.safetensors");
+    const test_path student = at(b.text, "model.safetensors");
+    RUN_OK("train", NET, QUICK, "--epochs", "1", "--out", a.text, "--quiet");
+    /* the spec may come after the teachers */
+    RUN_OK("distill", QUICK, "--epochs", "2", "--teacher", teacher.text, teacher.text,
+           "vgg2,width=0.125", "--teacher-weight", "1", "3", "--out", b.text, "--json", "--quiet",
+           "--temperature", "2", "--hard", "0");
+    ck_assert_str_eq(err_text, "");
+    kd_json_object *o = JSON(ctx, "top1", "loss", "seconds", "images_per_second", "epochs");
+    kd_json_object_destroy(o);
+    const test_path run_json = at(b.text, "run.json");
+    test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
+    static const char *const parts[] = {"\"teachers\"", "\"temperature\": 2,", "\"hard\": 0,",
+                                        "\"soft\": 0.9,", "\"method\": \"kd\""};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) expect_in(text, parts[i]);
+    kd_free(ctx, text);
+
+    RUN_OK("eval", student.text, "--data", DATA, "--teacher", teacher.text, "--json");
+    kd_json_object_destroy(JSON(ctx, "n", "top1", "agreement", "kl"));
+    RUN_OK("eval", teacher.text, "--data", DATA, "--teacher", teacher.text, "--json", "--split",
+           "dev", "--dev-count", "40", "--seed", "3");
+    o = JSON(ctx, "n", "agreement", "kl");
+    ck_assert(number(o, "n") == 40);
+    ck_assert(number(o, "agreement") == 100);
+    ck_assert_double_eq_tol(number(o, "kl"), 0, 1e-9);
+    kd_json_object_destroy(o);
+
+    RUN_OK("finetune", student.text, "--data", "synthetic:classes=6,image=16,train=64,test=32",
+           "--epochs", "1", "--batch", "16", "--lr", "0.01", "--json", "--quiet");
+    o = JSON(ctx, "top1");
+    expect_in(kd_json_get_string(o, "spec"), "vgg2,classes=6");
+    kd_json_object_destroy(o);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_dry_run)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const test_path out = in_dir("dry");
+    RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", out.text, "--dry-run", "--json");
+    kd_json_object *o = JSON(ctx, "steps", "params", "macs", "arena_bytes", "hours");
+    ck_assert(number(o, "steps") == 240);
+    ck_assert(number(o, "hours") > 0);
+    ck_assert(!exists(out.text));
+    kd_json_object_destroy(o);
+    RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", out.text, "--dry-run");
+    expect_in(out_text, "nothing was written");
+    ck_assert(!exists(out.text));
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
+START_TEST(test_interrupt)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    struct stat about;
+    const test_path a = in_dir("whole");
+    const test_path b = in_dir("cut");
+    const test_path x = at(a.text, "model.safetensors");
+    const test_path y = at(b.text, "model.safetensors");
+    const test_path metrics = at(b.text, "metrics.jsonl");
+    RUN_OK("train", NET, QUICK, "--epochs", "6", "--out", a.text, "--quiet");
+    const pid_t pid = start((const char *const[]){"train", NET, QUICK, "--epochs", "6", "--out",
+                                                  b.text, "--quiet", NULL},
+                            NULL);
+    for (int i = 0; i < 1000 && stat(metrics.text, &about); i++) nap(); /* one epoch is done */
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    ck_assert_int_eq(finish(pid), 130);
+    expect_in(err_text, "interrupted");
+    ck_assert_uint_eq(lines(err_text), 1);
+    ck_assert(!exists(y.text));
+    char *text;
+    size_t size;
+    const test_path run_json = at(b.text, "run.json");
+    test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
+    expect_in(text, "\"status\": \"interrupted\"");
+    kd_free(ctx, text);
+    RUN_OK("train", NET, QUICK, "--epochs", "6", "--out", b.text, "--quiet", "--resume");
+    expect_same_files(ctx, x.text, y.text);
+    test_ok(ctx, kd_file_read_all(ctx, metrics.text, 1 << 20, &text, &size));
+    ck_assert_uint_eq(lines(text), 6);
+    kd_free(ctx, text);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(cli, 60, &test_help, &test_usage, &test_failures, &test_models, &test_profile,
+           &test_predict, &test_step, &test_inspect, &test_full_disk, &test_round_trip,
+           &test_distill_and_finetune, &test_dry_run, &test_interrupt)

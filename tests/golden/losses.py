@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""Golden losses and their gradients, made by PyTorch in double precision.
+
+    python3 tests/golden/losses.py > tests/op/golden_losses.h
+
+The losses are written as their authors published them: torch's cross_entropy and kl_div; decoupled
+distillation with the label masked by -1000 as in mdistiller; logit standardisation with torch.std.
+"""
+import torch
+import torch.nn.functional as F
+
+N, K, T = 6, 7, 4.0
+
+
+def kd(student, teacher, t):
+    return F.kl_div(F.log_softmax(student / t, 1), F.softmax(teacher / t, 1),
+                    reduction="batchmean") * t * t
+
+
+def hard(student, teacher):
+    return F.cross_entropy(student, teacher.argmax(1))
+
+
+def dkd(student, teacher, labels, t, alpha, beta):
+    mask = F.one_hot(labels, student.shape[1]).to(student.dtype)
+    two = lambda p: torch.stack([(p * mask).sum(1), (p * (1 - mask)).sum(1)], 1)
+    p, q = F.softmax(student / t, 1), F.softmax(teacher / t, 1)
+    tckd = F.kl_div(two(p).log(), two(q), reduction="sum")
+    nckd = F.kl_div(F.log_softmax(student / t - 1000 * mask, 1),
+                    F.softmax(teacher / t - 1000 * mask, 1), reduction="sum")
+    return (alpha * tckd + beta * nckd) * t * t / len(labels)
+
+
+def standardize(x):
+    return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-7)
+
+
+def array(name, values, kind="float"):
+    text = [repr(v) if kind == "int" else "%.9g" % v for v in values]
+    if kind == "float":
+        text = [t + ("f" if "." in t or "e" in t else ".0f") for t in text]
+    lines, line = [], "   "
+    for t in text:
+        if len(line) + len(t) + 2 > 98:
+            lines.append(line)
+            line = "   "
+        line += " " + t + ","
+    print("static const %s golden_%s[] = {" % ("int32_t" if kind == "int" else "float", name))
+    print("\n".join(lines + [line]) + "\n};")
+
+
+def main():
+    torch.manual_seed(1)
+    student = (3 * torch.randn(N, K)).double()
+    teacher = (4 * torch.randn(N, K)).double()
+    weight = torch.randn(N, K).double()
+    labels = torch.randint(K, (N,))
+    print("/* SPDX-License-Identifier: MIT\n"
+          " * golden_losses.h: made by tests/golden/losses.py with PyTorch, in double precision.\n"
+          " * For each loss its value and its gradient by the student's logits; for softmax and\n"
+          " * standardize the result and the gradient of sum(result * weight). */")
+    print("#include <stdint.h>\n\nenum { GOLDEN_N = %d, GOLDEN_K = %d };" % (N, K))
+    array("student", student.flatten().tolist())
+    array("teacher", teacher.flatten().tolist())
+    array("weight", weight.flatten().tolist())
+    array("labels", labels.tolist(), "int")
+    losses = {
+        "ce": lambda x: F.cross_entropy(x, labels),
+        "ce_smooth": lambda x: F.cross_entropy(x, labels, label_smoothing=0.1),
+        "kd": lambda x: kd(x, teacher, T),
+        "kd_1": lambda x: kd(x, teacher, 1.0),
+        "hard": lambda x: hard(x, teacher),
+        "dkd": lambda x: dkd(x, teacher, labels, T, 1.0, 8.0),
+        "kd_std": lambda x: kd(standardize(x), standardize(teacher), 2.0),
+        "mix": lambda x: 0.1 * F.cross_entropy(x, labels) + 0.9 * kd(x, teacher, T),
+    }
+    for name, loss in losses.items():
+        x = student.clone().requires_grad_()
+        value = loss(x)
+        value.backward()
+        array(name, [value.item()])
+        array(name + "_grad", x.grad.flatten().tolist())
+    for name, fn in {"softmax": lambda x: F.softmax(x, 1), "standardize": standardize}.items():
+        x = student.clone().requires_grad_()
+        y = fn(x)
+        (y * weight).sum().backward()
+        array(name, y.flatten().tolist())
+        array(name + "_grad", x.grad.flatten().tolist())
+
+
+main()
