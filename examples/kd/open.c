@@ -60,6 +60,23 @@ static void with_image(const char *spec, uint64_t image, char out[KD_SPEC_SIZE])
              (unsigned long long)image, rest + strcspn(rest, ","));
 }
 
+/* The library's words, and the name that comes nearest. */
+static int unknown_network(const kd_ctx *ctx, const char *spec)
+{
+    char word[60];
+    const char *name, *best = NULL;
+    size_t least = 3;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(spec, ","), spec);
+    for (size_t i = 0; (name = kd_model_name_at(i)); i++) {
+        const size_t d = cli_distance(word, name);
+        if (d >= least) continue;
+        best = name;
+        least = d;
+    }
+    if (!best) return cli_fail_ctx(ctx);
+    return cli_fail("%s; did you mean %s?", kd_ctx_error(ctx), best);
+}
+
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
                  char out[KD_SPEC_SIZE])
 {
@@ -74,9 +91,9 @@ int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64
         with_image(spec, image, changed);
         spec = changed;
     }
-    return kd_spec_complete(ctx, spec, defaults[0] ? defaults : NULL, out, KD_SPEC_SIZE)
-               ? cli_fail_ctx(ctx)
-               : CLI_DONE;
+    if (kd_spec_complete(ctx, spec, defaults[0] ? defaults : NULL, out, KD_SPEC_SIZE) == KD_OK)
+        return CLI_DONE;
+    return cli_is_spec(spec) ? cli_fail_ctx(ctx) : unknown_network(ctx, spec);
 }
 
 int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model)

@@ -55,11 +55,13 @@ static complaint set_number(const cli_option *o, const char *value, double *fiel
     double number;
     if (!cli_parse_number(value, &number))
         snprintf(c.text, sizeof c.text, "it must be a number");
-    else if (number < o->low && o->low <= 1e-12)
+    else if (number < o->low && o->low < 1e-12)
         snprintf(c.text, sizeof c.text,
                  o->low > 0 ? "it must be above 0" : "it must be at least 0");
-    else if (number < o->low || number > o->high)
-        snprintf(c.text, sizeof c.text, "it must be from %.10g to %.10g", o->low, o->high);
+    else if (number < o->low)
+        snprintf(c.text, sizeof c.text, "it must be at least %.10g", o->low);
+    else if (number > o->high)
+        snprintf(c.text, sizeof c.text, "it must be at most %.10g", o->high);
     else
         *field = number;
     return c;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MIN_RUNS = 5, MAX_RUNS = 20000, WARM_RUNS = 2 };
 
@@ -31,7 +32,9 @@ static int open_model(profile *p)
 {
     const char *word = p->args->words[0];
     char spec[KD_SPEC_SIZE];
-    if (!cli_is_spec(word)) return cli_load(p->ctx, word, p->args->model, 0, &p->model);
+    /* what looks like no path is a misspelt name rather than a missing file */
+    const bool file = !cli_is_spec(word) && (strpbrk(word, "/.") || access(word, F_OK) == 0);
+    if (file) return cli_load(p->ctx, word, p->args->model, 0, &p->model);
     int status = cli_complete(p->ctx, word, NULL, 0, spec);
     if (!status && kd_model_create(p->ctx, spec, 0, &p->model)) status = cli_fail_ctx(p->ctx);
     return status;
@@ -200,7 +203,8 @@ static int as_table(const profile *p)
            p->least, p->runs, p->args->train ? "training steps" : "runs");
     printf("speed       %.4g images/s", 1e3 * (double)p->batch / p->median);
     if (!p->args->train) printf(", %.1f GFLOP/s", gflops(p, p->macs, p->median));
-    printf(" (%d threads, %s)\n", kd_ctx_threads(p->ctx), kd_ctx_isa(p->ctx));
+    const int threads = kd_ctx_threads(p->ctx);
+    printf(" (%d thread%s, %s)\n", threads, threads == 1 ? "" : "s", kd_ctx_isa(p->ctx));
     if (p->args->per_op) ops_table(p);
     return cli_flush();
 }

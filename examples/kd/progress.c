@@ -28,7 +28,8 @@ void cli_catch_signals(void)
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = note_signal;
-    action.sa_flags = (int)SA_RESETHAND; /* the second one does what it always did */
+    /* the second one does what it always did; reads and writes go on */
+    action.sa_flags = (int)(SA_RESETHAND | SA_RESTART);
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -66,27 +67,33 @@ static void title(const cli_progress *p, const kd_progress *k, char *out, size_t
         snprintf(out, size, "epoch %zu", k->epoch + 1);
 }
 
+/* " 1:02:03 left", or nothing while there is no telling. */
 static void time_left(const cli_progress *p, double fraction, char *out, size_t size)
 {
     const double done = fraction - p->first_fraction;
     out[0] = 0;
     if (done <= 0 || fraction >= 1) return;
-    snprintf(out, size, ", %s left",
-             cli_duration((cli_now() - p->started) * (1 - fraction) / done).text);
+    const double left = (cli_now() - p->started) * (1 - fraction) / done;
+    if (left > 1e8) return;
+    const unsigned long s = (unsigned long)(left + .5);
+    if (s < 3600)
+        snprintf(out, size, ", %lu:%02lu left", s / 60, s % 60);
+    else
+        snprintf(out, size, ", %lu:%02lu:%02lu left", s / 3600, s / 60 % 60, s % 60);
 }
 
 static void draw_bar(cli_progress *p, const kd_progress *k)
 {
-    enum { CELLS = 20 };
-    char name[60], left[60], cells[CELLS + 1], line[400];
+    enum { CELLS = 30 };
+    char name[60], left[60], cells[CELLS + 1] = "", line[400];
     const double fraction = fraction_of(p, k);
-    const size_t full = (size_t)(fraction * CELLS + .5), width = columns();
-    for (size_t i = 0; i < CELLS; i++) cells[i] = i < full ? '#' : '.';
-    cells[CELLS] = 0;
+    const size_t width = columns(), n = width < 90 ? 8 : width < 110 ? 16 : CELLS;
+    const size_t full = (size_t)(fraction * (double)n + .5);
+    for (size_t i = 0; i < n; i++) cells[i] = i < full ? '#' : '.';
     title(p, k, name, sizeof name);
     time_left(p, fraction, left, sizeof left);
-    snprintf(line, sizeof line, "%s [%s] %.0f %%, loss %.4f, top-1 %.1f %%, %.0f images/s%s", name,
-             cells, 100 * fraction, k->loss, k->accuracy, k->images_per_second, left);
+    snprintf(line, sizeof line, "%s [%s] %.0f %%%s, loss %.3f, top-1 %.1f %%, %.0f images/s", name,
+             cells, 100 * fraction, left, k->loss, k->accuracy, k->images_per_second);
     fprintf(stderr, "\r%.*s\033[K", (int)(width - 1), line);
     fflush(stderr);
     p->shown = true;

@@ -210,7 +210,7 @@ static int fill(kd_json *json, const cli_run *run)
 }
 
 /* Like mkdir -p. */
-static int make_folders(const char *path)
+int cli_make_folders(const char *path)
 {
     char part[4096];
     struct stat about;
@@ -244,8 +244,7 @@ int cli_write_run(const cli_run *run)
     const char *text;
     size_t size;
     kd_json *json = NULL;
-    int status = make_folders(run->args->out);
-    if (status) return status;
+    int status = CLI_DONE;
     snprintf(path, sizeof path, "%s/run.json", run->args->out);
     if (kd_json_create(run->ctx, 2, &json) || fill(json, run) || kd_json_text(json, &text, &size) ||
         write_text(run->ctx, path, text, size))

@@ -103,6 +103,8 @@ cli_text cli_duration(double seconds)
     const double whole = floor(seconds + .5);
     if (!(seconds < 1e9))
         snprintf(t.text, sizeof t.text, "for ever");
+    else if (seconds < .0995)
+        snprintf(t.text, sizeof t.text, "%.3g ms", 1e3 * seconds);
     else if (seconds < 9.95)
         snprintf(t.text, sizeof t.text, "%.1f s", seconds);
     else if (whole < 60)

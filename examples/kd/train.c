@@ -15,6 +15,8 @@ typedef struct session {
     kd_distill_opt opt;
     kd_result result;
     cli_progress progress;
+    bool recorded;     /* run.json is of this run */
+    int record_failed; /* an exit status */
 } session;
 
 /* ---- before
@@ -161,9 +163,8 @@ static int print_table(session *s)
         printf("test        top-1 %.2f %%  top-5 %.2f %%  loss %.4f\n", r->top1, r->top5, r->loss);
     printf("training    loss %.4f  top-1 %.2f %% in the last epoch\n", r->train_loss,
            r->train_top1);
-    printf("time        %s for %zu %s, %zu steps: %.0f images/s\n",
-           cli_duration(r->seconds).text, r->epochs, r->epochs == 1 ? "epoch" : "epochs", r->steps,
-           r->images_per_second);
+    printf("time        %s for %zu %s, %zu steps: %.0f images/s\n", cli_duration(r->seconds).text,
+           r->epochs, r->epochs == 1 ? "epoch" : "epochs", r->steps, r->images_per_second);
     print_parts(&r->times, s->run.args->command->bit == CMD_DISTILL);
     printf("memory      %s at most\n", cli_bytes((double)r->peak_bytes).text);
     if (s->run.args->out) {
@@ -181,6 +182,7 @@ static int finish(session *s, kd_status status)
     char why[600] = "";
     int code = CLI_DONE;
     cli_progress_end(&s->progress);
+    if (s->record_failed) return s->record_failed; /* that was told already */
     if (status == KD_E_STOPPED && cli_interrupted()) {
         code = CLI_INTERRUPTED;
         s->run.status = "interrupted";
@@ -201,7 +203,7 @@ static int finish(session *s, kd_status status)
             s->result.top1 = s->result.top5 = s->result.loss = (double)NAN;
         s->run.result = &s->result;
     }
-    if (a->out) {
+    if (a->out && (s->recorded || code != CLI_FAILED)) {
         const int written = cli_write_run(&s->run);
         if (!code) code = written;
     }
@@ -215,17 +217,30 @@ kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *res
                : kd_train(run->model, run->data, &opt->train, result);
 }
 
+/* run.json is written once the first step is done: a run that is refused (--resume with other
+ * options) must not take the place of the record of the one before. */
+static int watch(void *user, const kd_progress *progress)
+{
+    session *s = user;
+    if (s->run.args->out && !s->recorded) {
+        s->record_failed = cli_write_run(&s->run);
+        if (s->record_failed) return 1;
+        s->recorded = true;
+    }
+    return cli_progress_step(&s->progress, progress);
+}
+
 static int train(session *s)
 {
     const cli_args *a = s->run.args;
     s->run.status = "running";
     cli_time_text(s->run.started);
     warn_about_old_run(a);
-    int code = a->out ? cli_write_run(&s->run) : CLI_DONE;
+    int code = a->out ? cli_make_folders(a->out) : CLI_DONE;
     if (code) return code;
     cli_progress_start(&s->progress, a, true);
-    s->opt.train.progress = cli_progress_step;
-    s->opt.train.user = &s->progress;
+    s->opt.train.progress = watch;
+    s->opt.train.user = s;
     code = finish(s, cli_call(&s->run, &s->opt, &s->result));
     if (code) return code;
     return a->json ? print_json(s) : print_table(s);

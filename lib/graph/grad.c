@@ -123,7 +123,11 @@ static kd_value place(kd_graph *g, const kdi_node *forward, int id, int i, uint3
         v->grad = p->grad;
         return p->grad;
     }
-    if (v->grad == KD_NONE) return v->grad = same_shape(g, in);
+    if (v->grad == KD_NONE) {
+        const kd_value fresh = same_shape(g, in); /* moves the values */
+        g->values[in].grad = fresh;
+        return fresh;
+    }
     if (forward->op->accumulates && may_add_in_place(g, in, id)) {
         *accumulate |= 1u << i;
         return v->grad;
@@ -228,7 +232,11 @@ kd_status kd_graph_grad(kd_graph *g, kd_value loss)
     g->scope[0] = 0;
     const int last = (int)g->n_nodes;
     status = param_grads(g);
-    if (!status && (g->values[loss].grad = emit_one(g, loss)) == KD_NONE) status = g->status;
+    if (!status) {
+        const kd_value one = emit_one(g, loss);
+        if (one == KD_NONE) status = g->status;
+        g->values[loss].grad = one;
+    }
     for (int id = last - 1; id >= 0 && !status; id--) {
         const kdi_node *node = &g->nodes[id];
         bool reached = false, needed = false;

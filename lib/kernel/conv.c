@@ -24,13 +24,9 @@ static bool winograd_can(const kdi_conv *v)
            v->ph <= 2 && v->pw <= 2;
 }
 
-static const kdi_conv_method winograd = {"winograd",
-                                         winograd_can,
-                                         kdi_winograd_scratch,
-                                         kdi_winograd_prepared_size,
-                                         kdi_winograd_prepare,
-                                         kdi_winograd_forward,
-                                         kdi_winograd_backward};
+static const kdi_conv_method winograd = {
+    "winograd",           winograd_can,         kdi_winograd_scratch, kdi_winograd_prepared_size,
+    kdi_winograd_prepare, kdi_winograd_forward, kdi_winograd_backward};
 
 static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
     [KDI_CONV_GEMM] = &kdi_conv_gemm,
@@ -73,7 +69,7 @@ kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced)
 size_t kdi_conv_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, kdi_conv_pass pass)
 {
     const size_t size = methods[algo]->scratch(ctx, v, pass);
-    if (pass != KDI_CONV_BACKWARD || algo == KDI_CONV_WINOGRAD) return size;
+    if (pass != KDI_CONV_BACKWARD) return size;
     size_t pixels, sums;
     if (!kdi_mul(v->n, v->oh, &pixels) || !kdi_mul(pixels, v->ow, &pixels)) return SIZE_MAX;
     sums = kdi_column_sums_scratch(ctx, pixels, v->o);
@@ -102,12 +98,5 @@ void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const
                        const float *w, const float *dy, float *dx, float *dw, float *db,
                        bool accumulate_dx, bool accumulate_dw, void *scratch)
 {
-    if (algo == KDI_CONV_WINOGRAD) {
-        /* It sums dy while it has it in hand. */
-        kdi_winograd_backward(ctx, v, x, w, dy, dx, dw, db, accumulate_dx, accumulate_dw, scratch);
-        return;
-    }
-    if (db) kdi_column_sums(ctx, v->n * v->oh * v->ow, v->o, dy, v->o, db, accumulate_dw, scratch);
-    if (dx || dw)
-        methods[algo]->backward(ctx, v, x, w, dy, dx, dw, accumulate_dx, accumulate_dw, scratch);
+    methods[algo]->backward(ctx, v, x, w, dy, dx, dw, db, accumulate_dx, accumulate_dw, scratch);
 }

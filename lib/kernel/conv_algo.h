@@ -14,11 +14,18 @@ typedef struct kdi_conv_method {
     void (*prepare)(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared, void *scratch);
     void (*forward)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
                     const void *prepared, const kdi_epilogue *epilogue, float *y, void *scratch);
-    /* dx, dw may be NULL */
+    /* dx, dw, db may be NULL */
     void (*backward)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
-                     const float *dy, float *dx, float *dw, bool accumulate_dx, bool accumulate_dw,
-                     void *scratch);
+                     const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
+                     bool accumulate_dw, void *scratch);
 } kdi_conv_method;
+
+/* db, for the methods that do not come by it on their way. */
+static inline void kdi_conv_bias_gradient(kd_ctx *ctx, const kdi_conv *v, const float *dy,
+                                          float *db, bool accumulate, void *scratch)
+{
+    if (db) kdi_column_sums(ctx, v->n * v->oh * v->ow, v->o, dy, v->o, db, accumulate, scratch);
+}
 
 extern const kdi_conv_method kdi_conv_gemm, kdi_conv_direct, kdi_conv_depthwise;
 

@@ -188,10 +188,12 @@ static void weights_task(void *arg, size_t index, int worker)
 }
 
 static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
-                            const float *dy, float *dx, float *dw, bool accumulate_dx,
+                            const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                             bool accumulate_dw, void *scratch)
 {
-    if (dx) kdi_conv_gemm.backward(ctx, v, NULL, w, dy, dx, NULL, accumulate_dx, false, scratch);
+    kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
+    if (dx)
+        kdi_conv_gemm.backward(ctx, v, NULL, w, dy, dx, NULL, NULL, accumulate_dx, false, scratch);
     if (!dw) return;
     const size_t k = v->kh * v->kw * v->c, size = k * v->o;
     direct d = direct_of(kdi_ctx_kernels(ctx), v, true);
@@ -381,9 +383,10 @@ static void depthwise_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, co
 }
 
 static void depthwise_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
-                               const float *dy, float *dx, float *dw, bool accumulate_dx,
+                               const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                                bool accumulate_dw, void *scratch)
 {
+    kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
     const size_t k = v->kh * v->kw, size = k * v->c;
     depthwise d = {.kernels = kdi_ctx_kernels(ctx), .v = v, .x = x, .dy = dy};
     if (dx) {

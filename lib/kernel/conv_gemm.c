@@ -649,9 +649,10 @@ static void backward_data(kd_ctx *ctx, const kdi_conv *v, const float *w, const 
 }
 
 static void backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
-                     const float *dy, float *dx, float *dw, bool accumulate_dx, bool accumulate_dw,
-                     void *scratch)
+                     const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
+                     bool accumulate_dw, void *scratch)
 {
+    kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
     if (dx) backward_data(ctx, v, w, dy, dx, accumulate_dx, scratch);
     if (dw) weights_run(ctx, v, x, dy, dw, accumulate_dw, scratch);
 }

@@ -19,17 +19,29 @@ static bool symbolic(const kd_shape *s)
     return s->rank > 0 && s->dim[0] < 0;
 }
 
-/* The dimension that is 0, or -1; -2 when there are several or one cannot be. */
+/* The dimension that is 0, or -1; -2 when there are several. */
 static int inferred(const kd_shape *to)
 {
     int found = -1;
     for (int i = 0; i < to->rank; i++) {
-        if (to->dim[i] > INT32_MAX || to->dim[i] < (i ? 0 : -INT32_MAX)) return -2;
         if (to->dim[i] != 0) continue;
         if (found >= 0) return -2;
         found = i;
     }
     return found;
+}
+
+/* Rank and dimensions are in range, and only the first is a multiple of the batch. */
+static kd_status check_range(const kd_op_shapes *s, const kd_shape *to)
+{
+    if (to->rank < 1 || to->rank > KD_MAX_RANK)
+        return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: rank %d is not in 1..%d", s->name, to->rank,
+                           (int)KD_MAX_RANK);
+    for (int i = 0; i < to->rank; i++)
+        if (to->dim[i] > INT32_MAX || to->dim[i] < (i ? 0 : -INT32_MAX))
+            return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: dimension %d cannot be %lld", s->name, i,
+                               (long long)to->dim[i]);
+    return KD_OK;
 }
 
 static kd_status shape(kd_op_shapes *s)
@@ -38,12 +50,10 @@ static kd_status shape(kd_op_shapes *s)
     const kd_shape *in = &s->in[0];
     kd_shape to = attr->to;
     size_t have, want;
-    if (to.rank < 1 || to.rank > KD_MAX_RANK)
-        return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: rank %d is not in 1..%d", s->name, to.rank,
-                           (int)KD_MAX_RANK);
+    const kd_status status = check_range(s, &to);
+    if (status) return status;
     const int hole = inferred(&to);
-    if (hole == -2)
-        return misfit(s, &to, "one dimension may be 0, and only the first a multiple of the batch");
+    if (hole == -2) return misfit(s, &to, "only one dimension may be 0");
     if (hole >= 0) to.dim[hole] = 1;
     /* Counts for a batch of 1: a symbolic shape holds that many times the batch. */
     if (!kdi_shape_count(in, 1, &have) || !kdi_shape_count(&to, 1, &want) || want == 0)

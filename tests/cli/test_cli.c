@@ -285,7 +285,7 @@ START_TEST(test_usage)
         {{"train", "vgg8", "--lr", " 1"}, "it must be a number"},
         {{"train", "vgg8", "--lr", "1e999"}, "it must be a number"},
         {{"train", "vgg8", "--lr", "0"}, "--lr 0: it must be above 0"},
-        {{"train", "vgg8", "--momentum", "1.5"}, "--momentum 1.5: it must be from 0"},
+        {{"train", "vgg8", "--momentum", "1.5"}, "--momentum 1.5: it must be at most 0.999999"},
         {{"train", "vgg8", "--max-memory", "12Q"}, "--max-memory 12Q"},
         {{"train", "vgg8", "--schedule", "linear"}, "constant|step|cosine|onecycle"},
         {{"train", "vgg8", "--nesterov=1"}, "--nesterov takes no value"},
@@ -334,6 +334,7 @@ START_TEST(test_failures)
         const char *words[8], *says;
     } cases[] = {
         {{"train", "vgg8_bm", "--data", DATA}, "vgg8_bm"},
+        {{"train", "vgg8_bm", "--data", DATA}, "did you mean vgg8_bn?"},
         {{"train", "vgg8,depth=3", "--data", DATA}, "depth"},
         {{"train", "vgg8,image=8", "--data", DATA}, "image=8"},
         {{"train", "vgg8", "--data", "cifar-11"}, "cifar-11"},
@@ -352,6 +353,7 @@ START_TEST(test_failures)
           "vgg4,width=0.125,classes=4,image=16"},
          "features"},
         {{"profile", "/nowhere/f"}, "/nowhere/f"},
+        {{"profile", "vgg16bn"}, "did you mean vgg16_bn?"},
         {{"predict", net.text, garbage.text, "/nowhere/o"}, "f_garbage"},
         {{"predict", net.text, jpeg.text, "/nowhere/o"}, "JPEG"},
         {{"predict", net.text, net.text, "/nowhere/o"}, "no tensor `input`"},
@@ -449,7 +451,8 @@ START_TEST(test_predict)
                 picture[(i * PIXELS + p) * CHANNELS + c] = planar[(i * CHANNELS + c) * PIXELS + p];
     test_ok(ctx, kd_model_load(ctx, net.text, NULL, &m));
     test_ok(ctx, kd_model_predict(m, picture, N, 3, ours));
-    ck_assert(memcmp(ours, logits, N * CLASSES * sizeof *ours) == 0);
+    /* KD_BIN may be another build, and sums of another build may differ in their last bits */
+    ck_assert_double_lt(test_distance(ours, logits, N * CLASSES), 1e-5);
     kd_model_destroy(m);
     kd_free(ctx, planar);
     kd_free(ctx, logits);
@@ -617,6 +620,10 @@ START_TEST(test_round_trip)
     ck_assert_int_eq(
         RUN("train", NET, QUICK, "--epochs", "4", "--out", a.text, "--seed", "7", "--resume"), 1);
     expect_in(err_text, "epochs");
+
+    test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
+    expect_in(text, "\"epochs\": 3,"); /* the refused run left no mark */
+    kd_free(ctx, text);
 
     const test_path checkpoint = at(a.text, "checkpoint.safetensors");
     RUN_OK("inspect", checkpoint.text, "--json");

@@ -509,12 +509,11 @@ START_TEST(test_close_while_busy)
     /* a callback that takes 20 ms a sample: closing waits for a sample, not for the batch */
     source s = {.nanoseconds = 20000000};
     data = from_callback(ctx, &s);
-    const double since = kdi_seconds();
     kd_loader *l = loader(ctx, data, (kd_loader_opt){.batch = TRAIN});
     while (atomic_load(&s.calls) == 0) nanosleep(&(struct timespec){0, 1000000}, NULL);
     test_ok(ctx, kd_loader_seek(l, 5, 0));
     kd_loader_close(l);
-    ck_assert_double_lt(kdi_seconds() - since, .5);
+    ck_assert_int_lt(atomic_load(&s.calls), TRAIN);
     kd_dataset_close(data);
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
     kd_ctx_destroy(ctx);
@@ -564,7 +563,8 @@ START_TEST(test_waited)
         kd_loader *l = loader(ctx, data, (kd_loader_opt){.batch = 20, .depth = depth});
         ck_assert_double_eq(kd_loader_seconds_waited(l), 0);
         next(ctx, l);
-        ck_assert_double_gt(kd_loader_seconds_waited(l), .010);
+        /* with a thread the batch may have been ready by then, on a busy machine */
+        ck_assert_double_gt(kd_loader_seconds_waited(l), depth == KD_LOADER_SYNC ? .020 : 0);
         kd_loader_close(l);
     }
     kd_dataset_close(data);

@@ -79,9 +79,8 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] =
         (kdi_v){0};
     float *c = g->c + at.i * g->ldc + at.j;
-    UNROLL for (size_t i = 0; i < rows; i++)
-        UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
-            __builtin_prefetch(c + i * g->ldc + j, 1, 3);
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
+        __builtin_prefetch(c + i * g->ldc + j, 1, 3);
     size_t segments = g->segments;
     do {
         const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
@@ -230,23 +229,27 @@ void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packe
     }
 }
 
+/* KDI_VL columns of a panel, KDI_VL steps of k, of them count and depth in the matrix. */
+INLINE void turn(const float *b, size_t ldb, size_t count, size_t depth, float *to)
+{
+    if (count >= KDI_VL && depth >= KDI_VL) {
+        kdi_v square[KDI_VL];
+        UNROLL for (size_t i = 0; i < KDI_VL; i++) square[i] = kdi_load(b + i * ldb);
+        kdi_transpose_square(square);
+        UNROLL for (size_t p = 0; p < KDI_VL; p++) kdi_store(to + p * NR, square[p]);
+        return;
+    }
+    for (size_t p = 0; p < depth && p < KDI_VL; p++)
+        for (size_t i = 0; i < KDI_VL; i++) to[p * NR + i] = i < count ? b[i * ldb + p] : 0;
+}
+
 void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *packed, size_t panel)
 {
-    enum { DEPTH = 16 }; /* a cache line of each column at a time */
-    for (size_t j = 0; j < n; j += NR, packed += panel) {
-        const size_t count = n - j < NR ? n - j : NR;
-        for (size_t p0 = 0; p0 < k; p0 += DEPTH) {
-            const size_t depth = k - p0 < DEPTH ? k - p0 : DEPTH;
-            float *to = packed + p0 * NR;
-            for (size_t i = 0; i < NR; i++) {
-                const float *from = b + (j + i) * ldb + p0;
-                if (i < count)
-                    for (size_t p = 0; p < depth; p++) to[p * NR + i] = from[p];
-                else
-                    for (size_t p = 0; p < depth; p++) to[p * NR + i] = 0;
-            }
-        }
-    }
+    for (size_t j = 0; j < n; j += NR, packed += panel)
+        for (size_t p = 0; p < k; p += KDI_VL)
+            for (size_t i = 0; i < NR; i += KDI_VL)
+                turn(b + (j + i) * ldb + p, ldb, j + i < n ? n - j - i : 0, k - p,
+                     packed + p * NR + i);
 }
 
 void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,

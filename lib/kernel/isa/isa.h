@@ -66,6 +66,37 @@ static inline kdi_v kdi_max(kdi_v a, kdi_v b)
     return kdi_select(a > b, a, b);
 }
 
+/* The first halves of a and b, lane by lane in turn, and the second halves. */
+#if defined(__clang__)
+#define KDI_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define KDI_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (kdi_vi){__VA_ARGS__})
+#endif
+#if KDI_VL == 16
+#define KDI_LOW(a, b) KDI_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define KDI_HIGH(a, b)                                                                             \
+    KDI_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif KDI_VL == 8
+#define KDI_LOW(a, b) KDI_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define KDI_HIGH(a, b) KDI_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define KDI_LOW(a, b) KDI_SHUFFLE(a, b, 0, 4, 1, 5)
+#define KDI_HIGH(a, b) KDI_SHUFFLE(a, b, 2, 6, 3, 7)
+#endif
+
+/* Transpose KDI_VL rows of KDI_VL numbers: log2 KDI_VL times, deal the rows' two halves. */
+static inline __attribute__((always_inline)) void kdi_transpose_square(kdi_v row[KDI_VL])
+{
+    for (int stage = 1; stage < KDI_VL; stage *= 2) {
+        kdi_v next[KDI_VL];
+        for (int i = 0; i < KDI_VL / 2; i++) {
+            next[2 * i] = KDI_LOW(row[i], row[i + KDI_VL / 2]);
+            next[2 * i + 1] = KDI_HIGH(row[i], row[i + KDI_VL / 2]);
+        }
+        for (int i = 0; i < KDI_VL; i++) row[i] = next[i];
+    }
+}
+
 /* The sum of the lanes, by halves: the same order on every call. */
 static inline float kdi_sum(kdi_v v)
 {
