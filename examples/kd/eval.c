@@ -60,7 +60,6 @@ static int evaluate(const cli_args *a, kd_model *model, kd_model *teacher, kd_da
     const kd_eval_opt opt = {.struct_size = sizeof opt,
                              .split = a->split == CLI_TEST ? KD_SPLIT_TEST : KD_SPLIT_TRAIN,
                              .dev_count = a->dev_count,
-                             .seed = a->seed,
                              .batch = a->batch,
                              .teacher = teacher,
                              .progress = cli_progress_step,

@@ -52,14 +52,14 @@ static size_t columns(void)
 
 static double fraction_of(const cli_progress *p, const kd_progress *k)
 {
-    const double f = p->epochs || !k->batches ? k->fraction : (double)k->batch / (double)k->batches;
+    const double f = (p->epochs && !k->evaluating) || !k->batches ? k->fraction : (double)k->batch / (double)k->batches;
     return f < 0 ? 0 : f > 1 ? 1 : f;
 }
 
 /* "epoch 3/10" or "evaluation" */
-static void title(const cli_progress *p, const kd_progress *k, char *out, size_t size)
+static void title(const kd_progress *k, char *out, size_t size)
 {
-    if (!p->epochs)
+    if (k->evaluating)
         snprintf(out, size, "evaluation");
     else if (k->epochs)
         snprintf(out, size, "epoch %zu/%zu", k->epoch + 1, k->epochs);
@@ -90,7 +90,7 @@ static void draw_bar(cli_progress *p, const kd_progress *k)
     const size_t width = columns(), n = width < 90 ? 8 : width < 110 ? 16 : CELLS;
     const size_t full = (size_t)(fraction * (double)n + .5);
     for (size_t i = 0; i < n; i++) cells[i] = i < full ? '#' : '.';
-    title(p, k, name, sizeof name);
+    title(k, name, sizeof name);
     time_left(p, fraction, left, sizeof left);
     snprintf(line, sizeof line, "%s [%s] %.0f %%%s, loss %.3f, top-1 %.1f %%, %.0f images/s", name,
              cells, 100 * fraction, left, k->loss, k->accuracy, k->images_per_second);
@@ -103,8 +103,13 @@ static void print_line(cli_progress *p, const kd_progress *k)
 {
     char name[60], left[60], dev[60] = "";
     const double fraction = fraction_of(p, k);
-    title(p, k, name, sizeof name);
+    title(k, name, sizeof name);
     time_left(p, fraction, left, sizeof left);
+    if (k->evaluating) {
+        fprintf(stderr, "%s: %.0f %%, loss %.4f, top-1 %.2f %%, %.0f images/s%s\n", name,
+                100 * fraction, k->loss, k->accuracy, k->images_per_second, left);
+        return;
+    }
     if (k->epoch_end && k->dev_top1 >= 0)
         snprintf(dev, sizeof dev, ", dev top-1 %.2f %% loss %.4f", k->dev_top1, k->dev_loss);
     fprintf(stderr, "%s%s%s: %.0f %%, loss %.4f, top-1 %.2f %%%s, lr %.3g, %.0f images/s%s\n",
@@ -128,7 +133,7 @@ int cli_progress_step(void *user, const kd_progress *k)
 {
     cli_progress *p = user;
     const double now = cli_now();
-    p->latest = *k;
+    if (!k->evaluating) p->latest = *k;
     if (p->first_fraction < 0) { /* the first step warms up, and a resumed run begins late */
         p->first_fraction = fraction_of(p, k);
         p->started = now;

@@ -32,6 +32,8 @@ KD_API void kd_json_string(kd_json *json, const char *key, const char *text);
 /* The fewest digits, from 15 to 17, that read back to the same number; null for NaN and infinity.
  */
 KD_API void kd_json_number(kd_json *json, const char *key, double number);
+/* The fewest digits that read back to the same float: .05f is 0.05. */
+KD_API void kd_json_float(kd_json *json, const char *key, float number);
 KD_API void kd_json_integer(kd_json *json, const char *key, int64_t number);
 KD_API void kd_json_bool(kd_json *json, const char *key, int truth);
 KD_API void kd_json_null(kd_json *json, const char *key);

@@ -22,6 +22,7 @@ typedef struct kd_times {
 
 typedef struct kd_progress {
     int epoch_end;              /* 0: after a step, 1: after an epoch */
+    int evaluating;             /* 1: after a batch of an evaluation, which step and batch count */
     size_t epoch, epochs;       /* epoch counts from 0; epochs 0: until the budget is used up */
     size_t step, steps;         /* optimiser steps so far, and in all (0: unknown) */
     size_t batch, batches;      /* within the epoch */
@@ -75,7 +76,8 @@ typedef struct kd_train_opt {
     size_t max_steps;         /* stop after so many optimiser steps [0: no limit] */
     double budget_seconds;    /* train for this long; the schedule follows the clock, epochs is ignored
                                * [0: by epochs] */
-    size_t dev_count;         /* samples of the training split set aside, evaluated each epoch [0] */
+    size_t dev_count;         /* samples of the training split set aside, evaluated each epoch: the
+                               * same ones whatever the seed [0] */
     kd_on_nan on_nan;         /* a loss that is not finite: stop the run, or skip the step */
     const char *out;          /* folder for model, checkpoint and metrics [NULL: nothing written] */
     int resume;               /* go on from the checkpoint in out, if there is one */
@@ -151,7 +153,6 @@ typedef struct kd_eval_opt {
     size_t struct_size;
     kd_split split;          /* [KD_SPLIT_TRAIN is 0: set KD_SPLIT_TEST] */
     size_t dev_count;        /* > 0: the development part of the training split */
-    uint64_t seed;           /* that chose it */
     size_t batch;            /* [250] */
     kd_model *teacher;       /* also compare with this one; NULL: none */
     const kd_params *params; /* evaluate these instead of the model's own; NULL: its own */

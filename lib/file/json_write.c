@@ -210,6 +210,13 @@ void kd_json_number(kd_json *json, const char *key, double number)
     plain(json, key, text);
 }
 
+void kd_json_float(kd_json *json, const char *key, float number)
+{
+    char text[KDI_NUMBER_SIZE] = "null";
+    if (isfinite(number)) kdi_print_float(text, number);
+    plain(json, key, text);
+}
+
 void kd_json_integer(kd_json *json, const char *key, int64_t number)
 {
     char text[32];

@@ -12,13 +12,8 @@ static bool plain(char c)
     return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == 'e' || c == 'E';
 }
 
-void kdi_print_double(char out[KDI_NUMBER_SIZE], double number)
+static void with_point(const char *local, char out[KDI_NUMBER_SIZE])
 {
-    char local[KDI_NUMBER_SIZE];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(local, sizeof local, "%.*g", digits, number);
-        if (strtod(local, NULL) == number) break;
-    }
     size_t n = 0;
     for (const char *p = local; *p; p++)
         if (plain(*p))
@@ -26,6 +21,26 @@ void kdi_print_double(char out[KDI_NUMBER_SIZE], double number)
         else if (n == 0 || out[n - 1] != '.')
             out[n++] = '.';
     out[n] = 0;
+}
+
+void kdi_print_double(char out[KDI_NUMBER_SIZE], double number)
+{
+    char local[KDI_NUMBER_SIZE];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(local, sizeof local, "%.*g", digits, number);
+        if (strtod(local, NULL) == number) break;
+    }
+    with_point(local, out);
+}
+
+void kdi_print_float(char out[KDI_NUMBER_SIZE], float number)
+{
+    char local[KDI_NUMBER_SIZE];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(local, sizeof local, "%.*g", digits, (double)number);
+        if (strtof(local, NULL) == number) break;
+    }
+    with_point(local, out);
 }
 
 bool kdi_parse_double(const char *text, size_t length, double *number)

@@ -22,7 +22,7 @@ static kd_status add_numbers(kd_writer *w, const char *key, const float *x, int 
     size_t used = 0;
     for (int i = 0; i < n; i++) {
         char number[KDI_NUMBER_SIZE];
-        kdi_print_double(number, (double)x[i]);
+        kdi_print_float(number, x[i]);
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? "," : "", number);
     }
     return kd_writer_metadata(w, key, text);

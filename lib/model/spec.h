@@ -11,9 +11,9 @@
 
 typedef struct kdi_family kdi_family;
 
-enum kdi_head { KDI_HEAD_AUTO, KDI_HEAD_GAP, KDI_HEAD_FC4096 };
+enum kdi_head { KDI_HEAD_GAP, KDI_HEAD_FC4096, KDI_HEAD_AUTO }; /* auto: by the picture's size */
 
-/* The values of all keys of all families; 0 is "not said" until a family completes it. */
+/* The values of all keys of all families; a family sets their defaults. */
 typedef struct kdi_spec {
     const kdi_family *family;
     char name[48];

@@ -41,7 +41,7 @@ static const struct {
     [19] = {{2, 2, 4, 4, 4}, {64, 128, 256, 512, 512}},
 };
 
-static const char *const heads[] = {"auto", "gap", "fc4096", NULL};
+static const char *const heads[] = {"gap", "fc4096", NULL};
 
 static const kdi_key keys[] = {
     {"head", KDI_KEY_CHOICE, offsetof(kdi_spec, head), 0, 0, heads},
@@ -73,6 +73,7 @@ static bool recognise(const char *text, kdi_spec *s)
         s->channels = 3;
         s->width = 1;
         s->pool4 = 1;
+        s->head = KDI_HEAD_AUTO;
         return true;
     }
     return false;

@@ -36,16 +36,16 @@ static void print_options(kd_json *j, const kd_distill_opt *o)
     kd_json_integer(j, "batch", (int64_t)t->batch);
     kd_json_integer(j, "accumulate", (int64_t)t->accumulate);
     kd_json_string(j, "optimizer", kd_optimizer_name(t->optimizer));
-    kd_json_number(j, "lr", (double)t->lr);
-    kd_json_number(j, "momentum", (double)t->momentum);
+    kd_json_float(j, "lr", t->lr);
+    kd_json_float(j, "momentum", t->momentum);
     kd_json_bool(j, "nesterov", t->nesterov);
-    kd_json_number(j, "weight_decay", (double)t->weight_decay);
+    kd_json_float(j, "weight_decay", t->weight_decay);
     kd_json_bool(j, "decay_all", t->decay_all);
     kd_json_string(j, "schedule", kd_schedule_name(t->schedule));
-    kd_json_number(j, "warmup", (double)t->warmup);
-    kd_json_number(j, "label_smoothing", (double)t->label_smoothing);
-    kd_json_number(j, "clip", (double)t->clip);
-    kd_json_number(j, "ema", (double)t->ema);
+    kd_json_float(j, "warmup", t->warmup);
+    kd_json_float(j, "label_smoothing", t->label_smoothing);
+    kd_json_float(j, "clip", t->clip);
+    kd_json_float(j, "ema", t->ema);
     kd_json_string(j, "augment", t->augment);
     kd_json_integer(j, "seed", (int64_t)t->seed);
     kd_json_integer(j, "max_steps", (int64_t)t->max_steps);
@@ -53,12 +53,12 @@ static void print_options(kd_json *j, const kd_distill_opt *o)
     kd_json_integer(j, "dev_count", (int64_t)t->dev_count);
     if (o->n_teachers == 0) return;
     kd_json_string(j, "method", kd_method_name(o->method));
-    kd_json_number(j, "temperature", (double)o->temperature);
-    kd_json_number(j, "hard", (double)o->hard);
-    kd_json_number(j, "soft", (double)o->soft);
-    kd_json_number(j, "alpha", (double)o->alpha);
-    kd_json_number(j, "beta", (double)o->beta);
-    kd_json_number(j, "dkd_warmup", (double)o->dkd_warmup);
+    kd_json_float(j, "temperature", o->temperature);
+    kd_json_float(j, "hard", o->hard);
+    kd_json_float(j, "soft", o->soft);
+    kd_json_float(j, "alpha", o->alpha);
+    kd_json_float(j, "beta", o->beta);
+    kd_json_float(j, "dkd_warmup", o->dkd_warmup);
 }
 
 static void hex(char out[17], uint64_t x)
@@ -88,7 +88,7 @@ kd_status kdt_describe(kdt_run *run)
         hex(text, weights_hash(run->opt.teachers[t]));
         kd_json_string(j, key, text);
         snprintf(key, sizeof key, "teacher%zu_weight", t);
-        kd_json_number(j, key, run->opt.teacher_weights ? (double)run->opt.teacher_weights[t] : 0);
+        kd_json_float(j, key, run->opt.teacher_weights ? run->opt.teacher_weights[t] : 0);
     }
     kd_json_object_end(j);
     const char *description;

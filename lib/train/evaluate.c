@@ -78,7 +78,7 @@ static bool report(const kd_eval_opt *o, const kd_eval_result *r, size_t batch, 
 {
     if (!o->progress) return false;
     const double n = r->n ? (double)r->n : 1;
-    const kd_progress p = {.batch = batch, .batches = batches, .step = batch, .steps = batches,
+    const kd_progress p = {.evaluating = 1, .batch = batch, .batches = batches, .step = batch, .steps = batches,
                            .fraction = (double)batch / (double)batches, .loss = r->loss / n,
                            .accuracy = 100 * r->top1 / n, .seconds = seconds,
                            .images_per_second = seconds > 0 ? n / seconds : 0,
@@ -155,7 +155,7 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     if (o.teacher) views[1] = view_of(o.teacher, info);
     sides[1].view = 1;
     const kd_loader_opt opt = {.struct_size = sizeof opt, .split = o.split,
-                               .dev_count = o.dev_count, .dev_seed = o.seed, .dev = o.dev_count > 0,
+                               .dev_count = o.dev_count, .dev = o.dev_count > 0,
                                .batch = o.batch, .augment = "none", .n_views = o.teacher ? 2 : 1,
                                .views = views};
     status = kd_loader_create(data, &opt, &loader);

@@ -24,7 +24,7 @@ static void print_line(kd_json *j, const kdt_run *run, double lr)
         kd_json_number(j, "dev_top1", run->dev_top1);
         kd_json_number(j, "dev_loss", run->dev_loss);
     }
-    kd_json_number(j, "lr", lr);
+    kd_json_float(j, "lr", (float)lr);
     kd_json_number(j, "images_per_second", s->seconds > 0 ? (double)s->images / s->seconds : 0);
     kd_json_number(j, "seconds", s->seconds);
     kd_json_number(j, "seconds_data", s->times.data);

@@ -98,7 +98,6 @@ static kd_status open_loader(kdt_run *run)
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = KD_SPLIT_TRAIN,
                                .dev_count = t->dev_count,
-                               .dev_seed = t->seed,
                                .batch = t->batch,
                                .shuffle = 1,
                                .drop_last = 1,
@@ -325,7 +324,7 @@ static kd_status evaluate_dev(kdt_run *run)
 {
     const kd_train_opt *t = &run->opt.train;
     const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_SPLIT_TRAIN,
-                             .dev_count = t->dev_count, .seed = t->seed, .params = run->ema};
+                             .dev_count = t->dev_count, .params = run->ema};
     kd_eval_result r;
     if (!t->dev_count) return KD_OK;
     const kd_status status = kd_evaluate(run->model, run->data, &opt, &r);
@@ -434,7 +433,8 @@ static kd_status finish(kdt_run *run, kd_result *result)
         status = kd_model_save(run->model, path);
     }
     if (status || t->no_test || kd_dataset_info(run->data)->count[KD_SPLIT_TEST] == 0) return status;
-    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_SPLIT_TEST};
+    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_SPLIT_TEST,
+                             .progress = t->progress, .user = t->user};
     kd_eval_result r;
     status = kd_evaluate(run->model, run->data, &opt, &r);
     if (status) return status;
