@@ -59,6 +59,31 @@ START_TEST(test_learns)
 }
 END_TEST
 
+/* Real pictures, a few seconds: Debian's Fashion-MNIST, which the tests' dependencies install. */
+START_TEST(test_learns_real_pictures)
+{
+    kd_ctx *ctx = test_ctx(0, NULL);
+    kd_dataset *data;
+    kd_model *m;
+    kd_result r;
+    const kd_status status = kd_dataset_open(ctx, "fashion-mnist", NULL, &data);
+    if (status == KD_E_NOTFOUND) {
+        fprintf(stderr, "test_learns_real_pictures left out: %s\n", kd_ctx_error(ctx));
+        kd_ctx_destroy(ctx);
+        return;
+    }
+    test_ok(ctx, status);
+    test_ok(ctx, kd_model_create(ctx, "vgg4_bn,width=0.25,classes=10,image=32,channels=1", 1, &m));
+    const kd_train_opt opt = {.struct_size = sizeof opt, .max_steps = 250, .batch = 64, .lr = .1f,
+                              .schedule = KD_ONECYCLE, .nesterov = 1, .augment = "none"};
+    test_ok(ctx, kd_train(m, data, &opt, &r));
+    ck_assert_msg(r.top1 > 80, "top-1 is %.2f %% after 250 steps", r.top1);
+    kd_model_destroy(m);
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* Train with a teacher; returns a copy of the weights, count floats. */
 static float *weights_after(int threads, const char *isa, const kd_train_opt *train, size_t *count)
 {
@@ -294,7 +319,7 @@ START_TEST(test_every_allocation_failing)
 }
 END_TEST
 
-TEST_SUITE(train, 120, &test_learns, &test_same_bits_for_any_threads,
+TEST_SUITE(train, 120, &test_learns, &test_learns_real_pictures, &test_same_bits_for_any_threads,
            &test_resume_gives_the_same_bits, &test_resume_refuses_another_run, &test_methods,
            &test_budget, &test_nan_stops_or_is_skipped, &test_errors,
            &test_every_allocation_failing)
