@@ -36,7 +36,8 @@ typedef struct kd_op_shapes {
     kd_dtype *out_dtype;   /* KD_F32 unless set */
 } kd_op_shapes;
 
-/* A forward or backward call, or a question about one. When only asked for sizes, data is NULL. */
+/* A forward or backward call, or a question about one. When only asked for sizes, data is NULL. An
+ * operand that a backward does not keep, or nobody wants, has no shape either: rank 0. */
 typedef struct kd_op_call {
     kd_ctx *ctx;
     const char *name;
@@ -77,10 +78,12 @@ typedef struct kd_op {
     uint32_t (*keeps_fn)(const void *attr);
     uint32_t no_grad;      /* bit i: no gradient flows to input i (labels, a teacher) */
     uint32_t updates;      /* bit i: training writes input i, a buffer: the op is always run */
+    uint32_t optional_out; /* bit i: out[i].data is NULL where nobody reads it */
     int accumulates;       /* backward obeys `accumulate`; 0: the library adds through a copy */
     int in_place;          /* forward may write out[0] over in[0] */
     int in_place_backward; /* backward may write din[0] over dout[0] */
-    uint32_t pass_through; /* bit i: din[i] is dout[0] itself (add); backward may then be NULL */
+    uint32_t pass_through; /* bit i: din[i] is dout[0] itself (add); then no backward is called, and
+                            * inputs without their bit get no gradient */
     int view;              /* out[0] is in[0] with another shape; no forward, no backward */
     int identity_in_eval;  /* evaluating, out[0] is in[0] (dropout) */
 

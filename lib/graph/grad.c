@@ -158,7 +158,7 @@ static kd_status emit_backward(kd_graph *g, int id)
         din[i] = extra[i] = KD_NONE;
         if (!wanted(g, &f, i)) continue;
         bool repeated = false;
-        for (int j = 0; j < i; j++) repeated |= f.in[j] == f.in[i];
+        for (int j = 0; j < i; j++) repeated |= f.in[j] == f.in[i] && din[j] != KD_NONE;
         if (repeated && g->values[f.in[i]].kind != KDI_PARAM)
             din[i] = extra[i] = same_shape(g, f.in[i]);
         else
@@ -173,10 +173,11 @@ static kd_status emit_backward(kd_graph *g, int id)
     b->dout = dout;
     b->din = din;
     b->accumulate = accumulate;
+    const int back = (int)g->n_nodes - 1;
     for (int i = 0; i < f.n_in; i++) {
         if (din[i] != KD_NONE && g->values[din[i]].kind == KDI_RESULT &&
             g->values[din[i]].node < 0)
-            g->values[din[i]].node = (int)g->n_nodes - 1;
+            g->values[din[i]].node = back;
         if (extra[i] == KD_NONE) continue;
         const kd_value sum = emit_add(g, g->values[f.in[i]].grad, extra[i]);
         if (sum == KD_NONE) return g->status;

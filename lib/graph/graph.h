@@ -5,6 +5,7 @@
 #define KDI_GRAPH_H
 
 #include "../base/base.h"
+#include "../op/shape.h"
 
 #include <kd/op.h>
 #include <kd/params.h>
@@ -82,12 +83,5 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
 
 /* The value whose memory v really is. */
 kd_value kdi_graph_root(const kd_graph *g, kd_value v);
-
-/* Elements of a shape for a batch of n; false on overflow. */
-bool kdi_shape_count(const kd_shape *shape, size_t n, size_t *count);
-bool kdi_shape_equal(const kd_shape *a, const kd_shape *b);
-/* "[N,32,32,3]" into text, which is returned. */
-enum { KDI_SHAPE_TEXT = 96 };
-const char *kdi_shape_text(const kd_shape *shape, char text[KDI_SHAPE_TEXT]);
 
 #endif

@@ -29,12 +29,13 @@ enum {
     BLOCK = 16,      /* tiles a task by tiles has in hand */
     RUN = 4,         /* blocks it takes, where there are many */
     MIN_CHUNK = 128, /* tiles by panels at a time */
-    MAX_CHUNK = 512,
+    MAX_CHUNK = 256,
     CHUNK_BYTES = 4 << 20,   /* of V, within those bounds */
     SMALL_BYTES = 640 << 10, /* of U, by tiles up to here */
     GROUP = 32,              /* outputs of a task by panels */
     SLICE = 128,             /* channels whose filters it transforms at a time */
-    PART = 64,               /* tiles it takes, where U is at hand */
+    PART = 64,               /* tiles it takes, where U is at hand, or twice as many */
+    MANY = 8,                /* groups that keep the threads busy by themselves */
     FEW = 8,                 /* tiles of V a task makes by panels */
     AHEAD = 2                /* tiles to fetch ahead */
 };
@@ -198,12 +199,13 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
         return kdi_add(v, m, &l->worker);
     }
     l->panels = GROUP / (2 * g->lanes);
-    l->slices = !prepared && panels >= 8 * l->panels;
+    const bool many = panels >= MANY * l->panels;
+    l->slices = !prepared && many;
     l->u = prepared || l->slices ? 0 : filters;
     const size_t most = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / g->c_blocks;
     l->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
     l->chunk = even(g->tiles, l->room);
-    l->part = l->slices ? l->room : min(l->room, PART);
+    l->part = l->slices ? l->room : min(l->room, many ? 2 * PART : PART);
     l->v = kdi_planes_size(g->lanes, g->c_blocks, l->room);
     l->worker = kdi_planes_size(g->lanes, 2 * l->panels, l->part);
     return l->v != SIZE_MAX &&
@@ -364,8 +366,8 @@ static void panels_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t groups = cut(cut(g->o_blocks, 2), j->l.panels);
-    const size_t panel0 = index % groups * j->l.panels, t0 = index / groups * j->l.part;
+    const size_t parts = cut(j->tiles, j->l.part);
+    const size_t panel0 = index / parts * j->l.panels, t0 = index % parts * j->l.part;
     const size_t tiles = min(j->l.part, j->tiles - t0);
     const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;

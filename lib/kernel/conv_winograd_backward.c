@@ -17,13 +17,11 @@
 
 enum {
     PLANES = 36,
-    TILES = 8,       /* of a task that transforms */
-    MIN_CHUNK = 128, /* tiles */
-    MAX_CHUNK = 256,
-    CHUNK_BYTES = 4 << 20, /* of V and dM, within those bounds */
-    PART = 64,             /* channels of a task that sums; filters at most half */
+    CHUNK = 128, /* tiles whose V and dM are made before they are summed */
+    FEW = 8,     /* tiles of a task that makes them */
+    PART = 64,   /* channels of a task that sums; filters at most half */
     MIN_TASKS = 16,
-    AHEAD = 2
+    AHEAD = 2 /* tiles to fetch ahead */
 };
 
 static size_t min(size_t a, size_t b)
@@ -42,7 +40,7 @@ typedef struct job {
     float *dw, *sums; /* sums [tasks][o_blocks * lanes], or NULL */
     bool accumulate;
     kdi_planes v, m;
-    size_t chunk;          /* tiles there is room for */
+    size_t room;           /* tiles of a chunk at most */
     size_t t0, tiles;      /* the chunk in hand */
     size_t o_part, c_part; /* blocks of a task that sums */
     float *workers;
@@ -53,10 +51,7 @@ typedef struct job {
 static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
-    const size_t blocks = g->c_blocks + g->o_blocks;
-    j->chunk = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / blocks;
-    j->chunk = j->chunk < MIN_CHUNK ? MIN_CHUNK : min(j->chunk, MAX_CHUNK);
-    j->chunk = min(j->chunk, g->tiles);
+    j->room = min(CHUNK, g->tiles);
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
     j->o_part = PART / 2 / g->lanes;
@@ -76,10 +71,10 @@ static void transform_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t end = min((index + 1) * TILES, j->tiles);
+    const size_t end = min((index + 1) * FEW, j->tiles);
     float *sum = j->sums ? j->sums + index * g->o_blocks * g->lanes : NULL;
     (void)worker;
-    for (size_t t = index * TILES; t < end; t++) {
+    for (size_t t = index * FEW; t < end; t++) {
         const size_t tile = j->t0 + t, next = tile + AHEAD;
         size_t at[36];
         if (next < g->tiles) {
@@ -123,10 +118,10 @@ static size_t filter_gradient_scratch(kd_ctx *ctx, const kdi_winograd *g)
 {
     job j = {.g = g};
     lay_out(&j);
-    const size_t v = kdi_planes_size(g->lanes, g->c_blocks, j.chunk);
-    const size_t m = kdi_planes_size(g->lanes, g->o_blocks, j.chunk);
+    const size_t v = kdi_planes_size(g->lanes, g->c_blocks, j.room);
+    const size_t m = kdi_planes_size(g->lanes, g->o_blocks, j.room);
     size_t total, sums;
-    if (!kdi_add(v, m, &total) || !kdi_mul(g->o_blocks * g->lanes, cut(j.chunk, TILES), &sums) ||
+    if (!kdi_add(v, m, &total) || !kdi_mul(g->o_blocks * g->lanes, cut(j.room, FEW), &sums) ||
         !kdi_add(total, sums, &total) ||
         !kdi_winograd_reserve(&total, j.worker, (size_t)kd_ctx_threads(ctx)))
         return SIZE_MAX;
@@ -138,11 +133,11 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
 {
     job j = {.g = g, .x = x, .dy = dy, .dw = dw, .accumulate = accumulate};
     lay_out(&j);
-    j.v = kdi_planes_of(scratch, g->lanes, g->c_blocks, j.chunk);
-    scratch += kdi_planes_size(g->lanes, g->c_blocks, j.chunk);
-    j.m = kdi_planes_of(scratch, g->lanes, g->o_blocks, j.chunk);
-    scratch += kdi_planes_size(g->lanes, g->o_blocks, j.chunk);
-    const size_t rows = cut(j.chunk, TILES), width = g->o_blocks * g->lanes;
+    j.v = kdi_planes_of(scratch, g->lanes, g->c_blocks, j.room);
+    scratch += kdi_planes_size(g->lanes, g->c_blocks, j.room);
+    j.m = kdi_planes_of(scratch, g->lanes, g->o_blocks, j.room);
+    scratch += kdi_planes_size(g->lanes, g->o_blocks, j.room);
+    const size_t rows = cut(j.room, FEW), width = g->o_blocks * g->lanes;
     if (db) {
         j.sums = scratch;
         memset(j.sums, 0, rows * width * sizeof(float));
@@ -150,11 +145,11 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     j.workers = scratch + rows * width;
     if (g->tiles == 0 && dw && !accumulate) memset(dw, 0, g->o * 9 * g->c * sizeof *dw);
     /* Chunks of about one size, none above the layout's. */
-    const size_t chunk = g->tiles ? cut(g->tiles, cut(g->tiles, j.chunk)) : 1;
+    const size_t chunk = g->tiles ? cut(g->tiles, cut(g->tiles, j.room)) : 1;
     const size_t parts = cut(g->o_blocks, j.o_part) * cut(g->c_blocks, j.c_part);
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += chunk) {
         j.tiles = min(chunk, g->tiles - j.t0);
-        kd_parallel_for(ctx, cut(j.tiles, TILES), transform_task, &j);
+        kd_parallel_for(ctx, cut(j.tiles, FEW), transform_task, &j);
         if (dw) kd_parallel_for(ctx, parts, sum_task, &j);
     }
     if (!db) return;

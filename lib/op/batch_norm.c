@@ -298,6 +298,7 @@ const kd_op kdi_op_batch_norm = {
     .backward = backward,
     .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1) | KD_KEEP_IN(2) | KD_KEEP_OUT(1) | KD_KEEP_OUT(2),
     .updates = 1u << 3 | 1u << 4 | 1u << 5,
+    .optional_out = 1u << 1 | 1u << 2,
     .accumulates = 1,
     .in_place = 1,
     .in_place_backward = 1,

@@ -73,6 +73,7 @@ const kd_op kdi_op_max_pool = {
     .forward = forward,
     .backward = backward,
     .keeps = KD_KEEP_OUT(1),
+    .optional_out = 1u << 1,
     .accumulates = 1,
     .scratch = scratch,
 };

@@ -24,6 +24,7 @@ typedef struct layout {
     bool *pinned;         /* [values], by root: an output, alive to the end */
     span *spans;
     size_t n_spans, cap_spans;
+    bool overflow; /* an op asked for more than can be addressed */
 } layout;
 
 static kd_value base_of(const layout *l, kd_value v)
@@ -106,6 +107,10 @@ static bool add_span(layout *l, size_t bytes, size_t first, size_t last, size_t 
     kd_ctx *ctx = l->draft->plan->ctx;
     *to = 0;
     if (bytes == 0) return true;
+    if (bytes > SIZE_MAX / 64) { /* what a size function says when its arithmetic overflows */
+        l->overflow = true;
+        return true;
+    }
     if (!kdi_grow(ctx, (void **)&l->spans, l->n_spans, &l->cap_spans, sizeof *l->spans))
         return false;
     if (l->draft->opt->no_sharing) {
@@ -281,6 +286,9 @@ kd_status kdi_assign_memory(kdi_draft *d)
         status = value_spans(&l);
     }
     if (!status) status = step_spans(&l);
+    if (!status && l.overflow)
+        status = kd_ctx_fail(ctx, KD_E_LIMIT, "the plan's memory overflows at batch %zu",
+                             d->plan->batch);
     if (!status) status = place_spans(&l);
     if (!status) set_places(&l);
     kd_free(ctx, l.first);

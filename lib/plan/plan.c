@@ -156,6 +156,10 @@ static kd_status emit(kdi_draft *d, const kdi_node *n, uint32_t id)
     if (!s->in || !s->out) return KD_E_NOMEM;
     for (int i = 0; i < n->n_out && !s->backward; i++) {
         size_t count = 0;
+        if ((n->op->optional_out >> i & 1) && !d->needed[kdi_draft_root(d, n->out[i])]) {
+            s->out[i] = KD_NONE;
+            continue;
+        }
         kdi_shape_count(&d->values[n->out[i]].shape, p->batch, &count);
         s->out_bytes += count * kd_dtype_size(d->values[n->out[i]].dtype);
     }

@@ -344,7 +344,7 @@ START_TEST(test_cpp_consumer)
 {
     const test_path program = in_dir("consumer"), archive = bin("../libkd.a");
     const char *plus = cxx(), *info = kd_build_info();
-    const bool openmp = strstr(info, "openmp=1") != NULL;
+    const bool openmp = strstr(info, "threads=openmp") != NULL;
     char script[9000];
     if (!plus) return; /* without a C++ compiler there is nothing to test */
 #ifdef __clang__

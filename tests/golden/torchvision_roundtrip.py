@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Networks between torchvision and the kd command, both ways, at full size.
+"""Networks between torchvision and the kd command, both ways.
 
 torchvision_roundtrip.py KD [predict|load|step]...      KD: the path of the kd binary
 
-predict   torchvision's VGGs with random weights, saved as safetensors: the logits of kd predict
+predict   torchvision's VGGs at full size with random weights, saved as safetensors: the logits of
+          kd predict
 load      a network that kd train wrote goes into torchvision by load_state_dict(strict=True):
           its logits there and by kd predict
 step      kd step, plain and with a teacher's logits: loss, logits, gradients, the weights after
-          the step and the batch norms' buffers
+          the step and the batch norms' buffers; at a quarter of the width
 
 Everything is compared with PyTorch in double precision; its own float32 error stands beside ours.
 A difference is relative to a tensor's largest number (for gradients at least a thousandth of the
@@ -27,7 +28,7 @@ from torch import nn
 
 import golden
 
-BATCH = 4
+BATCH, WIDTH = 4, 0.25  # of a step
 failures = 0
 
 
@@ -157,7 +158,7 @@ def inputs_of(model, x):
 
 def calm(number, bn, state, x):
     """Whether everything is further from a kink than five times PyTorch's float32 error there."""
-    models = [golden.vgg(number, bn), golden.vgg(number, bn).float()]
+    models = [golden.vgg(number, bn, WIDTH), golden.vgg(number, bn, WIDTH).float()]
     for model in models:
         model.load_state_dict(state)
     for (module, double), (_, single) in zip(inputs_of(models[0], x), inputs_of(models[1], x.float())):
@@ -185,9 +186,9 @@ def step(kd, folder):
     random = golden.Random(3)
     for number, bn in ((8, True), (13, True), (16, False)):
         for distill in (False, True):
-            spec = f"vgg{number}{'_bn' if bn else ''},classes=10,image=32,head=gap"
+            spec = f"vgg{number}{'_bn' if bn else ''},classes=10,image=32,width={WIDTH}"
             print(f"{spec}, a step {'with' if distill else 'without'} a teacher")
-            model = golden.vgg(number, bn)
+            model = golden.vgg(number, bn, WIDTH)
             golden.randomize(model, random)
             path, given = f"{folder}/model.safetensors", f"{folder}/batch.safetensors"
             answer = f"{folder}/step.safetensors"
@@ -203,7 +204,7 @@ def step(kd, folder):
             words = [w for key, value in options.items() for w in ("--" + key, str(value))]
             run(kd, "step", path, given, answer, "--model", spec, *words)
             ours = load_file(answer)
-            rough = golden.vgg(number, bn)
+            rough = golden.vgg(number, bn, WIDTH)
             rough.load_state_dict(model.state_dict())
             double = one_step(model, x, labels, teacher, options)
             single = one_step(rough.float(), x, labels, teacher, options)

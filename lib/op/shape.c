@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * shape.c: counting, comparing and printing shapes. */
-#include "graph.h"
+#include "shape.h"
+
+#include "../base/checked.h"
 
 #include <stdio.h>
 

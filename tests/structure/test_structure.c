@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ * test_structure.c: the rooms depend on each other one way only (docs/design.md), and the library
+ * neither prints nor ends the program. Reads the sources, from the top of the tree. */
+#include "../test.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a room's files may include with "../ROOM/". */
+static const struct {
+    const char *room, *may;
+} rooms[] = {
+    {"base", " kernel "}, /* the context picks the kernel table */
+    {"kernel", " base "},
+    {"op", " base kernel "},
+    {"graph", " base op "},
+    {"plan", " base op graph "},
+    {"model", " base file "},
+    {"train", " "}, /* the public headers alone */
+    {"data", " base "},
+    {"file", " base "},
+};
+enum { ROOMS = sizeof rooms / sizeof *rooms };
+
+static bool is_source(const char *name)
+{
+    const size_t n = strlen(name);
+    return n > 2 && name[n - 2] == '.' && (name[n - 1] == 'c' || name[n - 1] == 'h');
+}
+
+static void check_include(const char *path, const char *line, const char *may)
+{
+    char word[64];
+    const char *from = strstr(line, "\"../");
+    if (strncmp(line, "#include", 8) || !from) return;
+    from += 4;
+    if (!strncmp(from, "../", 3)) from += 3; /* from lib/kernel/isa */
+    const char *slash = strchr(from, '/');
+    if (!slash || (size_t)(slash - from) > sizeof word - 3) return;
+    snprintf(word, sizeof word, " %.*s ", (int)(slash - from), from);
+    ck_assert_msg(strstr(may, word) != NULL, "%s may not include from%s: %s", path, word, line);
+}
+
+static void check_calls(const char *path, const char *line)
+{
+    static const char *const never[] = {"abort(", "exit(",  "assert(", " printf(",
+                                        "perror(", "puts(", "fprintf(", " malloc(", " calloc("};
+    const char *text = line + strspn(line, " \t");
+    if (*text == '*' || !strncmp(text, "/*", 2) || strstr(line, "static_assert(")) return;
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+        const char *at = strstr(line, never[i]);
+        const bool part = at && at > line && (isalnum((unsigned char)at[-1]) || at[-1] == '_');
+        ck_assert_msg(!at || part, "%s calls %s: %s", path, never[i], line);
+    }
+}
+
+static void check_file(const char *path, const char *may)
+{
+    char line[1024];
+    FILE *file = fopen(path, "r");
+    ck_assert_msg(file != NULL, "%s cannot be read", path);
+    while (fgets(line, sizeof line, file)) {
+        check_include(path, line, may);
+        check_calls(path, line);
+    }
+    fclose(file);
+}
+
+static size_t check_folder(const char *folder, const char *may)
+{
+    size_t n = 0;
+    char path[600];
+    DIR *dir = opendir(folder);
+    ck_assert_msg(dir != NULL, "%s cannot be read: run the tests from the top of the tree", folder);
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (!is_source(e->d_name)) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        check_file(path, may);
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+START_TEST(test_rooms)
+{
+    for (size_t r = 0; r < ROOMS; r++) {
+        char folder[64];
+        snprintf(folder, sizeof folder, "lib/%s", rooms[r].room);
+        ck_assert_uint_gt(check_folder(folder, rooms[r].may), 0);
+    }
+    check_folder("lib/kernel/isa", " base ");
+}
+END_TEST
+
+START_TEST(test_programs_use_public_headers)
+{
+    check_folder("lib/train", " ");
+    static const char *const folders[] = {"examples/kd", "examples/demo", "examples/embed"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[600], line[1024];
+        DIR *dir = opendir(folders[i]);
+        if (!dir) continue;
+        for (struct dirent *e; (e = readdir(dir));) {
+            if (!is_source(e->d_name)) continue;
+            snprintf(path, sizeof path, "%s/%s", folders[i], e->d_name);
+            FILE *file = fopen(path, "r");
+            while (file && fgets(line, sizeof line, file))
+                ck_assert_msg(strncmp(line, "#include \"../", 13) != 0, "%s: %s", path, line);
+            if (file) fclose(file);
+        }
+        closedir(dir);
+    }
+}
+END_TEST
+
+TEST_SUITE(structure, 30, &test_rooms, &test_programs_use_public_headers)
