@@ -121,16 +121,19 @@ $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
 
 -include $(shell [ ! -d $(obj) ] || find $(obj) -name '*.d')
 
+# As many jobs as processors, unless make was told how many.
+parallel = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 2))
+
 # ---- tasks -----------------------------------------------------------------------------------
 deps: ## install what is missing with the system's package manager
 	@sh .ci/deps.sh
 
 demo: deps ## a teacher, a student alone and the student distilled, as a table and a picture
-	@$(MAKE) --no-print-directory build/bin/demo
+	@$(MAKE) --no-print-directory $(parallel) build/bin/demo
 	@build/bin/demo
 
 check: deps ## all tests a change must pass
-	@$(MAKE) --no-print-directory all run-tests
+	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
 run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
 	@KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(obj)/bin/tests $(SUITES)
@@ -141,6 +144,7 @@ check-full: check ## check, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory run-tests SANITIZE=address,undefined
 	@sh .ci/deps.sh clang && $(MAKE) --no-print-directory run-tests CC=clang
 	@sh .ci/deps.sh openblas && $(MAKE) --no-print-directory run-tests BLAS=openblas
+	@sh tests/consumer/install.sh
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60
 
 bench: $(obj)/bin/bench ## our figures: kernels against the machine's peak, whole steps
@@ -167,7 +171,7 @@ $(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(obj)/libkd_internal.a
 docs: ## the reference, from the public headers, into build/docs
 	@mkdir -p build/docs && sh docs/reference.sh include/kd >build/docs/reference.md && echo build/docs/reference.md
 
-ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch])
+ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp)
 format: ## clang-format, in place
 	@clang-format -i $(ours)
 lint: ## format, cppcheck, clang-tidy and the shell scripts
@@ -183,7 +187,7 @@ install: all ## headers, library, kd, pkg-config file under PREFIX
 	@cp include/kd/*.h $(prefix)/include/kd/
 	@cp build/lib/libkd.a $(prefix)/lib/ && cp build/lib/libkd.so $(prefix)/lib/libkd.so.$(version)
 	@ln -sf libkd.so.$(version) $(prefix)/lib/$(soname) && ln -sf $(soname) $(prefix)/lib/libkd.so
-	@cp build/bin/kd $(prefix)/bin/ && cp README.md LICENSE docs/*.md $(prefix)/share/doc/libkd/
+	@cp build/bin/kd $(prefix)/bin/ && cp README.md LICENSE CHANGELOG.md docs/*.md $(prefix)/share/doc/libkd/
 	@printf 'prefix=%s\nName: libkd\nDescription: training and distilling vision networks in C\nVersion: %s\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -lkd\nLibs.private: %s\n' \
 	    '$(PREFIX)' '$(version)' '$(omp) $(libs)' >$(prefix)/lib/pkgconfig/libkd.pc
 uninstall: ## remove what install put there

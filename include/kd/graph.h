@@ -105,8 +105,7 @@ typedef struct kd_conv2d_opt {
 /* x [N,H,W,C] -> [N,OH,OW,out]; name.weight [out,kh,kw,C/groups], name.bias [out]. */
 KD_API kd_value kd_conv2d(kd_graph *graph, kd_value x, const char *name, const kd_conv2d_opt *opt);
 
-/* x [...,C] -> [...,out]; name.weight [out,C], name.bias [out]. A picture [N,H,W,C] given to a
- * flattening layer is first reshaped by kd_flatten. */
+/* x [...,C] -> [...,out]; name.weight [out,C], name.bias [out]. */
 KD_API kd_value kd_linear(kd_graph *graph, kd_value x, const char *name, int out, int bias);
 /* x [N,H,W,C] -> [N,out]: PyTorch's Flatten + Linear; name.weight [out,H,W,C] in memory and
  * [out,C*H*W] in files. */
