@@ -122,7 +122,7 @@ $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
 -include $(shell [ ! -d $(obj) ] || find $(obj) -name '*.d')
 
 # As many jobs as processors, unless make was told how many.
-parallel = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 2))
+parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 # ---- tasks -----------------------------------------------------------------------------------
 deps: ## install what is missing with the system's package manager

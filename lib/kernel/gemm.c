@@ -16,17 +16,21 @@ enum {
     DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 640 KB */
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
     TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
-    PART_DEPTH = 1024,      /* of a part of k, at least */
-    PARTS_SIZE = 1 << 20,   /* floats of all parts together, at most */
-    SHARED_SIZE = 6 << 20,  /* floats of a B that is packed once for all tasks, at most */
-    PAD = 16,               /* floats after each copied row, against cache set conflicts */
-    ALIGN = 16              /* floats; 64 bytes */
+    DOT_DEPTH = 64,
+    DOT_ROWS = 128, /* of A, at most, or DOT_COLUMNS of B: both are read along k where they lie */
+    DOT_COLUMNS = 16,
+    PART_DEPTH = 1024,     /* of a part of k, at least */
+    PARTS_SIZE = 1 << 20,  /* floats of all parts together, at most */
+    SHARED_SIZE = 6 << 20, /* floats of a B that is packed once for all tasks, at most */
+    PAD = 16,              /* floats after each copied row, against cache set conflicts */
+    ALIGN = 16             /* floats; 64 bytes */
 };
 
 typedef struct cut {
     size_t mb, nb, kc;     /* a block of C, a step along k */
     size_t rows, columns;  /* blocks of C */
     size_t parts, part;    /* parts of k, and the depth of one */
+    bool dot;              /* along k, nothing packed */
     bool copy_a, shared_b; /* A is copied block by block; B is packed before the tasks */
     size_t a_size, b_size; /* floats a worker needs for its copies */
 } cut;
@@ -55,10 +59,16 @@ static size_t at_least_1(size_t x)
     return x ? x : 1;
 }
 
+/* Multiply-adds of a block; below some rows the time is that of reading B. */
+static size_t work(size_t m, size_t n, size_t k)
+{
+    return (m < 8 ? 8 : m) * n * k;
+}
+
 /* Smaller blocks until there are enough tasks, or a task is too little work. */
 static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, cut *c)
 {
-    while (c->rows * c->columns < tasks && c->mb * c->nb * g->k > 2 * TASK_WORK) {
+    while (c->rows * c->columns < tasks && work(c->mb, c->nb, g->k) > 2 * TASK_WORK) {
         if (c->mb >= c->nb && c->mb > kernels->gemm_mr)
             c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), 1);
         else if (c->nb > kernels->gemm_nr)
@@ -79,6 +89,14 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
         .mb = kdi_piece(m, ROWS, 1), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
     c.rows = ceil_div(m, c.mb);
     c.columns = ceil_div(n, c.nb);
+    if (g->tb && !g->ta && !g->packed_b && (m <= DOT_ROWS || n <= DOT_COLUMNS) && k >= DOT_DEPTH) {
+        const size_t tasks = serial ? 1 : work(m, n, k) / TASK_WORK;
+        c.dot = true;
+        c.nb = kdi_piece(n, ceil_div(n, tasks < 1 ? 1 : tasks < TASKS ? tasks : TASKS), 4);
+        c.columns = ceil_div(n, c.nb);
+        c.part = c.kc = k;
+        return c;
+    }
     if (!serial) {
         const size_t tasks = c.rows * c.columns;
         if (tasks < TASKS && m <= PARTS_SIZE / n) {
@@ -131,6 +149,22 @@ static void copy_a(const struct job *j, kdi_block *block, size_t i, size_t p, fl
     j->kernels->copy_rows(block->m, block->k, g->a + i * g->lda + p, g->lda, to, block->rsa);
 }
 
+/* The epilogue of a block of C that is summed up: a product over no k at all. */
+static void finish(const struct job *job, size_t i, size_t rows, size_t j, size_t columns)
+{
+    const kdi_gemm *g = &job->g;
+    const kdi_epilogue epilogue = kdi_epilogue_at(g->epilogue, i, j);
+    const kdi_block block = {.m = rows,
+                             .n = columns,
+                             .a = g->a,
+                             .b = g->a,
+                             .c = g->c + i * g->ldc + j,
+                             .ldc = g->ldc,
+                             .accumulate = true,
+                             .epilogue = &epilogue};
+    job->kernels->gemm_block(&block);
+}
+
 /* The block of C at rows i, columns j, over [p, end) of k. */
 static void product(const struct job *job, size_t i, size_t j, size_t p, size_t end, float *scratch)
 {
@@ -146,6 +180,12 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
     } else {
         block.c = g->c + i * g->ldc + j;
         block.ldc = g->ldc;
+    }
+    if (c->dot) {
+        job->kernels->gemm_dot(block.m, block.n, g->k, g->a + i * g->lda, g->lda, g->b + j * g->ldb,
+                               g->ldb, block.c, g->ldc, g->accumulate);
+        if (g->epilogue) finish(job, i, block.m, j, block.n);
+        return;
     }
     do {
         block.k = end - p < c->kc ? end - p : c->kc;
@@ -211,18 +251,7 @@ static void sum_task(void *arg, size_t index, int worker)
     for (size_t row = i; row < end; row++)
         job->kernels->sum_parts(g->n, job->cut.parts, job->parts + row * g->n, g->m * g->n,
                                 g->c + row * g->ldc, g->accumulate);
-    if (!g->epilogue) return;
-    /* A product over no k at all: what is left is the epilogue. */
-    const kdi_epilogue epilogue = kdi_epilogue_at(g->epilogue, i, 0);
-    const kdi_block block = {.m = end - i,
-                             .n = g->n,
-                             .a = job->parts,
-                             .b = job->parts,
-                             .c = g->c + i * g->ldc,
-                             .ldc = g->ldc,
-                             .accumulate = true,
-                             .epilogue = &epilogue};
-    job->kernels->gemm_block(&block);
+    if (g->epilogue) finish(job, i, end - i, 0, g->n);
 }
 
 typedef struct packing {

@@ -69,7 +69,7 @@ def vgg(number, bn, width=1.0, classes=10, pool4=1, head="gap"):
 
 
 def randomize(model, random):
-    """Weights that keep activations near one; norms, biases and statistics unlike their defaults."""
+    """Weights that keep activations near one; norms, biases, statistics unlike their defaults."""
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             kind = name.rsplit(".", 1)[1]

@@ -5,8 +5,8 @@ NAME.safetensors            the state_dict as torchvision would save it
 NAME_expected.safetensors   metadata "spec"; input (float16), labels; logits_eval; then one training
                             pass with cross-entropy: logits_train, loss, grad.PARAMETER, and
                             after.BUFFER
-The dense head of vgg11_fc4096 has 18 million weights: they follow a formula (see pattern) instead of
-being stored, and of their gradients the files hold products with that pattern.
+The dense head of vgg11_fc4096 has 18 million weights: they follow a formula (see pattern) instead
+of being stored, and of their gradients the files hold products with that pattern.
 names.txt                   names and shapes of torchvision's own networks' tensors
 """
 import torch

@@ -9,12 +9,12 @@ predict   torchvision's VGGs at full size with random weights, saved as safetens
 load      a network that kd train wrote goes into torchvision by load_state_dict(strict=True):
           its logits there and by kd predict
 step      kd step, plain and with a teacher's logits: loss, logits, gradients, the weights after
-          the step and the batch norms' buffers; at a quarter of the width
+          the step and the batch norms' buffers; at an eighth of the width
 
 Everything is compared with PyTorch in double precision; its own float32 error stands beside ours.
-A difference is relative to a tensor's largest number (for gradients at least a thousandth of the
-largest of all). Batches for steps are such that no ReLU and no max pool stands so near its kink that
-rounding chooses the side: there a gradient jumps by its whole size, in any implementation.
+A difference is relative to a tensor's largest number. Batches for steps are such that no ReLU and
+no max pool stands so near its kink that rounding chooses the side: there a gradient jumps, in any
+implementation.
 """
 import os
 import subprocess
@@ -28,7 +28,7 @@ from torch import nn
 
 import golden
 
-BATCH, WIDTH = 4, 0.25  # of a step
+BATCH, WIDTH = 4, 0.125  # of a step
 failures = 0
 
 
@@ -39,8 +39,10 @@ def run(*arguments):
         sys.exit(f"exit status {done.returncode}: {done.stderr.strip()}")
 
 
-def distance(got, want, least=0.0):
-    scale = max(want.abs().max().item(), least)
+def distance(got, want, beside=0.0):
+    """beside: the scale of a tensor that is nothing but rounding (a bias before a batch norm)."""
+    scale = want.abs().max().item()
+    scale = scale if scale > 1e-9 else beside
     return (got.double() - want.double()).abs().max().item() / scale if scale else 0.0
 
 
@@ -146,8 +148,12 @@ def one_step(model, x, labels, teacher, options):
 def inputs_of(model, x):
     """What every ReLU and max pool is given."""
     seen = []
-    hooks = [m.register_forward_pre_hook(lambda m, given: seen.append((m, given[0].detach().clone())))
-             for m in model.modules() if isinstance(m, (nn.ReLU, nn.MaxPool2d))]
+
+    def note(module, given):
+        seen.append((module, given[0].detach().clone()))
+
+    hooks = [m.register_forward_pre_hook(note) for m in model.modules()
+             if isinstance(m, (nn.ReLU, nn.MaxPool2d))]
     model.train()
     with torch.no_grad():
         model(x)
@@ -161,7 +167,8 @@ def calm(number, bn, state, x):
     models = [golden.vgg(number, bn, WIDTH), golden.vgg(number, bn, WIDTH).float()]
     for model in models:
         model.load_state_dict(state)
-    for (module, double), (_, single) in zip(inputs_of(models[0], x), inputs_of(models[1], x.float())):
+    doubles, singles = inputs_of(models[0], x), inputs_of(models[1], x.float())
+    for (module, double), (_, single) in zip(doubles, singles):
         error = 5 * (single.double() - double).abs().max().item()
         if isinstance(module, nn.ReLU):
             near = double.abs() < error
@@ -184,7 +191,7 @@ def calm_batch(number, bn, state, random):
 
 def step(kd, folder):
     random = golden.Random(3)
-    for number, bn in ((8, True), (13, True), (16, False)):
+    for number, bn in ((8, True), (11, True), (16, False)):
         for distill in (False, True):
             spec = f"vgg{number}{'_bn' if bn else ''},classes=10,image=32,width={WIDTH}"
             print(f"{spec}, a step {'with' if distill else 'without'} a teacher")
@@ -193,7 +200,8 @@ def step(kd, folder):
             path, given = f"{folder}/model.safetensors", f"{folder}/batch.safetensors"
             answer = f"{folder}/step.safetensors"
             save_file(golden.state(model), path, {"format": "pt"})
-            x, labels = calm_batch(number, bn, model.state_dict(), random), random.labels(BATCH, 10)
+            x = calm_batch(number, bn, model.state_dict(), random)
+            labels = random.labels(BATCH, 10)
             teacher = random.normal(BATCH, 10, scale=2) if distill else None
             batch = {"input": x.float(), "labels": labels}
             options = {"lr": 0.05, "weight-decay": 5e-4}
@@ -210,15 +218,15 @@ def step(kd, folder):
             single = one_step(rough.float(), x, labels, teacher, options)
             if ours.keys() != double.keys():
                 sys.exit(f"tensors differ: {sorted(ours.keys() ^ double.keys())}")
-            for kind, tolerance in (("loss", 1e-5), ("logits", 1e-4), ("grad.", 1e-3),
-                                    ("param.", 1e-4), ("buffer.", 1e-4)):
+            for kind, tolerance in (("loss", 1e-5), ("logits", 1e-4), ("grad.", 1e-4),
+                                    ("param.", 1e-5), ("buffer.", 1e-4)):
                 names = [n for n in double if n.startswith(kind)]
                 if not names:
                     continue
-                least = max(double[n].abs().max().item() for n in names) / 1000
+                most = max(double[n].abs().max().item() for n in names)
                 report(kind.rstrip(".") + (f" ({len(names)} tensors)" if len(names) > 1 else ""),
-                       max(distance(ours[n], double[n], least) for n in names), tolerance,
-                       max(distance(single[n], double[n], least) for n in names))
+                       max(distance(ours[n], double[n], most) for n in names), tolerance,
+                       max(distance(single[n], double[n], most) for n in names))
 
 
 PARTS = {"predict": predict, "load": load, "step": step}

@@ -234,7 +234,11 @@ INLINE void turn(const float *b, size_t ldb, size_t count, size_t depth, float *
 {
     if (count >= KDI_VL && depth >= KDI_VL) {
         kdi_v square[KDI_VL];
-        UNROLL for (size_t i = 0; i < KDI_VL; i++) square[i] = kdi_load(b + i * ldb);
+        UNROLL for (size_t i = 0; i < KDI_VL; i++)
+        {
+            __builtin_prefetch(b + i * ldb + 4 * KDI_VL);
+            square[i] = kdi_load(b + i * ldb);
+        }
         kdi_transpose_square(square);
         UNROLL for (size_t p = 0; p < KDI_VL; p++) kdi_store(to + p * NR, square[p]);
         return;
