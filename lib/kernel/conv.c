@@ -7,15 +7,16 @@
 
 #define ANY 1, SIZE_MAX
 
+/*  algorithm, c, o, map, pixels, why */
 static const kdi_conv_rule rules[] = {
-    {KDI_CONV_DEPTHWISE, ANY, ANY, ANY,
-     "one channel a group leaves nothing to multiply matrices with"},
-    {KDI_CONV_DIRECT, 1, 4, ANY, 16, SIZE_MAX,
-     "few channels: copying patches costs more than it saves"},
-    {KDI_CONV_GEMM, ANY, ANY, 1, 4, "on maps of 2x2 most of a Winograd tile is padding"},
-    {KDI_CONV_WINOGRAD, 16, SIZE_MAX, 16, SIZE_MAX, 5, SIZE_MAX,
-     "a quarter of the multiplications"},
-    {KDI_CONV_GEMM, ANY, ANY, ANY, "any shape"},
+    {KDI_CONV_DEPTHWISE, ANY, ANY, ANY, SIZE_MAX, "one channel a group: there are no matrices"},
+    {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
+    {KDI_CONV_GEMM, ANY, ANY, 1, 9, 100, "the same on 3x3, and few tiles for its larger weights"},
+    {KDI_CONV_GEMM, 384, SIZE_MAX, 384, SIZE_MAX, ANY, 48,
+     "few tiles: the time is that of reading weights, of which Winograd has four times as many"},
+    {KDI_CONV_WINOGRAD, 8, SIZE_MAX, 8, SIZE_MAX, ANY, SIZE_MAX, "a quarter of the products"},
+    {KDI_CONV_DIRECT, 1, 32, ANY, 16, SIZE_MAX, SIZE_MAX, "patches would cost more than they save"},
+    {KDI_CONV_GEMM, ANY, ANY, ANY, SIZE_MAX, "any shape"},
 };
 
 static bool winograd_can(const kdi_conv *v)
@@ -51,19 +52,26 @@ bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
     return (size_t)algo < KDI_CONV_ALGOS && methods[algo]->can(v);
 }
 
-static bool holds(const kdi_conv_rule *r, const kdi_conv *v)
+static bool holds(const kdi_conv_rule *r, const kdi_conv *v, size_t batch)
 {
     const size_t c = v->c / v->groups, o = v->o / v->groups, map = v->oh * v->ow;
+    size_t pixels;
+    if (!batch || !kdi_mul(batch, map, &pixels)) pixels = SIZE_MAX;
     return c >= r->min_c && c <= r->max_c && o >= r->min_o && o <= r->max_o && map >= r->min_map &&
-           map <= r->max_map;
+           map <= r->max_map && pixels <= r->max_pixels;
+}
+
+kdi_conv_algo kdi_conv_choose_for(const kdi_conv *v, size_t batch, const kdi_conv_algo *forced)
+{
+    if (forced && kdi_conv_can(v, *forced)) return *forced;
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
+        if (holds(&rules[r], v, batch) && kdi_conv_can(v, rules[r].algo)) return rules[r].algo;
+    return KDI_CONV_GEMM;
 }
 
 kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced)
 {
-    if (forced && kdi_conv_can(v, *forced)) return *forced;
-    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
-        if (holds(&rules[r], v) && kdi_conv_can(v, rules[r].algo)) return rules[r].algo;
-    return KDI_CONV_GEMM;
+    return kdi_conv_choose_for(v, 0, forced);
 }
 
 size_t kdi_conv_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, kdi_conv_pass pass)

@@ -48,12 +48,16 @@ typedef struct kdi_conv_rule {
     size_t min_c, max_c;     /* input channels of a group */
     size_t min_o, max_o;     /* output channels of a group */
     size_t min_map, max_map; /* output pixels of an image, oh * ow */
+    size_t max_pixels;       /* of the largest batch */
     const char *why;
 } kdi_conv_rule;
 const kdi_conv_rule *kdi_conv_rules(size_t *count);
 
-/* The algorithm for a shape. forced: NULL, or an algorithm that is taken wherever it can be. */
-kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced);
+/* The algorithm for a shape whose batches are at most `batch` (0: large). It does not look at n, so
+ * that prepared weights and gradients fit every run. forced: NULL, or an algorithm that is taken
+ * wherever it can be. */
+kdi_conv_algo kdi_conv_choose_for(const kdi_conv *v, size_t batch, const kdi_conv_algo *forced);
+kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced); /* batch 0 */
 
 /* Bytes of scratch a pass needs; grows with n. SIZE_MAX if the size overflows. */
 size_t kdi_conv_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, kdi_conv_pass pass);

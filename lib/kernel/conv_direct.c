@@ -8,6 +8,8 @@
  * them for each kernel row, against the same rows of dy in panels. Tasks are images' bands of
  * output rows; for the weights, a fixed number of parts made of bands, added in order.
  *
+ * A kernel of one point has no rows of its own and is left to the products of conv_gemm.c.
+ *
  * Depthwise (one channel a group): every pixel is a sum over the kernel's points of vectors of
  * channels, with the weights turned to [kh,kw,c]. */
 #include "conv_algo.h"
@@ -16,9 +18,11 @@
 
 enum {
     ALIGN = 16,
-    BAND_WORK = 1 << 20, /* multiply-adds worth a task */
-    BAND_PIXELS = 256,   /* output pixels of a band of dy, about */
-    PARTS = 32           /* of the weights' gradient */
+    BAND_WORK = 1 << 20,  /* multiply-adds worth a task */
+    BAND_PIXELS = 256,    /* output pixels of a band of dy, about */
+    PARTS = 32,           /* of the weights' gradient, at most */
+    PARTS_SIZE = 1 << 20, /* floats of all parts together, at most, if there are two or more */
+    SUM_ROWS = 32         /* of the gradient, turned, in a task that adds the parts */
 };
 
 static size_t ceil_div(size_t a, size_t b)
@@ -53,7 +57,8 @@ typedef struct direct {
     size_t rows_size; /* floats of a band's padded rows */
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
-    float *y, *parts, *workers;
+    float *y, *parts, *workers; /* y is dw on the way back */
+    bool accumulate;
     const kdi_epilogue *epilogue;
 } direct;
 
@@ -69,6 +74,15 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
     d.own = d.rows_size;
     if (weights) d.own += d.band * v->ow * round_up(v->o, kernels->gemm_nr);
     return d;
+}
+
+/* Parts of the gradient of the weights: no more than there are bands, nor than the memory for them
+ * allows. */
+static size_t parts_of(const direct *d)
+{
+    const size_t size = d->v->kh * d->v->kw * d->v->c * d->v->o;
+    const size_t parts = least(least(PARTS, d->v->n * d->bands), PARTS_SIZE / size);
+    return parts ? parts : 1;
 }
 
 /* The padded rows under output rows [row, row + rows) of one image. */
@@ -157,7 +171,7 @@ static void weights_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
     const kdi_conv *v = d->v;
-    const size_t bands = v->n * d->bands, each = ceil_div(bands, PARTS);
+    const size_t bands = v->n * d->bands, each = ceil_div(bands, parts_of(d));
     const size_t end = least(bands, (index + 1) * each), k = v->kw * v->c;
     float *own = d->workers + (size_t)worker * d->own, *panels = own + d->rows_size;
     float *part = d->parts + index * v->kh * k * v->o;
@@ -187,6 +201,18 @@ static void weights_task(void *arg, size_t index, int worker)
     }
 }
 
+/* Rows of the turned gradient: add their parts, and turn them back. */
+static void turn_task(void *arg, size_t index, int worker)
+{
+    const direct *d = arg;
+    const size_t o = d->v->o, k = d->v->kh * d->v->kw * d->v->c, row = index * SUM_ROWS;
+    const size_t rows = least(SUM_ROWS, k - row);
+    float *sum = d->parts + row * o;
+    (void)worker;
+    d->kernels->sum_parts(rows * o, parts_of(d), sum, k * o, sum, 0);
+    d->kernels->transpose(rows, o, sum, o, d->y + row, k, d->accumulate);
+}
+
 static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
                             const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                             bool accumulate_dw, void *scratch)
@@ -200,10 +226,11 @@ static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, cons
     d.x = x;
     d.dy = dy;
     d.parts = scratch;
-    d.workers = d.parts + round_up(PARTS * size, ALIGN);
-    kd_parallel_for(ctx, PARTS, weights_task, &d);
-    d.kernels->sum_parts(size, PARTS, d.parts, size, d.parts, 0);
-    d.kernels->transpose(k, v->o, d.parts, v->o, dw, k, accumulate_dw);
+    d.workers = d.parts + round_up(parts_of(&d) * size, ALIGN);
+    d.y = dw;
+    d.accumulate = accumulate_dw;
+    kd_parallel_for(ctx, parts_of(&d), weights_task, &d);
+    kd_parallel_for(ctx, ceil_div(k, SUM_ROWS), turn_task, &d);
 }
 
 static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
@@ -213,7 +240,7 @@ static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
     size_t bytes, before = 0;
     if (pass == KDI_CONV_PREPARE) return 0;
     if (pass == KDI_CONV_FORWARD) before = direct_prepared_size(ctx, v);
-    if (back && (!kdi_mul(v->kh * v->kw * v->c * PARTS, v->o, &before) ||
+    if (back && (!kdi_mul(v->kh * v->kw * v->c * parts_of(&d), v->o, &before) ||
                  !kdi_round_up(before, ALIGN, &before) || !kdi_mul(before, sizeof(float), &before)))
         return SIZE_MAX;
     if (!kdi_mul(d.own * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
@@ -224,7 +251,7 @@ static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
 
 static bool direct_can(const kdi_conv *v)
 {
-    return v->groups == 1 && (v->dw == 1 || v->kw == 1);
+    return v->groups == 1 && (v->dw == 1 || v->kw == 1) && v->kh * v->kw > 1;
 }
 
 const kdi_conv_method kdi_conv_direct = {

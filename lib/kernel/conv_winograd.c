@@ -6,8 +6,10 @@
  *
  * In each of 36 planes the sum over channels is a matrix product M[t,o] = V[t,c] U[c,o] over tiles:
  * 36 multiplications where the definition has 144. isa/winograd.c has the transforms, and why
- * their points are 0, +-5/8, +-3/2; with them the largest error at 512 channels is 1e-5 of the
- * output's standard deviation (0, +-1, +-2: 3e-5; the definition in float32: 2e-6).
+ * their points are 0, +-5/8, +-3/2. With normal numbers and 512 channels errors are 2e-6 (root mean
+ * square) and at most 1.6e-5 of the standard deviation of y; those of dX and dW are half of that
+ * and less. The customary points 0, +-1, +-2 give 4.4e-6 and 9e-5, the definition in float32 gives
+ * 1.2e-6 and 6e-6.
  *
  * Layouts: V [36][c blocks][tiles][lanes], M the same over o; U in panels of up to two vectors of
  * outputs, [panel][36][c][width].
@@ -15,9 +17,10 @@
  * Two ways to cut the work, chosen by shape:
  *   by tiles   a task takes 16 tiles through all steps; all of U, V and M stay in the second-level
  *              cache. For small filters, which come with large maps.
- *   by panels  V of up to some hundred tiles is made first; then a task makes the outputs of a few
- *              panels. All of U is read once for all these tiles; where filters are not prepared,
- *              the task transforms its own, a slice that fits the cache at a time.
+ *   by panels  V of up to 256 tiles is made first; then a task makes 32 or 64 outputs of them. U is
+ *              read once for all these tiles; where it is not prepared and there are many outputs,
+ *              the task transforms its own filters, a slice that fits the cache at a time, and U is
+ *              never in memory.
  * The sum over channels runs in order either way: the bits are the same. */
 #include "conv_winograd.h"
 
@@ -26,18 +29,21 @@
 enum {
     PLANES = 36,
     TILE = 4,
-    BLOCK = 16,      /* tiles a task by tiles has in hand */
-    RUN = 4,         /* blocks it takes, where there are many */
-    MIN_CHUNK = 128, /* tiles by panels at a time */
+    AHEAD = 2, /* tiles to fetch ahead */
+    /* by tiles */
+    SMALL_BYTES = 640 << 10, /* of U, at most */
+    BLOCK = 16,              /* tiles a task has in hand */
+    RUN = 4,                 /* blocks it takes, where there are many */
+    /* by panels */
+    MIN_CHUNK = 128, /* tiles of V at a time */
     MAX_CHUNK = 256,
-    CHUNK_BYTES = 4 << 20,   /* of V, within those bounds */
-    SMALL_BYTES = 640 << 10, /* of U, by tiles up to here */
-    GROUP = 32,              /* outputs of a task by panels */
-    SLICE = 128,             /* channels whose filters it transforms at a time */
-    PART = 64,               /* tiles it takes, where U is at hand, or twice as many */
-    MANY = 8,                /* groups that keep the threads busy by themselves */
-    FEW = 8,                 /* tiles of V a task makes by panels */
-    AHEAD = 2                /* tiles to fetch ahead */
+    CHUNK_BYTES = 4 << 20, /* of V, within those bounds */
+    FEW = 8,               /* tiles of V a task makes */
+    GROUP = 64,            /* outputs of a task; half as many where there are few */
+    MANY = 8,              /* groups that keep the threads busy by themselves */
+    PART = 64,             /* tiles of a task, where U is at hand; twice as many with MANY groups */
+    DEPTH = 128,           /* channels summed at a time: their U stays in the first-level cache */
+    SLICE = 64             /* the same, where the task transforms it */
 };
 
 static size_t min(size_t a, size_t b)
@@ -173,11 +179,11 @@ static size_t filters_size(const kdi_winograd *g)
 /* How a correlation is cut, and where things lie in the scratch: by shape alone. */
 typedef struct layout {
     bool by_tiles;
-    bool slices;         /* by panels, each task transforms its own filters */
-    size_t room;         /* tiles by panels that V and M must have room for: grows with n */
-    size_t chunk, part;  /* tiles by panels: of V, and of a task */
-    size_t panels;       /* of a task by panels */
-    size_t u, v, worker; /* floats: all of U, V of a chunk, each worker's own piece */
+    bool slices;           /* by panels, each task transforms its own filters */
+    size_t v_room, m_room; /* tiles by panels V and M have room for: grow with n */
+    size_t chunk, part;    /* tiles by panels: of V, and of a task */
+    size_t panels;         /* of a task by panels */
+    size_t u, v, worker;   /* floats: all of U, V of a chunk, each worker's own piece */
 } layout;
 
 /* Tiles of one of as few shares, none above most, of about one size. */
@@ -198,19 +204,20 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
         l->u = prepared ? 0 : filters;
         return kdi_add(v, m, &l->worker);
     }
-    l->panels = GROUP / (2 * g->lanes);
+    const size_t group = g->o >= MANY * GROUP ? GROUP : GROUP / 2;
+    l->panels = group / (2 * g->lanes);
     const bool many = panels >= MANY * l->panels;
     l->slices = !prepared && many;
     l->u = prepared || l->slices ? 0 : filters;
     const size_t most = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / g->c_blocks;
-    l->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
-    l->chunk = even(g->tiles, l->room);
-    l->part = l->slices ? l->room : min(l->room, many ? 2 * PART : PART);
-    l->v = kdi_planes_size(g->lanes, g->c_blocks, l->room);
-    l->worker = kdi_planes_size(g->lanes, 2 * l->panels, l->part);
-    return l->v != SIZE_MAX &&
-           (!l->slices ||
-            kdi_winograd_reserve(&l->worker, PLANES, (2 * min(SLICE, g->c) + 1) * g->lanes));
+    l->v_room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
+    l->m_room = l->slices ? l->v_room : min(l->v_room, many ? 2 * PART : PART);
+    l->chunk = even(g->tiles, l->v_room);
+    l->part = even(l->chunk, l->m_room);
+    l->v = kdi_planes_size(g->lanes, g->c_blocks, l->v_room);
+    l->worker = kdi_planes_size(g->lanes, 2 * l->panels, l->m_room);
+    return l->v != SIZE_MAX && (!l->slices || kdi_winograd_reserve(&l->worker, PLANES * l->panels,
+                                                                   (2 * SLICE + 1) * g->lanes));
 }
 
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
@@ -222,7 +229,7 @@ kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
     return (kdi_winograd_parts){.tiles = l.part,
                                 .chunk = l.chunk,
                                 .count = cut(g->tiles, l.chunk) * cut(l.chunk, l.part),
-                                .room = g->tiles / l.part + 2 * cut(g->tiles, l.room) + 1};
+                                .room = g->tiles / l.m_room + 2 * cut(g->tiles, l.v_room) + 1};
 }
 
 size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared)
@@ -287,12 +294,11 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
 /* M (+)= V U of one plane and panel over channels [c0, c0 + channels); v and m begin at the first
  * tile, m at the panel's first block; u is the panel's filters for those channels. */
 static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t tiles, size_t c0,
-                     size_t channels, kdi_planes v, const float *u, kdi_planes m)
+                     size_t channels, kdi_planes v, const float *u, size_t u_plane, kdi_planes m)
 {
     g->kernels->winograd_product(tiles, channels, panel_vecs(g, panel),
                                  v.data + plane * v.plane + c0 / g->lanes * v.block, v.block,
-                                 u + plane * panel_plane(g, panel, channels),
-                                 m.data + plane * m.plane, m.block, c0 > 0);
+                                 u + plane * u_plane, m.data + plane * m.plane, m.block, c0 > 0);
 }
 
 /* y of tiles t0.., the channels of `blocks` blocks of M from block first on; the tiles are part
@@ -342,7 +348,7 @@ static void tiles_task(void *arg, size_t index, int worker)
         for (size_t p = 0; p < PLANES; p++) {
             for (size_t panel = 0; 2 * panel < g->o_blocks; panel++)
                 multiply(g, p, panel, tiles, 0, g->c, v, j->u + panel_at(g, panel),
-                         from_block(m, 2 * panel));
+                         panel_plane(g, panel, g->c), from_block(m, 2 * panel));
             for (size_t t = t0 + p * tiles / PLANES; t < t0 + (p + 1) * tiles / PLANES; t++) {
                 kdi_winograd_fetch_y(g, j->y, t);
                 if (t + BLOCK < end) kdi_winograd_fetch_x(g, j->x, t + BLOCK);
@@ -371,19 +377,23 @@ static void panels_task(void *arg, size_t index, int worker)
     const size_t tiles = min(j->l.part, j->tiles - t0);
     const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;
-    const kdi_planes m = kdi_planes_of(own, g->lanes, 2 * j->l.panels, j->l.part);
-    float *slice = own + kdi_planes_size(g->lanes, 2 * j->l.panels, j->l.part);
+    const kdi_planes m = kdi_planes_of(own, g->lanes, 2 * j->l.panels, j->l.m_room);
+    float *slices = own + kdi_planes_size(g->lanes, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->v;
     v.data += t0 * g->lanes;
-    for (size_t b = 0; b < blocks; b += 2) {
-        const size_t panel = panel0 + b / 2, step = j->u ? g->c : SLICE;
-        for (size_t c0 = 0; c0 < g->c; c0 += step) {
-            const size_t channels = min(step, g->c - c0);
-            if (!j->u) filter_panel(g, j->w, panel, c0, channels, slice);
-            const float *u = j->u ? j->u + panel_at(g, panel) : slice;
-            for (size_t p = 0; p < PLANES; p++)
-                multiply(g, p, panel, tiles, c0, channels, v, u, from_block(m, b));
-        }
+    const size_t step = j->u ? DEPTH : SLICE;
+    for (size_t c0 = 0; c0 < g->c; c0 += step) {
+        const size_t channels = min(step, g->c - c0), room = PLANES * (2 * SLICE + 1) * g->lanes;
+        for (size_t b = 0; !j->u && b < blocks; b += 2)
+            filter_panel(g, j->w, panel0 + b / 2, c0, channels, slices + b / 2 * room);
+        for (size_t p = 0; p < PLANES; p++)
+            for (size_t b = 0; b < blocks; b += 2) {
+                const size_t panel = panel0 + b / 2;
+                const float *u = j->u ? j->u + panel_at(g, panel) : slices + b / 2 * room;
+                if (j->u) u += c0 * panel_vecs(g, panel) * g->lanes;
+                multiply(g, p, panel, tiles, c0, channels, v, u,
+                         panel_plane(g, panel, j->u ? g->c : channels), from_block(m, b));
+            }
     }
     const size_t part = j->t0 / j->l.chunk * cut(j->l.chunk, j->l.part) + t0 / j->l.part;
     output(j, j->t0 + t0, tiles, first, blocks, m, part);
@@ -402,7 +412,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         j.u = j.filters = scratch;
         kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
     }
-    j.v = kdi_planes_of(scratch + j.l.u, g->lanes, g->c_blocks, j.l.room);
+    j.v = kdi_planes_of(scratch + j.l.u, g->lanes, g->c_blocks, j.l.v_room);
     j.workers = scratch + j.l.u + j.l.v;
     if (j.l.by_tiles) {
         j.run = g->tiles >= 16 * RUN * BLOCK ? RUN : 1;

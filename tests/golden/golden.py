@@ -98,25 +98,23 @@ def state(model):
 
 
 class Kinks:
-    """How near a forward pass comes to places where a gradient jumps: a ReLU's input to zero, or a
+    """How near forward passes come to places where a gradient jumps: a ReLU's input to zero, or a
     max pool's two largest positive inputs to each other. Rounding must not decide on which side a
     case lies."""
 
     def __init__(self, model):
         self.margin = math.inf
-        self.hooks = []
         for module in model.modules():
             if isinstance(module, nn.ReLU):
-                module.inplace = False
-                self.hooks.append(module.register_forward_hook(self._relu))
+                module.register_forward_pre_hook(self._relu)
             elif isinstance(module, nn.MaxPool2d):
-                self.hooks.append(module.register_forward_hook(self._pool))
+                module.register_forward_pre_hook(self._pool)
 
-    def _relu(self, module, inputs, output):
-        self.margin = min(self.margin, inputs[0].abs().min().item())
+    def _relu(self, module, inputs):
+        self.margin = min(self.margin, inputs[0].detach().abs().min().item())
 
-    def _pool(self, module, inputs, output):
-        x = inputs[0]
+    def _pool(self, module, inputs):
+        x = inputs[0].detach()
         n, c = x.shape[:2]
         windows = nn.functional.unfold(x.reshape(n * c, 1, *x.shape[2:]), module.kernel_size,
                                        stride=module.stride)
@@ -124,10 +122,6 @@ class Kinks:
         gap = (top[:, 0] - top[:, 1])[top[:, 0] > 0]
         if gap.numel():
             self.margin = min(self.margin, gap.min().item())
-
-    def remove(self):
-        for hook in self.hooks:
-            hook.remove()
 
 
 def distillation(logits, teacher, temperature):

@@ -324,6 +324,12 @@ START_TEST(test_choice)
     ck_assert_int_eq(kdi_conv_choose(&depthwise, NULL), KDI_CONV_DEPTHWISE);
     ck_assert_int_eq(kdi_conv_choose(&pointwise, NULL), KDI_CONV_GEMM);
 
+    /* Few pixels: Winograd's weights, four times as many, would be read for little. */
+    const kdi_conv late = {1, 4, 4, 512, 512, 3, 3, 1, 1, 1, 1, 1, 1, 1, 4, 4};
+    ck_assert_int_eq(kdi_conv_choose_for(&late, 1, NULL), KDI_CONV_GEMM);
+    ck_assert_int_eq(kdi_conv_choose_for(&late, 128, NULL), KDI_CONV_WINOGRAD);
+    ck_assert_int_eq(kdi_conv_choose(&late, NULL), KDI_CONV_WINOGRAD);
+
     const kdi_conv_algo gemm = KDI_CONV_GEMM, only = KDI_CONV_DEPTHWISE;
     ck_assert_int_eq(kdi_conv_choose(&first, &gemm), KDI_CONV_GEMM);
     ck_assert_int_eq(kdi_conv_choose(&first, &only), KDI_CONV_DIRECT);

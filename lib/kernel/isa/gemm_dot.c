@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ * gemm_dot.c: C[m,n] = A[m,k] B[n,k]^T as dot products, for few rows of A: both operands are read
+ * where they lie, along k, so B is not packed for a single use. Tiles of 4 x 4 vectors of sums;
+ * the lanes of 16 of them are added at once by transposing squares. */
+#include "isa.h"
+
+#include "vec_math.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+enum { SIDE = 4, SUMS = SIDE * SIDE, DEPTH = 1024 };
+
+/* The sums of the lanes of 16 vectors. */
+INLINE void lane_sums(const kdi_v *v, float *sums)
+{
+    UNROLL for (size_t s = 0; s < SUMS; s += KDI_VL)
+    {
+        kdi_v square[KDI_VL];
+        UNROLL for (size_t i = 0; i < KDI_VL; i++) square[i] = v[s + i];
+        kdi_transpose_square(square);
+        kdi_v sum = square[0];
+        UNROLL for (size_t i = 1; i < KDI_VL; i++) sum += square[i];
+        kdi_store(sums + s, sum);
+    }
+}
+
+/* rows and columns are constants after inlining. */
+INLINE void tile(const size_t rows, const size_t columns, size_t k, const float *a, size_t lda,
+                 const float *b, size_t ldb, float *c, size_t ldc, bool accumulate)
+{
+    kdi_v acc[SUMS];
+    float sums[SUMS];
+    UNROLL for (size_t i = 0; i < SUMS; i++) acc[i] = (kdi_v){0};
+    size_t p = 0;
+    for (; p + KDI_VL <= k; p += KDI_VL) {
+        kdi_v bv[SIDE];
+        UNROLL for (size_t j = 0; j < columns; j++) bv[j] = kdi_load(b + j * ldb + p);
+        UNROLL for (size_t i = 0; i < rows; i++)
+        {
+            const kdi_v av = kdi_load(a + i * lda + p);
+            UNROLL for (size_t j = 0; j < columns; j++) acc[i * SIDE + j] += av * bv[j];
+        }
+    }
+    if (p < k) UNROLL for (size_t i = 0; i < rows; i++)
+        {
+            const kdi_v av = kdi_load_part(a + i * lda + p, k - p, 0);
+            UNROLL for (size_t j = 0; j < columns; j++) acc[i * SIDE + j] +=
+                av * kdi_load_part(b + j * ldb + p, k - p, 0);
+        }
+    lane_sums(acc, sums);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++) {
+            float *to = c + i * ldc + j;
+            *to = accumulate ? *to + sums[i * SIDE + j] : sums[i * SIDE + j];
+        }
+}
+
+/* Up to 4 rows by 4 columns, or by 1. */
+#define ROWS(R)                                                                                    \
+    static void rows_##R(size_t columns, size_t k, const float *a, size_t lda, const float *b,     \
+                         size_t ldb, float *c, size_t ldc, bool accumulate)                        \
+    {                                                                                              \
+        if (columns == SIDE) {                                                                     \
+            tile(R, SIDE, k, a, lda, b, ldb, c, ldc, accumulate);                                  \
+            return;                                                                                \
+        }                                                                                          \
+        for (size_t j = 0; j < columns; j++)                                                       \
+            tile(R, 1, k, a, lda, b + j * ldb, ldb, c + j, ldc, accumulate);                       \
+    }
+
+ROWS(1)
+ROWS(2)
+ROWS(3)
+ROWS(4)
+
+void KDI_FN(gemm_dot)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                      size_t ldb, float *c, size_t ldc, int accumulate)
+{
+    static void (*const rows[SIDE + 1])(size_t, size_t, const float *, size_t, const float *,
+                                        size_t, float *, size_t,
+                                        bool) = {NULL, rows_1, rows_2, rows_3, rows_4};
+    /* With more rows than one tile has, a piece of B short enough to stay in cache for them all. */
+    const size_t depth = m > SIDE ? DEPTH : k;
+    for (size_t j = 0; j < n; j += SIDE) {
+        const size_t columns = n - j < SIDE ? n - j : SIDE;
+        size_t p = 0;
+        do {
+            const size_t step = k - p < depth ? k - p : depth;
+            for (size_t i = 0; i < m; i += SIDE)
+                rows[m - i < SIDE ? m - i : SIDE](columns, step, a + i * lda + p, lda,
+                                                  b + j * ldb + p, ldb, c + i * ldc + j, ldc,
+                                                  accumulate || p > 0);
+            p += step;
+        } while (p < k);
+    }
+}
