@@ -15,19 +15,29 @@
 #define REGISTER(v) "+m"(v)
 #endif
 
-enum { CHAINS = 12 }; /* enough to hide an FMA's latency on two units; few enough for 16 registers */
-
+/* Twelve chains: enough to hide an FMA's latency on two units, few enough for 16 registers. The
+ * empty statement keeps the compiler from seeing through the loop; an array would go to memory. */
 float KDI_FN(fma_peak)(size_t rounds, float seed)
 {
-    kdi_v x[CHAINS];
     const kdi_v a = kdi_splat(seed), b = kdi_splat(1 - seed);
-    for (int i = 0; i < CHAINS; i++) x[i] = kdi_splat((float)i);
+    kdi_v x0 = a, x1 = a, x2 = a, x3 = a, x4 = a, x5 = a, x6 = a, x7 = a, x8 = a, x9 = a, x10 = a,
+          x11 = a;
     for (size_t r = 0; r < rounds; r++) {
-        for (int i = 0; i < CHAINS; i++) x[i] = x[i] * a + b;
-        /* The compiler must not see through the loop. */
-        for (int i = 0; i < CHAINS; i++) __asm__ volatile("" : REGISTER(x[i]));
+        x0 = x0 * a + b;
+        x1 = x1 * a + b;
+        x2 = x2 * a + b;
+        x3 = x3 * a + b;
+        x4 = x4 * a + b;
+        x5 = x5 * a + b;
+        x6 = x6 * a + b;
+        x7 = x7 * a + b;
+        x8 = x8 * a + b;
+        x9 = x9 * a + b;
+        x10 = x10 * a + b;
+        x11 = x11 * a + b;
+        __asm__ volatile("" : REGISTER(x0), REGISTER(x1), REGISTER(x2), REGISTER(x3), REGISTER(x4),
+                         REGISTER(x5), REGISTER(x6), REGISTER(x7), REGISTER(x8), REGISTER(x9),
+                         REGISTER(x10), REGISTER(x11));
     }
-    kdi_v sum = x[0];
-    for (int i = 1; i < CHAINS; i++) sum += x[i];
-    return kdi_sum(sum);
+    return kdi_sum(x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + x9 + x10 + x11);
 }
