@@ -79,6 +79,8 @@ def compare(work, args):
                 peers[setting] = peer
             except RuntimeError as error:
                 print(f"{work}: {setting}: left out: {error}", file=sys.stderr)
+        if not peers:
+            sys.exit(f"{work}: no setting of PyTorch computes what we do")
         everyone = [("ours", ours)] + list(peers.items())
         for _, side in everyone:
             side.run(3)
