@@ -3,6 +3,7 @@
 # The virtual environment (PEERS_VENV) is made on first use. PEERS_PYTHON: one that has torch already.
 set -eu
 here=$(dirname "$0")
+PEERS_VENV=${PEERS_VENV:-build/bench/venv}
 if [ -z "${PEERS_PYTHON:-}" ]; then
     PEERS_PYTHON=$PEERS_VENV/bin/python
     if [ ! -x "$PEERS_PYTHON" ]; then
