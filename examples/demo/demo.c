@@ -171,6 +171,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
                                .lr = which == TEACHER ? d->teacher_lr : d->student_lr,
                                .nesterov = 1,
                                .schedule = KD_ONECYCLE,
+                               .augment = d->augment,
                                .seed = d->seed,
                                .budget_seconds = seconds,
                                .max_steps = steps,
@@ -257,7 +258,7 @@ static bool number(const char *text, double low, double high, double *x)
 static int read_arguments(demo *d, const char **data, int argc, char **argv)
 {
     double x;
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(name, "--help")) return usage(0) + 1;
         if (!value) return usage(2) + 1;
@@ -271,7 +272,6 @@ static int read_arguments(demo *d, const char **data, int argc, char **argv)
             d->out = value;
         else
             return usage(2) + 1;
-        i++;
     }
     return 0;
 }

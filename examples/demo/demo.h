@@ -40,6 +40,7 @@ typedef struct demo {
     float teacher_lr, student_lr;
     float temperature, hard, soft;
     uint64_t seed;
+    const char *augment;
     char cpu[128];
     demo_run runs[RUNS];
 } demo;

@@ -22,7 +22,7 @@ NUMBER, KEYS = 8, {"width": 0.03125}
 STEPS, BATCH, PICTURES, IMAGE = 10, 4, 12, 32
 LR, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 HARD, SOFT, TEMPERATURE = 0.1, 0.9, 4.0
-MARGIN = 2e-5
+MARGIN = 1e-5
 VARIANTS = {"decay_some": (False, False), "nesterov": (True, True)}
 
 
