@@ -110,23 +110,45 @@ static bool make_folders(const char *path)
  * ------------------------------------------------------------------------------------ */
 
 typedef struct progress {
-    const char *title;
+    demo_run *run;
     int number;
     bool terminal;
     double shown, every;
+    size_t batches;  /* of this epoch that are in the learning curve, */
+    double right;    /* the sum of their accuracies, */
+    double fraction; /* and where the run was then */
 } progress;
+
+/* A point of the learning curve for every 50th of the run, from steps of one epoch. */
+static void note_point(progress *p, const kd_progress *k)
+{
+    demo_run *run = p->run;
+    const double right = k->accuracy * (double)k->batch;
+    if (k->batch >= p->batches + 4 && k->fraction >= p->fraction + .02 &&
+        run->n_points < MAX_POINTS) {
+        run->curve[run->n_points++] =
+            (demo_point){k->seconds, (right - p->right) / (double)(k->batch - p->batches)};
+        p->fraction = k->fraction;
+        p->batches = k->batch;
+        p->right = right;
+    }
+    if (!k->epoch_end) return;
+    p->batches = 0;
+    p->right = 0;
+}
 
 static int show(void *user, const kd_progress *k)
 {
     progress *p = user;
     const double now = demo_now();
+    note_point(p, k);
     if (!interrupted && now - p->shown >= p->every) {
         p->shown = now;
         const double left = k->fraction > 0 ? k->seconds / k->fraction - k->seconds : 0;
         fprintf(stderr,
                 "%s[%d/%d] %-28s %3.0f %%  loss %.3f  accuracy %4.1f %%  %5.0f images/s  %2.0f s "
                 "left%s",
-                p->terminal ? "\r" : "", p->number, RUNS, p->title, 100 * k->fraction, k->loss,
+                p->terminal ? "\r" : "", p->number, RUNS, p->run->title, 100 * k->fraction, k->loss,
                 k->accuracy, k->images_per_second, left, p->terminal ? "\033[K" : "\n");
     }
     return interrupted;
@@ -158,7 +180,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
     demo_run *run = &d->runs[which];
     kd_model *teacher = d->runs[TEACHER].model;
     const demo_path out = demo_in(d, run->key, NULL);
-    progress p = {.title = run->title, .number = number, .terminal = isatty(STDERR_FILENO) != 0};
+    progress p = {.run = run, .number = number, .terminal = isatty(STDERR_FILENO) != 0};
     p.every = p.terminal ? .2 : 5;
     p.shown = demo_now();
     kd_distill_opt opt = {.struct_size = sizeof opt,

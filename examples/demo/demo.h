@@ -22,8 +22,16 @@ typedef struct demo_cost {
     size_t infer_bytes, train_bytes; /* arenas: batch 1; a training step, its teacher's included */
 } demo_cost;
 
+/* Accuracy on the training pictures of some steps, as they came by. */
+typedef struct demo_point {
+    double seconds, accuracy;
+} demo_point;
+enum { MAX_POINTS = 64 };
+
 typedef struct demo_run {
     const char *key, *title; /* "distilled": its folder; "student distilled": its row */
+    demo_point curve[MAX_POINTS];
+    size_t n_points;
     kd_model *model;
     kd_result result;
     kd_eval_result test;

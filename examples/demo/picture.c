@@ -20,13 +20,13 @@ static const char *const colours[RUNS] = {"#7f7f7f", "#9ecae1", "#3182bd", "#e65
 /* ---- data
  * ------------------------------------------------------------------------------------------ */
 
-/* Lines "seconds accuracy" of a run, one an epoch, into the script. */
-static bool write_curve(const demo *d, const demo_run *run, FILE *f)
+/* Lines "seconds accuracy" of a run: on pictures set aside, one an epoch, from metrics.jsonl. */
+static bool write_epochs(const demo *d, const demo_run *run, FILE *f)
 {
     const demo_path path = demo_in(d, run->key, "metrics.jsonl");
     char *text;
     size_t size;
-    double seconds = 0, sum = 0, top1;
+    double seconds, sum = 0, top1;
     if (kd_file_read_all(d->ctx, path.text, 1 << 24, &text, &size)) return demo_fail(d);
     for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
         kd_json_object *o;
@@ -45,8 +45,12 @@ static bool write_curve(const demo *d, const demo_run *run, FILE *f)
 static bool write_data(const demo *d, FILE *f)
 {
     for (int i = 0; i < RUNS; i++) {
-        fprintf(f, "$curve%d << EOD\n", i);
-        if (!write_curve(d, &d->runs[order[i]], f)) return false;
+        const demo_run *run = &d->runs[order[i]];
+        fprintf(f, "$steps%d << EOD\n", i);
+        for (size_t k = 0; k < run->n_points; k++)
+            fprintf(f, "%.3f %.3f\n", run->curve[k].seconds, run->curve[k].accuracy);
+        fprintf(f, "EOD\n$epochs%d << EOD\n", i);
+        if (!write_epochs(d, run, f)) return false;
         fprintf(f, "EOD\n");
     }
     fprintf(f, "# name, accuracy, half of the 95 %% interval; data, teacher, forward, loss, "
@@ -91,7 +95,7 @@ static void write_head(const demo *d, FILE *f)
                "set style line 9 lc rgb '#dddddd' lw 1\n"
                "set border 3 lc rgb '#444444'\n"
                "set tics nomirror out\n"
-               "set grid ytics ls 9\nset bmargin 5\nset tmargin 3\n");
+               "set grid ytics ls 9\nset bmargin 5\nset tmargin 4\n");
 }
 
 static void write_curves(const demo *d, FILE *f)
@@ -99,29 +103,30 @@ static void write_curves(const demo *d, FILE *f)
     const char *data = kd_dataset_info(d->data)->name;
     fprintf(f,
             "set multiplot\n"
-            "set size 0.40,1\nset origin 0,0\n"
-            "set title 'accuracy on %zu pictures set aside, %.*s'\n"
-            "set xlabel 'seconds of training'\nset ylabel '%%'\n"
+            "set size 0.42,1\nset origin 0,0\n"
+            "set title \"learning curves, %.*s\\nlines: training pictures as they come; points: "
+            "%zu pictures set aside, each epoch\"\n"
+            "set xlabel 'seconds of training'\nset ylabel 'accuracy, %%'\n"
             "set key bottom right reverse Left samplen 2\n"
             "set xrange [0:*]\n"
             "plot \\\n",
-            d->dev_count, (int)strcspn(data, ":"), data);
+            (int)strcspn(data, ":"), data, d->dev_count);
     for (int i = 0; i < RUNS; i++)
         fprintf(f,
-                "    $curve%d using 1:2 with linespoints lw 2 pt 7 ps 0.7 lc rgb '%s' title "
-                "title%d%s\n",
-                i, colours[i], i, i + 1 < RUNS ? ", \\" : "");
+                "    $steps%d using 1:2 with lines lw 2 lc rgb '%s' title title%d, \\\n"
+                "    $epochs%d using 1:2 with points pt 7 ps 1.1 lc rgb '%s' notitle%s\n",
+                i, colours[i], i, i, colours[i], i + 1 < RUNS ? ", \\" : "");
 }
 
 static void write_accuracies(FILE *f)
 {
     fprintf(f, "unset key\nunset xlabel\n"
-               "set size 0.29,1\nset origin 0.40,0\n"
+               "set size 0.28,1\nset origin 0.42,0\n"
                "set title 'test accuracy, with 95 %% intervals'\n"
                "set xrange [-0.6:3.6]\nset boxwidth 0.6\nset style fill solid 1 noborder\n"
                "stats $runs using 2 nooutput\n"
                "low = floor((STATS_min - 4) / 5) * 5\nlow = low < 0 ? 0 : low\n"
-               "set yrange [low:*]\n"
+               "set yrange [low:STATS_max + 0.12 * (STATS_max - low)]\n"
                "plot \\\n");
     for (int i = 0; i < RUNS; i++)
         fprintf(f, "    $runs every ::%d::%d using (%d):2:xtic(1) with boxes lc rgb '%s', \\\n", i,
@@ -138,7 +143,7 @@ static void write_times(FILE *f)
     static const char *const shades[] = {"#969696", "#756bb1", "#6baed6",
                                          "#e31a1c", "#2171b5", "#74c476"};
     enum { PARTS = sizeof parts / sizeof *parts };
-    fprintf(f, "set size 0.31,1\nset origin 0.69,0\n"
+    fprintf(f, "set size 0.30,1\nset origin 0.70,0\n"
                "set title 'seconds of training, by part of a step'\n"
                "set ylabel 's'\nset yrange [0:*]\n"
                "set key top right reverse Left invert samplen 1\n"
