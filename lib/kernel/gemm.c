@@ -10,6 +10,8 @@
  * Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008. */
 #include "gemm.h"
 
+#include "blas.h"
+
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
     COLUMNS = KDI_GEMM_COLUMNS,
@@ -30,6 +32,7 @@ typedef struct cut {
     size_t mb, nb, kc;     /* a block of C, a step along k */
     size_t rows, columns;  /* blocks of C */
     size_t parts, part;    /* parts of k, and the depth of one */
+    bool blas;             /* each block by OpenBLAS */
     bool dot;              /* along k, nothing packed */
     bool copy_a, shared_b; /* A is copied block by block; B is packed before the tasks */
     size_t a_size, b_size; /* floats a worker needs for its copies */
@@ -119,6 +122,17 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     return c;
 }
 
+/* The same for OpenBLAS, which packs for itself: larger blocks, all of k. */
+static cut blas_cut(const kdi_gemm *g)
+{
+    cut c = {.blas = true, .parts = 1, .part = g->k};
+    c.mb = kdi_piece(g->m, ceil_div(g->m, 4), 1);
+    c.nb = kdi_piece(g->n, ceil_div(g->n, 4), 1);
+    c.rows = ceil_div(g->m, c.mb);
+    c.columns = ceil_div(g->n, c.nb);
+    return c;
+}
+
 void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, size_t products,
                      size_t *mb, size_t *nb)
 {
@@ -165,6 +179,22 @@ static void finish(const struct job *job, size_t i, size_t rows, size_t j, size_
     job->kernels->gemm_block(&block);
 }
 
+/* The block of C at rows i, columns j, over all of k at once. */
+static void whole(const struct job *job, size_t i, size_t rows, size_t j, size_t columns)
+{
+    kdi_gemm g = job->g;
+    g.m = rows;
+    g.n = columns;
+    g.a += g.ta ? i : i * g.lda;
+    g.b += g.tb ? j * g.ldb : j;
+    g.c += i * g.ldc + j;
+    if (job->cut.blas)
+        kdi_blas_product(&g);
+    else
+        job->kernels->gemm_dot(g.m, g.n, g.k, g.a, g.lda, g.b, g.ldb, g.c, g.ldc, g.accumulate);
+    if (g.epilogue) finish(job, i, rows, j, columns);
+}
+
 /* The block of C at rows i, columns j, over [p, end) of k. */
 static void product(const struct job *job, size_t i, size_t j, size_t p, size_t end, float *scratch)
 {
@@ -181,10 +211,8 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
         block.c = g->c + i * g->ldc + j;
         block.ldc = g->ldc;
     }
-    if (c->dot) {
-        job->kernels->gemm_dot(block.m, block.n, g->k, g->a + i * g->lda, g->lda, g->b + j * g->ldb,
-                               g->ldb, block.c, g->ldc, g->accumulate);
-        if (g->epilogue) finish(job, i, block.m, j, block.n);
+    if (c->blas || c->dot) {
+        whole(job, i, block.m, j, block.n);
         return;
     }
     do {
@@ -346,7 +374,7 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
     room r;
     struct job job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b};
     if (g->m == 0 || g->n == 0) return;
-    job.cut = cut_of(job.kernels, g, false);
+    job.cut = kdi_blas_wants(g) && kdi_blas_ready() ? blas_cut(g) : cut_of(job.kernels, g, false);
     if (!room_of(ctx, g, &job.cut, &r)) return; /* no scratch is that large */
     float *b = scratch;
     if (job.cut.shared_b) {

@@ -6,6 +6,8 @@
  * block the kernel gemm_block (kernels.h) runs over packed panels of B; callers that cut their work
  * themselves (Winograd, attention) use kdi_gemm_serial or gemm_block directly.
  *
+ * In a build with OpenBLAS kdi_gemm_run gives it the shapes blas.h says.
+ *
  * Nothing here allocates: scratch memory is the caller's, 64-byte aligned. */
 #ifndef KDI_GEMM_H
 #define KDI_GEMM_H

@@ -5,6 +5,7 @@
 #include "../test.h"
 
 #include "../../lib/base/philox.h"
+#include "../../lib/kernel/blas.h"
 #include "../../lib/kernel/gemm.h"
 
 #include <math.h>
@@ -282,34 +283,6 @@ START_TEST(test_segments)
 }
 END_TEST
 
-START_TEST(test_ukr)
-{
-    enum { K = 13 };
-    const kdi_kernels *k;
-    for (int i = 0; (k = kdi_kernels_at(i)); i++) {
-        const size_t mr = k->gemm_mr, nr = k->gemm_nr;
-        float *a = array(K * mr, 1), *b = array(K * nr, 2), *c = array(mr * nr, 3);
-        float *c0 = array(mr * nr, 3);
-        k->gemm_ukr(K, a, b, c, nr, 1);
-        const kdi_gemm g = {.m = mr,
-                            .n = nr,
-                            .k = K,
-                            .ta = true,
-                            .a = a,
-                            .lda = mr,
-                            .b = b,
-                            .ldb = nr,
-                            .ldc = nr,
-                            .accumulate = true};
-        check(&g, c0, c, k->name);
-        free(a);
-        free(b);
-        free(c);
-        free(c0);
-    }
-}
-END_TEST
-
 START_TEST(test_column_sums)
 {
     static const size_t rows[] = {1, 5, 511, 512, 1500}, columns[] = {1, 3, 64, 133};
@@ -368,5 +341,41 @@ START_TEST(test_scratch_grows)
 }
 END_TEST
 
-TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_batch, &test_segments, &test_ukr,
-           &test_column_sums, &test_scratch_grows)
+/* Which shapes are OpenBLAS's, and, where it is built in and may be called, what it computes. */
+START_TEST(test_blas)
+{
+    size_t count;
+    const kdi_blas_rule *rule = kdi_blas_rules(&count);
+    ck_assert_uint_gt(count, 0);
+    kdi_gemm g = {
+        .m = rule->min_m, .n = rule->min_n, .k = rule->min_k, .tb = true, .accumulate = true};
+    kdi_rng r = kdi_rng_make(4, KDI_RNG_TEST, 0, 0);
+    operands o = make(&g, &r, true);
+    g.epilogue = &o.epilogue;
+    ck_assert(kdi_blas_wants(&g));
+    g.packed_b = o.b;
+    ck_assert(!kdi_blas_wants(&g));
+    g.packed_b = NULL;
+    g.m--;
+    ck_assert(!kdi_blas_wants(&g));
+    g.m++;
+    g.lda = SIZE_MAX / 8;
+    ck_assert(!kdi_blas_wants(&g));
+    g.lda = g.k;
+    ck_assert(!kdi_blas_ready() || kdi_blas_built());
+    float *first = NULL;
+    for (int threads = 1; threads <= 3; threads++) {
+        kd_ctx *ctx = test_ctx(threads, NULL);
+        float *c = product(ctx, g, RUN, o.c, o.c_size, threads == 1);
+        if (first) ck_assert_mem_eq(c, first, o.c_size * sizeof *c);
+        free(first);
+        first = c;
+        kd_ctx_destroy(ctx);
+    }
+    free(first);
+    drop(&o);
+}
+END_TEST
+
+TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_batch, &test_segments, &test_column_sums,
+           &test_scratch_grows, &test_blas)

@@ -155,6 +155,8 @@ STRIP(6)
 #if KDI_GEMM_MR > 6
 STRIP(7)
 STRIP(8)
+#endif
+#if KDI_GEMM_MR > 8
 STRIP(9)
 STRIP(10)
 STRIP(11)
@@ -166,9 +168,12 @@ STRIP(14)
 #endif
 
 static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = {
-    NULL,     strip_1,  strip_2, strip_3,  strip_4,  strip_5,  strip_6,
+    NULL,     strip_1,  strip_2,  strip_3,  strip_4, strip_5, strip_6,
 #if KDI_GEMM_MR > 6
-    strip_7,  strip_8,  strip_9, strip_10, strip_11, strip_12,
+    strip_7,  strip_8,
+#endif
+#if KDI_GEMM_MR > 8
+    strip_9,  strip_10, strip_11, strip_12,
 #endif
 #if KDI_GEMM_MR > 12
     strip_13, strip_14,
@@ -194,38 +199,22 @@ void KDI_FN(gemm_block)(const kdi_block *g)
     }
 }
 
-void KDI_FN(gemm_ukr)(size_t k, const float *a, const float *b, float *c, size_t ldc,
-                      int accumulate)
-{
-    const kdi_block g = {.m = MR,
-                         .n = NR,
-                         .k = k,
-                         .a = a,
-                         .rsa = 1,
-                         .csa = MR,
-                         .b = b,
-                         .c = c,
-                         .ldc = ldc,
-                         .accumulate = accumulate != 0};
-    strips[MR](&g, 0, a);
-}
-
+/* Row by row, as B lies: each row is one stretch of memory, dealt out to the panels. */
 void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packed, size_t panel)
 {
-    for (size_t j = 0; j < n; j += NR, packed += panel) {
-        const size_t count = n - j < NR ? n - j : NR;
-        for (size_t p = 0; p < k; p++) {
-            const float *from = b + p * ldb + j;
-            float *to = packed + p * NR;
-            if (count == NR) {
-                UNROLL for (size_t v = 0; v < V; v++)
-                    kdi_store(to + v * KDI_VL, kdi_load(from + v * KDI_VL));
-            } else {
-                size_t i = 0;
-                for (; i < count; i++) to[i] = from[i];
-                for (; i < NR; i++) to[i] = 0;
-            }
+    for (size_t p = 0; p < k; p++, b += ldb) {
+        float *to = packed + p * NR;
+        size_t j = 0;
+        for (; j + NR <= n; j += NR, to += panel) {
+            __builtin_prefetch(b + 2 * ldb + j);
+            __builtin_prefetch(b + 2 * ldb + j + NR / 2);
+            UNROLL for (size_t v = 0; v < V; v++)
+                kdi_store(to + v * KDI_VL, kdi_load(b + j + v * KDI_VL));
         }
+        if (j == n) continue;
+        size_t i = 0;
+        for (; j + i < n; i++) to[i] = b[j + i];
+        for (; i < NR; i++) to[i] = 0;
     }
 }
 

@@ -28,7 +28,7 @@
 #define KDI_GEMM_NR 16
 #elif defined(__aarch64__)
 #define KDI_VL 4
-#define KDI_GEMM_MR 12
+#define KDI_GEMM_MR 8 /* 12 would fit, but gcc loads all of A ahead and spills */
 #define KDI_GEMM_NR 8
 #else
 #define KDI_VL 4
