@@ -27,7 +27,7 @@ void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, con
 
 /* The same, and the moments of y while it is in cache, for a batch norm behind: mean[o] over all
  * pixels of all images and m2[o], the sum of the squared distances from it. pass tells which
- * forward the scratch is for. */
+ * forward the scratch is for. The moments' last bits may differ between the two. */
 typedef struct kdi_moments {
     double *mean, *m2;
 } kdi_moments;
@@ -42,7 +42,7 @@ void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, const float *x, co
                            const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                            bool accumulate_dw, void *scratch);
 
-/* ---- shared by conv_winograd.c and conv_winograd_backward.c ---------------------------------- */
+/* ---- shared by the conv_winograd_*.c files --------------------------------------------------- */
 
 /* A correlation, x[n,h,w,c] to y[n,oh,ow,o], whose output is cut into 4x4 tiles. */
 typedef struct kdi_winograd {

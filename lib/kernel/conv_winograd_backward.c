@@ -17,9 +17,11 @@
 
 enum {
     PLANES = 36,
-    CHUNK = 128, /* tiles whose V and dM are made before they are summed */
-    FEW = 8,     /* tiles of a task that makes them */
-    PART = 64,   /* channels of a task that sums; filters at most half */
+    MIN_CHUNK = 128, /* tiles whose V and dM are made before they are summed */
+    MAX_CHUNK = 256,
+    CHUNK_BYTES = 4 << 20, /* of them, within those bounds */
+    FEW = 8,               /* tiles of a task that makes them */
+    PART = 64,             /* channels of a task that sums; filters at most half */
     MIN_TASKS = 16,
     AHEAD = 2 /* tiles to fetch ahead */
 };
@@ -51,7 +53,9 @@ typedef struct job {
 static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
-    j->room = min(CHUNK, g->tiles);
+    const size_t blocks = g->c_blocks + g->o_blocks;
+    const size_t most = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / blocks;
+    j->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
     j->o_part = PART / 2 / g->lanes;

@@ -57,6 +57,11 @@ static size_t round_up(size_t a, size_t b)
     return ceil_div(a, b) * b;
 }
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static size_t at_least_1(size_t x)
 {
     return x ? x : 1;
@@ -118,7 +123,7 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
      * apart. */
     c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
     if (c.copy_a) c.a_size = round_up(c.mb + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
-    if (!g->packed_b && !c.shared_b) c.b_size = c.kc * round_up(c.nb, kernels->gemm_nr);
+    if (!g->packed_b && !c.shared_b) c.b_size = c.kc * kernels->gemm_nr;
     return c;
 }
 
@@ -195,6 +200,47 @@ static void whole(const struct job *job, size_t i, size_t rows, size_t j, size_t
     if (g.epilogue) finish(job, i, rows, j, columns);
 }
 
+/* A panel of B from row p and column j on: its place, and how many rows of what length it has where
+ * it lies. */
+static void ahead(const kdi_gemm *g, kdi_block *block, size_t p, size_t depth, size_t j,
+                  size_t columns)
+{
+    block->ahead = g->tb ? g->b + j * g->ldb + p : g->b + p * g->ldb + j;
+    block->ahead_rows = g->tb ? columns : depth;
+    block->ahead_columns = g->tb ? depth : columns;
+    block->ahead_step = g->ldb;
+}
+
+/* One step along k, [p, p + block->k), with a B that is packed panel by panel: while one is worked
+ * on the next is fetched, at the end the first of the next step. */
+static void panels(const struct job *job, const kdi_block *block, size_t j, size_t p, bool more,
+                   float *panel)
+{
+    const kdi_gemm *g = &job->g;
+    const size_t nr = job->kernels->gemm_nr;
+    kdi_epilogue epilogue;
+    for (size_t q = 0; q < block->n; q += nr) {
+        kdi_block one = *block;
+        one.n = block->n - q < nr ? block->n - q : nr;
+        one.b = panel;
+        one.c = block->c + q;
+        if (block->epilogue) {
+            epilogue = kdi_epilogue_at(block->epilogue, 0, q);
+            one.epilogue = &epilogue;
+        }
+        if (q + nr < block->n)
+            ahead(g, &one, p, block->k, j + q + nr, least(nr, block->n - q - nr));
+        else if (more)
+            ahead(g, &one, p + block->k, least(job->cut.kc, g->k - p - block->k), j,
+                  least(nr, block->n));
+        if (g->tb)
+            job->kernels->pack_bt(block->k, one.n, g->b + (j + q) * g->ldb + p, g->ldb, panel, 0);
+        else
+            job->kernels->pack_b(block->k, one.n, g->b + p * g->ldb + j + q, g->ldb, panel, 0);
+        job->kernels->gemm_block(&one);
+    }
+}
+
 /* The block of C at rows i, columns j, over [p, end) of k. */
 static void product(const struct job *job, size_t i, size_t j, size_t p, size_t end, float *scratch)
 {
@@ -225,26 +271,18 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
             block.rsa = g->ta ? 1 : g->lda;
             block.csa = g->ta ? g->lda : 1;
         }
-        if (job->b) {
-            block.b = job->b + (j / nr * g->k + p) * nr;
-            block.panel = g->k * nr;
-        } else {
-            float *slab = scratch + c->a_size;
-            block.b = slab;
-            block.panel = block.k * nr;
-            if (g->tb)
-                job->kernels->pack_bt(block.k, block.n, g->b + j * g->ldb + p, g->ldb, slab,
-                                      block.panel);
-            else
-                job->kernels->pack_b(block.k, block.n, g->b + p * g->ldb + j, g->ldb, slab,
-                                     block.panel);
-        }
         p += block.k;
         if (p == end && c->parts == 1 && g->epilogue) {
             epilogue = kdi_epilogue_at(g->epilogue, i, j);
             block.epilogue = &epilogue;
         }
-        job->kernels->gemm_block(&block);
+        if (job->b) {
+            block.b = job->b + (j / nr * g->k + p - block.k) * nr;
+            block.panel = g->k * nr;
+            job->kernels->gemm_block(&block);
+        } else {
+            panels(job, &block, j, p - block.k, p < end, scratch + c->a_size);
+        }
     } while (p < end);
 }
 
@@ -323,11 +361,6 @@ typedef struct room {
     size_t b, parts, worker; /* floats: the shared B, the parts, each worker's own */
 } room;
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* What kdi_gemm_run lays out in its scratch, and false if the size overflows. The parts are counted
  * for the m that has the most of them. */
 static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
@@ -351,7 +384,7 @@ static size_t worker_room(const kdi_kernels *kernels, const kdi_gemm *g)
 {
     const size_t kc = least(round_up(g->k, 8), DEPTH), rows = least(g->m, ROWS);
     size_t floats = round_up(rows + kernels->gemm_mr, ALIGN) * (kc + PAD);
-    if (!g->packed_b) floats += kc * least(round_up(g->n, kernels->gemm_nr), COLUMNS);
+    if (!g->packed_b) floats += kc * kernels->gemm_nr;
     return floats;
 }
 

@@ -40,6 +40,8 @@ typedef struct kdi_block {
     size_t ldc;
     bool accumulate;
     const kdi_epilogue *epilogue; /* or NULL */
+    const float *ahead;           /* [ahead_rows, ahead_columns], rows ahead_step apart, or NULL: */
+    size_t ahead_rows, ahead_columns, ahead_step; /* what to bring into cache meanwhile */
 } kdi_block;
 
 /* Patches of x[n,h,w,ld]: row r is a position (y, x) of a grid of top.. by left.., n times; its

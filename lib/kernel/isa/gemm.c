@@ -180,22 +180,28 @@ static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = 
 #endif
 };
 
-/* Ask for the next strip of A while this one is worked on. */
-static void fetch(const kdi_block *g, size_t rows, const float *a)
+/* Ask for rows of floats that will be wanted. */
+static void fetch(const float *x, size_t rows, size_t columns, size_t step)
 {
-    if (g->csa != 1) return;
     for (size_t i = 0; i < rows; i++)
-        for (size_t p = 0; p < g->k; p += 16) __builtin_prefetch(a + i * g->rsa + p, 0, 2);
+        for (size_t p = 0; p < columns; p += 16) __builtin_prefetch(x + i * step + p, 0, 2);
 }
 
+/* With each strip the next strip of A is asked for, and its share of what lies ahead. */
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
     const size_t h = kdi_strip_rows(g->m, MR);
     const size_t strip = g->strip ? g->strip : h * g->rsa;
+    const size_t share = g->ahead ? (g->ahead_rows * h + g->m - 1) / g->m : 0;
     const float *a = g->a;
-    for (size_t i = 0; i < g->m; i += h, a += strip) {
-        if (i + h < g->m) fetch(g, g->m - i - h < h ? g->m - i - h : h, a + strip);
-        strips[g->m - i < h ? g->m - i : h](g, i, a);
+    for (size_t i = 0, row = 0; i < g->m; i += h, a += strip, row += share) {
+        const size_t rows = g->m - i < h ? g->m - i : h, left = g->m - i - rows;
+        if (g->csa == 1) fetch(a + strip, left < h ? left : h, g->k, g->rsa);
+        if (row < g->ahead_rows)
+            fetch(g->ahead + row * g->ahead_step,
+                  g->ahead_rows - row < share ? g->ahead_rows - row : share, g->ahead_columns,
+                  g->ahead_step);
+        strips[rows](g, i, a);
     }
 }
 
