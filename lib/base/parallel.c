@@ -66,6 +66,7 @@ static void work(void *arg, int worker)
 kd_status kdi_ctx_start_threads(kd_ctx *ctx)
 {
 #ifdef _OPENMP
+    (void)ctx;
     return KD_OK;
 #else
     if (ctx->threads || ctx->config.parallel || ctx->width <= 1) return KD_OK;

@@ -200,39 +200,38 @@ static void whole(const struct job *job, size_t i, size_t rows, size_t j, size_t
     if (g.epilogue) finish(job, i, rows, j, columns);
 }
 
-/* A panel of B from row p and column j on: its place, and how many rows of what length it has where
- * it lies. */
-static void ahead(const kdi_gemm *g, kdi_block *block, size_t p, size_t depth, size_t j,
-                  size_t columns)
+/* A panel of B from row p and column j on, as it lies in memory. */
+static kdi_fetch panel_at(const kdi_gemm *g, size_t p, size_t depth, size_t j, size_t columns)
 {
-    block->ahead = g->tb ? g->b + j * g->ldb + p : g->b + p * g->ldb + j;
-    block->ahead_rows = g->tb ? columns : depth;
-    block->ahead_columns = g->tb ? depth : columns;
-    block->ahead_step = g->ldb;
+    if (g->tb) return (kdi_fetch){g->b + j * g->ldb + p, columns, depth, g->ldb};
+    return (kdi_fetch){g->b + p * g->ldb + j, depth, columns, g->ldb};
 }
 
-/* One step along k, [p, p + block->k), with a B that is packed panel by panel: while one is worked
- * on the next is fetched, at the end the first of the next step. */
-static void panels(const struct job *job, const kdi_block *block, size_t j, size_t p, bool more,
-                   float *panel)
+/* One step along k, [p, p + block->k), with a B that is packed panel by panel. While one is worked
+ * on the next is fetched, at the end the first of the next step; and all the while that step's A,
+ * if it is to be copied. */
+static void panels(const struct job *job, const kdi_block *block, size_t i, size_t j, size_t p,
+                   size_t end, float *panel)
 {
     const kdi_gemm *g = &job->g;
-    const size_t nr = job->kernels->gemm_nr;
+    const size_t nr = job->kernels->gemm_nr, next = p + block->k;
+    const size_t depth = least(job->cut.kc, end - next), rows = depth * nr / block->n + 1;
     kdi_epilogue epilogue;
-    for (size_t q = 0; q < block->n; q += nr) {
+    for (size_t q = 0, row = 0; q < block->n; q += nr, row += rows) {
+        const size_t left = block->n - q;
         kdi_block one = *block;
-        one.n = block->n - q < nr ? block->n - q : nr;
+        one.n = least(left, nr);
         one.b = panel;
         one.c = block->c + q;
         if (block->epilogue) {
             epilogue = kdi_epilogue_at(block->epilogue, 0, q);
             one.epilogue = &epilogue;
         }
-        if (q + nr < block->n)
-            ahead(g, &one, p, block->k, j + q + nr, least(nr, block->n - q - nr));
-        else if (more)
-            ahead(g, &one, p + block->k, least(job->cut.kc, g->k - p - block->k), j,
-                  least(nr, block->n));
+        one.ahead[0] = left > nr ? panel_at(g, p, block->k, j + q + nr, least(nr, left - nr))
+                                 : panel_at(g, next, depth, j, least(nr, block->n));
+        if (job->cut.copy_a && g->ta && row < depth)
+            one.ahead[1] = (kdi_fetch){g->a + (next + row) * g->lda + i, least(rows, depth - row),
+                                       block->m, g->lda};
         if (g->tb)
             job->kernels->pack_bt(block->k, one.n, g->b + (j + q) * g->ldb + p, g->ldb, panel, 0);
         else
@@ -281,7 +280,7 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
             block.panel = g->k * nr;
             job->kernels->gemm_block(&block);
         } else {
-            panels(job, &block, j, p - block.k, p < end, scratch + c->a_size);
+            panels(job, &block, i, j, p - block.k, end, scratch + c->a_size);
         }
     } while (p < end);
 }

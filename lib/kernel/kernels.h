@@ -22,6 +22,12 @@ typedef struct kdi_epilogue {
     kdi_act act;
 } kdi_epilogue;
 
+/* [rows, columns] floats, rows step apart; x NULL for none. */
+typedef struct kdi_fetch {
+    const float *x;
+    size_t rows, columns, step;
+} kdi_fetch;
+
 /* A product whose operands fit the caches: C[m,n] (+)= A[m,k] B[k,n].
  * A is read where it lies, by any two strides (rsa = lda, csa = 1 for rows; rsa = 1, csa = lda for
  * a transposed one); rows 1024 or 2048 bytes apart share cache sets, so pad copies. B comes in
@@ -40,8 +46,7 @@ typedef struct kdi_block {
     size_t ldc;
     bool accumulate;
     const kdi_epilogue *epilogue; /* or NULL */
-    const float *ahead;           /* [ahead_rows, ahead_columns], rows ahead_step apart, or NULL: */
-    size_t ahead_rows, ahead_columns, ahead_step; /* what to bring into cache meanwhile */
+    kdi_fetch ahead[2];           /* what to bring into cache meanwhile */
 } kdi_block;
 
 /* Patches of x[n,h,w,ld]: row r is a position (y, x) of a grid of top.. by left.., n times; its

@@ -180,27 +180,27 @@ static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = 
 #endif
 };
 
-/* Ask for rows of floats that will be wanted. */
-static void fetch(const float *x, size_t rows, size_t columns, size_t step)
+/* Ask for rows [row, row + count) of what will be wanted. */
+static void fetch(const kdi_fetch *f, size_t row, size_t count)
 {
-    for (size_t i = 0; i < rows; i++)
-        for (size_t p = 0; p < columns; p += 16) __builtin_prefetch(x + i * step + p, 0, 2);
+    for (; row < f->rows && count > 0; row++, count--)
+        for (size_t p = 0; p < f->columns; p += 16)
+            __builtin_prefetch(f->x + row * f->step + p, 0, 2);
 }
 
 /* With each strip the next strip of A is asked for, and its share of what lies ahead. */
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
-    const size_t h = kdi_strip_rows(g->m, MR);
+    const size_t h = kdi_strip_rows(g->m, MR), count = h ? (g->m + h - 1) / h : 0;
     const size_t strip = g->strip ? g->strip : h * g->rsa;
-    const size_t share = g->ahead ? (g->ahead_rows * h + g->m - 1) / g->m : 0;
+    const size_t share[2] = {h ? g->ahead[0].rows / count + 1 : 0,
+                             h ? g->ahead[1].rows / count + 1 : 0};
     const float *a = g->a;
-    for (size_t i = 0, row = 0; i < g->m; i += h, a += strip, row += share) {
+    for (size_t i = 0, s = 0; i < g->m; i += h, a += strip, s++) {
         const size_t rows = g->m - i < h ? g->m - i : h, left = g->m - i - rows;
-        if (g->csa == 1) fetch(a + strip, left < h ? left : h, g->k, g->rsa);
-        if (row < g->ahead_rows)
-            fetch(g->ahead + row * g->ahead_step,
-                  g->ahead_rows - row < share ? g->ahead_rows - row : share, g->ahead_columns,
-                  g->ahead_step);
+        const kdi_fetch next = {a + strip, left < h ? left : h, g->k, g->rsa};
+        if (g->csa == 1) fetch(&next, 0, h);
+        for (size_t f = 0; f < 2; f++) fetch(&g->ahead[f], s * share[f], share[f]);
         strips[rows](g, i, a);
     }
 }
