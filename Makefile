@@ -136,7 +136,7 @@ check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
 run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
-	@KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(obj)/bin/tests $(SUITES)
+	@OMP_WAIT_POLICY=passive KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(obj)/bin/tests $(SUITES)
 
 check-full: check ## check, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
