@@ -66,9 +66,12 @@ static void compare(const demo *d, int control)
 void demo_table(const demo *d)
 {
     static const int order[RUNS] = {TEACHER, SAME_STEPS, SAME_SECONDS, DISTILLED};
-    printf("\nteacher %s\nstudent %s, distilled with hard %g, soft %g, temperature %g\n\n",
-           kd_model_spec(d->runs[TEACHER].model), kd_model_spec(d->runs[DISTILLED].model),
-           (double)d->hard, (double)d->soft, (double)d->temperature);
+    printf("\nteacher %s\nstudent %s\n", kd_model_spec(d->runs[TEACHER].model),
+           kd_model_spec(d->runs[DISTILLED].model));
+    printf("distilled with hard %g, soft %g, temperature %g\n", (double)d->hard, (double)d->soft,
+           (double)d->temperature);
+    printf("all: SGD with Nesterov's momentum, one cycle to %g, batch %zu, augmentation %s\n\n",
+           (double)d->student_lr, d->batch, d->augment);
     printf("%-28s %8s %11s %11s %11s %16s %8s %6s %9s\n", "", "test", "", "MACs of", "latency,",
            "peak memory, MiB", "", "", "time of");
     printf("%-28s %8s %11s %11s %11s %7s %8s %8s %6s %9s\n", "", "accuracy", "parameters",
