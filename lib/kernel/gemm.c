@@ -19,8 +19,7 @@ enum {
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
     TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
     DOT_DEPTH = 64,
-    DOT_ROWS = 128, /* of A, at most, or DOT_COLUMNS of B: both are read along k where they lie */
-    DOT_COLUMNS = 16,
+    DOT_COLUMNS = 16,      /* of B, up to which no panel is full: dot products whatever the rows */
     PART_DEPTH = 1024,     /* of a part of k, at least */
     PARTS_SIZE = 1 << 20,  /* floats of all parts together, at most */
     SHARED_SIZE = 6 << 20, /* floats of a B that is packed once for all tasks, at most */
@@ -97,7 +96,8 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
         .mb = kdi_piece(m, ROWS, 1), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
     c.rows = ceil_div(m, c.mb);
     c.columns = ceil_div(n, c.nb);
-    if (g->tb && !g->ta && !g->packed_b && (m <= DOT_ROWS || n <= DOT_COLUMNS) && k >= DOT_DEPTH) {
+    if (g->tb && !g->ta && !g->packed_b && (m <= kernels->gemm_dot_rows || n <= DOT_COLUMNS) &&
+        k >= DOT_DEPTH) {
         const size_t tasks = serial ? 1 : work(m, n, k) / TASK_WORK;
         c.dot = true;
         c.nb = kdi_piece(n, ceil_div(n, tasks < 1 ? 1 : tasks < TASKS ? tasks : TASKS), 4);

@@ -18,6 +18,13 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+/* gcc for arm64 would load all of A ahead, and have no registers left for the sums. */
+#if defined(__aarch64__)
+#define LOADS_STAY __asm__ volatile("" ::: "memory")
+#else
+#define LOADS_STAY (void)0
+#endif
+
 enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
 
 /* Where a tile goes: rows from i, columns from j of the block. */
@@ -92,6 +99,7 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
             {
                 const kdi_v av = kdi_splat(row[i / 4][i % 4 * rsa]);
                 UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] += av * bv[j];
+                if (i % 4 == 3) LOADS_STAY;
             }
             /* The empty asm keeps the compiler from giving each row a pointer of its own, which
              * there are no registers for. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * gemm_dot.c: C[m,n] = A[m,k] B[n,k]^T as dot products, for few rows of A: both operands are read
- * where they lie, along k, so B is not packed for a single use. Tiles of 4 x 4 vectors of sums;
- * the lanes of 16 of them are added at once by transposing squares. */
+ * where they lie, along k, so B is not packed for a single use. Tiles of 4 x 4 vectors of
+ * sums, or 2 x 4 where there are 16 registers; their lanes are added by transposing squares. */
 #include "isa.h"
 
 #include "vec_math.h"
@@ -13,9 +13,14 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-enum { SIDE = 4, SUMS = SIDE * SIDE, DEPTH = 1024 };
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define TALL 4
+#else
+#define TALL 2
+#endif
+enum { SIDE = 4, SUMS = TALL * SIDE, DEPTH = 1024 };
 
-/* The sums of the lanes of 16 vectors. */
+/* The sums of the lanes of each vector. */
 INLINE void lane_sums(const kdi_v *v, float *sums)
 {
     UNROLL for (size_t s = 0; s < SUMS; s += KDI_VL)
@@ -60,7 +65,7 @@ INLINE void tile(const size_t rows, const size_t columns, size_t k, const float 
         }
 }
 
-/* Up to 4 rows by 4 columns, or by 1. */
+/* R rows by 4 columns, or by 1 at a time. */
 #define ROWS(R)                                                                                    \
     static void rows_##R(size_t columns, size_t k, const float *a, size_t lda, const float *b,     \
                          size_t ldb, float *c, size_t ldc, bool accumulate)                        \
@@ -75,24 +80,35 @@ INLINE void tile(const size_t rows, const size_t columns, size_t k, const float 
 
 ROWS(1)
 ROWS(2)
+#if TALL > 2
 ROWS(3)
 ROWS(4)
+#endif
+
+typedef void rows_fn(size_t columns, size_t k, const float *a, size_t lda, const float *b,
+                     size_t ldb, float *c, size_t ldc, bool accumulate);
 
 void KDI_FN(gemm_dot)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                       size_t ldb, float *c, size_t ldc, int accumulate)
 {
-    static void (*const rows[SIDE + 1])(size_t, size_t, const float *, size_t, const float *,
-                                        size_t, float *, size_t,
-                                        bool) = {NULL, rows_1, rows_2, rows_3, rows_4};
+    static rows_fn *const rows[TALL + 1] = {
+        NULL,
+        rows_1,
+        rows_2,
+#if TALL > 2
+        rows_3,
+        rows_4,
+#endif
+    };
     /* With more rows than one tile has, a piece of B short enough to stay in cache for them all. */
-    const size_t depth = m > SIDE ? DEPTH : k;
+    const size_t depth = m > TALL ? DEPTH : k;
     for (size_t j = 0; j < n; j += SIDE) {
         const size_t columns = n - j < SIDE ? n - j : SIDE;
         size_t p = 0;
         do {
             const size_t step = k - p < depth ? k - p : depth;
-            for (size_t i = 0; i < m; i += SIDE)
-                rows[m - i < SIDE ? m - i : SIDE](columns, step, a + i * lda + p, lda,
+            for (size_t i = 0; i < m; i += TALL)
+                rows[m - i < TALL ? m - i : TALL](columns, step, a + i * lda + p, lda,
                                                   b + j * ldb + p, ldb, c + i * ldc + j, ldc,
                                                   accumulate || p > 0);
             p += step;

@@ -17,23 +17,27 @@
 #define KDI_ISA_NAME KDI_STR(KDI_ISA)
 
 /* KDI_GEMM_MR x KDI_GEMM_NR: the tile of a matrix product that fits the registers, with two vectors
- * of B and one broadcast beside it. */
+ * of B and one broadcast beside it. Up to KDI_DOT_ROWS rows, dot products beat the packing of B. */
 #if defined(__AVX512F__)
 #define KDI_VL 16
 #define KDI_GEMM_MR 14
 #define KDI_GEMM_NR 32
+#define KDI_DOT_ROWS 128
 #elif defined(__AVX2__)
 #define KDI_VL 8
 #define KDI_GEMM_MR 6
 #define KDI_GEMM_NR 16
+#define KDI_DOT_ROWS 32
 #elif defined(__aarch64__)
 #define KDI_VL 4
-#define KDI_GEMM_MR 8 /* 12 would fit, but gcc loads all of A ahead and spills */
+#define KDI_GEMM_MR 12
 #define KDI_GEMM_NR 8
+#define KDI_DOT_ROWS 32
 #else
 #define KDI_VL 4
 #define KDI_GEMM_MR 6
 #define KDI_GEMM_NR 8
+#define KDI_DOT_ROWS 32
 #endif
 
 typedef float kdi_v __attribute__((vector_size(4 * KDI_VL)));
