@@ -38,7 +38,7 @@ static double median_of(run_fn fn, void *arg)
     return kdb_quantile(x, n, .5);
 }
 
-/* ---- products ------------------------------------------------------------------------------------------ */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct product {
     kd_ctx *ctx;
@@ -58,10 +58,10 @@ static void products(kd_ctx *ctx, double peak)
         size_t m, n, k;
         bool ta, tb;
     } shapes[] = {
-        {8192, 64, 576, false, true},  {8192, 256, 1152, false, true},
-        {2048, 512, 2304, false, true}, {512, 512, 4608, false, true},
+        {8192, 64, 576, false, true},     {8192, 256, 1152, false, true},
+        {2048, 512, 2304, false, true},   {512, 512, 4608, false, true},
         {2048, 2048, 2048, false, false}, {64, 576, 32768, true, false},
-        {512, 4608, 2048, true, false}, {8, 4096, 25088, false, true},
+        {512, 4608, 2048, true, false},   {8, 4096, 25088, false, true},
         {1, 512, 4608, false, true},
     };
     printf("\nproducts C[m,n] = A[m,k] B[k,n]\n%8s%8s%8s%10s%10s%10s\n", "m", "n", "k", "ms",
@@ -69,8 +69,14 @@ static void products(kd_ctx *ctx, double peak)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const size_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
         product p = {.ctx = ctx,
-                     .g = {.m = m, .n = n, .k = k, .ta = shapes[i].ta, .tb = shapes[i].tb,
-                           .lda = shapes[i].ta ? m : k, .ldb = shapes[i].tb ? k : n, .ldc = n}};
+                     .g = {.m = m,
+                           .n = n,
+                           .k = k,
+                           .ta = shapes[i].ta,
+                           .tb = shapes[i].tb,
+                           .lda = shapes[i].ta ? m : k,
+                           .ldb = shapes[i].tb ? k : n,
+                           .ldc = n}};
         float *a = random_floats(ctx, m * k), *b = random_floats(ctx, k * n);
         float *c = random_floats(ctx, m * n);
         p.g.a = a;
@@ -78,7 +84,8 @@ static void products(kd_ctx *ctx, double peak)
         p.g.c = c;
         p.scratch = kd_alloc(ctx, kdi_gemm_scratch(ctx, &p.g), 1);
         const double t = median_of(run_product, &p), rate = 2.0 * (double)(m * n) * (double)k / t;
-        printf("%8zu%8zu%8zu%10.3f%10.1f%9.0f%%\n", m, n, k, t * 1e3, rate * 1e-9, 100 * rate / peak);
+        printf("%8zu%8zu%8zu%10.3f%10.1f%9.0f%%\n", m, n, k, t * 1e3, rate * 1e-9,
+               100 * rate / peak);
         kd_free(ctx, a);
         kd_free(ctx, b);
         kd_free(ctx, c);
@@ -86,7 +93,7 @@ static void products(kd_ctx *ctx, double peak)
     }
 }
 
-/* ---- convolutions ---------------------------------------------------------------------------------------- */
+/* ---- convolutions ---------------------------------------------------------------------------- */
 
 typedef struct convolution {
     kd_ctx *ctx;
@@ -122,8 +129,21 @@ static size_t most_scratch(const convolution *c)
 static void one_convolution(kd_ctx *ctx, double peak, size_t n, size_t map, size_t in, size_t out)
 {
     convolution c = {.ctx = ctx,
-                     .v = {.n = n, .h = map, .w = map, .c = in, .o = out, .kh = 3, .kw = 3, .sh = 1,
-                           .sw = 1, .ph = 1, .pw = 1, .dh = 1, .dw = 1, .groups = 1, .oh = map,
+                     .v = {.n = n,
+                           .h = map,
+                           .w = map,
+                           .c = in,
+                           .o = out,
+                           .kh = 3,
+                           .kw = 3,
+                           .sh = 1,
+                           .sw = 1,
+                           .ph = 1,
+                           .pw = 1,
+                           .dh = 1,
+                           .dw = 1,
+                           .groups = 1,
+                           .oh = map,
                            .ow = map}};
     c.algo = kdi_conv_choose(&c.v, NULL);
     c.x = random_floats(ctx, n * map * map * in);
@@ -152,9 +172,9 @@ static void one_convolution(kd_ctx *ctx, double peak, size_t n, size_t map, size
 
 int kdb_kernels(int threads)
 {
-    static const size_t layers[][3] = {{32, 3, 64},    {32, 64, 64},   {16, 64, 128}, {16, 128, 128},
-                                       {8, 128, 256},  {8, 256, 256},  {4, 256, 512}, {4, 512, 512},
-                                       {2, 512, 512}};
+    static const size_t layers[][3] = {{32, 3, 64},    {32, 64, 64},  {16, 64, 128},
+                                       {16, 128, 128}, {8, 128, 256}, {8, 256, 256},
+                                       {4, 256, 512},  {4, 512, 512}, {2, 512, 512}};
     kd_ctx *ctx;
     const kd_config config = {.struct_size = sizeof config, .threads = threads};
     if (kd_ctx_create(&config, &ctx)) return 1;

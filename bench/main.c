@@ -57,8 +57,8 @@ double kdb_peak(kd_ctx *ctx)
     for (int i = 0; i < 7; i++) {
         const double start = kdb_seconds();
         kd_parallel_for(ctx, threads, burn, &b);
-        const double rate = 24.0 * (double)b.kernels->vector * ROUNDS *
-                            (double)threads / (kdb_seconds() - start);
+        const double rate =
+            24.0 * (double)b.kernels->vector * ROUNDS * (double)threads / (kdb_seconds() - start);
         if (rate > best) best = rate;
     }
     return best;

@@ -68,8 +68,8 @@ static void plan_training(kdb_work *w)
     kd_value loss = kd_cross_entropy(g, logits, kd_input(g, "labels", KD_I32, 1, dim), 0);
     if (w->teacher) {
         const kd_value teacher = kd_input(g, "teacher", KD_F32, 2, rows);
-        loss = kd_add(g, kd_scale(g, loss, .1f),
-                      kd_scale(g, kd_loss_kd(g, logits, teacher, 4), .9f));
+        loss =
+            kd_add(g, kd_scale(g, loss, .1f), kd_scale(g, kd_loss_kd(g, logits, teacher, 4), .9f));
     }
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
@@ -90,9 +90,10 @@ kdb_work *kdb_work_open(kd_ctx *ctx, const kdb_work_info *info)
     w->info = info;
     if (kd_model_create(ctx, info->student, 1, &w->student)) kdb_die(ctx, info->student);
     fill_batch(w);
-    if (info->teacher && (kd_model_create(ctx, info->teacher, 2, &w->teacher) ||
-                          kd_model_plan(w->teacher, info->batch, &w->teacher_plan, &w->teacher_exec) ||
-                          kd_exec_bind(w->teacher_exec, "input", w->pictures)))
+    if (info->teacher &&
+        (kd_model_create(ctx, info->teacher, 2, &w->teacher) ||
+         kd_model_plan(w->teacher, info->batch, &w->teacher_plan, &w->teacher_exec) ||
+         kd_exec_bind(w->teacher_exec, "input", w->pictures)))
         kdb_die(ctx, info->teacher);
     if (info->training)
         plan_training(w);
@@ -100,8 +101,7 @@ kdb_work *kdb_work_open(kd_ctx *ctx, const kdb_work_info *info)
         kdb_die(ctx, info->student);
     if (kd_exec_bind(w->exec, "input", w->pictures) ||
         (info->training && kd_exec_bind(w->exec, "labels", w->labels)) ||
-        (w->teacher &&
-         kd_exec_bind(w->exec, "teacher", kd_exec_output(w->teacher_exec, "logits"))))
+        (w->teacher && kd_exec_bind(w->exec, "teacher", kd_exec_output(w->teacher_exec, "logits"))))
         kdb_die(ctx, info->name);
     return w;
 }
@@ -143,7 +143,7 @@ void kdb_work_parts(const kdb_work *w, double parts[5])
     parts[4] = w->optimizer_seconds;
 }
 
-/* ---- for the peers ------------------------------------------------------------------------------------- */
+/* ---- for the peers --------------------------------------------------------------------------- */
 
 static float *to_nchw(const kdb_work *w)
 {

@@ -42,10 +42,8 @@ static void *counting(void *user, void *ptr, size_t old_size, size_t new_size, s
 kd_ctx *test_ctx_counting(test_heap *heap, int threads)
 {
     kd_ctx *ctx;
-    const kd_config config = {.struct_size = sizeof config,
-                              .threads = threads,
-                              .alloc = counting,
-                              .alloc_user = heap};
+    const kd_config config = {
+        .struct_size = sizeof config, .threads = threads, .alloc = counting, .alloc_user = heap};
     return kd_ctx_create(&config, &ctx) ? NULL : ctx;
 }
 

@@ -19,8 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- what to tune -----------------------------------------------------------------------------
- */
+/* ---- what to tune ---------------------------------------------------------------------------- */
 
 /* Seconds of training in all, and how they are shared out. The control with the same number of
  * steps needs no share of its own: it takes less time than the distillation it copies. The
@@ -40,8 +39,7 @@ static const struct setting {
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings, BATCH = 128, DEV_COUNT = 2000 };
 
-/* ---- small things ------------------------------------------------------------------------------
- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupted;
 
@@ -108,8 +106,7 @@ static bool make_folders(const char *path)
     return true;
 }
 
-/* ---- progress
- * ------------------------------------------------------------------------------------ */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 typedef struct progress {
     demo_run *run;
@@ -163,8 +160,7 @@ static int only_stop(void *user, const kd_progress *k)
     return interrupted;
 }
 
-/* ---- the runs
- * ------------------------------------------------------------------------------------ */
+/* ---- the runs -------------------------------------------------------------------------------- */
 
 static kd_status new_model(demo *d, const char *spec, kd_model **model)
 {
@@ -230,8 +226,7 @@ static bool run_all(demo *d)
     return run_one(d, SAME_SECONDS, 4, seconds, 0);
 }
 
-/* ---- setting up
- * ------------------------------------------------------------------------------------ */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 /* The first data set of the list that is there, or the one asked for, which may have options. */
 static bool open_data(demo *d, const char *wanted)

@@ -17,8 +17,7 @@ static const char *const labels[RUNS] = {[TEACHER] = "teacher",
                                          [DISTILLED] = "distilled"};
 static const char *const colours[RUNS] = {"#7f7f7f", "#9ecae1", "#3182bd", "#e6550d"};
 
-/* ---- data
- * ------------------------------------------------------------------------------------------ */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 /* Lines "seconds accuracy" of a run: on pictures set aside, one an epoch, from metrics.jsonl. */
 static bool write_epochs(const demo *d, const demo_run *run, FILE *f)
@@ -66,8 +65,7 @@ static bool write_data(const demo *d, FILE *f)
     return true;
 }
 
-/* ---- the script
- * ------------------------------------------------------------------------------------- */
+/* ---- the script ------------------------------------------------------------------------------ */
 
 /* Text between single quotes of gnuplot: quotes doubled. */
 static void quoted(FILE *f, const char *text)

@@ -26,8 +26,7 @@ static double other_seconds(const kd_result *r)
     return rest > 0 ? rest : 0;
 }
 
-/* ---- the table
- * ----------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static void row(const demo *d, const demo_run *run)
 {
@@ -95,8 +94,7 @@ void demo_table(const demo *d)
         kd_ctx_threads(d->ctx), d->batch);
 }
 
-/* ---- results.json
- * --------------------------------------------------------------------------------- */
+/* ---- results.json ---------------------------------------------------------------------------- */
 
 static void times_json(kd_json *j, const kd_result *r)
 {

@@ -51,8 +51,7 @@ static const kd_op swish = {.struct_size = sizeof swish,
                             .backward = swish_backward,
                             .keeps = KD_KEEP_IN(0)}; /* what the backward reads */
 
-/* ---- graph, plan, execution
- * ----------------------------------------------------------------------- */
+/* ---- graph, plan, execution ------------------------------------------------------------------ */
 
 static kd_status make_plan(kd_ctx *ctx, kd_plan **plan, kd_params **params)
 {

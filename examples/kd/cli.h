@@ -12,8 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- the way out ------------------------------------------------------------------------------
- */
+/* ---- the way out ----------------------------------------------------------------------------- */
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
@@ -24,8 +23,7 @@ int cli_fail_ctx(const kd_ctx *ctx);
 /* "kd COMMAND: ... (kd COMMAND --help)"; returns CLI_USAGE. command NULL: no command. */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- what was typed ----------------------------------------------------------------------------
- */
+/* ---- what was typed -------------------------------------------------------------------------- */
 
 enum cli_command_bit {
     CMD_MODELS = 1,
@@ -93,8 +91,7 @@ typedef struct cli_command {
     int (*run)(cli_args *args);
 } cli_command;
 
-/* ---- the table of options -----------------------------------------------------------------------
- */
+/* ---- the table of options -------------------------------------------------------------------- */
 
 typedef enum opt_kind {
     OPT_FLAG,   /* bool */
@@ -136,8 +133,7 @@ void cli_help(void);                                                /* kd --help
 void cli_help_command(const cli_command *command);                  /* kd COMMAND --help */
 void cli_choices(const cli_option *option, char *out, size_t size); /* "sgd|adamw" */
 
-/* ---- texts --------------------------------------------------------------------------------------
- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 /* Strict: the whole text, decimal, finite, no spaces, whatever the locale. */
 bool cli_parse_number(const char *text, double *out);
@@ -159,16 +155,14 @@ const char *cli_escape(const char *text, char *out, size_t size);
 
 double cli_now(void); /* seconds on a clock that never jumps */
 
-/* ---- JSON ---------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* Print the finished text as a line on standard output and destroy json. */
 int cli_print_json(kd_ctx *ctx, kd_json *json);
 /* Flush standard output: a full disk is an error. */
 int cli_flush(void);
 
-/* ---- opening things
- * ------------------------------------------------------------------------------ */
+/* ---- opening things -------------------------------------------------------------------------- */
 
 /* A context with the threads and limits that were asked for; its log goes to standard error. */
 int cli_open_ctx(const cli_args *args, kd_ctx **ctx);
@@ -193,8 +187,7 @@ void cli_distill_opt(cli_args *args, kd_distill_opt *opt);
  * opt may be NULL. */
 int cli_training_plan(kd_model *model, size_t batch, const kd_distill_opt *opt, kd_plan **plan);
 
-/* ---- progress and interruption
- * -------------------------------------------------------------------- */
+/* ---- progress and interruption --------------------------------------------------------------- */
 
 typedef struct cli_progress {
     bool quiet, terminal;
@@ -214,8 +207,7 @@ void cli_progress_end(cli_progress *p);
 void cli_catch_signals(void);
 bool cli_interrupted(void);
 
-/* ---- run.json -----------------------------------------------------------------------------------
- */
+/* ---- run.json -------------------------------------------------------------------------------- */
 
 typedef struct cli_run {
     const cli_args *args;
@@ -238,8 +230,7 @@ void cli_json_result(kd_json *json, const kd_result *result);
 /* "2024-05-31T12:00:00Z" */
 void cli_time_text(char out[32]);
 
-/* ---- commands
- * ------------------------------------------------------------------------------------ */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 int cmd_models(cli_args *args);
 int cmd_profile(cli_args *args);

@@ -23,8 +23,7 @@ typedef struct inspection {
     void *room;            /* CHUNK floats */
 } inspection;
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool is_float(kd_dtype dtype)
 {

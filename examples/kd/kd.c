@@ -108,8 +108,7 @@ const cli_command cli_commands[] = {
     {0, NULL, {NULL}, {NULL}, NULL, NULL, NULL},
 };
 
-/* ---- the way out
- * ------------------------------------------------------------------------------------ */
+/* ---- the way out ----------------------------------------------------------------------------- */
 
 static void say(const char *before, const char *format, va_list list, const char *after)
 {
@@ -152,8 +151,7 @@ int cli_flush(void)
     return cli_fail("standard output: %s", strerror(errno ? errno : EIO));
 }
 
-/* ---- main
- * --------------------------------------------------------------------------------------------- */
+/* ---- main ------------------------------------------------------------------------------------ */
 
 static const cli_command *find_command(const char *name)
 {

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- context, data, models
- * --------------------------------------------------------------------------- */
+/* ---- context, data, models ------------------------------------------------------------------- */
 
 static void log_line(void *user, kd_log_level level, const char *text)
 {
@@ -117,8 +116,7 @@ void cli_channels_last(const float *planar, float *out, size_t n, size_t channel
             for (size_t c = 0; c < channels; c++) *out++ = planar[c * pixels + p];
 }
 
-/* ---- the library's options
- * ------------------------------------------------------------------------------- */
+/* ---- the library's options ------------------------------------------------------------------- */
 
 /* NAN: not given, the library's default; zero: none. */
 static float or_off(double x)
@@ -186,8 +184,7 @@ void cli_distill_opt(cli_args *a, kd_distill_opt *opt)
     take_back(&a->dkd_warmup, opt->dkd_warmup);
 }
 
-/* ---- a training step as a plan
- * ----------------------------------------------------------------------------- */
+/* ---- a training step as a plan --------------------------------------------------------------- */
 
 /* Distance to the teachers, as the method has it, times `soft`. */
 static kd_value soft_loss(kd_graph *g, kd_value logits, kd_value labels, size_t classes,

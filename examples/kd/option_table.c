@@ -5,8 +5,7 @@
 
 #include <math.h>
 
-/* ---- choices
- * -------------------------------------------------------------------------------------- */
+/* ---- choices --------------------------------------------------------------------------------- */
 
 static const char *optimizer_choice(int i)
 {
@@ -35,8 +34,7 @@ static const char *split_choice(int i)
     return i < 3 ? names[i] : NULL;
 }
 
-/* ---- the table
- * ------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 #define AT(field) offsetof(cli_args, field)
 
@@ -162,8 +160,8 @@ const cli_option cli_options[] = {
            "write a checkpoint at least so often; one is written after every epoch, too"),
     FLAG(CMD_TRAINS, IN_RUN, "dry-run", dry_run,
          "time a few steps, say what the run would take, and write nothing"),
-    COUNT(CMD_TRAINS | CMD_STEP, IN_RUN, "seed", "N", "0", 0, 9223372036854774784.0,
-          seed, "of all that is random: weights, order, augmentation, dropout"),
+    COUNT(CMD_TRAINS | CMD_STEP, IN_RUN, "seed", "N", "0", 0, 9223372036854774784.0, seed,
+          "of all that is random: weights, order, augmentation, dropout"),
     COUNT(COMPUTES, IN_RUN, "threads", "N", "0", 0, 1024, threads,
           "0: as many as there are processors; results are the same for any number"),
     {COMPUTES, IN_RUN, OPT_BYTES, "max-memory", "BYTES", "0",

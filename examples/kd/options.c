@@ -26,8 +26,7 @@ void cli_choices(const cli_option *option, char *out, size_t size)
         used += (size_t)snprintf(out + used, size - used, "%s%s", i ? "|" : "", name);
 }
 
-/* ---- one value
- * --------------------------------------------------------------------------------------- */
+/* ---- one value ------------------------------------------------------------------------------- */
 
 /* What is wrong with a value, or "". */
 typedef struct complaint {
@@ -128,8 +127,7 @@ static void set_defaults(unsigned command, cli_args *args)
     }
 }
 
-/* ---- words
- * ----------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static const cli_option *find(const char *name, size_t length, unsigned commands)
 {

@@ -25,8 +25,7 @@ typedef struct profile {
     double median, p95, least; /* milliseconds */
 } profile;
 
-/* ---- measuring
- * ----------------------------------------------------------------------------------------- */
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 static int open_model(profile *p)
 {
@@ -109,8 +108,7 @@ static int measure(profile *p)
     return CLI_DONE;
 }
 
-/* ---- reporting
- * ------------------------------------------------------------------------------------------- */
+/* ---- reporting ------------------------------------------------------------------------------- */
 
 static double gflops(const profile *p, uint64_t macs, double milliseconds)
 {

@@ -12,8 +12,7 @@
 
 static const double DRAW_SECONDS = .1, LINE_SECONDS = 10;
 
-/* ---- signals
- * ------------------------------------------------------------------------------------------ */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t signalled;
 
@@ -52,7 +51,9 @@ static size_t columns(void)
 
 static double fraction_of(const cli_progress *p, const kd_progress *k)
 {
-    const double f = (p->epochs && !k->evaluating) || !k->batches ? k->fraction : (double)k->batch / (double)k->batches;
+    const double f = (p->epochs && !k->evaluating) || !k->batches
+                         ? k->fraction
+                         : (double)k->batch / (double)k->batches;
     return f < 0 ? 0 : f > 1 ? 1 : f;
 }
 
@@ -118,8 +119,7 @@ static void print_line(cli_progress *p, const kd_progress *k)
     p->shown = false;
 }
 
-/* ---- the callback
- * ------------------------------------------------------------------------------------------ */
+/* ---- the callback ---------------------------------------------------------------------------- */
 
 void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs)
 {

@@ -20,8 +20,7 @@ void cli_time_text(char out[32])
     if (gmtime_r(&now, &parts)) strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
-/* ---- options
- * -------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static void list_json(kd_json *json, const char *key, const cli_args *a, opt_kind kind)
 {
@@ -82,8 +81,7 @@ static void options_json(kd_json *json, const cli_args *a)
     kd_json_object_end(json);
 }
 
-/* ---- the rest
- * --------------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 /* "model name : ..." of Linux' /proc/cpuinfo; "" where there is none. */
 static void cpu_model(char *out, size_t size)

@@ -22,8 +22,7 @@ typedef struct step {
     float loss;
 } step;
 
-/* ---- the batch
- * -------------------------------------------------------------------------------------------- */
+/* ---- the batch ------------------------------------------------------------------------------- */
 
 static void shape_text(int rank, const int64_t *shape, char *out, size_t size)
 {

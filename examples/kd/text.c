@@ -69,8 +69,7 @@ size_t cli_distance(const char *a, const char *b)
     return row[m];
 }
 
-/* ---- numbers for people -------------------------------------------------------------------------
- */
+/* ---- numbers for people ---------------------------------------------------------------------- */
 
 static cli_text with_unit(double x, double step, const char *const *units, size_t n)
 {
@@ -117,8 +116,7 @@ cli_text cli_duration(double seconds)
     return t;
 }
 
-/* ---- hostile names
- * ------------------------------------------------------------------------------- */
+/* ---- hostile names --------------------------------------------------------------------------- */
 
 /* Decode one UTF-8 character of at most 4 bytes; 0 bytes if there is none. */
 static size_t decode(const unsigned char *s, uint32_t *code)

@@ -40,17 +40,17 @@ typedef void (*kd_worker_fn)(void *arg, int worker);
 typedef void (*kd_parallel_fn)(void *user, int width, kd_worker_fn fn, void *arg);
 
 typedef struct kd_config {
-    size_t struct_size;      /* sizeof(kd_config) */
-    kd_alloc_fn alloc;       /* NULL: the C library's */
+    size_t struct_size; /* sizeof(kd_config) */
+    kd_alloc_fn alloc;  /* NULL: the C library's */
     void *alloc_user;
-    kd_log_fn log;           /* NULL: silence */
+    kd_log_fn log; /* NULL: silence */
     void *log_user;
     kd_parallel_fn parallel; /* NULL: threads of the context's own, started when first needed and
                               * gone with it (OpenMP's, if the library was built with OPENMP=1) */
     void *parallel_user;
-    int threads;             /* width of the parallel-for; 0: as many as processors may be used */
-    size_t max_memory;       /* bytes the context may hold at once; 0: no limit */
-    const char *isa;         /* kernel table "generic", "avx2", "avx512", "neon"; NULL: the
+    int threads;       /* width of the parallel-for; 0: as many as processors may be used */
+    size_t max_memory; /* bytes the context may hold at once; 0: no limit */
+    const char *isa;   /* kernel table "generic", "avx2", "avx512", "neon"; NULL: the
                               * environment's KD_ISA, else the best this processor runs */
 } kd_config;
 
@@ -73,7 +73,7 @@ KD_API const char *kd_version(void);
 /* How the library was built, e.g. "blas=builtin openmp=1 zlib=1 isa=generic,avx2,avx512". */
 KD_API const char *kd_build_info(void);
 
-/* ---- for those who extend the library: custom ops, trainers, readers -------------------------- */
+/* ---- for those who extend the library: custom ops, trainers, readers ------------------------- */
 
 /* Record a formatted error and return status, so that `return kd_ctx_fail(...)` reads well. */
 KD_API kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)

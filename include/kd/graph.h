@@ -50,7 +50,7 @@ KD_API void kd_graph_unscope(kd_graph *graph);
 typedef enum kd_part { KD_PART_FORWARD, KD_PART_LOSS, KD_PART_BACKWARD, KD_PART_COUNT } kd_part;
 KD_API void kd_graph_part(kd_graph *graph, kd_part part);
 
-/* ---- values that come from outside ------------------------------------------------------------ */
+/* ---- values that come from outside ----------------------------------------------------------- */
 
 /* An array the executor is handed (kd_exec_bind): dim[0] may be KD_BATCH. */
 KD_API kd_value kd_input(kd_graph *graph, const char *name, kd_dtype dtype, int rank,
@@ -60,17 +60,17 @@ KD_API kd_value kd_input(kd_graph *graph, const char *name, kd_dtype dtype, int 
 typedef enum kd_init {
     KD_INIT_ZERO,
     KD_INIT_ONE,
-    KD_INIT_NORMAL,          /* standard deviation `scale` */
-    KD_INIT_TRUNCATED_NORMAL,/* the same, cut at two standard deviations */
-    KD_INIT_KAIMING_FAN_OUT, /* He et al. 2015: normal, sqrt(2 / (out * kh * kw)) */
-    KD_INIT_UNIFORM          /* in [-scale, scale] */
+    KD_INIT_NORMAL,           /* standard deviation `scale` */
+    KD_INIT_TRUNCATED_NORMAL, /* the same, cut at two standard deviations */
+    KD_INIT_KAIMING_FAN_OUT,  /* He et al. 2015: normal, sqrt(2 / (out * kh * kw)) */
+    KD_INIT_UNIFORM           /* in [-scale, scale] */
 } kd_init;
 
 /* How a parameter is laid out in files. In memory weights are [out,kh,kw,in]. */
 typedef enum kd_file_layout {
-    KD_LAYOUT_SAME,    /* as in memory */
-    KD_LAYOUT_CONV,    /* [o,h,w,i] in memory, [o,i,h,w] in files: PyTorch's convolutions */
-    KD_LAYOUT_FLATTEN  /* [o,h,w,c] in memory, [o,c*h*w] in files: a linear layer that reads a
+    KD_LAYOUT_SAME,   /* as in memory */
+    KD_LAYOUT_CONV,   /* [o,h,w,i] in memory, [o,i,h,w] in files: PyTorch's convolutions */
+    KD_LAYOUT_FLATTEN /* [o,h,w,c] in memory, [o,c*h*w] in files: a linear layer that reads a
                         * flattened picture */
 } kd_file_layout;
 
@@ -79,8 +79,8 @@ typedef struct kd_param_opt {
     kd_init init;
     float scale;
     kd_file_layout layout;
-    int buffer;   /* 1: a buffer, e.g. a running mean: saved with the weights, no gradient */
-    int no_decay; /* 1: weight decay leaves it alone unless asked (norms, biases, tokens) */
+    int buffer;     /* 1: a buffer, e.g. a running mean: saved with the weights, no gradient */
+    int no_decay;   /* 1: weight decay leaves it alone unless asked (norms, biases, tokens) */
     kd_dtype dtype; /* KD_F32; buffers may be KD_I64 */
 } kd_param_opt;
 
@@ -92,14 +92,14 @@ KD_API kd_value kd_param(kd_graph *graph, const char *name, int rank, const int6
 /* Trainable elements of all parameters so far. */
 KD_API uint64_t kd_graph_param_count(const kd_graph *graph);
 
-/* ---- layers: each declares its parameters under `name` (PyTorch's names) ------------------------- */
+/* ---- layers: each declares its parameters under `name` (PyTorch's names) --------------------- */
 
 typedef struct kd_conv2d_opt {
     size_t struct_size;
-    int out;                    /* output channels */
-    int kernel[2], stride[2];   /* height, width; 0: kernel 1, stride 1; [1] 0: as [0] */
-    int pad[2], dilation[2];    /* pad[1] < 0: as pad[0]; dilation 0: 1 */
-    int groups;                 /* 0: 1; as many as input channels: depthwise */
+    int out;                  /* output channels */
+    int kernel[2], stride[2]; /* height, width; 0: kernel 1, stride 1; [1] 0: as [0] */
+    int pad[2], dilation[2];  /* pad[1] < 0: as pad[0]; dilation 0: 1 */
+    int groups;               /* 0: 1; as many as input channels: depthwise */
     int no_bias;
 } kd_conv2d_opt;
 /* x [N,H,W,C] -> [N,OH,OW,out]; name.weight [out,kh,kw,C/groups], name.bias [out]. */
@@ -117,7 +117,7 @@ KD_API kd_value kd_flatten_linear(kd_graph *graph, kd_value x, const char *name,
 KD_API kd_value kd_batch_norm(kd_graph *graph, kd_value x, const char *name, float momentum,
                               float eps);
 
-/* ---- functions ------------------------------------------------------------------------------------ */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 KD_API kd_value kd_relu(kd_graph *graph, kd_value x);
 KD_API kd_value kd_gelu(kd_graph *graph, kd_value x); /* x * Phi(x), exact */
@@ -130,7 +130,7 @@ KD_API kd_value kd_concat(kd_graph *graph, const kd_value *x, int count, int axi
 KD_API kd_value kd_reshape(kd_graph *graph, kd_value x, int rank, const int64_t *dim);
 /* out dimension i is x's dimension order[i]; order[0] is 0 if dimension 0 is symbolic. */
 KD_API kd_value kd_transpose(kd_graph *graph, kd_value x, const int *order);
-KD_API kd_value kd_softmax(kd_graph *graph, kd_value x);     /* over the last dimension */
+KD_API kd_value kd_softmax(kd_graph *graph, kd_value x);             /* over the last dimension */
 KD_API kd_value kd_dropout(kd_graph *graph, kd_value x, float rate); /* nothing when evaluating */
 
 typedef struct kd_pool_opt {
@@ -146,7 +146,7 @@ KD_API kd_value kd_adaptive_avg_pool(kd_graph *graph, kd_value x, int h, int w);
 /* [N,H,W,C] or [N,T,C] -> [N,C] */
 KD_API kd_value kd_global_avg_pool(kd_graph *graph, kd_value x);
 
-/* ---- losses: each a scalar [1], the mean over the batch ----------------------------------------- */
+/* ---- losses: each a scalar [1], the mean over the batch -------------------------------------- */
 
 /* logits [N,K], labels [N] i32 in [0,K): -log softmax of the label, with the label's weight
  * 1-smoothing+smoothing/K and smoothing/K for the others (PyTorch's label smoothing). */
@@ -164,7 +164,7 @@ KD_API kd_value kd_loss_dkd(kd_graph *graph, kd_value logits, kd_value teacher, 
  * (of K elements, biased off: torch's std with K-1, as published) plus 1e-7. Has a gradient. */
 KD_API kd_value kd_standardize(kd_graph *graph, kd_value logits);
 
-/* ---- differentiation -------------------------------------------------------------------------------- */
+/* ---- differentiation ------------------------------------------------------------------------- */
 
 /* Ask for the gradient by an input or an op's value, too: before kd_graph_grad. */
 KD_API void kd_graph_want_grad(kd_graph *graph, kd_value value);

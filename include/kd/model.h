@@ -14,7 +14,7 @@ extern "C" {
 
 typedef struct kd_model kd_model;
 
-/* ---- specs ---------------------------------------------------------------------------------------- */
+/* ---- specs ----------------------------------------------------------------------------------- */
 
 /* The names there are, in order, e.g. "vgg2_bn"; NULL past the last. */
 KD_API const char *kd_model_name_at(size_t i);
@@ -30,7 +30,7 @@ enum { KD_SPEC_SIZE = 256 };
 /* Parameters and multiply-accumulates of one picture, without making the parameters: quick. */
 KD_API kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_t *macs);
 
-/* ---- models --------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 /* Fresh parameters, a function of the seed. */
 KD_API kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model **model);

@@ -26,14 +26,14 @@ enum { KD_MAX_OPERANDS = 16 };
 /* The shape rule's view of an op being built. */
 typedef struct kd_op_shapes {
     kd_ctx *ctx;
-    const char *name;      /* the op's kind and scope, for error texts: "conv2d 'features.0'" */
-    void *attr;            /* may be completed: defaults filled in */
+    const char *name; /* the op's kind and scope, for error texts: "conv2d 'features.0'" */
+    void *attr;       /* may be completed: defaults filled in */
     int n_in;
     const kd_shape *in;
     const kd_dtype *in_dtype;
     int n_out;
-    kd_shape *out;         /* to be set */
-    kd_dtype *out_dtype;   /* KD_F32 unless set */
+    kd_shape *out;       /* to be set */
+    kd_dtype *out_dtype; /* KD_F32 unless set */
 } kd_op_shapes;
 
 /* A forward or backward call, or a question about one. When only asked for sizes, data is NULL. An
@@ -43,8 +43,8 @@ typedef struct kd_op_call {
     const char *name;
     const void *attr;
     int n_in, n_out;
-    const kd_tensor *in;   /* forward's inputs; in a backward, data NULL unless `keeps` says so */
-    const kd_tensor *out;  /* forward's outputs: written by forward; in a backward as `keeps` says */
+    const kd_tensor *in;  /* forward's inputs; in a backward, data NULL unless `keeps` says so */
+    const kd_tensor *out; /* forward's outputs: written by forward; in a backward as `keeps` says */
     const kd_tensor *dout; /* backward: gradients of the outputs; data NULL: none reached it */
     const kd_tensor *din;  /* backward: gradients to write; data NULL: not wanted */
     uint32_t accumulate;   /* backward: bit i: add to din[i] instead of overwriting */
@@ -52,8 +52,8 @@ typedef struct kd_op_call {
     uint64_t seed;         /* of the run, with the step and the op's id: keys of random numbers */
     uint64_t step;
     uint32_t id;
-    void *scratch;         /* as many bytes as `scratch` asked for */
-    void *prepared;        /* as many bytes as `prepared` asked for, filled by `prepare`; NULL in
+    void *scratch;  /* as many bytes as `scratch` asked for */
+    void *prepared; /* as many bytes as `prepared` asked for, filled by `prepare`; NULL in
                             * programs whose parameters change between runs */
     const struct kdi_kernels *kernels;
 } kd_op_call;
@@ -64,7 +64,7 @@ typedef struct kd_op_call {
 
 typedef struct kd_op {
     size_t struct_size;
-    const char *name;      /* "conv2d" */
+    const char *name; /* "conv2d" */
     size_t attr_size;
     int n_in_min, n_in_max, n_out;
 
@@ -73,7 +73,7 @@ typedef struct kd_op {
     kd_status (*forward)(const kd_op_call *c);
     /* NULL: asking for a gradient through it is KD_E_NOGRAD. */
     kd_status (*backward)(const kd_op_call *c);
-    uint32_t keeps;        /* KD_KEEP_* */
+    uint32_t keeps; /* KD_KEEP_* */
     /* The same, by attributes, when it depends on them; NULL: keeps. */
     uint32_t (*keeps_fn)(const void *attr);
     uint32_t no_grad;      /* bit i: no gradient flows to input i (labels, a teacher) */

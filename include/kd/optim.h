@@ -20,7 +20,7 @@ KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
 typedef struct kd_optim_opt {
     size_t struct_size;
     kd_optimizer optimizer;
-    float momentum;     /* 0: .9; KD_OFF: none */
+    float momentum; /* 0: .9; KD_OFF: none */
     int nesterov;
     float weight_decay; /* 0 or KD_OFF: none. Added to the gradient: g + weight_decay * p */
     int decay_all;      /* also norms and biases */

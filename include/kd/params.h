@@ -17,13 +17,13 @@ typedef struct kd_params kd_params;
 
 typedef struct kd_param_info {
     const char *name;
-    kd_shape shape;       /* in memory, e.g. [out,kh,kw,in] */
-    kd_shape file_shape;  /* in files, e.g. [out,in,kh,kw] */
+    kd_shape shape;      /* in memory, e.g. [out,kh,kw,in] */
+    kd_shape file_shape; /* in files, e.g. [out,in,kh,kw] */
     kd_file_layout layout;
     kd_dtype dtype;
     int buffer, no_decay;
-    size_t offset;        /* first float in the flat array (bytes into the buffers, for a buffer) */
-    size_t count;         /* elements */
+    size_t offset; /* first float in the flat array (bytes into the buffers, for a buffer) */
+    size_t count;  /* elements */
 } kd_param_info;
 
 /* The parameters a graph declares, initialised from the seed: each one's numbers depend on the seed

@@ -19,11 +19,11 @@ typedef struct kd_exec kd_exec;
 
 typedef struct kd_plan_opt {
     size_t struct_size;
-    size_t batch;   /* the largest batch a run may have; 0: 1 */
-    int training;   /* batch norm by batch statistics, dropout active */
-    int frozen;     /* parameters seldom change: keep transformed weights (costs memory, saves time);
+    size_t batch;  /* the largest batch a run may have; 0: 1 */
+    int training;  /* batch norm by batch statistics, dropout active */
+    int frozen;    /* parameters seldom change: keep transformed weights (costs memory, saves time);
                      * kd_params_touch or training them makes the next run transform anew */
-    int no_fusion;  /* run each op as built: for tests and comparisons */
+    int no_fusion; /* run each op as built: for tests and comparisons */
     int no_sharing; /* every buffer its own memory: for tests */
 } kd_plan_opt;
 
@@ -41,7 +41,7 @@ typedef struct kd_plan_step {
     const char *op, *name; /* "conv2d", "features.0"; valid as long as the plan */
     int backward;
     kd_part part;
-    uint64_t macs;         /* of one element, forward only */
+    uint64_t macs; /* of one element, forward only */
     size_t out_bytes, scratch_bytes;
 } kd_plan_step;
 KD_API size_t kd_plan_steps(const kd_plan *plan);
@@ -63,9 +63,9 @@ KD_API kd_shape kd_exec_output_shape(const kd_exec *exec, const char *output);
 
 typedef struct kd_run_opt {
     size_t struct_size;
-    size_t batch;       /* at most the plan's; 0: the plan's */
-    uint64_t seed, step;/* keys of dropout's random numbers */
-    int accumulate;     /* add to the parameters' gradients instead of overwriting them */
+    size_t batch;        /* at most the plan's; 0: the plan's */
+    uint64_t seed, step; /* keys of dropout's random numbers */
+    int accumulate;      /* add to the parameters' gradients instead of overwriting them */
 } kd_run_opt;
 /* Runs the whole program: forward and, if the graph has one, backward. */
 KD_API kd_status kd_exec_run(kd_exec *exec, const kd_run_opt *opt);

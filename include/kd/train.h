@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-/* ---- what is reported ----------------------------------------------------------------------------- */
+/* ---- what is reported ------------------------------------------------------------------------ */
 
 /* Seconds by part of a step. */
 typedef struct kd_times {
@@ -21,19 +21,19 @@ typedef struct kd_times {
 } kd_times;
 
 typedef struct kd_progress {
-    int epoch_end;              /* 0: after a step, 1: after an epoch */
-    int evaluating;             /* 1: after a batch of an evaluation, which step and batch count */
-    size_t epoch, epochs;       /* epoch counts from 0; epochs 0: until the budget is used up */
-    size_t step, steps;         /* optimiser steps so far, and in all (0: unknown) */
-    size_t batch, batches;      /* within the epoch */
-    double fraction;            /* of the whole run, 0..1 */
-    double loss, accuracy;      /* means over the epoch so far: training loss, top-1 in percent */
+    int epoch_end;         /* 0: after a step, 1: after an epoch */
+    int evaluating;        /* 1: after a batch of an evaluation, which step and batch count */
+    size_t epoch, epochs;  /* epoch counts from 0; epochs 0: until the budget is used up */
+    size_t step, steps;    /* optimiser steps so far, and in all (0: unknown) */
+    size_t batch, batches; /* within the epoch */
+    double fraction;       /* of the whole run, 0..1 */
+    double loss, accuracy; /* means over the epoch so far: training loss, top-1 in percent */
     double lr;
-    double images_per_second;   /* over the epoch so far */
-    double seconds;             /* of training, evaluation not counted; earlier parts of a resumed run
+    double images_per_second; /* over the epoch so far */
+    double seconds;           /* of training, evaluation not counted; earlier parts of a resumed run
                                  * included */
-    kd_times times;             /* of the epoch so far */
-    double dev_top1, dev_loss;  /* at the end of an epoch with a development split; else -1 */
+    kd_times times;           /* of the epoch so far */
+    double dev_top1, dev_loss; /* at the end of an epoch with a development split; else -1 */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
@@ -41,51 +41,52 @@ typedef struct kd_progress {
 typedef int (*kd_progress_fn)(void *user, const kd_progress *progress);
 
 typedef struct kd_result {
-    double top1, top5, loss;     /* on the test split, after the last epoch; percent */
+    double top1, top5, loss; /* on the test split, after the last epoch; percent */
     double train_loss, train_top1;
-    double seconds;              /* of training */
+    double seconds; /* of training */
     double images_per_second;
-    size_t epochs, steps;        /* done */
-    kd_times times;              /* of the whole run */
-    size_t peak_bytes;           /* most memory the context held */
+    size_t epochs, steps; /* done */
+    kd_times times;       /* of the whole run */
+    size_t peak_bytes;    /* most memory the context held */
 } kd_result;
 
-/* ---- training --------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 typedef enum kd_on_nan { KD_NAN_STOP, KD_NAN_SKIP } kd_on_nan;
 
 /* Zero means the default given in brackets. */
 typedef struct kd_train_opt {
-    size_t struct_size;       /* 0 only inside kd_distill_opt */
-    size_t epochs;            /* [10] */
-    size_t batch;             /* [128] */
-    float lr;                 /* [.05] */
-    kd_optimizer optimizer;   /* [KD_SGD] */
-    float momentum;           /* [.9] KD_OFF: none */
+    size_t struct_size;     /* 0 only inside kd_distill_opt */
+    size_t epochs;          /* [10] */
+    size_t batch;           /* [128] */
+    float lr;               /* [.05] */
+    kd_optimizer optimizer; /* [KD_SGD] */
+    float momentum;         /* [.9] KD_OFF: none */
     int nesterov;
-    float weight_decay;       /* [5e-4] KD_OFF: none */
-    int decay_all;            /* also decay norms and biases */
-    kd_schedule schedule;     /* [KD_CONSTANT] */
-    float warmup;             /* epochs [0] */
-    float label_smoothing;    /* [0] */
-    float clip;               /* largest norm of the gradient [0: no clipping] */
-    size_t accumulate;        /* batches whose gradients make one step [1] */
-    float ema;                /* decay of averaged weights, which are then evaluated and saved [0: none] */
-    const char *augment;      /* as in kd_loader_opt [NULL: crop-flip] */
-    uint64_t seed;            /* of order, augmentation and dropout */
-    size_t max_steps;         /* stop after so many optimiser steps [0: no limit] */
-    double budget_seconds;    /* train for this long; the schedule follows the clock, epochs is ignored
+    float weight_decay;    /* [5e-4] KD_OFF: none */
+    int decay_all;         /* also decay norms and biases */
+    kd_schedule schedule;  /* [KD_CONSTANT] */
+    float warmup;          /* epochs [0] */
+    float label_smoothing; /* [0] */
+    float clip;            /* largest norm of the gradient [0: no clipping] */
+    size_t accumulate;     /* batches whose gradients make one step [1] */
+    float ema; /* decay of averaged weights, which are then evaluated and saved [0: none] */
+    const char *augment;   /* as in kd_loader_opt [NULL: crop-flip] */
+    uint64_t seed;         /* of order, augmentation and dropout */
+    size_t max_steps;      /* stop after so many optimiser steps [0: no limit] */
+    double budget_seconds; /* train for this long; the schedule follows the clock, epochs is ignored
                                * [0: by epochs] */
-    size_t dev_count;         /* samples of the training split set aside, evaluated each epoch: the
+    size_t dev_count;      /* samples of the training split set aside, evaluated each epoch: the
                                * same ones whatever the seed [0] */
-    kd_on_nan on_nan;         /* a loss that is not finite: stop the run, or skip the step */
-    const char *out;          /* folder for model, checkpoint and metrics [NULL: nothing written] */
-    int resume;               /* go on from the checkpoint in out, if there is one */
-    double checkpoint_seconds;/* write a checkpoint at least this often [300]; always after an epoch */
-    int no_test;              /* do not evaluate on the test split at the end */
+    kd_on_nan on_nan;      /* a loss that is not finite: stop the run, or skip the step */
+    const char *out;       /* folder for model, checkpoint and metrics [NULL: nothing written] */
+    int resume;            /* go on from the checkpoint in out, if there is one */
+    double
+        checkpoint_seconds; /* write a checkpoint at least this often [300]; always after an epoch */
+    int no_test;            /* do not evaluate on the test split at the end */
     kd_progress_fn progress;
     void *user;
-    int resolved;             /* set by kd_train_defaults: zeros now mean zero */
+    int resolved; /* set by kd_train_defaults: zeros now mean zero */
 } kd_train_opt;
 
 /* Replace what means "the default" by the default and KD_OFF by zero, and set `resolved`: what a
@@ -97,14 +98,14 @@ KD_API void kd_train_defaults(kd_train_opt *opt);
 KD_API kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *opt,
                           kd_result *result);
 
-/* ---- distillation ------------------------------------------------------------------------------------ */
+/* ---- distillation ---------------------------------------------------------------------------- */
 
 typedef enum kd_method {
-    KD_METHOD_KD,          /* hard * CE + soft * T^2 * KL [.1, .9, T 4] */
-    KD_METHOD_HARD,        /* hard * CE + soft * CE against the teacher's class [.5, .5] */
-    KD_METHOD_DKD,         /* hard * CE + soft * (alpha * TCKD + beta * NCKD) * T^2, soft rising over
+    KD_METHOD_KD,   /* hard * CE + soft * T^2 * KL [.1, .9, T 4] */
+    KD_METHOD_HARD, /* hard * CE + soft * CE against the teacher's class [.5, .5] */
+    KD_METHOD_DKD,  /* hard * CE + soft * (alpha * TCKD + beta * NCKD) * T^2, soft rising over
                             * the first `warmup_epochs` [1, 1, T 4, alpha 1, beta 8, 20] */
-    KD_METHOD_STANDARDIZED,/* KD on z-scored logits [.1, 9, T 2] */
+    KD_METHOD_STANDARDIZED, /* KD on z-scored logits [.1, 9, T 2] */
     KD_METHODS
 } kd_method;
 KD_API const char *kd_method_name(kd_method method); /* "kd", "hard", "dkd", "standardized" */
@@ -113,16 +114,16 @@ enum { KD_MAX_TEACHERS = 8 };
 
 typedef struct kd_distill_opt {
     size_t struct_size;
-    kd_model *teacher;          /* one teacher, or: */
-    kd_model *const *teachers;  /* [n_teachers], with weights that sum to one */
+    kd_model *teacher;            /* one teacher, or: */
+    kd_model *const *teachers;    /* [n_teachers], with weights that sum to one */
     const float *teacher_weights; /* [n_teachers]; NULL: equal */
     size_t n_teachers;
     kd_method method;
-    float temperature;          /* 0: the method's default */
-    float hard, soft;           /* each 0: the method's default; KD_OFF: zero */
-    float alpha, beta;          /* DKD; 0: defaults */
-    float dkd_warmup;           /* epochs; 0: default; KD_OFF: none */
-    kd_train_opt train;         /* its struct_size may be 0 */
+    float temperature;  /* 0: the method's default */
+    float hard, soft;   /* each 0: the method's default; KD_OFF: zero */
+    float alpha, beta;  /* DKD; 0: defaults */
+    float dkd_warmup;   /* epochs; 0: default; KD_OFF: none */
+    kd_train_opt train; /* its struct_size may be 0 */
 } kd_distill_opt;
 
 /* kd_train_defaults for these options and opt->train. */
@@ -133,7 +134,7 @@ KD_API void kd_distill_defaults(kd_distill_opt *opt);
 KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
                             kd_result *result);
 
-/* ---- one step, for comparisons ---------------------------------------------------------------------- */
+/* ---- one step, for comparisons --------------------------------------------------------------- */
 
 /* The step `kd step` does: no augmentation, no dropout. input [n,image,image,channels] normalised,
  * labels [n], teacher_logits [n,classes] or NULL. Gradients stay in the model's parameters, which
@@ -141,13 +142,13 @@ KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distil
 typedef struct kd_step_result {
     float loss;
     float *logits; /* [n,classes], the caller's, or NULL */
-    float *grads;  /* [kd_params_flat_count], the caller's, or NULL: a copy from before the update */
+    float *grads; /* [kd_params_flat_count], the caller's, or NULL: a copy from before the update */
 } kd_step_result;
-KD_API kd_status kd_train_step(kd_model *model, size_t n, const float *input,
-                               const int32_t *labels, const float *teacher_logits,
-                               const kd_distill_opt *opt, kd_step_result *result);
+KD_API kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int32_t *labels,
+                               const float *teacher_logits, const kd_distill_opt *opt,
+                               kd_step_result *result);
 
-/* ---- evaluation ---------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 typedef struct kd_eval_opt {
     size_t struct_size;

@@ -12,10 +12,11 @@ enum { KDI_ERROR_SIZE = 1024 };
 struct kd_ctx {
     kd_config config;
     const struct kdi_kernels *kernels;
-    int width;                   /* of the parallel-for */
+    int width;                           /* of the parallel-for */
     struct kdi_threads *_Atomic threads; /* NULL until a parallel-for wants them */
     atomic_bool starting;
-    atomic_size_t memory, peak;  /* bytes held through the allocator; the loader's thread counts too */
+    atomic_size_t memory,
+        peak; /* bytes held through the allocator; the loader's thread counts too */
     char error[KDI_ERROR_SIZE];
 };
 

@@ -57,8 +57,8 @@ void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
     }
     const size_t old = block ? *header(block) : 0;
     if (total > old && !reserve(ctx, total - old)) return NULL;
-    char *fresh = ctx->config.alloc(ctx->config.alloc_user, block ? header(block) : NULL, old,
-                                    total, HEADER);
+    char *fresh =
+        ctx->config.alloc(ctx->config.alloc_user, block ? header(block) : NULL, old, total, HEADER);
     if (!fresh) {
         if (total > old) atomic_fetch_sub(&ctx->memory, total - old);
         kd_ctx_fail(ctx, KD_E_NOMEM, "out of memory: %zu bytes could not be had", total);

@@ -118,8 +118,7 @@ static kd_value place(kd_graph *g, const kdi_node *forward, int id, int i, uint3
     *extra = KD_NONE;
     if (v->kind == KDI_PARAM) {
         kdi_param *p = &g->params[v->index];
-        if (v->grad != KD_NONE)
-            *accumulate |= 1u << i; /* the executor adds where the op cannot */
+        if (v->grad != KD_NONE) *accumulate |= 1u << i; /* the executor adds where the op cannot */
         v->grad = p->grad;
         return p->grad;
     }
@@ -175,8 +174,7 @@ static kd_status emit_backward(kd_graph *g, int id)
     b->accumulate = accumulate;
     const int back = (int)g->n_nodes - 1;
     for (int i = 0; i < f.n_in; i++) {
-        if (din[i] != KD_NONE && g->values[din[i]].kind == KDI_RESULT &&
-            g->values[din[i]].node < 0)
+        if (din[i] != KD_NONE && g->values[din[i]].kind == KDI_RESULT && g->values[din[i]].node < 0)
             g->values[din[i]].node = back;
         if (extra[i] == KD_NONE) continue;
         const kd_value sum = emit_add(g, g->values[f.in[i]].grad, extra[i]);

@@ -85,8 +85,8 @@ void kd_graph_scope(kd_graph *g, const char *format, ...)
     va_end(args);
     if (n < 0 || (size_t)n >= sizeof name || used + 2 + (size_t)n > sizeof g->scope ||
         g->depth == KDI_MAX_SCOPES) {
-        kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT,
-                                      "scope '%s.%s' is too long or too deep", g->scope, name));
+        kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "scope '%s.%s' is too long or too deep",
+                                      g->scope, name));
         return;
     }
     g->scope_length[g->depth++] = used;
@@ -187,9 +187,10 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
         if (strcmp(g->params[i].name, full)) continue;
         char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
         if (kdi_shape_equal(&g->params[i].shape, &shape)) return g->params[i].value;
-        return kdi_graph_fail(
-            g, kd_ctx_fail(g->ctx, KD_E_SHAPE, "parameter '%s' has shape %s, and %s is asked for",
-                           full, kdi_shape_text(&g->params[i].shape, a), kdi_shape_text(&shape, b)));
+        return kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_SHAPE,
+                                             "parameter '%s' has shape %s, and %s is asked for",
+                                             full, kdi_shape_text(&g->params[i].shape, a),
+                                             kdi_shape_text(&shape, b)));
     }
     return add_param(g, full, &shape, &opt);
 }
@@ -329,8 +330,8 @@ void kd_output(kd_graph *g, kd_value v, const char *name)
         return;
     }
     const char *copy = kdi_pool_strdup(&g->pool, name);
-    if (!copy ||
-        !kdi_grow(g->ctx, (void **)&g->outputs, g->n_outputs, &g->cap_outputs, sizeof *g->outputs)) {
+    if (!copy || !kdi_grow(g->ctx, (void **)&g->outputs, g->n_outputs, &g->cap_outputs,
+                           sizeof *g->outputs)) {
         kdi_graph_fail(g, KD_E_NOMEM);
         return;
     }

@@ -22,9 +22,9 @@ typedef struct kdi_value {
     kd_shape shape;
     kd_dtype dtype;
     int index;
-    int node;        /* that makes it; -1 for inputs and parameters */
-    kd_value alias;  /* the value whose memory this one is, under another shape; else KD_NONE */
-    kd_value grad;   /* its gradient, once there is one */
+    int node;       /* that makes it; -1 for inputs and parameters */
+    kd_value alias; /* the value whose memory this one is, under another shape; else KD_NONE */
+    kd_value grad;  /* its gradient, once there is one */
     bool needs_grad, want_grad;
     const char *name; /* of an input; else NULL */
 } kdi_value;

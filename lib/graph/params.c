@@ -15,7 +15,8 @@ enum { ALIGN_FLOATS = 16, ALIGN_BYTES = 64 };
 static size_t slot_of(const kd_params *p, const char *name)
 {
     size_t i = kdi_hash(name, strlen(name)) & (p->n_slots - 1);
-    while (p->slots[i] && strcmp(p->entries[p->slots[i] - 1].name, name)) i = (i + 1) & (p->n_slots - 1);
+    while (p->slots[i] && strcmp(p->entries[p->slots[i] - 1].name, name))
+        i = (i + 1) & (p->n_slots - 1);
     return i;
 }
 
@@ -35,8 +36,7 @@ static bool place(kd_params *p, kd_param_info *e)
     if (e->buffer) {
         e->offset = p->buffer_bytes;
         if (!kdi_mul(e->count, kd_dtype_size(e->dtype), &bytes) ||
-            !kdi_add(e->offset, bytes, &end) ||
-            !kdi_round_up(end, ALIGN_BYTES, &p->buffer_bytes))
+            !kdi_add(e->offset, bytes, &end) || !kdi_round_up(end, ALIGN_BYTES, &p->buffer_bytes))
             return false;
         return true;
     }
@@ -82,11 +82,19 @@ static void initialise(float *x, const kd_param_info *e, const kd_param_opt *opt
     }
     for (size_t i = 0; i < e->count; i++) {
         switch (opt->init) {
-        case KD_INIT_ZERO: x[i] = 0; break;
-        case KD_INIT_ONE: x[i] = 1; break;
-        case KD_INIT_UNIFORM: x[i] = scale * (2 * kdi_rng_uniform(&r) - 1); break;
+        case KD_INIT_ZERO:
+            x[i] = 0;
+            break;
+        case KD_INIT_ONE:
+            x[i] = 1;
+            break;
+        case KD_INIT_UNIFORM:
+            x[i] = scale * (2 * kdi_rng_uniform(&r) - 1);
+            break;
         case KD_INIT_NORMAL:
-        case KD_INIT_KAIMING_FAN_OUT: x[i] = scale * kdi_rng_normal(&r); break;
+        case KD_INIT_KAIMING_FAN_OUT:
+            x[i] = scale * kdi_rng_normal(&r);
+            break;
         case KD_INIT_TRUNCATED_NORMAL:
             do x[i] = kdi_rng_normal(&r);
             while (fabsf(x[i]) > 2);

@@ -45,8 +45,7 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* ---- few channels -----------------------------------------------------------------------------
- */
+/* ---- few channels ---------------------------------------------------------------------------- */
 
 typedef struct direct {
     const kdi_kernels *kernels;
@@ -258,8 +257,7 @@ const kdi_conv_method kdi_conv_direct = {
     "direct",       direct_can,     direct_scratch, direct_prepared_size,
     direct_prepare, direct_forward, direct_backward};
 
-/* ---- depthwise --------------------------------------------------------------------------------
- */
+/* ---- depthwise ------------------------------------------------------------------------------- */
 
 enum { POINTS = 32 }; /* of a sum, at once */
 

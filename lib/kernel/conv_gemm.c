@@ -29,8 +29,7 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- one axis ---------------------------------------------------------------------------------
- */
+/* ---- one axis -------------------------------------------------------------------------------- */
 
 /* One axis of a convolution from a map of `from` pixels to one of `to`. */
 typedef struct side {
@@ -107,8 +106,7 @@ static void count_points(const side *s, size_t *in, size_t *all)
     }
 }
 
-/* ---- forward, and backward to the data --------------------------------------------------------
- */
+/* ---- forward, and backward to the data ------------------------------------------------------- */
 
 typedef struct plan {
     const kdi_kernels *kernels;
@@ -275,8 +273,7 @@ static void run(kd_ctx *ctx, plan *p)
     kd_parallel_for(ctx, p->groups * products * p->columns * p->rows, block_task, p);
 }
 
-/* ---- weights in panels ------------------------------------------------------------------------
- */
+/* ---- weights in panels ----------------------------------------------------------------------- */
 
 static size_t points_of(const kdi_conv *v)
 {
@@ -326,8 +323,7 @@ static void flip_task(void *arg, size_t index, int worker)
                        f->to + g * ceil_div(c, nr) * panel + t * o * nr, panel);
 }
 
-/* ---- backward to the weights ------------------------------------------------------------------
- */
+/* ---- backward to the weights ----------------------------------------------------------------- */
 
 enum { DEPTH = 192, TASKS = 16, PART_DEPTH = 1024, PARTS_SIZE = 1 << 20, SUM_SIZE = 1 << 14 };
 
@@ -514,8 +510,7 @@ static void weights_run(kd_ctx *ctx, const kdi_conv *v, const float *x, const fl
     kd_parallel_for(ctx, ceil_div(v->o * points_of(v), SUM_SIZE), sum_task, &s);
 }
 
-/* ---- the method -------------------------------------------------------------------------------
- */
+/* ---- the method ------------------------------------------------------------------------------ */
 
 /* 1x1 at every pixel: the product as it is. */
 static bool pointwise(const kdi_conv *v)

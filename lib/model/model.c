@@ -14,7 +14,8 @@ static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, kd_graph **out)
     kd_graph *g;
     kd_status status = kd_graph_create(ctx, &g);
     if (status) return status;
-    kd_output(g, spec->family->build(spec, g, kd_input(g, "input", KD_F32, 4, dim), &opt), "logits");
+    kd_output(g, spec->family->build(spec, g, kd_input(g, "input", KD_F32, 4, dim), &opt),
+              "logits");
     status = kd_graph_status(g);
     if (status) {
         kd_graph_destroy(g);
@@ -32,9 +33,9 @@ kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, uin
     if (status) return status;
     kd_model *m = NULL;
     if (kd_graph_param_count(g) > max_params)
-        status = kd_ctx_fail(ctx, KD_E_MISMATCH, "the model has %llu parameters, the file only %llu",
-                             (unsigned long long)kd_graph_param_count(g),
-                             (unsigned long long)max_params);
+        status = kd_ctx_fail(
+            ctx, KD_E_MISMATCH, "the model has %llu parameters, the file only %llu",
+            (unsigned long long)kd_graph_param_count(g), (unsigned long long)max_params);
     else if (!(m = kd_alloc(ctx, 1, sizeof *m)))
         status = KD_E_NOMEM;
     if (!status) {
@@ -177,7 +178,8 @@ kd_status kd_model_predict(kd_model *m, const float *pictures, size_t n, size_t 
     const size_t picture = kd_model_image(m) * kd_model_image(m) * kd_model_channels(m);
     const size_t classes = kd_model_classes(m);
     for (size_t at = 0; at < n && !status; at += batch) {
-        const kd_run_opt run = {.struct_size = sizeof run, .batch = n - at < batch ? n - at : batch};
+        const kd_run_opt run = {.struct_size = sizeof run,
+                                .batch = n - at < batch ? n - at : batch};
         status = kd_exec_bind(exec, "input", pictures + at * picture);
         if (!status) status = kd_exec_run(exec, &run);
         if (!status)

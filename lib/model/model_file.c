@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- writing --------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static kd_status add_numbers(kd_writer *w, const char *key, const float *x, int n)
 {
@@ -27,7 +27,6 @@ static kd_status add_numbers(kd_writer *w, const char *key, const float *x, int 
     }
     return kd_writer_metadata(w, key, text);
 }
-
 
 /* One entry at a time is in the file's layout: `room` holds the largest. */
 typedef struct save_state {
@@ -108,7 +107,7 @@ kd_status kd_model_save(const kd_model *m, const char *path)
     return kd_model_save_as(m, path, KD_F32);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* What does not fit, collected into one error text. */
 typedef struct misfits {
@@ -155,7 +154,8 @@ static void print_shape(char *out, size_t size, int rank, const int64_t *dim)
 {
     size_t used = (size_t)snprintf(out, size, "[");
     for (int i = 0; i < rank && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? "," : "", (long long)dim[i]);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s%lld", i ? "," : "", (long long)dim[i]);
     if (used < size) snprintf(out + used, size - used, "]");
 }
 
@@ -253,8 +253,7 @@ static kd_status load_from(kd_ctx *ctx, kd_file *file, const char *spec, const c
                            kd_file_path(file));
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &original);
     if (!status) status = kdi_spec_parse(ctx, spec, NULL, change, &s);
-    if (status)
-        return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
+    if (status) return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
     status = kdi_model_create(ctx, &s, seed, most_params(file, &s), &m);
     if (status == KD_E_MISMATCH)
         return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));

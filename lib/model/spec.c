@@ -75,8 +75,8 @@ static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char 
     if (k->type == KDI_KEY_CHOICE) return set_choice(ctx, s, k, value, length);
     if (!kdi_parse_double(value, length, &number) || !isfinite(number) ||
         (k->type == KDI_KEY_INT && number != floor(number)))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be a%s number", k->name, (int)length,
-                           value, k->type == KDI_KEY_INT ? " whole" : "");
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be a%s number", k->name,
+                           (int)length, value, k->type == KDI_KEY_INT ? " whole" : "");
     if (number < k->low || number > k->high)
         return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be from %g to %g", k->name,
                            (int)length, value, k->low, k->high);

@@ -52,12 +52,12 @@ static const kdi_key keys[] = {
 static const char *name(size_t i)
 {
     static const char *const names[] = {
-        "vgg2",     "vgg3",     "vgg4",     "vgg5",     "vgg6",     "vgg7",     "vgg8",
-        "vgg9",     "vgg10",    "vgg11",    "vgg12",    "vgg13",    "vgg14",    "vgg15",
-        "vgg16",    "vgg17",    "vgg18",    "vgg19",    "vgg2_bn",  "vgg3_bn",  "vgg4_bn",
-        "vgg5_bn",  "vgg6_bn",  "vgg7_bn",  "vgg8_bn",  "vgg9_bn",  "vgg10_bn", "vgg11_bn",
-        "vgg12_bn", "vgg13_bn", "vgg14_bn", "vgg15_bn", "vgg16_bn", "vgg17_bn", "vgg18_bn",
-        "vgg19_bn"};
+        "vgg2",     "vgg3",     "vgg4",     "vgg5",     "vgg6",     "vgg7",
+        "vgg8",     "vgg9",     "vgg10",    "vgg11",    "vgg12",    "vgg13",
+        "vgg14",    "vgg15",    "vgg16",    "vgg17",    "vgg18",    "vgg19",
+        "vgg2_bn",  "vgg3_bn",  "vgg4_bn",  "vgg5_bn",  "vgg6_bn",  "vgg7_bn",
+        "vgg8_bn",  "vgg9_bn",  "vgg10_bn", "vgg11_bn", "vgg12_bn", "vgg13_bn",
+        "vgg14_bn", "vgg15_bn", "vgg16_bn", "vgg17_bn", "vgg18_bn", "vgg19_bn"};
     return i < sizeof names / sizeof *names ? names[i] : NULL;
 }
 
@@ -105,9 +105,9 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
 {
     if (s->head == KDI_HEAD_AUTO) s->head = s->image >= 224 ? KDI_HEAD_FC4096 : KDI_HEAD_GAP;
     if (final_map(s) < 1)
-        return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "%s,image=%d: the picture is gone after the pools; the least is %d",
-                           s->name, s->image, 1 << (last_stage(s) + (s->pool4 || last_stage(s) < 3)));
+        return kd_ctx_fail(
+            ctx, KD_E_INVALID, "%s,image=%d: the picture is gone after the pools; the least is %d",
+            s->name, s->image, 1 << (last_stage(s) + (s->pool4 || last_stage(s) < 3)));
     return KD_OK;
 }
 
@@ -169,5 +169,5 @@ static const char *head(const kdi_spec *s, size_t i)
     return s->head == KDI_HEAD_FC4096 ? dense[i] : gap[i];
 }
 
-const kdi_family kdi_family_vgg = {name, recognise, keys, sizeof keys / sizeof *keys,
-                                   complete, build, head};
+const kdi_family kdi_family_vgg = {name,     recognise, keys, sizeof keys / sizeof *keys,
+                                   complete, build,     head};

@@ -103,7 +103,7 @@ static size_t folded_size(const kd_op_call *c, const kdi_conv *v)
     return a->bn ? (pad(v->o) + pad(v->o * weight_row(v))) * sizeof(float) : 0;
 }
 
-/* ---- prepared weights: the bias [O], then the weights in the algorithm's form --- */
+/* ---- prepared weights: the bias [O], then the weights in the algorithm's form ---------------- */
 
 static size_t prepared(const kd_op_call *c)
 {
@@ -128,7 +128,7 @@ static kd_status prepare(const kd_op_call *c)
     return KD_OK;
 }
 
-/* ---- runs --- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static kd_status forward(const kd_op_call *c)
 {

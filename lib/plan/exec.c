@@ -18,9 +18,9 @@ struct kd_exec {
     kd_params *params;
     char *arena;
     bool owns_arena;
-    kd_op_call *calls;   /* [steps] */
-    kd_tensor *tensors;  /* [max_operands] */
-    patch *patches;      /* [n_patches] */
+    kd_op_call *calls;  /* [steps] */
+    kd_tensor *tensors; /* [max_operands] */
+    patch *patches;     /* [n_patches] */
     size_t n_patches;
     const kd_param_info **entries; /* [plan's params] */
     const void **inputs;           /* [plan's inputs] */
@@ -148,15 +148,20 @@ static void *address(const kd_exec *e, const kdi_slot *slot)
         void *data;
     } input;
     switch (slot->place) {
-    case KDI_AT_ARENA: return e->arena + slot->offset;
-    case KDI_AT_INPUT: input.in = e->inputs[slot->index]; return input.data;
+    case KDI_AT_ARENA:
+        return e->arena + slot->offset;
+    case KDI_AT_INPUT:
+        input.in = e->inputs[slot->index];
+        return input.data;
     case KDI_AT_PARAM: {
         const kd_param_info *info = e->entries[slot->index];
         return info->buffer ? (void *)(e->params->buffers + info->offset)
                             : (void *)(e->params->values + info->offset);
     }
-    case KDI_AT_GRAD: return e->params->grads + e->entries[slot->index]->offset;
-    case KDI_AT_NOWHERE: break;
+    case KDI_AT_GRAD:
+        return e->params->grads + e->entries[slot->index]->offset;
+    case KDI_AT_NOWHERE:
+        break;
     }
     return NULL;
 }
@@ -249,7 +254,8 @@ static kd_status run_staged(kd_exec *e, const kdi_step *step, kd_op_call *c, uin
     for (int i = 0; i < step->n_in; i++) {
         if (!(staged >> i & 1)) continue;
         add_task task = {din[i].data, to[i], din[i].count};
-        if (!status) kd_parallel_for(c->ctx, (task.count + ADD_BLOCK - 1) / ADD_BLOCK, add_block, &task);
+        if (!status)
+            kd_parallel_for(c->ctx, (task.count + ADD_BLOCK - 1) / ADD_BLOCK, add_block, &task);
         din[i].data = to[i];
     }
     return status;

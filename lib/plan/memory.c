@@ -96,7 +96,8 @@ static void share_in_place(layout *l)
         } else if (step->op->in_place && step->n_in) {
             bool twice = false;
             for (int i = 1; i < step->n_in; i++)
-                twice |= step->in[i] != KD_NONE && base_of(l, step->in[i]) == base_of(l, step->in[0]);
+                twice |=
+                    step->in[i] != KD_NONE && base_of(l, step->in[i]) == base_of(l, step->in[0]);
             if (!twice) merge(l, step->in[0], step->out[0], s);
         }
     }
@@ -160,7 +161,8 @@ static kd_status place_spans(layout *l)
             status = kd_ctx_fail(p->ctx, KD_E_LIMIT, "the plan's memory overflows");
         else if (end > total)
             total = end;
-        for (; at > 0 && l->spans[order[at - 1]].offset > s->offset; at--) order[at] = order[at - 1];
+        for (; at > 0 && l->spans[order[at - 1]].offset > s->offset; at--)
+            order[at] = order[at - 1];
         order[at] = i;
     }
     kd_free(p->ctx, order);
@@ -175,7 +177,8 @@ static kd_status value_spans(layout *l)
     kdi_draft *d = l->draft;
     kd_plan *p = d->plan;
     for (size_t v = 0; v < d->n_values; v++) {
-        if (d->values[v].kind != KDI_RESULT || kdi_draft_root(d, (kd_value)v) != (kd_value)v) continue;
+        if (d->values[v].kind != KDI_RESULT || kdi_draft_root(d, (kd_value)v) != (kd_value)v)
+            continue;
         if (l->merged[v] != KD_NONE || l->last[v] == SIZE_MAX) continue;
         const size_t last = l->pinned[v] ? p->n_steps : l->last[v];
         if (!add_span(l, bytes_of(d, (kd_value)v), l->first[v], last, &p->slots[v].offset))
@@ -201,7 +204,8 @@ static kd_status stage_span(layout *l, kdi_step *step, size_t s)
 /* Prepared weights are made of parameters alone: every input but the first must be one. */
 static bool can_prepare(const kdi_draft *d, const kdi_step *step)
 {
-    if (!d->plan->frozen || step->backward || !step->op->prepare || !step->op->prepared) return false;
+    if (!d->plan->frozen || step->backward || !step->op->prepare || !step->op->prepared)
+        return false;
     for (int i = 1; i < step->n_in; i++)
         if (d->values[kdi_draft_root(d, step->in[i])].kind != KDI_PARAM) return false;
     return true;
@@ -257,12 +261,12 @@ static void set_places(layout *l)
         kdi_slot *slot = &d->plan->slots[v];
         const kdi_value *root = &d->values[base_of(l, (kd_value)v)];
         slot->index = root->index;
-        slot->place = root->kind == KDI_INPUT   ? KDI_AT_INPUT
-                      : root->kind == KDI_PARAM ? KDI_AT_PARAM
-                      : root->kind == KDI_PARAM_GRAD
-                          ? KDI_AT_GRAD
-                          : (l->last[base_of(l, (kd_value)v)] == SIZE_MAX ? KDI_AT_NOWHERE
-                                                                          : KDI_AT_ARENA);
+        slot->place =
+            root->kind == KDI_INPUT   ? KDI_AT_INPUT
+            : root->kind == KDI_PARAM ? KDI_AT_PARAM
+            : root->kind == KDI_PARAM_GRAD
+                ? KDI_AT_GRAD
+                : (l->last[base_of(l, (kd_value)v)] == SIZE_MAX ? KDI_AT_NOWHERE : KDI_AT_ARENA);
         if (slot->place == KDI_AT_ARENA)
             slot->offset = d->plan->slots[base_of(l, (kd_value)v)].offset;
     }

@@ -54,7 +54,7 @@ size_t kdi_draft_readers(const kdi_draft *d, kd_value v)
     return r.count;
 }
 
-/* ---- the draft: copies that fusion may rewrite --------------------------------------------------- */
+/* ---- the draft: copies that fusion may rewrite ----------------------------------------------- */
 
 static void *copy(kdi_pool *pool, const void *from, size_t count, size_t size)
 {
@@ -105,7 +105,7 @@ static kd_status make_draft(kdi_draft *d)
     return status;
 }
 
-/* ---- what is needed ---------------------------------------------------------------------------------- */
+/* ---- what is needed -------------------------------------------------------------------------- */
 
 static void need(void *arg, kd_value v)
 {
@@ -141,15 +141,21 @@ static void drop_unneeded(kdi_draft *d)
     }
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static kd_status emit(kdi_draft *d, const kdi_node *n, uint32_t id)
 {
     kd_plan *p = d->plan;
     kdi_step *s = &p->steps[p->n_steps];
     const size_t n_in = (size_t)n->n_in, n_out = (size_t)n->n_out;
-    *s = (kdi_step){.op = n->op, .attr = n->attr, .name = n->name, .part = n->part,
-                    .backward = n->forward >= 0, .id = id, .n_in = n->n_in, .n_out = n->n_out,
+    *s = (kdi_step){.op = n->op,
+                    .attr = n->attr,
+                    .name = n->name,
+                    .part = n->part,
+                    .backward = n->forward >= 0,
+                    .id = id,
+                    .n_in = n->n_in,
+                    .n_out = n->n_out,
                     .accumulate = n->accumulate};
     s->in = copy(&p->pool, n->in, n_in, sizeof *n->in);
     s->out = copy(&p->pool, n->out, n_out, sizeof *n->out);
@@ -215,8 +221,8 @@ static kd_status emit_tables(kdi_draft *d)
     for (size_t i = 0; i < g->n_params; i++) {
         const char *name = kdi_pool_strdup(&p->pool, g->params[i].name);
         if (!name) return KD_E_NOMEM;
-        p->params[p->n_params++] = (kdi_plan_param){name, g->params[i].shape,
-                                                    g->params[i].opt.dtype, g->params[i].opt.buffer};
+        p->params[p->n_params++] = (kdi_plan_param){
+            name, g->params[i].shape, g->params[i].opt.dtype, g->params[i].opt.buffer};
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
         const char *name = kdi_pool_strdup(&p->pool, g->outputs[i].name);
@@ -300,12 +306,12 @@ kd_status kd_plan_step_info(const kd_plan *p, size_t i, kd_plan_step *info)
 {
     if (i >= p->n_steps) return kd_ctx_fail(p->ctx, KD_E_INVALID, "there is no step %zu", i);
     const kdi_step *s = &p->steps[i];
-    *info = (kd_plan_step){s->op->name, s->name, s->backward,  s->part,
+    *info = (kd_plan_step){s->op->name, s->name,      s->backward,     s->part,
                            s->macs,     s->out_bytes, s->scratch_bytes};
     return KD_OK;
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch)
 {
@@ -328,9 +334,15 @@ static kd_tensor *fill(const kd_plan *p, const kd_value *v, int n, size_t batch,
 void kdi_step_call(const kd_plan *p, const kdi_step *s, size_t batch, kd_tensor *operands,
                    kd_op_call *call)
 {
-    *call = (kd_op_call){.ctx = p->ctx, .name = s->name, .attr = s->attr, .n_in = s->n_in,
-                         .n_out = s->n_out, .accumulate = s->accumulate, .training = p->training,
-                         .id = s->id, .kernels = kdi_ctx_kernels(p->ctx)};
+    *call = (kd_op_call){.ctx = p->ctx,
+                         .name = s->name,
+                         .attr = s->attr,
+                         .n_in = s->n_in,
+                         .n_out = s->n_out,
+                         .accumulate = s->accumulate,
+                         .training = p->training,
+                         .id = s->id,
+                         .kernels = kdi_ctx_kernels(p->ctx)};
     call->in = operands;
     operands = fill(p, s->in, s->n_in, batch, operands);
     call->out = operands;

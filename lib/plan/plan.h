@@ -11,10 +11,10 @@
 /* Where a value's array is. */
 typedef enum kdi_place {
     KDI_AT_NOWHERE,
-    KDI_AT_ARENA,  /* offset: bytes */
-    KDI_AT_INPUT,  /* index: which input */
-    KDI_AT_PARAM,  /* index: which parameter or buffer */
-    KDI_AT_GRAD    /* index: whose gradient */
+    KDI_AT_ARENA, /* offset: bytes */
+    KDI_AT_INPUT, /* index: which input */
+    KDI_AT_PARAM, /* index: which parameter or buffer */
+    KDI_AT_GRAD   /* index: whose gradient */
 } kdi_place;
 
 typedef struct kdi_slot {
@@ -31,13 +31,13 @@ typedef struct kdi_step {
     const char *name;
     kd_part part;
     bool backward;
-    uint32_t id;           /* of the forward op: its random numbers' key */
+    uint32_t id; /* of the forward op: its random numbers' key */
     int n_in, n_out;
-    kd_value *in, *out;    /* slots, KD_NONE where the call gets no array */
-    kd_value *dout, *din;  /* backward */
+    kd_value *in, *out;   /* slots, KD_NONE where the call gets no array */
+    kd_value *dout, *din; /* backward */
     uint32_t accumulate;
-    uint32_t staged;       /* bit i: din[i] goes through `stage` when it must be added */
-    size_t scratch, scratch_bytes;   /* offset in the arena */
+    uint32_t staged;               /* bit i: din[i] goes through `stage` when it must be added */
+    size_t scratch, scratch_bytes; /* offset in the arena */
     size_t prepared, prepared_bytes;
     size_t stage;
     uint64_t macs;

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- what must agree ----------------------------------------------------------------------------- */
+/* ---- what must agree ------------------------------------------------------------------------- */
 
 /* 64-bit FNV-1a over a teacher's weights, four bytes at a time. */
 static uint64_t weights_hash(kd_model *m)
@@ -101,7 +101,7 @@ kd_status kdt_describe(kdt_run *run)
     return status;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* One array of the file: an entry of the parameters, of the averages, or of a flat state. */
 typedef struct piece {
@@ -113,7 +113,7 @@ typedef struct piece {
 
 typedef struct saver {
     kd_writer *w;
-    void *room;            /* [largest entry]: in the file's layout */
+    void *room; /* [largest entry]: in the file's layout */
     const piece *in_room;
     piece *pieces;
     size_t n_pieces;
@@ -241,7 +241,7 @@ kd_status kdt_checkpoint_save(kdt_run *run)
     return status;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static kd_status damaged(kdt_run *run, const char *path, const char *what)
 {
@@ -260,11 +260,11 @@ static kd_status check_same(kdt_run *run, kd_file *file)
         i++;
     }
     const int a = (int)strcspn(was + key, ",}"), b = (int)strcspn(run->description + key, ",}");
-    return kd_ctx_fail(run->ctx, KD_E_MISMATCH,
-                       "%s belongs to another run: it says %.*s, this run %.*s (leave --resume out to "
-                       "start anew)",
-                       kd_file_path(file), a > 80 ? 80 : a, was + key, b > 80 ? 80 : b,
-                       run->description + key);
+    return kd_ctx_fail(
+        run->ctx, KD_E_MISMATCH,
+        "%s belongs to another run: it says %.*s, this run %.*s (leave --resume out to "
+        "start anew)",
+        kd_file_path(file), a > 80 ? 80 : a, was + key, b > 80 ? 80 : b, run->description + key);
 }
 
 static bool whole(const kd_json_object *o, const char *key, uint64_t *out)
@@ -277,8 +277,8 @@ static bool whole(const kd_json_object *o, const char *key, uint64_t *out)
 
 static bool read_times(const kd_json_object *o, const char *prefix, kd_times *t)
 {
-    double *const values[] = {&t->data, &t->teacher, &t->forward, &t->loss, &t->backward,
-                              &t->optimizer};
+    double *const values[] = {&t->data, &t->teacher,  &t->forward,
+                              &t->loss, &t->backward, &t->optimizer};
     for (int i = 0; i < 6; i++) {
         char key[48];
         snprintf(key, sizeof key, "%s%d", prefix, i);
@@ -350,7 +350,8 @@ static kd_status read_entry(kdt_run *run, kd_file *file, const kd_param_info *in
     if (!status) status = kd_params_set(kd_model_params(run->model), info, room);
     if (!status && run->ema) status = read_tensor(run, file, "ema.", info, room);
     if (!status && run->ema) status = kd_params_set(run->ema, info, room);
-    for (size_t k = 0; !status && !info->buffer && (flat = kd_optim_state(run->optim, k, &state)); k++) {
+    for (size_t k = 0; !status && !info->buffer && (flat = kd_optim_state(run->optim, k, &state));
+         k++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "optimizer.%s.", state);
         status = read_tensor(run, file, prefix, info, room);
@@ -380,7 +381,8 @@ kd_status kdt_checkpoint_load(kdt_run *run, bool *found)
     kd_file *file;
     *found = false;
     path_of(run, path, sizeof path);
-    if (stat(path, &info)) return KD_OK; /* nothing was saved yet: the run starts from the beginning */
+    if (stat(path, &info))
+        return KD_OK; /* nothing was saved yet: the run starts from the beginning */
     kd_status status = kd_file_open(run->ctx, path, &file);
     if (status) return status;
     status = check_same(run, file);

@@ -78,11 +78,18 @@ static bool report(const kd_eval_opt *o, const kd_eval_result *r, size_t batch, 
 {
     if (!o->progress) return false;
     const double n = r->n ? (double)r->n : 1;
-    const kd_progress p = {.evaluating = 1, .batch = batch, .batches = batches, .step = batch, .steps = batches,
-                           .fraction = (double)batch / (double)batches, .loss = r->loss / n,
-                           .accuracy = 100 * r->top1 / n, .seconds = seconds,
+    const kd_progress p = {.evaluating = 1,
+                           .batch = batch,
+                           .batches = batches,
+                           .step = batch,
+                           .steps = batches,
+                           .fraction = (double)batch / (double)batches,
+                           .loss = r->loss / n,
+                           .accuracy = 100 * r->top1 / n,
+                           .seconds = seconds,
                            .images_per_second = seconds > 0 ? n / seconds : 0,
-                           .dev_top1 = -1, .dev_loss = -1};
+                           .dev_top1 = -1,
+                           .dev_loss = -1};
     return o->progress(o->user, &p) != 0;
 }
 
@@ -154,9 +161,13 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     kd_view views[2] = {view_of(model, info)};
     if (o.teacher) views[1] = view_of(o.teacher, info);
     sides[1].view = 1;
-    const kd_loader_opt opt = {.struct_size = sizeof opt, .split = o.split,
-                               .dev_count = o.dev_count, .dev = o.dev_count > 0,
-                               .batch = o.batch, .augment = "none", .n_views = o.teacher ? 2 : 1,
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .split = o.split,
+                               .dev_count = o.dev_count,
+                               .dev = o.dev_count > 0,
+                               .batch = o.batch,
+                               .augment = "none",
+                               .n_views = o.teacher ? 2 : 1,
                                .views = views};
     status = kd_loader_create(data, &opt, &loader);
     if (!status) status = open_side(model, o.params, o.batch, &sides[0]);

@@ -64,17 +64,19 @@ bool kdt_needs_soft_weight(const kd_distill_opt *opt)
     return opt->n_teachers > 0 && opt->method == KD_METHOD_DKD && opt->dkd_warmup > 0;
 }
 
-static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logits, kd_value teacher,
-                             kd_value labels)
+static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logits,
+                             kd_value teacher, kd_value labels)
 {
     switch (o->method) {
-    case KD_METHOD_HARD: return kd_loss_hard(g, logits, teacher);
+    case KD_METHOD_HARD:
+        return kd_loss_hard(g, logits, teacher);
     case KD_METHOD_DKD:
         return kd_loss_dkd(g, logits, teacher, labels, o->temperature, o->alpha, o->beta);
     case KD_METHOD_STANDARDIZED:
         return kd_loss_kd(g, kd_standardize(g, logits), kd_standardize(g, teacher), o->temperature);
     case KD_METHOD_KD:
-    case KD_METHODS: break;
+    case KD_METHODS:
+        break;
     }
     return kd_loss_kd(g, logits, teacher, o->temperature);
 }

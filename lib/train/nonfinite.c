@@ -29,7 +29,7 @@ kd_status kdt_nonfinite(kdt_run *run, double loss)
             found = true;
         }
     return kd_ctx_fail(run->ctx, KD_E_NONFINITE,
-                       "step %zu (epoch %zu, batch %zu): the loss is %s; first in: %s%s%s%s", run->step,
-                       run->epoch, run->batch, isnan(loss) ? "not a number" : "infinite", what, found ? " of '" : "", name,
-                       found ? "'" : "");
+                       "step %zu (epoch %zu, batch %zu): the loss is %s; first in: %s%s%s%s",
+                       run->step, run->epoch, run->batch, isnan(loss) ? "not a number" : "infinite",
+                       what, found ? " of '" : "", name, found ? "'" : "");
 }

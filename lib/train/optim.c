@@ -96,7 +96,7 @@ void kd_optim_set_steps(kd_optim *o, uint64_t steps)
     o->steps = steps;
 }
 
-/* ---- norms and averages ------------------------------------------------------------------------------ */
+/* ---- norms and averages ---------------------------------------------------------------------- */
 
 double kd_params_grad_norm(const kd_params *params)
 {
@@ -144,7 +144,8 @@ void kd_params_average(kd_params *average, const kd_params *params, float decay)
     } u = {params}; /* only read */
     average_task t = {kd_params_values(average), kd_params_values(u.p),
                       kd_params_flat_count(params), decay};
-    kd_parallel_for(kd_params_ctx(params), (t.count + KDT_CHUNK - 1) / KDT_CHUNK, average_block, &t);
+    kd_parallel_for(kd_params_ctx(params), (t.count + KDT_CHUNK - 1) / KDT_CHUNK, average_block,
+                    &t);
     memcpy(kd_params_buffers(average), kd_params_buffers(u.p), kd_params_buffer_bytes(params));
     kd_params_touch(average);
 }

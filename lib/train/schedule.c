@@ -24,12 +24,16 @@ double kd_schedule_factor(kd_schedule schedule, double t)
     if (!(t > 0)) t = 0;
     if (t > 1) t = 1;
     switch (schedule) {
-    case KD_STEP: return t < .625 ? 1 : t < .75 ? .1 : t < .875 ? .01 : .001;
-    case KD_COSINE: return anneal(1, 0, t);
+    case KD_STEP:
+        return t < .625 ? 1 : t < .75 ? .1 : t < .875 ? .01 : .001;
+    case KD_COSINE:
+        return anneal(1, 0, t);
     /* Smith & Topin 2018, with PyTorch's shape */
-    case KD_ONECYCLE: return t < .3 ? anneal(.04, 1, t / .3) : anneal(1, 4e-6, (t - .3) / .7);
+    case KD_ONECYCLE:
+        return t < .3 ? anneal(.04, 1, t / .3) : anneal(1, 4e-6, (t - .3) / .7);
     case KD_CONSTANT:
-    case KD_SCHEDULES: break;
+    case KD_SCHEDULES:
+        break;
     }
     return 1;
 }

@@ -21,8 +21,8 @@ static void plain(size_t n, float *restrict p, const float *restrict g, float lr
     for (size_t i = 0; i < n; i++) p[i] -= lr * (scale * g[i] + decay * p[i]);
 }
 
-static void with_momentum(size_t n, float *restrict p, const float *restrict g,
-                          float *restrict buf, float lr, float scale, float decay, float momentum)
+static void with_momentum(size_t n, float *restrict p, const float *restrict g, float *restrict buf,
+                          float lr, float scale, float decay, float momentum)
 {
     for (size_t i = 0; i < n; i++) {
         buf[i] = momentum * buf[i] + (scale * g[i] + decay * p[i]);
@@ -61,7 +61,7 @@ static void chunk(void *arg, size_t index, int worker)
 /* The buffers start at zero, so that the first step's momentum * 0 + g is PyTorch's g. */
 void kdt_sgd_step(kd_optim *o, float lr, float grad_scale)
 {
-    sgd_task t = {o,  kd_params_values(o->params), o->momentum, kd_params_grads(o->params),
-                  lr, grad_scale};
+    sgd_task t = {
+        o, kd_params_values(o->params), o->momentum, kd_params_grads(o->params), lr, grad_scale};
     kd_parallel_for(kd_params_ctx(o->params), o->n_chunks, chunk, &t);
 }

@@ -30,7 +30,7 @@ typedef struct kdt_run {
     kd_ctx *ctx;
     kd_model *model;
     kd_dataset *data;
-    kd_distill_opt opt; /* resolved; n_teachers 0: plain training */
+    kd_distill_opt opt;     /* resolved; n_teachers 0: plain training */
     char description[4096]; /* JSON: what must agree for a resume */
     kd_plan *plan;
     kd_exec *exec;
@@ -41,10 +41,10 @@ typedef struct kdt_run {
     kd_params *ema;
     float soft_weight; /* of this step: DKD's warm-up */
     size_t epoch, batch, step, batches, steps_per_epoch, steps;
-    double seconds;    /* of training */
-    double saved_at;   /* clock of the last checkpoint */
-    kd_times times;    /* of the finished epochs */
-    uint64_t images;   /* of the whole run */
+    double seconds;                  /* of training */
+    double saved_at;                 /* clock of the last checkpoint */
+    kd_times times;                  /* of the finished epochs */
+    uint64_t images;                 /* of the whole run */
     double last_loss, last_accuracy; /* of the last finished epoch */
     double dev_top1, dev_loss;
     kdt_sums sums;

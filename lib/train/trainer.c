@@ -28,7 +28,7 @@ bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size)
     return true;
 }
 
-/* ---- setting up ---------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static kd_status check_options(kdt_run *run)
 {
@@ -56,8 +56,8 @@ static kd_status check_options(kdt_run *run)
     if (t->resume && !t->out)
         return kd_ctx_fail(ctx, KD_E_INVALID, "resuming needs the folder of the run (out)");
     if (info->classes > kd_model_classes(run->model))
-        return kd_ctx_fail(ctx, KD_E_MISMATCH, "%s has %zu classes, the model only %zu",
-                           info->name, info->classes, kd_model_classes(run->model));
+        return kd_ctx_fail(ctx, KD_E_MISMATCH, "%s has %zu classes, the model only %zu", info->name,
+                           info->classes, kd_model_classes(run->model));
     return KD_OK;
 }
 
@@ -65,8 +65,11 @@ static kd_status check_options(kdt_run *run)
 static kd_view view_for(const kdt_run *run, const kd_model *model)
 {
     const kd_data_info *info = kd_dataset_info(run->data);
-    kd_view v = {.height = kd_model_image(model), .width = kd_model_image(model),
-                 .channels = kd_model_channels(model), .mean = info->mean, .std = info->std};
+    kd_view v = {.height = kd_model_image(model),
+                 .width = kd_model_image(model),
+                 .channels = kd_model_channels(model),
+                 .mean = info->mean,
+                 .std = info->std};
     if (kd_model_mean(model)) {
         v.mean = kd_model_mean(model);
         v.std = kd_model_std(model);
@@ -109,8 +112,8 @@ static kd_status open_loader(kdt_run *run)
     if (status) return status;
     run->batches = kd_loader_batches(run->loader);
     if (run->batches == 0)
-        return kd_ctx_fail(run->ctx, KD_E_INVALID, "the training set is smaller than a batch of %zu",
-                           t->batch);
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "the training set is smaller than a batch of %zu", t->batch);
     run->steps_per_epoch = (run->batches + t->accumulate - 1) / t->accumulate;
     run->steps = t->budget_seconds > 0 ? 0 : run->steps_per_epoch * t->epochs;
     if (t->max_steps && (run->steps == 0 || t->max_steps < run->steps)) run->steps = t->max_steps;
@@ -124,12 +127,14 @@ static kd_status open_student(kdt_run *run)
     const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(run->model)};
     kd_status status = kd_graph_create(run->ctx, &g);
     if (status) return status;
-    const kd_value logits = kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), NULL);
+    const kd_value logits =
+        kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), NULL);
     const kd_value loss = kdt_build_loss(g, &run->opt, logits, kd_model_classes(run->model));
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
     status = kd_graph_grad(g, loss);
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = run->opt.train.batch, .training = 1};
+    const kd_plan_opt opt = {
+        .struct_size = sizeof opt, .batch = run->opt.train.batch, .training = 1};
     if (!status) status = kd_plan_create(g, &opt, &run->plan);
     kd_graph_destroy(g);
     if (!status) status = kd_exec_create(run->plan, kd_model_params(run->model), NULL, &run->exec);
@@ -174,7 +179,7 @@ static void close_run(kdt_run *run)
     kd_params_destroy(run->ema);
 }
 
-/* ---- a step ---------------------------------------------------------------------------------------------- */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
 static double fraction(const kdt_run *run)
 {
@@ -231,8 +236,8 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
     if (status) return status;
     times->teacher += kdt_seconds() - loaded;
     if (kdt_needs_soft_weight(&run->opt)) {
-        const double w = ((double)run->step + 1) /
-                         ((double)run->opt.dkd_warmup * (double)run->steps_per_epoch);
+        const double w =
+            ((double)run->step + 1) / ((double)run->opt.dkd_warmup * (double)run->steps_per_epoch);
         run->soft_weight = (float)(w < 1 ? w : 1);
     }
     const kd_run_opt opt = {.struct_size = sizeof opt,
@@ -283,7 +288,8 @@ static kd_status one_step(kdt_run *run)
         if (isfinite(loss)) continue;
         finite = false;
         if (t->on_nan == KD_NAN_STOP) return kdt_nonfinite(run, loss);
-        kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu: the loss is %g: step skipped", run->step, loss);
+        kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu: the loss is %g: step skipped", run->step,
+                   loss);
     }
     if (finite) update(run, n, lr);
     run->step++;
@@ -293,38 +299,40 @@ static kd_status one_step(kdt_run *run)
     return KD_OK;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool report(kdt_run *run, bool epoch_end)
 {
     const kd_train_opt *t = &run->opt.train;
     const kdt_sums *s = &run->sums;
     if (!t->progress) return false;
-    const kd_progress p = {
-        .epoch_end = epoch_end,
-        .epoch = run->epoch,
-        .epochs = t->budget_seconds > 0 ? 0 : t->epochs,
-        .step = run->step,
-        .steps = run->steps,
-        .batch = run->batch,
-        .batches = run->batches,
-        .fraction = fraction(run),
-        .loss = s->batches ? s->loss / (double)s->batches : 0,
-        .accuracy = s->images ? 100.0 * (double)s->correct / (double)s->images : 0,
-        .lr = learning_rate(run),
-        .images_per_second = s->seconds > 0 ? (double)s->images / s->seconds : 0,
-        .seconds = run->seconds,
-        .times = s->times,
-        .dev_top1 = run->dev_top1,
-        .dev_loss = run->dev_loss};
+    const kd_progress p = {.epoch_end = epoch_end,
+                           .epoch = run->epoch,
+                           .epochs = t->budget_seconds > 0 ? 0 : t->epochs,
+                           .step = run->step,
+                           .steps = run->steps,
+                           .batch = run->batch,
+                           .batches = run->batches,
+                           .fraction = fraction(run),
+                           .loss = s->batches ? s->loss / (double)s->batches : 0,
+                           .accuracy =
+                               s->images ? 100.0 * (double)s->correct / (double)s->images : 0,
+                           .lr = learning_rate(run),
+                           .images_per_second = s->seconds > 0 ? (double)s->images / s->seconds : 0,
+                           .seconds = run->seconds,
+                           .times = s->times,
+                           .dev_top1 = run->dev_top1,
+                           .dev_loss = run->dev_loss};
     return t->progress(t->user, &p) != 0;
 }
 
 static kd_status evaluate_dev(kdt_run *run)
 {
     const kd_train_opt *t = &run->opt.train;
-    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_SPLIT_TRAIN,
-                             .dev_count = t->dev_count, .params = run->ema};
+    const kd_eval_opt opt = {.struct_size = sizeof opt,
+                             .split = KD_SPLIT_TRAIN,
+                             .dev_count = t->dev_count,
+                             .params = run->ema};
     kd_eval_result r;
     if (!t->dev_count) return KD_OK;
     const kd_status status = kd_evaluate(run->model, run->data, &opt, &r);
@@ -378,8 +386,7 @@ static kd_status loop(kdt_run *run)
             bool stop_too = false;
             status = end_epoch(run, &stop_too);
             stop |= stop_too;
-        } else if (t->out &&
-                   (stop || kdt_seconds() - run->saved_at >= t->checkpoint_seconds)) {
+        } else if (t->out && (stop || kdt_seconds() - run->saved_at >= t->checkpoint_seconds)) {
             status = kdt_checkpoint_save(run);
         }
         if (status) return status;
@@ -417,7 +424,8 @@ static kd_status resume(kdt_run *run)
 static void adopt_average(kdt_run *run)
 {
     kd_params *p = kd_model_params(run->model);
-    memcpy(kd_params_values(p), kd_params_values(run->ema), kd_params_flat_count(p) * sizeof(float));
+    memcpy(kd_params_values(p), kd_params_values(run->ema),
+           kd_params_flat_count(p) * sizeof(float));
     memcpy(kd_params_buffers(p), kd_params_buffers(run->ema), kd_params_buffer_bytes(p));
     kd_params_touch(p);
 }
@@ -432,9 +440,12 @@ static kd_status finish(kdt_run *run, kd_result *result)
         snprintf(path, sizeof path, "%s/model.safetensors", t->out);
         status = kd_model_save(run->model, path);
     }
-    if (status || t->no_test || kd_dataset_info(run->data)->count[KD_SPLIT_TEST] == 0) return status;
-    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_SPLIT_TEST,
-                             .progress = t->progress, .user = t->user};
+    if (status || t->no_test || kd_dataset_info(run->data)->count[KD_SPLIT_TEST] == 0)
+        return status;
+    const kd_eval_opt opt = {.struct_size = sizeof opt,
+                             .split = KD_SPLIT_TEST,
+                             .progress = t->progress,
+                             .user = t->user};
     kd_eval_result r;
     status = kd_evaluate(run->model, run->data, &opt, &r);
     if (status) return status;
@@ -492,7 +503,8 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
     return status;
 }
 
-kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *options, kd_result *result)
+kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *options,
+                   kd_result *result)
 {
     kdt_run run = {.ctx = kd_model_ctx(model), .model = model, .data = data};
     kd_result here = {0};

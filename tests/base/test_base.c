@@ -21,8 +21,8 @@ START_TEST(test_philox_known_answers)
     ck_assert_uint_eq(ones.v[1], 0x41c83b0eu);
     ck_assert_uint_eq(ones.v[2], 0xa20bc7c6u);
     ck_assert_uint_eq(ones.v[3], 0x6d5451fdu);
-    const kdi_u32x4 pi = kdi_philox(0x299f31d0a4093822u, 0x243f6a88u, 0x85a308d3u, 0x13198a2eu,
-                                    0x03707344u);
+    const kdi_u32x4 pi =
+        kdi_philox(0x299f31d0a4093822u, 0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u);
     ck_assert_uint_eq(pi.v[0], 0xd16cfe09u);
     ck_assert_uint_eq(pi.v[1], 0x94fdccebu);
     ck_assert_uint_eq(pi.v[2], 0x5001e420u);

@@ -25,8 +25,7 @@ extern char **environ;
 #define NET "vgg4_bn,width=0.125"
 #define QUICK "--data", DATA, "--batch", "32", "--threads", "1", "--lr", "0.02"
 
-/* ---- running the command
- * ------------------------------------------------------------------------------ */
+/* ---- running the command --------------------------------------------------------------------- */
 
 enum { MAX_WORDS = 40, MAX_TEXT = 1 << 18 };
 
@@ -227,8 +226,7 @@ static float *read_tensor(kd_ctx *ctx, const char *path, const char *name, size_
     return x;
 }
 
-/* ---- help and usage
- * -------------------------------------------------------------------------------------- */
+/* ---- help and usage -------------------------------------------------------------------------- */
 
 START_TEST(test_help)
 {

@@ -62,8 +62,7 @@ static size_t count(const node *v)
     return n;
 }
 
-/* ---- the tape
- * ---------------------------------------------------------------------------------------- */
+/* ---- the tape -------------------------------------------------------------------------------- */
 
 static void softmax_row(const double *x, double *y, size_t k)
 {
@@ -186,8 +185,7 @@ static void run_tape(net *t)
     for (int i = t->n - 1; i >= 0; i--) differentiate(t, i);
 }
 
-/* ---- the same in the library
- * ------------------------------------------------------------------------------ */
+/* ---- the same in the library ----------------------------------------------------------------- */
 
 static kd_value build_node(kd_graph *g, net *t, int at)
 {

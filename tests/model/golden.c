@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- files ---------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 void golden_path(char path[GOLDEN_PATH], const char *name)
 {
@@ -91,7 +91,7 @@ int32_t *golden_labels(const golden *f, const kd_file_tensor *t)
     return labels;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------ */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 double golden_distance(const float *got, const float *want, size_t n, double least)
 {
@@ -127,7 +127,7 @@ void golden_report(const golden_worst *w, const char *title)
                w->tolerance, w->where);
 }
 
-/* ---- parameters ----------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 void golden_set_params(const golden *f, kd_params *params, const char *prefix, size_t skip)
 {
@@ -164,7 +164,7 @@ float *golden_param(const kd_params *params, const kd_param_info *info, int whic
     return x;
 }
 
-/* ---- the sum, a custom op ------------------------------------------------------------------- */
+/* ---- the sum, a custom op -------------------------------------------------------------------- */
 
 static kd_status sum_shape(kd_op_shapes *s)
 {

@@ -34,7 +34,7 @@ static void *need(size_t count, size_t size)
     return block;
 }
 
-/* ---- the formula: models.py's pattern() ----------------------------------------------------- */
+/* ---- the formula: models.py's pattern() ------------------------------------------------------ */
 
 static double pattern(size_t i, uint32_t salt)
 {
@@ -98,7 +98,7 @@ static void compare_products(const golden *expected, const kd_param_info *info, 
     free(left);
 }
 
-/* ---- one case ------------------------------------------------------------------------------- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 typedef struct net {
     const net_case *c;
@@ -270,7 +270,7 @@ static void check_numbers(const net_case *c)
     net_close(&t);
 }
 
-/* ---- files ---------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void check_same_tensor(golden *ours, const kd_file_tensor *a, golden *theirs,
                               const kd_file_tensor *b)
@@ -336,7 +336,7 @@ START_TEST(test_wrong_spec)
 }
 END_TEST
 
-/* ---- names ---------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 typedef struct listed {
     char model[16], name[64];

@@ -11,7 +11,7 @@
 
 enum { MOST_INPUTS = 4 };
 
-/* ---- attributes ----------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 static int whole(const kd_json_object *attr, const char *key)
 {
@@ -33,7 +33,7 @@ static float real(const kd_json_object *attr, const char *key)
     return (float)number;
 }
 
-/* ---- one builder an op; parameters are called op.NAME --------------------------------------- */
+/* ---- one builder an op; parameters are called op.NAME ---------------------------------------- */
 
 typedef kd_value (*build_fn)(kd_graph *g, const kd_value *in, int n, const kd_json_object *attr);
 #define BUILD(op)                                                                                  \
@@ -224,7 +224,7 @@ static const struct {
 };
 enum { N_BUILDERS = sizeof builders / sizeof *builders };
 
-/* ---- a case --------------------------------------------------------------------------------- */
+/* ---- a case ---------------------------------------------------------------------------------- */
 
 typedef struct op_errors {
     golden_worst out, grad, after;

@@ -20,7 +20,7 @@ static void *need(size_t count, size_t size)
     return block;
 }
 
-/* ---- the formula ---------------------------------------------------------------------------- */
+/* ---- the formula ----------------------------------------------------------------------------- */
 
 /* softmax(x / T) of a row. */
 static void softmax(const float *x, size_t k, double temperature, double *p)
@@ -139,7 +139,7 @@ START_TEST(test_formula)
 }
 END_TEST
 
-/* ---- ten steps ------------------------------------------------------------------------------ */
+/* ---- ten steps ------------------------------------------------------------------------------- */
 
 static const double hard = 0.1, soft = 0.9, temperature = 4, rate = 0.05;
 

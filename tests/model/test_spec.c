@@ -62,8 +62,7 @@ START_TEST(test_spec_errors)
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[KD_SPEC_SIZE];
-        ck_assert_msg(kd_spec_complete(ctx, cases[i].spec, NULL, text, sizeof text) ==
-                          KD_E_INVALID,
+        ck_assert_msg(kd_spec_complete(ctx, cases[i].spec, NULL, text, sizeof text) == KD_E_INVALID,
                       "'%s' was taken", cases[i].spec);
         ck_assert_msg(strstr(kd_ctx_error(ctx), cases[i].says) != NULL, "'%s' says: %s",
                       cases[i].spec, kd_ctx_error(ctx));
@@ -80,11 +79,16 @@ START_TEST(test_published_sizes)
         uint64_t params;
         double mmacs;
     } cases[] = {
-        {"vgg11", 132863336, 7610},     {"vgg13_bn", 133053736, 0},
-        {"vgg16", 138357544, 15470},    {"vgg16_bn", 138365992, 15470},
-        {"vgg19_bn", 143678248, 19630}, {"vgg8_bn,image=32,classes=10", 0, 68},
-        {"vgg11,image=32,classes=10", 0, 153}, {"vgg13,image=32,classes=10", 0, 228},
-        {"vgg16,image=32,classes=10", 0, 313}, {"vgg19,image=32,classes=10", 0, 398},
+        {"vgg11", 132863336, 7610},
+        {"vgg13_bn", 133053736, 0},
+        {"vgg16", 138357544, 15470},
+        {"vgg16_bn", 138365992, 15470},
+        {"vgg19_bn", 143678248, 19630},
+        {"vgg8_bn,image=32,classes=10", 0, 68},
+        {"vgg11,image=32,classes=10", 0, 153},
+        {"vgg13,image=32,classes=10", 0, 228},
+        {"vgg16,image=32,classes=10", 0, 313},
+        {"vgg19,image=32,classes=10", 0, 398},
     };
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -104,8 +108,8 @@ END_TEST
 START_TEST(test_sizes_grow)
 {
     static const char *const tails[] = {",image=32,classes=10,head=gap",
-                                        "_bn,image=32,classes=100,head=gap",
-                                        "_bn,image=224", ",image=32,classes=10,head=fc4096"};
+                                        "_bn,image=32,classes=100,head=gap", "_bn,image=224",
+                                        ",image=32,classes=10,head=fc4096"};
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t t = 0; t < 4; t++) {
         uint64_t before_params = 0, before_macs = 0;

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- add, mul, scale, copy
- * ----------------------------------------------------------------------- */
+/* ---- add, mul, scale, copy ------------------------------------------------------------------- */
 
 static kd_value build_add(kd_graph *g, const kd_value *in, const void *attr)
 {
@@ -171,8 +170,7 @@ START_TEST(test_one)
 }
 END_TEST
 
-/* ---- softmax
- * ---------------------------------------------------------------------------------------- */
+/* ---- softmax --------------------------------------------------------------------------------- */
 
 static kd_value build_softmax(kd_graph *g, const kd_value *in, const void *attr)
 {
@@ -220,8 +218,7 @@ START_TEST(test_softmax)
 }
 END_TEST
 
-/* ---- dropout
- * ------------------------------------------------------------------------------------------ */
+/* ---- dropout --------------------------------------------------------------------------------- */
 
 typedef struct drop_attr {
     float rate; /* the op's attributes, as in lib/op/dropout.c */
@@ -392,8 +389,7 @@ START_TEST(test_dropout_graph)
 }
 END_TEST
 
-/* ---- refusals
- * --------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void refused(kd_graph *g, kd_value v, const char *words)
 {

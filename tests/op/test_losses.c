@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- oracles: the loss of one row ----------------------------------------------------------- */
+/* ---- oracles: the loss of one row ------------------------------------------------------------ */
 
 typedef struct params {
     double t, alpha, beta, smoothing;
@@ -115,8 +115,7 @@ static double mix_row(const double *s, const double *t, size_t k, size_t label, 
     return .1 * ce_row(s, t, k, label, p) + .9 * kd_row(s, t, k, label, p);
 }
 
-/* ---- the same, built by the library -------------------------------------------------------------
- */
+/* ---- the same, built by the library ---------------------------------------------------------- */
 
 static kd_value build_ce(kd_graph *g, kd_value s, kd_value t, kd_value y, const params *p)
 {
@@ -175,8 +174,7 @@ static const loss losses[] = {
 };
 enum { LOSSES = sizeof losses / sizeof *losses };
 
-/* ---- one run
- * ------------------------------------------------------------------------------------- */
+/* ---- one run --------------------------------------------------------------------------------- */
 
 typedef struct batch {
     size_t n, k;
@@ -332,8 +330,7 @@ START_TEST(test_one_class)
 }
 END_TEST
 
-/* ---- through the harness: planning, accumulation, half batches, failing allocations
- * ----------------- */
+/* ---- through the harness: planning, accumulation, half batches, failing allocations ---------- */
 
 static void fill_case(const op_case *c, int i, const char *name, float *x, size_t n)
 {
@@ -426,8 +423,7 @@ START_TEST(test_standardize)
 }
 END_TEST
 
-/* ---- PyTorch
- * -------------------------------------------------------------------------------------------- */
+/* ---- PyTorch --------------------------------------------------------------------------------- */
 
 static void near(const char *what, const float *got, const float *want, size_t n, double tol)
 {
@@ -513,8 +509,7 @@ START_TEST(test_golden_rows)
 }
 END_TEST
 
-/* ---- the distillation gradient, hard (p - y) / N + soft T (q_s - q_t) / N
- * ------------------------------------ */
+/* ---- the distillation gradient, hard (p - y) / N + soft T (q_s - q_t) / N -------------------- */
 
 START_TEST(test_kd_gradient)
 {
@@ -545,8 +540,7 @@ START_TEST(test_kd_gradient)
 }
 END_TEST
 
-/* ---- extremes
- * --------------------------------------------------------------------------------------------- */
+/* ---- extremes -------------------------------------------------------------------------------- */
 
 static void set_all(float *x, size_t n, float value)
 {

@@ -13,14 +13,10 @@ static const struct {
     const char *room, *may;
 } rooms[] = {
     {"base", " kernel "}, /* the context picks the kernel table */
-    {"kernel", " base "},
-    {"op", " base kernel "},
-    {"graph", " base op "},
-    {"plan", " base op graph "},
-    {"model", " base file "},
-    {"train", " "}, /* the public headers alone */
-    {"data", " base "},
-    {"file", " base "},
+    {"kernel", " base "},     {"op", " base kernel "},
+    {"graph", " base op "},   {"plan", " base op graph "},
+    {"model", " base file "}, {"train", " "}, /* the public headers alone */
+    {"data", " base "},       {"file", " base "},
 };
 enum { ROOMS = sizeof rooms / sizeof *rooms };
 
@@ -45,8 +41,8 @@ static void check_include(const char *path, const char *line, const char *may)
 
 static void check_calls(const char *path, const char *line)
 {
-    static const char *const never[] = {"abort(", "exit(",  "assert(", " printf(",
-                                        "perror(", "puts(", "fprintf(", " malloc(", " calloc("};
+    static const char *const never[] = {"abort(", "exit(",    "assert(",  " printf(", "perror(",
+                                        "puts(",  "fprintf(", " malloc(", " calloc("};
     const char *text = line + strspn(line, " \t");
     if (*text == '*' || !strncmp(text, "/*", 2) || strstr(line, "static_assert(")) return;
     for (size_t i = 0; i < sizeof never / sizeof *never; i++) {

@@ -37,8 +37,8 @@ static void drop(setup *s)
 
 static kd_train_opt options(void)
 {
-    return (kd_train_opt){.struct_size = sizeof(kd_train_opt), .epochs = 3, .batch = 64, .lr = .05f,
-                          .seed = 5};
+    return (kd_train_opt){
+        .struct_size = sizeof(kd_train_opt), .epochs = 3, .batch = 64, .lr = .05f, .seed = 5};
 }
 
 START_TEST(test_learns)
@@ -74,8 +74,13 @@ START_TEST(test_learns_real_pictures)
     }
     test_ok(ctx, status);
     test_ok(ctx, kd_model_create(ctx, "vgg4_bn,width=0.25,classes=10,image=32,channels=1", 1, &m));
-    const kd_train_opt opt = {.struct_size = sizeof opt, .max_steps = 250, .batch = 64, .lr = .1f,
-                              .schedule = KD_ONECYCLE, .nesterov = 1, .augment = "none"};
+    const kd_train_opt opt = {.struct_size = sizeof opt,
+                              .max_steps = 250,
+                              .batch = 64,
+                              .lr = .1f,
+                              .schedule = KD_ONECYCLE,
+                              .nesterov = 1,
+                              .augment = "none"};
     test_ok(ctx, kd_train(m, data, &opt, &r));
     ck_assert_msg(r.top1 > 80, "top-1 is %.2f %% after 250 steps", r.top1);
     kd_model_destroy(m);
@@ -89,7 +94,8 @@ static float *weights_after(int threads, const char *isa, const kd_train_opt *tr
 {
     setup s = make(threads, isa);
     kd_model *teacher;
-    test_ok(s.ctx, kd_model_create(s.ctx, "vgg11_bn,width=0.0625,classes=10,image=64", 9, &teacher));
+    test_ok(s.ctx,
+            kd_model_create(s.ctx, "vgg11_bn,width=0.0625,classes=10,image=64", 9, &teacher));
     kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = teacher, .train = *train};
     test_ok(s.ctx, kd_distill(s.model, s.data, &opt, NULL));
     kd_params *p = kd_model_params(s.model);
@@ -119,8 +125,8 @@ START_TEST(test_same_bits_for_any_threads)
         for (int threads = 2; threads <= 7; threads += threads == 2 ? 1 : 4) {
             float *more = weights_after(threads, isa, &train, &again);
             ck_assert_uint_eq(count, again);
-            ck_assert_msg(!memcmp(one, more, count * sizeof *one), "%d threads on %s differ", threads,
-                          isa);
+            ck_assert_msg(!memcmp(one, more, count * sizeof *one), "%d threads on %s differ",
+                          threads, isa);
             free(more);
         }
         free(one);
@@ -212,11 +218,17 @@ START_TEST(test_methods)
     for (kd_method method = 0; method < KD_METHODS; method++) {
         setup s = make(2, NULL);
         kd_model *teachers[2];
-        test_ok(s.ctx, kd_model_create(s.ctx, "vgg8_bn,width=0.0625,classes=10,image=32", 3, &teachers[0]));
-        test_ok(s.ctx, kd_model_create(s.ctx, "vgg4_bn,width=0.0625,classes=10,image=48", 4, &teachers[1]));
+        test_ok(s.ctx, kd_model_create(s.ctx, "vgg8_bn,width=0.0625,classes=10,image=32", 3,
+                                       &teachers[0]));
+        test_ok(s.ctx, kd_model_create(s.ctx, "vgg4_bn,width=0.0625,classes=10,image=48", 4,
+                                       &teachers[1]));
         const float weights[] = {.75f, .25f};
-        kd_distill_opt opt = {.struct_size = sizeof opt, .teachers = teachers, .n_teachers = 2,
-                              .teacher_weights = weights, .method = method, .train = options()};
+        kd_distill_opt opt = {.struct_size = sizeof opt,
+                              .teachers = teachers,
+                              .n_teachers = 2,
+                              .teacher_weights = weights,
+                              .method = method,
+                              .train = options()};
         opt.train.max_steps = 5;
         kd_result r;
         test_ok(s.ctx, kd_distill(s.model, s.data, &opt, &r));
@@ -296,8 +308,10 @@ START_TEST(test_every_allocation_failing)
     test_ok(ctx, kd_params_need_grads(kd_model_params(model)));
     char out[512];
     snprintf(out, sizeof out, "%s/failing", test_dir());
-    kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = teacher,
-                          .train = {.epochs = 1, .batch = 16, .ema = .5f, .dev_count = 8, .out = out}};
+    kd_distill_opt opt = {
+        .struct_size = sizeof opt,
+        .teacher = teacher,
+        .train = {.epochs = 1, .batch = 16, .ema = .5f, .dev_count = 8, .out = out}};
     const long live = heap.live;
     for (long n = 1;; n++) {
         heap.count = 0;

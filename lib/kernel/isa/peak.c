@@ -35,9 +35,10 @@ float KDI_FN(fma_peak)(size_t rounds, float seed)
         x9 = x9 * a + b;
         x10 = x10 * a + b;
         x11 = x11 * a + b;
-        __asm__ volatile("" : REGISTER(x0), REGISTER(x1), REGISTER(x2), REGISTER(x3), REGISTER(x4),
-                         REGISTER(x5), REGISTER(x6), REGISTER(x7), REGISTER(x8), REGISTER(x9),
-                         REGISTER(x10), REGISTER(x11));
+        __asm__ volatile(""
+                         : REGISTER(x0), REGISTER(x1), REGISTER(x2), REGISTER(x3), REGISTER(x4),
+                           REGISTER(x5), REGISTER(x6), REGISTER(x7), REGISTER(x8), REGISTER(x9),
+                           REGISTER(x10), REGISTER(x11));
     }
     return kdi_sum(x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + x9 + x10 + x11);
 }
