@@ -85,7 +85,7 @@ def compare(work, args):
         for _, side in everyone:
             side.run(3)
             side.seconds.clear()
-        steps = 1 if BATCH[work] > 1 else 20
+        steps = 3 if BATCH[work] > 1 else 100
         rounds = []
         for _ in range(args.rounds):
             rounds.append({name: side.run(steps) for name, side in everyone})

@@ -52,9 +52,10 @@ typedef struct kd_op_call {
     uint64_t seed;         /* of the run, with the step and the op's id: keys of random numbers */
     uint64_t step;
     uint32_t id;
+    size_t largest; /* batch of any run of this plan: what choices that must not change go by */
     void *scratch;  /* as many bytes as `scratch` asked for */
-    void *prepared; /* as many bytes as `prepared` asked for, filled by `prepare`; NULL in
-                            * programs whose parameters change between runs */
+    void *prepared; /* as many bytes as `prepared` asked for, filled by `prepare`; NULL in programs
+                     * whose parameters change between runs */
     const struct kdi_kernels *kernels;
 } kd_op_call;
 

@@ -7,8 +7,27 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
-enum { HEADER = 64, CHUNK = 16 * 1024 };
+enum { HEADER = 64, CHUNK = 16 * 1024, LARGE = 8 << 20 };
+
+/* Large arrays are walked along many lines at once, more than there are entries for small pages:
+ * ask for huge ones. It is advice, and may be declined. */
+static void advise(char *block, size_t size)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const long page = sysconf(_SC_PAGESIZE);
+    if (size < LARGE || page <= 0) return;
+    const size_t skip = ((size_t)page - (uintptr_t)block % (size_t)page) % (size_t)page;
+    madvise(block + skip, (size - skip) / (size_t)page * (size_t)page, MADV_HUGEPAGE);
+#else
+    (void)block;
+    (void)size;
+#endif
+}
 
 void *kdi_default_alloc(void *user, void *ptr, size_t old_size, size_t new_size, size_t align)
 {
@@ -20,6 +39,7 @@ void *kdi_default_alloc(void *user, void *ptr, size_t old_size, size_t new_size,
     void *fresh;
     if (posix_memalign(&fresh, align < sizeof(void *) ? sizeof(void *) : align, new_size))
         return NULL;
+    advise(fresh, new_size);
     if (ptr) {
         memcpy(fresh, ptr, old_size < new_size ? old_size : new_size);
         free(ptr);

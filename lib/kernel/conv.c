@@ -12,7 +12,7 @@ static const kdi_conv_rule rules[] = {
     {KDI_CONV_DEPTHWISE, ANY, ANY, ANY, SIZE_MAX, "one channel a group: there are no matrices"},
     {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
     {KDI_CONV_GEMM, ANY, ANY, 1, 9, 100, "the same on 3x3, and few tiles for its larger weights"},
-    {KDI_CONV_GEMM, 384, SIZE_MAX, 384, SIZE_MAX, ANY, 48,
+    {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, ANY, 48,
      "few tiles: the time is that of reading weights, of which Winograd has four times as many"},
     {KDI_CONV_WINOGRAD, 8, SIZE_MAX, 8, SIZE_MAX, ANY, SIZE_MAX, "a quarter of the products"},
     {KDI_CONV_DIRECT, 1, 32, ANY, 16, SIZE_MAX, SIZE_MAX, "patches would cost more than they save"},

@@ -12,7 +12,7 @@
  * Backward to the weights, k runs over the pixels, in parts that are added in order. */
 #include "conv_algo.h"
 
-enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8 };
+enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
 
 static size_t ceil_div(size_t a, size_t b)
 {
@@ -196,6 +196,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             from->channels = least(channels, p->in - c);
             block->k = from->taps * from->channels;
             block->b = b + (point * p->in + c) * nr;
+            block->stream = block->m <= FEW_ROWS ? block->k * nr : 0;
             if (t + from->taps == taps && c + from->channels == p->in) block->epilogue = epilogue;
             p->kernels->patch_rows(from, a, block->rsa);
             p->kernels->gemm_block(block);

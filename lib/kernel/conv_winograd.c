@@ -381,7 +381,7 @@ static void panels_task(void *arg, size_t index, int worker)
     float *slices = own + kdi_planes_size(g->lanes, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->v;
     v.data += t0 * g->lanes;
-    const size_t step = j->u ? DEPTH : SLICE;
+    const size_t step = !j->u ? SLICE : tiles <= FEW ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
         const size_t channels = min(step, g->c - c0), room = PLANES * (2 * SLICE + 1) * g->lanes;
         for (size_t b = 0; !j->u && b < blocks; b += 2)

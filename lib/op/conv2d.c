@@ -6,7 +6,7 @@
  * whose parameters stay keep w' in the algorithm's own form ("prepared"); others fold at each run,
  * into scratch memory.
  *
- * The algorithm follows from the shape, whatever the batch. */
+ * The algorithm follows from the shape and the plan's largest batch, whatever the batch of a run. */
 #include "ops.h"
 #include "shape.h"
 
@@ -61,6 +61,11 @@ static kdi_conv conv_of(const kd_op_call *c)
     return v;
 }
 
+static kdi_conv_algo algo_of(const kd_op_call *c, const kdi_conv *v)
+{
+    return kdi_conv_choose_for(v, c->largest, NULL);
+}
+
 /* ---- the batch norm folded into weights and bias --------------------------------------------- */
 
 static size_t weight_row(const kdi_conv *v)
@@ -108,8 +113,7 @@ static size_t folded_size(const kd_op_call *c, const kdi_conv *v)
 static size_t prepared(const kd_op_call *c)
 {
     const kdi_conv v = conv_of(c);
-    return sum(pad(v.o) * sizeof(float),
-               kdi_conv_prepared_size(c->ctx, &v, kdi_conv_choose(&v, NULL)));
+    return sum(pad(v.o) * sizeof(float), kdi_conv_prepared_size(c->ctx, &v, algo_of(c, &v)));
 }
 
 static kd_status prepare(const kd_op_call *c)
@@ -124,7 +128,7 @@ static kd_status prepare(const kd_op_call *c)
         w = scratch;
         scratch += pad(v.o * weight_row(&v));
     }
-    kdi_conv_prepare(c->ctx, &v, kdi_conv_choose(&v, NULL), w, bias + pad(v.o), scratch);
+    kdi_conv_prepare(c->ctx, &v, algo_of(c, &v), w, bias + pad(v.o), scratch);
     return KD_OK;
 }
 
@@ -148,8 +152,7 @@ static kd_status forward(const kd_op_call *c)
             scratch += pad(v.o) + pad(v.o * weight_row(&v));
         }
     }
-    kdi_conv_forward(c->ctx, &v, kdi_conv_choose(&v, NULL), x, w, packed, &epilogue, c->out[0].data,
-                     scratch);
+    kdi_conv_forward(c->ctx, &v, algo_of(c, &v), x, w, packed, &epilogue, c->out[0].data, scratch);
     return KD_OK;
 }
 
@@ -157,7 +160,7 @@ static kd_status backward(const kd_op_call *c)
 {
     const kdi_conv2d_attr *a = c->attr;
     const kdi_conv v = conv_of(c);
-    const kdi_conv_algo algo = kdi_conv_choose(&v, NULL);
+    const kdi_conv_algo algo = algo_of(c, &v);
     const float *x = c->in[0].data, *w = c->in[1].data, *dy = c->dout[0].data;
     float *dx = c->din[0].data, *dw = c->din[1].data, *db = a->has_bias ? c->din[2].data : NULL;
     const bool add_x = c->accumulate & 1, add_w = c->accumulate & 2, add_b = c->accumulate & 4;
@@ -174,7 +177,7 @@ static kd_status backward(const kd_op_call *c)
 static size_t scratch_bytes(const kd_op_call *c, int backwards)
 {
     const kdi_conv v = conv_of(c);
-    const kdi_conv_algo algo = kdi_conv_choose(&v, NULL);
+    const kdi_conv_algo algo = algo_of(c, &v);
     if (backwards) return kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD);
     if (c->prepared)
         return larger(

@@ -342,6 +342,7 @@ void kdi_step_call(const kd_plan *p, const kdi_step *s, size_t batch, kd_tensor 
                          .accumulate = s->accumulate,
                          .training = p->training,
                          .id = s->id,
+                         .largest = p->batch,
                          .kernels = kdi_ctx_kernels(p->ctx)};
     call->in = operands;
     operands = fill(p, s->in, s->n_in, batch, operands);

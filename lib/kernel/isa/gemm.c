@@ -89,11 +89,15 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
         __builtin_prefetch(c + i * g->ldc + j, 1, 3);
     size_t segments = g->segments;
+    const size_t ahead = g->stream ? g->stream + (at.i > 0 ? 16 : 0) : 0;
+    const size_t more = g->stream && rows == g->m ? 16 : 0;
     do {
         const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
         for (size_t p = g->k; p > 0; p--) {
             kdi_v bv[V];
             UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
+            __builtin_prefetch(b + ahead, 0, 2);
+            __builtin_prefetch(b + ahead + more, 0, 2);
             b += NR;
             UNROLL for (size_t i = 0; i < rows; i++)
             {

@@ -19,6 +19,8 @@
 /* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
  * channels. */
 enum { L = KDI_VL, MR = KDI_GEMM_MR };
+/* With so few tiles the filters come from memory as fast as it can: ask for them early. */
+enum { FEW = 8, AHEAD = 2048 };
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
 #elif KDI_VL == 8
@@ -41,6 +43,9 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
         for (size_t q = 0; q < lanes; q++, u += vecs * L) {
             kdi_v y[2];
             for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
+            if (rows <= FEW)
+                for (size_t j = 0; j < vecs * L; j += 16)
+                    __builtin_prefetch(u + AHEAD + j, 0, 2);
             UNROLL for (size_t r = 0; r < rows; r++)
             {
                 const kdi_v x = kdi_splat(v[r * L + q]);
