@@ -86,6 +86,8 @@ typedef struct kd_op {
     uint32_t pass_through; /* bit i: din[i] is dout[0] itself (add); then no backward is called, and
                             * inputs without their bit get no gradient */
     int view;              /* out[0] is in[0] with another shape; no forward, no backward */
+    int mixes_batch;       /* evaluating, an image's result depends on others of the batch, though
+                            * the output has a row for each: none of the library's ops does */
     int identity_in_eval;  /* evaluating, out[0] is in[0] (dropout) */
 
     /* Bytes of scratch of a forward (backward 0) or backward (1), for at most the batch of c; must

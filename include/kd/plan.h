@@ -25,6 +25,8 @@ typedef struct kd_plan_opt {
                      * kd_params_touch or training them makes the next run transform anew */
     int no_fusion; /* run each op as built: for tests and comparisons */
     int no_sharing; /* every buffer its own memory: for tests */
+    int whole_batch; /* evaluating, each step runs for the whole batch before the next begins; else
+                      * early layers run for a few images at a time: the same bits, less memory */
 } kd_plan_opt;
 
 KD_API kd_status kd_plan_create(kd_graph *graph, const kd_plan_opt *opt, kd_plan **plan);

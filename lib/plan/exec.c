@@ -22,6 +22,7 @@ struct kd_exec {
     kd_tensor *tensors; /* [max_operands] */
     patch *patches;     /* [n_patches] */
     size_t n_patches;
+    size_t *first_patch;           /* [steps + 1] */
     const kd_param_info **entries; /* [plan's params] */
     const void **inputs;           /* [plan's inputs] */
     double *seconds;               /* [steps] */
@@ -63,7 +64,8 @@ static void make_calls(kd_exec *e)
     for (size_t s = 0; s < p->n_steps; s++) {
         const kdi_step *step = &p->steps[s];
         kd_op_call *c = &e->calls[s];
-        kdi_step_call(p, step, p->batch, next, c);
+        kdi_step_call(p, step, kdi_step_batch(p, step), next, c);
+        e->first_patch[s] = e->n_patches;
         add_patches(e, c->in, step->in, step->n_in);
         add_patches(e, c->out, step->out, step->n_out);
         if (step->backward) {
@@ -74,6 +76,7 @@ static void make_calls(kd_exec *e)
         if (step->scratch_bytes) c->scratch = e->arena + step->scratch;
         if (step->prepared_bytes) c->prepared = e->arena + step->prepared;
     }
+    e->first_patch[p->n_steps] = e->n_patches;
 }
 
 kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, kd_exec **out)
@@ -91,10 +94,12 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
     e->calls = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->calls);
     e->tensors = kd_alloc(ctx, plan->max_operands + 1, sizeof *e->tensors);
     e->patches = kd_alloc(ctx, plan->max_operands + 1, sizeof *e->patches);
+    e->first_patch = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->first_patch);
     e->entries = kd_alloc(ctx, plan->n_params + 1, sizeof *e->entries);
     e->inputs = kd_alloc(ctx, plan->n_inputs + 1, sizeof *e->inputs);
     e->seconds = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->seconds);
-    kd_status status = e->calls && e->tensors && e->patches && e->entries && e->inputs && e->seconds
+    kd_status status = e->calls && e->tensors && e->patches && e->first_patch && e->entries &&
+                               e->inputs && e->seconds
                            ? KD_OK
                            : KD_E_NOMEM;
     if (!status) status = resolve_params(e);
@@ -125,6 +130,7 @@ void kd_exec_destroy(kd_exec *e)
     kd_free(ctx, e->calls);
     kd_free(ctx, e->tensors);
     kd_free(ctx, e->patches);
+    kd_free(ctx, e->first_patch);
     kd_free(ctx, e->entries);
     kd_free(ctx, e->inputs);
     kd_free(ctx, e->seconds);
@@ -191,20 +197,27 @@ kd_shape kd_exec_output_shape(const kd_exec *e, const char *output)
     return shape;
 }
 
-/* Addresses of inputs change between runs, parameters' only if gradients came to be: patch all. */
-static kd_status patch_all(kd_exec *e, size_t batch)
+static kd_status check_inputs(const kd_exec *e)
 {
     const kd_plan *p = e->plan;
     for (size_t i = 0; i < p->n_inputs; i++)
         if (!e->inputs[i])
             return kd_ctx_fail(p->ctx, KD_E_INVALID, "input '%s' is not bound", p->inputs[i]);
-    for (size_t i = 0; i < e->n_patches; i++) {
-        kd_tensor *t = e->patches[i].tensor;
-        if (batch != e->batch) *t = kdi_tensor_of(e->patches[i].slot, batch);
-        t->data = address(e, e->patches[i].slot);
-    }
-    e->batch = batch;
     return KD_OK;
+}
+
+/* Addresses of inputs change between runs, parameters' only if gradients came to be: a step's
+ * operands are looked up each time. Here for images [from, from + images) of the batch. */
+static void patch_step(kd_exec *e, size_t s, size_t from, size_t images)
+{
+    for (size_t i = e->first_patch[s]; i < e->first_patch[s + 1]; i++) {
+        const kdi_slot *slot = e->patches[i].slot;
+        kd_tensor *t = e->patches[i].tensor;
+        *t = kdi_tensor_of(slot, images);
+        t->data = address(e, slot);
+        if (from == 0 || slot->images || t->rank == 0 || slot->shape.dim[0] != KD_BATCH) continue;
+        t->data = (char *)t->data + t->count / images * from * kd_dtype_size(t->dtype);
+    }
 }
 
 static kd_status prepare(kd_exec *e)
@@ -213,6 +226,7 @@ static kd_status prepare(kd_exec *e)
     if (!p->frozen || e->prepared_version == e->params->version) return KD_OK;
     for (size_t s = 0; s < p->n_steps; s++) {
         if (!e->calls[s].prepared) continue;
+        patch_step(e, s, 0, kdi_step_batch(p, &p->steps[s]));
         const kd_status status = p->steps[s].op->prepare(&e->calls[s]);
         if (status) return status;
     }
@@ -272,6 +286,15 @@ static kd_status run_backward(kd_exec *e, const kdi_step *step, kd_op_call *c, b
     return staged ? run_staged(e, step, c, staged) : step->op->backward(c);
 }
 
+static kd_status run_step(kd_exec *e, size_t s, const kd_run_opt *opt)
+{
+    const kdi_step *step = &e->plan->steps[s];
+    kd_op_call *c = &e->calls[s];
+    c->seed = opt->seed;
+    c->step = opt->step;
+    return step->backward ? run_backward(e, step, c, opt->accumulate) : step->op->forward(c);
+}
+
 kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
 {
     const kd_plan *p = e->plan;
@@ -281,18 +304,21 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
     if (opt.batch > p->batch)
         return kd_ctx_fail(p->ctx, KD_E_INVALID, "a batch of %zu, the plan's largest is %zu",
                            opt.batch, p->batch);
-    kd_status status = patch_all(e, opt.batch ? opt.batch : p->batch);
+    e->batch = opt.batch ? opt.batch : p->batch;
+    kd_status status = check_inputs(e);
     if (!status) status = prepare(e);
     double before = kdi_seconds();
-    for (size_t s = 0; s < p->n_steps && !status; s++) {
-        const kdi_step *step = &p->steps[s];
-        kd_op_call *c = &e->calls[s];
-        c->seed = opt.seed;
-        c->step = opt.step;
-        status = step->backward ? run_backward(e, step, c, opt.accumulate) : step->op->forward(c);
-        const double now = kdi_seconds();
-        e->seconds[s] += now - before;
-        before = now;
+    for (size_t s = 0; s < p->n_steps && !status; s = p->steps[s].last + 1) {
+        const size_t images = p->steps[s].images ? p->steps[s].images : e->batch;
+        for (size_t from = 0; from < e->batch && !status; from += images)
+            for (size_t t = s; t <= p->steps[s].last && !status; t++) {
+                const size_t left = e->batch - from;
+                patch_step(e, t, from, left < images ? left : images);
+                status = run_step(e, t, &opt);
+                const double now = kdi_seconds();
+                e->seconds[t] += now - before;
+                before = now;
+            }
     }
     if (p->training) kd_params_touch(e->params); /* running statistics moved */
     return status;

@@ -11,7 +11,7 @@
 
 enum { ALIGN = 64 };
 
-/* A stretch of the arena: bytes, from one step to another, both included. */
+/* A piece of the arena: bytes, from one step to another, both included. */
 typedef struct span {
     size_t bytes, offset, first, last;
     size_t *to; /* where the offset is wanted */
@@ -45,6 +45,15 @@ static void touch(layout *l, kd_value v, size_t step)
     if (step > l->last[v]) l->last[v] = step;
 }
 
+/* What crosses the ends of a stretch is needed from its first step to its last, again and again. */
+static void touch_piecewise(layout *l, kd_value v, size_t s)
+{
+    const kdi_step *step = &l->draft->plan->steps[s];
+    const bool whole = v != KD_NONE && !l->draft->plan->slots[v].images;
+    touch(l, v, whole ? step->first : s);
+    touch(l, v, whole ? step->last : s);
+}
+
 static void find_spans(layout *l)
 {
     const kdi_draft *d = l->draft;
@@ -52,8 +61,8 @@ static void find_spans(layout *l)
     for (size_t v = 0; v < d->n_values; v++) l->last[v] = SIZE_MAX;
     for (size_t s = 0; s < p->n_steps; s++) {
         const kdi_step *step = &p->steps[s];
-        for (int i = 0; i < step->n_in; i++) touch(l, step->in[i], s);
-        for (int i = 0; i < step->n_out; i++) touch(l, step->out[i], s);
+        for (int i = 0; i < step->n_in; i++) touch_piecewise(l, step->in[i], s);
+        for (int i = 0; i < step->n_out; i++) touch_piecewise(l, step->out[i], s);
         for (int i = 0; i < step->n_out && step->backward; i++) touch(l, step->dout[i], s);
         for (int i = 0; i < step->n_in && step->backward; i++) touch(l, step->din[i], s);
     }
@@ -67,7 +76,8 @@ static void find_spans(layout *l)
 static size_t bytes_of(const kdi_draft *d, kd_value v)
 {
     size_t count;
-    kdi_shape_count(&d->values[v].shape, d->plan->batch, &count); /* checked by check_sizes */
+    const size_t batch = kdi_slot_batch(d->plan, &d->plan->slots[v]);
+    kdi_shape_count(&d->values[v].shape, batch, &count); /* checked by check_sizes */
     return count * kd_dtype_size(d->values[v].dtype);
 }
 
@@ -80,6 +90,7 @@ static void merge(layout *l, kd_value from, kd_value to, size_t step)
     if (a == b || d->values[a].kind != KDI_RESULT || d->values[b].kind != KDI_RESULT) return;
     if (l->pinned[a] || l->last[a] != step || l->first[b] != step) return;
     if (bytes_of(d, a) != bytes_of(d, b)) return;
+    if (d->plan->slots[a].images != d->plan->slots[b].images) return;
     l->merged[b] = a;
     l->last[a] = l->last[b];
     l->pinned[a] = l->pinned[b];
@@ -202,7 +213,7 @@ static kd_status stage_span(layout *l, kdi_step *step, size_t s)
 }
 
 /* Prepared weights are made of parameters alone: every input but the first must be one. */
-static bool can_prepare(const kdi_draft *d, const kdi_step *step)
+bool kdi_can_prepare(const kdi_draft *d, const kdi_step *step)
 {
     if (!d->plan->frozen || step->backward || !step->op->prepare || !step->op->prepared)
         return false;
@@ -221,8 +232,8 @@ static kd_status step_spans(layout *l)
     for (size_t s = 0; s < p->n_steps && !status; s++) {
         kdi_step *step = &p->steps[s];
         kd_op_call call;
-        kdi_step_call(p, step, p->batch, operands, &call);
-        if (can_prepare(d, step)) {
+        kdi_step_call(p, step, kdi_step_batch(p, step), operands, &call);
+        if (kdi_can_prepare(d, step)) {
             step->prepared_bytes = step->op->prepared(&call);
             if (!add_span(l, step->prepared_bytes, 0, p->n_steps, &step->prepared))
                 status = KD_E_NOMEM;

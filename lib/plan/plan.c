@@ -263,6 +263,7 @@ kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
     if (!status) drop_unneeded(&d);
     if (!status) status = emit_tables(&d);
     if (!status) status = emit_steps(&d);
+    if (!status) status = kdi_cut_batch(&d);
     if (!status) status = kdi_assign_memory(&d);
     kd_free(g->ctx, d.values);
     kd_free(g->ctx, d.nodes);
@@ -324,6 +325,16 @@ kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch)
     return t;
 }
 
+size_t kdi_step_batch(const kd_plan *p, const kdi_step *s)
+{
+    return s->images ? s->images : p->batch;
+}
+
+size_t kdi_slot_batch(const kd_plan *p, const kdi_slot *slot)
+{
+    return slot->images ? slot->images : p->batch;
+}
+
 static kd_tensor *fill(const kd_plan *p, const kd_value *v, int n, size_t batch, kd_tensor *to)
 {
     for (int i = 0; i < n; i++)
@@ -342,7 +353,7 @@ void kdi_step_call(const kd_plan *p, const kdi_step *s, size_t batch, kd_tensor 
                          .accumulate = s->accumulate,
                          .training = p->training,
                          .id = s->id,
-                         .largest = p->batch,
+                         .largest = kdi_step_batch(p, s),
                          .kernels = kdi_ctx_kernels(p->ctx)};
     call->in = operands;
     operands = fill(p, s->in, s->n_in, batch, operands);

@@ -21,6 +21,7 @@ typedef struct kdi_slot {
     kdi_place place;
     int index;
     size_t offset;
+    size_t images; /* > 0: room for a piece of so many, of a stretch that runs depth-first */
     kd_shape shape;
     kd_dtype dtype;
 } kdi_slot;
@@ -31,7 +32,9 @@ typedef struct kdi_step {
     const char *name;
     kd_part part;
     bool backward;
-    uint32_t id; /* of the forward op: its random numbers' key */
+    uint32_t id;        /* of the forward op: its random numbers' key */
+    size_t first, last; /* its stretch; itself, if it runs for the whole batch */
+    size_t images;      /* > 0: the stretch runs for so many at a time */
     int n_in, n_out;
     kd_value *in, *out;   /* slots, KD_NONE where the call gets no array */
     kd_value *dout, *din; /* backward */
@@ -87,8 +90,16 @@ size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
 
 /* fuse.c: merge ops that can be done in one pass over memory. */
 kd_status kdi_fuse(kdi_draft *d);
+/* micro.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */
+kd_status kdi_cut_batch(kdi_draft *d);
 /* memory.c: lifetimes, buffers shared in place, offsets: sets slots, scratch, arena_bytes. */
 kd_status kdi_assign_memory(kdi_draft *d);
+
+/* May a step's weights be prepared? */
+bool kdi_can_prepare(const kdi_draft *d, const kdi_step *step);
+/* Images a step has in hand at most, and a value has room for. */
+size_t kdi_step_batch(const kd_plan *plan, const kdi_step *step);
+size_t kdi_slot_batch(const kd_plan *plan, const kdi_slot *slot);
 
 /* An array with the batch filled in, data NULL. */
 kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch);

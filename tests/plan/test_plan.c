@@ -192,6 +192,55 @@ START_TEST(test_smaller_batches)
 }
 END_TEST
 
+/* Early layers run for a few images at a time: the same bits as for all at once, with prepared
+ * weights and without, and less memory. The middle of the network is an output, too. */
+START_TEST(test_depth_first_changes_no_bit)
+{
+    enum { MANY = 150 };
+    const int64_t dim[] = {KD_BATCH, 32, 32, 3};
+    kd_ctx *ctx = test_ctx(2, NULL);
+    float *x = malloc(MANY * PICTURE * sizeof *x);
+    kd_model *m;
+    kd_graph *g;
+    test_fill(x, MANY * PICTURE, 3, 1);
+    test_ok(ctx, kd_model_create(ctx, "vgg8_bn,width=0.25,classes=10,image=32", 1, &m));
+    test_ok(ctx, kd_graph_create(ctx, &g));
+    const kd_value input = kd_input(g, "input", KD_F32, 4, dim);
+    kd_output(g, kd_model_build(m, g, input, NULL), "logits");
+    kd_output(g, kd_gelu(g, input), "gelu");
+    for (int frozen = 0; frozen < 2; frozen++) {
+        kd_plan *plan[2];
+        kd_exec *exec[2];
+        for (int whole = 0; whole < 2; whole++) {
+            const kd_plan_opt opt = {
+                .struct_size = sizeof opt, .batch = MANY, .frozen = frozen, .whole_batch = whole};
+            test_ok(ctx, kd_plan_create(g, &opt, &plan[whole]));
+            test_ok(ctx, kd_exec_create(plan[whole], kd_model_params(m), NULL, &exec[whole]));
+            test_ok(ctx, kd_exec_bind(exec[whole], "input", x));
+        }
+        ck_assert_uint_lt(kd_plan_arena_size(plan[0]), kd_plan_arena_size(plan[1]) * 3 / 4);
+        static const size_t batches[] = {MANY, 1, 76, 75, 149};
+        for (size_t b = 0; b < 5; b++) {
+            const kd_run_opt run = {.struct_size = sizeof run, .batch = batches[b]};
+            for (int i = 0; i < 2; i++) test_ok(ctx, kd_exec_run(exec[i], &run));
+            ck_assert_mem_eq(kd_exec_output(exec[0], "logits"), kd_exec_output(exec[1], "logits"),
+                             batches[b] * CLASSES * sizeof(float));
+            ck_assert_mem_eq(kd_exec_output(exec[0], "gelu"), kd_exec_output(exec[1], "gelu"),
+                             batches[b] * PICTURE * sizeof(float));
+        }
+        for (int i = 0; i < 2; i++) {
+            kd_exec_destroy(exec[i]);
+            kd_plan_destroy(plan[i]);
+        }
+    }
+    kd_graph_destroy(g);
+    kd_model_destroy(m);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+    free(x);
+}
+END_TEST
+
 /* Weights changed by hand are seen by an executor that keeps transformed ones. */
 START_TEST(test_prepared_weights_follow_changes)
 {
@@ -295,5 +344,5 @@ END_TEST
 
 TEST_SUITE(plan, 60, &test_sharing_changes_no_bit, &test_fusion_changes_only_rounding,
            &test_sharing_saves_memory, &test_arena_is_exact_and_runs_allocate_nothing,
-           &test_smaller_batches, &test_prepared_weights_follow_changes,
-           &test_accumulated_gradients, &test_errors)
+           &test_smaller_batches, &test_depth_first_changes_no_bit,
+           &test_prepared_weights_follow_changes, &test_accumulated_gradients, &test_errors)
