@@ -10,10 +10,11 @@
 /*  algorithm, c, o, map, pixels, why */
 static const kdi_conv_rule rules[] = {
     {KDI_CONV_DEPTHWISE, ANY, ANY, ANY, SIZE_MAX, "one channel a group: there are no matrices"},
-    {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
-    {KDI_CONV_GEMM, ANY, ANY, 1, 9, 100, "the same on 3x3, and few tiles for its larger weights"},
     {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, ANY, 48,
      "few tiles: the time is that of reading weights, of which Winograd has four times as many"},
+    {KDI_CONV_TOEPLITZ, 32, SIZE_MAX, 32, SIZE_MAX, 4, 4, SIZE_MAX, "2x2: 9 products for 16"},
+    {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
+    {KDI_CONV_GEMM, ANY, ANY, 1, 9, 100, "the same on 3x3, and few tiles for its larger weights"},
     {KDI_CONV_WINOGRAD, 8, SIZE_MAX, 8, SIZE_MAX, ANY, SIZE_MAX, "a quarter of the products"},
     {KDI_CONV_DIRECT, 1, 32, ANY, 16, SIZE_MAX, SIZE_MAX, "patches would cost more than they save"},
     {KDI_CONV_GEMM, ANY, ANY, ANY, SIZE_MAX, "any shape"},
@@ -25,15 +26,52 @@ static bool winograd_can(const kdi_conv *v)
            v->ph <= 2 && v->pw <= 2;
 }
 
-static const kdi_conv_method winograd = {
-    "winograd",           winograd_can,         kdi_winograd_scratch, kdi_winograd_prepared_size,
-    kdi_winograd_prepare, kdi_winograd_forward, kdi_winograd_backward};
+static bool toeplitz_can(const kdi_conv *v)
+{
+    return winograd_can(v) && v->ph == 1 && v->pw == 1 && v->h == 2 && v->w == 2;
+}
+
+/* A method of conv_winograd.h's of one kind. */
+#define METHOD(name, kind)                                                                         \
+    static size_t name##_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)               \
+    {                                                                                              \
+        return kdi_winograd_scratch(ctx, v, kind, pass);                                           \
+    }                                                                                              \
+    static size_t name##_prepared_size(kd_ctx *ctx, const kdi_conv *v)                             \
+    {                                                                                              \
+        return kdi_winograd_prepared_size(ctx, v, kind);                                           \
+    }                                                                                              \
+    static void name##_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared,     \
+                               void *scratch)                                                      \
+    {                                                                                              \
+        kdi_winograd_prepare(ctx, v, kind, w, prepared, scratch);                                  \
+    }                                                                                              \
+    static void name##_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,     \
+                               const void *prepared, const kdi_epilogue *epilogue, float *y,       \
+                               void *scratch)                                                      \
+    {                                                                                              \
+        kdi_winograd_forward(ctx, v, kind, x, w, prepared, epilogue, y, scratch);                  \
+    }                                                                                              \
+    static void name##_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,    \
+                                const float *dy, float *dx, float *dw, float *db,                  \
+                                bool accumulate_dx, bool accumulate_dw, void *scratch)             \
+    {                                                                                              \
+        kdi_winograd_backward(ctx, v, kind, x, w, dy, dx, dw, db, accumulate_dx, accumulate_dw,    \
+                              scratch);                                                            \
+    }                                                                                              \
+    static const kdi_conv_method name = {                                                          \
+        #name,          name##_can,     name##_scratch, name##_prepared_size,                      \
+        name##_prepare, name##_forward, name##_backward}
+
+METHOD(winograd, KDI_WINOGRAD_F4);
+METHOD(toeplitz, KDI_WINOGRAD_2X2);
 
 static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
     [KDI_CONV_GEMM] = &kdi_conv_gemm,
     [KDI_CONV_DIRECT] = &kdi_conv_direct,
     [KDI_CONV_DEPTHWISE] = &kdi_conv_depthwise,
     [KDI_CONV_WINOGRAD] = &winograd,
+    [KDI_CONV_TOEPLITZ] = &toeplitz,
 };
 
 const kdi_conv_rule *kdi_conv_rules(size_t *count)

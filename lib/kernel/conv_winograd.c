@@ -27,8 +27,6 @@
 #include "../base/checked.h"
 
 enum {
-    PLANES = 36,
-    TILE = 4,
     AHEAD = 2, /* tiles to fetch ahead */
     /* by tiles */
     SMALL_BYTES = 640 << 10, /* of U, at most */
@@ -56,11 +54,27 @@ static size_t cut(size_t a, size_t b)
     return a / b + (a % b != 0);
 }
 
-kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, bool turned)
+static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind)
+{
+    if (kind == KDI_WINOGRAD_2X2)
+        return (kdi_transforms){k->toeplitz_input,         k->toeplitz_output,
+                                k->toeplitz_gradient,      k->toeplitz_filter,
+                                k->toeplitz_filter_turned, k->toeplitz_filter_gradient};
+    return (kdi_transforms){k->winograd_input,         k->winograd_output,
+                            k->winograd_gradient,      k->winograd_filter,
+                            k->winograd_filter_turned, k->winograd_filter_gradient};
+}
+
+kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind kind, bool turned)
 {
     const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
     const size_t lanes = kernels->winograd_lanes;
     kdi_winograd g = {.kernels = kernels, .lanes = lanes, .turned = turned};
+    const bool small = kind == KDI_WINOGRAD_2X2;
+    g.transforms = transforms_of(kernels, kind);
+    g.planes = small ? 9 : 36;
+    g.tile = small ? 2 : 4;
+    g.side = small ? 2 : 6;
     if (turned) {
         g.h = v->oh, g.w = v->ow, g.c = v->o;
         g.oh = v->h, g.ow = v->w, g.o = v->c;
@@ -70,7 +84,8 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, bool turned)
         g.oh = v->oh, g.ow = v->ow, g.o = v->o;
         g.ph = v->ph, g.pw = v->pw;
     }
-    g.tiles_h = cut(g.oh, TILE), g.tiles_w = cut(g.ow, TILE);
+    if (small) g.ph = g.pw = 0; /* the transform knows */
+    g.tiles_h = cut(g.oh, g.tile), g.tiles_w = cut(g.ow, g.tile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
     g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
     return g;
@@ -89,21 +104,22 @@ static void window(size_t image, size_t h, size_t w, size_t channels, size_t y, 
                 y + i < h && x + j < w ? ((image * h + y + i) * w + x + j) * channels : SIZE_MAX;
 }
 
-void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[36])
+void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW])
 {
     const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
-    window(row / g->tiles_h, g->h, g->w, g->c, TILE * y - g->ph, TILE * x - g->pw, 6, at);
+    window(row / g->tiles_h, g->h, g->w, g->c, g->tile * y - g->ph, g->tile * x - g->pw, g->side,
+           at);
 }
 
-void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[16])
+void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW])
 {
     const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
-    window(row / g->tiles_h, g->oh, g->ow, g->o, TILE * y, TILE * x, TILE, at);
+    window(row / g->tiles_h, g->oh, g->ow, g->o, g->tile * y, g->tile * x, g->tile, at);
 }
 
-static void fetch(const float *p, const size_t at[16], size_t channels)
+static void fetch(const float *p, const size_t *at, size_t pixels, size_t channels)
 {
-    for (size_t i = 0; i < 16; i++)
+    for (size_t i = 0; i < pixels; i++)
         if (at[i] != SIZE_MAX)
             for (size_t c = 0; c < channels; c += 16) __builtin_prefetch(p + at[i] + c);
 }
@@ -111,17 +127,18 @@ static void fetch(const float *p, const size_t at[16], size_t channels)
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile)
 {
     const size_t row = tile / g->tiles_w, i = row % g->tiles_h, j = tile % g->tiles_w;
-    size_t at[16];
-    window(row / g->tiles_h, g->h, g->w, g->c, TILE * i - g->ph + 2, TILE * j - g->pw + 2, TILE,
-           at);
-    fetch(x, at, g->c);
+    size_t at[KDI_WINDOW];
+    const size_t beyond = g->side - g->tile; /* what it shares with the tile before */
+    window(row / g->tiles_h, g->h, g->w, g->c, g->tile * i - g->ph + beyond,
+           g->tile * j - g->pw + beyond, g->tile, at);
+    fetch(x, at, g->tile * g->tile, g->c);
 }
 
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile)
 {
-    size_t at[16];
+    size_t at[KDI_WINDOW];
     kdi_winograd_window_y(g, tile, at);
-    fetch(y, at, g->o);
+    fetch(y, at, g->tile * g->tile, g->o);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -133,19 +150,20 @@ bool kdi_winograd_reserve(size_t *total, size_t count, size_t each)
            kdi_add(*total, floats, total);
 }
 
-size_t kdi_planes_size(size_t lanes, size_t blocks, size_t tiles)
+size_t kdi_planes_size(const kdi_winograd *g, size_t blocks, size_t tiles)
 {
+    const size_t lanes = g->lanes;
     size_t plane, total = 0;
     if (!kdi_mul(blocks, (tiles | 1) * lanes, &plane) || !kdi_add(plane, lanes, &plane) ||
-        !kdi_winograd_reserve(&total, PLANES, plane))
+        !kdi_winograd_reserve(&total, g->planes, plane))
         return SIZE_MAX;
     return total;
 }
 
-kdi_planes kdi_planes_of(float *data, size_t lanes, size_t blocks, size_t tiles)
+kdi_planes kdi_planes_of(const kdi_winograd *g, float *data, size_t blocks, size_t tiles)
 {
-    const size_t block = (tiles | 1) * lanes;
-    return (kdi_planes){data, blocks * block + lanes, block};
+    const size_t block = (tiles | 1) * g->lanes;
+    return (kdi_planes){data, blocks * block + g->lanes, block};
 }
 
 /* A panel's vectors, its planes' distance, and its size. */
@@ -162,7 +180,7 @@ static size_t panel_plane(const kdi_winograd *g, size_t panel, size_t channels)
 /* Where a panel of U begins; all panels before it have two vectors. */
 static size_t panel_at(const kdi_winograd *g, size_t panel)
 {
-    return panel * PLANES * (2 * g->c + 1) * g->lanes;
+    return panel * g->planes * (2 * g->c + 1) * g->lanes;
 }
 
 /* Floats of U. */
@@ -170,7 +188,7 @@ static size_t filters_size(const kdi_winograd *g)
 {
     size_t channels, total = 0;
     if (!kdi_mul(g->c, 2 * g->lanes, &channels) || !kdi_add(channels, g->lanes, &channels) ||
-        !kdi_mul(channels, PLANES, &channels) ||
+        !kdi_mul(channels, g->planes, &channels) ||
         !kdi_winograd_reserve(&total, cut(g->o_blocks, 2), channels))
         return SIZE_MAX;
     return total;
@@ -199,8 +217,8 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     if (filters == SIZE_MAX) return false;
     *l = (layout){.by_tiles = filters <= SMALL_BYTES / sizeof(float)};
     if (l->by_tiles) {
-        const size_t v = kdi_planes_size(g->lanes, g->c_blocks, BLOCK);
-        const size_t m = kdi_planes_size(g->lanes, g->o_blocks, BLOCK);
+        const size_t v = kdi_planes_size(g, g->c_blocks, BLOCK);
+        const size_t m = kdi_planes_size(g, g->o_blocks, BLOCK);
         l->u = prepared ? 0 : filters;
         return kdi_add(v, m, &l->worker);
     }
@@ -209,15 +227,16 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     const bool many = panels >= MANY * l->panels;
     l->slices = !prepared && many;
     l->u = prepared || l->slices ? 0 : filters;
-    const size_t most = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / g->c_blocks;
+    const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / g->c_blocks;
     l->v_room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
     l->m_room = l->slices ? l->v_room : min(l->v_room, many ? 2 * PART : PART);
     l->chunk = even(g->tiles, l->v_room);
     l->part = even(l->chunk, l->m_room);
-    l->v = kdi_planes_size(g->lanes, g->c_blocks, l->v_room);
-    l->worker = kdi_planes_size(g->lanes, 2 * l->panels, l->m_room);
-    return l->v != SIZE_MAX && (!l->slices || kdi_winograd_reserve(&l->worker, PLANES * l->panels,
-                                                                   (2 * SLICE + 1) * g->lanes));
+    l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
+    l->worker = kdi_planes_size(g, 2 * l->panels, l->m_room);
+    return l->v != SIZE_MAX &&
+           (!l->slices ||
+            kdi_winograd_reserve(&l->worker, g->planes * l->panels, (2 * SLICE + 1) * g->lanes));
 }
 
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
@@ -265,11 +284,11 @@ static void filter_panel(const kdi_winograd *g, const float *w, size_t panel, si
     const size_t first = 2 * panel * g->lanes, width = panel_vecs(g, panel) * g->lanes;
     const size_t count = min(width, g->o - first), plane = panel_plane(g, panel, channels);
     if (g->turned)
-        g->kernels->winograd_filter_turned(w + c0 * 9 * g->o + first, 9 * g->o, g->o, channels,
-                                           count, u, plane, width);
-    else
-        g->kernels->winograd_filter(w + first * 9 * g->c + c0, 9 * g->c, g->c, count, channels, u,
+        g->transforms.filter_turned(w + c0 * 9 * g->o + first, 9 * g->o, g->o, channels, count, u,
                                     plane, width);
+    else
+        g->transforms.filter(w + first * 9 * g->c + c0, 9 * g->c, g->c, count, channels, u, plane,
+                             width);
 }
 
 static void filter_task(void *arg, size_t panel, int worker)
@@ -284,10 +303,10 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
 {
     const kdi_winograd *g = j->g;
     for (size_t t = 0; t < tiles; t++) {
-        size_t at[36];
+        size_t at[KDI_WINDOW];
         if (t0 + t + AHEAD < g->tiles) kdi_winograd_fetch_x(g, j->x, t0 + t + AHEAD);
         kdi_winograd_window_x(g, t0 + t, at);
-        g->kernels->winograd_input(j->x, at, g->c, v.data + (to + t) * g->lanes, v.plane, v.block);
+        g->transforms.input(j->x, at, g->c, v.data + (to + t) * g->lanes, v.plane, v.block);
     }
 }
 
@@ -310,16 +329,16 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
     const size_t channel = first * g->lanes, count = min(blocks * g->lanes, g->o - channel);
     const size_t step = g->o_blocks * g->lanes;
     for (size_t t = 0; t < tiles; t++) {
-        size_t at[16];
+        size_t at[KDI_WINDOW];
         if (t + AHEAD < tiles) {
             kdi_winograd_window_y(g, t0 + t + AHEAD, at);
-            fetch(j->y + channel, at, count);
+            fetch(j->y + channel, at, g->tile * g->tile, count);
         }
         kdi_winograd_window_y(g, t0 + t, at);
-        g->kernels->winograd_output(m.data + t * g->lanes, m.plane, m.block, channel, count,
-                                    j->epilogue, j->y, at);
+        g->transforms.output(m.data + t * g->lanes, m.plane, m.block, channel, count, j->epilogue,
+                             j->y, at);
         if (j->moments)
-            g->kernels->winograd_moments(j->y + channel, at, count, t == 0,
+            g->kernels->winograd_moments(j->y + channel, at, g->tile * g->tile, count, t == 0,
                                          j->moments + 3 * part * step + channel, step);
     }
 }
@@ -338,18 +357,18 @@ static void tiles_task(void *arg, size_t index, int worker)
     const job *j = arg;
     const kdi_winograd *g = j->g;
     float *own = j->workers + (size_t)worker * j->l.worker;
-    const kdi_planes v = kdi_planes_of(own, g->lanes, g->c_blocks, BLOCK);
-    own += kdi_planes_size(g->lanes, g->c_blocks, BLOCK);
-    const kdi_planes m = kdi_planes_of(own, g->lanes, g->o_blocks, BLOCK);
+    const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, BLOCK);
+    own += kdi_planes_size(g, g->c_blocks, BLOCK);
+    const kdi_planes m = kdi_planes_of(g, own, g->o_blocks, BLOCK);
     const size_t end = min((index + 1) * j->run * BLOCK, g->tiles);
     for (size_t t0 = index * j->run * BLOCK; t0 < end; t0 += BLOCK) {
         const size_t tiles = min(BLOCK, end - t0);
         input(j, t0, tiles, v, 0);
-        for (size_t p = 0; p < PLANES; p++) {
+        for (size_t p = 0; p < g->planes; p++) {
             for (size_t panel = 0; 2 * panel < g->o_blocks; panel++)
                 multiply(g, p, panel, tiles, 0, g->c, v, j->u + panel_at(g, panel),
                          panel_plane(g, panel, g->c), from_block(m, 2 * panel));
-            for (size_t t = t0 + p * tiles / PLANES; t < t0 + (p + 1) * tiles / PLANES; t++) {
+            for (size_t t = t0 + p * tiles / g->planes; t < t0 + (p + 1) * tiles / g->planes; t++) {
                 kdi_winograd_fetch_y(g, j->y, t);
                 if (t + BLOCK < end) kdi_winograd_fetch_x(g, j->x, t + BLOCK);
             }
@@ -377,16 +396,16 @@ static void panels_task(void *arg, size_t index, int worker)
     const size_t tiles = min(j->l.part, j->tiles - t0);
     const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;
-    const kdi_planes m = kdi_planes_of(own, g->lanes, 2 * j->l.panels, j->l.m_room);
-    float *slices = own + kdi_planes_size(g->lanes, 2 * j->l.panels, j->l.m_room);
+    const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
+    float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->v;
     v.data += t0 * g->lanes;
     const size_t step = !j->u ? SLICE : tiles <= FEW ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
-        const size_t channels = min(step, g->c - c0), room = PLANES * (2 * SLICE + 1) * g->lanes;
+        const size_t channels = min(step, g->c - c0), room = g->planes * (2 * SLICE + 1) * g->lanes;
         for (size_t b = 0; !j->u && b < blocks; b += 2)
             filter_panel(g, j->w, panel0 + b / 2, c0, channels, slices + b / 2 * room);
-        for (size_t p = 0; p < PLANES; p++)
+        for (size_t p = 0; p < g->planes; p++)
             for (size_t b = 0; b < blocks; b += 2) {
                 const size_t panel = panel0 + b / 2;
                 const float *u = j->u ? j->u + panel_at(g, panel) : slices + b / 2 * room;
@@ -412,7 +431,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         j.u = j.filters = scratch;
         kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
     }
-    j.v = kdi_planes_of(scratch + j.l.u, g->lanes, g->c_blocks, j.l.v_room);
+    j.v = kdi_planes_of(g, scratch + j.l.u, g->c_blocks, j.l.v_room);
     j.workers = scratch + j.l.u + j.l.v;
     if (j.l.by_tiles) {
         j.run = g->tiles >= 16 * RUN * BLOCK ? RUN : 1;
@@ -427,26 +446,26 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     }
 }
 
-size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv)
+size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     size_t bytes;
     return kdi_mul(filters_size(&g), sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }
 
-void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, const float *w, void *prepared,
-                          void *scratch)
+void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *w,
+                          void *prepared, void *scratch)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     job j = {.g = &g, .w = w, .filters = prepared};
     (void)scratch;
     kd_parallel_for(ctx, cut(g.o_blocks, 2), filter_task, &j);
 }
 
-void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
-                          const void *prepared, const kdi_epilogue *epilogue, float *y,
-                          void *scratch)
+void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *x,
+                          const float *w, const void *prepared, const kdi_epilogue *epilogue,
+                          float *y, void *scratch)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     kdi_winograd_run(ctx, &g, x, w, prepared, epilogue, y, NULL, scratch);
 }

@@ -1,29 +1,35 @@
 /* SPDX-License-Identifier: MIT
- * conv_winograd.h: 3x3 convolutions of stride 1 by Winograd's F(4x4,3x3), float32, forward and
- * backward: a quarter of the multiplications.
+ * conv_winograd.h: 3x3 convolutions of stride 1 in fewer multiplications, float32, forward and
+ * backward, in two ways that differ in their transforms alone.
  *
- * For every shape with kh = kw = 3, stride, dilation and groups 1 and padding at most 2; any maps
- * and channels. Layouts are conv.h's. Scratch memory is the caller's, 64-byte aligned; its size
+ * Stride, dilation and groups are 1, channels any. Layouts are conv.h's. Scratch memory is the caller's, 64-byte aligned; its size
  * grows with n. The same bits for any number of threads, and with or without prepared weights. */
 #ifndef KDI_CONV_WINOGRAD_H
 #define KDI_CONV_WINOGRAD_H
 
 #include "conv.h"
 
-/* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w. */
-size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv);
+typedef enum kdi_winograd_kind {
+    KDI_WINOGRAD_F4, /* F(4x4,3x3): a quarter of the multiplications; any maps, padding 0 to 2 */
+    KDI_WINOGRAD_2X2 /* 2x2 maps with padding 1: 9 for 16 (isa/toeplitz.c) */
+} kdi_winograd_kind;
+
+/* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w; as much
+ * as the weights' for 2x2 maps. */
+size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind);
 /* Needs no scratch: kdi_winograd_scratch(ctx, conv, KDI_CONV_PREPARE) is 0. */
-void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, const float *w, void *prepared,
-                          void *scratch);
+void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *w,
+                          void *prepared, void *scratch);
 
 /* Bytes a pass needs; SIZE_MAX if the size overflows. */
-size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_pass pass);
+size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                            kdi_conv_pass pass);
 
 /* y[n,oh,ow,o] = act(conv(x[n,h,w,c], w[o,3,3,c]) + bias + residual). With prepared, w is not
  * read. epilogue may be NULL; its residual has y's layout and may be y. */
-void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
-                          const void *prepared, const kdi_epilogue *epilogue, float *y,
-                          void *scratch);
+void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *x,
+                          const float *w, const void *prepared, const kdi_epilogue *epilogue,
+                          float *y, void *scratch);
 
 /* The same, and the moments of y while it is in cache, for a batch norm behind: mean[o] over all
  * pixels of all images and m2[o], the sum of the squared distances from it. pass tells which
@@ -31,30 +37,52 @@ void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, const float *x, con
 typedef struct kdi_moments {
     double *mean, *m2;
 } kdi_moments;
-size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_pass pass);
-void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
-                                  const void *prepared, const kdi_epilogue *epilogue, float *y,
+size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                                    kdi_conv_pass pass);
+void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                                  const float *x, const float *w, const void *prepared,
+                                  const kdi_epilogue *epilogue, float *y,
                                   const kdi_moments *moments, void *scratch);
 
 /* The gradients that are not NULL, written or added: dx[n,h,w,c] from w, dw[o,3,3,c] from x, and
  * db[o]. accumulate_dw is for dw and db. */
-void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
-                           const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
-                           bool accumulate_dw, void *scratch);
+void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                           const float *x, const float *w, const float *dy, float *dx, float *dw,
+                           float *db, bool accumulate_dx, bool accumulate_dw, void *scratch);
 
 /* ---- shared by the conv_winograd_*.c files --------------------------------------------------- */
 
-/* A correlation, x[n,h,w,c] to y[n,oh,ow,o], whose output is cut into 4x4 tiles. */
+/* The transforms of a kind (kernels.def). */
+typedef struct kdi_transforms {
+    void (*input)(const float *x, const size_t *at, size_t c, float *v, size_t plane, size_t block);
+    void (*output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
+                   const kdi_epilogue *epilogue, float *y, const size_t *at);
+    void (*gradient)(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
+                     size_t block, float *sum);
+    void (*filter)(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
+                   size_t plane, size_t width);
+    void (*filter_turned)(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
+                          size_t plane, size_t width);
+    void (*filter_gradient)(const float *du, size_t plane, size_t ldu, size_t o, size_t c,
+                            float *dw, size_t ldw, size_t tap, bool accumulate);
+} kdi_transforms;
+
+enum { KDI_WINDOW = 36 }; /* pixels of a window, at most */
+
+/* A correlation, x[n,h,w,c] to y[n,oh,ow,o], whose output is cut into tiles. */
 typedef struct kdi_winograd {
     const kdi_kernels *kernels;
-    size_t lanes; /* floats in a block of channels */
+    kdi_transforms transforms;
+    size_t planes, tile, side; /* products; sides of a tile of y and of its window of x */
+    size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
     size_t c_blocks, o_blocks;
     bool turned; /* filters w[c,3,3,o] of the opposite direction, to be turned: dX from dY */
 } kdi_winograd;
 
-kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *conv, bool turned);
+kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                             bool turned);
 
 /* Floats of scratch, and the correlation itself: what forward and dX have in common. moments, or
  * NULL, is where it leaves y's moments: [parts][3][o_blocks * lanes] as winograd_moments has them,
@@ -69,26 +97,26 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
                       const float *prepared, const kdi_epilogue *epilogue, float *y, float *moments,
                       float *scratch);
 
-/* Where the pixels of a tile's window of x (6x6) or y (4x4) begin, in floats; SIZE_MAX outside. */
-void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[36]);
-void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[16]);
+/* Where the pixels of a tile's window of x or y begin, in floats; SIZE_MAX outside. */
+void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
+void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
 /* Bring into the cache what a tile's window of x adds to those left of and above it, and its window
  * of y. */
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
 
-/* The planes of some tiles: [36][blocks][tiles][lanes], strides that spread the 36 numbers of one
+/* The planes of some tiles: [planes][blocks][tiles][lanes], strides that spread the numbers of one
  * tile and channel over the sets of the cache. */
 typedef struct kdi_planes {
     float *data;
     size_t plane, block; /* floats from one to the next */
 } kdi_planes;
 
-kdi_planes kdi_planes_of(float *data, size_t lanes, size_t blocks, size_t tiles);
+kdi_planes kdi_planes_of(const kdi_winograd *g, float *data, size_t blocks, size_t tiles);
 
 /* *total += count * each floats, rounded up to 64 bytes; false on overflow. */
 bool kdi_winograd_reserve(size_t *total, size_t count, size_t each);
 /* Floats of kdi_planes; SIZE_MAX on overflow. */
-size_t kdi_planes_size(size_t lanes, size_t blocks, size_t tiles);
+size_t kdi_planes_size(const kdi_winograd *g, size_t blocks, size_t tiles);
 
 #endif

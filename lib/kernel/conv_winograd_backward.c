@@ -16,7 +16,6 @@
 #include <string.h>
 
 enum {
-    PLANES = 36,
     MIN_CHUNK = 128, /* tiles whose V and dM are made before they are summed */
     MAX_CHUNK = 256,
     CHUNK_BYTES = 4 << 20, /* of them, within those bounds */
@@ -54,7 +53,7 @@ static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
     const size_t blocks = g->c_blocks + g->o_blocks;
-    const size_t most = CHUNK_BYTES / sizeof(float) / (PLANES * g->lanes) / blocks;
+    const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / blocks;
     j->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
@@ -67,7 +66,7 @@ static void lay_out(job *j)
         else
             break;
     }
-    j->worker = PLANES * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
+    j->worker = g->planes * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
 }
 
 /* V and dM of a few tiles. */
@@ -80,19 +79,18 @@ static void transform_task(void *arg, size_t index, int worker)
     (void)worker;
     for (size_t t = index * FEW; t < end; t++) {
         const size_t tile = j->t0 + t, next = tile + AHEAD;
-        size_t at[36];
+        size_t at[KDI_WINDOW];
         if (next < g->tiles) {
             if (j->dw) kdi_winograd_fetch_x(g, j->x, next);
             kdi_winograd_fetch_y(g, j->dy, next);
         }
         if (j->dw) {
             kdi_winograd_window_x(g, tile, at);
-            g->kernels->winograd_input(j->x, at, g->c, j->v.data + t * g->lanes, j->v.plane,
-                                       j->v.block);
+            g->transforms.input(j->x, at, g->c, j->v.data + t * g->lanes, j->v.plane, j->v.block);
         }
         kdi_winograd_window_y(g, tile, at);
-        g->kernels->winograd_gradient(j->dy, at, g->o, j->m.data + t * g->lanes, j->m.plane,
-                                      j->m.block, sum);
+        g->transforms.gradient(j->dy, at, g->o, j->m.data + t * g->lanes, j->m.plane, j->m.block,
+                               sum);
     }
 }
 
@@ -107,14 +105,14 @@ static void sum_task(void *arg, size_t index, int worker)
     const size_t c_blocks = min(j->c_part, g->c_blocks - c0);
     const size_t ldu = c_blocks * lanes, plane = o_blocks * lanes * ldu + lanes;
     float *du = j->workers + (size_t)worker * j->worker;
-    for (size_t p = 0; p < PLANES; p++)
+    for (size_t p = 0; p < g->planes; p++)
         g->kernels->winograd_outer(
             j->tiles, o_blocks, c_blocks, j->m.data + p * j->m.plane + o0 * j->m.block, j->m.block,
             j->v.data + p * j->v.plane + c0 * j->v.block, j->v.block, du + p * plane, ldu);
     const size_t o = o0 * lanes, c = c0 * lanes;
-    g->kernels->winograd_filter_gradient(du, plane, ldu, min(o_blocks * lanes, g->o - o),
-                                         min(c_blocks * lanes, g->c - c), j->dw + o * 9 * g->c + c,
-                                         9 * g->c, g->c, j->accumulate || j->t0 > 0);
+    g->transforms.filter_gradient(du, plane, ldu, min(o_blocks * lanes, g->o - o),
+                                  min(c_blocks * lanes, g->c - c), j->dw + o * 9 * g->c + c,
+                                  9 * g->c, g->c, j->accumulate || j->t0 > 0);
 }
 
 /* Floats of scratch; SIZE_MAX on overflow. */
@@ -122,8 +120,8 @@ static size_t filter_gradient_scratch(kd_ctx *ctx, const kdi_winograd *g)
 {
     job j = {.g = g};
     lay_out(&j);
-    const size_t v = kdi_planes_size(g->lanes, g->c_blocks, j.room);
-    const size_t m = kdi_planes_size(g->lanes, g->o_blocks, j.room);
+    const size_t v = kdi_planes_size(g, g->c_blocks, j.room);
+    const size_t m = kdi_planes_size(g, g->o_blocks, j.room);
     size_t total, sums;
     if (!kdi_add(v, m, &total) || !kdi_mul(g->o_blocks * g->lanes, cut(j.room, FEW), &sums) ||
         !kdi_add(total, sums, &total) ||
@@ -137,10 +135,10 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
 {
     job j = {.g = g, .x = x, .dy = dy, .dw = dw, .accumulate = accumulate};
     lay_out(&j);
-    j.v = kdi_planes_of(scratch, g->lanes, g->c_blocks, j.room);
-    scratch += kdi_planes_size(g->lanes, g->c_blocks, j.room);
-    j.m = kdi_planes_of(scratch, g->lanes, g->o_blocks, j.room);
-    scratch += kdi_planes_size(g->lanes, g->o_blocks, j.room);
+    j.v = kdi_planes_of(g, scratch, g->c_blocks, j.room);
+    scratch += kdi_planes_size(g, g->c_blocks, j.room);
+    j.m = kdi_planes_of(g, scratch, g->o_blocks, j.room);
+    scratch += kdi_planes_size(g, g->o_blocks, j.room);
     const size_t rows = cut(j.room, FEW), width = g->o_blocks * g->lanes;
     if (db) {
         j.sums = scratch;
@@ -164,29 +162,30 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     }
 }
 
-void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
-                           const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
-                           bool accumulate_dw, void *scratch)
+void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                           const float *x, const float *w, const float *dy, float *dx, float *dw,
+                           float *db, bool accumulate_dx, bool accumulate_dw, void *scratch)
 {
     if (dx) {
-        const kdi_winograd g = kdi_winograd_of(ctx, conv, true);
+        const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, true);
         const kdi_epilogue add = {.residual = dx, .ldr = conv->c};
         kdi_winograd_run(ctx, &g, dy, w, NULL, accumulate_dx ? &add : NULL, dx, NULL, scratch);
     }
     if (dw || db) {
-        const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+        const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
         filter_gradient(ctx, &g, x, dy, dw, db, accumulate_dw, scratch);
     }
 }
 
-size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_pass pass)
+size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                            kdi_conv_pass pass)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     size_t floats = 0, bytes;
     if (pass == KDI_CONV_FORWARD || pass == KDI_CONV_FORWARD_PREPARED)
         floats = kdi_winograd_run_scratch(ctx, &g, pass == KDI_CONV_FORWARD_PREPARED);
     if (pass == KDI_CONV_BACKWARD) {
-        const kdi_winograd turned = kdi_winograd_of(ctx, conv, true);
+        const kdi_winograd turned = kdi_winograd_of(ctx, conv, kind, true);
         const size_t dx = kdi_winograd_run_scratch(ctx, &turned, false);
         const size_t dw = filter_gradient_scratch(ctx, &g);
         floats = dx > dw ? dx : dw;

@@ -7,7 +7,7 @@
  * order, in double precision (Chan, Golub and LeVeque 1979). Parts are cut by shape. */
 #include "conv_winograd.h"
 
-enum { JOIN = 16, TILE = 4 }; /* channels of a task that joins */
+enum { JOIN = 16 }; /* channels of a task that joins */
 
 typedef struct job {
     const kdi_winograd *g;
@@ -38,8 +38,8 @@ static size_t part_pixels(const job *j, size_t part)
     size_t first, pixels = 0;
     const size_t tiles = part_tiles(j, part, &first);
     for (size_t t = first; t < first + tiles; t++) {
-        const size_t x = t % g->tiles_w * TILE, y = t / g->tiles_w % g->tiles_h * TILE;
-        pixels += min(TILE, g->oh - y) * min(TILE, g->ow - x);
+        const size_t x = t % g->tiles_w * g->tile, y = t / g->tiles_w % g->tiles_h * g->tile;
+        pixels += min(g->tile, g->oh - y) * min(g->tile, g->ow - x);
     }
     return pixels;
 }
@@ -79,9 +79,10 @@ static size_t sums_size(const kdi_winograd *g, bool prepared)
     return total;
 }
 
-size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_pass pass)
+size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                                    kdi_conv_pass pass)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     const bool prepared = pass == KDI_CONV_FORWARD_PREPARED;
     size_t floats, bytes;
     return kdi_add(sums_size(&g, prepared), kdi_winograd_run_scratch(ctx, &g, prepared), &floats) &&
@@ -90,11 +91,12 @@ size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_
                : SIZE_MAX;
 }
 
-void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, const float *x, const float *w,
-                                  const void *prepared, const kdi_epilogue *epilogue, float *y,
+void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+                                  const float *x, const float *w, const void *prepared,
+                                  const kdi_epilogue *epilogue, float *y,
                                   const kdi_moments *moments, void *scratch)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     const bool ready = prepared != NULL;
     float *sums = scratch;
     job j = {&g, kdi_winograd_parts_of(&g, ready), sums, moments};

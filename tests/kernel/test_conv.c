@@ -320,7 +320,8 @@ START_TEST(test_choice)
     const kdi_conv depthwise = {4, 8, 8, 32, 32, 3, 3, 1, 1, 1, 1, 1, 1, 32, 8, 8};
     const kdi_conv pointwise = {4, 8, 8, 32, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1, 8, 8};
     ck_assert_int_eq(kdi_conv_choose(&first, NULL), KDI_CONV_DIRECT);
-    ck_assert_int_eq(kdi_conv_choose(&deep, NULL), KDI_CONV_GEMM);
+    ck_assert_int_eq(kdi_conv_choose(&deep, NULL), KDI_CONV_TOEPLITZ);
+    ck_assert_int_eq(kdi_conv_choose_for(&deep, 8, NULL), KDI_CONV_GEMM);
     ck_assert_int_eq(kdi_conv_choose(&depthwise, NULL), KDI_CONV_DEPTHWISE);
     ck_assert_int_eq(kdi_conv_choose(&pointwise, NULL), KDI_CONV_GEMM);
 

@@ -13,18 +13,25 @@
 
 typedef struct shape {
     size_t n, h, w, c, o, ph, pw;
+    kdi_winograd_kind kind;
 } shape;
 
 /* Maps with and without partial tiles, channels around the vectors' lengths, each way to cut the
  * work: by tiles, by panels, with prepared filters and slices, in one chunk and several. */
 static const shape shapes[] = {
-    {1, 1, 1, 1, 1, 1, 1},     {1, 2, 2, 3, 5, 1, 1},     {2, 3, 4, 5, 3, 1, 1},
-    {1, 4, 4, 16, 16, 1, 1},   {3, 5, 7, 17, 16, 1, 1},   {2, 8, 8, 16, 17, 1, 1},
-    {1, 6, 13, 64, 1, 1, 1},   {2, 13, 11, 1, 64, 1, 1},  {1, 9, 3, 70, 64, 1, 1},
-    {2, 12, 10, 64, 70, 1, 1}, {1, 3, 3, 3, 3, 0, 0},     {2, 7, 5, 5, 17, 0, 1},
-    {1, 6, 6, 17, 5, 2, 2},    {2, 1, 4, 16, 3, 2, 0},    {3, 10, 9, 3, 70, 1, 2},
-    {3, 4, 4, 70, 70, 1, 1},   {2, 11, 12, 70, 70, 0, 2}, {2, 4, 4, 300, 270, 1, 1},
-    {1, 2, 3, 270, 300, 1, 1}, {2, 91, 91, 5, 3, 1, 1},   {1, 61, 50, 130, 40, 1, 1},
+    {1, 2, 2, 1, 1, 1, 1, KDI_WINOGRAD_2X2},      {3, 2, 2, 17, 5, 1, 1, KDI_WINOGRAD_2X2},
+    {2, 2, 2, 64, 70, 1, 1, KDI_WINOGRAD_2X2},    {5, 2, 2, 300, 520, 1, 1, KDI_WINOGRAD_2X2},
+    {300, 2, 2, 40, 150, 1, 1, KDI_WINOGRAD_2X2}, {1, 1, 1, 1, 1, 1, 1, KDI_WINOGRAD_F4},
+    {1, 2, 2, 3, 5, 1, 1, KDI_WINOGRAD_F4},       {2, 3, 4, 5, 3, 1, 1, KDI_WINOGRAD_F4},
+    {1, 4, 4, 16, 16, 1, 1, KDI_WINOGRAD_F4},     {3, 5, 7, 17, 16, 1, 1, KDI_WINOGRAD_F4},
+    {2, 8, 8, 16, 17, 1, 1, KDI_WINOGRAD_F4},     {1, 6, 13, 64, 1, 1, 1, KDI_WINOGRAD_F4},
+    {2, 13, 11, 1, 64, 1, 1, KDI_WINOGRAD_F4},    {1, 9, 3, 70, 64, 1, 1, KDI_WINOGRAD_F4},
+    {2, 12, 10, 64, 70, 1, 1, KDI_WINOGRAD_F4},   {1, 3, 3, 3, 3, 0, 0, KDI_WINOGRAD_F4},
+    {2, 7, 5, 5, 17, 0, 1, KDI_WINOGRAD_F4},      {1, 6, 6, 17, 5, 2, 2, KDI_WINOGRAD_F4},
+    {2, 1, 4, 16, 3, 2, 0, KDI_WINOGRAD_F4},      {3, 10, 9, 3, 70, 1, 2, KDI_WINOGRAD_F4},
+    {3, 4, 4, 70, 70, 1, 1, KDI_WINOGRAD_F4},     {2, 11, 12, 70, 70, 0, 2, KDI_WINOGRAD_F4},
+    {2, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_F4},   {1, 2, 3, 270, 300, 1, 1, KDI_WINOGRAD_F4},
+    {2, 91, 91, 5, 3, 1, 1, KDI_WINOGRAD_F4},     {1, 61, 50, 130, 40, 1, 1, KDI_WINOGRAD_F4},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -52,6 +59,7 @@ static kdi_conv conv_of(shape s)
 typedef struct problem {
     kd_ctx *ctx; /* of the memory */
     kdi_conv v;
+    kdi_winograd_kind kind;
     size_t nx, nw, ny;
     float *x, *w, *dy, *bias, *residual;
     double *y, *dx, *dw, *db;
@@ -95,7 +103,7 @@ static void define(problem *p)
 
 static problem problem_of(shape s)
 {
-    problem p = {.ctx = test_ctx(1, NULL), .v = conv_of(s)};
+    problem p = {.ctx = test_ctx(1, NULL), .v = conv_of(s), .kind = s.kind};
     p.nx = s.n * s.h * s.w * s.c;
     p.nw = s.o * 9 * s.c;
     p.ny = s.n * p.v.oh * p.v.ow * s.o;
@@ -146,9 +154,9 @@ static float *poisoned(kd_ctx *ctx, size_t n)
     return p;
 }
 
-static void *scratch_for(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
+static void *scratch_for(kd_ctx *ctx, const problem *p, kdi_conv_pass pass)
 {
-    const size_t bytes = kdi_winograd_scratch(ctx, v, pass);
+    const size_t bytes = kdi_winograd_scratch(ctx, &p->v, p->kind, pass);
     ck_assert_uint_ne(bytes, SIZE_MAX);
     ck_assert_uint_eq(bytes % sizeof(float), 0);
     return poisoned(ctx, bytes / sizeof(float));
@@ -157,20 +165,20 @@ static void *scratch_for(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
 static void forward(kd_ctx *ctx, const problem *p, bool prepare, const kdi_epilogue *e, float *y)
 {
     const kdi_conv_pass pass = prepare ? KDI_CONV_FORWARD_PREPARED : KDI_CONV_FORWARD;
-    void *scratch = scratch_for(ctx, &p->v, pass), *prepared = NULL;
+    void *scratch = scratch_for(ctx, p, pass), *prepared = NULL;
     if (prepare) {
-        prepared = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p->v) / sizeof(float));
-        kdi_winograd_prepare(ctx, &p->v, p->w, prepared, NULL);
+        prepared = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p->v, p->kind) / sizeof(float));
+        kdi_winograd_prepare(ctx, &p->v, p->kind, p->w, prepared, NULL);
     }
-    kdi_winograd_forward(ctx, &p->v, p->x, prepare ? NULL : p->w, prepared, e, y, scratch);
+    kdi_winograd_forward(ctx, &p->v, p->kind, p->x, prepare ? NULL : p->w, prepared, e, y, scratch);
     kd_free(ctx, prepared);
     kd_free(ctx, scratch);
 }
 
 static void backward(kd_ctx *ctx, const problem *p, float *dx, float *dw, float *db, bool add)
 {
-    void *scratch = scratch_for(ctx, &p->v, KDI_CONV_BACKWARD);
-    kdi_winograd_backward(ctx, &p->v, p->x, p->w, p->dy, dx, dw, db, add, add, scratch);
+    void *scratch = scratch_for(ctx, p, KDI_CONV_BACKWARD);
+    kdi_winograd_backward(ctx, &p->v, p->kind, p->x, p->w, p->dy, dx, dw, db, add, add, scratch);
     kd_free(ctx, scratch);
 }
 
@@ -318,16 +326,17 @@ START_TEST(test_moments)
     const size_t o = p.v.o, pixels = p.ny / o;
     for (size_t i = 0; i < o; i++) p.bias[i] = 1000 * p.bias[i];
     const kdi_epilogue e = {.bias = p.bias};
-    double first_mean[300], first_m2[300], mean[300], m2[300];
+    double first_mean[600], first_m2[600], mean[600], m2[600];
     for (int prepare = 0; prepare < 2; prepare++)
         for (int threads = 1; threads <= 3; threads++) {
             kd_ctx *ctx = test_ctx(threads, NULL);
             const kdi_conv_pass pass = prepare ? KDI_CONV_FORWARD_PREPARED : KDI_CONV_FORWARD;
-            const size_t floats = kdi_winograd_moments_scratch(ctx, &p.v, pass) / sizeof(float);
+            const size_t floats =
+                kdi_winograd_moments_scratch(ctx, &p.v, p.kind, pass) / sizeof(float);
             float *scratch = poisoned(ctx, floats), *y = poisoned(ctx, p.ny);
-            float *u = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p.v) / sizeof(float));
-            kdi_winograd_prepare(ctx, &p.v, p.w, u, NULL);
-            kdi_winograd_forward_moments(ctx, &p.v, p.x, p.w, prepare ? u : NULL, &e, y,
+            float *u = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p.v, p.kind) / sizeof(float));
+            kdi_winograd_prepare(ctx, &p.v, p.kind, p.w, u, NULL);
+            kdi_winograd_forward_moments(ctx, &p.v, p.kind, p.x, p.w, prepare ? u : NULL, &e, y,
                                          &(kdi_moments){mean, m2}, scratch);
             if (threads == 1) {
                 memcpy(first_mean, mean, o * sizeof *mean);
@@ -356,7 +365,7 @@ END_TEST
 /* At a real layer's 512 channels the error stays near 1e-5 of the output's deviation. */
 START_TEST(test_error_of_deep_sums)
 {
-    problem p = problem_of((shape){4, 8, 8, 512, 48, 1, 1});
+    problem p = problem_of((shape){4, 8, 8, 512, 48, 1, 1, KDI_WINOGRAD_F4});
     kd_ctx *ctx = test_ctx(2, NULL);
     float *y = poisoned(ctx, p.ny);
     forward(ctx, &p, true, NULL, y);
@@ -387,20 +396,24 @@ START_TEST(test_sizes)
             s.n = n;
             const kdi_conv v = conv_of(s);
             for (int pass = 0; pass <= KDI_CONV_BACKWARD; pass++) {
-                const size_t bytes = kdi_winograd_scratch(ctx, &v, (kdi_conv_pass)pass);
+                const size_t bytes = kdi_winograd_scratch(ctx, &v, s.kind, (kdi_conv_pass)pass);
                 ck_assert_uint_ge(bytes, last[pass]);
                 last[pass] = bytes;
                 if (pass == KDI_CONV_BACKWARD) break;
-                const size_t with = kdi_winograd_moments_scratch(ctx, &v, (kdi_conv_pass)pass);
+                const size_t with =
+                    kdi_winograd_moments_scratch(ctx, &v, s.kind, (kdi_conv_pass)pass);
                 ck_assert_uint_ge(with, moments[pass]);
                 moments[pass] = with;
             }
         }
     }
-    const kdi_conv huge = conv_of((shape){1, 4, 4, SIZE_MAX / 64, SIZE_MAX / 64, 1, 1});
-    ck_assert_uint_eq(kdi_winograd_prepared_size(ctx, &huge), SIZE_MAX);
-    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_CONV_FORWARD), SIZE_MAX);
-    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_CONV_BACKWARD), SIZE_MAX);
+    const kdi_conv huge =
+        conv_of((shape){1, 4, 4, SIZE_MAX / 64, SIZE_MAX / 64, 1, 1, KDI_WINOGRAD_F4});
+    ck_assert_uint_eq(kdi_winograd_prepared_size(ctx, &huge, KDI_WINOGRAD_F4), SIZE_MAX);
+    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_WINOGRAD_F4, KDI_CONV_FORWARD),
+                      SIZE_MAX);
+    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_WINOGRAD_F4, KDI_CONV_BACKWARD),
+                      SIZE_MAX);
     kd_ctx_destroy(ctx);
 }
 END_TEST

@@ -44,8 +44,7 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
             kdi_v y[2];
             for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
             if (rows <= FEW)
-                for (size_t j = 0; j < vecs * L; j += 16)
-                    __builtin_prefetch(u + AHEAD + j, 0, 2);
+                for (size_t j = 0; j < vecs * L; j += 16) __builtin_prefetch(u + AHEAD + j, 0, 2);
             UNROLL for (size_t r = 0; r < rows; r++)
             {
                 const kdi_v x = kdi_splat(v[r * L + q]);

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ * planes.h: what the transforms of winograd.c and toeplitz.c have in common: a map of a few numbers
+ * to a few others, applied to the columns of a square and then to its rows, for a vector of channels
+ * at a time. Sizes and the map are constants once these bodies are inlined.
+ *
+ * Planes hold channels in blocks of a vector, [plane][channel block][tile][KDI_VL]; lanes behind
+ * the last channel are zero. at[] is where each pixel of a tile's window begins, in floats from the
+ * image; SIZE_MAX marks pixels the image does not have. */
+#ifndef KDI_PLANES_H
+#define KDI_PLANES_H
+
+#include "isa.h"
+
+#include "vec_math.h"
+
+enum { L = KDI_VL, MOST = 6 }; /* a square's side, at most */
+#define INLINE static inline __attribute__((always_inline))
+
+typedef void line_fn(const kdi_v *x, kdi_v *y);
+
+/* Channels c0... of c. */
+INLINE kdi_v load(const float *p, size_t left)
+{
+    return left >= L ? kdi_load(p) : kdi_load_part(p, left, 0);
+}
+
+INLINE void store(float *p, kdi_v v, size_t left)
+{
+    if (left >= L)
+        kdi_store(p, v);
+    else
+        kdi_store_part(p, left, v);
+}
+
+/* A tile's window of side x side pixels of x, c channels, to to x to planes; sum, where not NULL,
+ * has the pixels added to it: [c], rounded up to whole vectors. */
+INLINE void spread(const size_t side, const size_t to, line_fn *line, const float *x,
+                   const size_t *at, size_t c, float *v, size_t plane, size_t block, float *sum)
+{
+    for (size_t c0 = 0; c0 < c; c0 += L, v += block) {
+        kdi_v half[MOST * MOST], in[MOST], out[MOST], total = {0};
+        for (size_t j = 0; j < side; j++) {
+            for (size_t i = 0; i < side; i++) {
+                const size_t from = at[side * i + j];
+                in[i] = from != SIZE_MAX ? load(x + from + c0, c - c0) : (kdi_v){0};
+                total += in[i];
+            }
+            line(in, out);
+            for (size_t i = 0; i < to; i++) half[side * i + j] = out[i];
+        }
+        if (sum) kdi_store(sum + c0, kdi_load(sum + c0) + total);
+        for (size_t i = 0; i < to; i++) {
+            line(half + side * i, out);
+            for (size_t j = 0; j < to; j++) kdi_store(v + (to * i + j) * plane, out[j]);
+        }
+    }
+}
+
+/* from x from planes, through the epilogue (or NULL), to the window of side x side pixels of y: o
+ * channels, beginning with channel `first` of y, bias and residual. */
+INLINE void gather(const size_t from, const size_t side, line_fn *line, const float *m,
+                   size_t plane, size_t block, size_t first, size_t o, const kdi_epilogue *epilogue,
+                   float *y, const size_t *at)
+{
+    static const kdi_epilogue none = {0};
+    const kdi_epilogue *e = epilogue ? epilogue : &none;
+    for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
+        const size_t left = o - o0, to = first + o0;
+        kdi_v half[MOST * MOST], in[MOST], out[MOST];
+        for (size_t j = 0; j < from; j++) {
+            for (size_t i = 0; i < from; i++) in[i] = kdi_load(m + (from * i + j) * plane);
+            line(in, out);
+            for (size_t i = 0; i < side; i++) half[from * i + j] = out[i];
+        }
+        const kdi_v bias = e->bias ? load(e->bias + to, left) : (kdi_v){0};
+        for (size_t i = 0; i < side; i++) {
+            line(half + from * i, out);
+            for (size_t j = 0; j < side; j++) {
+                const size_t p = at[side * i + j];
+                if (p == SIZE_MAX) continue;
+                kdi_v r = out[j] + bias;
+                if (e->residual) r += load(e->residual + p + to, left);
+                if (e->act == KDI_ACT_RELU) r = kdi_relu(r);
+                if (e->act == KDI_ACT_GELU) r = kdi_gelu(r);
+                store(y + p + to, r, left);
+            }
+        }
+    }
+}
+
+/* Nine taps to to x to planes. */
+INLINE void filter_square(const size_t to, line_fn *line, const kdi_v g[9], float *u, size_t plane)
+{
+    kdi_v half[3 * MOST], out[MOST];
+    for (size_t j = 0; j < 3; j++) {
+        const kdi_v column[3] = {g[j], g[3 + j], g[6 + j]};
+        line(column, out);
+        for (size_t i = 0; i < to; i++) half[3 * i + j] = out[i];
+    }
+    for (size_t i = 0; i < to; i++) {
+        line(half + 3 * i, out);
+        for (size_t j = 0; j < to; j++) kdi_store(u + (to * i + j) * plane, out[j]);
+    }
+}
+
+/* Filters w [o][3][3][c], with ldw floats from one to the next and tap floats between taps, o at
+ * most width, to u [plane][c][width], zero for filters there are not. width is one vector or two. */
+INLINE void filters(const size_t to, line_fn *line, const float *w, size_t ldw, size_t tap,
+                    size_t o, size_t c, float *u, size_t plane, size_t width)
+{
+    for (size_t c0 = 0; c0 < c; c0 += L)
+        for (size_t o0 = 0; o0 < width; o0 += L) {
+            kdi_v g[9][L]; /* [tap][channel], each a vector of filters */
+            for (size_t t = 0; t < 9; t++) {
+                for (size_t i = 0; i < L; i++)
+                    g[t][i] =
+                        o0 + i < o ? load(w + (o0 + i) * ldw + t * tap + c0, c - c0) : (kdi_v){0};
+                kdi_transpose_square(g[t]);
+            }
+            for (size_t q = 0; q < L && c0 + q < c; q++) {
+                const kdi_v taps[9] = {g[0][q], g[1][q], g[2][q], g[3][q], g[4][q],
+                                       g[5][q], g[6][q], g[7][q], g[8][q]};
+                filter_square(to, line, taps, u + (c0 + q) * width + o0, plane);
+            }
+        }
+}
+
+/* The same for the filters turned by half a turn and with input and output exchanged, whose
+ * convolution with dY is dX: c at most width; u [plane][o][width]. */
+INLINE void filters_turned(const size_t to, line_fn *line, const float *w, size_t ldw, size_t tap,
+                           size_t o, size_t c, float *u, size_t plane, size_t width)
+{
+    for (size_t i = 0; i < o; i++)
+        for (size_t c0 = 0; c0 < width; c0 += L) {
+            const float *from = w + i * ldw + c0;
+            kdi_v taps[9];
+            for (size_t t = 0; t < 9; t++) {
+                /* Filters lie pages apart: ask early. */
+                if (i + 2 < o) __builtin_prefetch(from + 2 * ldw + t * tap);
+                taps[t] = c0 < c ? load(from + (8 - t) * tap, c - c0) : (kdi_v){0};
+            }
+            filter_square(to, line, taps, u + i * width + c0, plane);
+        }
+}
+
+/* du [plane][o][ldu], from x from planes, to dw [o][3][3][c], written or added, strides as above. */
+INLINE void filter_gradients(const size_t from, line_fn *line, const float *du, size_t plane,
+                             size_t ldu, size_t o, size_t c, float *dw, size_t ldw, size_t tap,
+                             bool accumulate)
+{
+    for (size_t i = 0; i < o; i++)
+        for (size_t c0 = 0; c0 < c; c0 += L) {
+            const float *u = du + i * ldu + c0;
+            kdi_v half[3 * MOST], in[MOST], out[3];
+            for (size_t q = 0; q < from; q++) {
+                for (size_t p = 0; p < from; p++) in[p] = kdi_load(u + (from * p + q) * plane);
+                line(in, out);
+                for (size_t p = 0; p < 3; p++) half[from * p + q] = out[p];
+            }
+            for (size_t p = 0; p < 3; p++) {
+                line(half + from * p, out);
+                for (size_t q = 0; q < 3; q++) {
+                    float *to = dw + i * ldw + (3 * p + q) * tap + c0;
+                    store(to, accumulate ? out[q] + load(to, c - c0) : out[q], c - c0);
+                }
+            }
+        }
+}
+
+#endif
