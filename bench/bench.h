@@ -30,6 +30,8 @@ typedef struct kdb_work_info {
 } kdb_work_info;
 const kdb_work_info *kdb_work_at(size_t i);
 const kdb_work_info *kdb_work_find(const char *name);
+/* The graph of inference, or of a step without a teacher. */
+kd_graph *kdb_graph(kd_ctx *ctx, const kd_model *m, bool training);
 kdb_work *kdb_work_open(kd_ctx *ctx, const kdb_work_info *info);
 void kdb_work_close(kdb_work *w);
 /* Seconds of one step. */

@@ -55,27 +55,39 @@ static void fill_batch(kdb_work *w)
         w->labels[i] = (int32_t)(i % kd_model_classes(w->student));
 }
 
-static void plan_training(kdb_work *w)
+/* The model's graph: input and logits; or a step's: with labels, teacher and the loss. */
+static kd_graph *make_graph(kd_ctx *ctx, const kd_model *m, bool training, bool teacher)
 {
     kd_graph *g;
-    const int64_t image = (int64_t)kd_model_image(w->student);
+    const int64_t image = (int64_t)kd_model_image(m);
     const int64_t dim[] = {KD_BATCH, image, image, 3};
-    const int64_t rows[] = {KD_BATCH, (int64_t)kd_model_classes(w->student)};
-    if (kd_graph_create(w->ctx, &g)) kdb_die(w->ctx, "graph");
-    const kd_value logits =
-        kd_model_build(w->student, g, kd_input(g, "input", KD_F32, 4, dim), NULL);
+    const int64_t rows[] = {KD_BATCH, (int64_t)kd_model_classes(m)};
+    if (kd_graph_create(ctx, &g)) kdb_die(ctx, "graph");
+    const kd_value logits = kd_model_build(m, g, kd_input(g, "input", KD_F32, 4, dim), NULL);
+    kd_output(g, logits, "logits");
+    if (!training) return g;
     kd_graph_part(g, KD_PART_LOSS);
     kd_value loss = kd_cross_entropy(g, logits, kd_input(g, "labels", KD_I32, 1, dim), 0);
-    if (w->teacher) {
-        const kd_value teacher = kd_input(g, "teacher", KD_F32, 2, rows);
-        loss =
-            kd_add(g, kd_scale(g, loss, .1f), kd_scale(g, kd_loss_kd(g, logits, teacher, 4), .9f));
-    }
-    kd_output(g, logits, "logits");
+    if (teacher)
+        loss = kd_add(
+            g, kd_scale(g, loss, .1f),
+            kd_scale(g, kd_loss_kd(g, logits, kd_input(g, "teacher", KD_F32, 2, rows), 4), .9f));
     kd_output(g, loss, "loss");
+    if (kd_graph_grad(g, loss)) kdb_die(ctx, "gradient");
+    return g;
+}
+
+kd_graph *kdb_graph(kd_ctx *ctx, const kd_model *m, bool training)
+{
+    return make_graph(ctx, m, training, false);
+}
+
+static void plan_training(kdb_work *w)
+{
+    kd_graph *g = make_graph(w->ctx, w->student, true, w->teacher != NULL);
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = w->info->batch, .training = 1};
     const kd_optim_opt sgd = {.struct_size = sizeof sgd, .weight_decay = 5e-4f};
-    if (kd_graph_grad(g, loss) || kd_plan_create(g, &opt, &w->plan) ||
+    if (kd_plan_create(g, &opt, &w->plan) ||
         kd_exec_create(w->plan, kd_model_params(w->student), NULL, &w->exec) ||
         kd_optim_create(kd_model_params(w->student), &sgd, &w->optim))
         kdb_die(w->ctx, w->info->name);

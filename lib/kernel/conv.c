@@ -140,6 +140,28 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
     if (v->n > 0) methods[algo]->forward(ctx, v, x, w, prepared, epilogue, y, scratch);
 }
 
+static kdi_winograd_kind kind_of(kdi_conv_algo algo)
+{
+    return algo == KDI_CONV_TOEPLITZ ? KDI_WINOGRAD_2X2 : KDI_WINOGRAD_F4;
+}
+
+bool kdi_conv_tells_moments(kdi_conv_algo algo)
+{
+    return algo == KDI_CONV_WINOGRAD || algo == KDI_CONV_TOEPLITZ;
+}
+
+size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo)
+{
+    return kdi_winograd_moments_scratch(ctx, v, kind_of(algo), KDI_CONV_FORWARD);
+}
+
+void kdi_conv_forward_moments(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                              const float *w, const kdi_epilogue *epilogue, float *y,
+                              float *moments, void *scratch)
+{
+    kdi_winograd_forward_moments(ctx, v, kind_of(algo), x, w, NULL, epilogue, y, moments, scratch);
+}
+
 void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                        const float *w, const float *dy, float *dx, float *dw, float *db,
                        bool accumulate_dx, bool accumulate_dw, void *scratch)

@@ -76,6 +76,15 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
                       const float *w, const void *prepared, const kdi_epilogue *epilogue, float *y,
                       void *scratch);
 
+/* Whether the algorithm can tell the moments of y at almost no cost, for a batch norm behind; the
+ * bytes of scratch, without prepared weights; and a forward that tells them: the mean [o] over all
+ * pixels, then the sum of the squared distances from it [o]. */
+bool kdi_conv_tells_moments(kdi_conv_algo algo);
+size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo);
+void kdi_conv_forward_moments(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                              const float *w, const kdi_epilogue *epilogue, float *y,
+                              float *moments, void *scratch);
+
 /* The gradients that are not NULL: dx[n,h,w,c] from w, dw[o,kh,kw,c/groups] from x, and db[o].
  * accumulate_dw is for dw and db. */
 void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,

@@ -31,18 +31,15 @@ void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind k
                           const float *w, const void *prepared, const kdi_epilogue *epilogue,
                           float *y, void *scratch);
 
-/* The same, and the moments of y while it is in cache, for a batch norm behind: mean[o] over all
- * pixels of all images and m2[o], the sum of the squared distances from it. pass tells which
- * forward the scratch is for. The moments' last bits may differ between the two. */
-typedef struct kdi_moments {
-    double *mean, *m2;
-} kdi_moments;
+/* The same, and the moments [2][o] of y while it is in cache, for a batch norm behind: the mean over
+ * all pixels of all images, and the sum of the squared distances from it. pass tells which forward
+ * the scratch is for. The moments' last bits may differ between the two. */
 size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                                     kdi_conv_pass pass);
 void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                                   const float *x, const float *w, const void *prepared,
                                   const kdi_epilogue *epilogue, float *y,
-                                  const kdi_moments *moments, void *scratch);
+                                  float *moments, void *scratch);
 
 /* The gradients that are not NULL, written or added: dx[n,h,w,c] from w, dw[o,3,3,c] from x, and
  * db[o]. accumulate_dw is for dw and db. */

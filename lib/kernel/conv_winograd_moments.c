@@ -13,7 +13,7 @@ typedef struct job {
     const kdi_winograd *g;
     kdi_winograd_parts parts;
     const float *sums; /* [parts][3][o_blocks * lanes] */
-    const kdi_moments *moments;
+    float *moments;
 } job;
 
 static size_t min(size_t a, size_t b)
@@ -64,8 +64,8 @@ static void join_task(void *arg, size_t index, int worker)
         seen += n;
     }
     for (size_t i = 0; i < count; i++) {
-        j->moments->mean[o + i] = mean[i];
-        j->moments->m2[o + i] = m2[i];
+        j->moments[o + i] = (float)mean[i];
+        j->moments[j->g->o + o + i] = (float)m2[i];
     }
 }
 
@@ -93,8 +93,8 @@ size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winog
 
 void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                                   const float *x, const float *w, const void *prepared,
-                                  const kdi_epilogue *epilogue, float *y,
-                                  const kdi_moments *moments, void *scratch)
+                                  const kdi_epilogue *epilogue, float *y, float *moments,
+                                  void *scratch)
 {
     const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     const bool ready = prepared != NULL;

@@ -7,7 +7,7 @@
  *
  * Rows are cut into blocks of about BLOCK floats. A block's mean and squared deviations are found
  * while it is in the second-level cache, and joined over the blocks in double (Chan et al. 1979):
- * x is read once for the statistics, once for y. The backward reads x and dy twice: with
+ * x is read once for the statistics, once for y; a convolution before it may know them already. The backward reads x and dy twice: with
  * g = dy (where y > 0) and d = x - mean,
  *   dbias = sum g, dweight = invstd sum g d,
  *   dx = weight invstd (g - sum g / M - d invstd^2 sum g d / M), or weight invstd g evaluating.
@@ -20,7 +20,7 @@
 
 #include <math.h>
 
-enum { BLOCK = 16384, JOIN = 16 };
+enum { BLOCK = 16384, JOIN = 16, MOMENTS = 6 };
 
 /* Scratch: PARTS numbers a channel and block, then three numbers a channel. */
 enum { PARTS = 3 };
@@ -127,7 +127,15 @@ static void join_channels(void *arg, size_t index, int worker)
     const double m = (double)n->m, keep = 1 - (double)n->attr->momentum;
     double mean[JOIN], m2[JOIN];
     (void)worker;
-    join(n, j, count, mean, m2);
+    if (c->n_in > MOMENTS) {
+        const float *moments = c->in[MOMENTS].data;
+        for (size_t i = 0; i < count; i++) {
+            mean[i] = (double)moments[j + i];
+            m2[i] = (double)moments[n->c + j + i];
+        }
+    } else {
+        join(n, j, count, mean, m2);
+    }
     for (size_t i = 0; i < count; i++) {
         const double inverse = 1 / sqrt(m2[i] / m + (double)n->attr->eps);
         const size_t k = j + i;
@@ -174,7 +182,7 @@ static kd_status forward(const kd_op_call *c)
             return kd_ctx_fail(c->ctx, KD_E_SHAPE,
                                "batch_norm '%s': training needs more than one number per channel",
                                c->name);
-        for_blocks(&n, sum_block);
+        if (c->n_in <= MOMENTS) for_blocks(&n, sum_block);
         for_channels(&n, join_channels);
         ++*tracked;
     } else {

@@ -38,14 +38,12 @@ static size_t out_size(size_t n, int padding, int dilation, int kernel, int stri
            1;
 }
 
-static kdi_conv conv_of(const kd_op_call *c)
+static kdi_conv conv_from(const kdi_conv2d_attr *a, const size_t x[4])
 {
-    const kdi_conv2d_attr *a = c->attr;
-    const kd_tensor *x = &c->in[0];
-    kdi_conv v = {.n = x->dim[0],
-                  .h = x->dim[1],
-                  .w = x->dim[2],
-                  .c = x->dim[3],
+    kdi_conv v = {.n = x[0],
+                  .h = x[1],
+                  .w = x[2],
+                  .c = x[3],
                   .o = (size_t)a->out,
                   .kh = (size_t)a->kernel[0],
                   .kw = (size_t)a->kernel[1],
@@ -59,6 +57,11 @@ static kdi_conv conv_of(const kd_op_call *c)
     v.oh = out_size(v.h, a->pad[0], a->dilation[0], a->kernel[0], a->stride[0]);
     v.ow = out_size(v.w, a->pad[1], a->dilation[1], a->kernel[1], a->stride[1]);
     return v;
+}
+
+static kdi_conv conv_of(const kd_op_call *c)
+{
+    return conv_from(c->attr, c->in[0].dim);
 }
 
 static kdi_conv_algo algo_of(const kd_op_call *c, const kdi_conv *v)
@@ -141,6 +144,12 @@ static kd_status forward(const kd_op_call *c)
     const float *x = c->in[0].data, *w = c->in[1].data, *packed = NULL;
     float *scratch = c->scratch, *bias = c->prepared;
     kdi_epilogue epilogue = {.act = a->act};
+    if (a->moments) {
+        epilogue.bias = bias_of(c, NULL);
+        kdi_conv_forward_moments(c->ctx, &v, algo_of(c, &v), x, w, &epilogue, c->out[0].data,
+                                 c->out[1].data, scratch);
+        return KD_OK;
+    }
     if (bias) {
         epilogue.bias = a->bn ? bias : bias_of(c, NULL);
         packed = bias + pad(v.o);
@@ -178,7 +187,9 @@ static size_t scratch_bytes(const kd_op_call *c, int backwards)
 {
     const kdi_conv v = conv_of(c);
     const kdi_conv_algo algo = algo_of(c, &v);
+    const kdi_conv2d_attr *a = c->attr;
     if (backwards) return kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD);
+    if (a->moments) return kdi_conv_moments_scratch(c->ctx, &v, algo);
     if (c->prepared)
         return larger(
             kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD_PREPARED),
@@ -190,6 +201,13 @@ static uint64_t macs(const kd_op_call *c)
 {
     const kdi_conv v = conv_of(c);
     return (uint64_t)v.n * v.oh * v.ow * v.o * weight_row(&v);
+}
+
+bool kdi_conv2d_tells_moments(const kdi_conv2d_attr *a, const kd_shape *x, size_t batch)
+{
+    const size_t dim[4] = {batch, (size_t)x->dim[1], (size_t)x->dim[2], (size_t)x->dim[3]};
+    const kdi_conv v = conv_from(a, dim);
+    return kdi_conv_tells_moments(kdi_conv_choose_for(&v, batch, NULL));
 }
 
 /* ---- the op ---------------------------------------------------------------------------------- */

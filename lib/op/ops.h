@@ -19,7 +19,10 @@ typedef struct kdi_conv2d_attr {
     int has_bias, bn;
     float bn_eps;
     kdi_act act; /* fused behind it; evaluation alone */
+    int moments; /* out[1] [2,O]: y's mean, and the sum of its squared distances from it */
 } kdi_conv2d_attr;
+/* Whether it can tell them at almost no cost. */
+bool kdi_conv2d_tells_moments(const kdi_conv2d_attr *attr, const kd_shape *x, size_t batch);
 
 /* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if has_bias. */
 typedef struct kdi_linear_attr {
@@ -27,7 +30,8 @@ typedef struct kdi_linear_attr {
     kdi_act act; /* fused behind it; evaluation alone */
 } kdi_linear_attr;
 
-/* Inputs: x, weight, bias, running_mean, running_var [C], num_batches_tracked [] i64.
+/* Inputs: x, weight, bias, running_mean, running_var [C], num_batches_tracked [] i64, and where a
+ * convolution before it tells them, x's moments [2,C].
  * Outputs: y, and for the backward: mean [C], inverse standard deviation [C]. */
 typedef struct kdi_batch_norm_attr {
     float momentum, eps;

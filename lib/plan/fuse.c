@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * fuse.c: ops merged into one pass over memory.
  *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu;  linear + relu or gelu
+ *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   with or without gradient: batch_norm + relu, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its input
  * Each rule asks that the value between the two is read by nobody else. */
@@ -56,6 +57,40 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     c->n_in += 4;
     c->out[0] = norm->out[0];
     drop(d, reader);
+    return KD_OK;
+}
+
+/* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
+ * are copied: a backward shares the old ones. */
+static kd_status tell_moments(kdi_draft *d, int conv)
+{
+    kdi_node *c = &d->nodes[conv], *norm = NULL;
+    kdi_conv2d_attr *attr = c->attr;
+    if (attr->moments ||
+        !kdi_conv2d_tells_moments(attr, &d->values[c->in[0]].shape, d->plan->batch))
+        return KD_OK;
+    for (size_t i = 0; i < d->n_nodes && !norm; i++)
+        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
+            d->nodes[i].in[0] == c->out[0])
+            norm = &d->nodes[i];
+    if (!norm) return KD_OK;
+    const size_t n_in = (size_t)norm->n_in;
+    kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
+    kd_value *in = kdi_pool_alloc(&d->plan->pool, n_in + 1, sizeof *in);
+    if (!out || !in) return KD_E_NOMEM;
+    const kd_value moments = (kd_value)d->n_values++;
+    d->values[moments] = (kdi_value){.kind = KDI_RESULT,
+                                     .dtype = KD_F32,
+                                     .shape = {.rank = 2, .dim = {2, attr->out}},
+                                     .alias = KD_NONE};
+    memcpy(in, norm->in, n_in * sizeof *in);
+    in[n_in] = out[1] = moments;
+    out[0] = c->out[0];
+    attr->moments = 1;
+    c->out = out;
+    c->n_out = 2;
+    norm->in = in;
+    norm->n_in++;
     return KD_OK;
 }
 
@@ -121,6 +156,9 @@ kd_status kdi_fuse(kdi_draft *d)
             const kd_status status = fold_norm(d, (int)i);
             if (status) return status;
             fold_activation(d, (int)i, &((kdi_conv2d_attr *)n->attr)->act);
+        } else if (n->op == &kdi_op_conv2d) {
+            const kd_status status = tell_moments(d, (int)i);
+            if (status) return status;
         } else if (n->op == &kdi_op_linear && !d->opt->training) {
             fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
         } else if (n->op == &kdi_op_batch_norm) {

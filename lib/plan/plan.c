@@ -95,9 +95,11 @@ static kd_status make_draft(kdi_draft *d)
     kd_ctx *ctx = d->plan->ctx;
     d->n_values = d->graph->n_values;
     d->n_nodes = d->graph->n_nodes;
-    d->values = kd_alloc(ctx, d->n_values + 1, sizeof *d->values);
+    /* Fusion may add a value for each node. */
+    const size_t most = d->n_values + d->n_nodes;
+    d->values = kd_alloc(ctx, most + 1, sizeof *d->values);
     d->nodes = kd_alloc(ctx, d->n_nodes + 1, sizeof *d->nodes);
-    d->needed = kd_alloc(ctx, d->n_values + 1, sizeof *d->needed);
+    d->needed = kd_alloc(ctx, most + 1, sizeof *d->needed);
     if (!d->values || !d->nodes || !d->needed) return KD_E_NOMEM;
     if (d->n_values) memcpy(d->values, d->graph->values, d->n_values * sizeof *d->values);
     kd_status status = KD_OK;
