@@ -137,7 +137,15 @@ check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
 run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
-	@OMP_WAIT_POLICY=passive KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(obj)/bin/tests $(SUITES)
+	@OMP_WAIT_POLICY=passive KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
+
+# The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
+arm_suites ?= base half activation norm pool linear gemm conv winograd golden_ops golden_models
+.PHONY: check-arm
+check-arm: ## the neon table's tests, cross-compiled, under QEMU
+	@sh .ci/deps.sh arm
+	@$(MAKE) --no-print-directory $(parallel) run-tests CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy \
+	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
 
 check-full: check ## check, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
@@ -146,6 +154,7 @@ check-full: check ## check, sanitizers, fuzzers, the other build options
 	@sh .ci/deps.sh clang && $(MAKE) --no-print-directory run-tests CC=clang
 	@sh .ci/deps.sh openblas && $(MAKE) --no-print-directory run-tests BLAS=openblas
 	@sh tests/consumer/install.sh
+	@$(MAKE) --no-print-directory check-arm
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60
 
 bench: $(obj)/bin/bench ## our figures: kernels against the machine's peak, whole steps

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh [clang|openblas|lint]: install what is missing for the build, the tests and the demo, or
+# deps.sh [clang|openblas|lint|arm]: install what is missing for the build, the tests and the demo, or
 # for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
@@ -22,6 +22,11 @@ lint) want="/usr/bin/clang-format:clang-format
 /usr/bin/clang-tidy:clang-tidy
 /usr/bin/cppcheck:cppcheck
 /usr/bin/shellcheck:shellcheck" ;;
+arm) want="/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+/usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross
+/usr/bin/qemu-aarch64-static:qemu-user-static
+/usr/lib/aarch64-linux-gnu/libcheck.a:check:arm64
+/usr/lib/aarch64-linux-gnu/libz.so:zlib1g-dev:arm64" ;;
 *) echo "deps.sh: unknown extra '$1'" >&2; exit 2 ;;
 esac
 
@@ -48,6 +53,9 @@ else
     exit 1
 fi
 echo "installing:$missing" >&2
+case $missing in *:arm64*)
+    $sudo dpkg --add-architecture arm64 && $sudo apt-get update >/dev/null ;;
+esac
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
 log=$(mktemp)
