@@ -12,6 +12,8 @@ static const kdi_conv_rule rules[] = {
     {KDI_CONV_DEPTHWISE, ANY, ANY, ANY, SIZE_MAX, "one channel a group: there are no matrices"},
     {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, ANY, 48,
      "few tiles: the time is that of reading weights, of which Winograd has four times as many"},
+    {KDI_CONV_WINOGRAD2, 128, SIZE_MAX, 192, SIZE_MAX, 36, SIZE_MAX, 128,
+     "few tiles, more than one"},
     {KDI_CONV_TOEPLITZ, 32, SIZE_MAX, 32, SIZE_MAX, 4, 4, SIZE_MAX, "2x2: 9 products for 16"},
     {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
     {KDI_CONV_GEMM, ANY, ANY, 1, 9, 100, "the same on 3x3, and few tiles for its larger weights"},
@@ -64,14 +66,14 @@ static bool toeplitz_can(const kdi_conv *v)
         name##_prepare, name##_forward, name##_backward}
 
 METHOD(winograd, KDI_WINOGRAD_F4);
+#define winograd2_can winograd_can
+METHOD(winograd2, KDI_WINOGRAD_F2);
 METHOD(toeplitz, KDI_WINOGRAD_2X2);
 
 static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
-    [KDI_CONV_GEMM] = &kdi_conv_gemm,
-    [KDI_CONV_DIRECT] = &kdi_conv_direct,
-    [KDI_CONV_DEPTHWISE] = &kdi_conv_depthwise,
-    [KDI_CONV_WINOGRAD] = &winograd,
-    [KDI_CONV_TOEPLITZ] = &toeplitz,
+    [KDI_CONV_GEMM] = &kdi_conv_gemm,           [KDI_CONV_DIRECT] = &kdi_conv_direct,
+    [KDI_CONV_DEPTHWISE] = &kdi_conv_depthwise, [KDI_CONV_WINOGRAD] = &winograd,
+    [KDI_CONV_WINOGRAD2] = &winograd2,          [KDI_CONV_TOEPLITZ] = &toeplitz,
 };
 
 const kdi_conv_rule *kdi_conv_rules(size_t *count)
@@ -142,12 +144,14 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
 
 static kdi_winograd_kind kind_of(kdi_conv_algo algo)
 {
-    return algo == KDI_CONV_TOEPLITZ ? KDI_WINOGRAD_2X2 : KDI_WINOGRAD_F4;
+    return algo == KDI_CONV_TOEPLITZ    ? KDI_WINOGRAD_2X2
+           : algo == KDI_CONV_WINOGRAD2 ? KDI_WINOGRAD_F2
+                                        : KDI_WINOGRAD_F4;
 }
 
 bool kdi_conv_tells_moments(kdi_conv_algo algo)
 {
-    return algo == KDI_CONV_WINOGRAD || algo == KDI_CONV_TOEPLITZ;
+    return algo == KDI_CONV_WINOGRAD || algo == KDI_CONV_WINOGRAD2 || algo == KDI_CONV_TOEPLITZ;
 }
 
 size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo)

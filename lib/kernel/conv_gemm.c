@@ -166,6 +166,20 @@ static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h,
     }
 }
 
+/* One image's block of all rows, for the points of kernel row i: only the rows of the map that the
+ * kernel's row meets inside the image. */
+static void crop(const plan *p, const axis *h, const axis *w, size_t i, kdi_patches *from,
+                 kdi_block *block, float *c)
+{
+    size_t low = 0, high = h->grid;
+    while (low < high && !inside(&p->h, h, low, i)) low++;
+    while (high > low && !inside(&p->h, h, high - 1, i)) high--;
+    from->top = low;
+    from->grid_h = high - low;
+    from->rows = block->m = (high - low) * w->grid;
+    block->c = c + low * w->grid * block->ldc;
+}
+
 /* Walk along k: each step's patches times its slab of b. */
 static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
                  const float *b, float *a, bool accumulate, const kdi_epilogue *epilogue)
@@ -180,10 +194,15 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     block->rsa = p->step + PAD;
     block->csa = 1;
     block->accumulate = accumulate;
-    if (taps == 0) {
-        block->epilogue = epilogue;
+    /* A few rows of one image: those that are padding are worth leaving out. Then products over no
+     * k begin and end the sums of all rows. */
+    const bool crops = p->n == 1 && !p->tiny && p->rows == 1 && !p->c_size && most == 1 &&
+                       block->m <= FEW_ROWS && w->count > 0;
+    float *c0 = block->c;
+    if (taps == 0 || (crops && !accumulate)) {
+        block->epilogue = crops ? NULL : epilogue;
         p->kernels->gemm_block(block);
-        return;
+        block->accumulate = true;
     }
     from->tap_width = w->count;
     for (size_t t = 0; t < taps; t += from->taps) {
@@ -191,17 +210,26 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             (h->first + t / w->count * h->step) * p->w.k + w->first + t % w->count * w->step;
         from->tap = t;
         from->taps = least(most, taps - t);
+        if (crops) crop(p, h, w, t / w->count, from, block, c0);
         for (size_t c = 0; c < p->in; c += from->channels) {
             from->x = x + c;
             from->channels = least(channels, p->in - c);
             block->k = from->taps * from->channels;
             block->b = b + (point * p->in + c) * nr;
             block->stream = block->m <= FEW_ROWS ? block->k * nr : 0;
-            if (t + from->taps == taps && c + from->channels == p->in) block->epilogue = epilogue;
+            if (!crops && t + from->taps == taps && c + from->channels == p->in)
+                block->epilogue = epilogue;
             p->kernels->patch_rows(from, a, block->rsa);
             p->kernels->gemm_block(block);
             block->accumulate = true;
         }
+    }
+    if (crops && epilogue) {
+        block->m = h->grid * w->grid;
+        block->k = block->stream = 0;
+        block->c = c0;
+        block->epilogue = epilogue;
+        p->kernels->gemm_block(block);
     }
 }
 

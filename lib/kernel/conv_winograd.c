@@ -56,6 +56,10 @@ static size_t cut(size_t a, size_t b)
 
 static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind)
 {
+    if (kind == KDI_WINOGRAD_F2)
+        return (kdi_transforms){k->winograd2_input,         k->winograd2_output,
+                                k->winograd2_gradient,      k->winograd2_filter,
+                                k->winograd2_filter_turned, k->winograd2_filter_gradient};
     if (kind == KDI_WINOGRAD_2X2)
         return (kdi_transforms){k->toeplitz_input,         k->toeplitz_output,
                                 k->toeplitz_gradient,      k->toeplitz_filter,
@@ -70,11 +74,15 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
     const size_t lanes = kernels->winograd_lanes;
     kdi_winograd g = {.kernels = kernels, .lanes = lanes, .turned = turned};
-    const bool small = kind == KDI_WINOGRAD_2X2;
+    static const struct {
+        size_t planes, tile, side;
+    } sizes[] = {[KDI_WINOGRAD_F4] = {36, 4, 6},
+                 [KDI_WINOGRAD_F2] = {16, 2, 4},
+                 [KDI_WINOGRAD_2X2] = {9, 2, 2}};
     g.transforms = transforms_of(kernels, kind);
-    g.planes = small ? 9 : 36;
-    g.tile = small ? 2 : 4;
-    g.side = small ? 2 : 6;
+    g.planes = sizes[kind].planes;
+    g.tile = sizes[kind].tile;
+    g.side = sizes[kind].side;
     if (turned) {
         g.h = v->oh, g.w = v->ow, g.c = v->o;
         g.oh = v->h, g.ow = v->w, g.o = v->c;
@@ -84,7 +92,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
         g.oh = v->oh, g.ow = v->ow, g.o = v->o;
         g.ph = v->ph, g.pw = v->pw;
     }
-    if (small) g.ph = g.pw = 0; /* the transform knows */
+    if (kind == KDI_WINOGRAD_2X2) g.ph = g.pw = 0; /* the transform knows */
     g.tiles_h = cut(g.oh, g.tile), g.tiles_w = cut(g.ow, g.tile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
     g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);

@@ -11,11 +11,12 @@
 
 typedef enum kdi_winograd_kind {
     KDI_WINOGRAD_F4, /* F(4x4,3x3): a quarter of the multiplications; any maps, padding 0 to 2 */
+    KDI_WINOGRAD_F2, /* F(2x2,3x3): 4 multiplications for 9, half the filters; any maps, too */
     KDI_WINOGRAD_2X2 /* 2x2 maps with padding 1: 9 for 16 (isa/toeplitz.c) */
 } kdi_winograd_kind;
 
-/* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w; as much
- * as the weights' for 2x2 maps. */
+/* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w; less
+ * than twice with F2, as much as theirs for 2x2 maps. */
 size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind);
 /* Needs no scratch: kdi_winograd_scratch(ctx, conv, KDI_CONV_PREPARE) is 0. */
 void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *w,
@@ -38,8 +39,8 @@ size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winog
                                     kdi_conv_pass pass);
 void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                                   const float *x, const float *w, const void *prepared,
-                                  const kdi_epilogue *epilogue, float *y,
-                                  float *moments, void *scratch);
+                                  const kdi_epilogue *epilogue, float *y, float *moments,
+                                  void *scratch);
 
 /* The gradients that are not NULL, written or added: dx[n,h,w,c] from w, dw[o,3,3,c] from x, and
  * db[o]. accumulate_dw is for dw and db. */

@@ -19,6 +19,9 @@ typedef struct shape {
 /* Maps with and without partial tiles, channels around the vectors' lengths, each way to cut the
  * work: by tiles, by panels, with prepared filters and slices, in one chunk and several. */
 static const shape shapes[] = {
+    {1, 1, 1, 1, 1, 1, 1, KDI_WINOGRAD_F2},       {3, 5, 7, 17, 16, 1, 1, KDI_WINOGRAD_F2},
+    {2, 6, 6, 17, 5, 2, 2, KDI_WINOGRAD_F2},      {2, 7, 5, 5, 17, 0, 1, KDI_WINOGRAD_F2},
+    {2, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_F2},   {1, 31, 23, 130, 40, 1, 1, KDI_WINOGRAD_F2},
     {1, 2, 2, 1, 1, 1, 1, KDI_WINOGRAD_2X2},      {3, 2, 2, 17, 5, 1, 1, KDI_WINOGRAD_2X2},
     {2, 2, 2, 64, 70, 1, 1, KDI_WINOGRAD_2X2},    {5, 2, 2, 300, 520, 1, 1, KDI_WINOGRAD_2X2},
     {300, 2, 2, 40, 150, 1, 1, KDI_WINOGRAD_2X2}, {1, 1, 1, 1, 1, 1, 1, KDI_WINOGRAD_F4},
