@@ -82,12 +82,12 @@ void cli_help(void)
            kd_version());
     for (const cli_command *c = cli_commands; c->name; c++)
         printf("  %-10s%s\n", c->name, c->summary);
-    printf(
-        "\n"
-        "  kd COMMAND --help   what it takes, and examples\n"
-        "  kd --version        version and how it was built\n"
-        "\n"
-        "Results go to standard output (--json: one JSON object), progress to standard error.\n"
-        "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
-        "Environment: KD_DATA (folder of the data sets), KD_ISA (generic, avx2, avx512, neon).\n");
+    printf("\n"
+           "  kd COMMAND --help   what it takes, and examples\n"
+           "  kd --version        version and how it was built\n"
+           "\n"
+           "Results go to standard output (--json: one JSON object), progress to standard error.\n"
+           "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
+           "Environment: KD_DATA (folder of the data sets), KD_ISA (generic, avx2, avx512, neon),\n"
+           "KD_CONV (gemm, direct, depthwise, winograd, winograd2, toeplitz).\n");
 }

@@ -32,8 +32,10 @@ int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
     const kd_status status = kd_ctx_create(&config, ctx);
     if (status == KD_OK) return CLI_DONE;
     if (status == KD_E_UNSUPPORTED)
-        return cli_fail("KD_ISA names a kernel table this build or this processor lacks (%s)",
-                        kd_build_info());
+        return cli_fail(
+            "KD_ISA names a kernel table this build or this processor lacks, or KD_CONV no "
+            "algorithm (%s)",
+            kd_build_info());
     return cli_fail("no context: %s", kd_status_text(status));
 }
 

@@ -52,10 +52,13 @@ typedef struct kd_config {
     size_t max_memory; /* bytes the context may hold at once; 0: no limit */
     const char *isa;   /* kernel table "generic", "avx2", "avx512", "neon"; NULL: the
                               * environment's KD_ISA, else the best this processor runs */
+    const char *conv;  /* algorithm of the convolutions it can compute: "gemm", "direct",
+                              * "depthwise", "winograd", "winograd2", "toeplitz"; NULL: the
+                              * environment's KD_CONV, else by shape */
 } kd_config;
 
-/* config NULL: all defaults. On failure *ctx is NULL. An unknown isa, or one this processor lacks,
- * is KD_E_UNSUPPORTED. */
+/* config NULL: all defaults. On failure *ctx is NULL. An unknown isa or conv, or an isa this
+ * processor lacks, is KD_E_UNSUPPORTED. */
 KD_API kd_status kd_ctx_create(const kd_config *config, kd_ctx **ctx);
 /* Destroy every object made from the context first. NULL is allowed. */
 KD_API void kd_ctx_destroy(kd_ctx *ctx);

@@ -14,6 +14,8 @@ struct kdi_kernels;
 
 /* The kernel table this context runs on (lib/kernel/kernels.h). */
 const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx);
+/* The forced algorithm of convolutions, a kdi_conv_algo (lib/kernel/conv.h); -1: none. */
+int kdi_ctx_conv(const kd_ctx *ctx);
 
 /* Start the default parallel-for's threads now, so that nothing is allocated later. */
 kd_status kdi_ctx_start_threads(kd_ctx *ctx);

@@ -4,7 +4,7 @@
 
 #include "threads.h"
 
-#include "../kernel/kernels.h"
+#include "../kernel/conv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,12 +39,18 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
     const kdi_kernels *kernels = kdi_kernels_select(isa && *isa ? isa : NULL);
     if (!kernels) return KD_E_UNSUPPORTED;
 
+    if (!c.conv) c.conv = getenv("KD_CONV");
+    const bool forced = c.conv && *c.conv;
+    const int conv = forced ? kdi_conv_algo_named(c.conv) : -1;
+    if (forced && conv < 0) return KD_E_UNSUPPORTED;
+
     kd_ctx *ctx = c.alloc(c.alloc_user, NULL, 0, sizeof *ctx, 64);
     if (!ctx) return KD_E_NOMEM;
     memset(ctx, 0, sizeof *ctx);
     ctx->config = c;
     ctx->config.isa = kernels->name;
     ctx->kernels = kernels;
+    ctx->conv = conv;
     ctx->width = kdi_parallel_width(&c);
     *out = ctx;
     return KD_OK;
@@ -70,6 +76,11 @@ int kd_ctx_threads(const kd_ctx *ctx)
 const char *kd_ctx_isa(const kd_ctx *ctx)
 {
     return ctx->config.isa;
+}
+
+int kdi_ctx_conv(const kd_ctx *ctx)
+{
+    return ctx->conv;
 }
 
 const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx)

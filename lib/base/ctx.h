@@ -12,6 +12,7 @@ enum { KDI_ERROR_SIZE = 1024 };
 struct kd_ctx {
     kd_config config;
     const struct kdi_kernels *kernels;
+    int conv;                            /* algorithm of convolutions, or -1 */
     int width;                           /* of the parallel-for */
     struct kdi_threads *_Atomic threads; /* NULL until a parallel-for wants them */
     atomic_bool starting;

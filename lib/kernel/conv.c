@@ -5,6 +5,8 @@
 
 #include "conv_winograd.h"
 
+#include <string.h>
+
 #define ANY 1, SIZE_MAX
 
 /*  algorithm, c, o, map, pixels, why */
@@ -85,6 +87,13 @@ const kdi_conv_rule *kdi_conv_rules(size_t *count)
 const char *kdi_conv_algo_name(kdi_conv_algo algo)
 {
     return (size_t)algo < KDI_CONV_ALGOS ? methods[algo]->name : "unknown";
+}
+
+int kdi_conv_algo_named(const char *name)
+{
+    for (int i = 0; i < KDI_CONV_ALGOS; i++)
+        if (!strcmp(methods[i]->name, name)) return i;
+    return -1;
 }
 
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)

@@ -40,6 +40,7 @@ typedef enum kdi_conv_pass {
 } kdi_conv_pass;
 
 const char *kdi_conv_algo_name(kdi_conv_algo algo);
+int kdi_conv_algo_named(const char *name); /* -1: none is called so */
 
 /* Whether the algorithm can compute this convolution at all. */
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo);

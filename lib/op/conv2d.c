@@ -64,9 +64,16 @@ static kdi_conv conv_of(const kd_op_call *c)
     return conv_from(c->attr, c->in[0].dim);
 }
 
+static kdi_conv_algo choose(const kd_ctx *ctx, const kdi_conv *v, size_t largest)
+{
+    const int conv = kdi_ctx_conv(ctx);
+    const kdi_conv_algo forced = (kdi_conv_algo)conv;
+    return kdi_conv_choose_for(v, largest, conv >= 0 ? &forced : NULL);
+}
+
 static kdi_conv_algo algo_of(const kd_op_call *c, const kdi_conv *v)
 {
-    return kdi_conv_choose_for(v, c->largest, NULL);
+    return choose(c->ctx, v, c->largest);
 }
 
 /* ---- the batch norm folded into weights and bias --------------------------------------------- */
@@ -203,11 +210,12 @@ static uint64_t macs(const kd_op_call *c)
     return (uint64_t)v.n * v.oh * v.ow * v.o * weight_row(&v);
 }
 
-bool kdi_conv2d_tells_moments(const kdi_conv2d_attr *a, const kd_shape *x, size_t batch)
+bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                              size_t batch)
 {
     const size_t dim[4] = {batch, (size_t)x->dim[1], (size_t)x->dim[2], (size_t)x->dim[3]};
     const kdi_conv v = conv_from(a, dim);
-    return kdi_conv_tells_moments(kdi_conv_choose_for(&v, batch, NULL));
+    return kdi_conv_tells_moments(choose(ctx, &v, batch));
 }
 
 /* ---- the op ---------------------------------------------------------------------------------- */

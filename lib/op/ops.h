@@ -22,7 +22,8 @@ typedef struct kdi_conv2d_attr {
     int moments; /* out[1] [2,O]: y's mean, and the sum of its squared distances from it */
 } kdi_conv2d_attr;
 /* Whether it can tell them at almost no cost. */
-bool kdi_conv2d_tells_moments(const kdi_conv2d_attr *attr, const kd_shape *x, size_t batch);
+bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
+                              size_t batch);
 
 /* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if has_bias. */
 typedef struct kdi_linear_attr {

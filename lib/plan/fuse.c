@@ -67,7 +67,7 @@ static kd_status tell_moments(kdi_draft *d, int conv)
     kdi_node *c = &d->nodes[conv], *norm = NULL;
     kdi_conv2d_attr *attr = c->attr;
     if (attr->moments ||
-        !kdi_conv2d_tells_moments(attr, &d->values[c->in[0]].shape, d->plan->batch))
+        !kdi_conv2d_tells_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return KD_OK;
     for (size_t i = 0; i < d->n_nodes && !norm; i++)
         if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&

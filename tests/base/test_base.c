@@ -113,5 +113,21 @@ START_TEST(test_isa)
 }
 END_TEST
 
+/* Each algorithm's name is known; no other is. */
+START_TEST(test_conv)
+{
+    static const char *const names[] = {"gemm", "direct", "winograd", "winograd2", "toeplitz"};
+    kd_ctx *ctx;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const kd_config config = {.struct_size = sizeof config, .conv = names[i]};
+        ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
+        ck_assert_int_ge(kdi_ctx_conv(ctx), 0);
+        kd_ctx_destroy(ctx);
+    }
+    const kd_config config = {.struct_size = sizeof config, .conv = "fft"};
+    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_E_UNSUPPORTED);
+}
+END_TEST
+
 TEST_SUITE(base, 30, &test_philox_known_answers, &test_memory, &test_memory_limit,
-           &test_parallel_for, &test_checked, &test_isa)
+           &test_parallel_for, &test_checked, &test_isa, &test_conv)
