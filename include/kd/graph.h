@@ -117,6 +117,10 @@ KD_API kd_value kd_flatten_linear(kd_graph *graph, kd_value x, const char *name,
 KD_API kd_value kd_batch_norm(kd_graph *graph, kd_value x, const char *name, float momentum,
                               float eps);
 
+/* Over the last dimension of [...,C], row by row; name.weight, bias [C]. eps is added to the
+ * variance, which is the biased one; 0 means 1e-5, PyTorch's (timm's ViT has 1e-6). */
+KD_API kd_value kd_layer_norm(kd_graph *graph, kd_value x, const char *name, float eps);
+
 /* ---- functions ------------------------------------------------------------------------------- */
 
 KD_API kd_value kd_relu(kd_graph *graph, kd_value x);
@@ -145,6 +149,43 @@ KD_API kd_value kd_avg_pool(kd_graph *graph, kd_value x, const kd_pool_opt *opt)
 KD_API kd_value kd_adaptive_avg_pool(kd_graph *graph, kd_value x, int h, int w);
 /* [N,H,W,C] or [N,T,C] -> [N,C] */
 KD_API kd_value kd_global_avg_pool(kd_graph *graph, kd_value x);
+
+/* ---- transformers ---------------------------------------------------------------------------- */
+
+/* Multi-head self-attention: qkv [N,T,3*C], queries, keys and values one behind the other, each as
+ * heads of d = C/heads numbers -> [N,T,C]. For each image n and head
+ *   softmax(scale q k^T + bias[head] + mask[n mod W]) v
+ * scale 0 means 1/sqrt(d). bias [heads,T,T] and mask [W,T,T], which has no gradient, may be
+ * KD_NONE. */
+KD_API kd_value kd_attention(kd_graph *graph, kd_value qkv, int heads, float scale, kd_value bias,
+                             kd_value mask);
+/* x [N,T,C] and `count` tokens of C numbers each ([1,1,C]) -> [N,count+T,C], the tokens first. */
+KD_API kd_value kd_prepend_tokens(kd_graph *graph, kd_value x, const kd_value *tokens, int count);
+/* x [N,...] + p [1,...]: position embeddings. */
+KD_API kd_value kd_add_broadcast(kd_graph *graph, kd_value x, kd_value p);
+/* [N,T,C] -> [N,count,C], tokens from `first` on; one token: [N,C]. */
+KD_API kd_value kd_take_tokens(kd_graph *graph, kd_value x, int first, int count);
+KD_API kd_value kd_take_token(kd_graph *graph, kd_value x, int index);
+/* Stochastic depth: training, a sample is 0 with probability rate, else divided by 1 - rate. */
+KD_API kd_value kd_drop_path(kd_graph *graph, kd_value x, float rate);
+
+/* Swin's windows; pairs are height, width. x [N,H,W,C] is shifted up and left cyclically, filled up
+ * with zeros to whole windows, and cut: [N*windows,h*w,C], windows by rows. And back, to the map
+ * [N,H,W,C]. */
+KD_API kd_value kd_window_partition(kd_graph *graph, kd_value x, const int window[2],
+                                    const int shift[2]);
+KD_API kd_value kd_window_reverse(kd_graph *graph, kd_value x, const int map[2],
+                                  const int window[2], const int shift[2]);
+/* The mask for shifted windows, [windows,T,T]: 0, or -100 between pixels the shift brought together.
+ * A constant: blocks of one size can share it. */
+KD_API kd_value kd_window_mask(kd_graph *graph, const int map[2], const int window[2],
+                               const int shift[2]);
+/* table [(2h-1)*(2w-1),heads] -> the bias [heads,T,T] of windows of h by w, T = h*w, by pixels'
+ * relative positions. */
+KD_API kd_value kd_position_bias(kd_graph *graph, kd_value table, const int window[2]);
+/* [N,H,W,C] -> [N,ceil(H/2),ceil(W/2),4*C]: pixels (0,0), (1,0), (0,1), (1,1) of each 2x2 square
+ * side by side; zeros beyond an odd edge. */
+KD_API kd_value kd_patch_merge(kd_graph *graph, kd_value x);
 
 /* ---- losses: each a scalar [1], the mean over the batch -------------------------------------- */
 

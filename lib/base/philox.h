@@ -17,6 +17,7 @@ enum kdi_purpose {
     KDI_RNG_DROPOUT,
     KDI_RNG_SYNTHETIC,
     KDI_RNG_SPLIT,
+    KDI_RNG_DROP_PATH,
     KDI_RNG_TEST = 1000
 };
 

@@ -101,14 +101,45 @@ static inline __attribute__((always_inline)) void kdi_transpose_square(kdi_v row
     }
 }
 
+/* The lanes turned by n places. */
+#if KDI_VL == 16
+#define KDI_TURN(v, n)                                                                             \
+    KDI_SHUFFLE(v, v, (0 + n) % 16, (1 + n) % 16, (2 + n) % 16, (3 + n) % 16, (4 + n) % 16,        \
+                (5 + n) % 16, (6 + n) % 16, (7 + n) % 16, (8 + n) % 16, (9 + n) % 16,              \
+                (10 + n) % 16, (11 + n) % 16, (12 + n) % 16, (13 + n) % 16, (14 + n) % 16,         \
+                (15 + n) % 16)
+#elif KDI_VL == 8
+#define KDI_TURN(v, n)                                                                             \
+    KDI_SHUFFLE(v, v, (0 + n) % 8, (1 + n) % 8, (2 + n) % 8, (3 + n) % 8, (4 + n) % 8,             \
+                (5 + n) % 8, (6 + n) % 8, (7 + n) % 8)
+#else
+#define KDI_TURN(v, n) KDI_SHUFFLE(v, v, (0 + n) % 4, (1 + n) % 4, (2 + n) % 4, (3 + n) % 4)
+#endif
+
 /* The sum of the lanes, by halves: the same order on every call. */
 static inline float kdi_sum(kdi_v v)
 {
-    float s[KDI_VL];
-    kdi_store(s, v);
-    for (int n = KDI_VL / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) s[i] += s[i + n];
-    return s[0];
+#if KDI_VL > 8
+    v += KDI_TURN(v, 8);
+#endif
+#if KDI_VL > 4
+    v += KDI_TURN(v, 4);
+#endif
+    v += KDI_TURN(v, 2);
+    return v[0] + v[1];
+}
+
+/* The largest lane; what NaN does to it is not defined. */
+static inline float kdi_largest(kdi_v v)
+{
+#if KDI_VL > 8
+    v = kdi_max(v, KDI_TURN(v, 8));
+#endif
+#if KDI_VL > 4
+    v = kdi_max(v, KDI_TURN(v, 4));
+#endif
+    v = kdi_max(v, KDI_TURN(v, 2));
+    return v[0] > v[1] ? v[0] : v[1];
 }
 
 #endif

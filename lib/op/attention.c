@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT
+ * attention.c: multi-head self-attention on a fused product of queries, keys and values (Vaswani et
+ * al. 2017): qkv [N,T,3*A] holds them one behind the other, each as heads of d = A / heads numbers
+ * (timm's and PyTorch's order); y [N,T,A] has the heads side by side. For each image n and head h
+ *   p = softmax(scale q k^T + bias[h] + mask[n mod W]),   y = p v
+ * with bias [heads,T,T] and mask [W,T,T] where they are given; Swin's windows are the images.
+ *
+ * Nothing is transposed in memory: a task copies one head's keys and values into panels, and walks
+ * down the queries in blocks of rows whose scores stay in cache. No p is stored: of each row the
+ * maximum and 1 / sum are (second output, [N,heads,2,T]), and the backward computes p again (Dao et
+ * al. 2022, "FlashAttention"), block by block:
+ *   dp = dy v^T,  ds = p (dp - rowsum(p dp)),  dq = scale ds k,  dk += scale ds^T q,  dv += p^T dy
+ *
+ * One task is one (image, head). When the bias wants a gradient a task is one head of a run of
+ * images, which are taken in order; the runs' sums are added in order, too. */
+#include "ops.h"
+#include "shape.h"
+
+#include "../kernel/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
+ * while bias gradients are summed; floats to keep rows apart, and between arrays. */
+enum { ROWS = 84, TASKS = 64, PAD = 16, ALIGN = 16 };
+
+typedef struct attention_attr {
+    int heads, masked;
+    float scale; /* 0: 1 / sqrt(d) */
+} attention_attr;
+
+/* The inputs are qkv, mask if masked, bias if there is one more. */
+typedef struct attention {
+    const kd_op_call *call;
+    const kdi_kernels *kernels;
+    size_t n, t, heads, d, windows;
+    float scale;
+    const float *bias, *mask;
+    size_t rows, ldq, step;    /* of a block; from row to row of q, of scores */
+    size_t t_panels, d_panels; /* floats of panels [T/nr][d][nr], [d/nr][T][nr] */
+    size_t block_panels;       /* the same for the rows of a block */
+    size_t runs;               /* of images, each summed into dbias of its own */
+    float *workers;
+    size_t worker; /* floats */
+    float *dbias;  /* [runs][heads][T][T] or NULL */
+} attention;
+
+static size_t round_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b * b;
+}
+
+static int bias_index(const attention_attr *attr, int n_in)
+{
+    return n_in > 1 + attr->masked ? 1 + attr->masked : 0;
+}
+
+static size_t runs_of(size_t n, size_t heads)
+{
+    const size_t runs = (TASKS + heads - 1) / heads;
+    return n < runs ? n : runs;
+}
+
+static attention attention_of(const kd_op_call *c, bool backwards)
+{
+    const attention_attr *attr = c->attr;
+    const kd_tensor *qkv = &c->in[0];
+    const int bias = bias_index(attr, c->n_in);
+    attention a = {.call = c, .kernels = c->kernels, .n = qkv->dim[0], .t = qkv->dim[1]};
+    const size_t nr = a.kernels->gemm_nr, vector = a.kernels->vector;
+    a.heads = (size_t)attr->heads;
+    a.d = qkv->dim[2] / 3 / a.heads;
+    a.scale = attr->scale != 0 ? attr->scale : (float)(1 / sqrt((double)a.d));
+    a.windows = attr->masked ? c->in[1].dim[0] : 1;
+    a.mask = attr->masked ? c->in[1].data : NULL;
+    a.bias = bias ? c->in[bias].data : NULL;
+    a.rows = kdi_piece(a.t, ROWS, 1);
+    a.ldq = round_up(a.d, PAD) + PAD;
+    a.step = round_up(a.t, vector);
+    if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
+    a.t_panels = round_up(a.t, nr) * a.d;
+    a.d_panels = round_up(a.d, nr) * a.t;
+    a.block_panels = round_up(round_up(a.d, nr) * a.rows, ALIGN);
+    a.t_panels = round_up(a.t_panels, ALIGN);
+    a.d_panels = round_up(a.d_panels, ALIGN);
+    const size_t blocks = round_up(a.rows * a.ldq, ALIGN) + round_up(a.rows * a.step, ALIGN);
+    a.worker = a.t_panels + a.d_panels + blocks;
+    if (backwards) a.worker += a.t_panels + 2 * a.block_panels + blocks;
+    a.workers = c->scratch;
+    a.runs = a.n;
+    if (backwards && bias && (!c->scratch || c->din[bias].data)) {
+        a.runs = runs_of(a.n, a.heads);
+        if (a.workers) a.dbias = a.workers + a.worker * (size_t)kd_ctx_threads(c->ctx);
+    }
+    return a;
+}
+
+static size_t scratch(const kd_op_call *c, int backwards)
+{
+    const attention_attr *attr = c->attr;
+    const attention a = attention_of(c, backwards);
+    size_t floats, sums = 0, bytes;
+    if (backwards && bias_index(attr, c->n_in) && !kdi_mul(a.heads * a.t * a.t, a.runs, &sums))
+        return SIZE_MAX;
+    if (!kdi_mul(a.worker, (size_t)kd_ctx_threads(c->ctx), &floats) ||
+        !kdi_add(floats, sums, &floats) || !kdi_mul(floats, sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* ---- one head of one image ------------------------------------------------------------------- */
+
+/* Where a head's rows begin: q in qkv (k is heads * d further, v twice that), y in the output. */
+typedef struct head {
+    const attention *a;
+    size_t image, head;
+    size_t ldx, ldy; /* from token to token */
+    const float *bias, *mask;
+} head;
+
+static head head_at(const attention *a, size_t image, size_t h)
+{
+    const size_t square = a->t * a->t, width = a->heads * a->d;
+    return (head){.a = a,
+                  .image = image,
+                  .head = h,
+                  .ldx = 3 * width,
+                  .ldy = width,
+                  .bias = a->bias ? a->bias + h * square : NULL,
+                  .mask = a->mask ? a->mask + image % a->windows * square : NULL};
+}
+
+static size_t in_qkv(const head *h)
+{
+    return h->image * h->a->t * h->ldx + h->head * h->a->d;
+}
+
+static size_t in_y(const head *h)
+{
+    return h->image * h->a->t * h->ldy + h->head * h->a->d;
+}
+
+/* Statistics of the head's rows: maxima [T], then 1 / sum [T]. */
+static size_t in_stats(const head *h)
+{
+    return (h->image * h->a->heads + h->head) * 2 * h->a->t;
+}
+
+static const float *row_of(const attention *a, const float *square, size_t i)
+{
+    return square ? square + i * a->t : NULL;
+}
+
+/* to[rows][ldq] = factor x, which is packed densely enough for any product. */
+static void copy_rows(const attention *a, size_t rows, float factor, const float *x, size_t ldx,
+                      float *to)
+{
+    for (size_t r = 0; r < rows; r++)
+        a->kernels->scale(a->d, factor, x + r * ldx, to + r * a->ldq, 0);
+}
+
+/* s[rows][step] = x[rows][d] times panels of a T by d matrix, transposed. Whole vectors of columns:
+ * the panels' zeros fill them. */
+static void scores(const attention *a, size_t rows, const float *x, const float *panels, float *s)
+{
+    const kdi_block b = {.m = rows,
+                         .n = round_up(a->t, a->kernels->vector),
+                         .k = a->d,
+                         .a = x,
+                         .rsa = a->ldq,
+                         .csa = 1,
+                         .b = panels,
+                         .panel = a->d * a->kernels->gemm_nr,
+                         .c = s,
+                         .ldc = a->step};
+    a->kernels->gemm_block(&b);
+}
+
+/* y[rows][d] (+)= p[rows][T] times panels of a T by d matrix. */
+static void weighted(const attention *a, size_t rows, const float *p, const float *panels, float *y,
+                     size_t ldy, bool accumulate)
+{
+    const kdi_block b = {.m = rows,
+                         .n = a->d,
+                         .k = a->t,
+                         .a = p,
+                         .rsa = a->step,
+                         .csa = 1,
+                         .b = panels,
+                         .panel = a->t * a->kernels->gemm_nr,
+                         .c = y,
+                         .ldc = ldy,
+                         .accumulate = accumulate};
+    a->kernels->gemm_block(&b);
+}
+
+static void forward_head(const head *h, const float *qkv, float *y, float *stats, float *scratch)
+{
+    const attention *a = h->a;
+    const kdi_kernels *k = a->kernels;
+    const size_t nr = k->gemm_nr, width = a->heads * a->d;
+    float *keys = scratch, *values = keys + a->t_panels, *q = values + a->d_panels;
+    float *s = q + round_up(a->rows * a->ldq, ALIGN), max[ROWS], inverse[ROWS];
+    k->pack_bt(a->d, a->t, qkv + width, h->ldx, keys, a->d * nr);
+    k->pack_b(a->t, a->d, qkv + 2 * width, h->ldx, values, a->t * nr);
+    for (size_t i = 0; i < a->t; i += a->rows) {
+        const size_t rows = a->t - i < a->rows ? a->t - i : a->rows;
+        float *to = y + i * h->ldy;
+        copy_rows(a, rows, a->scale, qkv + i * h->ldx, h->ldx, q);
+        scores(a, rows, q, keys, s);
+        k->attention_softmax(rows, a->t, row_of(a, h->bias, i), row_of(a, h->mask, i), s, a->step,
+                             max, inverse);
+        weighted(a, rows, s, values, to, h->ldy, false);
+        for (size_t r = 0; r < rows; r++)
+            k->scale(a->d, inverse[r], to + r * h->ldy, to + r * h->ldy, 0);
+        if (!stats) continue;
+        memcpy(stats + i, max, rows * sizeof *max);
+        memcpy(stats + a->t + i, inverse, rows * sizeof *inverse);
+    }
+}
+
+static void forward_task(void *arg, size_t index, int worker)
+{
+    const attention *a = arg;
+    const head h = head_at(a, index / a->heads, index % a->heads);
+    const float *qkv = a->call->in[0].data;
+    float *y = a->call->out[0].data, *stats = a->call->out[1].data;
+    forward_head(&h, qkv + in_qkv(&h), y + in_y(&h), stats ? stats + in_stats(&h) : NULL,
+                 a->workers + (size_t)worker * a->worker);
+}
+
+static kd_status forward(const kd_op_call *c)
+{
+    attention a = attention_of(c, false);
+    kd_parallel_for(c->ctx, a.n * a.heads, forward_task, &a);
+    return KD_OK;
+}
+
+/* ---- backward -------------------------------------------------------------------------------- */
+
+/* A task's arrays. */
+typedef struct room {
+    float *keys, *rows, *values; /* k transposed, scale k, v transposed: panels */
+    float *q, *dy;               /* of a block */
+    float *q_panels, *dy_panels; /* the same as panels */
+    float *p, *ds;
+} room;
+
+static room room_of(const attention *a, int worker)
+{
+    room r = {.keys = a->workers + (size_t)worker * a->worker};
+    r.values = r.keys + a->t_panels;
+    r.rows = r.values + a->t_panels;
+    r.q_panels = r.rows + a->d_panels;
+    r.dy_panels = r.q_panels + a->block_panels;
+    r.q = r.dy_panels + a->block_panels;
+    r.dy = r.q + round_up(a->rows * a->ldq, ALIGN);
+    r.p = r.dy + round_up(a->rows * a->ldq, ALIGN);
+    r.ds = r.p + round_up(a->rows * a->step, ALIGN);
+    return r;
+}
+
+/* dx[T][d] (+)= p[rows][T]^T times panels of a rows by d matrix. */
+static void transposed(const attention *a, size_t rows, const float *p, const float *panels,
+                       float *dx, size_t ldx, bool accumulate)
+{
+    const kdi_block b = {.m = a->t,
+                         .n = a->d,
+                         .k = rows,
+                         .a = p,
+                         .rsa = 1,
+                         .csa = a->step,
+                         .b = panels,
+                         .panel = rows * a->kernels->gemm_nr,
+                         .c = dx,
+                         .ldc = ldx,
+                         .accumulate = accumulate};
+    a->kernels->gemm_block(&b);
+}
+
+static void backward_head(const head *h, const float *qkv, const float *dy, const float *stats,
+                          float *dqkv, float *dbias, const room *r)
+{
+    const attention *a = h->a;
+    const kdi_kernels *k = a->kernels;
+    const size_t nr = k->gemm_nr, width = a->heads * a->d;
+    const bool add = a->call->accumulate & 1;
+    k->pack_bt(a->d, a->t, qkv + width, h->ldx, r->keys, a->d * nr);
+    k->pack_bt(a->d, a->t, qkv + 2 * width, h->ldx, r->values, a->d * nr);
+    k->pack_b(a->t, a->d, qkv + width, h->ldx, r->rows, a->t * nr);
+    k->scale(round_up(a->d, nr) * a->t, a->scale, r->rows, r->rows, 0);
+    for (size_t i = 0; i < a->t; i += a->rows) {
+        const size_t rows = a->t - i < a->rows ? a->t - i : a->rows;
+        copy_rows(a, rows, a->scale, qkv + i * h->ldx, h->ldx, r->q);
+        copy_rows(a, rows, 1, dy + i * h->ldy, h->ldy, r->dy);
+        scores(a, rows, r->q, r->keys, r->p);
+        scores(a, rows, r->dy, r->values, r->ds);
+        k->attention_backward(rows, a->t, row_of(a, h->bias, i), row_of(a, h->mask, i), stats + i,
+                              stats + a->t + i, r->p, r->ds, a->step,
+                              dbias ? dbias + i * a->t : NULL);
+        if (!dqkv) continue;
+        k->pack_b(rows, a->d, r->q, a->ldq, r->q_panels, rows * nr);
+        k->pack_b(rows, a->d, r->dy, a->ldq, r->dy_panels, rows * nr);
+        weighted(a, rows, r->ds, r->rows, dqkv + i * h->ldx, h->ldx, add);
+        transposed(a, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
+        transposed(a, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
+    }
+}
+
+/* One head of a run of images. */
+static void backward_task(void *arg, size_t index, int worker)
+{
+    const attention *a = arg;
+    const kd_op_call *c = a->call;
+    const size_t run = index / a->heads, square = a->t * a->t;
+    const size_t first = run * a->n / a->runs, end = (run + 1) * a->n / a->runs;
+    const room r = room_of(a, worker);
+    const float *qkv = c->in[0].data, *dy = c->dout[0].data, *stats = c->out[1].data;
+    float *dqkv = c->din[0].data, *dbias = a->dbias ? a->dbias + index * square : NULL;
+    if (dbias) memset(dbias, 0, square * sizeof *dbias);
+    for (size_t image = first; image < end; image++) {
+        const head h = head_at(a, image, index % a->heads);
+        backward_head(&h, qkv + in_qkv(&h), dy + in_y(&h), stats + in_stats(&h),
+                      dqkv ? dqkv + in_qkv(&h) : NULL, dbias, &r);
+    }
+}
+
+static kd_status backward(const kd_op_call *c)
+{
+    attention a = attention_of(c, true);
+    const int bias = bias_index(c->attr, c->n_in);
+    kd_parallel_for(c->ctx, a.runs * a.heads, backward_task, &a);
+    if (a.dbias) {
+        const size_t count = a.heads * a.t * a.t;
+        c->kernels->sum_parts(count, a.runs, a.dbias, count, c->din[bias].data,
+                              (int)(c->accumulate >> bias & 1));
+    }
+    return KD_OK;
+}
+
+/* ---- the op ---------------------------------------------------------------------------------- */
+
+static uint64_t macs(const kd_op_call *c)
+{
+    const kd_tensor *qkv = &c->in[0];
+    return (uint64_t)qkv->dim[0] * qkv->dim[1] * qkv->dim[1] * (qkv->dim[2] / 3) * 2;
+}
+
+static kd_status misfit(const kd_op_shapes *s, const char *what, const kd_shape *x)
+{
+    char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
+    const attention_attr *attr = s->attr;
+    return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s of %d heads, %s %s: they do not fit",
+                       s->name, kdi_shape_text(&s->in[0], a), attr->heads, what,
+                       kdi_shape_text(x, b));
+}
+
+static kd_status shape(kd_op_shapes *s)
+{
+    const attention_attr *attr = s->attr;
+    const kd_shape *x = &s->in[0];
+    const int bias = bias_index(attr, s->n_in);
+    char text[KDI_SHAPE_TEXT];
+    if (!isfinite(attr->scale))
+        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: scale %g", s->name, (double)attr->scale);
+    if (attr->heads < 1)
+        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: %d heads", s->name, attr->heads);
+    if (x->rank != 3 || x->dim[2] % (3 * (int64_t)attr->heads))
+        return kd_ctx_fail(s->ctx, KD_E_SHAPE,
+                           "%s: input %s is not [N,T,3*C] with a C that %d heads divide", s->name,
+                           kdi_shape_text(x, text), attr->heads);
+    const int64_t t = x->dim[1];
+    if (attr->masked) {
+        const kd_shape *mask = &s->in[1];
+        if (mask->rank != 3 || mask->dim[0] < 1 || mask->dim[1] != t || mask->dim[2] != t)
+            return misfit(s, "mask", mask);
+    }
+    const kd_shape square = {.rank = 3, .dim = {attr->heads, t, t}};
+    if (bias && !kdi_shape_equal(&s->in[bias], &square)) return misfit(s, "bias", &s->in[bias]);
+    s->out[0] = *x;
+    s->out[0].dim[2] /= 3;
+    s->out[1] = (kd_shape){.rank = 4, .dim = {x->dim[0], attr->heads, 2, t}};
+    return kdi_want_f32(s, 0);
+}
+
+#define ATTENTION(title, most, without)                                                            \
+    {                                                                                              \
+        .struct_size = sizeof(kd_op), .name = title, .attr_size = sizeof(attention_attr),          \
+        .n_in_min = (most)-1, .n_in_max = most, .n_out = 2, .shape = shape, .forward = forward,    \
+        .backward = backward,                                                                      \
+        .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1) | KD_KEEP_IN(2) | KD_KEEP_OUT(1),                   \
+        .no_grad = without, .optional_out = 1u << 1, .accumulates = 1, .scratch = scratch,         \
+        .macs = macs,                                                                              \
+    }
+
+/* Two records, because the mask, which has no gradient, comes before a bias, which has. */
+const kd_op kdi_op_attention = ATTENTION("attention", 2, 0);
+const kd_op kdi_op_attention_masked = ATTENTION("attention", 3, 1u << 1);
+
+kd_value kd_attention(kd_graph *g, kd_value qkv, int heads, float scale, kd_value bias,
+                      kd_value mask)
+{
+    const attention_attr attr = {heads, mask != KD_NONE, scale};
+    kd_value in[3] = {qkv};
+    int n = 1;
+    if (mask != KD_NONE) in[n++] = mask;
+    if (bias != KD_NONE) in[n++] = bias;
+    return kd_graph_op(g, attr.masked ? &kdi_op_attention_masked : &kdi_op_attention, &attr, in, n,
+                       NULL);
+}
