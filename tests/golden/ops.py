@@ -12,9 +12,15 @@ A case CASE has a metadata entry CASE, a JSON object with "op" and its attribute
 "nchw": 1 says that rank-4 inputs and outputs are pictures in PyTorch's order. "training": 1 or 0.
 """
 import json
+import math
+
+from functools import partial
 
 import torch
+from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
+from timm.models.vision_transformer import Block
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 import golden
@@ -311,6 +317,62 @@ def losses():
          grads=[0], scalar=True, temperature=4.0)
 
 
+# ---- transformers ------------------------------------------------------------------------------
+
+def module_case(name, op, module, x, **attributes):
+    """timm's own module, with random parameters."""
+    r = golden.Random(len(cases))
+    module.double().eval()
+    params = {}
+    for n, p in module.named_parameters():
+        kind = n.rsplit(".", 1)[-1]
+        scale = 0.5 / math.sqrt(p.shape[-1]) if kind == "weight" and p.dim() > 1 else 0.3
+        params[n] = (r.exact(*p.shape, scale=scale) + (1 if "norm" in n and kind == "weight" else 0)
+                     ).float().double()
+    case(name, op, lambda a, **p: functional_call(module, p, (a,)), [x], params, **attributes)
+
+
+def transformers():
+    r = golden.Random(80)
+    for name, shape, eps in (("tokens", (2, 5, 12), 1e-6), ("map", (2, 3, 2, 8), 1e-5),
+                             ("rows", (4, 37), 1e-6)):
+        case("layer_norm_" + name, "layer_norm",
+             lambda x, weight, bias, e=eps: F.layer_norm(x, x.shape[-1:], weight, bias, e),
+             [2 * r.normal(*shape) + 0.5],
+             {"weight": r.exact(shape[-1]), "bias": r.exact(shape[-1])}, eps=eps)
+
+    def attention(qkv, heads):
+        n, t, width = qkv.shape
+        q, k, v = qkv.reshape(n, t, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, width // 3)
+
+    for shape, heads in (((2, 5, 24), 2), ((1, 65, 24), 1), ((1, 90, 12), 2), ((3, 1, 9), 3)):
+        case(f"attention_{shape[1]}x{shape[2]}", "attention",
+             lambda x, h=heads: attention(x, h), [r.normal(*shape)], heads=heads)
+    case("tokens", "tokens",
+         lambda x, cls_token, dist_token, pos_embed:
+         torch.cat([cls_token.expand(3, -1, -1), dist_token.expand(3, -1, -1), x], 1) + pos_embed,
+         [r.normal(3, 4, 5)], {"cls_token": r.exact(1, 1, 5), "dist_token": r.exact(1, 1, 5),
+                               "pos_embed": r.exact(1, 6, 5)})
+    case("take", "take", lambda x: x[:, 1], [r.normal(3, 4, 5)], index=1)
+    case("roll", "windows", lambda x: torch.roll(x, (-1, -2), (1, 2)).reshape(4, 12, 5),
+         [r.normal(4, 3, 4, 5)], window_h=3, window_w=4, shift_h=1, shift_w=2)
+    module_case("vit_block", "vit_block",
+                Block(12, 3, 2.0, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)),
+                r.normal(2, 7, 12), heads=3, hidden=24)
+    for name, size, window, shift in (("whole", (4, 6), 2, 0), ("shifted", (4, 6), 2, 1),
+                                      ("filled", (5, 7), 3, 1), ("filled_even", (5, 6), 4, 2),
+                                      ("map_smaller", (3, 3), 4, 2), ("map_lower", (3, 8), 4, 2)):
+        block = SwinTransformerBlock(8, size, 2, window_size=window, shift_size=shift,
+                                     mlp_ratio=2.0)
+        (window_h, window_w), (shift_h, shift_w) = block.window_size, block.shift_size
+        module_case("swin_" + name, "swin_block", block, r.normal(2, *size, 8), heads=2, hidden=16,
+                    window_h=window_h, window_w=window_w, shift_h=shift_h, shift_w=shift_w)
+    for size in ((4, 6), (5, 3)):
+        module_case(f"patch_merging_{size[0]}x{size[1]}", "patch_merging", PatchMerging(6),
+                    r.normal(2, *size, 6), out=12)
+
+
 def make():
     cases.clear()
     convolutions()
@@ -319,6 +381,7 @@ def make():
     functions()
     pools()
     losses()
+    transformers()
     tensors, metadata = {}, {}
     for index, c in enumerate(cases):
         assert c[0] not in metadata, c[0]

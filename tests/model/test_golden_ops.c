@@ -160,6 +160,113 @@ BUILD(hinton)
     return kd_add(g, kd_scale(g, hard, real(attr, "hard")), kd_scale(g, soft, real(attr, "soft")));
 }
 
+BUILD(layer_norm)
+{
+    ck_assert_int_eq(n, 1);
+    return kd_layer_norm(g, in[0], "op", real(attr, "eps"));
+}
+
+BUILD(attention)
+{
+    ck_assert_int_eq(n, 1);
+    return kd_attention(g, in[0], whole(attr, "heads"), 0, KD_NONE, KD_NONE);
+}
+
+static const kd_param_opt plain_param = {.struct_size = sizeof plain_param};
+
+BUILD(tokens)
+{
+    (void)attr;
+    const kd_shape s = kd_graph_shape(g, in[0]);
+    const int64_t token[] = {1, 1, s.dim[2]}, positions[] = {1, s.dim[1] + 2, s.dim[2]};
+    ck_assert_int_eq(n, 1);
+    kd_graph_scope(g, "op");
+    const kd_value tokens[] = {kd_param(g, "cls_token", 3, token, &plain_param),
+                               kd_param(g, "dist_token", 3, token, &plain_param)};
+    const kd_value position = kd_param(g, "pos_embed", 3, positions, &plain_param);
+    kd_graph_unscope(g);
+    return kd_add_broadcast(g, kd_prepend_tokens(g, in[0], tokens, 2), position);
+}
+
+BUILD(take)
+{
+    ck_assert_int_eq(n, 1);
+    return kd_take_token(g, in[0], whole(attr, "index"));
+}
+
+typedef struct windows {
+    int size[2], shift[2];
+} windows;
+
+static windows windows_of(const kd_json_object *attr)
+{
+    return (windows){{whole(attr, "window_h"), whole(attr, "window_w")},
+                     {whole(attr, "shift_h"), whole(attr, "shift_w")}};
+}
+
+BUILD(windows)
+{
+    const windows w = windows_of(attr);
+    ck_assert_int_eq(n, 1);
+    return kd_window_partition(g, in[0], w.size, w.shift);
+}
+
+/* x + mlp(norm2(x)), the second half of a block. */
+static kd_value perceptron(kd_graph *g, kd_value x, const kd_json_object *attr, float eps)
+{
+    const kd_shape s = kd_graph_shape(g, x);
+    kd_value y = kd_layer_norm(g, x, "norm2", eps);
+    y = kd_gelu(g, kd_linear(g, y, "mlp.fc1", whole(attr, "hidden"), 1));
+    return kd_add(g, x, kd_linear(g, y, "mlp.fc2", (int)s.dim[s.rank - 1], 1));
+}
+
+BUILD(vit_block)
+{
+    const int width = (int)kd_graph_shape(g, in[0]).dim[2];
+    ck_assert_int_eq(n, 1);
+    kd_graph_scope(g, "op");
+    kd_value y = kd_layer_norm(g, in[0], "norm1", 1e-6f);
+    y = kd_linear(g, y, "attn.qkv", 3 * width, 1);
+    y = kd_attention(g, y, whole(attr, "heads"), 0, KD_NONE, KD_NONE);
+    y = kd_add(g, in[0], kd_linear(g, y, "attn.proj", width, 1));
+    y = perceptron(g, y, attr, 1e-6f);
+    kd_graph_unscope(g);
+    return y;
+}
+
+BUILD(swin_block)
+{
+    const windows w = windows_of(attr);
+    const kd_shape s = kd_graph_shape(g, in[0]);
+    const int map[] = {(int)s.dim[1], (int)s.dim[2]}, width = (int)s.dim[3];
+    const int64_t table[] = {(2 * w.size[0] - 1) * (2 * w.size[1] - 1), whole(attr, "heads")};
+    ck_assert_int_eq(n, 1);
+    kd_graph_scope(g, "op");
+    const kd_value mask =
+        w.shift[0] || w.shift[1] ? kd_window_mask(g, map, w.size, w.shift) : KD_NONE;
+    const kd_value bias = kd_position_bias(
+        g, kd_param(g, "attn.relative_position_bias_table", 2, table, &plain_param), w.size);
+    kd_value y = kd_layer_norm(g, in[0], "norm1", 1e-5f);
+    y = kd_window_partition(g, y, w.size, w.shift);
+    y = kd_linear(g, y, "attn.qkv", 3 * width, 1);
+    y = kd_attention(g, y, whole(attr, "heads"), 0, bias, mask);
+    y = kd_linear(g, y, "attn.proj", width, 1);
+    y = kd_add(g, in[0], kd_window_reverse(g, y, map, w.size, w.shift));
+    y = perceptron(g, y, attr, 1e-5f);
+    kd_graph_unscope(g);
+    return y;
+}
+
+BUILD(patch_merging)
+{
+    ck_assert_int_eq(n, 1);
+    kd_graph_scope(g, "op");
+    kd_value y = kd_layer_norm(g, kd_patch_merge(g, in[0]), "norm", 1e-5f);
+    y = kd_linear(g, y, "reduction", whole(attr, "out"), 0);
+    kd_graph_unscope(g);
+    return y;
+}
+
 /* Those without attributes: EXPRESSION of the inputs. */
 #define BUILD_PLAIN(op, inputs, expression)                                                        \
     BUILD(op)                                                                                      \
@@ -210,7 +317,15 @@ BUILD_PLAIN(standardize, 1, kd_standardize(g, in[0]))
     X(dkd, 6, 1e-5)                                                                                \
     X(standardize, 3, 1e-6)                                                                        \
     X(standardized_kd, 3, 1e-6)                                                                    \
-    X(hinton, 3, 2e-6)
+    X(hinton, 3, 2e-6)                                                                             \
+    X(layer_norm, 3, 1e-6)                                                                         \
+    X(attention, 4, 1e-6)                                                                          \
+    X(tokens, 1, 1e-6)                                                                             \
+    X(take, 1, 1e-6)                                                                               \
+    X(windows, 1, 1e-6)                                                                            \
+    X(vit_block, 1, 2e-6)                                                                          \
+    X(swin_block, 6, 2e-6)                                                                         \
+    X(patch_merging, 2, 2e-6)
 
 static const struct {
     const char *op;
