@@ -152,14 +152,6 @@ static const float *row_of(const attention *a, const float *square, size_t i)
     return square ? square + i * a->t : NULL;
 }
 
-/* to[rows][ldq] = factor x, which is packed densely enough for any product. */
-static void copy_rows(const attention *a, size_t rows, float factor, const float *x, size_t ldx,
-                      float *to)
-{
-    for (size_t r = 0; r < rows; r++)
-        a->kernels->scale(a->d, factor, x + r * ldx, to + r * a->ldq, 0);
-}
-
 /* s[rows][step] = x[rows][d] times panels of a T by d matrix, transposed. Whole vectors of columns:
  * the panels' zeros fill them. */
 static void scores(const attention *a, size_t rows, const float *x, const float *panels, float *s)
@@ -207,13 +199,12 @@ static void forward_head(const head *h, const float *qkv, float *y, float *stats
     for (size_t i = 0; i < a->t; i += a->rows) {
         const size_t rows = a->t - i < a->rows ? a->t - i : a->rows;
         float *to = y + i * h->ldy;
-        copy_rows(a, rows, a->scale, qkv + i * h->ldx, h->ldx, q);
+        k->scale_rows(rows, a->d, &a->scale, 0, qkv + i * h->ldx, h->ldx, q, a->ldq);
         scores(a, rows, q, keys, s);
         k->attention_softmax(rows, a->t, row_of(a, h->bias, i), row_of(a, h->mask, i), s, a->step,
                              max, inverse);
         weighted(a, rows, s, values, to, h->ldy, false);
-        for (size_t r = 0; r < rows; r++)
-            k->scale(a->d, inverse[r], to + r * h->ldy, to + r * h->ldy, 0);
+        k->scale_rows(rows, a->d, inverse, 1, to, h->ldy, to, h->ldy);
         if (!stats) continue;
         memcpy(stats + i, max, rows * sizeof *max);
         memcpy(stats + a->t + i, inverse, rows * sizeof *inverse);
@@ -292,8 +283,8 @@ static void backward_head(const head *h, const float *qkv, const float *dy, cons
     k->scale(round_up(a->d, nr) * a->t, a->scale, r->rows, r->rows, 0);
     for (size_t i = 0; i < a->t; i += a->rows) {
         const size_t rows = a->t - i < a->rows ? a->t - i : a->rows;
-        copy_rows(a, rows, a->scale, qkv + i * h->ldx, h->ldx, r->q);
-        copy_rows(a, rows, 1, dy + i * h->ldy, h->ldy, r->dy);
+        k->scale_rows(rows, a->d, &a->scale, 0, qkv + i * h->ldx, h->ldx, r->q, a->ldq);
+        k->copy_rows(rows, a->d, dy + i * h->ldy, h->ldy, r->dy, a->ldq);
         scores(a, rows, r->q, r->keys, r->p);
         scores(a, rows, r->dy, r->values, r->ds);
         k->attention_backward(rows, a->t, row_of(a, h->bias, i), row_of(a, h->mask, i), stats + i,

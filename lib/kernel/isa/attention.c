@@ -81,3 +81,13 @@ void KDI_FN(attention_backward)(size_t rows, size_t n, const float *bias, const 
         backward_row(n, bias ? bias + r * n : NULL, mask ? mask + r * n : NULL, max[r], inverse[r],
                      s + r * step, dp + r * step, dbias ? dbias + r * n : NULL);
 }
+
+void KDI_FN(scale_rows)(size_t rows, size_t n, const float *factor, size_t step, const float *x,
+                        size_t ldx, float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy, factor += step) {
+        size_t j = 0;
+        for (; j + KDI_VL <= n; j += KDI_VL) kdi_store(y + j, *factor * kdi_load(x + j));
+        if (j < n) kdi_store_part(y + j, n - j, *factor * kdi_load_part(x + j, n - j, 0));
+    }
+}

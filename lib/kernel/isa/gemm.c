@@ -239,12 +239,12 @@ void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packe
 /* KDI_VL columns of a panel, KDI_VL steps of k, of them count and depth in the matrix. */
 INLINE void turn(const float *b, size_t ldb, size_t count, size_t depth, float *to)
 {
-    if (count >= KDI_VL && depth >= KDI_VL) {
+    if (depth >= KDI_VL) {
         kdi_v square[KDI_VL];
         UNROLL for (size_t i = 0; i < KDI_VL; i++)
         {
-            __builtin_prefetch(b + i * ldb + 4 * KDI_VL);
-            square[i] = kdi_load(b + i * ldb);
+            if (i < count) __builtin_prefetch(b + i * ldb + 4 * KDI_VL);
+            square[i] = i < count ? kdi_load(b + i * ldb) : kdi_splat(0);
         }
         kdi_transpose_square(square);
         UNROLL for (size_t p = 0; p < KDI_VL; p++) kdi_store(to + p * NR, square[p]);
@@ -259,8 +259,11 @@ void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *pack
     for (size_t j = 0; j < n; j += NR, packed += panel)
         for (size_t p = 0; p < k; p += KDI_VL)
             for (size_t i = 0; i < NR; i += KDI_VL)
-                turn(b + (j + i) * ldb + p, ldb, j + i < n ? n - j - i : 0, k - p,
-                     packed + p * NR + i);
+                if (n - j >= NR) /* all columns are there */
+                    turn(b + (j + i) * ldb + p, ldb, KDI_VL, k - p, packed + p * NR + i);
+                else
+                    turn(b + (j + i) * ldb + p, ldb, j + i < n ? n - j - i : 0, k - p,
+                         packed + p * NR + i);
 }
 
 void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,

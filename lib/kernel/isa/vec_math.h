@@ -190,7 +190,7 @@ static inline kdi_v kdi_gelu(kdi_v x)
 /* Its derivative, Phi(x) + x phi(x). */
 static inline kdi_v kdi_gelu_slope(kdi_v x)
 {
-    const kdi_v phi = 0.398942280f * kdi_exp(-0.5f * x * x);
+    const kdi_v phi = 0.398942280f * kdi_exp_negative(-0.5f * x * x);
     return 0.5f * (1 + kdi_erf(x * 0.707106781f)) + x * phi;
 }
 
