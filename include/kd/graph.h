@@ -155,8 +155,8 @@ KD_API kd_value kd_global_avg_pool(kd_graph *graph, kd_value x);
 /* Multi-head self-attention: qkv [N,T,3*C], queries, keys and values one behind the other, each as
  * heads of d = C/heads numbers -> [N,T,C]. For each image n and head
  *   softmax(scale q k^T + bias[head] + mask[n mod W]) v
- * scale 0 means 1/sqrt(d). bias [heads,T,T] and mask [W,T,T], which has no gradient, may be
- * KD_NONE. */
+ * scale 0 means 1/sqrt(d). bias [heads,T,T] and mask [W,T,T] may be KD_NONE; a mask has no gradient,
+ * and W divides N (or k, where N is k times the batch). */
 KD_API kd_value kd_attention(kd_graph *graph, kd_value qkv, int heads, float scale, kd_value bias,
                              kd_value mask);
 /* x [N,T,C] and `count` tokens of C numbers each ([1,1,C]) -> [N,count+T,C], the tokens first. */

@@ -3,7 +3,8 @@
  * al. 2017): qkv [N,T,3*A] holds them one behind the other, each as heads of d = A / heads numbers
  * (timm's and PyTorch's order); y [N,T,A] has the heads side by side. For each image n and head h
  *   p = softmax(scale q k^T + bias[h] + mask[n mod W]),   y = p v
- * with bias [heads,T,T] and mask [W,T,T] where they are given; Swin's windows are the images.
+ * with bias [heads,T,T] and mask [W,T,T] where they are given; Swin's windows are the images, W of
+ * them to a picture.
  *
  * Nothing is transposed in memory: a task copies one head's keys and values into panels, and walks
  * down the queries in blocks of rows whose scores stay in cache. No p is stored: of each row the
@@ -364,7 +365,8 @@ static kd_status shape(kd_op_shapes *s)
     const int64_t t = x->dim[1];
     if (attr->masked) {
         const kd_shape *mask = &s->in[1];
-        if (mask->rank != 3 || mask->dim[0] < 1 || mask->dim[1] != t || mask->dim[2] != t)
+        if (mask->rank != 3 || mask->dim[0] < 1 || x->dim[0] % mask->dim[0] || mask->dim[1] != t ||
+            mask->dim[2] != t)
             return misfit(s, "mask", mask);
     }
     const kd_shape square = {.rank = 3, .dim = {attr->heads, t, t}};

@@ -336,6 +336,9 @@ START_TEST(test_refusals)
     refused(g, kd_attention(g, x, 2, 0, square, x),
             "input [N,4,24] of 2 heads, mask [N,4,24]: they do not fit");
     g = fresh(ctx, &x, &square, &labels);
+    refused(g, kd_attention(g, x, 2, 0, KD_NONE, square),
+            "input [N,4,24] of 2 heads, mask [2,4,4]: they do not fit");
+    g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention(g, labels, 2, 0, KD_NONE, KD_NONE), "input 0 is i32");
     const int window[] = {2, 2}, none[] = {0, 2};
     g = fresh(ctx, &x, &square, &labels);
