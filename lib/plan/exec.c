@@ -215,7 +215,7 @@ static void patch_step(kd_exec *e, size_t s, size_t from, size_t images)
         kd_tensor *t = e->patches[i].tensor;
         *t = kdi_tensor_of(slot, images);
         t->data = address(e, slot);
-        if (from == 0 || slot->images || t->rank == 0 || slot->shape.dim[0] != KD_BATCH) continue;
+        if (from == 0 || slot->images || t->rank == 0 || slot->shape.dim[0] >= 0) continue;
         t->data = (char *)t->data + t->count / images * from * kd_dtype_size(t->dtype);
     }
 }

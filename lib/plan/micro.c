@@ -4,8 +4,9 @@
  *
  * Evaluating only, and only steps whose rows do not see each other. Each piece reads the stretch's
  * weights again, so a step belongs to one as long as its weights are no larger than what a piece of
- * it reads and writes: a network's early layers, and all of a vision transformer. Values that live
- * within a stretch have room for one piece; those that cross its ends are whole. How the batch is
+ * it reads and writes: a network's early layers, and all of a vision transformer. A step that has no
+ * batch at all (a table of position biases) is done again for each piece. Values that live within
+ * a stretch have room for one piece; those that cross its ends are whole. How the batch is
  * cut follows from shapes alone and changes no bit of the result. */
 #include "plan.h"
 
@@ -16,30 +17,41 @@ typedef struct cost {
     size_t values, weights; /* bytes: of one image, and read by every piece */
 } cost;
 
-/* Bytes of one image; 0 if the value is not a batch of independent rows. */
-static size_t image_bytes(const kdi_value *v)
+static size_t bytes_of(const kdi_value *v)
 {
     size_t count;
-    if (v->shape.rank < 1 || v->shape.dim[0] != KD_BATCH) return 0;
-    for (int i = 1; i < v->shape.rank; i++)
-        if (v->shape.dim[i] < 0) return 0;
     return kdi_shape_count(&v->shape, 1, &count) && count < SIZE_MAX / 64
                ? count * kd_dtype_size(v->dtype)
-               : 0;
+               : SIZE_MAX / 64;
+}
+
+/* Bytes of one image, whose rows (windows, too) lie together; 0: there is no such thing. */
+static size_t image_bytes(const kdi_value *v)
+{
+    if (v->shape.rank < 1 || v->shape.dim[0] >= 0) return 0;
+    for (int i = 1; i < v->shape.rank; i++)
+        if (v->shape.dim[i] < 0) return 0;
+    return bytes_of(v);
+}
+
+/* Does it have the batch nowhere? Parameters, and what is made of them alone. */
+static bool is_constant(const kdi_value *v)
+{
+    for (int i = 0; i < v->shape.rank; i++)
+        if (v->shape.dim[i] < 0) return false;
+    return true;
 }
 
 static void add(const kdi_draft *d, cost *c, kd_value v)
 {
-    size_t bytes;
     if (v == KD_NONE) return;
-    const kdi_value *value = &d->values[v];
-    if (d->values[kdi_draft_root(d, v)].kind == KDI_PARAM) {
-        kdi_shape_count(&value->shape, 1, &bytes);
-        c->weights += bytes * kd_dtype_size(value->dtype);
+    const kdi_value *value = &d->values[v], *root = &d->values[kdi_draft_root(d, v)];
+    if (is_constant(value) && is_constant(root)) {
+        c->weights += bytes_of(value);
         return;
     }
-    bytes = image_bytes(value);
-    if (bytes == 0 || image_bytes(&d->values[kdi_draft_root(d, v)]) != bytes) c->divides = false;
+    const size_t bytes = image_bytes(value);
+    if (bytes == 0 || image_bytes(root) != bytes) c->divides = false;
     c->values += bytes;
 }
 
@@ -47,7 +59,12 @@ static cost cost_of(const kdi_draft *d, const kdi_step *s, kd_tensor *operands)
 {
     cost c = {.divides = !s->op->mixes_batch && !s->backward};
     for (int i = 0; i < s->n_in; i++) add(d, &c, s->in[i]);
-    for (int i = 0; i < s->n_out; i++) add(d, &c, s->out[i]);
+    for (int i = 0; i < s->n_out; i++) {
+        add(d, &c, s->out[i]);
+        /* A loss: one number of all images. */
+        if (s->out[i] != KD_NONE && c.values && is_constant(&d->values[s->out[i]]))
+            c.divides = false;
+    }
     if (kdi_can_prepare(d, s)) {
         kd_op_call call;
         kdi_step_call(d->plan, s, d->plan->batch, operands, &call);
@@ -66,7 +83,7 @@ static size_t grow(const cost *costs, size_t first, size_t n, size_t *images)
         const size_t fit = CACHE / wanted ? CACHE / wanted : 1;
         bool good = true;
         for (size_t s = first; s <= end && good; s++)
-            good = costs[s].weights / fit <= costs[s].values;
+            good = costs[s].weights / fit <= costs[s].values || costs[s].values == 0;
         if (!good) break;
         largest = wanted;
         *images = fit;

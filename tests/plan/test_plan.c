@@ -206,8 +206,10 @@ START_TEST(test_depth_first_changes_no_bit)
     test_ok(ctx, kd_model_create(ctx, "vgg8_bn,width=0.25,classes=10,image=32", 1, &m));
     test_ok(ctx, kd_graph_create(ctx, &g));
     const kd_value input = kd_input(g, "input", KD_F32, 4, dim);
-    kd_output(g, kd_model_build(m, g, input, NULL), "logits");
+    const kd_value logits = kd_model_build(m, g, input, NULL);
+    kd_output(g, logits, "logits");
     kd_output(g, kd_gelu(g, input), "gelu");
+    kd_output(g, kd_loss_hard(g, kd_scale(g, logits, 2), logits), "loss");
     for (int frozen = 0; frozen < 2; frozen++) {
         kd_plan *plan[2];
         kd_exec *exec[2];
@@ -227,6 +229,8 @@ START_TEST(test_depth_first_changes_no_bit)
                              batches[b] * CLASSES * sizeof(float));
             ck_assert_mem_eq(kd_exec_output(exec[0], "gelu"), kd_exec_output(exec[1], "gelu"),
                              batches[b] * PICTURE * sizeof(float));
+            ck_assert_mem_eq(kd_exec_output(exec[0], "loss"), kd_exec_output(exec[1], "loss"),
+                             sizeof(float));
         }
         for (int i = 0; i < 2; i++) {
             kd_exec_destroy(exec[i]);
