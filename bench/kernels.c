@@ -9,7 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_RUNS = 100 };
+#if KDI_OPENBLAS
+#include <cblas.h>
+#endif
+
+enum { MOST_RUNS = 100, TURNS = 3 };
 
 static float *random_floats(kd_ctx *ctx, size_t n)
 {
@@ -52,6 +56,34 @@ static void run_product(void *arg)
     kdi_gemm_run(p->ctx, &p->g, p->scratch);
 }
 
+/* The same product by OpenBLAS on as many threads, where the library is built with it (which then
+ * leaves it alone: it calls OpenBLAS only while that uses one thread). */
+#if KDI_OPENBLAS
+static void run_openblas(void *arg)
+{
+    const product *p = arg;
+    const kdi_gemm *g = &p->g;
+    cblas_sgemm(CblasRowMajor, g->ta ? CblasTrans : CblasNoTrans, g->tb ? CblasTrans : CblasNoTrans,
+                (blasint)g->m, (blasint)g->n, (blasint)g->k, 1, g->a, (blasint)g->lda, g->b,
+                (blasint)g->ldb, 0, g->c, (blasint)g->ldc);
+}
+#endif
+
+static void compare(product *p, double *ours, double *theirs)
+{
+    double a[TURNS], b[TURNS];
+    for (int i = 0; i < TURNS; i++) {
+        a[i] = median_of(run_product, p);
+#if KDI_OPENBLAS
+        b[i] = median_of(run_openblas, p);
+#else
+        b[i] = 0;
+#endif
+    }
+    *ours = kdb_quantile(a, TURNS, .5);
+    *theirs = kdb_quantile(b, TURNS, .5);
+}
+
 static void products(kd_ctx *ctx, double peak)
 {
     static const struct {
@@ -64,8 +96,11 @@ static void products(kd_ctx *ctx, double peak)
         {512, 4608, 2048, true, false},   {8, 4096, 25088, false, true},
         {1, 512, 4608, false, true},
     };
-    printf("\nproducts C[m,n] = A[m,k] B[k,n]\n%8s%8s%8s%10s%10s%10s\n", "m", "n", "k", "ms",
-           "GFLOP/s", "of peak");
+#if KDI_OPENBLAS
+    openblas_set_num_threads(kd_ctx_threads(ctx));
+#endif
+    printf("\nproducts C[m,n] = A[m,k] B[k,n]\n%8s%8s%8s%10s%10s%10s%s\n", "m", "n", "k", "ms",
+           "GFLOP/s", "of peak", KDI_OPENBLAS ? "  x OpenBLAS" : "");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const size_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
         product p = {.ctx = ctx,
@@ -83,9 +118,11 @@ static void products(kd_ctx *ctx, double peak)
         p.g.b = b;
         p.g.c = c;
         p.scratch = kd_alloc(ctx, kdi_gemm_scratch(ctx, &p.g), 1);
-        const double t = median_of(run_product, &p), rate = 2.0 * (double)(m * n) * (double)k / t;
-        printf("%8zu%8zu%8zu%10.3f%10.1f%9.0f%%\n", m, n, k, t * 1e3, rate * 1e-9,
-               100 * rate / peak);
+        double t, theirs;
+        compare(&p, &t, &theirs);
+        const double rate = 2.0 * (double)(m * n) * (double)k / t;
+        printf("%8zu%8zu%8zu%10.3f%10.1f%9.0f%%", m, n, k, t * 1e3, rate * 1e-9, 100 * rate / peak);
+        printf(theirs > 0 ? "%12.2f\n" : "\n", theirs / t);
         kd_free(ctx, a);
         kd_free(ctx, b);
         kd_free(ctx, c);
@@ -145,7 +182,7 @@ static void one_convolution(kd_ctx *ctx, double peak, size_t n, size_t map, size
                            .groups = 1,
                            .oh = map,
                            .ow = map}};
-    c.algo = kdi_conv_choose(&c.v, NULL);
+    c.algo = kdi_conv_choose_for(&c.v, n, NULL);
     c.x = random_floats(ctx, n * map * map * in);
     c.dx = random_floats(ctx, n * map * map * in);
     c.y = random_floats(ctx, n * map * map * out);
