@@ -160,7 +160,7 @@ check-full: check ## check, sanitizers, fuzzers, the other build options
 bench: $(obj)/bin/bench ## our figures: kernels against the machine's peak, whole steps
 	@mkdir -p build/bench && $(obj)/bin/bench $(BENCH)
 bench-peers: $(obj)/bin/bench ## ours against PyTorch, interleaved in one run
-	@mkdir -p build/bench && PEERS_VENV=$${PEERS_VENV:-build/bench/venv} sh bench/peers/run.sh $(obj)/bin/bench
+	@mkdir -p build/bench && sh bench/peers/run.sh $(obj)/bin/bench
 
 # Fuzz targets are built by clang with everything they reach instrumented.
 FUZZ_SECONDS ?= 60

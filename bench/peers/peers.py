@@ -4,7 +4,8 @@
 
 Each setting of PyTorch (memory layout, eager or compiled) is a process of its own, as is ours. They
 take turns, a few steps each, round after round, so that a machine whose speed drifts treats them
-alike. What is compared is the median of all steps; the spread is that of the ratio round by round.
+alike; settings far behind the best after a few rounds leave. What is compared is the median of all
+steps; the spread is that of the ratio round by round.
 Before anything is timed, PyTorch's logits, loss and gradients must equal ours."""
 
 import argparse
@@ -24,6 +25,7 @@ WORKS = {
 }
 BATCH = {"kd_vgg13_vgg8": 128, "train_vgg16": 128, "infer_vgg16": 128, "latency_vgg16": 1,
          "infer_vgg16_224": 8}
+TRIAL = 4  # rounds with every setting
 SETTINGS = ["contiguous,eager", "channels_last,eager", "contiguous,compile", "channels_last,compile"]
 
 
@@ -86,11 +88,13 @@ def compare(work, args):
             side.run(3)
             side.seconds.clear()
         steps = 3 if BATCH[work] > 1 else 100
-        rounds = []
-        for _ in range(args.rounds):
+        rounds, medians = [], {}
+        for n in range(args.rounds):
+            if n == TRIAL:
+                everyone = drop_slow(everyone, medians)
             rounds.append({name: side.run(steps) for name, side in everyone})
-        medians = {name: statistics.median(side.seconds) for name, side in everyone}
-        best = min(peers, key=lambda name: medians[name])
+            medians.update({name: statistics.median(side.seconds) for name, side in everyone})
+        best = min((name for name, _ in everyone[1:]), key=lambda name: medians[name])
         ratios = sorted(r[best] / r["ours"] for r in rounds)
         result = {
             "work": work,
@@ -110,6 +114,18 @@ def compare(work, args):
         for _, side in everyone:
             side.close()
         return result
+
+
+def drop_slow(everyone, medians):
+    """Without the settings that are far from the best one: the rounds left are for the others."""
+    best = min(medians[name] for name, _ in everyone[1:])
+    kept = [everyone[0]]
+    for name, side in everyone[1:]:
+        if medians[name] <= 1.15 * best:
+            kept.append((name, side))
+        else:
+            side.close()
+    return kept
 
 
 def main():

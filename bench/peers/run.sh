@@ -1,9 +1,10 @@
 #!/bin/sh
 # run.sh BENCH: ours against PyTorch on the same cores, interleaved; writes build/bench/peers.json.
-# The virtual environment (PEERS_VENV) is made on first use. PEERS_PYTHON: one that has torch already.
+# The virtual environment (PEERS_VENV, by default in the user's cache) is made on first use.
+# PEERS_PYTHON: one that has torch already.
 set -eu
 here=$(dirname "$0")
-PEERS_VENV=${PEERS_VENV:-build/bench/venv}
+PEERS_VENV=${PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/libkd/peers}
 if [ -z "${PEERS_PYTHON:-}" ]; then
     PEERS_PYTHON=$PEERS_VENV/bin/python
     if [ ! -x "$PEERS_PYTHON" ]; then
