@@ -150,6 +150,7 @@ check-arm: ## the neon table's tests, cross-compiled, under QEMU
 check-full: check ## check, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
 	@$(MAKE) --no-print-directory run-tests THREADS=0
+	@$(MAKE) --no-print-directory run-tests DEBUG=1
 	@$(MAKE) --no-print-directory run-tests SANITIZE=address,undefined
 	@sh .ci/deps.sh clang && $(MAKE) --no-print-directory run-tests CC=clang
 	@sh .ci/deps.sh openblas && $(MAKE) --no-print-directory run-tests BLAS=openblas

@@ -27,6 +27,9 @@ typedef struct kd_plan_opt {
     int no_sharing; /* every buffer its own memory: for tests */
     int whole_batch; /* evaluating, each step runs for the whole batch before the next begins; else
                       * early layers run for a few images at a time: the same bits, less memory */
+    int guard;      /* find ops that write outside their arrays or read what nobody wrote: free
+                     * memory is NaN, buffers lie apart, and a run checks after each step. Slow; a
+                     * debug build (DEBUG=1) always does it */
 } kd_plan_opt;
 
 KD_API kd_status kd_plan_create(kd_graph *graph, const kd_plan_opt *opt, kd_plan **plan);
@@ -68,8 +71,11 @@ typedef struct kd_run_opt {
     size_t batch;        /* at most the plan's; 0: the plan's */
     uint64_t seed, step; /* keys of dropout's random numbers */
     int accumulate;      /* add to the parameters' gradients instead of overwriting them */
+    int check_finite;    /* stop at the first step that reads or writes a number that is not finite:
+                          * KD_E_NONFINITE, and the error names the array. Takes time */
 } kd_run_opt;
-/* Runs the whole program: forward and, if the graph has one, backward. */
+/* Runs the whole program: forward and, if the graph has one, backward. With kd_plan_opt.guard, a
+ * step that wrote where it must not is KD_E_INVALID; the error names the step and the buffer. */
 KD_API kd_status kd_exec_run(kd_exec *exec, const kd_run_opt *opt);
 
 /* Seconds spent since the executor was made or reset, by part of a step and by program step. */

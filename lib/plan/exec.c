@@ -223,11 +223,15 @@ static void patch_step(kd_exec *e, size_t s, size_t from, size_t images)
 static kd_status prepare(kd_exec *e)
 {
     const kd_plan *p = e->plan;
-    if (!p->frozen || e->prepared_version == e->params->version) return KD_OK;
+    const bool stale = p->frozen && e->prepared_version != e->params->version;
+    if (p->guarded) kdi_guard_begin(p, e->arena, stale);
+    if (!stale) return KD_OK;
     for (size_t s = 0; s < p->n_steps; s++) {
         if (!e->calls[s].prepared) continue;
         patch_step(e, s, 0, kdi_step_batch(p, &p->steps[s]));
-        const kd_status status = p->steps[s].op->prepare(&e->calls[s]);
+        kd_status status = p->steps[s].op->prepare(&e->calls[s]);
+        const kdi_moment now = {.step = s, .preparing = true};
+        if (!status && p->guarded) status = kdi_guard_step(p, e->arena, &now);
         if (status) return status;
     }
     e->prepared_version = e->params->version;
@@ -286,13 +290,20 @@ static kd_status run_backward(kd_exec *e, const kdi_step *step, kd_op_call *c, b
     return staged ? run_staged(e, step, c, staged) : step->op->backward(c);
 }
 
-static kd_status run_step(kd_exec *e, size_t s, const kd_run_opt *opt)
+static kd_status run_step(kd_exec *e, const kd_run_opt *opt, const kdi_moment *now)
 {
-    const kdi_step *step = &e->plan->steps[s];
-    kd_op_call *c = &e->calls[s];
+    const kd_plan *p = e->plan;
+    const kdi_step *step = &p->steps[now->step];
+    kd_op_call *c = &e->calls[now->step];
+    kd_status status = KD_OK;
     c->seed = opt->seed;
     c->step = opt->step;
-    return step->backward ? run_backward(e, step, c, opt->accumulate) : step->op->forward(c);
+    if (opt->check_finite) status = kdi_finite_before(p, now->step, c);
+    if (!status)
+        status = step->backward ? run_backward(e, step, c, opt->accumulate) : step->op->forward(c);
+    if (!status && opt->check_finite) status = kdi_finite_after(p, now->step, c);
+    if (!status && p->guarded) status = kdi_guard_step(p, e->arena, now);
+    return status;
 }
 
 kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
@@ -313,8 +324,12 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
         for (size_t from = 0; from < e->batch && !status; from += images)
             for (size_t t = s; t <= p->steps[s].last && !status; t++) {
                 const size_t left = e->batch - from;
-                patch_step(e, t, from, left < images ? left : images);
-                status = run_step(e, t, &opt);
+                const kdi_moment at = {.step = t,
+                                       .batch = e->batch,
+                                       .images = left < images ? left : images,
+                                       .final = left <= images};
+                patch_step(e, t, from, at.images);
+                status = run_step(e, &opt, &at);
                 const double now = kdi_seconds();
                 e->seconds[t] += now - before;
                 before = now;

@@ -3,18 +3,20 @@
  * to the last that touches it; arrays whose spans do not meet may share memory. Largest first, each
  * takes the lowest offset that is free over its span.
  *
- * Scratch lives for one step; prepared weights and outputs live for the whole program. */
+ * Scratch lives for one step; prepared weights and outputs live for the whole program. A guarded
+ * plan has a fence in front of and behind every array. */
 #include "plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, FENCE = 64 };
 
-/* A piece of the arena: bytes, from one step to another, both included. */
+/* A piece of the arena, and where its offset is wanted. */
 typedef struct span {
-    size_t bytes, offset, first, last;
-    size_t *to; /* where the offset is wanted */
+    kdi_region region;
+    size_t room; /* its bytes, rounded up, with a fence */
+    size_t *to;
 } span;
 
 typedef struct layout {
@@ -81,6 +83,15 @@ static size_t bytes_of(const kdi_draft *d, kd_value v)
     return count * kd_dtype_size(d->values[v].dtype);
 }
 
+/* For every batch? */
+static bool same_size(const kdi_draft *d, kd_value a, kd_value b)
+{
+    size_t one_a, one_b;
+    kdi_shape_count(&d->values[a].shape, 1, &one_a);
+    kdi_shape_count(&d->values[b].shape, 1, &one_b);
+    return one_a == one_b && bytes_of(d, a) == bytes_of(d, b);
+}
+
 /* May `to`, first written at this step, take over `from`, last read at it? */
 static void merge(layout *l, kd_value from, kd_value to, size_t step)
 {
@@ -89,7 +100,7 @@ static void merge(layout *l, kd_value from, kd_value to, size_t step)
     const kd_value a = base_of(l, from), b = kdi_draft_root(d, to);
     if (a == b || d->values[a].kind != KDI_RESULT || d->values[b].kind != KDI_RESULT) return;
     if (l->pinned[a] || l->last[a] != step || l->first[b] != step) return;
-    if (bytes_of(d, a) != bytes_of(d, b)) return;
+    if (!same_size(d, a, b)) return;
     if (d->plan->slots[a].images != d->plan->slots[b].images) return;
     l->merged[b] = a;
     l->last[a] = l->last[b];
@@ -114,22 +125,21 @@ static void share_in_place(layout *l)
     }
 }
 
-static bool add_span(layout *l, size_t bytes, size_t first, size_t last, size_t *to)
+static bool add_span(layout *l, kdi_region region, size_t *to)
 {
     kd_ctx *ctx = l->draft->plan->ctx;
     *to = 0;
-    if (bytes == 0) return true;
-    if (bytes > SIZE_MAX / 64) { /* what a size function says when its arithmetic overflows */
+    if (region.bytes == 0) return true;
+    if (region.bytes >
+        SIZE_MAX / 64) { /* what a size function says when its arithmetic overflows */
         l->overflow = true;
         return true;
     }
     if (!kdi_grow(ctx, (void **)&l->spans, l->n_spans, &l->cap_spans, sizeof *l->spans))
         return false;
-    if (l->draft->opt->no_sharing) {
-        first = 0;
-        last = SIZE_MAX;
-    }
-    l->spans[l->n_spans++] = (span){(bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, first, last, to};
+    const size_t fence = l->draft->plan->guarded ? FENCE : 0;
+    const size_t room = ((region.bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1)) + fence;
+    l->spans[l->n_spans++] = (span){region, room, to};
     return true;
 }
 
@@ -137,23 +147,42 @@ static bool add_span(layout *l, size_t bytes, size_t first, size_t last, size_t 
 static int by_size(const void *a, const void *b)
 {
     const span *x = a, *y = b;
-    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
-    if (x->first != y->first) return x->first < y->first ? -1 : 1;
-    return (x->last > y->last) - (x->last < y->last);
+    if (x->room != y->room) return x->room > y->room ? -1 : 1;
+    if (x->region.first != y->region.first) return x->region.first < y->region.first ? -1 : 1;
+    return (x->region.last > y->region.last) - (x->region.last < y->region.last);
+}
+
+/* Are both needed at some step? Without sharing all count as needed for ever. */
+static bool meet(const layout *l, const kdi_region *a, const kdi_region *b)
+{
+    return l->draft->opt->no_sharing || (a->last >= b->first && a->first <= b->last);
 }
 
 /* The lowest offset free over s's span, among the first n spans, which are placed and sorted by
  * offset in order[]. */
-static size_t first_fit(const span *spans, const size_t *order, size_t n, const span *s)
+static size_t first_fit(const layout *l, const size_t *order, size_t n, const span *s)
 {
-    size_t at = 0;
+    size_t at = l->draft->plan->guarded ? FENCE : 0;
     for (size_t i = 0; i < n; i++) {
-        const span *o = &spans[order[i]];
-        if (o->last < s->first || o->first > s->last) continue;
-        if (o->offset >= at && o->offset - at >= s->bytes) break;
-        if (o->offset + o->bytes > at) at = o->offset + o->bytes;
+        const span *o = &l->spans[order[i]];
+        if (!meet(l, &o->region, &s->region)) continue;
+        const size_t offset = o->region.offset;
+        if (offset >= at && offset - at >= s->room) break;
+        if (offset + o->room > at) at = offset + o->room;
     }
     return at;
+}
+
+/* What guards need to know, by offset. */
+static kd_status keep_regions(layout *l, const size_t *order)
+{
+    kd_plan *p = l->draft->plan;
+    if (!p->guarded) return KD_OK;
+    p->regions = kdi_pool_alloc(&p->pool, l->n_spans + 1, sizeof *p->regions);
+    if (!p->regions) return KD_E_NOMEM;
+    for (size_t i = 0; i < l->n_spans; i++) p->regions[i] = l->spans[order[i]].region;
+    p->n_regions = l->n_spans;
+    return KD_OK;
 }
 
 static kd_status place_spans(layout *l)
@@ -166,20 +195,21 @@ static kd_status place_spans(layout *l)
     kd_status status = KD_OK;
     for (size_t i = 0; i < l->n_spans && !status; i++) {
         span *s = &l->spans[i];
-        s->offset = first_fit(l->spans, order, i, s);
+        s->region.offset = first_fit(l, order, i, s);
         size_t end, at = i;
-        if (!kdi_add(s->offset, s->bytes, &end))
+        if (!kdi_add(s->region.offset, s->room, &end))
             status = kd_ctx_fail(p->ctx, KD_E_LIMIT, "the plan's memory overflows");
         else if (end > total)
             total = end;
-        for (; at > 0 && l->spans[order[at - 1]].offset > s->offset; at--)
+        for (; at > 0 && l->spans[order[at - 1]].region.offset > s->region.offset; at--)
             order[at] = order[at - 1];
         order[at] = i;
     }
+    if (!status) status = keep_regions(l, order);
     kd_free(p->ctx, order);
     p->arena_bytes = total;
     /* The order moved the spans, not the places their offsets go to. */
-    for (size_t i = 0; i < l->n_spans; i++) *l->spans[i].to = l->spans[i].offset;
+    for (size_t i = 0; i < l->n_spans; i++) *l->spans[i].to = l->spans[i].region.offset;
     return status;
 }
 
@@ -191,9 +221,12 @@ static kd_status value_spans(layout *l)
         if (d->values[v].kind != KDI_RESULT || kdi_draft_root(d, (kd_value)v) != (kd_value)v)
             continue;
         if (l->merged[v] != KD_NONE || l->last[v] == SIZE_MAX) continue;
-        const size_t last = l->pinned[v] ? p->n_steps : l->last[v];
-        if (!add_span(l, bytes_of(d, (kd_value)v), l->first[v], last, &p->slots[v].offset))
-            return KD_E_NOMEM;
+        const kdi_region region = {.owner = KDI_VALUE,
+                                   .value = (kd_value)v,
+                                   .bytes = bytes_of(d, (kd_value)v),
+                                   .first = l->first[v],
+                                   .last = l->pinned[v] ? p->n_steps : l->last[v]};
+        if (!add_span(l, region, &p->slots[v].offset)) return KD_E_NOMEM;
     }
     return KD_OK;
 }
@@ -209,7 +242,9 @@ static kd_status stage_span(layout *l, kdi_step *step, size_t s)
         step->staged |= 1u << i;
         bytes += (bytes_of(l->draft, v) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     }
-    return add_span(l, bytes, s, s, &step->stage) ? KD_OK : KD_E_NOMEM;
+    const kdi_region region = {
+        .owner = KDI_STAGE, .step = s, .bytes = bytes, .first = s, .last = s};
+    return add_span(l, region, &step->stage) ? KD_OK : KD_E_NOMEM;
 }
 
 /* Prepared weights are made of parameters alone: every input but the first must be one. */
@@ -235,13 +270,18 @@ static kd_status step_spans(layout *l)
         kdi_step_call(p, step, kdi_step_batch(p, step), operands, &call);
         if (kdi_can_prepare(d, step)) {
             step->prepared_bytes = step->op->prepared(&call);
-            if (!add_span(l, step->prepared_bytes, 0, p->n_steps, &step->prepared))
-                status = KD_E_NOMEM;
+            const kdi_region region = {.owner = KDI_PREPARED,
+                                       .step = s,
+                                       .bytes = step->prepared_bytes,
+                                       .last = p->n_steps};
+            if (!add_span(l, region, &step->prepared)) status = KD_E_NOMEM;
             /* Sizes may depend on whether weights are prepared: any address will do to say so. */
             call.prepared = step->prepared_bytes ? operands : NULL;
         }
         if (step->op->scratch) step->scratch_bytes = step->op->scratch(&call, step->backward);
-        if (!status && !add_span(l, step->scratch_bytes, s, s, &step->scratch)) status = KD_E_NOMEM;
+        const kdi_region region = {
+            .owner = KDI_SCRATCH, .step = s, .bytes = step->scratch_bytes, .first = s, .last = s};
+        if (!status && !add_span(l, region, &step->scratch)) status = KD_E_NOMEM;
         if (!status) status = stage_span(l, step, s);
         if (!step->backward && step->op->macs) {
             kdi_step_call(p, step, 1, operands, &call);

@@ -259,6 +259,7 @@ kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
     p->batch = opt.batch ? opt.batch : 1;
     p->training = opt.training;
     p->frozen = opt.frozen && !opt.training;
+    p->guarded = opt.guard || KDI_DEBUG;
     kdi_draft d = {.plan = p, .graph = g, .opt = &opt};
     status = make_draft(&d);
     if (!status && !opt.no_fusion) status = kdi_fuse(&d);

@@ -8,6 +8,10 @@
 
 #include <kd/plan.h>
 
+#ifndef KDI_DEBUG
+#define KDI_DEBUG 0
+#endif
+
 /* Where a value's array is. */
 typedef enum kdi_place {
     KDI_AT_NOWHERE,
@@ -54,18 +58,28 @@ typedef struct kdi_plan_param {
     bool buffer;
 } kdi_plan_param;
 
+/* A stretch of a guarded plan's arena, from its first step to its last, both included. */
+typedef enum kdi_owner { KDI_VALUE, KDI_SCRATCH, KDI_STAGE, KDI_PREPARED } kdi_owner;
+typedef struct kdi_region {
+    kdi_owner owner;
+    kd_value value; /* KDI_VALUE */
+    size_t step;    /* whose scratch, stage or prepared weights */
+    size_t offset, bytes, first, last;
+} kdi_region;
+
 struct kd_plan {
     kd_ctx *ctx;
     kdi_pool pool;
     size_t batch, arena_bytes;
-    bool training, frozen, has_grads;
+    bool training, frozen, guarded, has_grads;
     kdi_step *steps;
     kdi_slot *slots;
     kdi_plan_param *params;
     kdi_output *outputs;
     const char **inputs; /* names */
     kd_value *input_slots;
-    size_t n_steps, n_slots, n_params, n_outputs, n_inputs;
+    kdi_region *regions; /* of a guarded plan, by offset */
+    size_t n_steps, n_slots, n_params, n_outputs, n_inputs, n_regions;
     size_t max_operands; /* tensors of all steps together */
     uint64_t macs;
 };
@@ -100,6 +114,23 @@ bool kdi_can_prepare(const kdi_draft *d, const kdi_step *step);
 /* Images a step has in hand at most, and a value has room for. */
 size_t kdi_step_batch(const kd_plan *plan, const kdi_step *step);
 size_t kdi_slot_batch(const kd_plan *plan, const kdi_slot *slot);
+
+/* guard.c: what a guarded plan's executor does. Before a run: poison all but the prepared weights,
+ * or those too when they are made anew. */
+void kdi_guard_begin(const kd_plan *p, char *arena, bool prepared_too);
+/* Which step of a run has just been done. */
+typedef struct kdi_moment {
+    size_t step;
+    bool preparing;       /* its weights */
+    size_t batch, images; /* of the run; of this piece of it */
+    bool final;           /* the last piece */
+} kdi_moment;
+/* Has it written outside its arrays? What is needed no longer becomes poison. */
+kd_status kdi_guard_step(const kd_plan *p, char *arena, const kdi_moment *now);
+
+/* finite.c: KD_E_NONFINITE if a step reads from outside, or has written, what is not finite. */
+kd_status kdi_finite_before(const kd_plan *p, size_t s, const kd_op_call *c);
+kd_status kdi_finite_after(const kd_plan *p, size_t s, const kd_op_call *c);
 
 /* An array with the batch filled in, data NULL. */
 kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch);

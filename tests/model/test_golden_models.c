@@ -4,6 +4,8 @@
  * training pass agree. tests/golden/models.py made the files. */
 #include "golden.h"
 
+#include "../plan/apart.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,7 +175,11 @@ static void check_evaluation(net *t, golden_worst *worst)
     kd_exec *exec;
     test_ok(t->ctx, kd_graph_create(t->ctx, &g));
     kd_output(g, kd_model_build(t->model, g, net_input(t, g), NULL), "logits");
+    const kd_plan_opt frozen = {.struct_size = sizeof frozen, .batch = t->n, .frozen = 1};
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = t->n, .no_fusion = 1};
+    const apart_input input = {"input", t->pictures};
+    check_apart(t->ctx, g, &frozen, kd_model_params(t->model), &input, 1);
+    check_apart(t->ctx, g, &opt, kd_model_params(t->model), &input, 1);
     test_ok(t->ctx, kd_plan_create(g, &opt, &plan));
     test_ok(t->ctx, kd_exec_create(plan, kd_model_params(t->model), NULL, &exec));
     test_ok(t->ctx, kd_exec_bind(exec, "input", t->pictures));
@@ -198,6 +204,8 @@ static kd_exec *train_once(net *t, kd_plan **plan)
     kd_output(g, logits, "logits_train");
     kd_output(g, loss, "loss");
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = t->n, .training = 1};
+    const apart_input inputs[] = {{"input", t->pictures}, {"labels", t->labels}};
+    check_apart(t->ctx, g, &opt, kd_model_params(t->model), inputs, 2);
     test_ok(t->ctx, kd_plan_create(g, &opt, plan));
     kd_graph_destroy(g);
     test_ok(t->ctx, kd_exec_create(*plan, kd_model_params(t->model), NULL, &exec));

@@ -5,6 +5,8 @@
  * forward and backward, then forward alone as a frozen network would. */
 #include "golden.h"
 
+#include "../plan/apart.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -476,16 +478,22 @@ static void run_case(const op_case *c, bool grad, bool training, bool frozen)
     golden_set_params(c->file, params, prefix, strlen("op."));
     const kd_plan_opt opt = {
         .struct_size = sizeof opt, .batch = c->batch, .training = training, .frozen = frozen};
-    test_ok(ctx, kd_plan_create(g, &opt, &plan));
-    kd_graph_destroy(g);
-    test_ok(ctx, kd_exec_create(plan, params, NULL, &exec));
+    char names[MOST_INPUTS][8];
+    apart_input inputs[MOST_INPUTS + 1];
+    size_t n_inputs = 0;
     for (int i = 0; i < c->n_in; i++) {
-        snprintf(name, sizeof name, "in%d", i);
-        test_ok(ctx, kd_exec_bind(exec, name, c->data[i]));
+        snprintf(names[i], sizeof names[i], "in%d", i);
+        inputs[n_inputs++] = (apart_input){names[i], c->data[i]};
     }
     const kd_file_tensor *t = golden_find(c->file, "%s/weighting", c->name);
     float *weighting = t && grad ? read_floats(c, t) : NULL;
-    if (weighting) test_ok(ctx, kd_exec_bind(exec, "weighting", weighting));
+    if (weighting) inputs[n_inputs++] = (apart_input){"weighting", weighting};
+    check_apart(ctx, g, &opt, params, inputs, n_inputs);
+    test_ok(ctx, kd_plan_create(g, &opt, &plan));
+    kd_graph_destroy(g);
+    test_ok(ctx, kd_exec_create(plan, params, NULL, &exec));
+    for (size_t i = 0; i < n_inputs; i++)
+        test_ok(ctx, kd_exec_bind(exec, inputs[i].name, inputs[i].data));
     const kd_run_opt run = {.struct_size = sizeof run, .batch = c->batch};
     test_ok(ctx, kd_exec_run(exec, &run));
     compare_output(c, exec, &c->errors->out, "out");

@@ -4,6 +4,8 @@
  * tests/golden/train.py made the numbers. */
 #include "golden.h"
 
+#include "../plan/apart.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,11 +89,12 @@ static void check_formula(kd_ctx *ctx, const formula *f)
     kd_output(g, kd_graph_grad_of(g, student), "grad");
     test_ok(ctx, kd_params_create(g, 1, &params));
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = f->n, .training = 1};
+    const apart_input inputs[] = {
+        {"student", f->student}, {"teacher", f->teacher}, {"labels", f->labels}};
+    check_apart(ctx, g, &opt, params, inputs, 3);
     test_ok(ctx, kd_plan_create(g, &opt, &plan));
     test_ok(ctx, kd_exec_create(plan, params, NULL, &exec));
-    test_ok(ctx, kd_exec_bind(exec, "student", f->student));
-    test_ok(ctx, kd_exec_bind(exec, "teacher", f->teacher));
-    test_ok(ctx, kd_exec_bind(exec, "labels", f->labels));
+    for (int i = 0; i < 3; i++) test_ok(ctx, kd_exec_bind(exec, inputs[i].name, inputs[i].data));
     test_ok(ctx, kd_exec_run(exec, NULL));
     double *want = need(f->n * f->k, sizeof *want);
     const double want_loss = formula_loss(f, want);
@@ -214,7 +217,8 @@ static void rows_free(rows *r)
     free(r->labels);
 }
 
-static kd_plan *student_plan(const course *t)
+/* As planned, or with every buffer apart. */
+static kd_plan *student_plan(const course *t, bool apart)
 {
     kd_graph *g;
     kd_plan *plan;
@@ -230,19 +234,23 @@ static kd_plan *student_plan(const course *t)
     const kd_value loss = distillation_loss(g, logits, teacher, labels, hard, soft, temperature);
     test_ok(t->ctx, kd_graph_grad(g, loss));
     kd_output(g, loss, "loss");
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = t->batch, .training = 1};
+    const kd_plan_opt opt = {.struct_size = sizeof opt,
+                             .batch = t->batch,
+                             .training = 1,
+                             .no_sharing = apart,
+                             .guard = apart};
     test_ok(t->ctx, kd_plan_create(g, &opt, &plan));
     kd_graph_destroy(g);
     return plan;
 }
 
 /* The user's loop; losses [steps]. */
-static void walk(const course *t, const kd_optim_opt *options, float *losses)
+static void walk(const course *t, const kd_optim_opt *options, bool apart, float *losses)
 {
     kd_exec *exec;
     kd_optim *optim;
     kd_params *params = kd_model_params(t->model);
-    kd_plan *plan = student_plan(t);
+    kd_plan *plan = student_plan(t, apart);
     rows r = rows_make(t);
     test_ok(t->ctx, kd_exec_create(plan, params, NULL, &exec));
     test_ok(t->ctx, kd_optim_create(params, options, &optim));
@@ -272,8 +280,18 @@ static void check_steps(const char *variant, bool nesterov, bool decay_all)
                                   .nesterov = nesterov,
                                   .weight_decay = 5e-4f,
                                   .decay_all = decay_all};
-    float *got = need(t.steps, sizeof *got);
-    walk(&t, &options, got);
+    float *got = need(t.steps, sizeof *got), *apart = need(t.steps, sizeof *apart);
+    walk(&t, &options, true, apart);
+    const size_t count = kd_params_flat_count(kd_model_params(t.model));
+    float *ends = need(count, sizeof *ends);
+    memcpy(ends, kd_params_values(kd_model_params(t.model)), count * sizeof *ends);
+    golden_set_params(&t.file, kd_model_params(t.model), "start.", 0);
+    walk(&t, &options, false, got);
+    ck_assert_msg(!memcmp(got, apart, t.steps * sizeof *got), "losses differ by sharing memory");
+    ck_assert_msg(!memcmp(ends, kd_params_values(kd_model_params(t.model)), count * sizeof *ends),
+                  "weights differ by sharing memory");
+    free(apart);
+    free(ends);
     float *want = golden_floats(&t.file, golden_find(&t.file, "%s.losses", variant));
     golden_compare(&losses, variant, "losses", got, want, t.steps);
     free(got);

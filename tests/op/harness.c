@@ -152,7 +152,7 @@ static void *need(size_t count, size_t size)
 /* ---- one graph, plan and executor ------------------------------------------------------------ */
 
 typedef struct op_how {
-    bool grad, training, frozen, no_sharing, no_fusion;
+    bool grad, training, frozen, no_sharing, no_fusion, guard;
     bool shared; /* the first input is also used by the loss itself */
 } op_how;
 
@@ -225,7 +225,8 @@ static kd_status net_make(op_net *net, const op_case *c, kd_ctx *ctx, op_how how
                              .training = how.training,
                              .frozen = how.frozen,
                              .no_fusion = how.no_fusion,
-                             .no_sharing = how.no_sharing};
+                             .no_sharing = how.no_sharing,
+                             .guard = how.guard};
     if (!status) status = kd_plan_create(net->g, &opt, &net->plan);
     if (!status) status = kd_exec_create(net->plan, net->params, NULL, &net->exec);
     return status;
@@ -517,28 +518,44 @@ static void net_need(op_net *net, const op_case *c, kd_ctx *ctx, op_how how)
     ck_assert_msg(!status, "%s: %s", c->name, kd_ctx_error(ctx));
 }
 
+/* The same in two nets: one as planned, one with every buffer apart; and the same bits in both. */
+typedef struct op_pair {
+    op_net planned, apart;
+} op_pair;
+
+static void pair_run(op_pair *pair, const op_data *d, size_t batch, bool load, bool accumulate)
+{
+    op_net *const nets[] = {&pair->planned, &pair->apart};
+    for (int i = 0; i < 2; i++) {
+        if (load) net_load(nets[i], d);
+        net_run(nets[i], batch, accumulate);
+    }
+    check_bits(&pair->planned, &pair->apart, d, batch, "no buffer shared");
+}
+
 /* Against the truth on one kernel table: as planned, then twice more adding up. */
 static void check_values(const op_truth *t, kd_ctx *ctx, op_how how, size_t batch)
 {
-    op_net net;
-    net_need(&net, t->d->c, ctx, how);
-    net_load(&net, t->d);
-    net_run(&net, batch, false);
-    check_truth(&net, t, 1);
+    op_pair pair;
+    op_how apart = how;
+    apart.no_sharing = apart.guard = true;
+    net_need(&pair.planned, t->d->c, ctx, how);
+    net_need(&pair.apart, t->d->c, ctx, apart);
+    pair_run(&pair, t->d, batch, true, false);
+    check_truth(&pair.planned, t, 1);
     if (how.grad) {
-        net_run(&net, batch, true);
-        if (how.training) net_load(&net, t->d);
-        net_run(&net, batch, true);
-        check_truth(&net, t, 3);
+        pair_run(&pair, t->d, batch, false, true);
+        pair_run(&pair, t->d, batch, how.training, true);
+        check_truth(&pair.planned, t, 3);
     } else {
-        net_load(&net, t->d); /* parameters touched: prepared once more */
-        net_run(&net, batch, false);
-        check_truth(&net, t, 1);
+        pair_run(&pair, t->d, batch, true, false); /* parameters touched: prepared once more */
+        check_truth(&pair.planned, t, 1);
     }
-    net_free(&net);
+    net_free(&pair.planned);
+    net_free(&pair.apart);
 }
 
-/* Threads and buffer sharing change no bit. */
+/* Threads, and memory that is poisoned where it is free, change no bit. */
 static void check_same(const op_data *d, op_how how, const char *isa)
 {
     static const int widths[] = {2, 3, 7, 1};
@@ -551,11 +568,11 @@ static void check_same(const op_data *d, op_how how, const char *isa)
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         kd_ctx *ctx = test_ctx(widths[w], isa);
         op_how changed = how;
-        changed.no_sharing = widths[w] == 1;
+        changed.guard = widths[w] == 1;
         net_need(&other, d->c, ctx, changed);
         net_load(&other, d);
         net_run(&other, batch, false);
-        check_bits(&first, &other, d, batch, changed.no_sharing ? "no sharing" : "more threads");
+        check_bits(&first, &other, d, batch, changed.guard ? "poisoned memory" : "more threads");
         net_free(&other);
         kd_ctx_destroy(ctx);
     }

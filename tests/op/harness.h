@@ -4,7 +4,9 @@
  *  - the forward against the case's oracle in double precision, training and evaluating, with and
  *    without a gradient in the graph, with frozen (prepared) parameters, for a smaller batch too;
  *  - every gradient against central differences of that oracle;
- *  - equal bits for 1, 2, 3 and 7 threads on each kernel table, and with no buffer shared;
+ *  - equal bits for 1, 2, 3 and 7 threads on each kernel table;
+ *  - equal bits with every buffer apart, in all of these; with free memory poisoned, and nothing
+ *    written outside an array;
  *  - that gradients add up: into parameters over two runs, into a value that is used twice;
  *  - buffers that training updates, and that evaluation leaves them alone;
  *  - that any allocation may fail and nothing leaks.
