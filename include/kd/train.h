@@ -78,7 +78,8 @@ typedef struct kd_train_opt {
                                * [0: by epochs] */
     size_t dev_count;      /* samples of the training split set aside, evaluated each epoch: the
                                * same ones whatever the seed [0] */
-    kd_on_nan on_nan;      /* a loss that is not finite: stop the run, or skip the step */
+    kd_on_nan on_nan;      /* a loss or gradient that is not finite: stop the run, or
+                               * skip the step; both name the step and the first bad array */
     const char *out;       /* folder for model, checkpoint and metrics [NULL: nothing written] */
     int resume;            /* go on from the checkpoint in out, if there is one */
     double
@@ -87,6 +88,7 @@ typedef struct kd_train_opt {
     kd_progress_fn progress;
     void *user;
     int resolved; /* set by kd_train_defaults: zeros now mean zero */
+    int depth;    /* batches prepared ahead, as in kd_loader_opt [KD_LOADER_DEPTH] */
 } kd_train_opt;
 
 /* Replace what means "the default" by the default and KD_OFF by zero, and set `resolved`: what a

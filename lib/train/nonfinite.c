@@ -1,35 +1,44 @@
 /* SPDX-License-Identifier: MIT
- * nonfinite.c: when a loss is not finite, say where that begins: weights before gradients, in the
- * order of the network. */
+ * nonfinite.c: when a loss or a gradient is not finite. The batch is run once more, which gives the same numbers,
+ * to find where that begins; then the run stops, or goes on without this step. What the batch did to
+ * the running statistics is undone: a single bad batch would spoil them for ever. */
 #include "train.h"
 
-#include <math.h>
+#include <stdio.h>
+#include <string.h>
 
-static bool finite_all(const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i])) return false;
-    return true;
-}
-
-kd_status kdt_nonfinite(kdt_run *run, double loss)
+static void restore(kdt_run *run)
 {
     kd_params *params = kd_model_params(run->model);
-    const char *what = "the pictures or the teacher's logits", *name = "";
-    const float *arrays[] = {kd_params_values(params), kd_params_grads(params)};
-    static const char *const kinds[] = {"weights", "gradient"};
-    bool found = false;
-    for (int k = 0; k < 2 && !found; k++)
-        for (size_t i = 0; i < kd_params_entries(params) && !found; i++) {
-            const kd_param_info *info = kd_params_info(params, i);
-            if (info->buffer || !arrays[k] || finite_all(arrays[k] + info->offset, info->count))
-                continue;
-            what = kinds[k];
-            name = info->name;
-            found = true;
-        }
-    return kd_ctx_fail(run->ctx, KD_E_NONFINITE,
-                       "step %zu (epoch %zu, batch %zu): the loss is %s; first in: %s%s%s%s",
-                       run->step, run->epoch, run->batch, isnan(loss) ? "not a number" : "infinite",
-                       what, found ? " of '" : "", name, found ? "'" : "");
+    memcpy(kd_params_buffers(params), run->buffers, kd_params_buffer_bytes(params));
+    kd_params_touch(params);
+}
+
+kd_status kdt_keep_buffers(kdt_run *run)
+{
+    const kd_params *params = kd_model_params(run->model);
+    const size_t size = kd_params_buffer_bytes(params);
+    if (!run->buffers) run->buffers = kd_alloc(run->ctx, size, 1);
+    if (!run->buffers) return KD_E_NOMEM;
+    memcpy(run->buffers, kd_params_buffers(kd_model_params(run->model)), size);
+    return KD_OK;
+}
+
+kd_status kdt_nonfinite(kdt_run *run, const char *what)
+{
+    char first[512];
+    kd_run_opt again = run->how;
+    const size_t batch = (size_t)again.step - run->epoch * run->batches;
+    again.check_finite = 1;
+    restore(run);
+    const kd_status status = kd_exec_run(run->exec, &again);
+    restore(run);
+    if (status != KD_OK && status != KD_E_NONFINITE) return status;
+    snprintf(first, sizeof first, "%s", status ? kd_ctx_error(run->ctx) : "but not once more");
+    if (run->opt.train.on_nan == KD_NAN_STOP)
+        return kd_ctx_fail(run->ctx, KD_E_NONFINITE, "step %zu (epoch %zu, batch %zu): %s; %s",
+                           run->step, run->epoch, batch, what, first);
+    kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s",
+               run->step, run->epoch, batch, what, first);
+    return KD_OK;
 }

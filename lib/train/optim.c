@@ -98,6 +98,30 @@ void kd_optim_set_steps(kd_optim *o, uint64_t steps)
 
 /* ---- norms and averages ---------------------------------------------------------------------- */
 
+/* Sums of squares of as many equal pieces of the flat array; its padding is zero. */
+enum { PIECES = 64, LANES = 8 };
+
+typedef struct squares {
+    const float *x;
+    size_t count;
+    double sums[PIECES];
+} squares;
+
+static void square_piece(void *arg, size_t index, int worker)
+{
+    squares *s = arg;
+    const size_t size = (s->count / PIECES + LANES) / LANES * LANES, begin = index * size;
+    const size_t left = begin < s->count ? s->count - begin : 0, n = left < size ? left : size;
+    double sum[LANES] = {0};
+    (void)worker;
+    for (size_t i = 0; i + LANES <= n; i += LANES) /* the count is a multiple of 16 */
+        for (size_t k = 0; k < LANES; k++) {
+            const double x = (double)s->x[begin + i + k];
+            sum[k] += x * x;
+        }
+    for (int k = 0; k < LANES; k++) s->sums[index] += sum[k];
+}
+
 double kd_params_grad_norm(const kd_params *params)
 {
     /* A const set of parameters still has one array of gradients, which is only read here. */
@@ -105,17 +129,11 @@ double kd_params_grad_norm(const kd_params *params)
         const kd_params *in;
         kd_params *p;
     } u = {params};
-    const float *g = kd_params_grads(u.p);
+    squares s = {.x = kd_params_grads(u.p), .count = kd_params_flat_count(params)};
     double sum = 0;
-    if (!g) return 0;
-    for (size_t i = 0; i < kd_params_entries(params); i++) {
-        const kd_param_info *info = kd_params_info(params, i);
-        if (info->buffer) continue;
-        double s[8] = {0};
-        const float *x = g + info->offset;
-        for (size_t k = 0; k < info->count; k++) s[k % 8] += (double)x[k] * (double)x[k];
-        for (int k = 0; k < 8; k++) sum += s[k];
-    }
+    if (!s.x) return 0;
+    kd_parallel_for(kd_params_ctx(params), PIECES, square_piece, &s);
+    for (int i = 0; i < PIECES; i++) sum += s.sums[i];
     return sqrt(sum);
 }
 

@@ -39,6 +39,8 @@ typedef struct kdt_run {
     size_t n_views;
     kd_optim *optim;
     kd_params *ema;
+    kd_run_opt how; /* this batch was run */
+    void *buffers; /* the model's, as they were before this batch */
     float soft_weight; /* of this step: DKD's warm-up */
     size_t epoch, batch, step, batches, steps_per_epoch, steps;
     double seconds;                  /* of training */
@@ -76,7 +78,10 @@ kd_status kdt_metrics_append(kdt_run *run, double lr);
 /* Keep the lines of epochs before `epochs`, drop the others. */
 kd_status kdt_metrics_trim(kdt_run *run, size_t epochs);
 
-/* nonfinite.c: name the first tensor that is not finite. Returns KD_E_NONFINITE. */
-kd_status kdt_nonfinite(kdt_run *run, double loss);
+/* nonfinite.c: before each batch, keep what it may spoil; after one whose loss (`what`) is not finite, undo
+ * that, name the first tensor that is not, and stop with KD_E_NONFINITE or log that the step is
+ * skipped. */
+kd_status kdt_keep_buffers(kdt_run *run);
+kd_status kdt_nonfinite(kdt_run *run, const char *what);
 
 #endif

@@ -106,6 +106,7 @@ static kd_status open_loader(kdt_run *run)
                                .drop_last = 1,
                                .augment = t->augment,
                                .seed = t->seed,
+                               .depth = t->depth,
                                .n_views = run->n_views,
                                .views = views};
     const kd_status status = kd_loader_create(run->data, &opt, &run->loader);
@@ -177,6 +178,7 @@ static void close_run(kdt_run *run)
     kdt_teachers_close(run);
     kd_optim_destroy(run->optim);
     kd_params_destroy(run->ema);
+    kd_free(run->ctx, run->buffers);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
@@ -240,7 +242,7 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
             ((double)run->step + 1) / ((double)run->opt.dkd_warmup * (double)run->steps_per_epoch);
         run->soft_weight = (float)(w < 1 ? w : 1);
     }
-    const kd_run_opt opt = {.struct_size = sizeof opt,
+    run->how = (kd_run_opt){.struct_size = sizeof run->how,
                             .batch = batch->n,
                             .seed = run->opt.train.seed,
                             .step = run->epoch * run->batches + run->batch,
@@ -248,30 +250,38 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
     kd_exec_reset_seconds(run->exec);
     status = kd_exec_bind(run->exec, "input", batch->views[0]);
     if (!status) status = kd_exec_bind(run->exec, "labels", batch->labels);
-    if (!status) status = kd_exec_run(run->exec, &opt);
+    if (!status) status = kdt_keep_buffers(run);
+    if (!status) status = kd_exec_run(run->exec, &run->how);
     if (status) return status;
     times->forward += kd_exec_seconds(run->exec, KD_PART_FORWARD);
     times->loss += kd_exec_seconds(run->exec, KD_PART_LOSS);
     times->backward += kd_exec_seconds(run->exec, KD_PART_BACKWARD);
     *loss = *(const float *)kd_exec_output(run->exec, "loss");
-    if (isfinite(*loss)) count_batch(run, batch, *loss);
+    if (isfinite(*loss))
+        count_batch(run, batch, *loss);
+    else
+        status =
+            kdt_nonfinite(run, isnan(*loss) ? "the loss is not a number" : "the loss is infinite");
+    if (status) return status;
     run->images += batch->n;
     run->batch++;
     return KD_OK;
 }
 
-static void update(kdt_run *run, size_t batches, double lr)
+/* One bad number in a gradient would spoil the weights for ever: the norm, which tells, is always
+ * taken. */
+static kd_status update(kdt_run *run, size_t batches, double lr)
 {
     const kd_train_opt *t = &run->opt.train;
     const double start = kdt_seconds();
     double scale = 1 / (double)batches;
-    if (t->clip > 0) {
-        const double norm = kd_params_grad_norm(kd_model_params(run->model)) * scale;
-        if (norm > (double)t->clip) scale *= (double)t->clip / (norm + 1e-6);
-    }
+    const double norm = kd_params_grad_norm(kd_model_params(run->model)) * scale;
+    if (!isfinite(norm)) return kdt_nonfinite(run, "the gradient is not finite");
+    if (t->clip > 0 && norm > (double)t->clip) scale *= (double)t->clip / (norm + 1e-6);
     kd_optim_step(run->optim, (float)lr, (float)scale);
     if (run->ema) kd_params_average(run->ema, kd_model_params(run->model), t->ema);
     run->sums.times.optimizer += kdt_seconds() - start;
+    return KD_OK;
 }
 
 /* One optimiser step over up to `accumulate` batches of this epoch. */
@@ -285,13 +295,10 @@ static kd_status one_step(kdt_run *run)
         double loss;
         const kd_status status = run_batch(run, n > 0, &loss);
         if (status) return status;
-        if (isfinite(loss)) continue;
-        finite = false;
-        if (t->on_nan == KD_NAN_STOP) return kdt_nonfinite(run, loss);
-        kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu: the loss is %g: step skipped", run->step,
-                   loss);
+        finite &= isfinite(loss) != 0;
     }
-    if (finite) update(run, n, lr);
+    const kd_status status = finite ? update(run, n, lr) : KD_OK;
+    if (status) return status;
     run->step++;
     const double spent = kdt_seconds() - start;
     run->seconds += spent;

@@ -380,6 +380,22 @@ END_TEST
  * ------------------------------------------------------------------------------------------------
  */
 
+START_TEST(test_nan)
+{
+    const char *const net = "vgg4,width=0.125"; /* without batch norm it explodes at such a rate */
+    ck_assert_int_eq(RUN("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs",
+                         "3", "--threads", "1", "--quiet"),
+                     1);
+    expect_in(err_text, "step ");
+    expect_in(err_text, "first in ");
+    ck_assert_uint_eq(lines(err_text), 1);
+    RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs", "3",
+           "--threads", "1", "--on-nan", "skip");
+    expect_in(err_text, "is skipped: the loss is ");
+    ck_assert_int_eq(RUN("train", net, "--data", DATA, "--on-nan", "maybe"), 2);
+}
+END_TEST
+
 START_TEST(test_models)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
@@ -736,6 +752,6 @@ START_TEST(test_interrupt)
 }
 END_TEST
 
-TEST_SUITE(cli, 60, &test_help, &test_usage, &test_failures, &test_models, &test_profile,
+TEST_SUITE(cli, 60, &test_help, &test_usage, &test_failures, &test_nan, &test_models, &test_profile,
            &test_predict, &test_step, &test_inspect, &test_full_disk, &test_round_trip,
            &test_distill_and_finetune, &test_dry_run, &test_interrupt)

@@ -256,19 +256,157 @@ START_TEST(test_budget)
 }
 END_TEST
 
-START_TEST(test_nan_stops_or_is_skipped)
+static float *weight(kd_model *m, const char *name)
 {
+    const kd_param_info *info = kd_params_find(kd_model_params(m), name);
+    ck_assert_msg(info != NULL, "no %s", name);
+    kd_params_touch(kd_model_params(m));
+    return kd_params_values(kd_model_params(m)) + info->offset;
+}
+
+static void expect_stop(const setup *s, kd_status status, const char *const *parts)
+{
+    ck_assert_int_eq(status, KD_E_NONFINITE);
+    for (; *parts; parts++)
+        ck_assert_msg(strstr(kd_ctx_error(s->ctx), *parts), "'%s' is not in: %s", *parts,
+                      kd_ctx_error(s->ctx));
+}
+
+/* The error says at which step, and where the first bad number stands. */
+START_TEST(test_nan_stops_and_is_found)
+{
+    kd_model *teacher;
     setup s = make(1, NULL);
     kd_train_opt opt = options();
-    kd_params *p = kd_model_params(s.model);
-    const kd_param_info *info = kd_params_find(p, "features.4.weight");
-    kd_params_values(p)[info->offset + 3] = NAN;
-    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_NONFINITE);
-    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "step 0"));
-    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "weights of 'features.4.weight'"));
+    test_ok(s.ctx, kd_model_create(s.ctx, "vgg2_bn,width=0.0625,classes=10,image=32", 3, &teacher));
+    float *w = weight(s.model, "features.4.weight"), good = w[3];
+    w[3] = NAN;
+    expect_stop(
+        &s, kd_train(s.model, s.data, &opt, NULL),
+        (const char *const[]){"step 0", "not a number", "weights of 'features.4.weight'", NULL});
+    /* finite weights whose products are not */
+    w[3] = 3e38f;
+    w[4] = 3e38f;
+    expect_stop(&s, kd_train(s.model, s.data, &opt, NULL),
+                (const char *const[]){"step 0", "'features.4'", NULL});
+    w[3] = w[4] = good;
+    weight(teacher, "classifier.bias")[0] = INFINITY;
+    const kd_distill_opt distill = {
+        .struct_size = sizeof distill, .teacher = teacher, .train = opt};
+    expect_stop(&s, kd_distill(s.model, s.data, &distill, NULL),
+                (const char *const[]){"step 0", "input 'teacher0'", NULL});
+    kd_model_destroy(teacher);
+    drop(&s);
+}
+END_TEST
+
+/* The loss is fine, and what its gradient multiplies is too large: 3e38 in the classifier, beside
+ * activations so small that the logits are not, and inputs of 100 to the layer before. */
+START_TEST(test_infinite_gradient)
+{
+    setup s = make(2, NULL);
+    kd_model *m;
+    test_ok(s.ctx, kd_model_create(s.ctx, "vgg3,width=0.0625,classes=10,image=32", 1, &m));
+    static const float to[] = {0, 100, 0, 1e-37f, 3e38f, 0};
+    kd_params *p = kd_model_params(m);
+    ck_assert_uint_eq(kd_params_entries(p), 6);
+    for (size_t i = 0; i < 6; i++) {
+        const kd_param_info *info = kd_params_info(p, i);
+        float *w = weight(m, info->name);
+        const size_t count = i == 4 ? 1 : info->count;
+        for (size_t k = 0; k < info->count; k++) w[k] = k < count ? to[i] : 0;
+    }
+    const size_t size = kd_params_flat_count(p) * sizeof(float);
+    float *before = malloc(size);
+    memcpy(before, kd_params_values(p), size);
+    kd_train_opt opt = options();
+    expect_stop(&s, kd_train(m, s.data, &opt, NULL),
+                (const char *const[]){"step 0", "the gradient is not finite; ",
+                                      "the gradient of 'features.", NULL});
     opt.on_nan = KD_NAN_SKIP;
     opt.max_steps = 2;
-    test_ok(s.ctx, kd_train(s.model, s.data, &opt, NULL));
+    test_ok(s.ctx, kd_train(m, s.data, &opt, NULL));
+    ck_assert_mem_eq(before, kd_params_values(p), size);
+    free(before);
+    kd_model_destroy(m);
+    drop(&s);
+}
+END_TEST
+
+/* A rate at which the weights explode: later than the first step. */
+START_TEST(test_divergence_stops)
+{
+    setup s = make(2, NULL);
+    kd_train_opt opt = options();
+    opt.lr = 9e5f;
+    opt.epochs = 50;
+    expect_stop(&s, kd_train(s.model, s.data, &opt, NULL), (const char *const[]){"step ", NULL});
+    ck_assert_ptr_null(strstr(kd_ctx_error(s.ctx), "step 0 "));
+    drop(&s);
+}
+END_TEST
+
+/* One bad step in the middle of a run. */
+typedef struct accident {
+    kd_model *model;
+    size_t at;
+    float good;
+    float mean; /* of the statistics, before it */
+} accident;
+
+static int have_accident(void *user, const kd_progress *p)
+{
+    accident *a = user;
+    if (p->epoch_end || p->evaluating) return 0;
+    float *w = weight(a->model, "features.4.weight");
+    const kd_param_info *info =
+        kd_params_find(kd_model_params(a->model), "features.1.running_mean");
+    const char *buffers = kd_params_buffers(kd_model_params(a->model));
+    if (p->step == a->at) {
+        a->good = *w;
+        *w = INFINITY;
+        memcpy(&a->mean, buffers + info->offset, sizeof a->mean);
+    } else if (p->step == a->at + 1) {
+        float mean;
+        memcpy(&mean, buffers + info->offset, sizeof mean);
+        ck_assert_msg(mean == a->mean, "a skipped step changed the running statistics");
+        ck_assert(isinf(*w));
+        *w = a->good;
+    }
+    return 0;
+}
+
+static void count_warnings(void *user, kd_log_level level, const char *text)
+{
+    int *count = user;
+    if (level < KD_LOG_WARN) return;
+    *count += strstr(text, "step 4 ") && strstr(text, "skipped") &&
+              strstr(text, "weights of 'features.4.weight'");
+}
+
+START_TEST(test_nan_is_skipped)
+{
+    int warnings = 0;
+    const kd_config config = {
+        .struct_size = sizeof config, .threads = 2, .log = count_warnings, .log_user = &warnings};
+    setup s;
+    kd_result r;
+    ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
+    test_ok(s.ctx, kd_dataset_open(s.ctx, data_name, NULL, &s.data));
+    test_ok(s.ctx, kd_model_create(s.ctx, student_spec, 1, &s.model));
+    accident a = {.model = s.model, .at = 4};
+    kd_train_opt opt = options();
+    opt.on_nan = KD_NAN_SKIP;
+    opt.epochs = 1;
+    opt.progress = have_accident;
+    opt.user = &a;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
+    ck_assert_int_eq(warnings, 1);
+    ck_assert_uint_eq(r.steps, 10);
+    ck_assert_msg(isfinite(r.loss) && isfinite(r.train_loss), "loss %g, %g", r.loss, r.train_loss);
+    kd_params *p = kd_model_params(s.model);
+    for (size_t i = 0; i < kd_params_flat_count(p); i++)
+        ck_assert(isfinite(kd_params_values(p)[i]));
     drop(&s);
 }
 END_TEST
@@ -335,5 +473,6 @@ END_TEST
 
 TEST_SUITE(train, 120, &test_learns, &test_learns_real_pictures, &test_same_bits_for_any_threads,
            &test_resume_gives_the_same_bits, &test_resume_refuses_another_run, &test_methods,
-           &test_budget, &test_nan_stops_or_is_skipped, &test_errors,
+           &test_budget, &test_nan_stops_and_is_found, &test_infinite_gradient,
+           &test_divergence_stops, &test_nan_is_skipped, &test_errors,
            &test_every_allocation_failing)
