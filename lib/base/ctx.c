@@ -47,6 +47,7 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
     kd_ctx *ctx = c.alloc(c.alloc_user, NULL, 0, sizeof *ctx, 64);
     if (!ctx) return KD_E_NOMEM;
     memset(ctx, 0, sizeof *ctx);
+    atomic_flag_clear(&ctx->failing);
     ctx->config = c;
     ctx->config.isa = kernels->name;
     ctx->kernels = kernels;
@@ -97,7 +98,10 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         va_start(args, format);
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
+        /* Executors in two threads may fail at once: one of the texts stands. */
+        if (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) return status;
         memcpy(ctx->error, text, sizeof text);
+        atomic_flag_clear_explicit(&ctx->failing, memory_order_release);
     }
     return status;
 }

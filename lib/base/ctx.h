@@ -18,6 +18,7 @@ struct kd_ctx {
     atomic_bool starting;
     atomic_size_t memory,
         peak; /* bytes held through the allocator; the loader's thread counts too */
+    atomic_flag failing; /* somebody writes error */
     char error[KDI_ERROR_SIZE];
 };
 

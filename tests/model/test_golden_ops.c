@@ -478,7 +478,7 @@ static void run_case(const op_case *c, bool grad, bool training, bool frozen)
     golden_set_params(c->file, params, prefix, strlen("op."));
     const kd_plan_opt opt = {
         .struct_size = sizeof opt, .batch = c->batch, .training = training, .frozen = frozen};
-    char names[MOST_INPUTS][8];
+    char names[MOST_INPUTS][32];
     apart_input inputs[MOST_INPUTS + 1];
     size_t n_inputs = 0;
     for (int i = 0; i < c->n_in; i++) {
