@@ -43,7 +43,7 @@ std := -std=c11 -D_GNU_SOURCE
 warn := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wstrict-prototypes -Wundef -Wvla $(if $(WERROR),-Werror)
 opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
-san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)$(if $(findstring fuzzer,$(SANITIZE)), -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
 info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) isa=$(subst $(space),$(comma),$(isas))
 defs := -DKDI_ZLIB=$(ZLIB) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
@@ -57,9 +57,10 @@ isa_src := $(wildcard lib/kernel/isa/*.c)
 lib_src := $(filter-out lib/edge/%,$(wildcard lib/*/*.c))
 lib_obj := $(lib_src:%.c=$(obj)/%.o) $(foreach i,$(isas),$(isa_src:%.c=$(obj)/%.$(i).o))
 kd_src := $(wildcard examples/kd/*.c)
+parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c) # what the fuzz target of kd's options reaches
 embed_src := $(wildcard examples/embed/*.c)
 demo_src := $(wildcard examples/demo/*.c)
-test_src := $(filter-out tests/golden/% tests/fuzz/% tests/consumer/%,$(wildcard tests/*.c tests/*/*.c))
+test_src := $(filter-out tests/golden/% tests/consumer/%,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
 bench_src := $(wildcard bench/*.c)
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -164,20 +165,18 @@ bench-peers: $(obj)/bin/bench ## ours against PyTorch, interleaved in one run
 	@mkdir -p build/bench && sh bench/peers/run.sh $(obj)/bin/bench
 
 # Fuzz targets are built by clang with everything they reach instrumented.
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= $(if $(FUZZ_RUNS),0,60)
+FUZZ_RUNS ?=
 fuzz_obj := build/fuzz
-fuzz: ## run each fuzz target for FUZZ_SECONDS
+fuzz: ## run each fuzz target for FUZZ_SECONDS, or FUZZ_RUNS executions; FUZZERS="json spec" runs some
 	@sh .ci/deps.sh clang
-	@$(MAKE) --no-print-directory $(fuzzers:%=$(fuzz_obj)/%) CC=clang SANITIZE=address,undefined,fuzzer-no-link
-	@for f in $(fuzzers); do mkdir -p $(fuzz_obj)/corpus/$$f; \
-	    dict=tests/fuzz/$$f.dict; [ -f $$dict ] && dict=-dict=$$dict || dict=; \
-	    echo "fuzz $$f, $(FUZZ_SECONDS) s"; \
-	    $(fuzz_obj)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=1 $$dict \
-	        $(fuzz_obj)/corpus/$$f tests/fuzz/corpus/$$f 2>$(fuzz_obj)/$$f.log || { tail -n 30 $(fuzz_obj)/$$f.log; exit 1; }; \
-	    grep -E 'number_of_executed_units|DONE' $(fuzz_obj)/$$f.log; done
-$(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(obj)/libkd_internal.a
+	@$(MAKE) --no-print-directory $(FUZZERS:%=$(fuzz_obj)/%) CC=clang SANITIZE=address,undefined,fuzzer-no-link
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_RUNS=$(FUZZ_RUNS) sh tests/fuzz/run.sh $(fuzz_obj) $(FUZZERS)
+FUZZERS ?= $(fuzzers)
+$(fuzz_obj)/options: $(parse_src:%.c=$(obj)/%.o)
+$(fuzz_obj)/%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.c tests/fuzz/fuzz.h tests/fuzz/targets.def $(obj)/libkd_internal.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(cflags) -fsanitize=fuzzer -o $@ $^ $(libs)
+	$(Q)$(CC) $(cflags) -DFUZZ_ALONE -fsanitize=fuzzer -o $@ $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) $(libs)
 
 docs: ## the reference, from the public headers, into build/docs
 	@mkdir -p build/docs && sh docs/reference.sh include/kd >build/docs/reference.md && echo build/docs/reference.md

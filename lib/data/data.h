@@ -120,6 +120,13 @@ typedef struct kdi_shape {
     size_t h, w, c;
 } kdi_shape;
 
+/* Can the bytes of such a picture of floats be counted? Where sizes have 32 bits, not always. */
+static inline bool kdi_shape_fits(kdi_shape s)
+{
+    size_t n;
+    return kdi_mul(s.h, s.w, &n) && kdi_mul(n, s.c, &n) && kdi_mul(n, sizeof(float), &n);
+}
+
 /* All that chance may depend on. */
 typedef struct kdi_key {
     uint64_t seed;

@@ -45,7 +45,8 @@ static kd_status check_info(kd_ctx *ctx, const kd_data_info *info)
         return kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s': %zu classes", info->name,
                            info->classes);
     if (info->height < 1 || info->height > MAX_SIDE || info->width < 1 || info->width > MAX_SIDE ||
-        info->channels < 1 || info->channels > MAX_CHANNELS)
+        info->channels < 1 || info->channels > MAX_CHANNELS ||
+        !kdi_shape_fits((kdi_shape){info->height, info->width, info->channels}))
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "data set '%s': pictures of %zux%zux%zu: sides must be 1..%d, channels "
                            "1..%d",

@@ -116,7 +116,8 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, kdi_view *view)
                               from->width ? from->width : info->width,
                               from->channels ? from->channels : info->channels};
     const kdi_shape s = view->shape;
-    if (s.h > MAX_SIDE || s.w > MAX_SIDE || s.c > MAX_CHANNELS)
+    if (s.h > MAX_SIDE || s.w > MAX_SIDE || s.c > MAX_CHANNELS || !kdi_shape_fits(s) ||
+        !kdi_shape_fits((kdi_shape){info->height, s.w, s.c}))
         return kd_ctx_fail(ctx, KD_E_INVALID, "loader of '%s': a view of %zux%zux%zu is too large",
                            info->name, s.h, s.w, s.c);
     if (s.c != info->channels && info->channels != 1)

@@ -25,19 +25,23 @@ static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, kd_graph **out)
     return KD_OK;
 }
 
-kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, uint64_t max_params,
-                           kd_model **out)
+kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params)
+{
+    kd_graph *g;
+    const kd_status status = make_graph(ctx, spec, &g);
+    if (status) return status;
+    *params = kd_graph_param_count(g);
+    kd_graph_destroy(g);
+    return KD_OK;
+}
+
+kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_model **out)
 {
     kd_graph *g;
     kd_status status = make_graph(ctx, spec, &g);
     if (status) return status;
-    kd_model *m = NULL;
-    if (kd_graph_param_count(g) > max_params)
-        status = kd_ctx_fail(
-            ctx, KD_E_MISMATCH, "the model has %llu parameters, the file only %llu",
-            (unsigned long long)kd_graph_param_count(g), (unsigned long long)max_params);
-    else if (!(m = kd_alloc(ctx, 1, sizeof *m)))
-        status = KD_E_NOMEM;
+    kd_model *m = kd_alloc(ctx, 1, sizeof *m);
+    if (!m) status = KD_E_NOMEM;
     if (!status) {
         m->ctx = ctx;
         m->spec = *spec;
@@ -77,7 +81,7 @@ kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model
     if (!ctx || !spec || !out) return KD_E_INVALID;
     *out = NULL;
     const kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
-    return status ? status : kdi_model_create(ctx, &s, seed, UINT64_MAX, out);
+    return status ? status : kdi_model_create(ctx, &s, seed, out);
 }
 
 void kd_model_destroy(kd_model *m)

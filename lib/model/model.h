@@ -5,6 +5,7 @@
 
 #include "spec.h"
 
+#include <kd/file.h>
 #include <kd/plan.h>
 
 enum { KDI_MAX_CHANNELS = 64 };
@@ -18,8 +19,12 @@ struct kd_model {
     float mean[KDI_MAX_CHANNELS], std[KDI_MAX_CHANNELS];
 };
 
-/* max_params: refuse a network that has more, before allocating any (a hostile file's spec). */
-kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, uint64_t max_params,
-                           kd_model **out);
+/* The parameters of a spec, without making them. */
+kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params);
+kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_model **out);
+
+/* kd_model_load_as from a file that is open, and stays open. On failure *out is NULL. */
+kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, const char *change,
+                              uint64_t seed, kd_model **out);
 
 #endif

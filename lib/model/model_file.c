@@ -9,8 +9,6 @@
 
 #include "../file/number.h"
 
-#include <kd/file.h>
-
 #include <stdio.h>
 #include <string.h>
 
@@ -233,19 +231,34 @@ static kd_status read_all(kd_model *m, kd_file *file, bool new_head)
     return status ? status : read_normalization(m, file);
 }
 
-/* Elements a network may have that is made for this file: what the file holds, and a new head. */
-static uint64_t most_params(const kd_file *file, const kdi_spec *s)
+/* Can kd_file_read_f32 read it? */
+static bool is_real(kd_dtype dtype)
 {
-    uint64_t total = (uint64_t)s->classes * 8192;
-    for (size_t i = 0; i < kd_file_count(file); i++) total += kd_file_at(file, i)->count;
-    return total;
+    return dtype == KD_F32 || dtype == KD_F16 || dtype == KD_BF16 || dtype == KD_F64;
 }
 
-static kd_status load_from(kd_ctx *ctx, kd_file *file, const char *spec, const char *change,
-                           uint64_t seed, kd_model **out)
+/* No network is made that is much larger than the file; what is merely missing, check_fit lists. A
+ * new head has as many inputs as the file's: only the number of classes, which is the caller's,
+ * makes it larger. */
+static kd_status check_size(kd_ctx *ctx, const kd_file *file, const kdi_spec *spec, int classes)
+{
+    kdi_spec old = *spec;
+    uint64_t params, held = 0;
+    old.classes = classes;
+    for (size_t i = 0; i < kd_file_count(file); i++)
+        if (is_real(kd_file_at(file, i)->dtype)) held += kd_file_at(file, i)->count;
+    const kd_status status = kdi_model_count(ctx, &old, &params);
+    if (status || params / 2 <= held + 16384) return status;
+    return kd_ctx_fail(ctx, KD_E_MISMATCH, "%s: the model has %llu parameters, the file only %llu",
+                       kd_file_path(file), (unsigned long long)params, (unsigned long long)held);
+}
+
+kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, const char *change,
+                              uint64_t seed, kd_model **out)
 {
     kdi_spec s, original;
     kd_model *m = NULL;
+    *out = NULL;
     if (!spec) spec = kd_file_metadata_get(file, "libkd.spec");
     if (!spec)
         return kd_ctx_fail(ctx, KD_E_FORMAT,
@@ -254,9 +267,8 @@ static kd_status load_from(kd_ctx *ctx, kd_file *file, const char *spec, const c
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &original);
     if (!status) status = kdi_spec_parse(ctx, spec, NULL, change, &s);
     if (status) return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
-    status = kdi_model_create(ctx, &s, seed, most_params(file, &s), &m);
-    if (status == KD_E_MISMATCH)
-        return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
+    status = check_size(ctx, file, &s, original.classes);
+    if (!status) status = kdi_model_create(ctx, &s, seed, &m);
     if (!status) status = read_all(m, file, s.classes != original.classes);
     if (status)
         kd_model_destroy(m);
@@ -273,7 +285,7 @@ kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const char *spec, cons
     *out = NULL;
     kd_status status = kd_file_open(ctx, path, &file);
     if (status) return status;
-    status = load_from(ctx, file, spec, change, seed, out);
+    status = kdi_model_from_file(ctx, file, spec, change, seed, out);
     kd_file_close(file);
     return status;
 }

@@ -305,7 +305,8 @@ static bool read_counters(kdt_run *run, const kd_json_object *o)
         !kd_json_get_number(o, "sum_seconds", &s->seconds) ||
         !read_times(o, "times", &run->times) || !read_times(o, "sum_times", &s->times))
         return false;
-    if (batch > run->batches || epoch > UINT32_MAX || step > SIZE_MAX / 2) return false;
+    if (batch >= run->batches || epoch > UINT32_MAX || step > SIZE_MAX / 2) return false;
+    if (!(run->seconds >= 0 && run->seconds < 1e12)) return false;
     run->epoch = (size_t)epoch;
     run->batch = (size_t)batch;
     run->step = (size_t)step;
@@ -374,6 +375,14 @@ static kd_status read_tensors(kdt_run *run, kd_file *file)
     return status;
 }
 
+kd_status kdt_checkpoint_read(kdt_run *run, kd_file *file)
+{
+    kd_status status = check_same(run, file);
+    if (!status) status = read_tensors(run, file);
+    if (!status) status = read_state(run, file);
+    return status;
+}
+
 kd_status kdt_checkpoint_load(kdt_run *run, bool *found)
 {
     char path[4096];
@@ -385,9 +394,7 @@ kd_status kdt_checkpoint_load(kdt_run *run, bool *found)
         return KD_OK; /* nothing was saved yet: the run starts from the beginning */
     kd_status status = kd_file_open(run->ctx, path, &file);
     if (status) return status;
-    status = check_same(run, file);
-    if (!status) status = read_tensors(run, file);
-    if (!status) status = read_state(run, file);
+    status = kdt_checkpoint_read(run, file);
     kd_file_close(file);
     *found = !status;
     return status;

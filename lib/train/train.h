@@ -72,6 +72,8 @@ kd_status kdt_describe(kdt_run *run);
 kd_status kdt_checkpoint_save(kdt_run *run);
 /* KD_OK without a checkpoint too: *found says. */
 kd_status kdt_checkpoint_load(kdt_run *run, bool *found);
+/* The same from a file that is open. A run that failed to read one must not go on. */
+kd_status kdt_checkpoint_read(kdt_run *run, kd_file *file);
 
 /* metrics.c */
 kd_status kdt_metrics_append(kdt_run *run, double lr);

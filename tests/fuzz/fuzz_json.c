@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * fuzz_json.c: a libFuzzer target. The input is JSON text for kd_json_parse; what the object holds
  * is written again, and must then be read back the same. */
+#include "fuzz.h"
+
 #include <kd/json.h>
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void require(int truth)
-{
-    if (!truth) abort();
-}
 
 /* Ask for keys the corpus uses, and write down what comes. */
 static void again(kd_ctx *ctx, const kd_json_object *o)
@@ -50,20 +44,18 @@ static void again(kd_ctx *ctx, const kd_json_object *o)
     kd_json_destroy(j);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+int FUZZ_TARGET(json)(const uint8_t *bytes, size_t size)
 {
-    kd_ctx *ctx;
+    kd_ctx *ctx = fuzz_begin(0);
     kd_json_object *o;
-    const kd_config config = {.struct_size = sizeof config, .threads = 1};
-    if (kd_ctx_create(&config, &ctx)) return 0;
     const kd_status status = kd_json_parse(ctx, (const char *)bytes, size, &o);
-    require(kd_ctx_memory_peak(ctx) <= 24 * size + 4096);
+    require(fuzz_peak() <= 24 * size + 4096);
+    require(!status == (o != NULL));
     if (status)
-        require(!o && kd_ctx_error(ctx)[0]);
+        fuzz_words(ctx);
     else
         again(ctx, o);
     kd_json_object_destroy(o);
-    require(kd_ctx_memory(ctx) == 0);
-    kd_ctx_destroy(ctx);
+    fuzz_end(ctx);
     return 0;
 }

@@ -5,17 +5,12 @@
  * Beyond what the sanitizers see, it checks that an opened file keeps its promises: tensors lie in
  * the file and follow one another, names and keys are found again, and opening took no more memory
  * than a small multiple of the input. */
+#include "fuzz.h"
+
 #include <kd/file.h>
 
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void require(int truth)
-{
-    if (!truth) abort();
-}
 
 static void ask_metadata(const kd_file *f)
 {
@@ -47,22 +42,20 @@ static void read_tensors(kd_file *f)
     require(kd_file_count(f) == 0 || end == kd_file_size(f));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+int FUZZ_TARGET(safetensors)(const uint8_t *bytes, size_t size)
 {
-    kd_ctx *ctx;
+    kd_ctx *ctx = fuzz_begin(0);
     kd_file *f;
-    const kd_config config = {.struct_size = sizeof config, .threads = 1};
-    if (kd_ctx_create(&config, &ctx)) return 0;
     const kd_status status = kd_file_from_memory(ctx, bytes, size, "input", &f);
-    require(kd_ctx_memory_peak(ctx) <= 12 * size + 4096);
+    require(fuzz_peak() <= 12 * size + 4096);
+    require(!status == (f != NULL));
     if (status) {
-        require(!f && kd_ctx_error(ctx)[0]);
+        fuzz_words(ctx);
     } else {
         ask_metadata(f);
         read_tensors(f);
         kd_file_close(f);
     }
-    require(kd_ctx_memory(ctx) == 0);
-    kd_ctx_destroy(ctx);
+    fuzz_end(ctx);
     return 0;
 }

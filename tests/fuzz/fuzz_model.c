@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ * fuzz_model.c: a fuzz target. The input is a whole model file: safetensors whose metadata say what
+ * network it holds. It is loaded, loaded again for another number of classes, planned, and, if its
+ * pictures are small, run.
+ *
+ * Promises: loading takes no more memory than a small multiple of the file, whatever the spec says;
+ * planning takes no memory for pictures; a model that loads describes itself completely. */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "../../lib/model/model.h"
+
+/* CONSTANT: a graph, and a network of 32768 weights, which is made to list what is missing. */
+enum { CONSTANT = 512 * 1024, MULTIPLE = 24, CLASSES = 3, PIXELS = 512 };
+
+/* Logits of one picture, which may be anything, but must be there. */
+static void run(kd_model *m)
+{
+    const size_t image = kd_model_image(m), channels = kd_model_channels(m);
+    float picture[PIXELS] = {0}, logits[64] = {0};
+    if (image > PIXELS || image * image * channels > PIXELS) return;
+    if (kd_model_classes(m) > 64) return;
+    require(!kd_model_predict(m, picture, 1, 1, logits));
+}
+
+static void look(kd_ctx *ctx, kd_model *m)
+{
+    char again[KD_SPEC_SIZE];
+    uint64_t params = 0, macs = 0;
+    require(!kd_spec_complete(ctx, kd_model_spec(m), NULL, again, sizeof again));
+    require(!strcmp(again, kd_model_spec(m)));
+    for (size_t i = 0; kd_model_mean(m) && i < kd_model_channels(m); i++)
+        require(kd_model_std(m)[i] > 0 && kd_model_mean(m)[i] - kd_model_mean(m)[i] == 0);
+    fuzz_peak();
+    const kd_status status = kd_spec_count(ctx, kd_model_spec(m), &params, &macs);
+    if (status) fuzz_words(ctx);
+    require(status || params == kd_params_count(kd_model_params(m)));
+}
+
+int FUZZ_TARGET(model)(const uint8_t *bytes, size_t size)
+{
+    kd_ctx *ctx = fuzz_begin(0);
+    kd_file *f;
+    kd_model *m;
+    if (kd_file_from_memory(ctx, bytes, size, "input", &f) == KD_OK) {
+        const kd_status status = kdi_model_from_file(ctx, f, NULL, NULL, 0, &m);
+        require(fuzz_peak() <= MULTIPLE * size + CONSTANT);
+        require(!status == (m != NULL));
+        if (status) {
+            fuzz_words(ctx);
+        } else {
+            look(ctx, m);
+            run(m);
+            kd_model_destroy(m);
+            fuzz_peak();
+            /* The head's inputs are at most as many as the file has numbers. */
+            if (!kdi_model_from_file(ctx, f, NULL, "classes=3", 0, &m)) kd_model_destroy(m);
+            require(fuzz_peak() <= (MULTIPLE + 12 * CLASSES) * size + CONSTANT);
+        }
+        kd_file_close(f);
+    }
+    fuzz_end(ctx);
+    return 0;
+}

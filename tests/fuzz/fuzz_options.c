@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ * fuzz_options.c: a fuzz target. The input is a command line of `kd`: byte 0 says which command and
+ * how many words it takes; then the words, each ended by a newline.
+ *
+ * Promises: what parses is in the range the table of options states, lists do not overflow, and what
+ * is said about the rest is one printable line. The functions that would print stand here instead of
+ * in kd.c. */
+#include "fuzz.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../examples/kd/cli.h"
+
+enum { WORDS = 64, COMMANDS = 16 };
+
+/* ---- the way out, which is only looked at ---------------------------------------------------- */
+
+static void say(const char *format, va_list list)
+{
+    char text[2048], safe[4096];
+    vsnprintf(text, sizeof text, format, list);
+    cli_escape(text, safe, sizeof safe);
+    require(safe[0]);
+    for (const char *p = safe; *p; p++) require((unsigned char)*p >= 0x20 && *p != 0x7F);
+}
+
+int cli_fail(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    say(format, list);
+    va_end(list);
+    return CLI_FAILED;
+}
+
+int cli_fail_ctx(const kd_ctx *ctx)
+{
+    return cli_fail("%s", kd_ctx_error(ctx));
+}
+
+int cli_usage(const char *command, const char *format, ...)
+{
+    va_list list;
+    require(command != NULL);
+    va_start(list, format);
+    say(format, list);
+    va_end(list);
+    return CLI_USAGE;
+}
+
+int cli_flush(void)
+{
+    return CLI_DONE;
+}
+
+/* ---- what was parsed ------------------------------------------------------------------------- */
+
+static void check_value(const cli_option *o, const cli_args *args)
+{
+    const void *field = (const char *)args + o->offset;
+    double number;
+    uint64_t count;
+    int choice;
+    if (o->kind == OPT_NUMBER) {
+        memcpy(&number, field, sizeof number);
+        require(isnan(number) ? !o->standard : number >= o->low && number <= o->high);
+    } else if (o->kind == OPT_COUNT || o->kind == OPT_BYTES) {
+        memcpy(&count, field, sizeof count);
+        require((double)count <= o->high && (count == 0 || (double)count >= o->low));
+    } else if (o->kind == OPT_CHOICE) {
+        memcpy(&choice, field, sizeof choice);
+        require(choice >= 0);
+        for (int i = 0; i <= choice; i++) require(o->choice(i) != NULL);
+    }
+}
+
+static void check(cli_args *args)
+{
+    require(args->n_teachers <= KD_MAX_TEACHERS && args->n_teacher_weights <= KD_MAX_TEACHERS);
+    for (size_t i = 0; i < args->n_teachers; i++) require(args->teachers[i] != NULL);
+    for (size_t i = 0; i < args->n_teacher_weights; i++)
+        require(isfinite(args->teacher_weights[i]));
+    require(args->n_words <= CLI_MAX_WORDS);
+    for (int i = 0; i < args->n_words; i++) require(args->words[i][0]);
+    if (args->help) return;
+    for (size_t i = 0; i < cli_n_options; i++)
+        if (cli_options[i].commands & args->command->bit) check_value(&cli_options[i], args);
+    if (args->command->bit & (CMD_TRAINS | CMD_STEP)) {
+        kd_distill_opt opt;
+        cli_distill_opt(args, &opt);
+        require(isfinite(opt.train.lr) && isfinite(opt.temperature) && isfinite(opt.hard));
+    }
+}
+
+int FUZZ_TARGET(options)(const uint8_t *bytes, size_t size)
+{
+    char *argv[WORDS + 1] = {NULL};
+    char *text = malloc(size + 1);
+    cli_args args;
+    fuzz_input in = {bytes, size};
+    require(text != NULL);
+    const unsigned how = fuzz_byte(&in);
+    cli_command command = {.bit = 1u << how % COMMANDS, .name = "command"};
+    for (unsigned i = 0; i < how / COMMANDS % (CLI_MAX_WORDS + 1); i++) command.words[i] = "WORD";
+    if (in.left) memcpy(text, in.at, in.left);
+    text[in.left] = 0;
+    int argc = 0;
+    for (char *p = text; *p && argc < WORDS;) {
+        char *end = p + strcspn(p, "\n");
+        argv[argc++] = p;
+        p = *end ? end + 1 : end;
+        *end = 0;
+    }
+    const int status = cli_parse(&command, argc, argv, &args);
+    require(status == CLI_DONE || status == CLI_USAGE);
+    if (status == CLI_DONE) check(&args);
+    free(text);
+    return 0;
+}

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""seeds.py: writes the seeds of the fuzz targets' corpora, tests/fuzz/corpus/TARGET/*, that are made
+rather than found. Run it from the top of the tree. Everything is numbers made on the spot."""
+import gzip
+import json
+import os
+import struct
+
+CORPUS = "tests/fuzz/corpus"
+
+
+def put(target, name, data):
+    os.makedirs(f"{CORPUS}/{target}", exist_ok=True)
+    with open(f"{CORPUS}/{target}/{name}", "wb") as f:
+        f.write(data.encode() if isinstance(data, str) else data)
+
+
+# ---- safetensors -----------------------------------------------------------------------------------
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "U8": 1}
+
+
+def tensors(metadata, entries):
+    """entries: (name, dtype, shape); values count up."""
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
+    for name, dtype, shape in entries:
+        n = 1
+        for d in shape:
+            n *= d
+        begin = len(data)
+        if dtype == "F32":
+            data += b"".join(struct.pack("<f", (i % 17 - 8) / 8) for i in range(n))
+        else:
+            data += bytes(i % 60 for i in range(n * SIZES[dtype]))
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def vgg(widths, kernel_in, classes, norm, dtype="F32"):
+    """The entries of a small VGG: a convolution (and a norm) a stage, then the head."""
+    entries, index = [], 0
+    for w in widths:
+        entries += [(f"features.{index}.weight", dtype, [w, kernel_in, 3, 3]),
+                    (f"features.{index}.bias", dtype, [w])]
+        if norm:
+            bn = f"features.{index + 1}"
+            entries += [(f"{bn}.{k}", dtype, [w]) for k in
+                        ("weight", "bias", "running_mean", "running_var")]
+            entries += [(f"{bn}.num_batches_tracked", "I64", [])]
+        index += 4 if norm else 3
+        kernel_in = w
+    return entries + [("classifier.weight", dtype, [classes, kernel_in]),
+                      ("classifier.bias", dtype, [classes])]
+
+
+def model():
+    spec = "vgg2,classes=2,image=4,channels=1,head=gap,width=0.015625,pool4=1"
+    norm = {"libkd.mean": "0.5", "libkd.std": "0.25", "libkd.version": "0.1.0", "format": "pt"}
+    small = vgg([1], 1, 2, False)
+    put("model", "small", tensors({"libkd.spec": spec} | norm, small))
+    put("model", "half", tensors({"libkd.spec": spec}, vgg([1], 1, 2, False, "BF16")))
+    put("model", "short", tensors({"libkd.spec": "vgg2,width=.015625,image=4,classes=2,channels=1"},
+                                  small))
+    put("model", "norm", tensors({"libkd.spec": "vgg3_bn,classes=2,image=4,channels=1,width=0.015625"}
+                                 | norm, vgg([1, 2], 1, 2, True)))
+    put("model", "colour", tensors({"libkd.spec": "vgg2,classes=2,image=2,channels=3,head=gap,"
+                                    "width=0.015625", "libkd.mean": ".1,.2,.3",
+                                    "libkd.std": "1,2e0,.5"}, vgg([1], 3, 2, False)))
+    put("model", "nameless", tensors({}, small))
+    put("model", "lies", tensors({"libkd.spec": "vgg2,classes=1000000,image=4,channels=1"}, small))
+    put("model", "wide", tensors({"libkd.spec": "vgg19_bn,width=64,classes=1000000,channels=64"},
+                                 small))
+    put("model", "large", tensors({"libkd.spec": "vgg2,classes=2,image=16384,channels=1,head=gap,"
+                                   "width=0.015625"}, small))
+    put("model", "dense", tensors({"libkd.spec": "vgg2,classes=2,image=4,channels=1,head=fc4096,"
+                                   "width=0.015625"}, small))
+    put("model", "bytes", tensors({"libkd.spec": spec}, vgg([1], 1, 2, False, "U8")))
+    put("model", "checkpoint", tensors({"libkd.spec": spec, "libkd.train": "{}"},
+                                       small + [("ema.classifier.bias", "F32", [2])]))
+
+
+def checkpoint():
+    widths, classes = [1], 2
+    entries = vgg(widths, 1, classes, True)
+    more = [(f"ema.{n}", d, s) for n, d, s in entries]
+    more += [(f"optimizer.momentum.{n}", d, s) for n, d, s in entries
+             if "running" not in n and "tracked" not in n]
+    state = {"epoch": 1, "batch": 3, "step": 10, "optimizer_steps": 10, "seed": 0, "seconds": 1.5,
+             "images": 640, "last_loss": 2.25, "last_accuracy": 12.5}
+    state |= {f"times{i}": .25 for i in range(6)}
+    state |= {"sum_loss": 6.5, "sum_images": 192, "sum_correct": 20, "sum_batches": 3,
+              "sum_seconds": .5}
+    state |= {f"sum_times{i}": .125 for i in range(6)}
+
+    def file(name, change, run='{"run":1}', drop=""):
+        merged = {k: v for k, v in (state | change).items() if v != "drop"}
+        meta = {"libkd.kind": "checkpoint", "libkd.run": run,
+                "libkd.train": json.dumps(merged, separators=(",", ":"))}
+        put("checkpoint", name, tensors(meta, [e for e in entries + more if e[0] != drop]))
+
+    file("whole", {})
+    file("nan", {"last_loss": None, "sum_loss": None})
+    file("last_batch", {"batch": 7})
+    file("far", {"epoch": 4294967295, "step": 2**62, "optimizer_steps": 2**63 - 1})
+    file("negative", {"seconds": -1e300})
+    file("endless", {"batch": 2**63})
+    file("other_run", {}, '{"run":2,"seed":1}')
+    file("missing", {"step": "drop"})
+    file("no_average", {}, drop="ema.classifier.bias")
+
+
+# ---- recipes for files -------------------------------------------------------------------------------
+def content(size, own=b""):
+    return struct.pack("<HB", size, len(own)) + own
+
+
+def cifar():
+    put("cifar", "ten", b"\2" + content(3073, b"\3"))
+    put("cifar", "ten_more", b"\2" + content(2 * 3073, b"\7\0") + content(3073, b"\2"))
+    put("cifar", "ten_names", b"\0" + content(3073, b"\1") * 6 + content(20, b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n"))
+    put("cifar", "hundred", b"\3" + content(3074, b"\x13\x63") + content(2 * 3074, b"\0"))
+    put("cifar", "hundred_names", b"\1" + content(3074, b"\0") * 2 + content(200, b"a\n" * 99 + b"a"))
+    put("cifar", "bad_label", b"\2" + content(3073, b"\x0a"))
+    put("cifar", "bad_coarse", b"\3" + content(3074, b"\x14\0"))
+    put("cifar", "cut", b"\2" + content(3072, b"\1"))
+    put("cifar", "gzip", b"\3" + content(3074, b"\x1f\x8b"))
+    put("cifar", "control", b"\1" + content(3074, b"\0") * 2 + content(20, b"a\n\x1b[31m\r\n"))
+    put("cifar", "missing", b"\xf3")
+    put("cifar", "none", b"")
+
+
+def idx():
+    def images(n, h=28, w=28):
+        return struct.pack(">IIII", 0x803, n, h, w)
+
+    def labels(n, x=b"\3"):
+        return struct.pack(">II", 0x801, n) + x
+
+    def split(n):
+        return content(16 + 784 * n, images(n) + b"\x80") + content(8 + n, labels(n))
+
+    put("idx", "plain", b"\0" + split(2) + split(1))
+    put("idx", "wrapped", b"\xff" + split(1) + split(3))
+    put("idx", "mixed", b"\x51" + split(1) + split(1))
+    put("idx", "bad_label", b"\0" + content(800, images(1) + b"\1") + content(9, labels(1, b"\n")))
+    put("idx", "many", b"\0" + content(800, images(60000)) + content(9, labels(60000)))
+    put("idx", "few", b"\0" + content(800, images(1) + b"\1") + content(10, labels(2)) + split(1))
+    put("idx", "long", b"\0" + content(801, images(1) + b"\1") + content(9, labels(1)) + split(1))
+    put("idx", "large", b"\0" + content(800, images(1, 65536, 65536)))
+    put("idx", "type", b"\0" + content(800, b"\0\0\x0d\3"))
+    real = [gzip.compress(x, 9, mtime=0) for x in
+            (images(1) + b"\1" * 784, labels(1), images(60000) + b"\0" * 784)]
+    whole = content(len(real[0]), real[0]) + content(len(real[1]), real[1])
+    put("idx", "deflated", b"\x01" + whole + whole)
+    put("idx", "promises", b"\x01" + content(len(real[2]), real[2]) + whole)
+    put("idx", "cut", b"\x00" + content(len(real[0]) - 3, real[0]) + whole)
+
+
+def gz():
+    text = b"The same words again, the same words again, and then some others. " * 3
+    fixed = gzip.compress(text, 9, mtime=0)
+    put("gzip", "deflate", b"\1" + fixed)
+    put("gzip", "bytes", b"\0" + gzip.compress(b"short", 1, mtime=0))
+    put("gzip", "stored", b"\2" + gzip.compress(text, 0, mtime=0))
+    put("gzip", "zeros", b"\x7f" + gzip.compress(bytes(60000), 9, mtime=0))
+    put("gzip", "made", b"\x82" + text)
+    put("gzip", "made_empty", b"\x80")
+    put("gzip", "cut", b"\1" + fixed[:-5])
+    put("gzip", "sum", b"\1" + fixed[:-6] + b"\0" + fixed[-5:])
+    put("gzip", "two", b"\1" + fixed + fixed)
+    put("gzip", "rest", b"\1" + fixed + b"x")
+    put("gzip", "named", b"\1" + fixed[:3] + b"\x08" + fixed[4:10] + b"name\0" + fixed[10:])
+    put("gzip", "plain", b"\1no gzip at all")
+    put("gzip", "empty", b"")
+
+
+# ---- texts -------------------------------------------------------------------------------------------
+def spec():
+    for name, text in {
+        "plain": "mvgg8_bn", "full": "mvgg13,classes=100,image=32,channels=3,head=gap,width=0.5,pool4=0",
+        "defaults": "mvgg16_bn,width=1e-1;classes=10,image=32,channels=3;classes=100",
+        "unknown": "mvgg99", "key": "mvgg8,color=3", "value": "mvgg8,classes=0x10", "comma": "mvgg8,",
+        "empty": "m", "gone": "mvgg19,image=16", "many": "mvgg8,classes=1000000000000000000000000",
+        "count": "cvgg8_bn,classes=10,image=32", "count_large": "cvgg19_bn,width=64,image=16384,channels=64",
+        "count_dense": "cvgg11,classes=2,width=.1", "data": "dsynthetic:classes=2,image=8,train=2,test=1,seed=7",
+        "data_many": "dsynthetic:train=10000000,image=1024", "data_options": "dcifar-10:x",
+        "data_unknown": "dimagenet", "data_comma": "dsynthetic:classes=2,",
+        "augment": "acrop-flip", "augment_values": "acrop:4+altflip+cutout:8", "augment_none": "anone",
+        "augment_many": "aflip+flip+flip+flip+flip+flip+flip+flip+flip", "augment_large": "acrop:99999999999999999999",
+        "nothing": "",
+    }.items():
+        put("data" if text[:1] in "da" else "spec", name, text)
+
+
+def options():
+    # commands: models 0, profile 1, train 2, distill 3, finetune 4, eval 5, predict 6, step 7, inspect 8
+    def line(name, command, words, *argv):
+        put("options", name, bytes([command + 16 * words]) + "\n".join(argv).encode())
+
+    line("train", 2, 1, "vgg8_bn", "--data", "cifar-10", "--epochs=30", "--schedule", "cosine",
+         "--lr", "0.1", "--nesterov", "--out", "teacher", "--seed", "18446744073709551615")
+    line("distill", 3, 1, "vgg8_bn", "--teacher", "a.safetensors", "b", "--teacher-weight", "1",
+         "2e0", "--method", "dkd", "--temperature", "4", "--hard=0", "--dkd-warmup", "0")
+    line("teachers", 3, 1, "--teacher", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    line("weights", 3, 1, "x", "--teacher-weight", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    line("eval", 5, 1, "FILE", "--split", "dev", "--dev-count", "5000", "--teacher", "t", "--json")
+    line("predict", 6, 3, "a", "b", "c", "--batch", "0")
+    line("step", 7, 3, "a", "b", "c", "--momentum", ".5", "--clip", "1e30", "--label-smoothing", "1")
+    line("profile", 1, 1, "--per-op", "--train", "--", "--x")
+    line("bytes", 2, 1, "s", "--max-memory", "16777216T", "--threads", "1025")
+    line("limits", 2, 1, "s", "--max-memory=8E", "--max-steps", "1e3", "--ema", "-0.0")
+    line("help", 0, 0, "--quiet", "-h", "--nonsense")
+    line("near", 2, 1, "--epoch", "3")
+    line("other", 8, 1, "--lr", "1")
+    line("long", 8, 1, "--" + "x" * 300 + "=" + "\x1b[31m")
+    line("words", 8, 1, "a", "b")
+    line("last", 2, 1, "vgg8", "--lr")
+    line("numbers", 2, 1, "s", "--lr", "1e999", "--warmup", "0x1p3")
+    line("empty", 2, 1, "", "--augment=")
+
+
+for make in (model, checkpoint, cifar, idx, gz, spec, options):
+    make()
