@@ -191,7 +191,7 @@ lint: ## format, cppcheck, clang-tidy and the shell scripts
 	@clang-format --dry-run -Werror $(ours)
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(lib_src)
 	@clang-tidy --quiet $(lib_src) -- $(std) -Iinclude $(defs)
-	@shellcheck .ci/*.sh docs/*.sh
+	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
 
 prefix := $(DESTDIR)$(PREFIX)
 install: all ## headers, library, kd, pkg-config file under PREFIX

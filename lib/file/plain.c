@@ -101,11 +101,16 @@ kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **b
     *bytes = NULL;
     *size = 0;
     if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "reading a file: no path is given");
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* waits for no pipe's writer */
+    struct stat st;
     if (fd < 0)
         return kd_ctx_fail(ctx, errno == ENOENT ? KD_E_NOTFOUND : KD_E_IO, "cannot read '%s': %s",
                            path, strerror(errno));
-    const kd_status status = read_whole(ctx, fd, path, limit, bytes, size);
+    kd_status status;
+    if (fstat(fd, &st) != 0 || S_ISFIFO(st.st_mode))
+        status = kd_ctx_fail(ctx, KD_E_IO, "cannot read '%s': it is a pipe", path);
+    else
+        status = read_whole(ctx, fd, path, limit, bytes, size);
     close(fd);
     return status;
 }

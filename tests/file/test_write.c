@@ -582,6 +582,10 @@ START_TEST(test_read_all)
     ck_assert_int_eq(kd_file_read_all(ctx, "/nonexistent", 100, &bytes, &size), KD_E_NOTFOUND);
     ck_assert_int_eq(kd_file_read_all(ctx, folder, 100, &bytes, &size), KD_E_IO);
     ck_assert_int_eq(kd_file_read_all(ctx, NULL, 100, &bytes, &size), KD_E_INVALID);
+    char pipe[300];
+    snprintf(pipe, sizeof pipe, "%s/read_all_pipe", test_dir());
+    ck_assert_int_eq(mkfifo(pipe, 0600), 0);
+    ck_assert_int_eq(kd_file_read_all(ctx, pipe, 100, &bytes, &size), KD_E_IO);
     free(big);
     kd_ctx_destroy(ctx);
 }
