@@ -60,7 +60,8 @@ typedef struct cli_args {
 
     uint64_t epochs, batch, accumulate, max_steps;
     int optimizer, schedule, on_nan;
-    double lr, momentum, warmup, weight_decay, label_smoothing, clip, ema, budget_seconds;
+    double lr, min_lr, momentum, beta1, beta2, eps, layer_decay, warmup, weight_decay;
+    double label_smoothing, clip, ema, budget_seconds;
     double checkpoint_seconds;
     bool nesterov, decay_all;
 

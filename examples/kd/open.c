@@ -131,10 +131,14 @@ static void train_opt(const cli_args *a, kd_train_opt *opt)
     *opt = (kd_train_opt){.struct_size = sizeof *opt,
                           .epochs = a->epochs,
                           .batch = a->batch,
-                          .lr = (float)a->lr,
+                          .lr = or_off(a->lr),
                           .optimizer = (kd_optimizer)a->optimizer,
                           .momentum = or_off(a->momentum),
                           .nesterov = a->nesterov,
+                          .beta1 = or_off(a->beta1),
+                          .beta2 = or_off(a->beta2),
+                          .eps = (float)a->eps,
+                          .layer_decay = (float)a->layer_decay,
                           .weight_decay = or_off(a->weight_decay),
                           .decay_all = a->decay_all,
                           .label_smoothing = (float)a->label_smoothing,
@@ -143,6 +147,7 @@ static void train_opt(const cli_args *a, kd_train_opt *opt)
     if (!(a->command->bit & CMD_TRAINS)) return;
     opt->schedule = (kd_schedule)a->schedule;
     opt->warmup = (float)a->warmup;
+    opt->min_lr = (float)a->min_lr;
     opt->accumulate = a->accumulate;
     opt->ema = (float)a->ema;
     opt->augment = a->augment;
@@ -178,6 +183,8 @@ void cli_distill_opt(cli_args *a, kd_distill_opt *opt)
         opt->dkd_warmup = or_off(a->dkd_warmup);
     }
     kd_distill_defaults(opt);
+    take_back(&a->lr, opt->train.lr);
+    take_back(&a->weight_decay, opt->train.weight_decay);
     take_back(&a->temperature, opt->temperature);
     take_back(&a->hard, opt->hard);
     take_back(&a->soft, opt->soft);
@@ -220,12 +227,15 @@ static kd_status build_step(kd_graph *g, const kd_model *model, const kd_distill
     const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
     const kd_value x = kd_input(g, "input", KD_F32, 4, dim);
     const kd_value labels = kd_input(g, "labels", KD_I32, 1, dim);
-    const kd_value logits = kd_model_build(model, g, x, NULL);
+    kd_value heads[2];
+    const kd_build_opt build = {.struct_size = sizeof build, .heads = heads};
+    const kd_value logits = kd_model_build(model, g, x, &build);
+    const bool distilling = opt && opt->n_teachers;
     kd_graph_part(g, KD_PART_LOSS);
-    kd_value loss = kd_cross_entropy(g, logits, labels, 0);
-    if (opt && opt->n_teachers)
+    kd_value loss = kd_cross_entropy(g, distilling ? heads[0] : logits, labels, 0);
+    if (distilling)
         loss = kd_add(g, kd_scale(g, loss, opt->hard),
-                      soft_loss(g, logits, labels, kd_model_classes(model), opt));
+                      soft_loss(g, heads[1], labels, kd_model_classes(model), opt));
     kd_output(g, loss, "loss");
     kd_output(g, logits, "logits");
     return kd_graph_grad(g, loss);

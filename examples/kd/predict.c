@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What is written; the two heads where the network has a distillation token. */
+enum { HEADS = 3 };
+static const char *const outputs[HEADS] = {"logits", "logits_cls", "logits_dist"};
+
 typedef struct prediction {
     const cli_args *args;
     kd_ctx *ctx;
@@ -17,7 +21,7 @@ typedef struct prediction {
     size_t n, batch, side, channels, classes;
     float *planar;  /* [batch,C,H,W] */
     float *picture; /* [batch,H,W,C] */
-    float *logits;  /* [n,classes] */
+    float *logits[HEADS]; /* [n,classes]; of single heads: NULL where there is one only */
     double seconds;
 } prediction;
 
@@ -66,11 +70,14 @@ static int make_room(prediction *p)
     const size_t picture = p->side * p->side * p->channels * sizeof(float);
     p->planar = kd_alloc(p->ctx, p->batch, picture);
     p->picture = kd_alloc(p->ctx, p->batch, picture);
-    p->logits = kd_alloc(p->ctx, p->n, p->classes * sizeof(float));
-    if (!p->planar || !p->picture || !p->logits ||
-        kd_model_plan(p->model, p->batch, &p->plan, &p->exec) ||
+    if (!p->planar || !p->picture || kd_model_plan(p->model, p->batch, &p->plan, &p->exec) ||
         kd_exec_bind(p->exec, "input", p->picture))
         return cli_fail_ctx(p->ctx);
+    for (int h = 0; h < HEADS; h++) {
+        if (!kd_exec_output(p->exec, outputs[h])) continue;
+        p->logits[h] = kd_alloc(p->ctx, p->n, p->classes * sizeof(float));
+        if (!p->logits[h]) return cli_fail_ctx(p->ctx);
+    }
     return CLI_DONE;
 }
 
@@ -86,8 +93,10 @@ static int predict(prediction *p)
         const double start = cli_now();
         if (kd_exec_run(p->exec, &run)) return cli_fail_ctx(p->ctx);
         p->seconds += cli_now() - start;
-        memcpy(p->logits + at * p->classes, kd_exec_output(p->exec, "logits"),
-               n * p->classes * sizeof *p->logits);
+        for (int h = 0; h < HEADS; h++)
+            if (p->logits[h])
+                memcpy(p->logits[h] + at * p->classes, kd_exec_output(p->exec, outputs[h]),
+                       n * p->classes * sizeof(float));
     }
     return CLI_DONE;
 }
@@ -97,7 +106,8 @@ static int write_output(prediction *p)
     kd_writer *w;
     const int64_t shape[] = {(int64_t)p->n, (int64_t)p->classes};
     if (kd_writer_create(p->ctx, p->args->words[2], &w)) return cli_fail_ctx(p->ctx);
-    kd_writer_tensor(w, "logits", KD_F32, 2, shape, p->logits);
+    for (int h = 0; h < HEADS; h++)
+        if (p->logits[h]) kd_writer_tensor(w, outputs[h], KD_F32, 2, shape, p->logits[h]);
     return kd_writer_finish(w) ? cli_fail_ctx(p->ctx) : CLI_DONE;
 }
 
@@ -145,7 +155,7 @@ int cmd_predict(cli_args *args)
     if (p.ctx) {
         kd_free(p.ctx, p.planar);
         kd_free(p.ctx, p.picture);
-        kd_free(p.ctx, p.logits);
+        for (int h = 0; h < HEADS; h++) kd_free(p.ctx, p.logits[h]);
     }
     kd_ctx_destroy(p.ctx);
     return status;

@@ -69,9 +69,12 @@ KD_API kd_status kd_model_set_normalization(kd_model *model, const float *mean, 
 
 typedef struct kd_build_opt {
     size_t struct_size;
-    int no_dropout; /* leave dropout and drop path out: for comparisons */
+    int no_dropout;  /* leave dropout and drop path out: for comparisons */
+    kd_value *heads; /* NULL, or [2]: set to the logits [N,classes] by the class token and by the
+                      * distillation token of a distilled DeiT; both the logits of other networks */
 } kd_build_opt;
-/* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes]. */
+/* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean of
+ * the heads where there are two. */
 KD_API kd_value kd_model_build(const kd_model *model, kd_graph *graph, kd_value x,
                                const kd_build_opt *opt);
 
@@ -80,7 +83,8 @@ KD_API kd_value kd_model_build(const kd_model *model, kd_graph *graph, kd_value 
 KD_API kd_status kd_model_predict(kd_model *model, const float *pictures, size_t n, size_t batch,
                                   float *logits);
 
-/* A plan and an executor for inference: input "input", output "logits". Destroy both yourself. */
+/* A plan and an executor for inference: input "input", output "logits", and where the network has two
+ * heads "logits_cls" and "logits_dist". Destroy both yourself. */
 struct kd_plan;
 struct kd_exec;
 KD_API kd_status kd_model_plan(kd_model *model, size_t batch, struct kd_plan **plan,

@@ -13,29 +13,42 @@ extern "C" {
 /* A float option whose zero means "the default" is set to true zero by this. */
 #define KD_OFF (-1.0f)
 
-typedef enum kd_optimizer { KD_SGD, KD_OPTIMIZERS } kd_optimizer;
-/* "sgd"; NULL past the last. */
+typedef enum kd_optimizer { KD_SGD, KD_ADAMW, KD_OPTIMIZERS } kd_optimizer;
+/* "sgd", "adamw"; NULL past the last. */
 KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
 
 typedef struct kd_optim_opt {
     size_t struct_size;
     kd_optimizer optimizer;
-    float momentum; /* 0: .9; KD_OFF: none */
+    float momentum; /* SGD. 0: .9; KD_OFF: none */
     int nesterov;
-    float weight_decay; /* 0 or KD_OFF: none. Added to the gradient: g + weight_decay * p */
-    int decay_all;      /* also norms and biases */
+    float weight_decay; /* 0 or KD_OFF: none. SGD adds weight_decay * p to the gradient, AdamW takes
+                         * lr * weight_decay * p from the parameter */
+    int decay_all;      /* also norms, biases, tokens, embeddings of positions */
+    float beta1, beta2; /* AdamW: decay of the averages of gradients and of their squares, in [0,1).
+                         * 0: .9 and .999; KD_OFF: zero */
+    float eps;          /* AdamW: added to the root of the squares' average. 0: 1e-8 */
+    float layer_decay;  /* in (0,1]: a parameter's learning rate is multiplied by it once for each
+                         * layer above its own. 0 or KD_OFF: 1, the same rate for all. Layers are
+                         * told by names, in timm's groups: embeddings and tokens are the lowest,
+                         * each block ("blocks.N", "layers.N.blocks.M", "features.N") is one, and
+                         * the head, with all other names, the highest */
 } kd_optim_opt;
 
 typedef struct kd_optim kd_optim;
-/* State (momentum) for these parameters, which must outlive it. */
+/* State (momentum, averages) for these parameters, which must outlive it. */
 KD_API kd_status kd_optim_create(kd_params *params, const kd_optim_opt *opt, kd_optim **optim);
 KD_API void kd_optim_destroy(kd_optim *optim);
-/* One update from the gradients times grad_scale (1 / number of accumulated batches, clipping). SGD as
- * PyTorch's: buf = momentum * buf + g (the first time g), p -= lr * (nesterov ? g + momentum * buf
- * : buf). */
+/* One update from the gradients times grad_scale (1 / number of accumulated batches, clipping).
+ * SGD as PyTorch's: buf = momentum * buf + g (the first time g), p -= lr * (nesterov ? g + momentum *
+ * buf : buf).
+ * AdamW as PyTorch's (Loshchilov & Hutter 2019), t counting the updates from 1:
+ *   p   -= lr * weight_decay * p
+ *   avg  = beta1 * avg + (1 - beta1) * g,  sq = beta2 * sq + (1 - beta2) * g * g
+ *   p   -= lr * avg / (1 - beta1^t) / (sqrt(sq / (1 - beta2^t)) + eps) */
 KD_API void kd_optim_step(kd_optim *optim, float lr, float grad_scale);
-/* State arrays, [kd_params_flat_count] floats each, for checkpoints: name "momentum"; NULL past the
- * last. steps: updates done so far. */
+/* State arrays, [kd_params_flat_count] floats each, for checkpoints: "momentum", or AdamW's "exp_avg"
+ * and "exp_avg_sq" (PyTorch's names); NULL past the last. steps: updates done so far. */
 KD_API float *kd_optim_state(kd_optim *optim, size_t i, const char **name);
 KD_API uint64_t kd_optim_steps(const kd_optim *optim);
 KD_API void kd_optim_set_steps(kd_optim *optim, uint64_t steps);

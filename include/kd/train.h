@@ -59,18 +59,23 @@ typedef struct kd_train_opt {
     size_t struct_size;     /* 0 only inside kd_distill_opt */
     size_t epochs;          /* [10] */
     size_t batch;           /* [128] */
-    float lr;               /* [.05] */
+    float lr;               /* [SGD .05, AdamW .001] */
     kd_optimizer optimizer; /* [KD_SGD] */
-    float momentum;         /* [.9] KD_OFF: none */
+    float momentum;         /* SGD [.9] KD_OFF: none */
     int nesterov;
-    float weight_decay;    /* [5e-4] KD_OFF: none */
-    int decay_all;         /* also decay norms and biases */
+    float weight_decay;    /* [SGD 5e-4, AdamW .05] KD_OFF: none */
+    int decay_all;         /* also decay norms, biases, tokens, embeddings of positions */
+    float beta1, beta2;    /* AdamW [.9, .999] KD_OFF: zero */
+    float eps;             /* AdamW [1e-8] */
+    float layer_decay;     /* as in kd_optim_opt [1: the same rate for all layers] */
     kd_schedule schedule;  /* [KD_CONSTANT] */
-    float warmup;          /* epochs [0] */
+    float warmup;          /* epochs over which the rate first rises, from zero, in a line [0] */
+    float min_lr;          /* where a falling schedule ends, instead of at zero [0] */
     float label_smoothing; /* [0] */
     float clip;            /* largest norm of the gradient [0: no clipping] */
     size_t accumulate;     /* batches whose gradients make one step [1] */
-    float ema; /* decay of averaged weights, which are then evaluated and saved [0: none] */
+    float ema; /* > 0: average = ema * average + (1 - ema) * weights after each step. The average is
+                * what is evaluated and what model.safetensors holds; a checkpoint has both [0: none] */
     const char *augment;   /* as in kd_loader_opt [NULL: crop-flip] */
     uint64_t seed;         /* of order, augmentation and dropout */
     size_t max_steps;      /* stop after so many optimiser steps [0: no limit] */
@@ -132,7 +137,9 @@ typedef struct kd_distill_opt {
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
 /* Train a student by a live teacher in evaluation mode. Each teacher sees the same augmented
- * pictures at its own size and normalisation. The teachers' classes must be the student's. */
+ * pictures at its own size and normalisation. The teachers' classes must be the student's.
+ * A student with a distillation token (DeiT, Touvron et al. 2021) learns the labels with its class
+ * head and from the teachers with its distillation head, by whichever method. */
 KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
                             kd_result *result);
 

@@ -6,16 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The network as a graph from "input" to "logits". */
+static kd_value build(const kdi_spec *spec, kd_graph *g, kd_value x, kd_build_opt opt)
+{
+    kd_value heads[2];
+    if (!opt.heads) opt.heads = heads;
+    opt.heads[0] = opt.heads[1] = KD_NONE;
+    const kd_value logits = spec->family->build(spec, g, x, &opt);
+    if (opt.heads[0] == KD_NONE) opt.heads[0] = opt.heads[1] = logits;
+    return logits;
+}
+
+/* The network as a graph from "input" to "logits", and the logits of the heads if there are two. */
 static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, kd_graph **out)
 {
-    const kd_build_opt opt = {.struct_size = sizeof opt};
+    kd_value heads[2];
+    const kd_build_opt opt = {.struct_size = sizeof opt, .heads = heads};
     const int64_t dim[] = {KD_BATCH, spec->image, spec->image, spec->channels};
     kd_graph *g;
     kd_status status = kd_graph_create(ctx, &g);
     if (status) return status;
-    kd_output(g, spec->family->build(spec, g, kd_input(g, "input", KD_F32, 4, dim), &opt),
-              "logits");
+    kd_output(g, build(spec, g, kd_input(g, "input", KD_F32, 4, dim), opt), "logits");
+    if (heads[0] != heads[1]) {
+        kd_output(g, heads[0], "logits_cls");
+        kd_output(g, heads[1], "logits_dist");
+    }
     status = kd_graph_status(g);
     if (status) {
         kd_graph_destroy(g);
@@ -148,7 +162,7 @@ kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_bui
 {
     kd_build_opt opt;
     if (!kdi_options(&opt, sizeof opt, options)) opt = (kd_build_opt){0};
-    return m->spec.family->build(&m->spec, g, x, &opt);
+    return build(&m->spec, g, x, opt);
 }
 
 kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exec)

@@ -39,10 +39,15 @@ static void print_options(kd_json *j, const kd_distill_opt *o)
     kd_json_float(j, "lr", t->lr);
     kd_json_float(j, "momentum", t->momentum);
     kd_json_bool(j, "nesterov", t->nesterov);
+    kd_json_float(j, "beta1", t->beta1);
+    kd_json_float(j, "beta2", t->beta2);
+    kd_json_float(j, "eps", t->eps);
+    kd_json_float(j, "layer_decay", t->layer_decay);
     kd_json_float(j, "weight_decay", t->weight_decay);
     kd_json_bool(j, "decay_all", t->decay_all);
     kd_json_string(j, "schedule", kd_schedule_name(t->schedule));
     kd_json_float(j, "warmup", t->warmup);
+    kd_json_float(j, "min_lr", t->min_lr);
     kd_json_float(j, "label_smoothing", t->label_smoothing);
     kd_json_float(j, "clip", t->clip);
     kd_json_float(j, "ema", t->ema);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * loss.c: the loss of a step, hard * cross-entropy + soft * sum over teachers of weight * what the
- * method asks for, written as ops; and the methods' names and defaults. */
+ * method asks for, written as ops; and the methods' names and defaults.
+ *
+ * Of a student with a distillation token the class head learns the labels, and the distillation head
+ * from the teachers (Touvron et al. 2021, "DeiT"); without a teacher their mean learns the labels. */
 #include "train.h"
 
 #include <stdio.h>
@@ -33,10 +36,15 @@ void kd_train_defaults(kd_train_opt *o)
     if (!o->epochs) o->epochs = 10;
     if (!o->batch) o->batch = 128;
     if (!o->accumulate) o->accumulate = 1;
-    resolve(&o->lr, .05f);
+    resolve(&o->lr, o->optimizer == KD_ADAMW ? 1e-3f : .05f);
     resolve(&o->momentum, .9f);
-    resolve(&o->weight_decay, 5e-4f);
+    resolve(&o->weight_decay, o->optimizer == KD_ADAMW ? .05f : 5e-4f);
+    resolve(&o->beta1, .9f);
+    resolve(&o->beta2, .999f);
+    resolve(&o->eps, 1e-8f);
+    if (!(o->layer_decay > 0)) o->layer_decay = 1;
     resolve(&o->warmup, 0);
+    resolve(&o->min_lr, 0);
     resolve(&o->label_smoothing, 0);
     resolve(&o->clip, 0);
     resolve(&o->ema, 0);
@@ -81,7 +89,8 @@ static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logi
     return kd_loss_kd(g, logits, teacher, o->temperature);
 }
 
-kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits, size_t classes)
+kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
+                        const kd_value heads[2], size_t classes)
 {
     const int64_t rows[] = {KD_BATCH, (int64_t)classes}, one[] = {1};
     kd_graph_part(g, KD_PART_LOSS);
@@ -90,6 +99,7 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits, s
     kd_value loss = KD_NONE, soft = KD_NONE;
     bool first = true;
     if (hard > 0) {
+        if (o->n_teachers) logits = heads[0];
         loss = kd_cross_entropy(g, logits, labels, o->train.label_smoothing);
         if (hard != 1) loss = kd_scale(g, loss, hard);
         first = false;
@@ -100,7 +110,7 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits, s
         const kd_value teacher = kd_input(g, name, KD_F32, 2, rows);
         const float weight =
             o->soft * (o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers);
-        const kd_value part = kd_scale(g, from_teacher(g, o, logits, teacher, labels), weight);
+        const kd_value part = kd_scale(g, from_teacher(g, o, heads[1], teacher, labels), weight);
         soft = t ? kd_add(g, soft, part) : part;
     }
     if (o->n_teachers && o->soft > 0) {

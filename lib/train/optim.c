@@ -8,12 +8,13 @@
 
 const char *kd_optimizer_name(kd_optimizer optimizer)
 {
-    static const char *const names[] = {[KD_SGD] = "sgd"};
+    static const char *const names[] = {[KD_SGD] = "sgd", [KD_ADAMW] = "adamw"};
     return (unsigned)optimizer < KD_OPTIMIZERS ? names[optimizer] : NULL;
 }
 
-/* Chunks of all trainable entries; with chunks NULL they are only counted. */
-static size_t cut(const kd_params *params, bool decay_all, kdt_chunk *chunks)
+/* Chunks of all trainable entries; with chunks NULL they are only counted. rates: factors on each
+ * entry's learning rate. */
+static size_t cut(const kd_params *params, bool decay_all, const float *rates, kdt_chunk *chunks)
 {
     size_t n = 0;
     for (size_t i = 0; i < kd_params_entries(params); i++) {
@@ -22,11 +23,65 @@ static size_t cut(const kd_params *params, bool decay_all, kdt_chunk *chunks)
             const size_t left = info->count - at;
             if (chunks)
                 chunks[n] = (kdt_chunk){info->offset + at, left < KDT_CHUNK ? left : KDT_CHUNK,
-                                        decay_all || !info->no_decay};
+                                        decay_all || !info->no_decay, rates[i]};
             n++;
         }
     }
     return n;
+}
+
+static kd_status make_chunks(kd_optim *o)
+{
+    kd_ctx *ctx = kd_params_ctx(o->params);
+    const size_t entries = kd_params_entries(o->params);
+    const bool all = o->opt.decay_all != 0;
+    size_t layers;
+    o->n_chunks = cut(o->params, all, NULL, NULL);
+    o->chunks = kd_alloc(ctx, o->n_chunks, sizeof *o->chunks);
+    size_t *layer = kd_alloc(ctx, entries, sizeof *layer);
+    float *rates = kd_alloc(ctx, entries, sizeof *rates);
+    kd_status status =
+        o->chunks && layer && rates ? kdt_layers(o->params, layer, &layers) : KD_E_NOMEM;
+    if (!status) {
+        for (size_t i = 0; i < entries; i++) {
+            const size_t above = layer[i] < layers ? layers - 1 - layer[i] : 0;
+            rates[i] = (float)pow((double)o->opt.layer_decay, (double)above);
+        }
+        cut(o->params, all, rates, o->chunks);
+    }
+    kd_free(ctx, layer);
+    kd_free(ctx, rates);
+    return status;
+}
+
+/* 0 is the default, negative (KD_OFF) is `off`. */
+static void resolve(float *x, float otherwise, float off)
+{
+    *x = *x == 0 ? otherwise : *x < 0 ? off : *x;
+}
+
+static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
+{
+    resolve(&o->momentum, .9f, 0);
+    resolve(&o->weight_decay, 0, 0);
+    resolve(&o->beta1, .9f, 0);
+    resolve(&o->beta2, .999f, 0);
+    resolve(&o->eps, 1e-8f, 0);
+    resolve(&o->layer_decay, 1, 1);
+    if ((unsigned)o->optimizer >= KD_OPTIMIZERS)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer");
+    if (!(o->momentum < 1) || !(o->weight_decay < 1e6f))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "momentum %g and weight decay %g: out of range",
+                           (double)o->momentum, (double)o->weight_decay);
+    if (!(o->beta1 < 1) || !(o->beta2 < 1) || !(o->eps < 1e6f))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "beta1 %g, beta2 %g and eps %g: out of range",
+                           (double)o->beta1, (double)o->beta2, (double)o->eps);
+    if (!(o->layer_decay <= 1))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "a layer decay of %g is above 1",
+                           (double)o->layer_decay);
+    if (o->optimizer == KD_SGD && o->nesterov && o->momentum == 0)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "Nesterov's method needs a momentum");
+    return KD_OK;
 }
 
 kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_optim **out)
@@ -37,30 +92,24 @@ kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_opt
     if (options && options->struct_size > sizeof opt)
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_optim_create: unknown options");
     if (options) memcpy(&opt, options, options->struct_size);
-    if (opt.momentum == 0) opt.momentum = .9f;
-    if (opt.momentum < 0) opt.momentum = 0;
-    if (opt.weight_decay < 0) opt.weight_decay = 0;
-    if (!(opt.momentum < 1) || !(opt.weight_decay < 1e6f) ||
-        (unsigned)opt.optimizer >= KD_OPTIMIZERS)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "momentum %g and weight decay %g: out of range",
-                           (double)opt.momentum, (double)opt.weight_decay);
-    if (opt.nesterov && opt.momentum == 0)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "Nesterov's method needs a momentum");
+    kd_status status = check(ctx, &opt);
+    if (status) return status;
     kd_optim *o = kd_alloc(ctx, 1, sizeof *o);
     if (!o) return KD_E_NOMEM;
     o->params = params;
     o->opt = opt;
-    o->n_chunks = cut(params, opt.decay_all != 0, NULL);
-    o->chunks = kd_alloc(ctx, o->n_chunks, sizeof *o->chunks);
-    o->momentum = kd_alloc(ctx, opt.momentum > 0 ? kd_params_flat_count(params) : 0, sizeof(float));
-    kd_status status = o->chunks && o->momentum ? kd_params_need_grads(params) : KD_E_NOMEM;
-    if (status) {
-        kd_optim_destroy(o);
-        return status;
+    o->n_states = opt.optimizer == KD_ADAMW ? 2 : opt.momentum > 0 ? 1 : 0;
+    status = make_chunks(o);
+    for (size_t i = 0; i < o->n_states && !status; i++) {
+        o->state[i] = kd_alloc(ctx, kd_params_flat_count(params), sizeof(float));
+        if (!o->state[i]) status = KD_E_NOMEM;
     }
-    cut(params, opt.decay_all != 0, o->chunks);
-    *out = o;
-    return KD_OK;
+    if (!status) status = kd_params_need_grads(params);
+    if (status)
+        kd_optim_destroy(o);
+    else
+        *out = o;
+    return status;
 }
 
 void kd_optim_destroy(kd_optim *o)
@@ -68,22 +117,27 @@ void kd_optim_destroy(kd_optim *o)
     if (!o) return;
     kd_ctx *ctx = kd_params_ctx(o->params);
     kd_free(ctx, o->chunks);
-    kd_free(ctx, o->momentum);
+    for (size_t i = 0; i < KDT_STATES; i++) kd_free(ctx, o->state[i]);
     kd_free(ctx, o);
 }
 
 void kd_optim_step(kd_optim *o, float lr, float grad_scale)
 {
-    kdt_sgd_step(o, lr, grad_scale);
     o->steps++;
+    if (o->opt.optimizer == KD_ADAMW)
+        kdt_adamw_step(o, lr, grad_scale);
+    else
+        kdt_sgd_step(o, lr, grad_scale);
     kd_params_touch(o->params);
 }
 
 float *kd_optim_state(kd_optim *o, size_t i, const char **name)
 {
-    if (i > 0 || o->opt.momentum == 0) return NULL;
-    if (name) *name = "momentum";
-    return o->momentum;
+    static const char *const names[KD_OPTIMIZERS][KDT_STATES] = {
+        [KD_SGD] = {"momentum"}, [KD_ADAMW] = {"exp_avg", "exp_avg_sq"}};
+    if (i >= o->n_states) return NULL;
+    if (name) *name = names[o->opt.optimizer][i];
+    return o->state[i];
 }
 
 uint64_t kd_optim_steps(const kd_optim *o)

@@ -48,20 +48,19 @@ static void chunk(void *arg, size_t index, int worker)
     const kd_optim_opt *opt = &t->o->opt;
     float *p = t->values + c->offset;
     const float *g = t->grads + c->offset;
-    const float decay = c->decay ? opt->weight_decay : 0;
+    const float decay = c->decay ? opt->weight_decay : 0, lr = t->lr * c->rate;
     if (opt->momentum == 0)
-        plain(c->count, p, g, t->lr, t->scale, decay);
+        plain(c->count, p, g, lr, t->scale, decay);
     else if (opt->nesterov)
-        nesterov(c->count, p, g, t->momentum + c->offset, t->lr, t->scale, decay, opt->momentum);
+        nesterov(c->count, p, g, t->momentum + c->offset, lr, t->scale, decay, opt->momentum);
     else
-        with_momentum(c->count, p, g, t->momentum + c->offset, t->lr, t->scale, decay,
-                      opt->momentum);
+        with_momentum(c->count, p, g, t->momentum + c->offset, lr, t->scale, decay, opt->momentum);
 }
 
 /* The buffers start at zero, so that the first step's momentum * 0 + g is PyTorch's g. */
 void kdt_sgd_step(kd_optim *o, float lr, float grad_scale)
 {
     sgd_task t = {
-        o, kd_params_values(o->params), o->momentum, kd_params_grads(o->params), lr, grad_scale};
+        o, kd_params_values(o->params), o->state[0], kd_params_grads(o->params), lr, grad_scale};
     kd_parallel_for(kd_params_ctx(o->params), o->n_chunks, chunk, &t);
 }

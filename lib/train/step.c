@@ -11,9 +11,10 @@ static kd_status plan_step(kd_model *model, size_t n, const kd_distill_opt *o, k
     if (status) return status;
     const int64_t size = (int64_t)kd_model_image(model);
     const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(model)};
-    const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1};
+    kd_value heads[2];
+    const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1, .heads = heads};
     const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss = kdt_build_loss(g, o, logits, kd_model_classes(model));
+    const kd_value loss = kdt_build_loss(g, o, logits, heads, kd_model_classes(model));
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
     status = kd_graph_grad(g, loss);
@@ -35,16 +36,30 @@ static kd_status bind_all(kd_exec *exec, const kd_distill_opt *o, const float *i
     return status;
 }
 
+static float or_off(float x)
+{
+    return x > 0 ? x : KD_OFF;
+}
+
+kd_status kdt_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **optim)
+{
+    const kd_optim_opt opt = {.struct_size = sizeof opt,
+                              .optimizer = t->optimizer,
+                              .momentum = or_off(t->momentum),
+                              .nesterov = t->nesterov,
+                              .weight_decay = or_off(t->weight_decay),
+                              .decay_all = t->decay_all,
+                              .beta1 = or_off(t->beta1),
+                              .beta2 = or_off(t->beta2),
+                              .eps = or_off(t->eps),
+                              .layer_decay = t->layer_decay};
+    return kd_optim_create(params, &opt, optim);
+}
+
 static kd_status update(kd_params *params, const kd_train_opt *t)
 {
     kd_optim *optim;
-    const kd_optim_opt opt = {.struct_size = sizeof opt,
-                              .optimizer = t->optimizer,
-                              .momentum = t->momentum > 0 ? t->momentum : KD_OFF,
-                              .nesterov = t->nesterov,
-                              .weight_decay = t->weight_decay,
-                              .decay_all = t->decay_all};
-    const kd_status status = kd_optim_create(params, &opt, &optim);
+    const kd_status status = kdt_optim_create(params, t, &optim);
     if (status) return status;
     const double norm = t->clip > 0 ? kd_params_grad_norm(params) : 0;
     const bool clipped = t->clip > 0 && norm > (double)t->clip;

@@ -57,10 +57,14 @@ double kdt_seconds(void);
 /* Copy the caller's options, whose struct_size may be smaller, over zeros. */
 bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size);
 
-/* loss.c: the loss of a step as ops; soft_weight KD_NONE unless the method needs it. Inputs of the
+/* loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless the method needs it. Inputs of the
  * graph: "labels", "teacher0"..., "soft_weight". */
-kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits, size_t classes);
+kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits,
+                        const kd_value heads[2], size_t classes);
 bool kdt_needs_soft_weight(const kd_distill_opt *opt);
+
+/* step.c: the optimiser these options (resolved) ask for. */
+kd_status kdt_optim_create(kd_params *params, const kd_train_opt *opt, kd_optim **optim);
 
 /* teacher.c */
 kd_status kdt_teachers_open(kdt_run *run);

@@ -39,6 +39,9 @@ static kd_status check_options(kdt_run *run)
     if (!(t->lr >= 0 && t->lr < 1e6f) || !(t->warmup < 1e6f) || !(t->clip < 1e30f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "learning rate %g, warm-up %g, clip %g: out of range",
                            (double)t->lr, (double)t->warmup, (double)t->clip);
+    if (!(t->min_lr <= t->lr))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "a least learning rate of %g is above the rate, %g",
+                           (double)t->min_lr, (double)t->lr);
     if (!(t->ema < 1)) return kd_ctx_fail(ctx, KD_E_INVALID, "ema must be below 1");
     if (!(t->label_smoothing < 1))
         return kd_ctx_fail(ctx, KD_E_INVALID, "label smoothing must be below 1");
@@ -128,9 +131,12 @@ static kd_status open_student(kdt_run *run)
     const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(run->model)};
     kd_status status = kd_graph_create(run->ctx, &g);
     if (status) return status;
+    kd_value heads[2];
+    const kd_build_opt build = {.struct_size = sizeof build, .heads = heads};
     const kd_value logits =
-        kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), NULL);
-    const kd_value loss = kdt_build_loss(g, &run->opt, logits, kd_model_classes(run->model));
+        kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
+    const kd_value loss =
+        kdt_build_loss(g, &run->opt, logits, heads, kd_model_classes(run->model));
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
     status = kd_graph_grad(g, loss);
@@ -159,13 +165,7 @@ static kd_status open_run(kdt_run *run)
     if (!status) status = kdt_teachers_open(run);
     if (!status) status = open_loader(run);
     if (!status) status = open_student(run);
-    const kd_optim_opt optim = {.struct_size = sizeof optim,
-                                .optimizer = t->optimizer,
-                                .momentum = t->momentum > 0 ? t->momentum : KD_OFF,
-                                .nesterov = t->nesterov,
-                                .weight_decay = t->weight_decay,
-                                .decay_all = t->decay_all};
-    if (!status) status = kd_optim_create(kd_model_params(run->model), &optim, &run->optim);
+    if (!status) status = kdt_optim_create(kd_model_params(run->model), t, &run->optim);
     if (!status && t->ema > 0) status = kd_params_clone(kd_model_params(run->model), &run->ema);
     return status;
 }
@@ -203,7 +203,8 @@ static double learning_rate(const kdt_run *run)
 {
     const kd_train_opt *t = &run->opt.train;
     const double warm = (double)t->warmup * (double)run->steps_per_epoch;
-    double lr = (double)t->lr * kd_schedule_factor(t->schedule, fraction(run));
+    const double least = (double)t->min_lr, range = (double)t->lr - least;
+    double lr = least + range * kd_schedule_factor(t->schedule, fraction(run));
     if (warm > 0 && (double)run->step + 1 < warm) lr *= ((double)run->step + 1) / warm;
     return lr;
 }
