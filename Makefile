@@ -138,7 +138,7 @@ check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
 run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
-	@OMP_WAIT_POLICY=passive KD_BIN=$(obj)/bin/kd KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
+	@OMP_WAIT_POLICY=passive KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
 arm_suites ?= base half activation norm pool linear gemm conv winograd golden_ops golden_models

@@ -1,131 +1,33 @@
 /* SPDX-License-Identifier: MIT
  * test_cli.c: the command `kd` as a user meets it: exit statuses, error texts, --json, what is
- * written, interruption and resume. The binary is the environment's KD_BIN, else the one beside the
- * tests. Networks and data are tiny. */
-#include "../test.h"
+ * written, interruption and resume. Networks and data are tiny. */
+#include "../spawn.h"
 
 #include <kd/kd.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-extern char **environ;
 
 #define DATA "synthetic:classes=4,image=16,train=256,test=96"
 #define NET "vgg4_bn,width=0.125"
 #define QUICK "--data", DATA, "--batch", "32", "--threads", "1", "--lr", "0.02"
 
-/* ---- running the command --------------------------------------------------------------------- */
-
-enum { MAX_WORDS = 40, MAX_TEXT = 1 << 18 };
-
-static char out_text[MAX_TEXT], err_text[MAX_TEXT]; /* of the last run */
-
-static char *binary(void)
+static const char *kd(void)
 {
-    static char path[4096];
-    char *named = getenv("KD_BIN");
-    if (named && *named) return named;
-    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 8);
-    ck_assert_int_gt(n, 0);
-    path[n] = 0;
-    strcpy(strrchr(path, '/') + 1, "kd");
-    return path;
+    static test_path path;
+    path = test_bin("kd");
+    return path.text;
 }
 
-typedef struct test_path {
-    char text[1000];
-} test_path;
-
-static test_path at(const char *folder, const char *name)
-{
-    test_path p;
-    ck_assert_int_lt(snprintf(p.text, sizeof p.text, "%s/%s", folder, name), (int)sizeof p.text);
-    return p;
-}
-
-static test_path in_dir(const char *name)
-{
-    return at(test_dir(), name);
-}
-
-static void slurp(const char *path, char *text)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "%s: %s", path, strerror(errno));
-    const size_t n = fread(text, 1, MAX_TEXT - 1, f);
-    text[n] = 0;
-    fclose(f);
-}
-
-static pid_t start(const char *const *words, const char *out)
-{
-    posix_spawn_file_actions_t actions;
-    char *argv[MAX_WORDS + 2] = {0};
-    char copies[MAX_WORDS][1000];
-    pid_t pid;
-    argv[0] = binary();
-    for (size_t n = 0; words[n]; n++) {
-        ck_assert_uint_lt(n, MAX_WORDS);
-        ck_assert_uint_lt(strlen(words[n]), sizeof copies[0]);
-        argv[n + 1] = strcpy(copies[n], words[n]);
-    }
-    posix_spawn_file_actions_init(&actions);
-    const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, out ? out : in_dir("stdout").text, flags, 0600);
-    posix_spawn_file_actions_addopen(&actions, 2, in_dir("stderr").text, flags, 0600);
-    const int failed = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    ck_assert_msg(failed == 0, "%s: %s", argv[0], strerror(failed));
-    return pid;
-}
-
-static int finish(pid_t pid)
-{
-    int status;
-    while (waitpid(pid, &status, 0) < 0) ck_assert_int_eq(errno, EINTR);
-    slurp(in_dir("stderr").text, err_text);
-    ck_assert_msg(WIFEXITED(status), "killed by signal %d; it said: %s", WTERMSIG(status),
-                  err_text);
-    return WEXITSTATUS(status);
-}
-
-static int run_words(const char *const *words)
-{
-    const int status = finish(start(words, NULL));
-    slurp(in_dir("stdout").text, out_text);
-    return status;
-}
-
-#define RUN(...) run_words((const char *const[]){__VA_ARGS__, NULL})
-#define RUN_OK(...)                                                                                \
-    do {                                                                                           \
-        const int status_ = RUN(__VA_ARGS__);                                                      \
-        ck_assert_msg(status_ == 0, "exit status %d: %s", status_, err_text);                      \
-    } while (0)
-
-static size_t lines(const char *text)
-{
-    size_t n = 0;
-    for (; *text; text++) n += *text == '\n';
-    return n;
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    ck_assert_msg(strstr(text, part) != NULL, "'%s' is not in: %s", part, text);
-}
+#define RUN(...) test_run(kd(), __VA_ARGS__)
+#define RUN_OK(...) test_run_ok(kd(), __VA_ARGS__)
 
 /* ---- JSON
  * ------------------------------------------------------------------------------------------------
@@ -141,12 +43,12 @@ static kd_json_object *parse(kd_ctx *ctx, const char *text)
 /* Standard output is one object, on one line, with these numbers. */
 static kd_json_object *json_with(kd_ctx *ctx, const char *const *numbers)
 {
-    ck_assert_uint_eq(lines(out_text), 1);
-    kd_json_object *o = parse(ctx, out_text);
+    ck_assert_uint_eq(test_lines(test_out), 1);
+    kd_json_object *o = parse(ctx, test_out);
     double x;
     for (; *numbers; numbers++)
         ck_assert_msg(kd_json_get_number(o, *numbers, &x), "no number %s in %s", *numbers,
-                      out_text);
+                      test_out);
     return o;
 }
 #define JSON(ctx, ...) json_with(ctx, (const char *const[]){__VA_ARGS__, NULL})
@@ -233,28 +135,27 @@ START_TEST(test_help)
     static const char *const commands[] = {"models", "profile", "train", "distill", "finetune",
                                            "eval",   "predict", "step",  "inspect"};
     RUN_OK("--help");
-    char list[MAX_TEXT];
-    memcpy(list, out_text, sizeof list);
+    static char list[TEST_MAX_TEXT], own[TEST_MAX_TEXT];
+    memcpy(list, test_out, sizeof list);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        expect_in(list, commands[i]);
+        test_expect_in(list, commands[i]);
         RUN_OK(commands[i], "--help");
-        ck_assert_str_eq(err_text, "");
-        expect_in(out_text, commands[i]);
-        expect_in(out_text, "--json");
-        char own[MAX_TEXT];
-        memcpy(own, out_text, sizeof own);
+        ck_assert_str_eq(test_err, "");
+        test_expect_in(test_out, commands[i]);
+        test_expect_in(test_out, "--json");
+        memcpy(own, test_out, sizeof own);
         RUN_OK("help", commands[i]);
-        ck_assert_str_eq(own, out_text);
+        ck_assert_str_eq(own, test_out);
         for (const char *line = own; *line; line = strchr(line, '\n') + 1)
             ck_assert_msg(strcspn(line, "\n") <= 100, "a long line: %.120s", line);
     }
     RUN_OK("train", "--help");
-    expect_in(out_text, "constant|step|cosine|onecycle");
-    expect_in(out_text, "[128]");
-    ck_assert_ptr_null(strstr(out_text, "--temperature"));
+    test_expect_in(test_out, "constant|step|cosine|onecycle");
+    test_expect_in(test_out, "[128]");
+    ck_assert_ptr_null(strstr(test_out, "--temperature"));
     RUN_OK("--version");
-    expect_in(out_text, kd_version());
-    expect_in(out_text, "isa=");
+    test_expect_in(test_out, kd_version());
+    test_expect_in(test_out, "isa=");
 }
 END_TEST
 
@@ -302,14 +203,15 @@ START_TEST(test_usage)
         {{"train", "vgg8", "--\033[31m"}, "\\x1b[31m"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int status = run_words(cases[i].words);
-        ck_assert_msg(status == 2, "case %zu: exit status %d: %s", i, status, err_text);
-        ck_assert_str_eq(out_text, "");
-        ck_assert_msg(lines(err_text) == 1, "not one line: %s", err_text);
-        expect_in(err_text, cases[i].says);
-        expect_in(err_text, "--help");
-        ck_assert_msg(strncmp(err_text, "kd", 2) == 0, "%s", err_text);
-        ck_assert_ptr_null(strchr(err_text, '\033'));
+        const char *const *w = cases[i].words; /* a NULL ends them */
+        const int status = RUN(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
+        ck_assert_msg(status == 2, "case %zu: exit status %d: %s", i, status, test_err);
+        ck_assert_str_eq(test_out, "");
+        ck_assert_msg(test_lines(test_err) == 1, "not one line: %s", test_err);
+        test_expect_in(test_err, cases[i].says);
+        test_expect_in(test_err, "--help");
+        ck_assert_msg(strncmp(test_err, "kd", 2) == 0, "%s", test_err);
+        ck_assert_ptr_null(strchr(test_err, '\033'));
     }
 }
 END_TEST
@@ -317,12 +219,12 @@ END_TEST
 START_TEST(test_failures)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
-    const test_path net = in_dir("f_net.safetensors");
-    const test_path batch = in_dir("f_batch.safetensors");
-    const test_path bad = in_dir("f_bad.safetensors");
-    const test_path garbage = in_dir("f_garbage");
-    const test_path deep = at(garbage.text, "below");
-    const test_path jpeg = in_dir("f.jpg");
+    const test_path net = test_in_dir("f_net.safetensors");
+    const test_path batch = test_in_dir("f_batch.safetensors");
+    const test_path bad = test_in_dir("f_bad.safetensors");
+    const test_path garbage = test_in_dir("f_garbage");
+    const test_path deep = test_at(garbage.text, "below");
+    const test_path jpeg = test_in_dir("f.jpg");
     make_network(ctx, net.text, 1);
     make_batch(ctx, batch.text, 5, 0, false);
     make_batch(ctx, bad.text, 5, 4, false);
@@ -363,14 +265,15 @@ START_TEST(test_failures)
         {{"inspect", batch.text, "--model", NET ",classes=4,image=16"}, "features"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int status = run_words(cases[i].words);
+        const char *const *w = cases[i].words; /* a NULL ends them */
+        const int status = RUN(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
         ck_assert_msg(status == 1, "case %zu (%s %s): exit status %d: %s", i, cases[i].words[0],
-                      cases[i].words[1], status, err_text);
-        const char *last = err_text;
-        for (const char *c = err_text; *c; c++)
+                      cases[i].words[1], status, test_err);
+        const char *last = test_err;
+        for (const char *c = test_err; *c; c++)
             if (*c == '\n' && c[1]) last = c + 1;
-        expect_in(last, cases[i].says);
-        ck_assert_msg(strncmp(last, "kd: ", 4) == 0, "%s", err_text);
+        test_expect_in(last, cases[i].says);
+        ck_assert_msg(strncmp(last, "kd: ", 4) == 0, "%s", test_err);
     }
     kd_ctx_destroy(ctx);
 }
@@ -401,12 +304,12 @@ START_TEST(test_models)
     kd_ctx *ctx = test_ctx(1, NULL);
     const char *name;
     RUN_OK("models");
-    for (size_t i = 0; (name = kd_model_name_at(i)); i++) expect_in(out_text, name);
+    for (size_t i = 0; (name = kd_model_name_at(i)); i++) test_expect_in(test_out, name);
     RUN_OK("models", "--json");
-    kd_json_object_destroy(parse(ctx, out_text));
+    kd_json_object_destroy(parse(ctx, test_out));
     /* published: vgg16 has 138,357,544 parameters and 15.47 GMACs at 224 pixels */
-    expect_in(out_text, "\"name\":\"vgg16\"");
-    expect_in(out_text, "\"params_224\":138357544");
+    test_expect_in(test_out, "\"name\":\"vgg16\"");
+    test_expect_in(test_out, "\"params_224\":138357544");
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -422,22 +325,22 @@ START_TEST(test_profile)
     ck_assert(number(o, "latency_ms_median") > 0);
     ck_assert(number(o, "latency_ms_p95") >= number(o, "latency_ms_median"));
     ck_assert(number(o, "batch") == 3);
-    expect_in(kd_json_get_string(o, "spec"), "vgg4_bn,classes=4,image=16");
+    test_expect_in(kd_json_get_string(o, "spec"), "vgg4_bn,classes=4,image=16");
     kd_json_object_destroy(o);
 
     RUN_OK("profile", spec, "--train", "--json", "--seconds", "0.05", "--batch", "3", "--per-op");
     o = JSON(ctx, "arena_bytes", "latency_ms_median");
     const double small = number(o, "arena_bytes");
-    expect_in(out_text, "\"op\":\"conv2d\"");
-    expect_in(out_text, "\"backward\":true");
+    test_expect_in(test_out, "\"op\":\"conv2d\"");
+    test_expect_in(test_out, "\"backward\":true");
     kd_json_object_destroy(o);
     RUN_OK("profile", spec, "--train", "--json", "--seconds", "0.01", "--batch", "30");
     o = JSON(ctx, "arena_bytes");
     ck_assert(number(o, "arena_bytes") > small);
     kd_json_object_destroy(o);
     RUN_OK("profile", spec, "--per-op", "--seconds", "0.01");
-    expect_in(out_text, "conv2d");
-    expect_in(out_text, "GFLOP/s");
+    test_expect_in(test_out, "conv2d");
+    test_expect_in(test_out, "GFLOP/s");
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -446,9 +349,9 @@ START_TEST(test_predict)
 {
     kd_ctx *ctx = test_ctx(2, NULL);
     enum { N = 7 };
-    const test_path net = in_dir("p_net.safetensors");
-    const test_path batch = in_dir("p_batch.safetensors");
-    const test_path output = in_dir("p_out.safetensors");
+    const test_path net = test_in_dir("p_net.safetensors");
+    const test_path batch = test_in_dir("p_batch.safetensors");
+    const test_path output = test_in_dir("p_out.safetensors");
     make_network(ctx, net.text, 3);
     make_batch(ctx, batch.text, N, 0, false);
     RUN_OK("predict", net.text, batch.text, output.text, "--batch", "3", "--json");
@@ -465,7 +368,7 @@ START_TEST(test_predict)
                 picture[(i * PIXELS + p) * CHANNELS + c] = planar[(i * CHANNELS + c) * PIXELS + p];
     test_ok(ctx, kd_model_load(ctx, net.text, NULL, &m));
     test_ok(ctx, kd_model_predict(m, picture, N, 3, ours));
-    /* KD_BIN may be another build, and sums of another build may differ in their last bits */
+    /* KD_BIN_DIR may hold another build, and sums of another build may differ in their last bits */
     ck_assert_double_lt(test_distance(ours, logits, N * CLASSES), 1e-5);
     kd_model_destroy(m);
     kd_free(ctx, planar);
@@ -492,9 +395,9 @@ START_TEST(test_step)
 {
     kd_ctx *ctx = test_ctx(2, NULL);
     enum { N = 8, WEIGHTS = 8 * CHANNELS * 9 };
-    const test_path net = in_dir("s_net.safetensors");
-    const test_path batch = in_dir("s_batch.safetensors");
-    const test_path output = in_dir("s_out.safetensors");
+    const test_path net = test_in_dir("s_net.safetensors");
+    const test_path batch = test_in_dir("s_batch.safetensors");
+    const test_path output = test_in_dir("s_out.safetensors");
     make_network(ctx, net.text, 3);
     make_batch(ctx, batch.text, N, (N - 1) % CLASSES, false);
     RUN_OK("step", net.text, batch.text, output.text, "--lr", "0.25", "--momentum", "0",
@@ -543,18 +446,18 @@ START_TEST(test_inspect)
     kd_writer *w;
     const float x[3] = {1, NAN, INFINITY};
     const int64_t shape[] = {3};
-    const test_path file = in_dir("hostile.safetensors");
+    const test_path file = test_in_dir("hostile.safetensors");
     test_ok(ctx, kd_writer_create(ctx, file.text, &w));
     kd_writer_tensor(w, "\033[2Jname\n\xE2\x80\xAEtxt", KD_F32, 1, shape, x);
     kd_writer_metadata(w, "key\r", "\033]0;owned\a");
     test_ok(ctx, kd_writer_finish(w));
     RUN_OK("inspect", file.text);
-    ck_assert_ptr_null(strchr(out_text, '\033'));
-    ck_assert_ptr_null(strchr(out_text, '\a'));
-    ck_assert_ptr_null(strchr(out_text, '\r'));
-    ck_assert_ptr_null(strstr(out_text, "\xE2\x80\xAE"));
-    expect_in(out_text, "\\x1b[2Jname\\x0a\\u202etxt");
-    expect_in(out_text, "2 not finite");
+    ck_assert_ptr_null(strchr(test_out, '\033'));
+    ck_assert_ptr_null(strchr(test_out, '\a'));
+    ck_assert_ptr_null(strchr(test_out, '\r'));
+    ck_assert_ptr_null(strstr(test_out, "\xE2\x80\xAE"));
+    test_expect_in(test_out, "\\x1b[2Jname\\x0a\\u202etxt");
+    test_expect_in(test_out, "2 not finite");
     RUN_OK("inspect", file.text, "--json");
     kd_json_object *o = JSON(ctx, "bytes", "elements", "nonfinite");
     ck_assert(number(o, "nonfinite") == 2);
@@ -562,7 +465,7 @@ START_TEST(test_inspect)
 
     ck_assert_int_eq(truncate(file.text, 60), 0);
     ck_assert_int_eq(RUN("inspect", file.text), 1);
-    ck_assert_uint_eq(lines(err_text), 1);
+    ck_assert_uint_eq(test_lines(test_err), 1);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -570,9 +473,11 @@ END_TEST
 START_TEST(test_full_disk)
 {
     if (!exists("/dev/full")) return;
-    ck_assert_int_eq(finish(start((const char *const[]){"models", NULL}, "/dev/full")), 1);
-    expect_in(err_text, "standard output");
-    ck_assert_int_eq(finish(start((const char *const[]){"train", "--help", NULL}, "/dev/full")), 1);
+    ck_assert_int_eq(test_finish(test_start(TEST_WORDS(kd(), "models"), NULL, "/dev/full")), 1);
+    test_expect_in(test_err, "standard output");
+    ck_assert_int_eq(
+        test_finish(test_start(TEST_WORDS(kd(), "train", "--help"), NULL, "/dev/full")), 1);
+    test_expect_in(test_err, "standard output");
 }
 END_TEST
 
@@ -585,8 +490,8 @@ START_TEST(test_round_trip)
     kd_ctx *ctx = test_ctx(1, NULL);
     char *text;
     size_t size;
-    const test_path a = in_dir("made/for/a");
-    const test_path model = at(a.text, "model.safetensors");
+    const test_path a = test_in_dir("made/for/a");
+    const test_path model = test_at(a.text, "model.safetensors");
     RUN_OK("train", NET, QUICK, "--epochs", "3", "--out", a.text, "--json", "--seed", "7");
     kd_json_object *o = JSON(ctx, "top1", "top5", "loss", "seconds", "images_per_second", "epochs",
                              "steps", "train_loss", "peak_bytes");
@@ -594,7 +499,7 @@ START_TEST(test_round_trip)
     ck_assert(number(o, "steps") == 24);
     const double top1 = number(o, "top1"), loss = number(o, "loss");
     kd_json_object_destroy(o);
-    ck_assert_uint_ge(lines(err_text), 3); /* a line an epoch */
+    ck_assert_uint_ge(test_lines(test_err), 3); /* a line an epoch */
 
     RUN_OK("eval", model.text, "--data", DATA, "--json", "--threads", "1");
     o = JSON(ctx, "n", "top1", "top5", "loss");
@@ -603,7 +508,7 @@ START_TEST(test_round_trip)
     ck_assert_double_eq_tol(number(o, "loss"), loss, 1e-6);
     kd_json_object_destroy(o);
 
-    const test_path run_json = at(a.text, "run.json");
+    const test_path run_json = test_at(a.text, "run.json");
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
     o = parse(ctx, text);
     ck_assert_str_eq(kd_json_get_string(o, "status"), "done");
@@ -613,33 +518,33 @@ START_TEST(test_round_trip)
                                         "\"machine\"",           "\"checksum\"",
                                         "\"momentum\": 0.9",     "\"result\"",
                                         "\"budget_seconds\": 0", "\"cores\""};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) expect_in(text, parts[i]);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) test_expect_in(text, parts[i]);
     kd_json_object_destroy(o);
     kd_free(ctx, text);
 
-    const test_path metrics = at(a.text, "metrics.jsonl");
+    const test_path metrics = test_at(a.text, "metrics.jsonl");
     test_ok(ctx, kd_file_read_all(ctx, metrics.text, 1 << 20, &text, &size));
-    ck_assert_uint_eq(lines(text), 3);
+    ck_assert_uint_eq(test_lines(text), 3);
     kd_free(ctx, text);
 
     /* a run that is done stays as it is */
-    const test_path copy = in_dir("copy.safetensors");
+    const test_path copy = test_in_dir("copy.safetensors");
     test_ok(ctx, kd_file_read_all(ctx, model.text, 1 << 28, &text, &size));
     test_ok(ctx, kd_file_write_atomic(ctx, copy.text, text, size));
     kd_free(ctx, text);
     RUN_OK("train", NET, QUICK, "--epochs", "3", "--out", a.text, "--seed", "7", "--resume",
            "--quiet");
-    ck_assert_str_eq(err_text, "");
+    ck_assert_str_eq(test_err, "");
     expect_same_files(ctx, model.text, copy.text);
     ck_assert_int_eq(
         RUN("train", NET, QUICK, "--epochs", "4", "--out", a.text, "--seed", "7", "--resume"), 1);
-    expect_in(err_text, "epochs");
+    test_expect_in(test_err, "epochs");
 
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
-    expect_in(text, "\"epochs\": 3,"); /* the refused run left no mark */
+    test_expect_in(text, "\"epochs\": 3,"); /* the refused run left no mark */
     kd_free(ctx, text);
 
-    const test_path checkpoint = at(a.text, "checkpoint.safetensors");
+    const test_path checkpoint = test_at(a.text, "checkpoint.safetensors");
     RUN_OK("inspect", checkpoint.text, "--json");
     o = JSON(ctx, "epoch", "step", "seed");
     ck_assert_str_eq(kd_json_get_string(o, "kind"), "checkpoint");
@@ -647,8 +552,8 @@ START_TEST(test_round_trip)
     ck_assert(number(o, "seed") == 7);
     kd_json_object_destroy(o);
     RUN_OK("inspect", model.text);
-    expect_in(out_text, "vgg4_bn");
-    expect_in(out_text, "features.0.weight");
+    test_expect_in(test_out, "vgg4_bn");
+    test_expect_in(test_out, "features.0.weight");
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -658,23 +563,23 @@ START_TEST(test_distill_and_finetune)
     kd_ctx *ctx = test_ctx(1, NULL);
     char *text;
     size_t size;
-    const test_path a = in_dir("teacher");
-    const test_path b = in_dir("student");
-    const test_path teacher = at(a.text, "model.safetensors");
-    const test_path student = at(b.text, "model.safetensors");
+    const test_path a = test_in_dir("teacher");
+    const test_path b = test_in_dir("student");
+    const test_path teacher = test_at(a.text, "model.safetensors");
+    const test_path student = test_at(b.text, "model.safetensors");
     RUN_OK("train", NET, QUICK, "--epochs", "1", "--out", a.text, "--quiet");
     /* the spec may come after the teachers */
     RUN_OK("distill", QUICK, "--epochs", "2", "--teacher", teacher.text, teacher.text,
            "vgg2,width=0.125", "--teacher-weight", "1", "3", "--out", b.text, "--json", "--quiet",
            "--temperature", "2", "--hard", "0");
-    ck_assert_str_eq(err_text, "");
+    ck_assert_str_eq(test_err, "");
     kd_json_object *o = JSON(ctx, "top1", "loss", "seconds", "images_per_second", "epochs");
     kd_json_object_destroy(o);
-    const test_path run_json = at(b.text, "run.json");
+    const test_path run_json = test_at(b.text, "run.json");
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
     static const char *const parts[] = {"\"teachers\"", "\"temperature\": 2,", "\"hard\": 0,",
                                         "\"soft\": 0.9,", "\"method\": \"kd\""};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) expect_in(text, parts[i]);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) test_expect_in(text, parts[i]);
     kd_free(ctx, text);
 
     RUN_OK("eval", student.text, "--data", DATA, "--teacher", teacher.text, "--json");
@@ -690,7 +595,7 @@ START_TEST(test_distill_and_finetune)
     RUN_OK("finetune", student.text, "--data", "synthetic:classes=6,image=16,train=64,test=32",
            "--epochs", "1", "--batch", "16", "--lr", "0.01", "--json", "--quiet");
     o = JSON(ctx, "top1");
-    expect_in(kd_json_get_string(o, "spec"), "vgg2,classes=6");
+    test_expect_in(kd_json_get_string(o, "spec"), "vgg2,classes=6");
     kd_json_object_destroy(o);
     kd_ctx_destroy(ctx);
 }
@@ -699,7 +604,7 @@ END_TEST
 START_TEST(test_dry_run)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
-    const test_path out = in_dir("dry");
+    const test_path out = test_in_dir("dry");
     RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", out.text, "--dry-run", "--json");
     kd_json_object *o = JSON(ctx, "steps", "params", "macs", "arena_bytes", "hours");
     ck_assert(number(o, "steps") == 240);
@@ -707,7 +612,7 @@ START_TEST(test_dry_run)
     ck_assert(!exists(out.text));
     kd_json_object_destroy(o);
     RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", out.text, "--dry-run");
-    expect_in(out_text, "nothing was written");
+    test_expect_in(test_out, "nothing was written");
     ck_assert(!exists(out.text));
     kd_ctx_destroy(ctx);
 }
@@ -715,38 +620,38 @@ END_TEST
 
 static void nap(void)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
 START_TEST(test_interrupt)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
     struct stat about;
-    const test_path a = in_dir("whole");
-    const test_path b = in_dir("cut");
-    const test_path x = at(a.text, "model.safetensors");
-    const test_path y = at(b.text, "model.safetensors");
-    const test_path metrics = at(b.text, "metrics.jsonl");
-    RUN_OK("train", NET, QUICK, "--epochs", "6", "--out", a.text, "--quiet");
-    const pid_t pid = start((const char *const[]){"train", NET, QUICK, "--epochs", "6", "--out",
-                                                  b.text, "--quiet", NULL},
-                            NULL);
-    for (int i = 0; i < 1000 && stat(metrics.text, &about); i++) nap(); /* one epoch is done */
+    const test_path a = test_in_dir("whole");
+    const test_path b = test_in_dir("cut");
+    const test_path x = test_at(a.text, "model.safetensors");
+    const test_path y = test_at(b.text, "model.safetensors");
+    const test_path metrics = test_at(b.text, "metrics.jsonl");
+    RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", a.text, "--quiet");
+    const pid_t pid = test_start(
+        TEST_WORDS(kd(), "train", NET, QUICK, "--epochs", "30", "--out", b.text, "--quiet"), NULL,
+        NULL);
+    for (int i = 0; i < 10000 && stat(metrics.text, &about); i++) nap(); /* one epoch is done */
     ck_assert_int_eq(kill(pid, SIGINT), 0);
-    ck_assert_int_eq(finish(pid), 130);
-    expect_in(err_text, "interrupted");
-    ck_assert_uint_eq(lines(err_text), 1);
+    ck_assert_int_eq(test_finish(pid), 130);
+    test_expect_in(test_err, "interrupted");
+    ck_assert_uint_eq(test_lines(test_err), 1);
     ck_assert(!exists(y.text));
     char *text;
     size_t size;
-    const test_path run_json = at(b.text, "run.json");
+    const test_path run_json = test_at(b.text, "run.json");
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
-    expect_in(text, "\"status\": \"interrupted\"");
+    test_expect_in(text, "\"status\": \"interrupted\"");
     kd_free(ctx, text);
-    RUN_OK("train", NET, QUICK, "--epochs", "6", "--out", b.text, "--quiet", "--resume");
+    RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", b.text, "--quiet", "--resume");
     expect_same_files(ctx, x.text, y.text);
     test_ok(ctx, kd_file_read_all(ctx, metrics.text, 1 << 20, &text, &size));
-    ck_assert_uint_eq(lines(text), 6);
+    ck_assert_uint_eq(test_lines(text), 30);
     kd_free(ctx, text);
     kd_ctx_destroy(ctx);
 }
