@@ -113,9 +113,9 @@ KD_API void kd_writer_abandon(kd_writer *writer);
  * refused; a symbolic link is itself replaced. */
 KD_API kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes,
                                       size_t size);
-/* Add one line to a file of lines, made if need be, with a single write, then sync it. text has no
- * newline. If the disk fills up half-way, the piece is taken back; if an earlier writer was killed
- * half-way, its unfinished line is ended first. */
+/* Add one line to a file of lines, made if need be, then sync it. text has no newline. If the disk
+ * fills up half-way, the piece is taken back; if an earlier writer was killed half-way, its
+ * unfinished line is ended first. */
 KD_API kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text);
 /* A whole file into memory, at most limit bytes (else KD_E_LIMIT), with a NUL after the last; free
  * *bytes with kd_free. A missing file is KD_E_NOTFOUND. */

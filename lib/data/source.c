@@ -213,7 +213,8 @@ kd_status kdi_source_open(kd_ctx *ctx, const char *path, kdi_source *s)
 {
     *s = (kdi_source){.ctx = ctx, .path = path};
     /* Opening a pipe must not wait for a writer. */
-    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    do s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (s->fd < 0 && errno == EINTR);
     if (s->fd < 0) {
         const bool missing = errno == ENOENT || errno == ENOTDIR;
         return kd_ctx_fail(ctx, missing ? KD_E_NOTFOUND : KD_E_IO, "'%s': %s", path,

@@ -22,6 +22,22 @@
 
 enum { NAMES = 16, TRIES = 100, PIECE = 1 << 30 };
 
+int kdi_open(const char *path, int flags)
+{
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+int kdi_sync(int fd)
+{
+    int result;
+    do result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
 static kd_status fail(const kdi_atomic *a, const char *what, const char *why)
 {
     kd_ctx_fail(a->ctx, KD_E_IO, "cannot write '%s': %s%s", a->shown, what, why);
@@ -38,14 +54,17 @@ static int claim(int fd, const char *name)
     if (lstat(name, &named) != 0) return errno == ENOENT ? ESTALE : errno;
     if (named.st_ino != opened.st_ino || named.st_dev != opened.st_dev) return ESTALE;
     if (!S_ISREG(opened.st_mode) || opened.st_nlink != 1) return EEXIST;
-    return ftruncate(fd, 0) == 0 ? 0 : errno;
+    int result;
+    do result = ftruncate(fd, 0);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? 0 : errno;
 }
 
 /* Open, or take over, a temporary file of that name. -1, with errno, on failure. */
 static int take(const char *name)
 {
     for (int i = 0; i < TRIES; i++) {
-        const int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
+        const int fd = kdi_open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0) return -1;
         const int error = claim(fd, name);
         if (error == 0) return fd;
@@ -124,25 +143,37 @@ kd_status kdi_atomic_write(kdi_atomic *a, const void *bytes, size_t size)
 }
 
 /* Some file systems cannot sync a folder, and a folder may be writable but not readable: then the
- * rename stands as it is. */
-static kd_status sync_folder(const kdi_atomic *a)
+ * names in it stand as they are. */
+int kdi_sync_folder_of(const char *path)
 {
-    char *slash = strrchr(a->path, '/');
-    if (slash) slash[slash == a->path] = 0;
-    const int fd = open(slash ? a->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return KD_OK;
-    const int error = fsync(fd) == 0 || errno == EINVAL ? 0 : errno;
-    close(fd);
-    return error ? fail(a, "it is in place, but its folder cannot be synced: ", strerror(error))
-                 : KD_OK;
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const size_t length = !slash || slash == path ? 1 : (size_t)(slash - path);
+    if (length >= sizeof folder) return ENAMETOOLONG;
+    memcpy(folder, slash ? path : ".", length);
+    folder[length] = 0;
+    const int fd = kdi_open(folder, O_RDONLY | O_DIRECTORY);
+    int error = fd < 0 ? errno : 0;
+    if (fd >= 0 && kdi_sync(fd) != 0) error = errno;
+    if (fd >= 0) close(fd);
+    return error == EACCES || error == EINVAL ? 0 : error;
+}
+
+static int set_mode(const kdi_atomic *a)
+{
+    int result = 0;
+    if (a->mode < 0) return 0;
+    do result = fchmod(a->fd, (mode_t)a->mode);
+    while (result != 0 && errno == EINTR);
+    return result;
 }
 
 kd_status kdi_atomic_commit(kdi_atomic *a)
 {
     kd_status status = KD_OK;
-    if (a->mode >= 0 && fchmod(a->fd, (mode_t)a->mode) != 0)
+    if (set_mode(a) != 0)
         status = fail(a, "setting its permissions: ", strerror(errno));
-    else if (fsync(a->fd) != 0)
+    else if (kdi_sync(a->fd) != 0)
         status = fail(a, "syncing it: ", strerror(errno));
     else if (rename(a->temp, a->path) != 0)
         status = fail(a, "renaming the temporary file: ", strerror(errno));
@@ -150,7 +181,9 @@ kd_status kdi_atomic_commit(kdi_atomic *a)
         kdi_atomic_abort(a);
         return status;
     }
-    status = sync_folder(a);
+    const int error = kdi_sync_folder_of(a->path);
+    if (error)
+        status = fail(a, "it is in place, but its folder cannot be synced: ", strerror(error));
     release(a);
     return status;
 }

@@ -22,4 +22,10 @@ kd_status kdi_atomic_commit(kdi_atomic *a);
 /* Remove the temporary file; the old file was never touched. */
 void kdi_atomic_abort(kdi_atomic *a);
 
+/* open and fsync, again for as long as a signal interrupts them. */
+int kdi_open(const char *path, int flags);
+int kdi_sync(int fd);
+/* Sync the folder a file is in, so that the file's name outlives a power cut. 0, or why not. */
+int kdi_sync_folder_of(const char *path);
+
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * plain.c: adding a line to a file of lines, and reading a small file whole. */
-#include "../base/base.h"
+#include "atomic.h"
 
 #include <kd/file.h>
 
@@ -10,34 +10,49 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Write it all with one call. What a full disk cut off is taken back; true if all of it is there.
- */
-static bool write_once(int fd, const char *bytes, size_t size, off_t before)
+/* Usually one call writes it all. When the rest can't be written what is there of it is taken back;
+ * the reason stays in errno. */
+static bool write_all(int fd, const char *bytes, size_t size, off_t before)
 {
-    ssize_t n;
-    do n = write(fd, bytes, size);
-    while (n < 0 && errno == EINTR);
-    if (n == (ssize_t)size) return true;
-    if (n >= 0) errno = ENOSPC;
-    const int error = errno;
-    if (n > 0 && ftruncate(fd, before) != 0) return false;
-    errno = error;
-    return false;
+    size_t done = 0;
+    while (done < size) {
+        const ssize_t n = write(fd, bytes + done, size - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            const int error = n ? errno : ENOSPC;
+            while (done && ftruncate(fd, before) != 0 && errno == EINTR) continue;
+            errno = error;
+            return false;
+        }
+        done += (size_t)n;
+    }
+    return true;
 }
 
-static kd_status append(kd_ctx *ctx, int fd, const char *path, const char *line, size_t size)
+/* The byte at that place, or a newline if there is none. */
+static bool byte_at(int fd, off_t at, char *byte)
+{
+    ssize_t n;
+    do n = pread(fd, byte, 1, at);
+    while (n < 0 && errno == EINTR);
+    if (n == 0) *byte = '\n';
+    return n >= 0;
+}
+
+/* line starts with a newline, for the case that the file's last line has none. */
+static bool append(int fd, const char *path, const char *line, size_t size)
 {
     struct stat status;
     char last = '\n';
-    bool done = fstat(fd, &status) == 0;
-    if (done && S_ISREG(status.st_mode) && status.st_size > 0)
-        done = pread(fd, &last, 1, status.st_size - 1) >= 0;
-    /* line starts with a newline, for the case that it is wanted */
+    if (fstat(fd, &status) != 0) return false;
+    const bool old = S_ISREG(status.st_mode) && status.st_size > 0;
+    if (old && !byte_at(fd, status.st_size - 1, &last)) return false;
     const size_t skip = last == '\n';
-    done = done && write_once(fd, line + skip, size - skip, status.st_size);
-    if (done && fsync(fd) != 0 && errno != EINVAL && errno != EROFS) done = false;
-    return done ? KD_OK
-                : kd_ctx_fail(ctx, KD_E_IO, "cannot append to '%s': %s", path, strerror(errno));
+    if (!write_all(fd, line + skip, size - skip, status.st_size)) return false;
+    if (kdi_sync(fd) != 0 && errno != EINVAL && errno != EROFS) return false;
+    if (old || !S_ISREG(status.st_mode)) return true;
+    errno = kdi_sync_folder_of(path); /* the file may be new */
+    return errno == 0;
 }
 
 kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
@@ -51,12 +66,10 @@ kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
     line[0] = '\n';
     memcpy(line + 1, text, length);
     line[length + 1] = '\n';
-    const int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    kd_status status;
-    if (fd < 0)
+    const int fd = kdi_open(path, O_RDWR | O_APPEND | O_CREAT);
+    kd_status status = KD_OK;
+    if (fd < 0 || !append(fd, path, line, length + 2))
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot append to '%s': %s", path, strerror(errno));
-    else
-        status = append(ctx, fd, path, line, length + 2);
     if (fd >= 0) close(fd);
     kd_free(ctx, line);
     return status;
@@ -101,7 +114,7 @@ kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **b
     *bytes = NULL;
     *size = 0;
     if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "reading a file: no path is given");
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* waits for no pipe's writer */
+    const int fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* waits for no pipe's writer */
     struct stat st;
     if (fd < 0)
         return kd_ctx_fail(ctx, errno == ENOENT ? KD_E_NOTFOUND : KD_E_IO, "cannot read '%s': %s",

@@ -7,6 +7,7 @@
  * without a gap or an overlap from the header's end to the file's. Reading values is in read.c. */
 #include "safetensors.h"
 
+#include "atomic.h"
 #include "json.h"
 #include "read.h"
 #include "show.h"
@@ -329,7 +330,7 @@ kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)
     kd_status status = make(ctx, path, file);
     if (status) return status;
     kd_file *f = *file;
-    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never waits for a pipe's writer */
+    f->fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* never waits for a pipe's writer */
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': %s", path, strerror(errno));
     else if (!S_ISREG(st.st_mode))
