@@ -88,7 +88,7 @@ typedef struct kd_train_opt {
     const char *out;       /* folder for model, checkpoint and metrics [NULL: nothing written] */
     int resume;            /* go on from the checkpoint in out, if there is one */
     double
-        checkpoint_seconds; /* write a checkpoint at least this often [300]; always after an epoch */
+        checkpoint_seconds; /* a checkpoint at least this often [300]; also first, and after an epoch */
     int no_test;            /* do not evaluate on the test split at the end */
     kd_progress_fn progress;
     void *user;

@@ -8,6 +8,7 @@
  *   libkd.train    a JSON object: epoch, batch, step, seconds, and the sums of the epoch so far */
 #include "train.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -395,8 +396,9 @@ kd_status kdt_checkpoint_load(kdt_run *run, bool *found)
     kd_file *file;
     *found = false;
     path_of(run, path, sizeof path);
-    if (stat(path, &info))
-        return KD_OK; /* nothing was saved yet: the run starts from the beginning */
+    if (stat(path, &info)) /* nothing was saved yet: the run starts from the beginning */
+        return errno == ENOENT ? KD_OK
+                               : kd_ctx_fail(run->ctx, KD_E_IO, "%s: %s", path, strerror(errno));
     kd_status status = kd_file_open(run->ctx, path, &file);
     if (status) return status;
     status = kdt_checkpoint_read(run, file);

@@ -416,6 +416,9 @@ static kd_status make_folder(kdt_run *run)
     return KD_OK;
 }
 
+/* A run that begins writes its first checkpoint at once: a folder that can't be written is found
+ * out now, and the checkpoint of an earlier run is replaced before its metrics are dropped, so that
+ * the two belong together whenever the process is killed. */
 static kd_status resume(kdt_run *run)
 {
     bool found = false;
@@ -423,7 +426,8 @@ static kd_status resume(kdt_run *run)
     kd_status status = make_folder(run);
     if (!status) status = kdt_describe(run);
     if (!status && run->opt.train.resume) status = kdt_checkpoint_load(run, &found);
-    if (!status) status = kdt_metrics_trim(run, found ? run->epoch : 0);
+    if (!status && !found) status = kdt_checkpoint_save(run);
+    if (!status) status = kdt_metrics_trim(run, run->epoch);
     if (!status && found) status = kd_loader_seek(run->loader, run->epoch, run->batch);
     return status;
 }
