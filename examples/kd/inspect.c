@@ -86,9 +86,7 @@ static void identify(inspection *s)
     kd_model_destroy(model);
 }
 
-/* ---- telling
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static void shape_text(const kd_file_tensor *t, char *out, size_t size)
 {

@@ -254,9 +254,7 @@ int cli_training_plan(kd_model *model, size_t batch, const kd_distill_opt *opt, 
     return status ? cli_fail_ctx(ctx) : CLI_DONE;
 }
 
-/* ---- JSON
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 int cli_print_json(kd_ctx *ctx, kd_json *json)
 {

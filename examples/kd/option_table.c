@@ -146,7 +146,8 @@ const cli_option cli_options[] = {
           "picture size the teachers see [their files']"),
     CHOICE(ONE_LOSS, IN_DISTILLATION, "method", method_choice, "kd", method,
            "kd: hard * CE + soft * T^2 * KL(teacher || student) at temperature T; hard: the "
-           "teacher's class as a label; dkd: decoupled; standardized: kd on z-scored logits. A distilled "
+           "teacher's class as a label; dkd: decoupled; standardized: kd on z-scored logits. A "
+           "distilled "
            "deit learns from the teacher with its distillation head alone"),
     NUMBER(ONE_LOSS, IN_DISTILLATION, "temperature", "T", NULL, 1e-3, 1e6, temperature,
            "[4; standardized 2]"),

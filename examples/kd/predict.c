@@ -19,8 +19,8 @@ typedef struct prediction {
     kd_plan *plan;
     kd_exec *exec;
     size_t n, batch, side, channels, classes;
-    float *planar;  /* [batch,C,H,W] */
-    float *picture; /* [batch,H,W,C] */
+    float *planar;        /* [batch,C,H,W] */
+    float *picture;       /* [batch,H,W,C] */
     float *logits[HEADS]; /* [n,classes]; of single heads: NULL where there is one only */
     double seconds;
 } prediction;

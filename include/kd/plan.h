@@ -24,10 +24,10 @@ typedef struct kd_plan_opt {
     int frozen;    /* parameters seldom change: keep transformed weights (costs memory, saves time);
                      * kd_params_touch or training them makes the next run transform anew */
     int no_fusion; /* run each op as built: for tests and comparisons */
-    int no_sharing; /* every buffer its own memory: for tests */
+    int no_sharing;  /* every buffer its own memory: for tests */
     int whole_batch; /* evaluating, each step runs for the whole batch before the next begins; else
                       * early layers run for a few images at a time: the same bits, less memory */
-    int guard;      /* find ops that write outside their arrays or read what nobody wrote: free
+    int guard;       /* find ops that write outside their arrays or read what nobody wrote: free
                      * memory is NaN, buffers lie apart, and a run checks after each step. Slow; a
                      * debug build (DEBUG=1) always does it */
 } kd_plan_opt;

@@ -17,7 +17,7 @@ struct kd_ctx {
     struct kdi_threads *_Atomic threads; /* NULL until a parallel-for wants them */
     atomic_bool starting;
     atomic_size_t memory,
-        peak; /* bytes held through the allocator; the loader's thread counts too */
+        peak;            /* bytes held through the allocator; the loader's thread counts too */
     atomic_flag failing; /* somebody writes error */
     char error[KDI_ERROR_SIZE];
 };

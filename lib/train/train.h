@@ -39,8 +39,8 @@ typedef struct kdt_run {
     size_t n_views;
     kd_optim *optim;
     kd_params *ema;
-    kd_run_opt how; /* this batch was run */
-    void *buffers; /* the model's, as they were before this batch */
+    kd_run_opt how;    /* this batch was run */
+    void *buffers;     /* the model's, as they were before this batch */
     float soft_weight; /* of this step: DKD's warm-up */
     size_t epoch, batch, step, batches, steps_per_epoch, steps;
     double seconds;                  /* of training */

@@ -135,8 +135,7 @@ static kd_status open_student(kdt_run *run)
     const kd_build_opt build = {.struct_size = sizeof build, .heads = heads};
     const kd_value logits =
         kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss =
-        kdt_build_loss(g, &run->opt, logits, heads, kd_model_classes(run->model));
+    const kd_value loss = kdt_build_loss(g, &run->opt, logits, heads, kd_model_classes(run->model));
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
     status = kd_graph_grad(g, loss);

@@ -29,9 +29,7 @@ static const char *kd(void)
 #define RUN(...) test_run(kd(), __VA_ARGS__)
 #define RUN_OK(...) test_run_ok(kd(), __VA_ARGS__)
 
-/* ---- JSON
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static kd_json_object *parse(kd_ctx *ctx, const char *text)
 {
@@ -60,9 +58,7 @@ static double number(const kd_json_object *o, const char *key)
     return x;
 }
 
-/* ---- files
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static bool exists(const char *path)
 {
@@ -279,9 +275,7 @@ START_TEST(test_failures)
 }
 END_TEST
 
-/* ---- commands
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 START_TEST(test_nan)
 {
@@ -289,12 +283,12 @@ START_TEST(test_nan)
     ck_assert_int_eq(RUN("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs",
                          "3", "--threads", "1", "--quiet"),
                      1);
-    expect_in(err_text, "step ");
-    expect_in(err_text, "first in ");
-    ck_assert_uint_eq(lines(err_text), 1);
+    test_expect_in(test_err, "step ");
+    test_expect_in(test_err, "first in ");
+    ck_assert_uint_eq(test_lines(test_err), 1);
     RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs", "3",
            "--threads", "1", "--on-nan", "skip");
-    expect_in(err_text, "is skipped: the loss is ");
+    test_expect_in(test_err, "is skipped: the loss is ");
     ck_assert_int_eq(RUN("train", net, "--data", DATA, "--on-nan", "maybe"), 2);
 }
 END_TEST
@@ -481,9 +475,7 @@ START_TEST(test_full_disk)
 }
 END_TEST
 
-/* ---- runs
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 START_TEST(test_round_trip)
 {

@@ -284,9 +284,7 @@ START_TEST(test_transpose_large)
 }
 END_TEST
 
-/* ---- reshape
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
 static kd_value build_reshape(kd_graph *g, const kd_value *in, const void *attr)
 {
@@ -332,9 +330,7 @@ START_TEST(test_reshape)
 }
 END_TEST
 
-/* ---- refusals
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static kd_graph *fresh(kd_ctx *ctx, kd_value *x, int rank, const int64_t *dim)
 {
