@@ -204,7 +204,8 @@ void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs);
 int cli_progress_step(void *user, const kd_progress *progress);
 void cli_progress_end(cli_progress *p);
 
-/* From here on SIGINT and SIGTERM set a flag; the second one kills at once. */
+/* From here on SIGINT, SIGTERM and SIGHUP set a flag; the second one kills at once. A reader of our
+ * output that goes away (SIGPIPE) does not end the program. */
 void cli_catch_signals(void);
 bool cli_interrupted(void);
 

@@ -24,7 +24,7 @@ static void note_signal(int number)
 
 void cli_catch_signals(void)
 {
-    struct sigaction action;
+    struct sigaction action, before;
     memset(&action, 0, sizeof action);
     action.sa_handler = note_signal;
     /* the second one does what it always did; reads and writes go on */
@@ -32,6 +32,13 @@ void cli_catch_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    /* the terminal is gone; under nohup nothing happens */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+    /* whoever read our output is gone: an error of that output, not the end of a run */
+    action.sa_handler = SIG_IGN;
+    action.sa_flags = 0;
+    sigaction(SIGPIPE, &action, NULL);
 }
 
 bool cli_interrupted(void)
