@@ -60,11 +60,11 @@ kd_src := $(wildcard examples/kd/*.c)
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c) # what the fuzz target of kd's options reaches
 embed_src := $(wildcard examples/embed/*.c)
 demo_src := $(wildcard examples/demo/*.c)
-test_src := $(filter-out tests/golden/% tests/consumer/%,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
+test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
 bench_src := $(wildcard bench/*.c)
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all deps demo check check-full bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE
+.PHONY: all deps demo check check-full kill bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE
 programs := kd $(if $(demo_src),demo) $(embed_src:examples/embed/%.c=%)
 all: build/lib/libkd.a build/lib/libkd.so $(programs:%=build/bin/%) ## the library, the command line, the examples
 
@@ -120,6 +120,10 @@ check_libs = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck -lsubun
 $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(san) $(omp) -o $@ $^ $(check_libs) $(libs)
+# Preloaded by the tests of interruptions and of failing disks; never sanitized itself.
+$(obj)/bin/shim.so: tests/kill/shim.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(std) $(warn) -O1 -g -fPIC -shared -o $@ $<
 
 -include $(shell [ ! -d $(obj) ] || find $(obj) -name '*.d')
 
@@ -137,7 +141,7 @@ demo: deps ## a teacher, a student alone and the student distilled, as a table a
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
-run-tests: $(obj)/bin/tests $(programs:%=$(obj)/bin/%)
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%)
 	@OMP_WAIT_POLICY=passive KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
@@ -148,7 +152,13 @@ check-arm: ## the neon table's tests, cross-compiled, under QEMU
 	@$(MAKE) --no-print-directory $(parallel) run-tests CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy \
 	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
 
-check-full: check ## check, sanitizers, fuzzers, the other build options
+# What a run loses when it is killed: nothing.
+KILLS ?= 20
+kill: ## kill training runs at random moments, KILLS times, and at every change of a file
+	@KD_KILLS=$(KILLS) KD_EVERY=1 $(MAKE) --no-print-directory $(parallel) run-tests SUITES="kill fault"
+
+check-full: check ## check, kills, sanitizers, fuzzers, the other build options
+	@$(MAKE) --no-print-directory kill
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
 	@$(MAKE) --no-print-directory run-tests THREADS=0
 	@$(MAKE) --no-print-directory run-tests DEBUG=1

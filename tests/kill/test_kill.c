@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ * test_kill.c: runs that are killed by SIGKILL at random moments and resumed, until they are done;
+ * then they must have given the undisturbed run's network, bit for bit. Half of the time is spent
+ * amid writing: every other start has the calls that write slowed down (shim.c). The environment's
+ * KD_KILLS says how often to kill; KD_KILL_SEED varies the moments. */
+#include "trial.h"
+
+#include "../../lib/base/philox.h"
+
+#include <kd/kd.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DATA "synthetic:classes=4,image=16,train=1024,test=64"
+
+static const trial trials[] = {
+    {.name = "k_train",
+     .words = {"train",
+               "vgg4_bn,width=0.25",
+               "--data",
+               DATA,
+               "--batch",
+               "16",
+               "--epochs",
+               "6",
+               "--seed",
+               "1",
+               "--dev-count",
+               "64",
+               "--ema",
+               "0.95",
+               "--schedule",
+               "cosine",
+               "--augment",
+               "crop-flip",
+               "--checkpoint-seconds",
+               "0.03"},
+     .epochs = 6},
+    {.name = "k_distill",
+     .words = {"distill",   "vgg4_bn,width=0.25",
+               "--teacher", "@teacher",
+               "@other",    "--data",
+               DATA,        "--batch",
+               "16",        "--epochs",
+               "5",         "--seed",
+               "2",         "--accumulate",
+               "2",         "--method",
+               "dkd",       "--schedule",
+               "onecycle",  "--checkpoint-seconds",
+               "0.03"},
+     .epochs = 5},
+    {.name = "k_finetune",
+     .words = {"finetune", "@other", "--data", DATA, "--batch", "8", "--epochs", "8", "--seed", "3",
+               "--clip", "1", "--checkpoint-seconds", "0.03"},
+     .epochs = 8},
+};
+enum { TRIALS = sizeof trials / sizeof *trials, SLOW_US = 300, MOST_KILLS_A_RUN = 60 };
+
+typedef struct tally {
+    size_t kills, in_writing, without_checkpoint, runs;
+} tally;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void sleep_for(double seconds)
+{
+    const struct timespec t = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    nanosleep(&t, NULL);
+}
+
+static bool amid_writing(const char *folder)
+{
+    static const char *const names[] = {"checkpoint.safetensors.tmp", "model.safetensors.tmp",
+                                        "metrics.jsonl.tmp", "run.json.tmp"};
+    bool any = false;
+    for (size_t i = 0; i < 4; i++) any |= access(test_at(folder, names[i]).text, F_OK) == 0;
+    return any;
+}
+
+static trial_call call_for(const char *folder, size_t n, char shim[40])
+{
+    snprintf(shim, 40, "slow=%d", SLOW_US);
+    return (trial_call){.out = folder,
+                        .resume = n > 0,
+                        .threads = 1 + (int)(n / 2 % 3),
+                        .shim = n % 2 ? NULL : shim,
+                        .sync = true};
+}
+
+/* Seconds an undisturbed run takes, slowed down or not. */
+static double duration(const trial *t, size_t n)
+{
+    const test_path folder = test_in_dir("timed");
+    char shim[40];
+    const trial_call call = call_for(folder.text, n, shim);
+    const double start = now();
+    trial_remove(folder.text);
+    ck_assert_msg(
+        trial_run(t, &(trial_call){.out = folder.text, .shim = call.shim, .sync = true}, NULL) == 0,
+        "%s", test_err);
+    const double seconds = now() - start;
+    trial_check_done(t, folder.text);
+    return seconds;
+}
+
+/* One start, killed after so long; true if it came to its end before. */
+static bool one_start(const trial *t, const trial_call *call, double seconds, tally *sum)
+{
+    const pid_t pid = trial_start(t, call);
+    sleep_for(seconds);
+    kill(pid, SIGKILL);
+    const int status = test_wait(pid);
+    if (WIFEXITED(status)) {
+        ck_assert_msg(WEXITSTATUS(status) == 0, "%s: %s", t->name, test_err);
+        return true;
+    }
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    sum->kills++;
+    sum->in_writing += amid_writing(call->out);
+    sum->without_checkpoint += !trial_check_whole(t, call->out);
+    return false;
+}
+
+/* One run, killed again and again, to its end. */
+static void one_run(const trial *t, const double whole[2], size_t kills, kdi_rng *rng, tally *sum)
+{
+    const test_path folder = test_in_dir("killed");
+    char shim[40];
+    trial_remove(folder.text);
+    bool done = false;
+    for (size_t n = 0; !done && n < MOST_KILLS_A_RUN && sum->kills < kills; n++) {
+        const trial_call call = call_for(folder.text, n, shim);
+        done = one_start(t, &call, .6 * whole[n % 2] * (double)kdi_rng_uniform(rng), sum);
+    }
+    if (!done) {
+        const trial_call call = {.out = folder.text, .resume = true};
+        ck_assert_msg(trial_run(t, &call, NULL) == 0, "%s: %s", t->name, test_err);
+    }
+    trial_check_done(t, folder.text);
+    sum->runs++;
+}
+
+static size_t wanted(const char *name, size_t standard)
+{
+    const char *text = getenv(name);
+    return text && *text ? (size_t)strtoull(text, NULL, 10) : standard;
+}
+
+static size_t kills(void)
+{
+    return wanted("KD_KILLS", 4);
+}
+
+START_TEST(test_kills)
+{
+    tally sum = {0};
+    double whole[TRIALS][2];
+    kdi_rng rng = kdi_rng_make(wanted("KD_KILL_SEED", 1), KDI_RNG_TEST, 0, 0);
+    for (size_t i = 0; i < TRIALS; i++)
+        for (size_t n = 0; n < 2; n++) whole[i][n] = duration(&trials[i], n);
+    for (size_t i = 0; sum.kills < kills(); i++)
+        one_run(&trials[i % TRIALS], whole[i % TRIALS], kills(), &rng, &sum);
+    printf("%zu runs killed %zu times, %zu of them amid writing a file, %zu before the first "
+           "checkpoint: each run's network is the undisturbed run's, bit for bit\n",
+           sum.runs, sum.kills, sum.in_writing, sum.without_checkpoint);
+}
+END_TEST
+
+Suite *kill_suite(void);
+Suite *kill_suite(void)
+{
+    static const TTest **const tests[] = {&test_kills};
+    return test_suite("kill", 120 + 4 * (double)kills(), tests, 1);
+}
