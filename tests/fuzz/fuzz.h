@@ -65,7 +65,7 @@ typedef struct fuzz_place {
 } fuzz_place;
 const char *fuzz_folder(fuzz_place *place, const char *name);
 
-enum { FUZZ_FILE_MOST = 16384 };
+enum { FUZZ_FILE_MOST = 8192 };
 typedef struct fuzz_file {
     const char *name;
     int fd; /* 0: not made yet */

@@ -9,7 +9,7 @@
 
 #include <kd/data.h>
 
-enum { FILES = 4, SIDE = 32, SPARE = 256 * 1024, INFLATION = 1032 };
+enum { FILES = 4, LARGEST = 4096, SIDE = 32, SPARE = 256 * 1024, INFLATION = 1032 };
 
 static fuzz_file plain[FILES] = {{.name = "train-images-idx3-ubyte"},
                                  {.name = "train-labels-idx1-ubyte"},
@@ -23,7 +23,7 @@ static fuzz_file packed[FILES] = {{.name = "train-images-idx3-ubyte.gz"},
 /* The most bytes all files can unpack to. */
 static size_t write_files(fuzz_input *in, unsigned flags, fuzz_file *files, const char *folder)
 {
-    uint8_t content[FUZZ_FILE_MOST - 64], wrapped[FUZZ_FILE_MOST];
+    uint8_t content[LARGEST], wrapped[LARGEST + 64];
     size_t total = 0;
     for (size_t i = 0; i < FILES; i++) {
         const bool wrap = flags >> (4 + i) & 1;
