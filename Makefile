@@ -60,7 +60,7 @@ kd_src := $(wildcard examples/kd/*.c)
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c) # what the fuzz target of kd's options reaches
 embed_src := $(wildcard examples/embed/*.c)
 demo_src := $(wildcard examples/demo/*.c)
-test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
+test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
 bench_src := $(wildcard bench/*.c)
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -124,6 +124,9 @@ $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
 $(obj)/bin/shim.so: tests/kill/shim.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(std) $(warn) -O1 -g -fPIC -shared -o $@ $<
+$(obj)/bin/wrong_blas.so: tests/blas/wrong_blas.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -fPIC -shared -o $@ $<
 
 -include $(shell [ ! -d $(obj) ] || find $(obj) -name '*.d')
 
@@ -141,8 +144,8 @@ demo: deps ## a teacher, a student alone and the student distilled, as a table a
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
-run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%)
-	@OMP_WAIT_POLICY=passive KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
+	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
 arm_suites ?= base half activation norm pool linear gemm conv winograd golden_ops golden_models

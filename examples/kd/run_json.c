@@ -198,6 +198,7 @@ static int fill(kd_json *json, const cli_run *run)
     machine_json(json, run->ctx);
     kd_json_string(json, "version", kd_version());
     kd_json_string(json, "build", kd_build_info());
+    kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
     if (run->result) {
         kd_json_object_begin(json, "result");
         cli_json_result(json, run->result);

@@ -67,6 +67,11 @@ KD_API void kd_ctx_destroy(kd_ctx *ctx);
 KD_API const char *kd_ctx_error(const kd_ctx *ctx);
 KD_API int kd_ctx_threads(const kd_ctx *ctx);
 KD_API const char *kd_ctx_isa(const kd_ctx *ctx);
+/* Who computes large matrix products just now: "builtin"; "openblas" in a build with BLAS=openblas;
+ * or, there, "builtin" and why: "builtin: OpenBLAS is wrong on this processor" (each context checks
+ * it once and logs what it found), "builtin: OpenBLAS uses more than one thread" (it is called only
+ * while the program has it at one). */
+KD_API const char *kd_ctx_blas(const kd_ctx *ctx);
 /* Bytes held now, and the most ever held, through the context's allocator. */
 KD_API size_t kd_ctx_memory(const kd_ctx *ctx);
 KD_API size_t kd_ctx_memory_peak(const kd_ctx *ctx);

@@ -16,8 +16,9 @@ struct kd_ctx {
     int width;                           /* of the parallel-for */
     struct kdi_threads *_Atomic threads; /* NULL until a parallel-for wants them */
     atomic_bool starting;
-    atomic_size_t memory,
-        peak;            /* bytes held through the allocator; the loader's thread counts too */
+    /* bytes held through the allocator; the loader's thread counts too */
+    atomic_size_t memory, peak;
+    bool blas_is_right;
     atomic_flag failing; /* somebody writes error */
     char error[KDI_ERROR_SIZE];
 };

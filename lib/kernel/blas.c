@@ -28,6 +28,11 @@ bool kdi_blas_wants(const kdi_gemm *g)
     return false;
 }
 
+bool kdi_blas_ready(const kd_ctx *ctx)
+{
+    return kdi_blas_threads() == 1 && kdi_ctx_trusts_blas(ctx);
+}
+
 #if KDI_OPENBLAS
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
@@ -41,9 +46,9 @@ bool kdi_blas_built(void)
     return true;
 }
 
-bool kdi_blas_ready(void)
+int kdi_blas_threads(void)
 {
-    return openblas_get_num_threads() == 1;
+    return openblas_get_num_threads();
 }
 
 void kdi_blas_product(const kdi_gemm *g)
@@ -60,9 +65,9 @@ bool kdi_blas_built(void)
     return false;
 }
 
-bool kdi_blas_ready(void)
+int kdi_blas_threads(void)
 {
-    return false;
+    return 0;
 }
 
 void kdi_blas_product(const kdi_gemm *g)

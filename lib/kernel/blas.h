@@ -18,9 +18,16 @@ typedef struct kdi_blas_rule {
 } kdi_blas_rule;
 const kdi_blas_rule *kdi_blas_rules(size_t *count);
 
-/* Whether this build has OpenBLAS, and whether it may be called now. */
+/* Whether this build has OpenBLAS, how many threads that uses now (0: not built), and whether this
+ * context calls it now: it was found right, and has one thread. */
 bool kdi_blas_built(void);
-bool kdi_blas_ready(void);
+int kdi_blas_threads(void);
+bool kdi_blas_ready(const kd_ctx *ctx);
+
+/* blas_check.c: does it compute what the built-in products do? memory: so many bytes, 64-byte
+ * aligned. If not, *wrong is a product it gets wrong. */
+size_t kdi_blas_check_bytes(kd_ctx *ctx);
+bool kdi_blas_agrees(kd_ctx *ctx, float *memory, kdi_gemm *wrong);
 
 /* Whether a rule gives this product to OpenBLAS: no packed B, and sizes it can count. */
 bool kdi_blas_wants(const kdi_gemm *g);

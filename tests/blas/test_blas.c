@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ * test_blas.c: a context looks at what its BLAS computes before it trusts it. The command is run
+ * with BLASes preloaded that are wrong in several ways (wrong_blas.c): each is found, said in the
+ * log and in run.json, and the run has the numbers of the built-in products. */
+#include "../test.h"
+
+#include <kd/kd.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In a build without OpenBLAS there is nothing to check. */
+START_TEST(test_what_a_context_says)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    if (strstr(kd_build_info(), "blas=builtin"))
+        ck_assert_str_eq(kd_ctx_blas(ctx), "builtin");
+    else
+        ck_assert(!strcmp(kd_ctx_blas(ctx), "openblas") ||
+                  !strcmp(kd_ctx_blas(ctx), "builtin: OpenBLAS uses more than one thread"));
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+#if KDI_OPENBLAS && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+/* A training run in a folder of its own whose products are OpenBLAS's; what it said. */
+static void run(const char *environment, const char *folder, char *said, size_t size)
+{
+    char command[2000];
+    const char *kd = getenv("KD_BIN"), *bin = getenv("KD_BIN_DIR");
+    ck_assert_msg(kd && bin, "KD_BIN and KD_BIN_DIR name the command and its folder");
+    ck_assert_int_lt(snprintf(command, sizeof command,
+                              "%s%s%s %s train vgg2,width=0.0625,head=fc4096 --data "
+                              "synthetic:classes=10,image=32,train=256,test=16 --batch 256 "
+                              "--max-steps 1 --quiet --threads 2 --out %s/%s 2>&1",
+                              strstr(environment, "WRONG_BLAS") ? "LD_PRELOAD=" : "",
+                              strstr(environment, "WRONG_BLAS") ? bin : "",
+                              strstr(environment, "WRONG_BLAS") ? "/wrong_blas.so " : "", kd,
+                              test_dir(), folder),
+                     (int)sizeof command);
+    char line[2200];
+    snprintf(line, sizeof line, "%s %s", environment, command);
+    FILE *pipe = popen(line, "r");
+    ck_assert_ptr_nonnull(pipe);
+    const size_t n = fread(said, 1, size - 1, pipe);
+    said[n] = 0;
+    ck_assert_msg(pclose(pipe) == 0, "%s: %s", environment, said);
+}
+
+static void read_whole(kd_ctx *ctx, const char *folder, const char *name, char **text, size_t *size)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s/%s", test_dir(), folder, name);
+    test_ok(ctx, kd_file_read_all(ctx, path, 1 << 28, text, size));
+}
+
+static void expect_blas(kd_ctx *ctx, const char *folder, const char *blas)
+{
+    char *text, want[200];
+    size_t size;
+    read_whole(ctx, folder, "run.json", &text, &size);
+    snprintf(want, sizeof want, "\"blas\": \"%s\"", blas);
+    ck_assert_msg(strstr(text, want) != NULL, "%s: no %s in %.*s", folder, want, (int)size, text);
+    kd_free(ctx, text);
+}
+
+static bool same_model(kd_ctx *ctx, const char *a, const char *b)
+{
+    char *x, *y;
+    size_t n, m;
+    read_whole(ctx, a, "model.safetensors", &x, &n);
+    read_whole(ctx, b, "model.safetensors", &y, &m);
+    const bool same = n == m && !memcmp(x, y, n);
+    kd_free(ctx, x);
+    kd_free(ctx, y);
+    return same;
+}
+
+START_TEST(test_wrong_ones_are_found)
+{
+    static const char *const faults[] = {"edge", "large", "transposed", "nan", "add", "beyond"};
+    static char said[1 << 16];
+    char environment[64];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    run("OPENBLAS_NUM_THREADS=2", "builtin", said, sizeof said);
+    expect_blas(ctx, "builtin", "builtin: OpenBLAS uses more than one thread");
+    run("OPENBLAS_NUM_THREADS=1", "openblas", said, sizeof said);
+    expect_blas(ctx, "openblas", "openblas");
+    ck_assert_ptr_null(strstr(said, "wrong numbers"));
+    ck_assert_msg(!same_model(ctx, "openblas", "builtin"), "OpenBLAS was never called");
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        snprintf(environment, sizeof environment, "WRONG_BLAS=%s", faults[i]);
+        run(environment, faults[i], said, sizeof said);
+        expect_blas(ctx, faults[i], "builtin: OpenBLAS is wrong on this processor");
+        ck_assert_msg(strstr(said, "OpenBLAS computes wrong numbers on this processor") != NULL,
+                      "%s: %s", faults[i], said);
+        ck_assert_msg(same_model(ctx, faults[i], "builtin"), "%s changed the numbers", faults[i]);
+    }
+    run("WRONG_BLAS=none", "none", said, sizeof said);
+    expect_blas(ctx, "none", "openblas");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+#else
+START_TEST(test_wrong_ones_are_found)
+{
+}
+END_TEST
+#endif
+
+TEST_SUITE(blas, 120, &test_what_a_context_says, &test_wrong_ones_are_found)
