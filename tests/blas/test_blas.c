@@ -2,7 +2,7 @@
  * test_blas.c: a context looks at what its BLAS computes before it trusts it. The command is run
  * with BLASes preloaded that are wrong in several ways (wrong_blas.c): each is found, said in the
  * log and in run.json, and the run has the numbers of the built-in products. */
-#include "../test.h"
+#include "../spawn.h"
 
 #include <kd/kd.h>
 
@@ -28,19 +28,17 @@ END_TEST
 /* A training run in a folder of its own whose products are OpenBLAS's; what it said. */
 static void run(const char *environment, const char *folder, char *said, size_t size)
 {
-    char command[2000];
-    const char *kd = getenv("KD_BIN"), *bin = getenv("KD_BIN_DIR");
-    ck_assert_msg(kd && bin, "KD_BIN and KD_BIN_DIR name the command and its folder");
+    char command[10000];
+    const test_path kd = test_bin("kd"), wrong = test_bin("wrong_blas.so");
     ck_assert_int_lt(snprintf(command, sizeof command,
-                              "%s%s%s %s train vgg2,width=0.0625,head=fc4096 --data "
+                              "%s%s %s train vgg2,width=0.0625,head=fc4096 --data "
                               "synthetic:classes=10,image=32,train=256,test=16 --batch 256 "
                               "--max-steps 1 --quiet --threads 2 --out %s/%s 2>&1",
                               strstr(environment, "WRONG_BLAS") ? "LD_PRELOAD=" : "",
-                              strstr(environment, "WRONG_BLAS") ? bin : "",
-                              strstr(environment, "WRONG_BLAS") ? "/wrong_blas.so " : "", kd,
+                              strstr(environment, "WRONG_BLAS") ? wrong.text : "", kd.text,
                               test_dir(), folder),
                      (int)sizeof command);
-    char line[2200];
+    char line[10200];
     snprintf(line, sizeof line, "%s %s", environment, command);
     FILE *pipe = popen(line, "r");
     ck_assert_ptr_nonnull(pipe);
