@@ -65,7 +65,7 @@ typedef struct kd_train_opt {
     int nesterov;
     float weight_decay;    /* [SGD 5e-4, AdamW .05] KD_OFF: none */
     int decay_all;         /* also decay norms, biases, tokens, embeddings of positions */
-    float beta1, beta2;    /* AdamW [.9, .999] KD_OFF: zero */
+    double beta1, beta2;   /* AdamW [.9, .999] KD_OFF: zero */
     float eps;             /* AdamW [1e-8] */
     float layer_decay;     /* as in kd_optim_opt [1: the same rate for all layers] */
     kd_schedule schedule;  /* [KD_CONSTANT] */

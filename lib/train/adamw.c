@@ -8,7 +8,7 @@
  *   v   = beta2 * v + (1 - beta2) * g * g
  *   p  -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
  *
- * One pass over the four arrays, threaded over chunks. Roots and quotients of eight numbers stand
+ * The betas are doubles: 1 - .999f would be off by 1e-5. One pass over the four arrays, threaded over chunks. Roots and quotients of eight numbers stand
  * beside each other so that compilers take them together. */
 #include "optim.h"
 
@@ -52,9 +52,9 @@ static void chunk(void *arg, size_t index, int worker)
     const double lr = (double)t->lr * (double)c->rate;
     const factors f = {.scale = t->scale,
                        .keep = c->decay ? (float)(1 - lr * (double)opt->weight_decay) : 1,
-                       .beta2 = opt->beta2,
-                       .gain1 = (float)(1 - (double)opt->beta1),
-                       .gain2 = (float)(1 - (double)opt->beta2),
+                       .beta2 = (float)opt->beta2,
+                       .gain1 = (float)(1 - opt->beta1),
+                       .gain2 = (float)(1 - opt->beta2),
                        .step = (float)(lr / t->correction1),
                        .root = (float)(1 / sqrt(t->correction2)),
                        .eps = opt->eps};
@@ -71,7 +71,7 @@ void kdt_adamw_step(kd_optim *o, float lr, float grad_scale)
                     .grads = kd_params_grads(o->params),
                     .lr = lr,
                     .scale = grad_scale,
-                    .correction1 = 1 - pow((double)o->opt.beta1, (double)o->steps),
-                    .correction2 = 1 - pow((double)o->opt.beta2, (double)o->steps)};
+                    .correction1 = 1 - pow(o->opt.beta1, (double)o->steps),
+                    .correction2 = 1 - pow(o->opt.beta2, (double)o->steps)};
     kd_parallel_for(kd_params_ctx(o->params), o->n_chunks, chunk, &t);
 }

@@ -40,8 +40,8 @@ static void print_options(kd_json *j, const kd_distill_opt *o)
     kd_json_float(j, "lr", t->lr);
     kd_json_float(j, "momentum", t->momentum);
     kd_json_bool(j, "nesterov", t->nesterov);
-    kd_json_float(j, "beta1", t->beta1);
-    kd_json_float(j, "beta2", t->beta2);
+    kd_json_number(j, "beta1", t->beta1);
+    kd_json_number(j, "beta2", t->beta2);
     kd_json_float(j, "eps", t->eps);
     kd_json_float(j, "layer_decay", t->layer_decay);
     kd_json_float(j, "weight_decay", t->weight_decay);

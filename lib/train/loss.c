@@ -39,8 +39,8 @@ void kd_train_defaults(kd_train_opt *o)
     resolve(&o->lr, o->optimizer == KD_ADAMW ? 1e-3f : .05f);
     resolve(&o->momentum, .9f);
     resolve(&o->weight_decay, o->optimizer == KD_ADAMW ? .05f : 5e-4f);
-    resolve(&o->beta1, .9f);
-    resolve(&o->beta2, .999f);
+    o->beta1 = o->beta1 == 0 ? .9 : o->beta1 < 0 ? 0 : o->beta1;
+    o->beta2 = o->beta2 == 0 ? .999 : o->beta2 < 0 ? 0 : o->beta2;
     resolve(&o->eps, 1e-8f);
     if (!(o->layer_decay > 0)) o->layer_decay = 1;
     resolve(&o->warmup, 0);

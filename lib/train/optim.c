@@ -64,8 +64,8 @@ static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
 {
     resolve(&o->momentum, .9f, 0);
     resolve(&o->weight_decay, 0, 0);
-    resolve(&o->beta1, .9f, 0);
-    resolve(&o->beta2, .999f, 0);
+    o->beta1 = o->beta1 == 0 ? .9 : o->beta1 < 0 ? 0 : o->beta1;
+    o->beta2 = o->beta2 == 0 ? .999 : o->beta2 < 0 ? 0 : o->beta2;
     resolve(&o->eps, 1e-8f, 0);
     resolve(&o->layer_decay, 1, 1);
     if ((unsigned)o->optimizer >= KD_OPTIMIZERS)
@@ -75,7 +75,7 @@ static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
                            (double)o->momentum, (double)o->weight_decay);
     if (!(o->beta1 < 1) || !(o->beta2 < 1) || !(o->eps < 1e6f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "beta1 %g, beta2 %g and eps %g: out of range",
-                           (double)o->beta1, (double)o->beta2, (double)o->eps);
+                           o->beta1, o->beta2, (double)o->eps);
     if (!(o->layer_decay <= 1))
         return kd_ctx_fail(ctx, KD_E_INVALID, "a layer decay of %g is above 1",
                            (double)o->layer_decay);

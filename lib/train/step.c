@@ -49,8 +49,8 @@ kd_status kdt_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **
                               .nesterov = t->nesterov,
                               .weight_decay = or_off(t->weight_decay),
                               .decay_all = t->decay_all,
-                              .beta1 = or_off(t->beta1),
-                              .beta2 = or_off(t->beta2),
+                              .beta1 = t->beta1 > 0 ? t->beta1 : (double)KD_OFF,
+                              .beta2 = t->beta2 > 0 ? t->beta2 : (double)KD_OFF,
                               .eps = or_off(t->eps),
                               .layer_decay = t->layer_decay};
     return kd_optim_create(params, &opt, optim);

@@ -95,8 +95,8 @@ static void compare(const course *t, golden_worst *w, const char *variant, const
 
 static void check(const char *variant, const kd_optim_opt *opt, bool clip)
 {
-    golden_worst losses = {.tolerance = 2e-6}, weights = {.tolerance = 5e-6, .least = .1},
-                 states = {.tolerance = 5e-6};
+    golden_worst losses = {.tolerance = 1e-6}, weights = {.tolerance = 2e-6, .least = .1},
+                 states = {.tolerance = 2e-6};
     course t;
     kd_optim *optim;
     const char *name;
@@ -135,8 +135,8 @@ START_TEST(test_clipped)
                               .optimizer = KD_ADAMW,
                               .weight_decay = decay,
                               .decay_all = 1,
-                              .beta1 = .75f,
-                              .beta2 = .9375f,
+                              .beta1 = .75,
+                              .beta2 = .9375,
                               .eps = 1.0f / 1024};
     check("clipped", &opt, true);
 }

@@ -90,7 +90,7 @@ START_TEST(test_impossible_options)
 {
     static const kd_optim_opt bad[] = {{.optimizer = KD_OPTIMIZERS},
                                        {.optimizer = KD_ADAMW, .beta1 = 1},
-                                       {.optimizer = KD_ADAMW, .beta2 = NAN},
+                                       {.optimizer = KD_ADAMW, .beta2 = (double)NAN},
                                        {.optimizer = KD_ADAMW, .eps = INFINITY},
                                        {.layer_decay = 1.5f},
                                        {.layer_decay = NAN},
@@ -180,7 +180,7 @@ START_TEST(test_threads_and_stops_change_nothing)
         free(part);
     }
     opt.resume = 1;
-    opt.beta2 = .99f; /* another run */
+    opt.beta2 = .99; /* another run */
     free(run(1, &opt, KD_E_MISMATCH, &again));
     free(one);
 }
