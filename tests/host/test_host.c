@@ -527,7 +527,7 @@ START_TEST(test_silence)
 {
     char path[600];
     struct stat about;
-    snprintf(path, sizeof path, "%s/said", test_dir());
+    snprintf(path, sizeof path, "%s/output", test_dir());
     const int said = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600), out = dup(1), err = dup(2);
     ck_assert(said >= 0 && out >= 0 && err >= 0);
     fflush(stdout);
