@@ -36,12 +36,14 @@ KD_API kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, 
 KD_API kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model **model);
 
 /* From a safetensors file. spec NULL: what the file says of itself; a file that says nothing
- * (torchvision's, timm's) needs one. Tensors whose names or shapes do not fit are KD_E_MISMATCH, and
- * the error lists them. */
+ * (torchvision's, timm's, Hugging Face's) needs one. Transformers may have timm's names, torchvision's,
+ * or those of Hugging Face's networks for image classification. Tensors whose names or shapes do not
+ * fit are KD_E_MISMATCH, and the error lists them. */
 KD_API kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_model **model);
 
 /* The same, for another use: change ("classes=100,image=64"; NULL: nothing) overrides keys of the
- * spec. Another number of classes starts the last layer anew, from the seed. */
+ * spec. Another number of classes starts the last layer anew, from the seed. With another image size
+ * or window, position embeddings and tables of relative positions are interpolated, as timm does. */
 KD_API kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const char *spec,
                                   const char *change, uint64_t seed, kd_model **model);
 

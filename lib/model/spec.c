@@ -68,22 +68,54 @@ static kd_status set_choice(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const ch
                        list);
 }
 
+static kd_status read_number(kd_ctx *ctx, const kdi_key *k, const char *value, size_t length,
+                             double *number)
+{
+    const bool whole = k->type != KDI_KEY_REAL;
+    if (!kdi_parse_double(value, length, number) || !isfinite(*number) ||
+        (whole && *number != floor(*number)))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be a%s number", k->name,
+                           (int)length, value, whole ? " whole" : "");
+    if (*number < k->low || *number > k->high)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be from %g to %g", k->name,
+                           (int)length, value, k->low, k->high);
+    return KD_OK;
+}
+
+/* "2-2-6-2" */
+static kd_status set_list(kd_ctx *ctx, kdi_list *list, const kdi_key *k, const char *value,
+                          size_t length)
+{
+    const char *const end = value + length;
+    list->count = 0;
+    for (const char *at = value;; at++) {
+        const char *stop = at;
+        double number;
+        while (stop < end && *stop != '-') stop++;
+        if (list->count == KDI_MAX_LIST)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: at most %d numbers", k->name,
+                               (int)length, value, KDI_MAX_LIST);
+        const kd_status status = read_number(ctx, k, at, (size_t)(stop - at), &number);
+        if (status) return status;
+        list->at[list->count++] = (int)number;
+        if (stop == end) return KD_OK;
+        at = stop;
+    }
+}
+
 static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char *value,
                          size_t length)
 {
     double number;
+    void *const at = (char *)s + k->offset;
     if (k->type == KDI_KEY_CHOICE) return set_choice(ctx, s, k, value, length);
-    if (!kdi_parse_double(value, length, &number) || !isfinite(number) ||
-        (k->type == KDI_KEY_INT && number != floor(number)))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be a%s number", k->name,
-                           (int)length, value, k->type == KDI_KEY_INT ? " whole" : "");
-    if (number < k->low || number > k->high)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be from %g to %g", k->name,
-                           (int)length, value, k->low, k->high);
+    if (k->type == KDI_KEY_LIST) return set_list(ctx, at, k, value, length);
+    const kd_status status = read_number(ctx, k, value, length, &number);
+    if (status) return status;
     if (k->type == KDI_KEY_INT)
-        *(int *)(void *)((char *)s + k->offset) = (int)number;
+        *(int *)at = (int)number;
     else
-        *(double *)(void *)((char *)s + k->offset) = number;
+        *(double *)at = number;
     return KD_OK;
 }
 
@@ -132,26 +164,29 @@ kd_status kdi_spec_parse(kd_ctx *ctx, const char *spec, const char *defaults, co
     return status ? status : s->family->complete(ctx, s);
 }
 
+static void print_list(char *out, size_t size, const kdi_list *list)
+{
+    size_t used = 0;
+    for (int i = 0; i < list->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%d", i ? "-" : "", list->at[i]);
+}
+
 void kdi_spec_print(const kdi_spec *s, char *out, size_t size)
 {
     const kdi_key *k;
     size_t used = (size_t)snprintf(out, size, "%s", s->name);
     for (size_t i = 0; (k = key_at(s, i)) && used < size; i++) {
-        const char *at = (const char *)s + k->offset;
-        char number[KDI_NUMBER_SIZE];
-        const char *text = number;
-        int whole;
-        double real;
-        if (k->type == KDI_KEY_REAL) {
-            memcpy(&real, at, sizeof real);
-            kdi_print_double(number, real);
-        } else {
-            memcpy(&whole, at, sizeof whole);
-            if (k->type == KDI_KEY_CHOICE)
-                text = k->choices[whole];
-            else
-                snprintf(number, sizeof number, "%d", whole);
-        }
+        const void *at = (const char *)s + k->offset;
+        char value[KDI_NUMBER_SIZE + 12 * KDI_MAX_LIST];
+        const char *text = value;
+        if (k->type == KDI_KEY_REAL)
+            kdi_print_double(value, *(const double *)at);
+        else if (k->type == KDI_KEY_LIST)
+            print_list(value, sizeof value, at);
+        else if (k->type == KDI_KEY_CHOICE)
+            text = k->choices[*(const int *)at];
+        else
+            snprintf(value, sizeof value, "%d", *(const int *)at);
         used += (size_t)snprintf(out + used, size - used, ",%s=%s", k->name, text);
     }
 }

@@ -13,6 +13,11 @@ typedef struct kdi_family kdi_family;
 
 enum kdi_head { KDI_HEAD_GAP, KDI_HEAD_FC4096, KDI_HEAD_AUTO }; /* auto: by the picture's size */
 
+enum { KDI_MAX_LIST = 8 };
+typedef struct kdi_list {
+    int count, at[KDI_MAX_LIST];
+} kdi_list;
+
 /* The values of all keys of all families; a family sets their defaults. */
 typedef struct kdi_spec {
     const kdi_family *family;
@@ -23,15 +28,21 @@ typedef struct kdi_spec {
     int head;         /* enum kdi_head */
     int pool4;
     double width;
+    /* transformers */
+    int patch, dim;
+    double mlp_ratio, drop_path;
+    int distilled, depth, heads;  /* vit */
+    int window;                   /* swin */
+    kdi_list depths, stage_heads; /* swin: of each stage */
 } kdi_spec;
 
-typedef enum kdi_key_type { KDI_KEY_INT, KDI_KEY_REAL, KDI_KEY_CHOICE } kdi_key_type;
+typedef enum kdi_key_type { KDI_KEY_INT, KDI_KEY_REAL, KDI_KEY_CHOICE, KDI_KEY_LIST } kdi_key_type;
 
 typedef struct kdi_key {
     const char *name;
     kdi_key_type type;
-    size_t offset;              /* into kdi_spec: of an int, or a double */
-    double low, high;           /* of a number, both included */
+    size_t offset;              /* into kdi_spec: of an int, a double, or a kdi_list */
+    double low, high;           /* of a number, or of each one of a list; both included */
     const char *const *choices; /* of a choice: the int is its index; NULL ends the list */
 } kdi_key;
 
@@ -44,7 +55,8 @@ struct kdi_family {
     size_t n_keys;
     /* Fill in what depends on other keys; refuse what cannot be. */
     kd_status (*complete)(kd_ctx *ctx, kdi_spec *spec);
-    /* x [N,image,image,channels] -> logits [N,classes] */
+    /* x [N,image,image,channels] -> logits [N,classes]. opt->heads has room; a family with two heads
+     * fills it. */
     kd_value (*build)(const kdi_spec *spec, kd_graph *g, kd_value x, const kd_build_opt *opt);
     /* The parameters of the layer whose size is the number of classes, e.g. "classifier.weight",
      * one after another for i = 0, 1, ...; NULL past the last. */

@@ -136,7 +136,7 @@ START_TEST(test_names)
         char text[KD_SPEC_SIZE];
         test_ok(ctx, kd_spec_complete(ctx, name, NULL, text, sizeof text));
     }
-    ck_assert_uint_eq(n, 36);
+    ck_assert_uint_eq(n, 48);
     kd_ctx_destroy(ctx);
 }
 END_TEST

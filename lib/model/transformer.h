@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * transformer.h: what ViT and Swin have in common, with timm's names and initial values. */
+#ifndef KDI_TRANSFORMER_H
+#define KDI_TRANSFORMER_H
+
+#include "spec.h"
+
+/* A layer kd_linear, its weights normal with deviation .02. */
+kd_value kdi_dense(kd_graph *g, kd_value x, const char *name, int out, int bias);
+/* A parameter of deviation `scale` that weight decay leaves alone: a token, an embedding, a table. */
+kd_value kdi_position(kd_graph *g, const char *name, int rank, const int64_t *dim, float scale);
+/* x [N,H,W,C] -> [N,H/patch,W/patch,dim]: patch_embed.proj, each patch by itself. */
+kd_value kdi_patches(kd_graph *g, kd_value x, int patch, int dim);
+
+/* One block's second half: x + drop_path(mlp(norm2(x))). */
+kd_value kdi_perceptron(kd_graph *g, kd_value x, const kdi_spec *s, float eps, float drop);
+/* Drop path's rate of block i of `depth`: from 0 in even steps to the spec's in the last. */
+float kdi_drop_rate(const kdi_spec *s, const kd_build_opt *opt, int i, int depth);
+
+/* Refuses a picture that is not cut into patches evenly and perceptrons without a hidden unit. */
+kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s);
+
+#endif

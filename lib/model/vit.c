@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ * vit.c: the vision transformer (Dosovitskiy et al. 2021) and DeiT (Touvron et al. 2021), which
+ * differ in how they are trained, and in DeiT's second token and head when it is distilled.
+ *
+ *   patches [N,T,dim], a class token (and a distillation token) before them, + pos_embed
+ *   depth blocks: x += proj(attention(qkv(norm1(x)))); x += fc2(gelu(fc1(norm2(x))))
+ *   logits = head(norm(x)[class token]); distilled: the mean with head_dist of the other token
+ *
+ * Names, shapes and initial values are timm's, and so is the norms' eps, 1e-6. Only the tokens that
+ * are read go through the last norm: rows are independent. */
+#include "transformer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const float eps = 1e-6f;
+/* What keeps every count of a network below 2^63. */
+enum { MOST_PATCHES = 1 << 16, MOST_DIM = 1 << 14, MOST_BLOCKS = 256 };
+
+static const kdi_key keys[] = {
+    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL},
+    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL},
+    {"depth", KDI_KEY_INT, offsetof(kdi_spec, depth), 1, MOST_BLOCKS, NULL},
+    {"heads", KDI_KEY_INT, offsetof(kdi_spec, heads), 1, 1024, NULL},
+    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL},
+    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL},
+};
+
+static const char *name(size_t i)
+{
+    static const char *const names[] = {
+        "vit_tiny_patch16_224",
+        "vit_small_patch16_224",
+        "vit_base_patch16_224",
+        "deit_tiny_patch16_224",
+        "deit_small_patch16_224",
+        "deit_base_patch16_224",
+        "deit_tiny_distilled_patch16_224",
+        "deit_small_distilled_patch16_224",
+        "deit_base_distilled_patch16_224",
+    };
+    return i < sizeof names / sizeof *names ? names[i] : NULL;
+}
+
+static bool recognise(const char *text, kdi_spec *s)
+{
+    static const int heads[] = {3, 6, 12};
+    const char *known;
+    for (size_t i = 0; (known = name(i)); i++) {
+        if (strcmp(known, text)) continue;
+        s->classes = 1000;
+        s->image = 224;
+        s->channels = 3;
+        s->patch = 16;
+        s->dim = 64 * heads[i % 3];
+        s->depth = 12;
+        s->heads = heads[i % 3];
+        s->mlp_ratio = 4;
+        s->drop_path = 0;
+        s->distilled = i / 3 == 2;
+        return true;
+    }
+    return false;
+}
+
+static int patches(const kdi_spec *s)
+{
+    return (s->image / s->patch) * (s->image / s->patch);
+}
+
+static kd_status complete(kd_ctx *ctx, kdi_spec *s)
+{
+    const kd_status status = kdi_transformer_check(ctx, s);
+    if (status) return status;
+    if (s->dim % s->heads)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s,dim=%d,heads=%d: dim must be a multiple of heads",
+                           s->name, s->dim, s->heads);
+    if (patches(s) > MOST_PATCHES)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s,image=%d,patch=%d: %d patches are too many; the most is %d", s->name,
+                           s->image, s->patch, patches(s), MOST_PATCHES);
+    return KD_OK;
+}
+
+/* [N,image,image,channels] -> [N,tokens,dim] */
+static kd_value embed(const kdi_spec *s, kd_graph *g, kd_value x)
+{
+    const int count = 1 + s->distilled;
+    const int64_t token[] = {1, 1, s->dim}, positions[] = {1, count + patches(s), s->dim};
+    const int64_t rows[] = {KD_BATCH, patches(s), s->dim};
+    kd_value tokens[2];
+    tokens[0] = kdi_position(g, "cls_token", 3, token, 1e-6f);
+    if (s->distilled) tokens[1] = kdi_position(g, "dist_token", 3, token, .02f);
+    const kd_value position = kdi_position(g, "pos_embed", 3, positions, .02f);
+    x = kd_reshape(g, kdi_patches(g, x, s->patch, s->dim), 3, rows);
+    return kd_add_broadcast(g, kd_prepend_tokens(g, x, tokens, count), position);
+}
+
+static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float drop)
+{
+    kd_graph_scope(g, "blocks.%d", i);
+    kd_value y = kdi_dense(g, kd_layer_norm(g, x, "norm1", eps), "attn.qkv", 3 * s->dim, 1);
+    y = kd_attention(g, y, s->heads, 0, KD_NONE, KD_NONE);
+    y = kdi_dense(g, y, "attn.proj", s->dim, 1);
+    x = kd_add(g, x, drop > 0 ? kd_drop_path(g, y, drop) : y);
+    x = kdi_perceptron(g, x, s, eps, drop);
+    kd_graph_unscope(g);
+    return x;
+}
+
+static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
+{
+    x = embed(s, g, x);
+    for (int i = 0; i < s->depth; i++) x = block(s, g, x, i, kdi_drop_rate(s, opt, i, s->depth));
+    if (!s->distilled) {
+        x = kd_layer_norm(g, kd_take_token(g, x, 0), "norm", eps);
+        return kdi_dense(g, x, "head", s->classes, 1);
+    }
+    x = kd_layer_norm(g, kd_take_tokens(g, x, 0, 2), "norm", eps);
+    opt->heads[0] = kdi_dense(g, kd_take_token(g, x, 0), "head", s->classes, 1);
+    opt->heads[1] = kdi_dense(g, kd_take_token(g, x, 1), "head_dist", s->classes, 1);
+    return kd_scale(g, kd_add(g, opt->heads[0], opt->heads[1]), .5f);
+}
+
+static const char *head(const kdi_spec *s, size_t i)
+{
+    static const char *const names[] = {"head.weight", "head.bias", "head_dist.weight",
+                                        "head_dist.bias"};
+    return i < (s->distilled ? 4u : 2u) ? names[i] : NULL;
+}
+
+const kdi_family kdi_family_vit = {name,     recognise, keys, sizeof keys / sizeof *keys,
+                                   complete, build,     head};
