@@ -8,8 +8,8 @@
 static const struct {
     const char *title, *keys;
 } settings[] = {
-    {"32 px, 10 classes, gap", "classes=10,image=32,head=gap"},
-    {"224 px, 1000 classes, fc4096", "classes=1000,image=224,head=fc4096"},
+    {"32 px, 10 classes", "classes=10,image=32"},
+    {"224 px, 1000 classes", "classes=1000,image=224"},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
@@ -26,9 +26,9 @@ static kd_status count(kd_ctx *ctx, const char *name, int setting, figures *f)
 
 static void heading(void)
 {
-    printf("%-12s", "");
+    printf("%-34s", "");
     for (int s = 0; s < SETTINGS; s++) printf("  %30s", settings[s].title);
-    printf("\n%-12s", "name");
+    printf("\n%-34s", "name");
     for (int s = 0; s < SETTINGS; s++) printf("  %15s %14s", "parameters", "MMACs");
     putchar('\n');
 }
@@ -59,7 +59,7 @@ static kd_status list(kd_ctx *ctx, kd_json *json)
             as_json(json, name, f);
             continue;
         }
-        printf("%-12s", name);
+        printf("%-34s", name);
         for (int s = 0; s < SETTINGS; s++)
             printf("  %15llu %14.1f", (unsigned long long)f[s].params, 1e-6 * (double)f[s].macs);
         putchar('\n');

@@ -8,6 +8,8 @@
 #include "model.h"
 
 #include "../file/number.h"
+#include "names.h"
+#include "positions.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -120,12 +122,44 @@ static void note(misfits *f, const char *what, const char *name, const char *mor
                                     f->count > 1 ? "; " : "", what, name, more);
 }
 
-static bool same_shape(const kd_param_info *info, const kd_file_tensor *t)
+/* A file that is read for a model. */
+typedef struct reading {
+    kd_model *model;
+    kd_file *file;
+    const kdi_names *names; /* whose names the file has */
+    bool new_head;          /* another number of classes: what the file has of the head is left */
+    bool moved;             /* another size of picture or window: positions may be resized */
+} reading;
+
+/* The tensors of a parameter, one behind the other. */
+typedef struct pieces {
+    const kd_file_tensor *part[3];
+    size_t n;
+    bool fit;    /* the shape is the model's */
+    bool resize; /* it is not, but positions can be resized */
+} pieces;
+
+static bool same_shape(const kd_param_info *info, const kd_file_tensor *t, size_t parts)
 {
     if (info->file_shape.rank != t->rank) return false;
     for (int i = 0; i < t->rank; i++)
-        if (info->file_shape.dim[i] != t->shape[i]) return false;
+        if (info->file_shape.dim[i] !=
+            (i == 0 && parts > 1 ? (int64_t)parts * t->shape[0] : t->shape[i]))
+            return false;
     return true;
+}
+
+static pieces find(const reading *r, const kd_param_info *info)
+{
+    pieces p = {.n = 0};
+    p.n = kdi_names_find(r->names, r->file, info->name, p.part);
+    p.fit = p.n > 0;
+    for (size_t k = 0; k < p.n && p.fit; k++)
+        p.fit = (p.n == 1 || p.part[k]->shape[0] <= info->file_shape.dim[0]) &&
+                same_shape(info, p.part[k], p.n);
+    p.resize = p.n == 1 && !p.fit && r->moved &&
+               kdi_positions_fit(&r->model->spec, info, p.part[0]->rank, p.part[0]->shape);
+    return p;
 }
 
 static bool is_head(const kd_model *m, const char *name)
@@ -157,38 +191,71 @@ static void print_shape(char *out, size_t size, int rank, const int64_t *dim)
     if (used < size) snprintf(out + used, size - used, "]");
 }
 
-static kd_status check_fit(kd_model *m, const kd_file *file, bool new_head)
+static void note_shape(misfits *f, const kd_param_info *info, const kd_file_tensor *t)
 {
+    char has[96], wants[96], more[224];
+    print_shape(has, sizeof has, t->rank, t->shape);
+    print_shape(wants, sizeof wants, info->file_shape.rank, info->file_shape.dim);
+    snprintf(more, sizeof more, " is %s, the model wants %s", has, wants);
+    note(f, "shape:", info->name, more);
+}
+
+static void check_unexpected(const reading *r, misfits *f)
+{
+    const bool checkpoint = kd_file_metadata_get(r->file, "libkd.train") != NULL;
+    for (size_t i = 0; i < kd_file_count(r->file); i++) {
+        const char *name = kd_file_at(r->file, i)->name;
+        char ours[KDI_NAME_SIZE];
+        if (kdi_names_ours(r->names, name, ours) && kd_params_find(r->model->params, ours))
+            continue;
+        if ((checkpoint && is_state(name)) || kdi_names_derived(name)) continue;
+        note(f, "unexpected", name, "");
+    }
+}
+
+static kd_status check_fit(const reading *r)
+{
+    const kd_model *m = r->model;
     misfits f = {.used = 0};
     for (size_t i = 0; i < kd_params_entries(m->params); i++) {
         const kd_param_info *info = kd_params_info(m->params, i);
-        const kd_file_tensor *t = kd_file_find(file, info->name);
-        if (!t && !optional(info)) note(&f, "missing", info->name, "");
-        if (!t || same_shape(info, t) || (new_head && is_head(m, info->name))) continue;
-        char has[96], wants[96], more[224];
-        print_shape(has, sizeof has, t->rank, t->shape);
-        print_shape(wants, sizeof wants, info->file_shape.rank, info->file_shape.dim);
-        snprintf(more, sizeof more, " is %s, the model wants %s", has, wants);
-        note(&f, "shape:", info->name, more);
+        const bool left = optional(info) || (r->new_head && is_head(m, info->name));
+        const pieces p = find(r, info);
+        if (p.n == 0 && !left) note(&f, "missing", info->name, "");
+        if (p.n > 0 && !p.fit && !p.resize && !(r->new_head && is_head(m, info->name)))
+            note_shape(&f, info, p.part[0]);
     }
-    const bool checkpoint = kd_file_metadata_get(file, "libkd.train") != NULL;
-    for (size_t i = 0; i < kd_file_count(file); i++)
-        if (!kd_params_find(m->params, kd_file_at(file, i)->name) &&
-            !(checkpoint && is_state(kd_file_at(file, i)->name)))
-            note(&f, "unexpected", kd_file_at(file, i)->name, "");
+    check_unexpected(r, &f);
     if (f.count == 0) return KD_OK;
-    return kd_ctx_fail(m->ctx, KD_E_MISMATCH, "%s does not fit %s: %s%s", kd_file_path(file),
-                       m->text, f.text, f.count > 8 ? "; and more" : "");
+    return kd_ctx_fail(m->ctx, KD_E_MISMATCH, "%s%s%s%s does not fit %s: %s%s",
+                       kd_file_path(r->file), r->names ? " (names of " : "",
+                       kdi_names_whose(r->names), r->names ? ")" : "", m->text, f.text,
+                       f.count > 8 ? "; and more" : "");
 }
 
-static kd_status read_entry(kd_model *m, kd_file *file, const kd_param_info *info, void *room)
+static kd_status read_resized(const reading *r, const kd_param_info *info, const kd_file_tensor *t,
+                              float *room)
 {
-    const kd_file_tensor *t = kd_file_find(file, info->name);
-    if (!t || !same_shape(info, t)) return KD_OK; /* allowed by check_fit */
-    const kd_status status = info->dtype == KD_I64
-                                 ? kd_file_read_i64(file, t, 0, info->count, room)
-                                 : kd_file_read_f32(file, t, 0, info->count, room);
+    kd_model *m = r->model;
+    float *old = kd_alloc(m->ctx, t->count, sizeof *old);
+    kd_status status = old ? kd_file_read_f32(r->file, t, 0, t->count, old) : KD_E_NOMEM;
+    if (!status) status = kdi_positions_resize(m->ctx, &m->spec, info, t->shape, old, room);
+    kd_free(m->ctx, old);
     return status ? status : kd_params_set(m->params, info, room);
+}
+
+static kd_status read_entry(const reading *r, const kd_param_info *info, void *room)
+{
+    const pieces p = find(r, info);
+    if (p.resize) return read_resized(r, info, p.part[0], room);
+    if (!p.fit) return KD_OK; /* allowed by check_fit */
+    const size_t each = info->count / p.n;
+    kd_status status = KD_OK;
+    for (size_t k = 0; k < p.n && !status; k++)
+        status = info->dtype == KD_I64
+                     ? kd_file_read_i64(r->file, p.part[k], 0, each, (int64_t *)room + k * each)
+                     : kd_file_read_f32(r->file, p.part[k], 0, each, (float *)room + k * each);
+    return status ? status : kd_params_set(r->model->params, info, room);
 }
 
 static kd_status read_numbers(kd_model *m, const kd_file *file, const char *key, float *out)
@@ -215,10 +282,11 @@ static kd_status read_normalization(kd_model *m, const kd_file *file)
     return status ? status : kd_model_set_normalization(m, mean, std);
 }
 
-static kd_status read_all(kd_model *m, kd_file *file, bool new_head)
+static kd_status read_all(const reading *r)
 {
+    kd_model *m = r->model;
     size_t largest = 1;
-    kd_status status = check_fit(m, file, new_head);
+    kd_status status = check_fit(r);
     if (status) return status;
     for (size_t i = 0; i < kd_params_entries(m->params); i++)
         if (kd_params_info(m->params, i)->count > largest)
@@ -226,9 +294,9 @@ static kd_status read_all(kd_model *m, kd_file *file, bool new_head)
     void *room = kd_alloc(m->ctx, largest, sizeof(int64_t));
     if (!room) return KD_E_NOMEM;
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++)
-        status = read_entry(m, file, kd_params_info(m->params, i), room);
+        status = read_entry(r, kd_params_info(m->params, i), room);
     kd_free(m->ctx, room);
-    return status ? status : read_normalization(m, file);
+    return status ? status : read_normalization(m, r->file);
 }
 
 /* Can kd_file_read_f32 read it? */
@@ -238,13 +306,16 @@ static bool is_real(kd_dtype dtype)
 }
 
 /* No network is made that is much larger than the file; what is merely missing, check_fit lists. A
- * new head has as many inputs as the file's: only the number of classes, which is the caller's,
- * makes it larger. */
-static kd_status check_size(kd_ctx *ctx, const kd_file *file, const kdi_spec *spec, int classes)
+ * new head has as many inputs as the file's, and new positions as many channels: only the numbers of
+ * classes and pixels, which are the caller's, make it larger. */
+static kd_status check_size(kd_ctx *ctx, const kd_file *file, const kdi_spec *spec,
+                            const kdi_spec *original)
 {
     kdi_spec old = *spec;
     uint64_t params, held = 0;
-    old.classes = classes;
+    old.classes = original->classes;
+    old.image = original->image;
+    old.window = original->window;
     for (size_t i = 0; i < kd_file_count(file); i++)
         if (is_real(kd_file_at(file, i)->dtype)) held += kd_file_at(file, i)->count;
     const kd_status status = kdi_model_count(ctx, &old, &params);
@@ -257,7 +328,7 @@ kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, cons
                               uint64_t seed, kd_model **out)
 {
     kdi_spec s, original;
-    kd_model *m = NULL;
+    reading r = {.file = file};
     *out = NULL;
     if (!spec) spec = kd_file_metadata_get(file, "libkd.spec");
     if (!spec)
@@ -267,13 +338,16 @@ kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, cons
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &original);
     if (!status) status = kdi_spec_parse(ctx, spec, NULL, change, &s);
     if (status) return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
-    status = check_size(ctx, file, &s, original.classes);
-    if (!status) status = kdi_model_create(ctx, &s, seed, &m);
-    if (!status) status = read_all(m, file, s.classes != original.classes);
+    r.names = kdi_names_of(file, &s);
+    r.new_head = s.classes != original.classes;
+    r.moved = s.image != original.image || s.window != original.window;
+    status = check_size(ctx, file, &s, &original);
+    if (!status) status = kdi_model_create(ctx, &s, seed, &r.model);
+    if (!status) status = read_all(&r);
     if (status)
-        kd_model_destroy(m);
+        kd_model_destroy(r.model);
     else
-        *out = m;
+        *out = r.model;
     return status;
 }
 

@@ -90,10 +90,11 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
                            s->dim, stages, s->dim << (stages - 1), MOST_DIM);
     for (int i = 0; i < stages; i++)
         if ((s->dim << i) % s->stage_heads.at[i])
-            return kd_ctx_fail(ctx, KD_E_INVALID,
-                               "%s,dim=%d: stage %d has %d channels, which must be a multiple of its "
-                               "heads, %d",
-                               s->name, s->dim, i, s->dim << i, s->stage_heads.at[i]);
+            return kd_ctx_fail(
+                ctx, KD_E_INVALID,
+                "%s,dim=%d: stage %d has %d channels, which must be a multiple of its "
+                "heads, %d",
+                s->name, s->dim, i, s->dim << i, s->stage_heads.at[i]);
     if (s->image / s->patch > MOST_MAP)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "%s,image=%d,patch=%d: a map of %d patches a side; the most is %d",
@@ -155,8 +156,7 @@ static stage stage_of(const kdi_spec *s, kd_graph *g, int index, int map)
                .dim = s->dim << index,
                .heads = s->stage_heads.at[index],
                .mask = KD_NONE};
-    if (shift > 0 && s->depths.at[index] > 1)
-        t.mask = kd_window_mask(g, t.map, t.window, t.shift);
+    if (shift > 0 && s->depths.at[index] > 1) t.mask = kd_window_mask(g, t.map, t.window, t.shift);
     return t;
 }
 

@@ -30,10 +30,8 @@ kd_value kdi_dense(kd_graph *g, kd_value x, const char *name, int out, int bias)
 
 kd_value kdi_patches(kd_graph *g, kd_value x, int patch, int dim)
 {
-    const kd_conv2d_opt conv = {.struct_size = sizeof conv,
-                                .out = dim,
-                                .kernel = {patch, patch},
-                                .stride = {patch, patch}};
+    const kd_conv2d_opt conv = {
+        .struct_size = sizeof conv, .out = dim, .kernel = {patch, patch}, .stride = {patch, patch}};
     const kd_shape s = kd_graph_shape(g, x);
     kd_graph_scope(g, "patch_embed");
     if (s.rank == 4) {
@@ -80,7 +78,7 @@ kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s)
                            s->name, s->image, s->patch);
     if (s->dim * s->mlp_ratio < 1)
         return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "%s,dim=%d,mlp_ratio=%g: dim times mlp_ratio must be at least 1", s->name,
-                           s->dim, s->mlp_ratio);
+                           "%s,dim=%d,mlp_ratio=%g: dim times mlp_ratio must be at least 1",
+                           s->name, s->dim, s->mlp_ratio);
     return KD_OK;
 }

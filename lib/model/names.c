@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ * names.c: other libraries' names for the tensors of transformers, as one table: torchvision's
+ * vit_* and swin_*, Hugging Face's ViT, DeiT and Swin for image classification, and Swin's files from
+ * before timm moved the merging of patches to the beginning of a stage. Layouts are the same
+ * everywhere. Hugging Face keeps queries, keys and values apart; one behind the other they are qkv.
+ *
+ * In a pattern # is a number, * the rest of a name, and % query, key and value in turn. */
+#include "names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct rule {
+    const char *ours, *theirs;
+    int times, plus; /* their first number is times * ours + plus; times 0: it is the same */
+} rule;
+
+struct kdi_names {
+    const char *whose;
+    const kdi_family *family;
+    const char *telltale; /* a tensor that only they have */
+    const rule *rules;
+    size_t n_rules;
+    bool ours_else; /* names without a rule are our own */
+};
+
+static const rule torchvision_vit[] = {
+    {"cls_token", "class_token", 0, 0},
+    {"pos_embed", "encoder.pos_embedding", 0, 0},
+    {"patch_embed.proj.*", "conv_proj.*", 0, 0},
+    {"blocks.#.norm1.*", "encoder.layers.encoder_layer_#.ln_1.*", 0, 0},
+    {"blocks.#.attn.qkv.*", "encoder.layers.encoder_layer_#.self_attention.in_proj_*", 0, 0},
+    {"blocks.#.attn.proj.*", "encoder.layers.encoder_layer_#.self_attention.out_proj.*", 0, 0},
+    {"blocks.#.norm2.*", "encoder.layers.encoder_layer_#.ln_2.*", 0, 0},
+    {"blocks.#.mlp.fc1.*", "encoder.layers.encoder_layer_#.mlp.0.*", 0, 0},
+    {"blocks.#.mlp.fc2.*", "encoder.layers.encoder_layer_#.mlp.3.*", 0, 0},
+    {"norm.*", "encoder.ln.*", 0, 0},
+    {"head.*", "heads.head.*", 0, 0},
+};
+
+/* torchvision before 0.12 numbered the perceptron's layers by name. */
+static const rule torchvision_old_vit[] = {
+    {"cls_token", "class_token", 0, 0},
+    {"pos_embed", "encoder.pos_embedding", 0, 0},
+    {"patch_embed.proj.*", "conv_proj.*", 0, 0},
+    {"blocks.#.norm1.*", "encoder.layers.encoder_layer_#.ln_1.*", 0, 0},
+    {"blocks.#.attn.qkv.*", "encoder.layers.encoder_layer_#.self_attention.in_proj_*", 0, 0},
+    {"blocks.#.attn.proj.*", "encoder.layers.encoder_layer_#.self_attention.out_proj.*", 0, 0},
+    {"blocks.#.norm2.*", "encoder.layers.encoder_layer_#.ln_2.*", 0, 0},
+    {"blocks.#.mlp.fc1.*", "encoder.layers.encoder_layer_#.mlp.linear_1.*", 0, 0},
+    {"blocks.#.mlp.fc2.*", "encoder.layers.encoder_layer_#.mlp.linear_2.*", 0, 0},
+    {"norm.*", "encoder.ln.*", 0, 0},
+    {"head.*", "heads.head.*", 0, 0},
+};
+
+/* Patches, stages and mergings take turns: features.0, 1, 2, ... */
+static const rule torchvision_swin[] = {
+    {"patch_embed.proj.*", "features.0.0.*", 0, 0},
+    {"patch_embed.norm.*", "features.0.2.*", 0, 0},
+    {"layers.#.downsample.*", "features.#.*", 2, 0},
+    {"layers.#.blocks.#.norm1.*", "features.#.#.norm1.*", 2, 1},
+    {"layers.#.blocks.#.attn.*", "features.#.#.attn.*", 2, 1},
+    {"layers.#.blocks.#.norm2.*", "features.#.#.norm2.*", 2, 1},
+    {"layers.#.blocks.#.mlp.fc1.*", "features.#.#.mlp.0.*", 2, 1},
+    {"layers.#.blocks.#.mlp.fc2.*", "features.#.#.mlp.3.*", 2, 1},
+    {"norm.*", "norm.*", 0, 0},
+    {"head.fc.*", "head.*", 0, 0},
+};
+
+#define HUGGING_FACE_BLOCK(ours, theirs, self)                                                     \
+    {ours "norm1.*", theirs "layernorm_before.*", 0, 0},                                           \
+        {ours "attn.qkv.*", theirs self "%.*", 0, 0},                                              \
+        {ours "attn.proj.*", theirs "attention.output.dense.*", 0, 0},                             \
+        {ours "norm2.*", theirs "layernorm_after.*", 0, 0},                                        \
+        {ours "mlp.fc1.*", theirs "intermediate.dense.*", 0, 0},                                   \
+    {                                                                                              \
+        ours "mlp.fc2.*", theirs "output.dense.*", 0, 0                                            \
+    }
+
+static const rule hugging_face_vit[] = {
+    {"cls_token", "vit.embeddings.cls_token", 0, 0},
+    {"pos_embed", "vit.embeddings.position_embeddings", 0, 0},
+    {"patch_embed.proj.*", "vit.embeddings.patch_embeddings.projection.*", 0, 0},
+    HUGGING_FACE_BLOCK("blocks.#.", "vit.encoder.layer.#.", "attention.attention."),
+    {"norm.*", "vit.layernorm.*", 0, 0},
+    {"head.*", "classifier.*", 0, 0},
+};
+
+static const rule hugging_face_deit[] = {
+    {"cls_token", "deit.embeddings.cls_token", 0, 0},
+    {"dist_token", "deit.embeddings.distillation_token", 0, 0},
+    {"pos_embed", "deit.embeddings.position_embeddings", 0, 0},
+    {"patch_embed.proj.*", "deit.embeddings.patch_embeddings.projection.*", 0, 0},
+    HUGGING_FACE_BLOCK("blocks.#.", "deit.encoder.layer.#.", "attention.attention."),
+    {"norm.*", "deit.layernorm.*", 0, 0},
+    {"head.*", "cls_classifier.*", 0, 0},
+    {"head_dist.*", "distillation_classifier.*", 0, 0},
+};
+
+static const rule hugging_face_swin[] = {
+    {"patch_embed.proj.*", "swin.embeddings.patch_embeddings.projection.*", 0, 0},
+    {"patch_embed.norm.*", "swin.embeddings.norm.*", 0, 0},
+    {"layers.#.downsample.*", "swin.encoder.layers.#.downsample.*", 1, -1},
+    {"layers.#.blocks.#.attn.relative_position_bias_table",
+     "swin.encoder.layers.#.blocks.#.attention.self.relative_position_bias_table", 0, 0},
+    HUGGING_FACE_BLOCK("layers.#.blocks.#.", "swin.encoder.layers.#.blocks.#.", "attention.self."),
+    {"norm.*", "swin.layernorm.*", 0, 0},
+    {"head.fc.*", "classifier.*", 0, 0},
+};
+
+static const rule old_swin[] = {
+    {"layers.#.downsample.*", "layers.#.downsample.*", 1, -1},
+    {"head.fc.*", "head.*", 0, 0},
+};
+
+#define RULES(rules) rules, sizeof rules / sizeof *rules
+static const kdi_names all[] = {
+    {"torchvision", &kdi_family_vit, "encoder.layers.encoder_layer_0.mlp.0.weight",
+     RULES(torchvision_vit), false},
+    {"torchvision", &kdi_family_vit, "encoder.layers.encoder_layer_0.mlp.linear_1.weight",
+     RULES(torchvision_old_vit), false},
+    {"torchvision", &kdi_family_swin, "features.0.0.weight", RULES(torchvision_swin), false},
+    {"Hugging Face", &kdi_family_vit, "vit.embeddings.cls_token", RULES(hugging_face_vit), false},
+    {"Hugging Face", &kdi_family_vit, "deit.embeddings.cls_token", RULES(hugging_face_deit), false},
+    {"Hugging Face", &kdi_family_swin, "swin.embeddings.patch_embeddings.projection.weight",
+     RULES(hugging_face_swin), false},
+    {"the first Swin", &kdi_family_swin, "layers.0.downsample.reduction.weight", RULES(old_swin),
+     true},
+};
+
+static const char *const parts[] = {"query", "key", "value"};
+enum { PARTS = 3, MOST_NUMBERS = 4, MOST_NUMBER = 100000 };
+
+/* ---- patterns -------------------------------------------------------------------------------- */
+
+/* What a pattern's signs stood for. */
+typedef struct found {
+    int number[MOST_NUMBERS], n, part;
+    const char *rest;
+} found;
+
+/* A number as it is printed; NULL: none. */
+static const char *read_number(const char *at, int *number)
+{
+    if (*at == '0' && at[1] >= '0' && at[1] <= '9') return NULL;
+    const char *const start = at;
+    for (*number = 0; *at >= '0' && *at <= '9' && *number < MOST_NUMBER; at++)
+        *number = 10 * *number + *at - '0';
+    return at > start ? at : NULL;
+}
+
+static const char *read_part(const char *at, int *part)
+{
+    for (*part = 0; *part < PARTS; ++*part) {
+        const size_t length = strlen(parts[*part]);
+        if (!strncmp(at, parts[*part], length)) return at + length;
+    }
+    return NULL;
+}
+
+static bool match(const char *pattern, const char *name, found *f)
+{
+    *f = (found){.rest = ""};
+    for (; *pattern; pattern++) {
+        if (*pattern == '*') {
+            f->rest = name;
+            return *name != 0;
+        }
+        if (*pattern == '#')
+            name = f->n < MOST_NUMBERS ? read_number(name, &f->number[f->n++]) : NULL;
+        else if (*pattern == '%')
+            name = read_part(name, &f->part);
+        else
+            name = *name == *pattern ? name + 1 : NULL;
+        if (!name) return false;
+    }
+    return *name == 0;
+}
+
+/* The name that a pattern and its signs' meaning make; false: it is too long. */
+static bool print(const char *pattern, const found *f, char out[KDI_NAME_SIZE])
+{
+    size_t used = 0;
+    for (int n = 0; *pattern && used < KDI_NAME_SIZE; pattern++) {
+        char *const at = out + used;
+        const size_t room = KDI_NAME_SIZE - used;
+        int length;
+        if (*pattern == '#')
+            length = snprintf(at, room, "%d", f->number[n++]);
+        else if (*pattern == '*' || *pattern == '%')
+            length = snprintf(at, room, "%s", *pattern == '*' ? f->rest : parts[f->part]);
+        else
+            length = snprintf(at, room, "%c", *pattern);
+        used += (size_t)length;
+    }
+    return used < KDI_NAME_SIZE;
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+const kdi_names *kdi_names_of(const kd_file *file, const kdi_spec *spec)
+{
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].family == spec->family && kd_file_find(file, all[i].telltale)) return &all[i];
+    return NULL;
+}
+
+const char *kdi_names_whose(const kdi_names *names)
+{
+    return names ? names->whose : "";
+}
+
+size_t kdi_names_find(const kdi_names *names, const kd_file *file, const char *ours,
+                      const kd_file_tensor **part)
+{
+    found f;
+    char theirs[KDI_NAME_SIZE];
+    for (size_t i = 0; names && i < names->n_rules; i++) {
+        const rule *r = &names->rules[i];
+        if (!match(r->ours, ours, &f)) continue;
+        if (r->times) f.number[0] = r->times * f.number[0] + r->plus;
+        const size_t n = strchr(r->theirs, '%') ? PARTS : 1;
+        for (size_t k = 0; k < n; k++) {
+            f.part = (int)k;
+            if (!print(r->theirs, &f, theirs) || !(part[k] = kd_file_find(file, theirs))) return 0;
+        }
+        return n;
+    }
+    if (names && !names->ours_else) return 0;
+    part[0] = kd_file_find(file, ours);
+    return part[0] ? 1 : 0;
+}
+
+bool kdi_names_ours(const kdi_names *names, const char *theirs, char out[KDI_NAME_SIZE])
+{
+    found f;
+    for (size_t i = 0; names && i < names->n_rules; i++) {
+        const rule *r = &names->rules[i];
+        if (!match(r->theirs, theirs, &f)) continue;
+        if (r->times) {
+            const int from = f.number[0] - r->plus;
+            if (from % r->times) continue;
+            f.number[0] = from / r->times;
+        }
+        return print(r->ours, &f, out);
+    }
+    if (names && !names->ours_else) return false;
+    return (size_t)snprintf(out, KDI_NAME_SIZE, "%s", theirs) < KDI_NAME_SIZE;
+}
+
+bool kdi_names_derived(const char *name)
+{
+    static const char *const ends[] = {".relative_position_index", ".attn_mask"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const size_t length = strlen(name), end = strlen(ends[i]);
+        if (length > end && !strcmp(name + length - end, ends[i])) return true;
+    }
+    return false;
+}
