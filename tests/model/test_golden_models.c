@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_golden_models.c: whole networks against torchvision: its files load, ours are the same to
- * the byte; logits evaluating and training, the loss, every gradient and every buffer after one
- * training pass agree. tests/golden/models.py made the files. */
+ * test_golden_models.c: whole networks against torchvision and timm: their files load, ours are the
+ * same to the byte; logits evaluating and training, the loss, every gradient and every buffer after
+ * one training pass agree. models.py and timm_models.py in tests/golden made the files. */
 #include "golden.h"
 
 #include "../plan/apart.h"
@@ -24,7 +24,13 @@ typedef struct net_case {
     X(vgg16_bn, false)                                                                             \
     X(vgg8_bn_no_pool4, false)                                                                     \
     X(vgg8_classes, false)                                                                         \
-    X(vgg11_fc4096, true)
+    X(vgg11_fc4096, true)                                                                          \
+    X(vit_case, false)                                                                             \
+    X(vit_odd_case, false)                                                                         \
+    X(deit_case, false)                                                                            \
+    X(swin_case, false)                                                                            \
+    X(swin_wide_case, false)                                                                       \
+    X(swin_odd_case, false)
 
 /* Relative to the largest number of a tensor. */
 static const double logits_tolerance = 1e-5, grad_tolerance = 3e-5, buffer_tolerance = 2e-6;

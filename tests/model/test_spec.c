@@ -28,6 +28,13 @@ START_TEST(test_spec_complete)
                     "vgg8_bn,classes=10,image=32,channels=1,head=gap,width=1,pool4=1");
     expect_complete(ctx, "vgg8,width=0.125,pool4=0,head=fc4096,image=32", NULL,
                     "vgg8,classes=1000,image=32,channels=3,head=fc4096,width=0.125,pool4=0");
+    expect_complete(ctx, "deit_small_distilled_patch16_224,image=32,patch=4", "classes=10",
+                    "deit_small_distilled_patch16_224,classes=10,image=32,channels=3,patch=4,"
+                    "dim=384,depth=12,heads=6,mlp_ratio=4,drop_path=0");
+    expect_complete(
+        ctx, "swin_base_patch4_window7_224,depth=2-2,heads=4-8,mlp_ratio=2.5", NULL,
+        "swin_base_patch4_window7_224,classes=1000,image=224,channels=3,patch=4,dim=128,"
+        "depth=2-2,heads=4-8,mlp_ratio=2.5,drop_path=0.1,window=7");
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -58,6 +65,25 @@ START_TEST(test_spec_errors)
         {"vgg8,image=15,pool4=0", "the least is 16"},
         {"vgg3,image=3", "the least is 4"},
         {"vgg8,,image=32", "not key=value"},
+        {"vit_tiny_patch16_224,image=30", "multiple of the patch"},
+        {"vit_tiny_patch16_224,heads=5", "dim must be a multiple of heads"},
+        {"vit_tiny_patch16_224,depth=0", "from 1"},
+        {"vit_tiny_patch16_224,depth=2-2", "whole number"},
+        {"vit_tiny_patch16_224,window=7", "has no key 'window'"},
+        {"vit_tiny_patch16_224,dim=3,mlp_ratio=.2", "at least 1"},
+        {"vit_tiny_patch16_224,image=16384,patch=1", "too many"},
+        {"vit_tiny_patch16_224,drop_path=1", "from 0"},
+        {"swin_tiny_patch4_window7_224,depth=2-2", "one for each stage"},
+        {"swin_tiny_patch4_window7_224,depth=", "whole number"},
+        {"swin_tiny_patch4_window7_224,depth=2--2", "whole number"},
+        {"swin_tiny_patch4_window7_224,depth=2-2-", "whole number"},
+        {"swin_tiny_patch4_window7_224,depth=2-2-0-2", "from 1"},
+        {"swin_tiny_patch4_window7_224,depth=1-1-1-1-1-1-1-1-1", "at most 8"},
+        {"swin_tiny_patch4_window7_224,depth=99-99-99-2", "the most is 256"},
+        {"swin_tiny_patch4_window7_224,heads=3-6-12-25", "stage 3 has 768 channels"},
+        {"swin_tiny_patch4_window7_224,dim=4096", "the most is"},
+        {"swin_tiny_patch4_window7_224,image=226", "multiple of the patch"},
+        {"swin_tiny_patch4_window7_224,window=0", "from 1"},
     };
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -84,6 +110,15 @@ START_TEST(test_published_sizes)
         {"vgg16", 138357544, 15470},
         {"vgg16_bn", 138365992, 15470},
         {"vgg19_bn", 143678248, 19630},
+        {"vit_tiny_patch16_224", 5717416, 1254},
+        {"vit_small_patch16_224", 22050664, 4600},
+        {"vit_base_patch16_224", 86567656, 17560},
+        {"deit_tiny_patch16_224", 5717416, 0},
+        {"deit_tiny_distilled_patch16_224", 5910800, 0},
+        {"deit_base_distilled_patch16_224", 87338192, 0},
+        {"swin_tiny_patch4_window7_224", 28288354, 4490},
+        {"swin_small_patch4_window7_224", 49606258, 8740},
+        {"swin_base_patch4_window7_224", 87768224, 15430},
         {"vgg8_bn,image=32,classes=10", 0, 68},
         {"vgg11,image=32,classes=10", 0, 153},
         {"vgg13,image=32,classes=10", 0, 228},

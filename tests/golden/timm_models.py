@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""Golden cases of transformers, made from timm.
+
+NAME.safetensors            the state_dict as timm would save it
+NAME_expected.safetensors   as models.py has them: metadata "spec"; input, labels; logits_eval; and of
+                            one training pass without drop path logits_train, loss, grad.PARAMETER
+resized.safetensors         CASE.IMAGE.NAME: what timm makes of a case's positions for pictures of IMAGE
+full_transformers.safetensors
+                            the networks at their own size, weights and pictures by the formula
+                            below: SPEC.logits, SPEC.labels; SPEC.grads [parameters,2]: of each
+                            gradient, names in order, the norm and the product with the formula
+"""
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
+from torch import nn
+
+import golden
+import models
+
+VIT, DEIT, SWIN = ("vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
+                   "swin_tiny_patch4_window7_224")
+#        file                name  batch  keys of the spec
+CASES = [("vit_case",        VIT,  3, {"image": 32, "patch": 4, "dim": 24, "depth": 3, "heads": 3,
+                                       "classes": 7}),
+         ("vit_odd_case",    VIT,  2, {"image": 35, "patch": 5, "channels": 1, "dim": 21, "depth": 1,
+                                       "heads": 7, "mlp_ratio": 1.5, "classes": 3}),
+         ("deit_case",       DEIT, 3, {"image": 32, "patch": 4, "dim": 20, "depth": 3, "heads": 5,
+                                       "classes": 5}),
+         # Maps of 8, 4, 2: windows of 3 divide neither of the first, and are more than the last.
+         ("swin_case",       SWIN, 2, {"image": 32, "patch": 4, "dim": 8, "depth": [1, 3, 1],
+                                       "heads": [2, 1, 4], "window": 3, "classes": 5}),
+         ("swin_wide_case",  SWIN, 2, {"image": 32, "patch": 4, "dim": 9, "depth": [2, 2],
+                                       "heads": [3, 2], "window": 7, "classes": 4}),
+         # Maps of 9 and 5: an odd one is filled up before its pixels are merged.
+         ("swin_odd_case",   SWIN, 3, {"image": 36, "patch": 4, "dim": 6, "depth": [3, 2],
+                                       "heads": [3, 1], "window": 4, "mlp_ratio": 2, "classes": 6})]
+RESIZED = [("vit_case", 56), ("vit_case", 24), ("deit_case", 48), ("swin_wide_case", 64),
+           ("swin_case", 8)]
+FULL = [(VIT, 2), (DEIT, 1), (SWIN, 1)]
+ARGUMENTS = {"image": "img_size", "patch": "patch_size", "channels": "in_chans", "dim": "embed_dim",
+             "classes": "num_classes", "mlp_ratio": "mlp_ratio", "window": "window_size"}
+
+
+def build(name, keys, dtype=torch.float64):
+    swin = name == SWIN
+    arguments = {ARGUMENTS[k]: v for k, v in keys.items() if k in ARGUMENTS}
+    for key, argument in (("depth", "depths" if swin else "depth"), ("heads", "num_heads")):
+        if key in keys:
+            arguments[argument] = tuple(keys[key]) if swin else keys[key]
+    model = timm.create_model(name, pretrained=False, drop_path_rate=0, **arguments)
+    return model.to(dtype)
+
+
+def spec_of(name, keys):
+    text = {k: "-".join(map(str, v)) if isinstance(v, list) else v for k, v in keys.items()}
+    return ",".join([name] + [f"{k}={v}" for k, v in text.items()])
+
+
+def randomize(model, random):
+    """Weights that make attention choose, and positions that matter."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if "norm" in name and name.endswith("weight"):
+                x = 1 + 0.2 * random.exact(*tensor.shape)
+            elif tensor.dim() > 1 and ("token" in name or "pos" in name):
+                x = 0.5 * random.exact(*tensor.shape)
+            elif tensor.dim() > 1:
+                x = random.exact(*tensor.shape) * (1.5 / tensor[0].numel()) ** 0.5
+            else:
+                x = 0.2 * random.exact(*tensor.shape)
+            tensor.copy_(x.float())
+
+
+def case(file, name, batch, keys):
+    random = golden.Random(len(file))
+    model = build(name, keys)
+    randomize(model, random)
+    x = random.normal(batch, keys.get("channels", 3), keys["image"], keys["image"])
+    labels = random.labels(batch, keys["classes"])
+    expected = {"input": x.half(), "labels": labels}
+    model.eval()
+    with torch.no_grad():
+        expected["logits_eval"] = golden.single(model(x))
+    if name == DEIT:
+        with torch.no_grad():
+            features = model.forward_features(x)
+            expected["logits_cls"] = golden.single(model.head(features[:, 0]))
+            expected["logits_dist"] = golden.single(model.head_dist(features[:, 1]))
+    model.train()
+    logits = model(x)
+    loss = nn.functional.cross_entropy(logits, labels)
+    loss.backward()
+    expected["logits_train"] = golden.single(logits)
+    expected["loss"] = golden.single(loss.reshape(1))
+    for n, p in model.named_parameters():
+        expected["grad." + n] = golden.single(p.grad)
+    print(f"{file}: loss {loss.item():.4f}, {sum(p.numel() for p in model.parameters())} weights")
+    return golden.state(model), expected
+
+
+def resized(state, name, keys, image):
+    """What timm's loading makes of the positions."""
+    model = build(name, {**keys, "image": image})
+    out = {}
+    for n, p in model.named_parameters():
+        if n == "pos_embed":
+            out[n] = resample_abs_pos_embed(state[n].double(), [image // keys["patch"]] * 2,
+                                            num_prefix_tokens=model.num_prefix_tokens)
+        elif n.endswith("relative_position_bias_table") and p.shape != state[n].shape:
+            window = model.get_submodule(n.rsplit(".", 1)[0]).window_size
+            out[n] = resize_rel_pos_bias_table(state[n], window, p.shape)
+    return {n: golden.single(t) for n, t in out.items()}
+
+
+def salt(name):
+    """FNV-1a, 32 bits."""
+    h = 2166136261
+    for c in name.encode():
+        h = ((h ^ c) * 16777619) & 0xFFFFFFFF
+    return h
+
+
+def formula(name, shape, scale):
+    count = torch.Size(shape).numel()
+    return (scale * models.pattern(count, salt(name))).reshape(shape)
+
+
+def weights(name, shape):
+    """Numbers of deviation about 1/sqrt(inputs); float32 holds them exactly."""
+    if "norm" in name and name.endswith("weight"):
+        return 1 + formula(name, shape, 0.5)
+    scale = 0.5
+    inputs = torch.Size(shape[1:]).numel() if len(shape) > 1 and "pos" not in name else 16
+    while scale * scale * inputs > 8:
+        scale /= 2
+    return formula(name, shape, scale)
+
+
+def full(name, batch):
+    model = build(name, {})
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            p.copy_(weights(n, p.shape))
+    model.eval() # no dropout there
+    x = formula("input", [batch, 3, 224, 224], 4)
+    labels = torch.arange(batch) * 7 + 3
+    logits = model(x)
+    nn.functional.cross_entropy(logits, labels).backward()
+    grads = [[p.grad.norm(), (p.grad * formula(n + ".grad", p.shape, 1)).sum()]
+             for n, p in sorted(model.named_parameters())]
+    print(f"{name}: largest logit {logits.abs().max().item():.3f}")
+    return {f"{name}.logits": golden.single(logits), f"{name}.labels": labels,
+            f"{name}.grads": golden.single(torch.tensor(grads, dtype=torch.float64))}
+
+
+def make():
+    files, states = {}, {}
+    for file, name, batch, keys in CASES:
+        state, expected = case(file, name, batch, keys)
+        states[file] = (state, name, keys)
+        files[f"{file}.safetensors"] = (state, {"format": "pt"})
+        files[f"{file}_expected.safetensors"] = (expected, {"spec": spec_of(name, keys)})
+    tensors = {}
+    for file, image in RESIZED:
+        for n, t in resized(*states[file], image).items():
+            tensors[f"{file}.{image}.{n}"] = t
+    files["resized.safetensors"] = (tensors, {})
+    tensors = {}
+    for name, batch in FULL:
+        tensors.update(full(name, batch))
+    files["full_transformers.safetensors"] = (tensors, {})
+    return files

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT
+ * test_golden_transformers.c: ViT, DeiT and Swin beyond what test_golden_models.c asks of every
+ * network: timm's networks at their own size, each head of a distilled DeiT, positions for other
+ * sizes of pictures, other libraries' names. tests/golden/timm_models.py made the numbers. */
+#include "golden.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char vit_spec[] = "vit_tiny_patch16_224,image=32,patch=4,dim=24,depth=3,heads=3,"
+                               "classes=7";
+static const char deit_spec[] = "deit_tiny_distilled_patch16_224,image=32,patch=4,dim=20,depth=3,"
+                                "heads=5,classes=5";
+static const char swin_spec[] = "swin_tiny_patch4_window7_224,image=32,patch=4,dim=8,depth=1-3-1,"
+                                "heads=2-1-4,window=3,classes=5";
+static const char wide_spec[] = "swin_tiny_patch4_window7_224,image=32,patch=4,dim=9,depth=2-2,"
+                                "heads=3-2,window=7,classes=4";
+
+static void *need(size_t count, size_t size)
+{
+    void *block = calloc(count ? count : 1, size);
+    ck_assert_ptr_nonnull(block);
+    return block;
+}
+
+/* ---- at their own size ----------------------------------------------------------------------- */
+
+/* timm_models.py's formula(): numbers in [-.5,.5) from an index and a name. */
+static double formula(size_t i, uint32_t salt)
+{
+    uint32_t x = (uint32_t)i * 2654435761U + salt;
+    x = (x ^ (x >> 15)) * 2246822519U;
+    return (double)(x >> 16) / 65536 - 0.5;
+}
+
+static uint32_t salt_of(const char *name)
+{
+    uint32_t h = 2166136261U;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 16777619U;
+    return h;
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    const size_t length = strlen(name), n = strlen(end);
+    return length >= n && !strcmp(name + length - n, end);
+}
+
+static void set_weights(kd_params *params)
+{
+    for (size_t i = 0; i < kd_params_entries(params); i++) {
+        const kd_param_info *info = kd_params_info(params, i);
+        const kd_shape *s = &info->file_shape;
+        const uint32_t salt = salt_of(info->name);
+        const bool norm = strstr(info->name, "norm") && ends_with(info->name, "weight");
+        const bool rows = s->rank > 1 && !strstr(info->name, "pos");
+        const double inputs = rows ? (double)(info->count / (size_t)s->dim[0]) : 16;
+        double scale = .5;
+        while (!norm && scale * scale * inputs > 8) scale /= 2;
+        float *x = need(info->count, sizeof *x);
+        for (size_t k = 0; k < info->count; k++)
+            x[k] = (float)((norm ? 1 : 0) + scale * formula(k, salt));
+        test_ok(kd_params_ctx(params), kd_params_set(params, info, x));
+        free(x);
+    }
+}
+
+/* [n,3,224,224] by the formula, as [n,224,224,3]. */
+static float *make_pictures(size_t n, size_t side)
+{
+    const size_t pixels = side * side;
+    const uint32_t salt = salt_of("input");
+    float *x = need(n * pixels * 3, sizeof *x), *to = x;
+    for (size_t i = 0; i < n; i++)
+        for (size_t p = 0; p < pixels; p++)
+            for (size_t c = 0; c < 3; c++)
+                *to++ = (float)(4 * formula((i * 3 + c) * pixels + p, salt));
+    return x;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const kd_param_info *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/* Norms of all gradients, and their products with the formula beside the norms. */
+static void check_gradients(const golden *file, const char *spec, const kd_params *params)
+{
+    const size_t n = kd_params_entries(params);
+    const kd_param_info **sorted = need(n, sizeof *sorted);
+    const kd_file_tensor *t = golden_find(file, "%s.grads", spec);
+    float *want = golden_floats(file, t);
+    golden_worst norms = {.tolerance = 1e-4}, products = {.tolerance = 1e-4};
+    ck_assert_uint_eq((size_t)t->shape[0], n);
+    for (size_t i = 0; i < n; i++) sorted[i] = kd_params_info(params, i);
+    qsort(sorted, n, sizeof *sorted, by_name);
+    for (size_t i = 0; i < n; i++) {
+        char name[160];
+        snprintf(name, sizeof name, "%s.grad", sorted[i]->name);
+        const uint32_t salt = salt_of(name);
+        float *g = golden_param(params, sorted[i], 1);
+        double squares = 0, product = 0;
+        for (size_t k = 0; k < sorted[i]->count; k++) {
+            squares += (double)g[k] * (double)g[k];
+            product += (double)g[k] * formula(k, salt);
+        }
+        const float got[2] = {(float)sqrt(squares), (float)product};
+        golden_compare(&norms, spec, name, got, want + 2 * i, 1);
+        products.least = (double)want[2 * i] / 4;
+        golden_compare(&products, spec, name, got + 1, want + 2 * i + 1, 1);
+        free(g);
+    }
+    golden_report(&norms, "  gradients' norms");
+    golden_report(&products, "  gradients' products");
+    free(want);
+    free(sorted);
+}
+
+static void check_full(const char *spec)
+{
+    kd_ctx *ctx = test_ctx(0, NULL);
+    golden file = golden_open(ctx, "full_transformers.safetensors");
+    const kd_file_tensor *t = golden_find(&file, "%s.logits", spec);
+    const size_t n = (size_t)t->shape[0];
+    const kd_distill_opt opt = {.struct_size = sizeof opt, .train = {.lr = 1e-9f}};
+    golden_worst logits = {.tolerance = 1e-5};
+    kd_model *model;
+    test_ok(ctx, kd_model_create(ctx, spec, 1, &model));
+    kd_params *params = kd_model_params(model);
+    set_weights(params);
+    float *x = make_pictures(n, kd_model_image(model)), *want = golden_floats(&file, t);
+    float *got = need(t->count, sizeof *got);
+    int32_t *labels = golden_labels(&file, golden_find(&file, "%s.labels", spec));
+    test_ok(ctx, kd_model_predict(model, x, n, 0, got));
+    golden_compare(&logits, spec, "logits", got, want, t->count);
+    kd_step_result step = {.logits = got};
+    test_ok(ctx, kd_train_step(model, n, x, labels, NULL, &opt, &step));
+    golden_compare(&logits, spec, "logits in training", got, want, t->count);
+    golden_report(&logits, spec);
+    check_gradients(&file, spec, params);
+    free(x);
+    free(want);
+    free(got);
+    free(labels);
+    kd_model_destroy(model);
+    golden_close(&file);
+    kd_ctx_destroy(ctx);
+}
+
+START_TEST(test_full_vit)
+{
+    check_full("vit_tiny_patch16_224");
+}
+END_TEST
+
+START_TEST(test_full_deit)
+{
+    check_full("deit_tiny_distilled_patch16_224");
+}
+END_TEST
+
+START_TEST(test_full_swin)
+{
+    check_full("swin_tiny_patch4_window7_224");
+}
+END_TEST
+
+/* ---- heads ----------------------------------------------------------------------------------- */
+
+START_TEST(test_heads)
+{
+    static const char *const outputs[] = {"logits_cls", "logits_dist"};
+    kd_ctx *ctx = test_ctx(0, NULL);
+    char path[GOLDEN_PATH];
+    kd_model *model;
+    kd_plan *plan;
+    kd_exec *exec;
+    golden file = golden_open(ctx, "deit_case_expected.safetensors");
+    const kd_file_tensor *input = golden_find(&file, "input");
+    golden_path(path, "deit_case.safetensors");
+    test_ok(ctx, kd_model_load(ctx, path, deit_spec, &model));
+    test_ok(ctx, kd_model_plan(model, (size_t)input->shape[0], &plan, &exec));
+    float *x = golden_pictures(&file, input);
+    test_ok(ctx, kd_exec_bind(exec, "input", x));
+    test_ok(ctx, kd_exec_run(exec, NULL));
+    for (int i = 0; i < 2; i++) {
+        golden_worst worst = {.tolerance = 1e-5};
+        const kd_file_tensor *t = golden_find(&file, "%s", outputs[i]);
+        float *want = golden_floats(&file, t);
+        golden_compare(&worst, "deit", outputs[i], kd_exec_output(exec, outputs[i]), want,
+                       t->count);
+        free(want);
+    }
+    free(x);
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+    kd_model_destroy(model);
+    golden_close(&file);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* ---- other sizes ----------------------------------------------------------------------------- */
+
+static void check_resized(const char *net, const char *spec, int image)
+{
+    char path[GOLDEN_PATH], name[64], change[64];
+    kd_ctx *ctx = test_ctx(0, NULL);
+    golden file = golden_open(ctx, "resized.safetensors");
+    golden_worst worst = {.tolerance = 1e-5};
+    kd_model *model, *old;
+    snprintf(name, sizeof name, "%s.safetensors", net);
+    golden_path(path, name);
+    snprintf(change, sizeof change, "image=%d,classes=9", image);
+    test_ok(ctx, kd_model_load(ctx, path, spec, &old));
+    test_ok(ctx, kd_model_load_as(ctx, path, spec, change, 3, &model));
+    ck_assert_uint_eq(kd_model_classes(model), 9);
+    const kd_params *params = kd_model_params(model);
+    for (size_t i = 0; i < kd_params_entries(params); i++) {
+        const kd_param_info *info = kd_params_info(params, i);
+        const kd_param_info *before = kd_params_find(kd_model_params(old), info->name);
+        if (!strncmp(info->name, "head", 4)) continue;
+        const kd_file_tensor *t = golden_find(&file, "%s.%d.%s", net, image, info->name);
+        float *got = golden_param(params, info, 0);
+        float *want = t ? golden_floats(&file, t) : golden_param(kd_model_params(old), before, 0);
+        ck_assert_uint_eq(info->count, t ? t->count : before->count);
+        golden_compare(&worst, net, info->name, got, want, info->count);
+        free(got);
+        free(want);
+    }
+    golden_report(&worst, "positions of another size");
+    kd_model_destroy(old);
+    kd_model_destroy(model);
+    golden_close(&file);
+    kd_ctx_destroy(ctx);
+}
+
+START_TEST(test_resized)
+{
+    check_resized("vit_case", vit_spec, 56);
+    check_resized("vit_case", vit_spec, 24);
+    check_resized("deit_case", deit_spec, 48);
+    check_resized("swin_wide_case", wide_spec, 64);
+    check_resized("swin_case", swin_spec, 8);
+}
+END_TEST
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+/* part: 0 the whole tensor, 1, 2, 3 a third of it. */
+typedef struct renamed {
+    const char *theirs, *ours;
+    int part;
+} renamed;
+
+static void write_renamed(kd_model *model, const renamed *names, const char *path)
+{
+    kd_writer *w;
+    kd_params *params = kd_model_params(model);
+    kd_ctx *ctx = kd_model_ctx(model);
+    float *arrays[64];
+    size_t n = 0;
+    test_ok(ctx, kd_writer_create(ctx, path, &w));
+    for (; names[n].theirs; n++) {
+        const renamed *r = &names[n];
+        const kd_param_info *info = kd_params_find(params, r->ours);
+        ck_assert_msg(info != NULL, "%s", r->ours);
+        kd_shape s = info->file_shape;
+        size_t skip = 0;
+        arrays[n] = golden_param(params, info, 0);
+        if (r->part) {
+            s.dim[0] /= 3;
+            skip = info->count / 3 * (size_t)(r->part - 1);
+        }
+        test_ok(ctx, kd_writer_tensor(w, r->theirs, KD_F32, s.rank, s.dim, arrays[n] + skip));
+    }
+    test_ok(ctx, kd_writer_finish(w));
+    for (size_t i = 0; i < n; i++) free(arrays[i]);
+}
+
+static void check_renamed(const char *spec, const renamed *names)
+{
+    char path[512];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *model, *again;
+    snprintf(path, sizeof path, "%s/renamed.safetensors", test_dir());
+    test_ok(ctx, kd_model_create(ctx, spec, 5, &model));
+    write_renamed(model, names, path);
+    test_ok(ctx, kd_model_load(ctx, path, spec, &again));
+    const kd_params *params = kd_model_params(model);
+    ck_assert_mem_eq(kd_params_values(kd_model_params(model)),
+                     kd_params_values(kd_model_params(again)),
+                     kd_params_flat_count(params) * sizeof(float));
+    kd_model_destroy(again);
+    /* The first one missing: refused by our name. */
+    write_renamed(model, names + 1, path);
+    ck_assert_int_eq(kd_model_load(ctx, path, spec, &again), KD_E_MISMATCH);
+    ck_assert_msg(strstr(kd_ctx_error(ctx), names->ours) != NULL, "%s", kd_ctx_error(ctx));
+    kd_model_destroy(model);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+
+#define BOTH(theirs, ours)                                                                         \
+    {theirs ".weight", ours ".weight", 0},                                                         \
+    {                                                                                              \
+        theirs ".bias", ours ".bias", 0                                                            \
+    }
+#define THIRD(theirs, ours, part)                                                                  \
+    {theirs ".weight", ours ".weight", part},                                                      \
+    {                                                                                              \
+        theirs ".bias", ours ".bias", part                                                         \
+    }
+
+static const char small_vit[] = "vit_small_patch16_224,image=8,patch=4,dim=6,depth=1,heads=2,"
+                                "classes=3";
+
+START_TEST(test_torchvision_vit)
+{
+    static const renamed names[] = {
+        {"class_token", "cls_token", 0},
+        {"encoder.pos_embedding", "pos_embed", 0},
+        BOTH("conv_proj", "patch_embed.proj"),
+        BOTH("encoder.layers.encoder_layer_0.ln_1", "blocks.0.norm1"),
+        {"encoder.layers.encoder_layer_0.self_attention.in_proj_weight", "blocks.0.attn.qkv.weight",
+         0},
+        {"encoder.layers.encoder_layer_0.self_attention.in_proj_bias", "blocks.0.attn.qkv.bias", 0},
+        BOTH("encoder.layers.encoder_layer_0.self_attention.out_proj", "blocks.0.attn.proj"),
+        BOTH("encoder.layers.encoder_layer_0.ln_2", "blocks.0.norm2"),
+        BOTH("encoder.layers.encoder_layer_0.mlp.0", "blocks.0.mlp.fc1"),
+        BOTH("encoder.layers.encoder_layer_0.mlp.3", "blocks.0.mlp.fc2"),
+        BOTH("encoder.ln", "norm"),
+        BOTH("heads.head", "head"),
+        {NULL, NULL, 0}};
+    check_renamed(small_vit, names);
+}
+END_TEST
+
+#define HUGGING_FACE(name)                                                                         \
+    {name ".embeddings.position_embeddings", "pos_embed", 0},                                      \
+        BOTH(name ".embeddings.patch_embeddings.projection", "patch_embed.proj"),                  \
+        BOTH(name ".encoder.layer.0.layernorm_before", "blocks.0.norm1"),                          \
+        THIRD(name ".encoder.layer.0.attention.attention.query", "blocks.0.attn.qkv", 1),          \
+        THIRD(name ".encoder.layer.0.attention.attention.key", "blocks.0.attn.qkv", 2),            \
+        THIRD(name ".encoder.layer.0.attention.attention.value", "blocks.0.attn.qkv", 3),          \
+        BOTH(name ".encoder.layer.0.attention.output.dense", "blocks.0.attn.proj"),                \
+        BOTH(name ".encoder.layer.0.layernorm_after", "blocks.0.norm2"),                           \
+        BOTH(name ".encoder.layer.0.intermediate.dense", "blocks.0.mlp.fc1"),                      \
+        BOTH(name ".encoder.layer.0.output.dense", "blocks.0.mlp.fc2"),                            \
+        BOTH(name ".layernorm", "norm"),                                                           \
+    {                                                                                              \
+        name ".embeddings.cls_token", "cls_token", 0                                               \
+    }
+
+START_TEST(test_hugging_face_vit)
+{
+    static const renamed names[] = {
+        HUGGING_FACE("vit"), BOTH("classifier", "head"), {NULL, NULL, 0}};
+    check_renamed(small_vit, names);
+}
+END_TEST
+
+START_TEST(test_hugging_face_deit)
+{
+    static const renamed names[] = {HUGGING_FACE("deit"),
+                                    {"deit.embeddings.distillation_token", "dist_token", 0},
+                                    BOTH("cls_classifier", "head"),
+                                    BOTH("distillation_classifier", "head_dist"),
+                                    {NULL, NULL, 0}};
+    check_renamed(
+        "deit_small_distilled_patch16_224,image=8,patch=4,dim=6,depth=1,heads=2,classes=3", names);
+}
+END_TEST
+
+static const char small_swin[] = "swin_small_patch4_window7_224,image=16,patch=4,dim=6,depth=1-1,"
+                                 "heads=2-3,window=2,classes=3";
+
+#define TORCHVISION_BLOCK(theirs, ours)                                                            \
+    BOTH(theirs ".norm1", ours ".norm1"), BOTH(theirs ".attn.qkv", ours ".attn.qkv"),              \
+        BOTH(theirs ".attn.proj", ours ".attn.proj"),                                              \
+        {theirs ".attn.relative_position_bias_table", ours ".attn.relative_position_bias_table",   \
+         0},                                                                                       \
+        BOTH(theirs ".norm2", ours ".norm2"), BOTH(theirs ".mlp.0", ours ".mlp.fc1"),              \
+        BOTH(theirs ".mlp.3", ours ".mlp.fc2")
+
+START_TEST(test_torchvision_swin)
+{
+    static const renamed names[] = {
+        BOTH("features.0.2", "patch_embed.norm"),
+        BOTH("features.0.0", "patch_embed.proj"),
+        TORCHVISION_BLOCK("features.1.0", "layers.0.blocks.0"),
+        {"features.1.0.attn.relative_position_index", "norm.bias", 0}, /* whatever it holds */
+        BOTH("features.2.norm", "layers.1.downsample.norm"),
+        {"features.2.reduction.weight", "layers.1.downsample.reduction.weight", 0},
+        TORCHVISION_BLOCK("features.3.0", "layers.1.blocks.0"),
+        BOTH("norm", "norm"),
+        BOTH("head", "head.fc"),
+        {NULL, NULL, 0}};
+    check_renamed(small_swin, names);
+}
+END_TEST
+
+#define SWIN_BLOCK(theirs, ours)                                                                   \
+    BOTH(theirs ".layernorm_before", ours ".norm1"),                                               \
+        THIRD(theirs ".attention.self.query", ours ".attn.qkv", 1),                                \
+        THIRD(theirs ".attention.self.key", ours ".attn.qkv", 2),                                  \
+        THIRD(theirs ".attention.self.value", ours ".attn.qkv", 3),                                \
+        {theirs ".attention.self.relative_position_bias_table",                                    \
+         ours ".attn.relative_position_bias_table", 0},                                            \
+        BOTH(theirs ".attention.output.dense", ours ".attn.proj"),                                 \
+        BOTH(theirs ".layernorm_after", ours ".norm2"),                                            \
+        BOTH(theirs ".intermediate.dense", ours ".mlp.fc1"),                                       \
+        BOTH(theirs ".output.dense", ours ".mlp.fc2")
+
+START_TEST(test_hugging_face_swin)
+{
+    static const renamed names[] = {
+        BOTH("swin.embeddings.norm", "patch_embed.norm"),
+        BOTH("swin.embeddings.patch_embeddings.projection", "patch_embed.proj"),
+        SWIN_BLOCK("swin.encoder.layers.0.blocks.0", "layers.0.blocks.0"),
+        BOTH("swin.encoder.layers.0.downsample.norm", "layers.1.downsample.norm"),
+        {"swin.encoder.layers.0.downsample.reduction.weight",
+         "layers.1.downsample.reduction.weight", 0},
+        SWIN_BLOCK("swin.encoder.layers.1.blocks.0", "layers.1.blocks.0"),
+        BOTH("swin.layernorm", "norm"),
+        BOTH("classifier", "head.fc"),
+        {NULL, NULL, 0}};
+    check_renamed(small_swin, names);
+}
+END_TEST
+
+/* ---- failing allocations --------------------------------------------------------------------- */
+
+START_TEST(test_allocation_failures)
+{
+    char path[GOLDEN_PATH];
+    test_heap heap = {0};
+    kd_ctx *ctx = test_ctx_counting(&heap, 1);
+    golden_path(path, "swin_wide_case.safetensors");
+    const long live = heap.live;
+    for (long n = 1;; n++) {
+        kd_model *m;
+        heap.count = 0;
+        heap.fail_at = n;
+        const kd_status status = kd_model_load_as(ctx, path, wide_spec, "image=64", 1, &m);
+        if (!status) kd_model_destroy(m);
+        heap.fail_at = 0;
+        ck_assert_msg(heap.live == live, "allocation %ld failed and something leaked", n);
+        if (!status) break;
+        ck_assert_msg(status == KD_E_NOMEM, "allocation %ld: %s", n, kd_status_name(status));
+        ck_assert_int_lt(n, 20000);
+    }
+    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(heap.live, 0);
+}
+END_TEST
+
+TEST_SUITE(golden_transformers, 120, &test_full_vit, &test_full_deit, &test_full_swin, &test_heads,
+           &test_resized, &test_torchvision_vit, &test_hugging_face_vit, &test_hugging_face_deit,
+           &test_torchvision_swin, &test_hugging_face_swin, &test_allocation_failures)
