@@ -3,7 +3,9 @@
 
 NAME.safetensors            the state_dict as timm would save it
 NAME_expected.safetensors   as models.py has them: metadata "spec"; input, labels; logits_eval; and of
-                            one training pass without drop path logits_train, loss, grad.PARAMETER
+                            one training pass without drop path logits_train, loss, grad.PARAMETER;
+                            of ten steps of AdamW on that batch, adamw.losses (each before its step),
+                            adamw.logits (after the last, evaluating); see decays()
 resized.safetensors         CASE.IMAGE.NAME: what timm makes of a case's positions for pictures of IMAGE
 full_transformers.safetensors
                             the networks at their own size, weights and pictures by the formula
@@ -73,6 +75,33 @@ def randomize(model, random):
             tensor.copy_(x.float())
 
 
+LR, DECAY = 2e-3, 0.05
+
+
+def decays(name, parameter):
+    return parameter.dim() > 1 and not any(
+        part in name for part in ("token", "pos_embed", "relative_position_bias_table"))
+
+
+def steps(model, x, labels):
+    """Ten steps of AdamW. Only what they lead to is compared: a key's bias has no gradient but
+    rounding, which AdamW makes as large as any other."""
+    named = list(model.named_parameters())
+    optimizer = torch.optim.AdamW(
+        [{"params": [p for n, p in named if decays(n, p)], "weight_decay": DECAY},
+         {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0}], lr=LR)
+    losses = []
+    for _ in range(10):
+        loss = nn.functional.cross_entropy(model(x), labels)
+        losses.append(loss.detach())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        return torch.stack(losses), model(x)
+
+
 def case(file, name, batch, keys):
     random = golden.Random(len(file))
     model = build(name, keys)
@@ -96,8 +125,12 @@ def case(file, name, batch, keys):
     expected["loss"] = golden.single(loss.reshape(1))
     for n, p in model.named_parameters():
         expected["grad." + n] = golden.single(p.grad)
-    print(f"{file}: loss {loss.item():.4f}, {sum(p.numel() for p in model.parameters())} weights")
-    return golden.state(model), expected
+    state = golden.state(model)
+    losses, after = steps(model, x, labels)
+    expected["adamw.losses"], expected["adamw.logits"] = golden.single(losses), golden.single(after)
+    print(f"{file}: {sum(p.numel() for p in model.parameters())} weights, losses "
+          f"{[round(v, 3) for v in losses.tolist()]}")
+    return state, expected
 
 
 def resized(state, name, keys, image):
