@@ -85,6 +85,8 @@ $(obj)/lib/kernel/isa/%.$(1).o: lib/kernel/isa/%.c
 endef
 $(foreach i,$(isas),$(eval $(call isa_rule,$(i))))
 $(obj)/lib/base/ctx.o: defs += '-DKDI_BUILD_INFO="$(info)"'
+# The optimisers are loops over arrays.
+$(obj)/lib/train/adamw.o $(obj)/lib/train/sgd.o: opt := $(kernelopt)
 
 # One relocatable object whose hidden symbols are local: nothing but kd_* leaves the archive.
 $(obj)/libkd.a: $(lib_obj)

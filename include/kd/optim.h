@@ -25,10 +25,11 @@ typedef struct kd_optim_opt {
     float weight_decay; /* 0 or KD_OFF: none. SGD adds weight_decay * p to the gradient, AdamW takes
                          * lr * weight_decay * p from the parameter */
     int decay_all;      /* also norms, biases, tokens, embeddings of positions */
-    double beta1, beta2; /* AdamW: decay of the averages of gradients and of their squares, in [0,1).
+    double beta1,
+        beta2;         /* AdamW: decay of the averages of gradients and of their squares, in [0,1).
                          * 0: .9 and .999; KD_OFF: zero */
-    float eps;          /* AdamW: added to the root of the squares' average. 0: 1e-8 */
-    float layer_decay;  /* in (0,1]: a parameter's learning rate is multiplied by it once for each
+    float eps;         /* AdamW: added to the root of the squares' average. 0: 1e-8 */
+    float layer_decay; /* in (0,1]: a parameter's learning rate is multiplied by it once for each
                          * layer above its own. 0 or KD_OFF: 1, the same rate for all. Layers are
                          * told by names, in timm's groups: embeddings and tokens are the lowest,
                          * each block ("blocks.N", "layers.N.blocks.M", "features.N") is one, and

@@ -406,7 +406,8 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
     room r;
     struct job job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b};
     if (g->m == 0 || g->n == 0) return;
-    job.cut = kdi_blas_wants(g) && kdi_blas_ready(ctx) ? blas_cut(g) : cut_of(job.kernels, g, false);
+    job.cut =
+        kdi_blas_wants(g) && kdi_blas_ready(ctx) ? blas_cut(g) : cut_of(job.kernels, g, false);
     if (!room_of(ctx, g, &job.cut, &r)) return; /* no scratch is that large */
     float *b = scratch;
     if (job.cut.shared_b) {
