@@ -1,5 +1,5 @@
 # libkd: make help lists the targets; make deps installs what the build needs.
-# Options: BLAS=openblas|builtin OPENMP=0|1 THREADS=1|0 ZLIB=1|0 CC= SANITIZE=address,undefined|thread DEBUG=1 V=1
+# Options: BLAS=openblas|builtin OPENMP=0|1 THREADS=1|0 ZLIB=1|0 JPEG=1|0 PNG=1|0 CC= SANITIZE=address,undefined|thread DEBUG=1 V=1
 # Objects of different options live in different folders and never mix.
 
 .DEFAULT_GOAL := all
@@ -23,6 +23,13 @@ has = $(shell printf '\#include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && ec
 OPENMP ?= 0
 THREADS ?= 1
 ZLIB ?= $(call has,zlib.h)
+# The header may be another architecture's, so the library counts, too.
+has_lib = $(if $(findstring /,$(shell $(CC) -print-file-name=lib$(1).so; $(CC) -print-file-name=lib$(1).a)),$(call has,$(2)),0)
+JPEG ?= $(call has_lib,jpeg,jpeglib.h)
+PNG ?= $(call has_lib,png,png.h)
+ZLIB := $(ZLIB)
+JPEG := $(JPEG)
+PNG := $(PNG)
 BLAS ?= builtin
 DEBUG ?= 0
 SANITIZE ?=
@@ -36,7 +43,7 @@ isaflags_neon :=
 comma := ,
 empty :=
 space := $(empty) $(empty)
-cfg := $(subst $(space),_,$(notdir $(CC))-$(firstword $(subst -, ,$(machine)))-$(BLAS)$(if $(filter 1,$(OPENMP)),-openmp,$(if $(filter 0,$(THREADS)),-serial))$(if $(filter 0,$(ZLIB)),-nozlib)$(if $(SANITIZE),-$(subst $(comma),+,$(SANITIZE)))$(if $(filter 1,$(DEBUG)),-debug))
+cfg := $(subst $(space),_,$(notdir $(CC))-$(firstword $(subst -, ,$(machine)))-$(BLAS)$(if $(filter 1,$(OPENMP)),-openmp,$(if $(filter 0,$(THREADS)),-serial))$(if $(filter 0,$(ZLIB)),-nozlib)$(if $(filter 0,$(JPEG)),-nojpeg)$(if $(filter 0,$(PNG)),-nopng)$(if $(SANITIZE),-$(subst $(comma),+,$(SANITIZE)))$(if $(filter 1,$(DEBUG)),-debug))
 obj := build/obj/$(cfg)
 
 std := -std=c11 -D_GNU_SOURCE
@@ -45,11 +52,11 @@ opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)$(if $(findstring fuzzer,$(SANITIZE)), -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
-info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) isa=$(subst $(space),$(comma),$(isas))
-defs := -DKDI_ZLIB=$(ZLIB) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
+info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas))
+defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
 CFLAGS ?=
 cflags = $(std) $(warn) $(opt) $(san) -Iinclude $(defs) $(CFLAGS)
-libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
+libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(JPEG)),-ljpeg) $(if $(filter 1,$(PNG)),-lpng) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
 Q := $(if $(filter 1,$(V)),,@)
 
 # ---- sources ---------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ int kdb_kernels(int threads);
 int kdb_steps(int threads);
 /* Serve one work to the peers' script over stdin and stdout. */
 int kdb_serve(const char *name, int threads);
+/* Serve batches of framed pictures: crops.c. */
+int kdb_crops(const char *folder, const char *augment, size_t side, int threads);
 
 /* A whole step that can be repeated: inference, training, or distillation on a fixed batch. */
 typedef struct kdb_work kdb_work;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * main.c: bench [peak|kernels|steps] [threads], bench serve WORK [threads]. */
+ * main.c: bench [peak|kernels|steps] [threads], bench serve WORK [threads], bench crops FOLDER
+ * AUGMENT SIDE [threads]. */
 #include "bench.h"
 
 #include "../lib/base/base.h"
@@ -80,23 +81,26 @@ static int peak(int threads)
 static int usage(void)
 {
     fprintf(stderr, "usage: bench [peak|kernels|steps] [THREADS]\n"
-                    "       bench serve WORK [THREADS]\n");
+                    "       bench serve WORK [THREADS]\n"
+                    "       bench crops FOLDER AUGMENT SIDE [THREADS]\n");
     return 2;
 }
 
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "all";
-    const bool serve = !strcmp(what, "serve");
+    const bool serve = !strcmp(what, "serve"), crops = !strcmp(what, "crops");
+    const int words = crops ? 5 : serve ? 3 : 2; /* before the number of threads */
     kd_ctx *ctx;
-    if (serve && argc < 3) return usage();
+    if ((serve || crops) && argc < words) return usage();
     if (kd_ctx_create(NULL, &ctx)) return 1;
     int threads = kd_ctx_threads(ctx);
     kd_ctx_destroy(ctx);
-    if (argc > (serve ? 3 : 2)) threads = atoi(argv[serve ? 3 : 2]);
+    if (argc > words) threads = atoi(argv[words]);
     if (threads < 1 || threads > 256) return usage();
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (serve) return kdb_serve(argv[2], threads);
+    if (crops) return kdb_crops(argv[2], argv[3], (size_t)atol(argv[4]), threads);
     if (!strcmp(what, "peak")) return peak(threads);
     if (!strcmp(what, "kernels")) return kdb_kernels(threads);
     if (!strcmp(what, "steps")) return kdb_steps(threads);

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+import crops
+
 WORKS = {
     "kd_vgg13_vgg8": "images/s",
     "train_vgg16": "images/s",
@@ -135,13 +137,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
-    parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    parser.add_argument("--works", nargs="+", default=list(WORKS) + ["crops"],
+                        choices=list(WORKS) + ["crops"])
+    parser.add_argument("--pictures", help="for crops: see crops.py")
     args = parser.parse_args()
     results = []
     print(f"{'work':<18}{'ours/s':>10}{'PyTorch/s':>11}{'ratio':>8}{'p10..p90':>14}"
           f"{'memory':>9}  PyTorch's best setting")
     for work in args.works:
-        r = compare(work, args)
+        if work == "crops":
+            r = crops.compare(args, Side)
+        else:
+            r = compare(work, args)
         results.append(r)
         spread = f"{r['ratio_p10']:.2f}..{r['ratio_p90']:.2f}"
         print(f"{work:<18}{r['ours']:>10.1f}{r['peer']:>11.1f}{r['ratio']:>8.2f}{spread:>14}"

@@ -10,7 +10,7 @@ if [ -z "${PEERS_PYTHON:-}" ]; then
     if [ ! -x "$PEERS_PYTHON" ]; then
         python3 -m venv "$PEERS_VENV" || { echo "bench-peers needs python3 with venv (Debian: python3-venv)" >&2; exit 1; }
     fi
-    "$PEERS_PYTHON" -c 'import torch, safetensors' 2>/dev/null ||
+    "$PEERS_PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null ||
         "$PEERS_VENV/bin/pip" install --quiet -r "$here/requirements.txt"
 fi
 command -v g++ >/dev/null || echo "bench-peers: without g++ torch.compile is left out" >&2

@@ -51,9 +51,12 @@ typedef struct cli_args {
     char **argv;
     const char *words[CLI_MAX_WORDS]; /* SPEC, FILE, INPUT ... */
     int n_words;
+    char **more; /* [n_more] further words that stand before the last of words */
+    size_t n_more;
 
     const char *data, *data_dir, *augment;
     int split; /* cli_split */
+    bool skip_broken;
     uint64_t dev_count;
     const char *model;
     uint64_t image;
@@ -85,7 +88,8 @@ typedef struct cli_args {
 typedef struct cli_command {
     unsigned bit;
     const char *name;
-    const char *words[CLI_MAX_WORDS]; /* what follows the name: "FILE", "INPUT" */
+    const char *words[CLI_MAX_WORDS]; /* what follows the name: "FILE", "INPUT"; one that ends with
+                                       * "..." may be several */
     const char *word_help[CLI_MAX_WORDS];
     const char *summary; /* one line, for the list of commands */
     const char *text;    /* more, for its own help; lines end with \n */
@@ -168,6 +172,8 @@ int cli_flush(void);
 /* A context with the threads and limits that were asked for; its log goes to standard error. */
 int cli_open_ctx(const cli_args *args, kd_ctx **ctx);
 int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data);
+/* Says how many broken pictures were left out. NULL is allowed. */
+void cli_close_data(kd_dataset *data);
 /* The complete spec: what it leaves out comes from the data (info NULL: the family's defaults);
  * image 0: as spec or data say. */
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,

@@ -62,6 +62,7 @@ static int evaluate(const cli_args *a, kd_model *model, kd_model *teacher, kd_da
                              .dev_count = a->dev_count,
                              .batch = a->batch,
                              .teacher = teacher,
+                             .augment = a->augment,
                              .progress = cli_progress_step,
                              .user = &progress};
     cli_progress_start(&progress, a, false);
@@ -95,7 +96,7 @@ int cmd_eval(cli_args *args)
     if (!status) status = evaluate(args, model, teacher, data);
     kd_model_destroy(model);
     kd_model_destroy(teacher);
-    kd_dataset_close(data);
+    cli_close_data(data);
     kd_ctx_destroy(ctx);
     return status;
 }

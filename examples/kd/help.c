@@ -61,8 +61,8 @@ void cli_help_command(const cli_command *c)
     printf("\n%s.\n", c->summary);
     if (c->words[0]) putchar('\n');
     for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) {
-        printf("  %-8s", c->words[i]);
-        wrap(c->word_help[i], 10, 10);
+        printf("  %-8s ", c->words[i]);
+        wrap(c->word_help[i], 11, 11);
     }
     for (int group = 0; group < IN_GROUPS; group++) {
         bool first = true;

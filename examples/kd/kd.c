@@ -78,13 +78,17 @@ const cli_command cli_commands[] = {
      cmd_eval},
     {CMD_PREDICT,
      "predict",
-     {"FILE", "INPUT", "OUTPUT"},
+     {"FILE", "INPUT...", "OUTPUT"},
      {FILE_HELP,
-      "a safetensors file with `input` F32 [N,C,H,W], normalised (channels first, as in PyTorch)",
+      "a safetensors file with `input` F32 [N,C,H,W], normalised (channels first, as in PyTorch); "
+      "or one or more picture files, JPEG or PNG",
       "a safetensors file to write: `logits` F32 [N,classes]"},
      "Compute the logits of pictures",
-     "Example\n"
-     "  kd predict student/model.safetensors pictures.safetensors logits.safetensors\n",
+     "Pictures are resized and cut as --augment says, and normalised as the file says, or else\n"
+     "as for ImageNet.\n"
+     "Examples\n"
+     "  kd predict student/model.safetensors pictures.safetensors logits.safetensors\n"
+     "  kd predict student/model.safetensors *.jpg logits.safetensors\n",
      cmd_predict},
     {CMD_STEP,
      "step",

@@ -44,7 +44,17 @@ int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data)
     const kd_status status = kd_dataset_open(ctx, args->data, args->data_dir, data);
     if (status == KD_E_NOTFOUND && !args->data_dir)
         return cli_fail("%s; --data-dir DIR says where else to look", kd_ctx_error(ctx));
-    return status ? cli_fail_ctx(ctx) : CLI_DONE;
+    if (status || (args->skip_broken && kd_dataset_skip_broken(*data))) return cli_fail_ctx(ctx);
+    return CLI_DONE;
+}
+
+void cli_close_data(kd_dataset *data)
+{
+    const size_t broken = data ? kd_dataset_broken(data) : 0;
+    if (broken)
+        fprintf(stderr, "kd: %zu broken %s left out\n", broken,
+                broken == 1 ? "picture was" : "pictures were");
+    kd_dataset_close(data);
 }
 
 /* Copy spec, with the value of its key "image" replaced. */

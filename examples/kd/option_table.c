@@ -69,16 +69,25 @@ static const double MANY = 1e12, HUGE_NUMBER = 1e30, TINY = 1e-30;
 
 const cli_option cli_options[] = {
     TEXT(CMD_TRAINS | CMD_EVAL, IN_DATA, "data", "NAME", "cifar-10", data,
-         "cifar-10, cifar-100, fashion-mnist, or synthetic[:KEY=VALUE,...] with the keys classes, "
-         "image, channels, train, test, seed"),
+         "cifar-10, cifar-100, fashion-mnist, folder:PATH (PATH/train/CLASS/*.JPEG, PATH/val/...), "
+         "or synthetic[:KEY=VALUE,...] with the keys classes, image, channels, train, test, seed"),
     TEXT(CMD_TRAINS | CMD_EVAL, IN_DATA, "data-dir", "DIR", NULL, data_dir,
          "where it lies [the environment's KD_DATA, else data]"),
     CHOICE(CMD_EVAL, IN_DATA, "split", split_choice, "test", split,
            "which part of it; dev is the part that --dev-count sets aside"),
     COUNT(CMD_TRAINS | CMD_EVAL, IN_DATA, "dev-count", "N", "0", 0, 4294967295.0, dev_count,
           "samples of the training split set aside as a development split"),
-    TEXT(CMD_TRAINS, IN_DATA, "augment", "STEPS", "crop-flip", augment,
-         "none, or steps joined by '-' or '+': crop[:PAD], flip, altflip, cutout[:SIZE]"),
+    TEXT(
+        CMD_TRAINS, IN_DATA, "augment", "STEPS", "auto", augment,
+        "none, or steps joined by '+': crop[:PAD], flip, altflip, cutout[:SIZE], rrc[:SCALE], "
+        "centre[:SHARE], bicubic, randaugment[:M], erase[:P], mixup[:A], cutmix[:A], repeat[:K]; "
+        "or a recipe: imagenet-train, imagenet-eval, deit, swin; auto: imagenet-train for folder:, "
+        "else crop-flip"),
+    TEXT(CMD_EVAL | CMD_PREDICT, IN_DATA, "augment", "STEPS", "none", augment,
+         "how pictures from files are framed, e.g. centre:0.9+bicubic [imagenet-eval, "
+         "centre:0.875]"),
+    FLAG(CMD_TRAINS | CMD_EVAL, IN_DATA, "skip-broken", skip_broken,
+         "leave out pictures that cannot be read, name them, and say how many"),
     TEXT(LOADS, IN_DATA, "model", "SPEC", NULL, model,
          "which network FILE holds, where the file does not say so itself (torchvision's, timm's)"),
     COUNT(CMD_TRAINS | CMD_EVAL, IN_DATA, "image", "PIXELS", NULL, 1, 16384, image,

@@ -229,11 +229,39 @@ static int check_words(const cli_args *args)
     return cli_usage(command->name, "%s is missing", missing);
 }
 
+/* Is there a word that may be several? It is the one before the last. */
+static bool takes_more(const cli_command *command)
+{
+    const char *word = command->words[CLI_MAX_WORDS - 2];
+    return word && strlen(word) > 3 && !strcmp(word + strlen(word) - 3, "...");
+}
+
+/* argv[i] is a word. Where there are more than places, the one that was last until now joins the
+ * others, in argv's first places: those words are done with. */
+static int take_word(cli_args *args, char **argv, int i, int *last)
+{
+    const cli_command *command = args->command;
+    char shown[120], *word = argv[i];
+    if (args->n_words == CLI_MAX_WORDS && takes_more(command) && *word) {
+        argv[args->n_more++] = argv[*last];
+        args->n_words--;
+    }
+    *last = i;
+    if (args->n_words == CLI_MAX_WORDS || !command->words[args->n_words])
+        return cli_usage(command->name, "'%s' is one word too many",
+                         cli_escape(word, shown, sizeof shown));
+    if (!*word) return cli_usage(command->name, "%s is empty", command->words[args->n_words]);
+    args->words[args->n_words++] = word;
+    return CLI_DONE;
+}
+
 int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
 {
     bool options = true;
+    int last = 0;
     memset(args, 0, sizeof *args);
     args->command = command;
+    args->more = argv;
     set_defaults(command->bit, args);
     for (int i = 0; i < argc;) {
         const char *word = argv[i];
@@ -245,13 +273,8 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
             if (i < 0) return CLI_USAGE;
             if (args->help) return CLI_DONE;
         } else {
-            char shown[120];
-            if (args->n_words == CLI_MAX_WORDS || !command->words[args->n_words])
-                return cli_usage(command->name, "'%s' is one word too many",
-                                 cli_escape(word, shown, sizeof shown));
-            if (!*word)
-                return cli_usage(command->name, "%s is empty", command->words[args->n_words]);
-            args->words[args->n_words++] = word;
+            const int status = take_word(args, argv, i, &last);
+            if (status) return status;
             i++;
         }
     }

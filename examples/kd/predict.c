@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * predict.c: kd predict: logits of pictures in a file. Files hold pictures as PyTorch does,
- * [N,C,H,W]; the network reads [N,H,W,C]. The pictures are read batch by batch. */
+ * predict.c: kd predict: logits of pictures. Those in a safetensors file lie as PyTorch has them,
+ * [N,C,H,W]; the network reads [N,H,W,C]. Picture files go through a loader. Either way they are
+ * read batch by batch. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -14,8 +15,10 @@ typedef struct prediction {
     const cli_args *args;
     kd_ctx *ctx;
     kd_model *model;
-    kd_file *file;
+    kd_file *file; /* the input, or: */
     const kd_file_tensor *input;
+    kd_dataset *data;
+    kd_loader *loader;
     kd_plan *plan;
     kd_exec *exec;
     size_t n, batch, side, channels, classes;
@@ -26,27 +29,44 @@ typedef struct prediction {
 } prediction;
 
 /* A picture file is told by its first bytes, whatever it is called. */
-static int refuse_pictures(const char *path)
+static bool is_picture(const char *path)
 {
     unsigned char head[4] = {0};
     FILE *f = fopen(path, "rb");
-    if (!f) return CLI_DONE; /* kd_file_open will say why */
+    if (!f) return false; /* kd_file_open will say why */
     const size_t n = fread(head, 1, sizeof head, f);
     fclose(f);
-    const char *kind = n == 4 && !memcmp(head, "\xFF\xD8\xFF", 3) ? "JPEG"
-                       : n == 4 && !memcmp(head, "\x89PNG", 4)    ? "PNG"
-                                                                  : NULL;
-    if (!kind) return CLI_DONE;
-    return cli_fail("%s is a %s picture: this version reads pictures from safetensors files alone "
-                    "(`input` F32 [N,C,H,W], normalised)",
-                    path, kind);
+    return n == 4 && (!memcmp(head, "\xFF\xD8\xFF", 3) || !memcmp(head, "\x89PNG", 4));
+}
+
+static int open_pictures(prediction *p)
+{
+    const cli_args *a = p->args;
+    p->n = 1 + a->n_more;
+    p->batch = a->batch < p->n ? a->batch : p->n;
+    const char **paths = kd_alloc(p->ctx, p->n, sizeof *paths);
+    if (!paths) return cli_fail_ctx(p->ctx);
+    paths[0] = a->words[1];
+    for (size_t i = 0; i < a->n_more; i++) paths[1 + i] = a->more[i];
+    kd_status status = kd_dataset_from_pictures(p->ctx, paths, p->n, &p->data);
+    kd_free(p->ctx, paths);
+    const kd_view view = {p->side, p->side, p->channels, kd_model_mean(p->model),
+                          kd_model_std(p->model)};
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .split = KD_SPLIT_TEST,
+                               .batch = p->batch,
+                               .augment = a->augment,
+                               .n_views = 1,
+                               .views = &view};
+    if (!status) status = kd_loader_create(p->data, &opt, &p->loader);
+    return status ? cli_fail_ctx(p->ctx) : CLI_DONE;
 }
 
 static int open_input(prediction *p)
 {
     const char *path = p->args->words[1];
-    int status = refuse_pictures(path);
-    if (status) return status;
+    if (is_picture(path)) return open_pictures(p);
+    if (p->args->n_more) return cli_fail("%s is no picture; only pictures may be several", path);
     if (kd_file_open(p->ctx, path, &p->file)) return cli_fail_ctx(p->ctx);
     const kd_file_tensor *t = p->input = kd_file_find(p->file, "input");
     const long long side = (long long)p->side, channels = (long long)p->channels;
@@ -70,8 +90,7 @@ static int make_room(prediction *p)
     const size_t picture = p->side * p->side * p->channels * sizeof(float);
     p->planar = kd_alloc(p->ctx, p->batch, picture);
     p->picture = kd_alloc(p->ctx, p->batch, picture);
-    if (!p->planar || !p->picture || kd_model_plan(p->model, p->batch, &p->plan, &p->exec) ||
-        kd_exec_bind(p->exec, "input", p->picture))
+    if (!p->planar || !p->picture || kd_model_plan(p->model, p->batch, &p->plan, &p->exec))
         return cli_fail_ctx(p->ctx);
     for (int h = 0; h < HEADS; h++) {
         if (!kd_exec_output(p->exec, outputs[h])) continue;
@@ -81,17 +100,33 @@ static int make_room(prediction *p)
     return CLI_DONE;
 }
 
-static int predict(prediction *p)
+/* The next n pictures, normalised, channels last. */
+static kd_status next(prediction *p, size_t at, size_t n, const float **pictures)
 {
     const size_t pixels = p->side * p->side, picture = pixels * p->channels;
+    kd_status status;
+    if (p->loader) {
+        const kd_batch *batch;
+        status = kd_loader_next(p->loader, &batch);
+        if (!status) *pictures = batch->views[0];
+        return status;
+    }
+    status = kd_file_read_f32(p->file, p->input, at * picture, n * picture, p->planar);
+    if (!status) cli_channels_last(p->planar, p->picture, n, p->channels, pixels);
+    *pictures = p->picture;
+    return status;
+}
+
+static int predict(prediction *p)
+{
     for (size_t at = 0; at < p->n; at += p->batch) {
         const size_t n = p->n - at < p->batch ? p->n - at : p->batch;
         const kd_run_opt run = {.struct_size = sizeof run, .batch = n};
-        if (kd_file_read_f32(p->file, p->input, at * picture, n * picture, p->planar))
-            return cli_fail_ctx(p->ctx);
-        cli_channels_last(p->planar, p->picture, n, p->channels, pixels);
+        const float *pictures;
+        if (next(p, at, n, &pictures)) return cli_fail_ctx(p->ctx);
         const double start = cli_now();
-        if (kd_exec_run(p->exec, &run)) return cli_fail_ctx(p->ctx);
+        if (kd_exec_bind(p->exec, "input", pictures) || kd_exec_run(p->exec, &run))
+            return cli_fail_ctx(p->ctx);
         p->seconds += cli_now() - start;
         for (int h = 0; h < HEADS; h++)
             if (p->logits[h])
@@ -150,6 +185,8 @@ int cmd_predict(cli_args *args)
     if (!status) status = report(&p);
     kd_exec_destroy(p.exec);
     kd_plan_destroy(p.plan);
+    kd_loader_close(p.loader);
+    kd_dataset_close(p.data);
     kd_file_close(p.file);
     kd_model_destroy(p.model);
     if (p.ctx) {

@@ -94,7 +94,7 @@ static void close_all(session *s)
 {
     for (size_t i = 0; i < KD_MAX_TEACHERS; i++) kd_model_destroy(s->teachers[i]);
     kd_model_destroy(s->run.model);
-    kd_dataset_close(s->run.data);
+    cli_close_data(s->run.data);
     kd_ctx_destroy(s->run.ctx);
 }
 

@@ -43,6 +43,15 @@ typedef struct kd_data_info {
  *                  /usr/share/datasets/fashion-mnist: {train,t10k}-{images-idx3,labels-idx1}-ubyte,
  *                  gzipped (.gz) or not. The 28x28 grey pictures get 2 pixels of black on every
  *                  side: 32x32x1
+ *   folder         folder:PATH, picture files in ImageNet's layout: PATH/train/CLASS/...,
+ *                  PATH/val/CLASS/... (or test/); without either, PATH/CLASS/... is the test split.
+ *                  PATH as it is, else below DIR. JPEG (grey, CMYK too) and PNG, told by content,
+ *                  not by ending (EXIF's orientation is ignored); classes and samples in
+ *                  torchvision's order. Files are decoded
+ *                  when a loader wants them. Pictures have sizes of their own: a loader frames them
+ *                  at its views' size (kd_loader_opt.augment); what info and kd_dataset_sample give
+ *                  is the centre at 224x224x3. Mean and deviation are ImageNet's; the checksum is of
+ *                  names and sizes of the files
  *   synthetic      pictures with class-dependent textures, made on the spot from numbers alone:
  *                  the same on every machine. Options, with their defaults:
  *                  synthetic:classes=10,image=32,channels=3,train=2000,test=500,seed=0
@@ -71,6 +80,17 @@ typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint
 KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
                                           void *user, kd_dataset **out);
 
+/* A test split of picture files as in folder:, each with label 0: for predictions. */
+KD_API kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
+                                          kd_dataset **out);
+
+/* From now on samples that cannot be read (a broken file, one that is gone) are left out of their
+ * batches, which get shorter, instead of being an error; each is logged once. Before its loaders
+ * are made. */
+KD_API kd_status kd_dataset_skip_broken(kd_dataset *data);
+/* How many different samples have been left out so far. */
+KD_API size_t kd_dataset_broken(const kd_dataset *data);
+
 /* Valid until the data set is closed. */
 KD_API const kd_data_info *kd_dataset_info(const kd_dataset *data);
 
@@ -90,7 +110,8 @@ KD_API void kd_dataset_close(kd_dataset *data);
 /* One form in which a batch is wanted, e.g. the student's or a teacher's. Zero or NULL: as the data
  * set has it. Views of one batch show the same augmented pictures.
  *
- * A value is (x / 255 - mean) / std. A size other than the data set's is reached by bilinear
+ * A value is (x / 255 - mean) / std. Pictures are augmented at the data set's size, or, where a step
+ * frames them (rrc, centre), at the largest view's. Another size is reached by bilinear
  * resizing of the normalised picture, with antialiasing where it shrinks (what torchvision's
  * Resize(antialias=True) does to a float tensor). Grey data can be asked for in more channels:
  * the grey is repeated. */
@@ -113,35 +134,60 @@ typedef struct kd_loader_opt {
     size_t batch;        /* samples in a batch; 0: KD_LOADER_BATCH */
     int shuffle;         /* a new order each epoch, by seed and epoch alone; 0: in order of index */
     int drop_last;       /* leave out the last batch of an epoch if it is short */
-    /* Steps joined by '+' or '-', e.g. "crop-flip+cutout:8". NULL: "crop-flip" for the training
-     * split (without its development part), "none" otherwise. What a step does to a sample depends
-     * on seed, epoch and the sample's index alone.
+    /* Steps joined by '+' or '-', e.g. "crop-flip+cutout:8". NULL: "auto" for the training split
+     * (without its development part), "none" otherwise. What a step does to a sample depends on
+     * seed, epoch and the sample's index alone (of mixing: and on its batch's).
      *   none
+     *   auto            imagenet-train for folder:, crop-flip for other sets
+     *   imagenet-train  rrc+flip
+     *   imagenet-eval   centre
+     *   deit            rrc+bicubic+flip+randaugment+erase+mixup+cutmix+repeat
+     *   swin            deit without repeat
      *   crop[:PAD]      pad by PAD (4) black pixels, cut out at a random place
      *   flip            mirror left to right, every other time by chance
      *   altflip         the same, but chance decides once a sample: later epochs alternate
      *   cutout[:SIZE]   a square of SIZE (half the height) around a random pixel becomes the mean
      *                   colour, i.e. 0 after normalisation
-     * Steps on normalised values (cutout) come after those on pixels (the others). */
+     *   rrc[:SCALE]     a random part of SCALE (0.08) to all of the area, 3:4 to 4:3, resized to
+     *                   the largest view (torchvision's RandomResizedCrop)
+     *   centre[:SHARE]  resized so that the largest view takes SHARE (0.875) of the shorter side,
+     *                   then its centre (Resize and CenterCrop). folder: without rrc has it anyway
+     *   bilinear, bicubic  how these resize, always with antialiasing: as Pillow does
+     *   randaugment[:M] RandAugment of magnitude M (9), timm's rand-mM-mstd0.5-inc1
+     *   erase[:P]       with probability P (0.25) a random rectangle becomes noise
+     *   mixup[:A], cutmix[:A]  sample i of a batch and sample n-1-i are mixed, shares drawn from
+     *                   Beta(A, A), A 0.8 and 1; both: one of them by chance. See kd_batch
+     *   repeat[:K]      repeated augmentation: an epoch has a K-th (3) of the samples, each K times
+     * Steps on normalised values (cutout, erase) come after those on pixels, mixing at the end. A
+     * value may also follow '=': "mixup=0.8". */
     const char *augment;
     uint64_t seed;
     int depth;            /* batches prepared ahead by a thread of the loader; 0: KD_LOADER_DEPTH;
                            * KD_LOADER_SYNC: no thread, kd_loader_next does the work itself */
     size_t n_views;       /* 0: one view, as the data set has it */
     const kd_view *views; /* [n_views] */
+    int threads; /* that share a batch's work; 0: the context's number for folder:, else 1. With
+                  * KD_LOADER_SYNC more than 1 means the context's parallel-for. Changes no result */
 } kd_loader_opt;
 
 /* Made by the loader; read only. Valid until the next call on the loader. */
 typedef struct kd_batch {
-    size_t n;            /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch */
+    size_t n;            /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch and
+                          * where broken ones are skipped; never 0 */
     size_t epoch, index; /* index of the batch within the epoch */
     size_t n_views;
     const float *const *views; /* [n_views] of [n, height, width, channels] */
     const int32_t *labels;     /* [n] */
     const uint32_t *ids;       /* [n] indices of the samples within the split */
+    const uint32_t *copies;    /* [n] which showing of the sample in this epoch: see repeat */
+    /* With mixup or cutmix: of picture i, shares[i] is of class labels[i], the rest of class
+     * partners[i]. Else both NULL. */
+    const int32_t *partners; /* [n] */
+    const float *shares;     /* [n] in 0..1 */
 } kd_batch;
 
-/* opt NULL: all defaults. All memory is allocated here: (depth + 1) * batch pictures of each view.
+/* opt NULL: all defaults. All memory is allocated here, (depth + 1) * batch pictures of each view,
+ * but for what decoding a large file takes.
  * The loader's thread blocks signals, so that the program's handlers run elsewhere. A loader does
  * not survive fork: in the child it can only be closed. */
 KD_API kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *opt, kd_loader **out);
@@ -155,7 +201,11 @@ KD_API kd_status kd_loader_next(kd_loader *loader, const kd_batch **batch);
  * sample that is just being read. */
 KD_API kd_status kd_loader_seek(kd_loader *loader, size_t epoch, size_t index);
 
-/* Batches, and samples, in an epoch; samples that drop_last leaves out are not counted. */
+/* Non-zero: pictures are mixed, and batches have partners and shares. */
+KD_API int kd_loader_mixes(const kd_loader *loader);
+
+/* Batches, and samples, in an epoch; samples that drop_last leaves out are not counted, broken ones
+ * that are skipped are. */
 KD_API size_t kd_loader_batches(const kd_loader *loader);
 KD_API size_t kd_loader_samples(const kd_loader *loader);
 

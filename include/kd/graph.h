@@ -193,6 +193,10 @@ KD_API kd_value kd_patch_merge(kd_graph *graph, kd_value x);
  * 1-smoothing+smoothing/K and smoothing/K for the others (PyTorch's label smoothing). */
 KD_API kd_value kd_cross_entropy(kd_graph *graph, kd_value logits, kd_value labels,
                                  float smoothing);
+/* The same for mixtures of two pictures (mixup, CutMix): shares [N] f32 in [0,1] of the label's
+ * weight stay with it, the rest is that of partners [N] i32. */
+KD_API kd_value kd_cross_entropy_mixed(kd_graph *graph, kd_value logits, kd_value labels,
+                                       kd_value partners, kd_value shares, float smoothing);
 /* Hinton et al. 2015: T^2 * KL(softmax(teacher/T) || softmax(logits/T)), summed over classes.
  * Gradient T * (q_student - q_teacher) / N. The teacher gets none. */
 KD_API kd_value kd_loss_kd(kd_graph *graph, kd_value logits, kd_value teacher, float temperature);

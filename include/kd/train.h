@@ -76,7 +76,7 @@ typedef struct kd_train_opt {
     size_t accumulate;     /* batches whose gradients make one step [1] */
     float ema; /* > 0: average = ema * average + (1 - ema) * weights after each step. The average is
                 * what is evaluated and what model.safetensors holds; a checkpoint has both [0: none] */
-    const char *augment;   /* as in kd_loader_opt [NULL: crop-flip] */
+    const char *augment;   /* as in kd_loader_opt [NULL: auto, what suits the data set] */
     uint64_t seed;         /* of order, augmentation and dropout */
     size_t max_steps;      /* stop after so many optimiser steps [0: no limit] */
     double budget_seconds; /* train for this long; the schedule follows the clock, epochs is ignored
@@ -168,6 +168,7 @@ typedef struct kd_eval_opt {
     const kd_params *params; /* evaluate these instead of the model's own; NULL: its own */
     kd_progress_fn progress;
     void *user;
+    const char *augment; /* e.g. how pictures are framed: "centre:0.9+bicubic" [NULL: none] */
 } kd_eval_opt;
 
 typedef struct kd_eval_result {

@@ -27,6 +27,10 @@ kd_status kdi_ctx_start_threads(kd_ctx *ctx);
  * and the block stays. block NULL allocates. */
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);
 
+/* For threads beside the context's own: memory as from kd_alloc, but not zeroed, and the context's
+ * error stays as it is. KD_E_NOMEM, or KD_E_LIMIT where the context's limit stands against it. */
+kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block);
+
 /* Make room for one more element in a growing array: doubles *capacity when count == *capacity.
  * False, with the context's error set, on failure. */
 bool kdi_grow(kd_ctx *ctx, void **array, size_t count, size_t *capacity, size_t size);

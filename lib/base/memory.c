@@ -52,20 +52,28 @@ static size_t *header(void *block)
     return (size_t *)(void *)((char *)block - HEADER);
 }
 
-/* Count bytes more; false, with an error, if that would break the limit. */
-static bool reserve(kd_ctx *ctx, size_t bytes)
+/* Count bytes more, unless that would break the limit; *now is what is or would be held. */
+static bool count_more(kd_ctx *ctx, size_t bytes, size_t *now)
 {
-    const size_t now = atomic_fetch_add(&ctx->memory, bytes) + bytes;
-    if (ctx->config.max_memory && now > ctx->config.max_memory) {
+    *now = atomic_fetch_add(&ctx->memory, bytes) + bytes;
+    if (ctx->config.max_memory && *now > ctx->config.max_memory) {
         atomic_fetch_sub(&ctx->memory, bytes);
-        kd_ctx_fail(ctx, KD_E_LIMIT,
-                    "memory limit of %zu bytes: %zu are held and %zu more are needed (%zu in all)",
-                    ctx->config.max_memory, now - bytes, bytes, now);
         return false;
     }
     size_t peak = atomic_load(&ctx->peak);
-    while (now > peak && !atomic_compare_exchange_weak(&ctx->peak, &peak, now)) {}
+    while (*now > peak && !atomic_compare_exchange_weak(&ctx->peak, &peak, *now)) {}
     return true;
+}
+
+/* The same; false with an error. */
+static bool reserve(kd_ctx *ctx, size_t bytes)
+{
+    size_t now;
+    if (count_more(ctx, bytes, &now)) return true;
+    kd_ctx_fail(ctx, KD_E_LIMIT,
+                "memory limit of %zu bytes: %zu are held and %zu more are needed (%zu in all)",
+                ctx->config.max_memory, now - bytes, bytes, now);
+    return false;
 }
 
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
@@ -94,6 +102,22 @@ void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
 void *kd_alloc(kd_ctx *ctx, size_t count, size_t size)
 {
     return kdi_realloc(ctx, NULL, count, size);
+}
+
+kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block)
+{
+    size_t total, now;
+    *block = NULL;
+    if (!kdi_add(bytes, HEADER, &total)) return KD_E_NOMEM;
+    if (!count_more(ctx, total, &now)) return KD_E_LIMIT;
+    char *fresh = ctx->config.alloc(ctx->config.alloc_user, NULL, 0, total, HEADER);
+    if (!fresh) {
+        atomic_fetch_sub(&ctx->memory, total);
+        return KD_E_NOMEM;
+    }
+    memcpy(fresh, &total, sizeof total);
+    *block = fresh + HEADER;
+    return KD_OK;
 }
 
 void kd_free(kd_ctx *ctx, void *block)

@@ -18,6 +18,8 @@ enum kdi_purpose {
     KDI_RNG_SYNTHETIC,
     KDI_RNG_SPLIT,
     KDI_RNG_DROP_PATH,
+    KDI_RNG_MIX,
+    KDI_RNG_ERASE,
     KDI_RNG_TEST = 1000
 };
 

@@ -30,6 +30,11 @@ kd_status kdi_note_fail(kdi_note *note, kd_status status, const char *format, ..
 typedef kd_status (*kdi_fetch_fn)(const kd_dataset *data, kd_split split, size_t index,
                                   uint8_t *image, int32_t *label, kdi_note *note);
 
+struct kdi_decoder;
+/* Open the sample's picture, of whatever size, in the decoder; fill *label. As kdi_fetch_fn. */
+typedef kd_status (*kdi_open_fn)(const kd_dataset *data, kd_split split, size_t index,
+                                 struct kdi_decoder *decoder, int32_t *label, kdi_note *note);
+
 struct kd_dataset {
     kd_ctx *ctx;
     kd_data_info info; /* its strings and arrays live in the pool */
@@ -38,12 +43,24 @@ struct kd_dataset {
     const int32_t *labels[KD_SPLIT_COUNT]; /* [count] */
     uint8_t *own_pixels[KD_SPLIT_COUNT];   /* what close frees */
     int32_t *own_labels[KD_SPLIT_COUNT];
-    kdi_fetch_fn fetch;                /* NULL: everything is in memory */
-    void (*release)(kd_dataset *data); /* frees state; NULL: nothing to do */
-    void *state;                       /* the reader's */
+    kdi_fetch_fn fetch; /* NULL: everything is in memory */
+    kdi_open_fn open;   /* pictures have sizes of their own, and info's is only
+                                        * what fetch gives; NULL: all are of info's size */
+    uint64_t (*fingerprint)(const kd_dataset *data); /* the checksum; NULL: of all samples */
+    void (*release)(kd_dataset *data);               /* frees state; NULL: nothing to do */
+    void *state;                                     /* the reader's */
     uint64_t checksum;
     bool checksum_known;
+    bool skip_broken;
+    atomic_uchar *broken[KD_SPLIT_COUNT]; /* [count] 1: cannot be read; NULL unless skip_broken */
+    atomic_size_t n_broken;
 };
+
+/* May a sample that failed so be left out? If so it is counted; *fresh: for the first time. */
+bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
+                       bool *fresh);
+/* Put before the note's text which sample of which set it is. */
+void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_note *note);
 
 /* Checks info and copies it into data: names, means and all. Readers call it first. */
 kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *info);
@@ -66,6 +83,9 @@ typedef kd_status (*kdi_reader_fn)(kd_dataset *data, const char *args, const cha
     kd_status function(kd_dataset *data, const char *args, const char *dir);
 #include "readers.def"
 #undef READER
+
+/* The data set of kd_dataset_from_pictures. */
+kd_status kdi_read_pictures(kd_dataset *data, const char *const *paths, size_t count);
 
 /* A decimal number in [low, high] at the start of text; *end is set behind it. False if there is
  * none such. No sign, no blanks, whatever the locale. */
@@ -131,16 +151,37 @@ static inline bool kdi_shape_fits(kdi_shape s)
 typedef struct kdi_key {
     uint64_t seed;
     uint32_t epoch, sample;
+    uint32_t copy; /* of the sample within the epoch, below KDI_COPIES */
 } kdi_key;
 
+enum { KDI_COPIES = 16 };
+
 typedef struct kdi_step kdi_step;
+struct kdi_span;
+
+/* What a step does beside, or instead of, changing one picture. */
+typedef enum kdi_role {
+    KDI_ROLE_PICTURE, /* nothing */
+    KDI_ROLE_FRAME,   /* says which part of the source the canvas shows (frame.c) */
+    KDI_ROLE_FILTER,  /* how that is resized */
+    KDI_ROLE_MIXUP,   /* batches are mixed (mix.c) */
+    KDI_ROLE_CUTMIX,
+    KDI_ROLE_REPEAT /* an epoch shows a part of the samples several times */
+} kdi_role;
 
 /* A kind of step. It has one parameter, or none. */
 typedef struct kdi_augment {
     const char *name;
     bool has_value; /* NAME:VALUE is allowed */
+    bool decimal;   /* the parameter may have decimals: it is counted in millionths */
+    bool twice;     /* done twice, each time with numbers of its own */
+    bool rough;     /* KDI_ROLE_FRAME: need not be what all of the source's pixels give */
+    kdi_role role;
     /* The parameter's range, and its default, for pictures of that shape. */
     void (*range)(kdi_shape shape, size_t *low, size_t *high, size_t *standard);
+    /* KDI_ROLE_FRAME: the part of a picture [height,width] that the canvas shows. */
+    void (*place)(const kdi_step *step, kdi_key key, size_t height, size_t width,
+                  struct kdi_span *y, struct kdi_span *x);
     /* On bytes: true if it wrote the changed picture to out; false if nothing changes. */
     bool (*pixels)(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out);
     /* On normalised values [h,w,channels], in place; called once for each view with the same key:
@@ -151,15 +192,28 @@ typedef struct kdi_augment {
 struct kdi_step {
     const kdi_augment *kind;
     kdi_shape shape;
-    size_t value;  /* the parameter */
-    uint32_t slot; /* which step it is: each draws numbers of its own */
+    size_t value;    /* the parameter */
+    uint32_t slot;   /* which step it is: each draws numbers of its own */
+    bool again;      /* the second time of a step that is done twice */
+    uint8_t fill[4]; /* the colour of what a step moves in from outside */
 };
 
-enum { KDI_STEPS = 8, KDI_AUGMENT_TEXT = 256 };
+/* A parameter with decimals. */
+static inline double kdi_step_number(const kdi_step *step)
+{
+    return (double)step->value * 1e-6;
+}
+
+enum { KDI_STEPS = 16, KDI_AUGMENT_TEXT = 256 };
 
 typedef struct kdi_augmentation {
     size_t count;
     kdi_step steps[KDI_STEPS];
+    const kdi_augment *frame;    /* NULL: none */
+    size_t frame_step;           /* which step that is */
+    bool bicubic;                /* how frames are resized */
+    double mixup, cutmix;        /* the parameter of their beta distribution; 0: none */
+    size_t repeat;               /* times a sample is shown in an epoch that shows it */
     char text[KDI_AUGMENT_TEXT]; /* with all values, e.g. "crop:4+flip" */
 } kdi_augmentation;
 
@@ -169,6 +223,8 @@ typedef struct kdi_augmentation {
 
 kd_status kdi_augment_parse(kd_ctx *ctx, const char *spec, kdi_shape shape,
                             kdi_augmentation *augmentation);
+/* The colour of what steps move in from outside: means [channels] of values in 0..1. */
+void kdi_augment_fill(kdi_augmentation *augmentation, const float *mean, size_t channels);
 /* The numbers a step draws for a sample. */
 kdi_rng kdi_augment_rng(const kdi_step *step, kdi_key key);
 /* All steps on bytes; the result is in one of picture, one and other, the last two [h,w,c] of
@@ -209,34 +265,47 @@ typedef struct kdi_pipeline {
     kd_split split;
     uint64_t seed;
     bool shuffle;
+    kdi_shape canvas;               /* what pictures are augmented at, before they become views */
     size_t batch, batches, samples; /* in a batch; in an epoch */
     size_t count;                   /* members */
     uint32_t *members;              /* [count] ids, ascending */
     uint32_t *order;                /* [count] members in the order of order_epoch */
     size_t order_epoch;             /* SIZE_MAX: none yet */
     kdi_augmentation augmentation;
+    bool mixes; /* two samples become two mixtures */
     size_t n_views;
-    kdi_view *views;     /* [n_views] */
-    uint8_t *bytes[3];   /* scratch: [h,w,c] each */
-    float *plain, *half; /* scratch for resizing: [h,w,view's c], [h,view's w,view's c] */
+    kdi_view *views; /* [n_views] */
+    size_t n_workers;
+    struct kdi_worker *workers; /* [n_workers] */
 } kdi_pipeline;
 
 /* The memory of one batch. */
 typedef struct kdi_slot {
-    kd_batch batch;
+    kd_batch batch;      /* first: a batch is found in its slot */
     float **buffers;     /* [n_views] of [batch,H,W,C] */
     const float **views; /* the same, for reading */
     int32_t *labels;
-    uint32_t *ids;
+    uint32_t *ids, *copies;
+    int32_t *partners;  /* labels of what is mixed in */
+    float *shares;      /* of the label itself */
+    unsigned char *bad; /* [batch] 1: left out */
+    size_t skipped;     /* samples found broken for the first time; the first one's note: */
+    kdi_note note;
 } kdi_slot;
 
+/* How the pieces of a batch are shared out: call fn(arg, i, w) for all i below count, w below the
+ * pipeline's workers telling apart those that run at once. */
+typedef void (*kdi_spread_fn)(void *user, size_t count, kd_task_fn fn, void *arg);
+
 /* On failure there is nothing to free. */
-kd_status kdi_pipeline_make(kd_dataset *data, const kd_loader_opt *opt, kdi_pipeline *pipeline);
+kd_status kdi_pipeline_make(kd_dataset *data, const kd_loader_opt *opt, size_t workers,
+                            kdi_pipeline *pipeline);
 void kdi_pipeline_free(kdi_pipeline *pipeline);
 kd_status kdi_slot_make(const kdi_pipeline *pipeline, kdi_slot *slot);
 void kdi_slot_free(const kdi_pipeline *pipeline, kdi_slot *slot);
 /* Make one batch. Gives up with KD_E_STOPPED soon after *cancel becomes true. */
 kd_status kdi_pipeline_fill(kdi_pipeline *pipeline, size_t epoch, size_t index, kdi_slot *slot,
-                            const atomic_bool *cancel, kdi_note *note);
+                            kdi_spread_fn spread, void *user, const atomic_bool *cancel,
+                            kdi_note *note);
 
 #endif

@@ -136,6 +136,7 @@ void kd_dataset_close(kd_dataset *data)
     if (!data) return;
     if (data->release) data->release(data);
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        kd_free(data->ctx, data->broken[s]);
         kd_free(data->ctx, data->own_pixels[s]);
         kd_free(data->ctx, data->own_labels[s]);
     }
@@ -292,6 +293,56 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
     return finish(data, status, out);
 }
 
+kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
+                                   kd_dataset **out)
+{
+    if (!ctx || !out) return KD_E_INVALID;
+    *out = NULL;
+    if (!paths && count)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: no paths");
+    kd_dataset *data = make(ctx);
+    if (!data) return KD_E_NOMEM;
+    return finish(data, kdi_read_pictures(data, paths, count), out);
+}
+
+/* ---- broken samples -------------------------------------------------------------------------- */
+
+kd_status kd_dataset_skip_broken(kd_dataset *data)
+{
+    if (!data) return KD_E_INVALID;
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        if (data->broken[s]) continue;
+        data->broken[s] = kd_alloc(data->ctx, data->info.count[s], sizeof *data->broken[s]);
+        if (!data->broken[s]) return KD_E_NOMEM;
+    }
+    data->skip_broken = true;
+    return KD_OK;
+}
+
+size_t kd_dataset_broken(const kd_dataset *data)
+{
+    return atomic_load(&data->n_broken);
+}
+
+bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
+                       bool *fresh)
+{
+    *fresh = false;
+    if (!data->skip_broken || (status != KD_E_FORMAT && status != KD_E_IO &&
+                               status != KD_E_NOTFOUND && status != KD_E_UNSUPPORTED))
+        return false;
+    *fresh = atomic_exchange(&data->broken[split][index], 1) == 0;
+    if (*fresh) atomic_fetch_add(&data->n_broken, 1);
+    return true;
+}
+
+void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_note *note)
+{
+    const kdi_note cause = *note;
+    kdi_note_fail(note, cause.status, "data set '%.100s': %s sample %zu: %.300s", data->info.name,
+                  split_names[split], index, cause.text);
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 const kd_data_info *kd_dataset_info(const kd_dataset *data)
@@ -306,9 +357,7 @@ const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t i
     if (data->fetch) {
         *label = -1;
         if (data->fetch(data, split, index, scratch, label, note)) {
-            kdi_note cause = *note;
-            kdi_note_fail(note, cause.status, "data set '%.100s': %s sample %zu: %.300s",
-                          data->info.name, split_names[split], index, cause.text);
+            kdi_dataset_blame(data, split, index, note);
             return NULL;
         }
     } else {
@@ -424,6 +473,10 @@ static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_note *note)
 kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
 {
     if (!data || !checksum) return KD_E_INVALID;
+    if (data->fingerprint && !data->checksum_known) {
+        data->checksum = data->fingerprint(data);
+        data->checksum_known = true;
+    }
     if (!data->checksum_known) {
         uint8_t *scratch = NULL;
         if (data->fetch) {

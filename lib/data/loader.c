@@ -7,15 +7,21 @@
  * is held. The pipeline is the thread's alone; seek waits until it is idle. Without a thread
  * (KD_LOADER_SYNC) there is one slot, and kd_loader_next fills it.
  *
- * The order of batches, and what is in them, is the pipeline's; the thread only decides when. */
+ * The samples of a batch are shared out among the pipeline's workers: the thread and a team of its
+ * own, apart from the context's, so that computing and loading do not wait for each other. Without
+ * a thread the context's parallel-for does it.
+ *
+ * The order of batches, and what is in them, is the pipeline's; the threads only decide when. */
 #include "data.h"
+
+#include "../base/threads.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_DEPTH = 1024 };
+enum { MAX_DEPTH = 1024, MAX_THREADS = 256 };
 
 typedef struct place {
     size_t epoch, index;
@@ -29,6 +35,7 @@ struct kd_loader {
     bool threaded;   /* the thread runs, and what follows was set up */
     pid_t owner;     /* the process the thread lives in */
     pthread_t thread;
+    kdi_threads *team;  /* who the thread works with; NULL: nobody */
     atomic_bool cancel; /* the batch being made is not wanted any more */
     double waited;      /* the consumer's */
     pthread_mutex_t mutex;
@@ -46,6 +53,38 @@ static place after(const kd_loader *l, place p)
     p.index++;
     if (p.index == l->pipeline.batches) p = (place){p.epoch + 1, 0};
     return p;
+}
+
+/* ---- sharing out ------------------------------------------------------------------------------ */
+
+typedef struct pieces {
+    atomic_size_t next;
+    size_t count;
+    kd_task_fn fn;
+    void *arg;
+} pieces;
+
+static void take_pieces(void *arg, int worker)
+{
+    pieces *p = arg;
+    for (;;) {
+        const size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+        if (i >= p->count) return;
+        p->fn(p->arg, i, worker);
+    }
+}
+
+/* A kdi_spread_fn. */
+static void spread(void *user, size_t count, kd_task_fn fn, void *arg)
+{
+    kd_loader *l = user;
+    if (!l->threaded && l->pipeline.n_workers > 1) {
+        kd_parallel_for(l->ctx, count, fn, arg);
+        return;
+    }
+    pieces p = {.count = count, .fn = fn, .arg = arg};
+    atomic_init(&p.next, 0);
+    if (!l->team || !kdi_threads_run(l->team, take_pieces, &p)) take_pieces(&p, 0);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -68,7 +107,7 @@ static void *run(void *arg)
         l->busy = true;
         pthread_mutex_unlock(&l->mutex);
         const kd_status status =
-            kdi_pipeline_fill(&l->pipeline, p.epoch, p.index, slot, &l->cancel, &note);
+            kdi_pipeline_fill(&l->pipeline, p.epoch, p.index, slot, spread, l, &l->cancel, &note);
         pthread_mutex_lock(&l->mutex);
         l->busy = false;
         if (status == KD_OK && !atomic_load(&l->cancel)) {
@@ -106,16 +145,21 @@ static int start_masked(kd_loader *l)
 
 static kd_status start(kd_loader *l)
 {
+    if (l->pipeline.n_workers > 1) {
+        l->team = kdi_threads_create(l->ctx, (int)l->pipeline.n_workers);
+        if (!l->team) return kd_ctx_fail(l->ctx, KD_E_NOMEM, "out of memory");
+    }
     int made = 0, failed = pthread_mutex_init(&l->mutex, NULL);
     if (!failed) made = 1, failed = pthread_cond_init(&l->work, NULL);
     if (!failed) made = 2, failed = pthread_cond_init(&l->news, NULL);
+    l->threaded = true; /* for the thread, which may look before this returns */
     if (!failed) made = 3, failed = start_masked(l);
     if (failed) {
         destroy_sync(l, made);
+        l->threaded = false;
         return kd_ctx_fail(l->ctx, KD_E_SYSTEM, "loader of '%s': no thread: %s",
                            l->pipeline.data->info.name, strerror(failed));
     }
-    l->threaded = true;
     l->owner = getpid();
     return KD_OK;
 }
@@ -139,6 +183,20 @@ static kd_status make_slots(kd_loader *l, int depth)
     return KD_OK;
 }
 
+/* Decoding is worth as many workers as the context has; copying from memory is not. */
+static kd_status count_workers(const kd_dataset *data, const kd_loader_opt *opt, size_t *n)
+{
+    const int width = kd_ctx_threads(data->ctx);
+    int wanted = opt->threads ? opt->threads : data->open ? width : 1;
+    if (wanted < 1 || wanted > MAX_THREADS)
+        return kd_ctx_fail(data->ctx, KD_E_INVALID, "loader of '%s': %d threads are not in 1..%d",
+                           data->info.name, wanted, MAX_THREADS);
+    /* The context's parallel-for has a width of its own. */
+    if (opt->depth == KD_LOADER_SYNC && wanted > 1) wanted = width;
+    *n = (size_t)wanted;
+    return KD_OK;
+}
+
 kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_loader **out)
 {
     kd_loader_opt opt;
@@ -150,7 +208,9 @@ kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_lo
     if (!l) return KD_E_NOMEM;
     l->ctx = data->ctx;
     atomic_init(&l->cancel, false);
-    kd_status status = kdi_pipeline_make(data, &opt, &l->pipeline);
+    size_t workers = 1;
+    kd_status status = count_workers(data, &opt, &workers);
+    if (!status) status = kdi_pipeline_make(data, &opt, workers, &l->pipeline);
     if (status) {
         kd_free(l->ctx, l);
         return status;
@@ -177,6 +237,7 @@ void kd_loader_close(kd_loader *l)
         pthread_join(l->thread, NULL);
         destroy_sync(l, 3);
     }
+    kdi_threads_destroy(l->ctx, l->team);
     for (size_t i = 0; i < l->n_slots; i++) kdi_slot_free(&l->pipeline, &l->slots[i]);
     kd_free(l->ctx, l->slots);
     kdi_pipeline_free(&l->pipeline);
@@ -184,6 +245,17 @@ void kd_loader_close(kd_loader *l)
 }
 
 /* ---- using ----------------------------------------------------------------------------------- */
+
+/* What the batch says about samples that were left out. */
+static void tell_skipped(const kd_loader *l, const kd_batch *batch)
+{
+    const kdi_slot *slot = (const kdi_slot *)(const void *)batch; /* its first member */
+    if (slot->skipped == 1)
+        kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped: %s", slot->note.text);
+    else if (slot->skipped)
+        kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped %zu samples, the first: %s", slot->skipped,
+                   slot->note.text);
+}
 
 static kd_status fail(kd_loader *l, const kdi_note *note)
 {
@@ -201,8 +273,8 @@ static kd_status check_process(const kd_loader *l)
 static const kd_batch *make_now(kd_loader *l)
 {
     kdi_slot *slot = &l->slots[0];
-    if (l->error.status ||
-        kdi_pipeline_fill(&l->pipeline, l->next.epoch, l->next.index, slot, &l->cancel, &l->error))
+    if (l->error.status || kdi_pipeline_fill(&l->pipeline, l->next.epoch, l->next.index, slot,
+                                             spread, l, &l->cancel, &l->error))
         return NULL;
     l->next = after(l, l->next);
     return &slot->batch;
@@ -240,6 +312,7 @@ kd_status kd_loader_next(kd_loader *l, const kd_batch **batch)
     kdi_note error = {0};
     *batch = l->threaded ? take(l, &error) : make_now(l);
     l->waited += kdi_seconds() - since;
+    if (*batch) tell_skipped(l, *batch);
     return *batch ? KD_OK : fail(l, l->threaded ? &error : &l->error);
 }
 
@@ -275,6 +348,11 @@ kd_status kd_loader_seek(kd_loader *l, size_t epoch, size_t index)
 size_t kd_loader_batches(const kd_loader *l)
 {
     return l->pipeline.batches;
+}
+
+int kd_loader_mixes(const kd_loader *l)
+{
+    return l->pipeline.mixes;
 }
 
 size_t kd_loader_samples(const kd_loader *l)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * pipeline.c: from (epoch, batch index) to a batch: which samples in which order, their
- * augmentation, their views. The same numbers whoever asks, and whenever.
+ * pipeline.c: from (epoch, batch index) to a batch: which samples in which order, which of them are
+ * mixed, and the work shared out among workers (worker.c). The same numbers whoever asks, whenever,
+ * and however many workers there are.
  *
- * A picture goes: stored bytes, steps on bytes, a table look-up to normalised floats (256 values a
- * channel, so the two divisions of (x / 255 - mean) / std cost nothing), steps on values, resizing.
- * Making may allocate; filling does not, and may run in a thread of its own. */
-#include "data.h"
+ * A batch is cut into pieces of one sample, or of the two that are mixed. A sample that cannot be
+ * read is an error, of the first one in the batch's order, or is left out where the data set says
+ * so: the batch is then shorter. */
+#include "worker.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
@@ -124,13 +127,28 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, kdi_view *view)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "loader of '%s': a view of %zu channels of data with %zu", info->name,
                            s.c, info->channels);
-    view->resized = s.h != info->height || s.w != info->width;
-    kd_status status = make_table(p, from, view);
-    if (!status && view->resized) {
-        status = kdi_axis_make(ctx, info->height, s.h, &view->y);
-        if (!status) status = kdi_axis_make(ctx, info->width, s.w, &view->x);
+    return make_table(p, from, view);
+}
+
+/* Pictures that are framed are made at the largest view's size, others keep their own. */
+static void choose_canvas(kdi_pipeline *p, bool framed)
+{
+    const kd_data_info *info = &p->data->info;
+    p->canvas = (kdi_shape){info->height, info->width, info->channels};
+    for (size_t v = 0; framed && v < p->n_views; v++) {
+        const kdi_shape s = p->views[v].shape;
+        if (v == 0 || s.h > p->canvas.h) p->canvas.h = s.h;
+        if (v == 0 || s.w > p->canvas.w) p->canvas.w = s.w;
     }
-    return status;
+}
+
+static kd_status make_axes(kdi_pipeline *p, kdi_view *view)
+{
+    const kdi_shape s = view->shape;
+    view->resized = s.h != p->canvas.h || s.w != p->canvas.w;
+    if (!view->resized) return KD_OK;
+    const kd_status status = kdi_axis_make(p->data->ctx, p->canvas.h, s.h, &view->y);
+    return status ? status : kdi_axis_make(p->data->ctx, p->canvas.w, s.w, &view->x);
 }
 
 static kd_status make_views(kdi_pipeline *p, const kd_loader_opt *opt)
@@ -144,51 +162,56 @@ static kd_status make_views(kdi_pipeline *p, const kd_loader_opt *opt)
     p->views = kd_alloc(ctx, n, sizeof *p->views);
     if (!p->views) return KD_E_NOMEM;
     p->n_views = n;
-    size_t channels = 0, half = 0;
     for (size_t v = 0; v < n; v++) {
-        kdi_view *view = &p->views[v];
-        const kd_status status = make_view(p, opt->n_views ? &opt->views[v] : &plain, view);
+        const kd_status status = make_view(p, opt->n_views ? &opt->views[v] : &plain, &p->views[v]);
         if (status) return status;
-        const size_t floats = info->height * view->shape.w * view->shape.c;
-        if (view->resized && view->shape.c > channels) channels = view->shape.c;
-        if (view->resized && floats > half) half = floats;
     }
-    p->plain = kd_alloc(ctx, info->height * info->width, channels * sizeof *p->plain);
-    p->half = kd_alloc(ctx, half, sizeof *p->half);
-    return p->plain && p->half ? KD_OK : KD_E_NOMEM;
+    return KD_OK;
 }
 
-/* pixels of stored channels to view channels: as they are, or grey repeated. */
-static void normalise(const float *table, size_t stored, size_t channels, size_t pixels,
-                      const uint8_t *in, float *out)
+/* ---- augmentation ---------------------------------------------------------------------------- */
+
+static kd_status parse(kdi_pipeline *p, const char *spec, bool framed)
 {
-    if (stored == 3) {
-        for (size_t i = 0; i < pixels; i++, in += 3, out += 3) {
-            out[0] = table[in[0]];
-            out[1] = table[256 + in[1]];
-            out[2] = table[512 + in[2]];
-        }
-    } else if (stored == channels) {
-        for (size_t i = 0; i < pixels; i++)
-            for (size_t c = 0; c < channels; c++) *out++ = table[256 * c + *in++];
-    } else {
-        for (size_t i = 0; i < pixels; i++, in++)
-            for (size_t c = 0; c < channels; c++) *out++ = table[256 * c + *in];
-    }
+    choose_canvas(p, framed);
+    return kdi_augment_parse(p->data->ctx, spec, p->canvas, &p->augmentation);
 }
 
-static void show(kdi_pipeline *p, const kdi_view *view, kdi_key key, const uint8_t *picture,
-                 float *out)
+/* The canvas depends on whether a step frames the pictures, and what steps accept on the canvas.
+ * Pictures that have sizes of their own are framed in any case. */
+static kd_status parse_steps(kdi_pipeline *p, const char *spec)
+{
+    char centred[KDI_AUGMENT_TEXT];
+    kd_status status = parse(p, spec, true);
+    if (!status && p->augmentation.frame) return KD_OK;
+    if (!p->data->open) {
+        status = parse(p, spec, false);
+        return !status && p->augmentation.frame ? parse(p, spec, true) : status;
+    }
+    if (status) return status;
+    const bool none = strcmp(spec, "none") == 0;
+    const int n =
+        snprintf(centred, sizeof centred, "centre%s%s", none ? "" : "+", none ? "" : spec);
+    if (n < 0 || (size_t)n >= sizeof centred)
+        return kd_ctx_fail(p->data->ctx, KD_E_INVALID, "augmentation '%.100s...': too long", spec);
+    return parse(p, centred, true);
+}
+
+static kd_status make_augmentation(kdi_pipeline *p, const kd_loader_opt *opt)
 {
     const kd_data_info *info = &p->data->info;
-    float *plain = view->resized ? p->plain : out;
-    normalise(view->table, info->channels, view->shape.c, info->height * info->width, picture,
-              plain);
-    kdi_augment_values(&p->augmentation, key, plain, view->shape.c);
-    if (view->resized) kdi_resize(&view->y, &view->x, view->shape.c, plain, p->half, out);
+    const bool training = opt->split == KD_SPLIT_TRAIN && !opt->dev;
+    const char *spec = opt->augment ? opt->augment : training ? "auto" : "none";
+    if (strcmp(spec, "auto") == 0) spec = p->data->open ? "imagenet-train" : "crop-flip";
+    kd_status status = parse_steps(p, spec);
+    for (size_t v = 0; !status && v < p->n_views; v++) status = make_axes(p, &p->views[v]);
+    if (status) return status;
+    kdi_augment_fill(&p->augmentation, info->mean, info->channels);
+    p->mixes = p->augmentation.mixup > 0 || p->augmentation.cutmix > 0;
+    return KD_OK;
 }
 
-/* ---- making and filling ---------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------ */
 
 static kd_status make_batches(kdi_pipeline *p, const kd_loader_opt *opt)
 {
@@ -203,29 +226,34 @@ static kd_status make_batches(kdi_pipeline *p, const kd_loader_opt *opt)
     return KD_OK;
 }
 
-kd_status kdi_pipeline_make(kd_dataset *data, const kd_loader_opt *opt, kdi_pipeline *p)
+static kd_status make_workers(kdi_pipeline *p, size_t n)
 {
-    kd_ctx *ctx = data->ctx;
-    const kd_data_info *info = &data->info;
-    const bool training = opt->split == KD_SPLIT_TRAIN && !opt->dev;
-    const char *augment = opt->augment ? opt->augment : training ? "crop-flip" : "none";
-    const kdi_shape shape = {info->height, info->width, info->channels};
+    p->workers = kd_alloc(p->data->ctx, n, sizeof *p->workers);
+    if (!p->workers) return KD_E_NOMEM;
+    p->n_workers = n;
+    for (size_t i = 0; i < n; i++) {
+        const kd_status status = kdi_worker_make(p, &p->workers[i]);
+        if (status) return status;
+    }
+    return KD_OK;
+}
+
+kd_status kdi_pipeline_make(kd_dataset *data, const kd_loader_opt *opt, size_t workers,
+                            kdi_pipeline *p)
+{
     if ((unsigned)opt->split >= KD_SPLIT_COUNT)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "loader of '%s': there is no split %d", info->name,
-                           (int)opt->split);
+        return kd_ctx_fail(data->ctx, KD_E_INVALID, "loader of '%s': there is no split %d",
+                           data->info.name, (int)opt->split);
     *p = (kdi_pipeline){.data = data,
                         .split = opt->split,
                         .seed = opt->seed,
                         .shuffle = opt->shuffle != 0,
                         .order_epoch = SIZE_MAX};
-    kd_status status = kdi_augment_parse(ctx, augment, shape, &p->augmentation);
+    kd_status status = make_views(p, opt);
+    if (!status) status = make_augmentation(p, opt);
     if (!status) status = make_members(p, opt);
     if (!status) status = make_batches(p, opt);
-    if (!status) status = make_views(p, opt);
-    for (size_t i = 0; !status && i < 3; i++) {
-        p->bytes[i] = kd_alloc(ctx, kdi_dataset_bytes(data), 1);
-        if (!p->bytes[i]) status = KD_E_NOMEM;
-    }
+    if (!status) status = make_workers(p, workers);
     if (status) kdi_pipeline_free(p);
     return status;
 }
@@ -238,10 +266,9 @@ void kdi_pipeline_free(kdi_pipeline *p)
         kdi_axis_free(ctx, &p->views[v].y);
         kdi_axis_free(ctx, &p->views[v].x);
     }
-    for (size_t i = 0; i < 3; i++) kd_free(ctx, p->bytes[i]);
+    for (size_t i = 0; i < p->n_workers; i++) kdi_worker_free(ctx, &p->workers[i]);
+    kd_free(ctx, p->workers);
     kd_free(ctx, p->views);
-    kd_free(ctx, p->plain);
-    kd_free(ctx, p->half);
     kd_free(ctx, p->members);
     kd_free(ctx, p->order);
 }
@@ -249,19 +276,31 @@ void kdi_pipeline_free(kdi_pipeline *p)
 kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
 {
     kd_ctx *ctx = p->data->ctx;
+    const size_t n = p->batch, mixed = p->mixes ? n : 0;
     slot->buffers = kd_alloc(ctx, p->n_views, sizeof *slot->buffers);
     slot->views = kd_alloc(ctx, p->n_views, sizeof *slot->views);
-    slot->labels = kd_alloc(ctx, p->batch, sizeof *slot->labels);
-    slot->ids = kd_alloc(ctx, p->batch, sizeof *slot->ids);
-    if (!slot->buffers || !slot->views || !slot->labels || !slot->ids) return KD_E_NOMEM;
+    slot->labels = kd_alloc(ctx, n, sizeof *slot->labels);
+    slot->ids = kd_alloc(ctx, n, sizeof *slot->ids);
+    slot->copies = kd_alloc(ctx, n, sizeof *slot->copies);
+    slot->partners = kd_alloc(ctx, mixed, sizeof *slot->partners);
+    slot->shares = kd_alloc(ctx, mixed, sizeof *slot->shares);
+    slot->bad = kd_alloc(ctx, n, 1);
+    if (!slot->buffers || !slot->views || !slot->labels || !slot->ids || !slot->copies ||
+        !slot->partners || !slot->shares || !slot->bad)
+        return KD_E_NOMEM;
     for (size_t v = 0; v < p->n_views; v++) {
         const kdi_shape s = p->views[v].shape;
-        slot->buffers[v] = kd_alloc(ctx, p->batch, s.h * s.w * s.c * sizeof(float));
+        slot->buffers[v] = kd_alloc(ctx, n, s.h * s.w * s.c * sizeof(float));
         if (!slot->buffers[v]) return KD_E_NOMEM;
         slot->views[v] = slot->buffers[v];
     }
-    slot->batch = (kd_batch){
-        .n_views = p->n_views, .views = slot->views, .labels = slot->labels, .ids = slot->ids};
+    slot->batch = (kd_batch){.n_views = p->n_views,
+                             .views = slot->views,
+                             .labels = slot->labels,
+                             .ids = slot->ids,
+                             .copies = slot->copies,
+                             .partners = p->mixes ? slot->partners : NULL,
+                             .shares = p->mixes ? slot->shares : NULL};
     return KD_OK;
 }
 
@@ -273,30 +312,181 @@ void kdi_slot_free(const kdi_pipeline *p, kdi_slot *slot)
     kd_free(ctx, slot->views);
     kd_free(ctx, slot->labels);
     kd_free(ctx, slot->ids);
+    kd_free(ctx, slot->copies);
+    kd_free(ctx, slot->partners);
+    kd_free(ctx, slot->shares);
+    kd_free(ctx, slot->bad);
+}
+
+/* ---- filling --------------------------------------------------------------------------------- */
+
+/* A batch being made. */
+typedef struct job {
+    kdi_pipeline *p;
+    size_t epoch, n;
+    kdi_slot *slot;
+    kdi_mix mix;
+    const atomic_bool *cancel;
+    atomic_size_t failed;  /* the first sample of the batch that failed; n: none */
+    pthread_mutex_t mutex; /* of what follows */
+    kdi_note *note;
+    size_t noted; /* the sample the slot's note is about */
+} job;
+
+/* A sample failed: the first one's note is kept. */
+static void failed(job *j, size_t i, const kdi_note *note)
+{
+    kdi_slot *slot = j->slot;
+    bool fresh = false;
+    slot->bad[i] = 1;
+    const bool skip =
+        kdi_dataset_skips(j->p->data, j->p->split, slot->ids[i], note->status, &fresh);
+    pthread_mutex_lock(&j->mutex);
+    if (skip) {
+        slot->skipped += fresh;
+        if (fresh && i < j->noted) {
+            slot->note = *note;
+            j->noted = i;
+        }
+    } else if (i < atomic_load(&j->failed)) {
+        *j->note = *note;
+        atomic_store(&j->failed, i);
+    }
+    pthread_mutex_unlock(&j->mutex);
+}
+
+static const uint8_t *canvas_of(job *j, kdi_worker *w, size_t side, size_t i, kdi_key *key)
+{
+    kdi_slot *slot = j->slot;
+    kdi_note note = {0};
+    *key = (kdi_key){j->p->seed, (uint32_t)j->epoch, slot->ids[i], slot->copies[i]};
+    const uint8_t *canvas = kdi_worker_canvas(j->p, w, side, *key, &slot->labels[i], &note);
+    if (!canvas) failed(j, i, &note);
+    return canvas;
+}
+
+static float *view_at(const job *j, size_t v, size_t i)
+{
+    const kdi_shape s = j->p->views[v].shape;
+    return j->slot->buffers[v] + i * s.h * s.w * s.c;
+}
+
+static bool gives_up(const job *j, size_t i)
+{
+    return atomic_load_explicit(j->cancel, memory_order_relaxed) || atomic_load(&j->failed) < i;
+}
+
+/* A kd_task_fn: sample i. */
+static void make_one(void *arg, size_t i, int worker)
+{
+    job *j = arg;
+    kdi_worker *w = &j->p->workers[worker];
+    kdi_key key;
+    if (gives_up(j, i)) return;
+    const uint8_t *canvas = canvas_of(j, w, 0, i, &key);
+    for (size_t v = 0; canvas && v < j->p->n_views; v++)
+        kdi_worker_show(j->p, w, &j->p->views[v], key, canvas, view_at(j, v, i));
+}
+
+/* A kd_task_fn: samples i and n - 1 - i, mixed. If one is broken, or both are the same, the other
+ * stays as it is. */
+static void make_two(void *arg, size_t i, int worker)
+{
+    job *j = arg;
+    kdi_worker *w = &j->p->workers[worker];
+    kdi_slot *slot = j->slot;
+    const size_t at[2] = {i, j->n - 1 - i};
+    kdi_key key[2];
+    const uint8_t *canvas[2] = {NULL, NULL};
+    if (gives_up(j, i)) return;
+    for (size_t k = 0; k < (at[0] == at[1] ? 1 : 2); k++)
+        canvas[k] = canvas_of(j, w, k, at[k], &key[k]);
+    for (size_t v = 0; v < j->p->n_views; v++) {
+        const kdi_view *view = &j->p->views[v];
+        if (canvas[0] && canvas[1]) {
+            float *const out[2] = {view_at(j, v, at[0]), view_at(j, v, at[1])};
+            kdi_worker_show_mixed(j->p, w, view, &j->mix, key, canvas, out);
+            continue;
+        }
+        for (size_t k = 0; k < 2; k++)
+            if (canvas[k]) kdi_worker_show(j->p, w, view, key[k], canvas[k], view_at(j, v, at[k]));
+    }
+    const bool both = canvas[0] && canvas[1];
+    for (size_t k = 0; k < 2; k++) {
+        if (!canvas[k]) continue;
+        slot->partners[at[k]] = slot->labels[at[both ? 1 - k : k]];
+        slot->shares[at[k]] = both ? j->mix.share : 1;
+    }
+}
+
+/* Close the gaps of samples that were left out; how many remain. */
+static size_t close_gaps(const kdi_pipeline *p, kdi_slot *slot, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (slot->bad[i]) continue;
+        const size_t to = kept++;
+        if (to == i) continue;
+        slot->ids[to] = slot->ids[i];
+        slot->copies[to] = slot->copies[i];
+        slot->labels[to] = slot->labels[i];
+        if (p->mixes) {
+            slot->partners[to] = slot->partners[i];
+            slot->shares[to] = slot->shares[i];
+        }
+        for (size_t v = 0; v < p->n_views; v++) {
+            const kdi_shape s = p->views[v].shape;
+            const size_t floats = s.h * s.w * s.c;
+            memcpy(slot->buffers[v] + to * floats, slot->buffers[v] + i * floats,
+                   floats * sizeof(float));
+        }
+    }
+    return kept;
+}
+
+static kd_status run_job(job *j, kdi_spread_fn spread, void *user)
+{
+    kdi_pipeline *p = j->p;
+    kdi_slot *slot = j->slot;
+    if (p->mixes)
+        spread(user, (j->n + 1) / 2, make_two, j);
+    else
+        spread(user, j->n, make_one, j);
+    if (atomic_load(j->cancel)) return KD_E_STOPPED;
+    if (atomic_load(&j->failed) < j->n) return j->note->status;
+    slot->batch.n = close_gaps(p, slot, j->n);
+    if (slot->batch.n) return KD_OK;
+    return kdi_note_fail(j->note, KD_E_FORMAT,
+                         "data set '%.100s': none of a batch's %zu samples can be read, e.g. %s",
+                         p->data->info.name, j->n, slot->note.text);
 }
 
 kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slot *slot,
-                            const atomic_bool *cancel, kdi_note *note)
+                            kdi_spread_fn spread, void *user, const atomic_bool *cancel,
+                            kdi_note *note)
 {
-    const size_t start = index * p->batch, left = p->count - start;
-    const size_t n = left < p->batch ? left : p->batch;
+    const size_t start = index * p->batch, left = p->count - start, repeat = p->augmentation.repeat;
+    job j = {.p = p,
+             .epoch = epoch,
+             .n = left < p->batch ? left : p->batch,
+             .slot = slot,
+             .cancel = cancel,
+             .note = note,
+             .noted = SIZE_MAX};
+    atomic_init(&j.failed, j.n);
     shuffle(p, epoch);
-    for (size_t i = 0; i < n; i++) {
-        if (atomic_load_explicit(cancel, memory_order_relaxed)) return KD_E_STOPPED;
-        const uint32_t id = p->order[start + i];
-        const kdi_key key = {p->seed, (uint32_t)epoch, id};
-        const uint8_t *picture =
-            kdi_dataset_look(p->data, p->split, id, p->bytes[0], &slot->labels[i], note);
-        if (!picture) return note->status;
-        slot->ids[i] = id;
-        picture = kdi_augment_pixels(&p->augmentation, key, picture, p->bytes[1], p->bytes[2]);
-        for (size_t v = 0; v < p->n_views; v++) {
-            const kdi_shape s = p->views[v].shape;
-            show(p, &p->views[v], key, picture, slot->buffers[v] + i * s.h * s.w * s.c);
-        }
+    for (size_t i = 0; i < j.n; i++) {
+        slot->ids[i] = p->order[(start + i) / repeat];
+        slot->copies[i] = (uint32_t)((start + i) % repeat);
     }
-    slot->batch.n = n;
+    memset(slot->bad, 0, j.n);
+    slot->skipped = 0;
     slot->batch.epoch = epoch;
     slot->batch.index = index;
-    return KD_OK;
+    if (p->mixes) j.mix = kdi_mix_draw(&p->augmentation, p->canvas, p->seed, epoch, index);
+    if (pthread_mutex_init(&j.mutex, NULL))
+        return kdi_note_fail(note, KD_E_SYSTEM, "loader of '%.100s': no mutex", p->data->info.name);
+    const kd_status status = run_job(&j, spread, user);
+    pthread_mutex_destroy(&j.mutex);
+    return status;
 }

@@ -166,7 +166,7 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
                                .dev_count = o.dev_count,
                                .dev = o.dev_count > 0,
                                .batch = o.batch,
-                               .augment = "none",
+                               .augment = o.augment ? o.augment : "none",
                                .n_views = o.teacher ? 2 : 1,
                                .views = views};
     status = kd_loader_create(data, &opt, &loader);

@@ -49,7 +49,7 @@ void kd_train_defaults(kd_train_opt *o)
     resolve(&o->clip, 0);
     resolve(&o->ema, 0);
     if (o->checkpoint_seconds == 0) o->checkpoint_seconds = 300;
-    if (!o->augment) o->augment = "crop-flip";
+    if (!o->augment) o->augment = "auto";
     o->resolved = 1;
 }
 
@@ -90,17 +90,21 @@ static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logi
 }
 
 kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
-                        const kd_value heads[2], size_t classes)
+                        const kd_value heads[2], size_t classes, bool mixed)
 {
     const int64_t rows[] = {KD_BATCH, (int64_t)classes}, one[] = {1};
     kd_graph_part(g, KD_PART_LOSS);
     const kd_value labels = kd_input(g, "labels", KD_I32, 1, rows);
+    const kd_value partners = mixed ? kd_input(g, "partners", KD_I32, 1, rows) : KD_NONE;
+    const kd_value shares = mixed ? kd_input(g, "shares", KD_F32, 1, rows) : KD_NONE;
     const float hard = o->n_teachers ? o->hard : 1;
     kd_value loss = KD_NONE, soft = KD_NONE;
     bool first = true;
     if (hard > 0) {
+        const float smoothing = o->train.label_smoothing;
         if (o->n_teachers) logits = heads[0];
-        loss = kd_cross_entropy(g, logits, labels, o->train.label_smoothing);
+        loss = mixed ? kd_cross_entropy_mixed(g, logits, labels, partners, shares, smoothing)
+                     : kd_cross_entropy(g, logits, labels, smoothing);
         if (hard != 1) loss = kd_scale(g, loss, hard);
         first = false;
     }

@@ -14,7 +14,7 @@ static kd_status plan_step(kd_model *model, size_t n, const kd_distill_opt *o, k
     kd_value heads[2];
     const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1, .heads = heads};
     const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss = kdt_build_loss(g, o, logits, heads, kd_model_classes(model));
+    const kd_value loss = kdt_build_loss(g, o, logits, heads, kd_model_classes(model), false);
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
     status = kd_graph_grad(g, loss);

@@ -57,10 +57,11 @@ double kdt_seconds(void);
 /* Copy the caller's options, whose struct_size may be smaller, over zeros. */
 bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size);
 
-/* loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless the method needs it. Inputs of the
- * graph: "labels", "teacher0"..., "soft_weight". */
+/* loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless the
+ * method needs it. Inputs of the graph: "labels", "teacher0"..., "soft_weight"; of mixed pictures
+ * also "partners", "shares". */
 kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits,
-                        const kd_value heads[2], size_t classes);
+                        const kd_value heads[2], size_t classes, bool mixed);
 bool kdt_needs_soft_weight(const kd_distill_opt *opt);
 
 /* step.c: the optimiser these options (resolved) ask for. */

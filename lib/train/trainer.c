@@ -114,6 +114,9 @@ static kd_status open_loader(kdt_run *run)
                                .views = views};
     const kd_status status = kd_loader_create(run->data, &opt, &run->loader);
     if (status) return status;
+    if (kd_loader_mixes(run->loader) && run->opt.n_teachers && run->opt.method == KD_METHOD_DKD)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "dkd knows one label a picture: it does not go with mixup or cutmix");
     run->batches = kd_loader_batches(run->loader);
     if (run->batches == 0)
         return kd_ctx_fail(run->ctx, KD_E_INVALID,
@@ -135,7 +138,8 @@ static kd_status open_student(kdt_run *run)
     const kd_build_opt build = {.struct_size = sizeof build, .heads = heads};
     const kd_value logits =
         kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss = kdt_build_loss(g, &run->opt, logits, heads, kd_model_classes(run->model));
+    const kd_value loss = kdt_build_loss(g, &run->opt, logits, heads, kd_model_classes(run->model),
+                                         kd_loader_mixes(run->loader));
     kd_output(g, logits, "logits");
     kd_output(g, loss, "loss");
     status = kd_graph_grad(g, loss);
@@ -217,7 +221,9 @@ static void count_batch(kdt_run *run, const kd_batch *batch, double loss)
         size_t best = 0;
         for (size_t k = 1; k < classes; k++)
             if (row[k] > row[best]) best = k;
-        run->sums.correct += best == (size_t)batch->labels[i];
+        /* A mixed picture counts as what it shows most of. */
+        const bool other = batch->shares && batch->shares[i] < .5f;
+        run->sums.correct += best == (size_t)(other ? batch->partners : batch->labels)[i];
     }
     run->sums.loss += loss;
     run->sums.images += batch->n;
@@ -250,6 +256,10 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
     kd_exec_reset_seconds(run->exec);
     status = kd_exec_bind(run->exec, "input", batch->views[0]);
     if (!status) status = kd_exec_bind(run->exec, "labels", batch->labels);
+    if (!status && batch->shares) {
+        status = kd_exec_bind(run->exec, "partners", batch->partners);
+        if (!status) status = kd_exec_bind(run->exec, "shares", batch->shares);
+    }
     if (!status) status = kdt_keep_buffers(run);
     if (!status) status = kd_exec_run(run->exec, &run->how);
     if (status) return status;

@@ -415,7 +415,7 @@ START_TEST(test_synthetic_options)
         must_fail(ctx, name, NULL, KD_E_INVALID, "synthetic", "");
     }
     must_fail(ctx, "mnist", NULL, KD_E_INVALID, "'mnist'",
-              "cifar-10 cifar-100 fashion-mnist synth");
+              "cifar-10 cifar-100 fashion-mnist folder synth");
     must_fail(ctx, "", NULL, KD_E_INVALID, "unknown", "");
     must_fail(ctx, NULL, NULL, KD_E_INVALID, "no name", "");
     kd_ctx_destroy(ctx);

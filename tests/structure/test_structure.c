@@ -16,7 +16,7 @@ static const struct {
     {"kernel", " base "},     {"op", " base kernel "},
     {"graph", " base op "},   {"plan", " base op graph "},
     {"model", " base file "}, {"train", " "}, /* the public headers alone */
-    {"data", " base "},       {"file", " base "},
+    {"data", " base kernel "}, {"file", " base "},
 };
 enum { ROOMS = sizeof rooms / sizeof *rooms };
 

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ * augment_erase.c: random erasing (Zhong et al. 2017) as timm has it with mode "pixel": with the
+ * given probability a rectangle of 2 to 33 % of the area, its sides' ratio between 0.3 and 1 / 0.3,
+ * becomes normal noise, on normalised values. */
+#include "data.h"
+
+#include <math.h>
+
+enum { MILLION = 1000000 };
+
+static void erase_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+{
+    (void)shape;
+    *low = 1;
+    *high = MILLION;
+    *standard = MILLION / 4;
+}
+
+typedef struct box {
+    size_t top, left, h, w;
+} box;
+
+/* Ten tries; false: none fits. */
+static bool choose(kdi_rng *rng, size_t h, size_t w, box *b)
+{
+    const double area = (double)h * (double)w;
+    for (int i = 0; i < 10; i++) {
+        const double part = area * (.02 + (1.0 / 3 - .02) * (double)kdi_rng_uniform(rng));
+        const double ratio = exp(log(.3) * (1 - 2 * (double)kdi_rng_uniform(rng)));
+        const double high = rint(sqrt(part * ratio)), wide = rint(sqrt(part / ratio));
+        if (!(high < (double)h && wide < (double)w)) continue;
+        b->h = (size_t)high;
+        b->w = (size_t)wide;
+        b->top = kdi_rng_below(rng, (uint32_t)(h - b->h + 1));
+        b->left = kdi_rng_below(rng, (uint32_t)(w - b->w + 1));
+        return true;
+    }
+    return false;
+}
+
+static void erase(const kdi_step *step, kdi_key key, float *picture, size_t channels)
+{
+    box b;
+    const size_t w = step->shape.w;
+    kdi_rng rng = kdi_augment_rng(step, key);
+    if ((double)kdi_rng_uniform(&rng) >= kdi_step_number(step)) return;
+    if (!choose(&rng, step->shape.h, w, &b)) return;
+    kdi_rng noise = kdi_rng_make(key.seed, KDI_RNG_ERASE, key.epoch, key.sample);
+    noise.index = key.copy << 28;
+    for (size_t y = b.top; y < b.top + b.h; y++) {
+        float *row = picture + (y * w + b.left) * channels;
+        for (size_t i = 0; i < b.w * channels; i++) row[i] = kdi_rng_normal(&noise);
+    }
+}
+
+const kdi_augment kdi_augment_erase = {
+    .name = "erase", .has_value = true, .decimal = true, .range = erase_range, .values = erase};

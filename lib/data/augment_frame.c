@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * augment_frame.c: which part of a picture is shown: rrc (torchvision's RandomResizedCrop), centre
+ * (Resize and CenterCrop), and the filter it is resized by: bilinear, bicubic. frame.c does it. */
+#include "frame.h"
+
+#include <math.h>
+
+enum { MILLION = 1000000 };
+
+static double uniform(kdi_rng *rng, double low, double high)
+{
+    return low + (high - low) * (double)kdi_rng_uniform(rng);
+}
+
+/* ---- rrc ------------------------------------------------------------------------------------- */
+
+/* The smallest share of the area. */
+static void rrc_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+{
+    (void)shape;
+    *low = MILLION / 1000;
+    *high = MILLION;
+    *standard = MILLION * 8 / 100;
+}
+
+static const double LEAST_RATIO = 3.0 / 4, MOST_RATIO = 4.0 / 3; /* width by height */
+
+/* Ten tries to find a part within the picture; else as much of its middle as the ratios allow. */
+static void rrc_place(const kdi_step *step, kdi_key key, size_t height, size_t width, kdi_span *y,
+                      kdi_span *x)
+{
+    kdi_rng rng = kdi_augment_rng(step, key);
+    const double h = (double)height, w = (double)width;
+    for (int i = 0; i < 10; i++) {
+        const double area = h * w * uniform(&rng, kdi_step_number(step), 1);
+        const double ratio = exp(uniform(&rng, log(LEAST_RATIO), log(MOST_RATIO)));
+        const double part_w = rint(sqrt(area * ratio)), part_h = rint(sqrt(area / ratio));
+        if (part_w < 1 || part_w > w || part_h < 1 || part_h > h) continue;
+        const uint32_t top = kdi_rng_below(&rng, (uint32_t)(h - part_h + 1));
+        const uint32_t left = kdi_rng_below(&rng, (uint32_t)(w - part_w + 1));
+        *y = (kdi_span){top, part_h, step->shape.h, 0, step->shape.h};
+        *x = (kdi_span){left, part_w, step->shape.w, 0, step->shape.w};
+        return;
+    }
+    double part_w = w, part_h = h;
+    if (w / h < LEAST_RATIO) part_h = fmin(h, rint(w / LEAST_RATIO));
+    if (w / h > MOST_RATIO) part_w = fmin(w, rint(h * MOST_RATIO));
+    *y = (kdi_span){floor((h - part_h) / 2), part_h, step->shape.h, 0, step->shape.h};
+    *x = (kdi_span){floor((w - part_w) / 2), part_w, step->shape.w, 0, step->shape.w};
+}
+
+const kdi_augment kdi_augment_rrc = {.name = "rrc",
+                                     .has_value = true,
+                                     .decimal = true,
+                                     .rough = true,
+                                     .role = KDI_ROLE_FRAME,
+                                     .range = rrc_range,
+                                     .place = rrc_place};
+
+/* ---- centre ---------------------------------------------------------------------------------- */
+
+/* The share of the resized picture's shorter side that is shown. */
+static void centre_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+{
+    (void)shape;
+    *low = MILLION / 10;
+    *high = MILLION;
+    *standard = MILLION * 875 / 1000;
+}
+
+static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_t width,
+                         kdi_span *y, kdi_span *x)
+{
+    const size_t h = step->shape.h, w = step->shape.w;
+    /* in millionths, so that 224 / 0.875 is 256 */
+    const size_t least_h = h * MILLION / step->value, least_w = w * MILLION / step->value;
+    size_t full_h = least_h, full_w = least_w;
+    (void)key;
+    if (least_w * height >= least_h * width)
+        full_h = least_w * height / width;
+    else
+        full_w = least_h * width / height;
+    const size_t top = (size_t)rint((double)(full_h - h) / 2);
+    const size_t left = (size_t)rint((double)(full_w - w) / 2);
+    *y = (kdi_span){0, (double)height, full_h, top, h};
+    *x = (kdi_span){0, (double)width, full_w, left, w};
+}
+
+const kdi_augment kdi_augment_centre = {.name = "centre",
+                                        .has_value = true,
+                                        .decimal = true,
+                                        .role = KDI_ROLE_FRAME,
+                                        .range = centre_range,
+                                        .place = centre_place};
+
+/* ---- filters --------------------------------------------------------------------------------- */
+
+const kdi_augment kdi_augment_bilinear = {.name = "bilinear", .role = KDI_ROLE_FILTER};
+const kdi_augment kdi_augment_bicubic = {.name = "bicubic", .role = KDI_ROLE_FILTER};

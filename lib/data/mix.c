@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ * mix.c: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), as timm has them with mode
+ * "batch": picture i goes with picture n - 1 - i, the share of the first is drawn from
+ * Beta(a, a) once for the batch, and where both are asked for chance takes one of them, half and
+ * half. CutMix's share is corrected to what the box covers inside the picture. */
+#include "mix.h"
+
+#include <math.h>
+
+enum { MILLION = 1000000 };
+
+static void alpha_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+{
+    (void)shape;
+    *low = MILLION / 100;
+    *high = 100 * MILLION;
+    *standard = MILLION;
+}
+
+static void mixup_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+{
+    alpha_range(shape, low, high, standard);
+    *standard = MILLION * 8 / 10;
+}
+
+static void repeat_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+{
+    (void)shape;
+    *low = 1;
+    *high = KDI_COPIES;
+    *standard = 3;
+}
+
+const kdi_augment kdi_augment_mixup = {.name = "mixup",
+                                       .has_value = true,
+                                       .decimal = true,
+                                       .role = KDI_ROLE_MIXUP,
+                                       .range = mixup_range};
+const kdi_augment kdi_augment_cutmix = {.name = "cutmix",
+                                        .has_value = true,
+                                        .decimal = true,
+                                        .role = KDI_ROLE_CUTMIX,
+                                        .range = alpha_range};
+const kdi_augment kdi_augment_repeat = {
+    .name = "repeat", .has_value = true, .role = KDI_ROLE_REPEAT, .range = repeat_range};
+
+/* Gamma(a, 1): Marsaglia and Tsang (2000), from Gamma(a + 1) where a is below 1. */
+static double gamma_draw(kdi_rng *rng, double a)
+{
+    const double boost = a < 1 ? pow(1 - (double)kdi_rng_uniform(rng), 1 / a) : 1;
+    const double d = (a < 1 ? a + 1 : a) - 1.0 / 3, c = 1 / sqrt(9 * d);
+    for (;;) {
+        const double x = (double)kdi_rng_normal(rng), root = 1 + c * x;
+        const double u = 1 - (double)kdi_rng_uniform(rng); /* in (0, 1] */
+        if (root <= 0) continue;
+        const double v = root * root * root;
+        if (log(u) < .5 * x * x + d - d * v + d * log(v)) return d * v * boost;
+    }
+}
+
+static double beta_draw(kdi_rng *rng, double a)
+{
+    const double x = gamma_draw(rng, a), y = gamma_draw(rng, a);
+    return x + y > 0 ? x / (x + y) : .5; /* tiny a: both may vanish */
+}
+
+static void place_box(kdi_mix *m, kdi_shape canvas, double share, kdi_rng *rng)
+{
+    const double side = sqrt(1 - share);
+    const size_t h = (size_t)((double)canvas.h * side), w = (size_t)((double)canvas.w * side);
+    const size_t y = kdi_rng_below(rng, (uint32_t)canvas.h);
+    const size_t x = kdi_rng_below(rng, (uint32_t)canvas.w);
+    m->top = y > h / 2 ? y - h / 2 : 0;
+    m->left = x > w / 2 ? x - w / 2 : 0;
+    m->bottom = y + (h + 1) / 2 < canvas.h ? y + (h + 1) / 2 : canvas.h;
+    m->right = x + (w + 1) / 2 < canvas.w ? x + (w + 1) / 2 : canvas.w;
+    const double covered = (double)((m->bottom - m->top) * (m->right - m->left));
+    m->share = (float)(1 - covered / (double)(canvas.h * canvas.w));
+}
+
+kdi_mix kdi_mix_draw(const kdi_augmentation *a, kdi_shape canvas, uint64_t seed, size_t epoch,
+                     size_t index)
+{
+    kdi_mix m = {.share = 1};
+    kdi_rng rng = kdi_rng_make(seed, KDI_RNG_MIX, (uint32_t)epoch, (uint32_t)index);
+    const bool coin = kdi_rng_u32(&rng) >> 31;
+    m.cut = a->cutmix > 0 && (a->mixup <= 0 || coin);
+    const double share = beta_draw(&rng, m.cut ? a->cutmix : a->mixup);
+    if (m.cut)
+        place_box(&m, canvas, share, &rng);
+    else
+        m.share = (float)share;
+    return m;
+}
+
+void kdi_mix_apply(const kdi_mix *m, kdi_shape canvas, size_t channels, float *a, float *b)
+{
+    if (!m->cut) {
+        const float s = m->share, r = 1 - s;
+        for (size_t i = 0; i < canvas.h * canvas.w * channels; i++) {
+            const float x = a[i], y = b[i];
+            a[i] = s * x + r * y;
+            b[i] = s * y + r * x;
+        }
+        return;
+    }
+    for (size_t y = m->top; y < m->bottom; y++)
+        for (size_t i = m->left * channels; i < m->right * channels; i++) {
+            const size_t at = y * canvas.w * channels + i;
+            const float x = a[at];
+            a[at] = b[at];
+            b[at] = x;
+        }
+}

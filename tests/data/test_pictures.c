@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT
+ * test_pictures.c: decoding, resizing and RandAugment's operations against Pillow, torchvision and
+ * timm (tests/golden/pictures.safetensors): bytes within 1 of theirs on 99.9 % of the pixels. Areas
+ * of a JPEG against the whole, and resizing on every kernel table, to the bit. Damaged files. */
+#include "../model/golden.h"
+#include "files.h"
+
+#include "../../lib/data/frame.h"
+#include "../../lib/data/rand_ops.h"
+#include "../../lib/base/philox.h"
+#include "../../lib/kernel/kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if KDI_JPEG
+#include <jpeglib.h>
+#endif
+
+/* ---- golden files ---------------------------------------------------------------------------- */
+
+typedef struct bytes {
+    uint8_t *at;
+    size_t count, h, w;
+} bytes;
+
+static bytes read_bytes(const golden *f, const kd_file_tensor *t)
+{
+    ck_assert_ptr_nonnull(t);
+    bytes b = {.at = malloc(t->count + 1), .count = t->count};
+    if (t->rank == 3) b.h = (size_t)t->shape[0], b.w = (size_t)t->shape[1];
+    test_ok(f->ctx, kd_file_read_bytes(f->file, t, 0, t->count, b.at));
+    return b;
+}
+
+static bytes find_bytes(const golden *f, const char *prefix, const char *name)
+{
+    return read_bytes(f, golden_find(f, "%s%s", prefix, name));
+}
+
+/* Bytes within 1, but for a share of them. */
+static void compare(const char *what, const uint8_t *got, const uint8_t *want, size_t n)
+{
+    size_t off = 0;
+    int most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int d = abs(got[i] - want[i]);
+        off += d > 1;
+        if (d > most) most = d;
+    }
+    ck_assert_msg((double)off <= .001 * (double)n,
+                  "%s: %zu of %zu bytes differ by more than 1, at "
+                  "most by %d",
+                  what, off, n, most);
+    if (getenv("KD_GOLDEN_REPORT"))
+        printf("%-24s %zu of %zu beyond 1, at most %d\n", what, off, n, most);
+}
+
+/* ---- decoding -------------------------------------------------------------------------------- */
+
+typedef struct rows {
+    uint8_t *to;
+    size_t w;
+} rows;
+
+static void keep_row(void *arg, const uint8_t *rgb)
+{
+    rows *r = arg;
+    memcpy(r->to, rgb, 3 * r->w);
+    r->to += 3 * r->w;
+}
+
+static bool built(const char *name)
+{
+    return strncmp(name, "jpeg", 4) == 0 ? KDI_JPEG : KDI_PNG;
+}
+
+/* The area at 1 / shrink, [h,w,3]; free(). NULL if it cannot be read. */
+static uint8_t *decode(kdi_decoder *d, bytes file, size_t shrink, kdi_area *area, kdi_note *note)
+{
+    if (kdi_decoder_open_bytes(d, file.at, file.count, note)) return NULL;
+    if (area->w == 0)
+        *area =
+            (kdi_area){0, 0, (d->width + shrink - 1) / shrink, (d->height + shrink - 1) / shrink};
+    uint8_t *pixels = malloc(area->w * area->h * 3);
+    rows r = {pixels, area->w};
+    if (kdi_decoder_rows(d, shrink, *area, keep_row, &r, note) == KD_OK) return pixels;
+    free(pixels);
+    return NULL;
+}
+
+START_TEST(test_decode)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    golden f = golden_open(ctx, "pictures.safetensors");
+    kdi_decoder d;
+    size_t files = 0;
+    kdi_decoder_init(ctx, &d);
+    for (size_t i = 0; i < kd_file_count(f.file); i++) {
+        const char *name = kd_file_at(f.file, i)->name;
+        if (strncmp(name, "file.", 5)) continue;
+        bytes file = find_bytes(&f, "", name), want = find_bytes(&f, "rgb.", name + 5);
+        kdi_area area = {0};
+        kdi_note note = {0};
+        uint8_t *got = decode(&d, file, 1, &area, &note);
+        if (built(name + 5)) {
+            ck_assert_msg(got != NULL, "%s: %s", name, note.text);
+            ck_assert(d.width == want.w && d.height == want.h);
+            compare(name, got, want.at, want.count);
+        } else {
+            ck_assert(!got && note.status == KD_E_UNSUPPORTED);
+        }
+        free(got);
+        free(file.at);
+        free(want.at);
+        files++;
+    }
+    ck_assert_uint_ge(files, 17);
+    kdi_decoder_free(&d);
+    golden_close(&f);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+#if KDI_JPEG
+typedef struct form {
+    int h, v; /* sampling of the first component; the others' is 1 */
+    bool progressive, ycck;
+    int restart;
+} form;
+
+/* Colourful noise over slopes as a JPEG; free(). */
+static bytes make_jpeg(size_t h, size_t w, form f)
+{
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
+    unsigned char *out = NULL;
+    unsigned long size = 0;
+    const size_t channels = f.ycck ? 4 : 3;
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &out, &size);
+    c.image_width = (JDIMENSION)w;
+    c.image_height = (JDIMENSION)h;
+    c.input_components = (int)channels;
+    c.in_color_space = f.ycck ? JCS_CMYK : JCS_RGB;
+    jpeg_set_defaults(&c);
+    jpeg_set_colorspace(&c, f.ycck ? JCS_YCCK : JCS_YCbCr);
+    c.comp_info[0].h_samp_factor = f.h;
+    c.comp_info[0].v_samp_factor = f.v;
+    if (f.ycck) {
+        c.comp_info[3].h_samp_factor = f.h;
+        c.comp_info[3].v_samp_factor = f.v;
+    }
+    c.restart_interval = (unsigned)f.restart;
+    if (f.progressive) jpeg_simple_progression(&c);
+    jpeg_start_compress(&c, TRUE);
+    uint8_t *row = malloc(w * channels);
+    for (size_t y = 0; y < h; y++) {
+        for (size_t i = 0; i < w * channels; i++)
+            row[i] = (uint8_t)((i * 3 + y * 2 * (i % channels)) % 200 +
+                               files_pixel(KD_SPLIT_TRAIN, y, i % channels, y, i) % 56);
+        jpeg_write_scanlines(&c, &row, 1);
+    }
+    free(row);
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    return (bytes){out, size, h, w};
+}
+
+/* Every area of a picture is what decoding all of it gives, at every scale. */
+static void check_areas(kdi_decoder *d, bytes file, kdi_rng *rng)
+{
+    for (size_t shrink = 1; shrink <= 8; shrink *= 2) {
+        kdi_area all = {0};
+        kdi_note note = {0};
+        uint8_t *whole = decode(d, file, shrink, &all, &note);
+        ck_assert_msg(whole != NULL, "%s", note.text);
+        for (int i = 0; i < 20; i++) {
+            kdi_area a;
+            a.w = 1 + kdi_rng_below(rng, (uint32_t)all.w);
+            a.h = 1 + kdi_rng_below(rng, (uint32_t)all.h);
+            a.x = kdi_rng_below(rng, (uint32_t)(all.w - a.w + 1));
+            a.y = kdi_rng_below(rng, (uint32_t)(all.h - a.h + 1));
+            uint8_t *part = decode(d, file, shrink, &a, &note);
+            ck_assert_msg(part != NULL, "%s", note.text);
+            for (size_t y = 0; y < a.h; y++)
+                ck_assert_msg(
+                    !memcmp(part + y * 3 * a.w, whole + ((a.y + y) * all.w + a.x) * 3, 3 * a.w),
+                    "1/%zu, area %zux%zu at %zu,%zu of %zux%zu: row %zu", shrink, a.h, a.w, a.y,
+                    a.x, all.h, all.w, y);
+            free(part);
+        }
+        free(whole);
+    }
+}
+
+START_TEST(test_areas)
+{
+    static const form forms[] = {
+        {1, 1, false, false, 0}, {2, 1, false, false, 0}, {2, 2, false, false, 0},
+        {1, 2, false, false, 0}, {4, 1, false, false, 0}, {4, 2, false, false, 0},
+        {2, 2, true, false, 0},  {2, 1, true, false, 0},  {1, 2, true, false, 0},
+        {2, 2, false, false, 5}, {2, 1, false, true, 0},  {1, 1, true, true, 3}};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kdi_rng rng = kdi_rng_make(1, KDI_RNG_TEST, 0, 0);
+    kdi_decoder d;
+    kdi_decoder_init(ctx, &d);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        bytes file = make_jpeg(133 + 7 * i, 171 - 5 * i, forms[i]);
+        check_areas(&d, file, &rng);
+        free(file.at);
+    }
+    kdi_decoder_free(&d);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+#endif
+
+/* ---- resizing -------------------------------------------------------------------------------- */
+
+static kdi_span span_of(const float *x)
+{
+    return (kdi_span){(double)x[0], (double)x[1], (size_t)x[2], (size_t)x[3], (size_t)x[4]};
+}
+
+START_TEST(test_resize)
+{
+    const kdi_kernels *table;
+    for (int k = 0; (table = kdi_kernels_at(k)); k++) {
+        kd_ctx *ctx = test_ctx(1, table->name);
+        golden f = golden_open(ctx, "pictures.safetensors");
+        bytes base = find_bytes(&f, "", "base");
+        const kd_file_tensor *t;
+        kdi_framer framer;
+        kdi_framer_init(ctx, &framer);
+        size_t n = 0;
+        for (; (t = golden_find(&f, "resize.%zu.args", n)); n++) {
+            char name[40];
+            kdi_note note = {0};
+            float *args = golden_floats(&f, t);
+            snprintf(name, sizeof name, "resize.%zu.rgb", n);
+            bytes want = find_bytes(&f, "", name);
+            uint8_t *got = malloc(want.count);
+            ck_assert(kdi_frame_copy(&framer, base.at, (kdi_shape){base.h, base.w, 3}, args[0] != 0,
+                                     span_of(args + 1), span_of(args + 6), got, &note) == KD_OK);
+            compare(name, got, want.at, want.count);
+            free(args);
+            free(got);
+            free(want.at);
+        }
+        ck_assert_uint_ge(n, 18);
+        free(base.at);
+        kdi_framer_free(&framer);
+        golden_close(&f);
+        ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+        kd_ctx_destroy(ctx);
+    }
+}
+END_TEST
+
+START_TEST(test_rand_ops)
+{
+    static const uint8_t fill[4] = {124, 116, 104};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    golden f = golden_open(ctx, "pictures.safetensors");
+    bytes small = find_bytes(&f, "", "small");
+    const kd_file_tensor *t;
+    size_t n = 0;
+    for (; (t = golden_find(&f, "rand.%zu.args", n)); n++) {
+        char name[40];
+        double args[2];
+        test_ok(ctx, kd_file_read_bytes(f.file, t, 0, sizeof args, args));
+        snprintf(name, sizeof name, "rand.%zu.rgb", n);
+        bytes want = find_bytes(&f, "", name);
+        uint8_t *got = malloc(want.count);
+        kdi_rand_apply((kdi_rand_op)args[0], args[1], (kdi_shape){small.h, small.w, 3}, fill,
+                       small.at, got);
+        snprintf(name, sizeof name, "operation %g(%g)", args[0], args[1]);
+        compare(name, got, want.at, want.count);
+        free(got);
+        free(want.at);
+    }
+    ck_assert_uint_ge(n, 30);
+    free(small.at);
+    golden_close(&f);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(pictures, 30, &test_decode,
+#if KDI_JPEG
+           &test_areas,
+#endif
+           &test_resize, &test_rand_ops)
