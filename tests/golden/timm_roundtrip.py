@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Transformers from timm to libkd and back, and from torchvision.
 
-timm_roundtrip.py KD        KD: the path of the kd binary
+timm_roundtrip.py KD [NETWORK]...      KD: the path of the kd binary
 
 Each of timm's networks at its own size goes through libkd: its state_dict is saved, loaded and
 written again by kd (a fine-tuning at learning rate 1e-30, which writes a file of its own), and loaded by
@@ -55,7 +55,8 @@ def round_trip(kd, folder, name):
     model = timm.create_model(name, num_classes=10).eval()
     with torch.no_grad():  # no weight is left so small that a step of 1e-30 changes it
         for p in model.parameters():
-            p.add_(0.01 + 0.01 * torch.rand_like(p))
+            p.add_(0.01 * torch.randn_like(p))
+            p[p.abs() < 1e-9] = 1e-3
     x = torch.randn(2, 3, 224, 224)
     path, out, spec = f"{folder}/timm.safetensors", f"{folder}/{name}", f"{name},classes=10"
     save_file(model.state_dict(), path)
@@ -93,10 +94,10 @@ def torchvision(kd, folder):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
-        for name in NETWORKS:
+        for name in sys.argv[2:] or NETWORKS:
             round_trip(os.path.abspath(sys.argv[1]), folder, name)
         torchvision(os.path.abspath(sys.argv[1]), folder)
     sys.exit(1 if failures else 0)
