@@ -1,3 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * fuzz_png.c: a libFuzzer target: a PNG file in memory. The corpus holds one of each kind. */
+ * fuzz_png.c: a fuzz target. The input is a PNG file; the corpus holds one of each kind. */
 #include "picture.h"
+
+int FUZZ_TARGET(png)(const uint8_t *bytes, size_t size)
+{
+    return fuzz_picture(bytes, size);
+}

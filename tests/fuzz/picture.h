@@ -2,21 +2,14 @@
  * picture.h: what the fuzz targets of picture files do with their input: the header, all of it, an
  * area of it, and a canvas as a loader makes it. Beyond what the sanitizers see: errors are told,
  * the area is what the whole picture shows there, and no memory stays. */
-#include "../../lib/data/frame.h"
+#include "fuzz.h"
 
-#include <kd/ctx.h>
+#include "../../lib/data/frame.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
 enum { MEMORY = 64 << 20, PIXELS = 1 << 18, CANVAS = 16 };
-
-static void require(int truth)
-{
-    if (!truth) abort();
-}
 
 typedef struct rows {
     uint8_t *at;
@@ -97,13 +90,10 @@ static void picture(kd_ctx *ctx, const uint8_t *bytes, size_t size)
     kdi_decoder_free(&d);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+static int fuzz_picture(const uint8_t *bytes, size_t size)
 {
-    kd_ctx *ctx;
-    const kd_config config = {.struct_size = sizeof config, .threads = 1, .max_memory = MEMORY};
-    if (kd_ctx_create(&config, &ctx)) return 0;
+    kd_ctx *ctx = fuzz_begin(MEMORY);
     picture(ctx, bytes, size);
-    require(kd_ctx_memory(ctx) == 0);
-    kd_ctx_destroy(ctx);
+    fuzz_end(ctx);
     return 0;
 }
