@@ -7,7 +7,7 @@ set -eu
 # file or command that shows a package is there : Debian's name of the package
 want="/usr/include/jsmn.h:libjsmn-dev
 /usr/include/zlib.h:zlib1g-dev
-/usr/include/jpeglib.h:libjpeg62-turbo-dev
+/usr/include/jpeglib.h:libjpeg-dev
 /usr/include/png.h:libpng-dev
 /usr/include/check.h:check
 /usr/bin/pkg-config:pkg-config

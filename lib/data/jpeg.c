@@ -233,6 +233,7 @@ static void read_rows(jpeg *j, size_t shrink, kdi_area area, kdi_row_fn row, voi
     struct jpeg_decompress_struct *c = &j->cinfo;
     c->scale_num = 1;
     c->scale_denom = (unsigned)shrink;
+    c->do_block_smoothing = FALSE; /* of pictures that lack scans: it would look beyond the area */
     jpeg_start_decompress(c);
     const size_t channels = (size_t)c->output_components, first = narrow(c, area);
     if (area.y + area.h > c->output_height || first + area.w > c->output_width)

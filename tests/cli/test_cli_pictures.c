@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * test_cli_pictures.c: the command `kd` on picture files: train, eval and predict, --augment,
- * --skip-broken. The binary is the environment's KD_BIN. */
+ * --skip-broken. */
+#include "../spawn.h"
+
 #include "../model/golden.h"
 
 #include <stdio.h>
@@ -28,7 +30,8 @@ static void slurp(const char *name, char *text)
 static int run(const char *words)
 {
     static char bin[4096], command[8192];
-    ck_assert_msg(getenv("KD_BIN") && realpath(getenv("KD_BIN"), bin), "KD_BIN is not set");
+    const test_path kd = test_bin("kd");
+    ck_assert_msg(realpath(kd.text, bin) != NULL, "there is no %s", kd.text);
     snprintf(command, sizeof command, "cd '%s' && '%s' %s >stdout 2>stderr", test_dir(), bin,
              words);
     const int status = system(command);

@@ -456,7 +456,7 @@ START_TEST(test_no_memory)
     kd_ctx *plain = test_ctx(1, NULL), *ctx = test_ctx_counting(&heap, 1);
     golden g = golden_open(plain, "pictures.safetensors");
     char name[PATH + 8];
-    snprintf(name, sizeof name, "folder:%s", make_set(&g, "memory"));
+    snprintf(name, sizeof name, "folder:%s", make_set(&g, "pictures_memory"));
     const long before = heap.live;
     const kd_view view = {20, 20, 3, NULL, NULL};
     const kd_loader_opt opt = {.struct_size = sizeof opt,

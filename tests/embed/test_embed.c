@@ -250,9 +250,10 @@ START_TEST(test_cpp_consumer)
 #endif
     snprintf(script, sizeof script,
              "%s -std=c++17 -Wall -Wextra -Wpedantic -Werror -Iinclude -o '%s' "
-             "tests/consumer/consumer.cpp %s%s%s%s %s %s %s",
+             "tests/consumer/consumer.cpp %s%s%s%s %s %s %s %s %s",
              plus, program.text, link ? "'" : "-c", link ? archive.text : "", link ? "'" : "",
              openmp ? " -fopenmp" : "", strstr(info, "blas=openblas") ? "-lopenblas" : "",
+             strstr(info, "jpeg=1") ? "-ljpeg" : "", strstr(info, "png=1") ? "-lpng" : "",
              strstr(info, "zlib=1") ? "-lz" : "", "-lm -lpthread");
     test_run_ok("sh", "-c", script);
     if (!link) return;
