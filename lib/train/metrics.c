@@ -51,15 +51,18 @@ kd_status kdt_metrics_append(kdt_run *run, double lr)
     return status;
 }
 
-/* Is this a whole line of an epoch up to `epochs`? */
-static bool keep(kd_ctx *ctx, const char *line, size_t size, size_t epochs)
+/* Is this a whole line of an epoch up to `epochs`? Not for lack of memory is one dropped. */
+static kd_status keep(kd_ctx *ctx, const char *line, size_t size, size_t epochs, bool *kept)
 {
     kd_json_object *o;
     int64_t epoch = -1;
-    if (kd_json_parse(ctx, line, size, &o)) return false;
+    *kept = false;
+    const kd_status status = kd_json_parse(ctx, line, size, &o);
+    if (status) return status == KD_E_FORMAT ? KD_OK : status;
     const bool has = kd_json_get_integer(o, "epoch", &epoch);
     kd_json_object_destroy(o);
-    return has && epoch >= 1 && (uint64_t)epoch <= epochs;
+    *kept = has && epoch >= 1 && (uint64_t)epoch <= epochs;
+    return KD_OK;
 }
 
 kd_status kdt_metrics_trim(kdt_run *run, size_t epochs)
@@ -70,16 +73,18 @@ kd_status kdt_metrics_trim(kdt_run *run, size_t epochs)
     kd_status status = kd_file_read_all(run->ctx, path, METRICS_LIMIT, &text, &size);
     if (status == KD_E_NOTFOUND) return KD_OK;
     if (status) return status;
-    for (size_t at = 0; at < size;) {
+    for (size_t at = 0; at < size && !status;) {
         const char *end = memchr(text + at, '\n', size - at);
         const size_t length = end ? (size_t)(end - (text + at)) + 1 : size - at;
-        if (end && keep(run->ctx, text + at, length - 1, epochs)) {
+        bool wanted = false;
+        if (end) status = keep(run->ctx, text + at, length - 1, epochs, &wanted);
+        if (wanted) {
             memmove(text + kept, text + at, length);
             kept += length;
         }
         at += length;
     }
-    if (kept != size) status = kd_file_write_atomic(run->ctx, path, text, kept);
+    if (!status && kept != size) status = kd_file_write_atomic(run->ctx, path, text, kept);
     kd_free(run->ctx, text);
     return status;
 }
