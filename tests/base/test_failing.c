@@ -169,6 +169,25 @@ static kd_status call_from_callback(world *w)
     return status;
 }
 
+/* Without the readers of pictures there is nothing to open. */
+static kd_status call_from_pictures(world *w)
+{
+#if KDI_PNG
+    static const char *const paths[] = {"tests/fuzz/corpus/png/rgb", "tests/fuzz/corpus/png/grey"};
+    kd_dataset *d;
+    kd_status status = kd_dataset_from_pictures(w->ctx, paths, 2, &d);
+    if (status) return status;
+    status = kd_dataset_skip_broken(d);
+    kd_dataset_close(d);
+    return status;
+#else
+    kd_json *j;
+    const kd_status status = kd_json_create(w->ctx, 0, &j);
+    if (!status) kd_json_destroy(j);
+    return status;
+#endif
+}
+
 static kd_status call_loader(world *w)
 {
     kd_loader *l;
@@ -347,7 +366,11 @@ static kd_status build_all(kd_graph *g)
     const kd_value logits = kd_standardize(g, kd_linear(g, rows, "head", CLASSES, 1));
     const kd_value kd = kd_add(g, kd_loss_kd(g, logits, rows, 4), kd_loss_hard(g, logits, rows));
     const kd_value dkd = kd_loss_dkd(g, logits, rows, labels, 4, 1, 8);
-    const kd_value loss = kd_add(g, kd_add(g, kd, dkd), kd_cross_entropy(g, logits, labels, .1f));
+    const kd_value mixed =
+        kd_cross_entropy_mixed(g, logits, labels, kd_input(g, "partners", KD_I32, 1, rows_dim),
+                               kd_input(g, "shares", KD_F32, 1, rows_dim), .1f);
+    const kd_value loss =
+        kd_add(g, kd_add(g, kd_add(g, kd, dkd), mixed), kd_cross_entropy(g, logits, labels, .1f));
     kd_graph_want_grad(g, rows);
     const kd_status status = kd_graph_grad(g, loss);
     kd_output(g, kd_graph_grad_of(g, rows), "m");
@@ -506,6 +529,7 @@ static const struct {
     {call_dataset_open, "kd_dataset_open"},
     {call_from_arrays, "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample"},
     {call_from_callback, "kd_dataset_from_callback"},
+    {call_from_pictures, "kd_dataset_from_pictures kd_dataset_skip_broken"},
     {call_loader, "kd_loader_create"},
     {call_loader_next, "kd_loader_next kd_loader_seek"},
     {call_file_open, "kd_file_open"},
@@ -521,7 +545,8 @@ static const struct {
      "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
      "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_prepend_tokens "
      "kd_add_broadcast kd_take_tokens kd_take_token kd_drop_path kd_window_partition "
-     "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy kd_loss_kd "
+     "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy "
+     "kd_cross_entropy_mixed kd_loss_kd "
      "kd_loss_hard kd_loss_dkd kd_standardize kd_params_create kd_params_need_grads "
      "kd_params_clone kd_plan_create kd_plan_step_info kd_exec_create"},
     {call_params, "kd_params_get kd_params_set"},
