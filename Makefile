@@ -154,7 +154,7 @@ check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
 run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
-	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
+	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
 arm_suites ?= base half activation norm pool linear gemm conv winograd golden_ops golden_models
