@@ -8,13 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define VIT(size) "vit_" size "_patch16_224,classes=10,image=32,patch=4"
 static const kdb_work_info works[] = {
     {"kd_vgg13_vgg8", "vgg8_bn,classes=10,image=32", "vgg13_bn,classes=10,image=32", 128, true},
     {"train_vgg16", "vgg16_bn,classes=10,image=32", NULL, 128, true},
     {"infer_vgg16", "vgg16_bn,classes=10,image=32", NULL, 128, false},
     {"latency_vgg16", "vgg16_bn,classes=10,image=32", NULL, 1, false},
     {"infer_vgg16_224", "vgg16", NULL, 8, false},
+    {"kd_vit_small_tiny", VIT("tiny"), VIT("small"), 64, true},
+    {"train_deit_tiny", "deit_tiny_patch16_224", NULL, 16, true},
+    {"infer_deit_tiny", "deit_tiny_patch16_224", NULL, 16, false},
+    {"latency_deit_tiny", "deit_tiny_patch16_224", NULL, 1, false},
+    {"train_swin_tiny", "swin_tiny_patch4_window7_224", NULL, 8, true},
+    {"infer_swin_tiny", "swin_tiny_patch4_window7_224", NULL, 8, false},
 };
+#undef VIT
 
 struct kdb_work {
     kd_ctx *ctx;
@@ -86,10 +94,13 @@ static void plan_training(kdb_work *w)
 {
     kd_graph *g = make_graph(w->ctx, w->student, true, w->teacher != NULL);
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = w->info->batch, .training = 1};
-    const kd_optim_opt sgd = {.struct_size = sizeof sgd, .weight_decay = 5e-4f};
+    const bool vgg = !strncmp(w->info->student, "vgg", 3);
+    const kd_optim_opt optim = {.struct_size = sizeof optim,
+                                .optimizer = vgg ? KD_SGD : KD_ADAMW,
+                                .weight_decay = vgg ? 5e-4f : .05f};
     if (kd_plan_create(g, &opt, &w->plan) ||
         kd_exec_create(w->plan, kd_model_params(w->student), NULL, &w->exec) ||
-        kd_optim_create(kd_model_params(w->student), &sgd, &w->optim))
+        kd_optim_create(kd_model_params(w->student), &optim, &w->optim))
         kdb_die(w->ctx, w->info->name);
     kd_graph_destroy(g);
 }

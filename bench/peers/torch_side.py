@@ -44,6 +44,40 @@ class VGG(nn.Module):
         return self.classifier(x)
 
 
+def transformer(name, **more):
+    """timm's, whose attention is PyTorch's fused one."""
+    import timm
+    if name.startswith("vit"):
+        more.update(img_size=32, patch_size=4, num_classes=10)
+    return timm.create_model(name, drop_path_rate=0, **more)
+
+
+def student_of(name):
+    if "vit" in name:
+        return transformer("vit_tiny_patch16_224")
+    if "deit" in name:
+        return transformer("deit_tiny_patch16_224")
+    if "swin" in name:
+        return transformer("swin_tiny_patch4_window7_224")
+    large = "224" in name
+    return VGG(8 if name == "kd_vgg13_vgg8" else 16, not large, large, 1000 if large else 10)
+
+
+def teacher_of(name):
+    return transformer("vit_small_patch16_224") if "vit" in name else VGG(13, True, False, 10)
+
+
+def optimizer_of(model, vgg):
+    """fused: PyTorch's quickest."""
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decay, "weight_decay": 5e-4 if vgg else 0.05},
+              {"params": rest, "weight_decay": 0}]
+    if vgg:
+        return torch.optim.SGD(groups, lr=1e-3, momentum=0.9, fused=True)
+    return torch.optim.AdamW(groups, lr=1e-3, fused=True)
+
+
 class Work:
     def __init__(self, name, folder, setting, threads):
         torch.set_num_threads(threads)
@@ -53,19 +87,13 @@ class Work:
         self.batch = load_file(os.path.join(folder, "batch.safetensors"))
         self.x = self.batch["input"].contiguous(memory_format=self.format)
         self.y = self.batch["labels"].long()
-        layers = {"kd_vgg13_vgg8": 8}.get(name, 16)
-        self.student = self.load(VGG(layers, "224" not in name, "224" in name,
-                                     1000 if "224" in name else 10), folder, "student")
+        self.student = self.load(student_of(name), folder, "student")
         self.teacher = None
         if name.startswith("kd"):
-            self.teacher = self.load(VGG(13, True, False, 10), folder, "teacher").eval()
+            self.teacher = self.load(teacher_of(name), folder, "teacher").eval()
         self.student.train(self.training)
         if self.training:
-            decay = [p for p in self.student.parameters() if p.dim() > 1]
-            rest = [p for p in self.student.parameters() if p.dim() <= 1]
-            self.optimizer = torch.optim.SGD([{"params": decay, "weight_decay": 5e-4},
-                                              {"params": rest, "weight_decay": 0}],
-                                             lr=1e-3, momentum=0.9)
+            self.optimizer = optimizer_of(self.student, isinstance(self.student, VGG))
         self.student_call, self.teacher_call = self.student, self.teacher
         if mode == "compile":
             if not self.training:
@@ -76,7 +104,12 @@ class Work:
                 self.teacher_call = torch.compile(self.teacher)
 
     def load(self, model, folder, which):
-        model.load_state_dict(load_file(os.path.join(folder, which + ".safetensors")))
+        missing, unexpected = model.load_state_dict(
+            load_file(os.path.join(folder, which + ".safetensors")), strict=False)
+        # What timm keeps beside its weights are tables that it computes.
+        missing = [m for m in missing if not m.endswith(("relative_position_index", "attn_mask"))]
+        if missing or unexpected:
+            sys.exit(f"weights do not fit: {missing} {unexpected}")
         return model.to(memory_format=self.format)
 
     def forward_backward(self):
