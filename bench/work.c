@@ -19,8 +19,8 @@ static const kdb_work_info works[] = {
     {"train_deit_tiny", "deit_tiny_patch16_224", NULL, 16, true},
     {"infer_deit_tiny", "deit_tiny_patch16_224", NULL, 16, false},
     {"latency_deit_tiny", "deit_tiny_patch16_224", NULL, 1, false},
-    {"train_swin_tiny", "swin_tiny_patch4_window7_224", NULL, 8, true},
-    {"infer_swin_tiny", "swin_tiny_patch4_window7_224", NULL, 8, false},
+    {"train_swin_tiny", "swin_tiny_patch4_window7_224,drop_path=0", NULL, 8, true},
+    {"infer_swin_tiny", "swin_tiny_patch4_window7_224,drop_path=0", NULL, 8, false},
 };
 #undef VIT
 

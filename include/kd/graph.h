@@ -159,6 +159,9 @@ KD_API kd_value kd_global_avg_pool(kd_graph *graph, kd_value x);
  * and W divides N (or k, where N is k times the batch). */
 KD_API kd_value kd_attention(kd_graph *graph, kd_value qkv, int heads, float scale, kd_value bias,
                              kd_value mask);
+/* The same for the first `queries` tokens alone, which look at all: -> [N,queries,C]. */
+KD_API kd_value kd_attention_first(kd_graph *graph, kd_value qkv, int heads, float scale,
+                                   int queries);
 /* x [N,T,C] and `count` tokens of C numbers each ([1,1,C]) -> [N,count+T,C], the tokens first. */
 KD_API kd_value kd_prepend_tokens(kd_graph *graph, kd_value x, const kd_value *tokens, int count);
 /* x [N,...] + p [1,...]: position embeddings. */

@@ -27,7 +27,8 @@ KD_API kd_status kd_spec_complete(kd_ctx *ctx, const char *spec, const char *def
                                   size_t size);
 enum { KD_SPEC_SIZE = 256 };
 
-/* Parameters and multiply-accumulates of one picture, without making the parameters: quick. */
+/* Parameters and multiply-accumulates of one picture, counted as published (kd_build_opt.whole),
+ * without making the parameters: quick. */
 KD_API kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_t *macs);
 
 /* ---- models ---------------------------------------------------------------------------------- */
@@ -74,6 +75,8 @@ typedef struct kd_build_opt {
     int no_dropout;  /* leave dropout and drop path out: for comparisons */
     kd_value *heads; /* NULL, or [2]: set to the logits [N,classes] by the class token and by the
                       * distillation token of a distilled DeiT; both the logits of other networks */
+    int whole; /* also what no logit depends on: the last block of a ViT for tokens that the heads
+                      * do not read. Published counts of MACs have it */
 } kd_build_opt;
 /* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean of
  * the heads where there are two. */

@@ -17,10 +17,10 @@ static kd_value build(const kdi_spec *spec, kd_graph *g, kd_value x, kd_build_op
 }
 
 /* The network as a graph from "input" to "logits", and the logits of the heads if there are two. */
-static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, kd_graph **out)
+static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, int whole, kd_graph **out)
 {
     kd_value heads[2];
-    const kd_build_opt opt = {.struct_size = sizeof opt, .heads = heads};
+    const kd_build_opt opt = {.struct_size = sizeof opt, .heads = heads, .whole = whole};
     const int64_t dim[] = {KD_BATCH, spec->image, spec->image, spec->channels};
     kd_graph *g;
     kd_status status = kd_graph_create(ctx, &g);
@@ -42,7 +42,7 @@ static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, kd_graph **out)
 kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params)
 {
     kd_graph *g;
-    const kd_status status = make_graph(ctx, spec, &g);
+    const kd_status status = make_graph(ctx, spec, 0, &g);
     if (status) return status;
     *params = kd_graph_param_count(g);
     kd_graph_destroy(g);
@@ -52,7 +52,7 @@ kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params)
 kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_model **out)
 {
     kd_graph *g;
-    kd_status status = make_graph(ctx, spec, &g);
+    kd_status status = make_graph(ctx, spec, 0, &g);
     if (status) return status;
     kd_model *m = kd_alloc(ctx, 1, sizeof *m);
     if (!m) status = KD_E_NOMEM;
@@ -76,7 +76,7 @@ kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_
     kd_graph *g;
     kd_plan *plan = NULL;
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
-    if (!status) status = make_graph(ctx, &s, &g);
+    if (!status) status = make_graph(ctx, &s, 1, &g);
     if (status) return status;
     if (params) *params = kd_graph_param_count(g);
     if (macs) {
@@ -170,7 +170,7 @@ kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exe
     kd_graph *g;
     *plan = NULL;
     *exec = NULL;
-    kd_status status = make_graph(m->ctx, &m->spec, &g);
+    kd_status status = make_graph(m->ctx, &m->spec, 0, &g);
     if (status) return status;
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .frozen = 1};
     status = kd_plan_create(g, &opt, plan);

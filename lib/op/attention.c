@@ -4,7 +4,7 @@
  * (timm's and PyTorch's order); y [N,T,A] has the heads side by side. For each image n and head h
  *   p = softmax(scale q k^T + bias[h] + mask[n mod W]),   y = p v
  * with bias [heads,T,T] and mask [W,T,T] where they are given; Swin's windows are the images, W of
- * them to a picture.
+ * them to a picture. Of the queries only the first may be wanted, then y is [N,queries,A].
  *
  * Nothing is transposed in memory: a task copies one head's keys and values into panels, and walks
  * down the queries in blocks of rows whose scores stay in cache. No p is stored: of each row the
@@ -29,13 +29,14 @@ enum { ROWS = 84, TASKS = 64, PAD = 16, ALIGN = 16 };
 typedef struct attention_attr {
     int heads, masked;
     float scale; /* 0: 1 / sqrt(d) */
+    int queries; /* 0: all tokens */
 } attention_attr;
 
 /* The inputs are qkv, mask if masked, bias if there is one more. */
 typedef struct attention {
     const kd_op_call *call;
     const kdi_kernels *kernels;
-    size_t n, t, heads, d, windows;
+    size_t n, t, heads, d, windows, queries;
     float scale;
     const float *bias, *mask;
     size_t rows, ldq, step;    /* of a block; from row to row of q, of scores */
@@ -71,12 +72,13 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     attention a = {.call = c, .kernels = c->kernels, .n = qkv->dim[0], .t = qkv->dim[1]};
     const size_t nr = a.kernels->gemm_nr, vector = a.kernels->vector;
     a.heads = (size_t)attr->heads;
+    a.queries = attr->queries ? (size_t)attr->queries : a.t;
     a.d = qkv->dim[2] / 3 / a.heads;
     a.scale = attr->scale != 0 ? attr->scale : (float)(1 / sqrt((double)a.d));
     a.windows = attr->masked ? c->in[1].dim[0] : 1;
     a.mask = attr->masked ? c->in[1].data : NULL;
     a.bias = bias ? c->in[bias].data : NULL;
-    a.rows = kdi_piece(a.t, ROWS, 1);
+    a.rows = kdi_piece(a.queries, ROWS, 1);
     a.ldq = round_up(a.d, PAD) + PAD;
     a.step = round_up(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
@@ -139,7 +141,7 @@ static size_t in_qkv(const head *h)
 
 static size_t in_y(const head *h)
 {
-    return h->image * h->a->t * h->ldy + h->head * h->a->d;
+    return h->image * h->a->queries * h->ldy + h->head * h->a->d;
 }
 
 /* Statistics of the head's rows: maxima [T], then 1 / sum [T]. */
@@ -197,8 +199,8 @@ static void forward_head(const head *h, const float *qkv, float *y, float *stats
     float *s = q + round_up(a->rows * a->ldq, ALIGN), max[ROWS], inverse[ROWS];
     k->pack_bt(a->d, a->t, qkv + width, h->ldx, keys, a->d * nr);
     k->pack_b(a->t, a->d, qkv + 2 * width, h->ldx, values, a->t * nr);
-    for (size_t i = 0; i < a->t; i += a->rows) {
-        const size_t rows = a->t - i < a->rows ? a->t - i : a->rows;
+    for (size_t i = 0; i < a->queries; i += a->rows) {
+        const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
         float *to = y + i * h->ldy;
         k->scale_rows(rows, a->d, &a->scale, 0, qkv + i * h->ldx, h->ldx, q, a->ldq);
         scores(a, rows, q, keys, s);
@@ -282,8 +284,8 @@ static void backward_head(const head *h, const float *qkv, const float *dy, cons
     k->pack_bt(a->d, a->t, qkv + 2 * width, h->ldx, r->values, a->d * nr);
     k->pack_b(a->t, a->d, qkv + width, h->ldx, r->rows, a->t * nr);
     k->scale(round_up(a->d, nr) * a->t, a->scale, r->rows, r->rows, 0);
-    for (size_t i = 0; i < a->t; i += a->rows) {
-        const size_t rows = a->t - i < a->rows ? a->t - i : a->rows;
+    for (size_t i = 0; i < a->queries; i += a->rows) {
+        const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
         k->scale_rows(rows, a->d, &a->scale, 0, qkv + i * h->ldx, h->ldx, r->q, a->ldq);
         k->copy_rows(rows, a->d, dy + i * h->ldy, h->ldy, r->dy, a->ldq);
         scores(a, rows, r->q, r->keys, r->p);
@@ -298,6 +300,8 @@ static void backward_head(const head *h, const float *qkv, const float *dy, cons
         transposed(a, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
         transposed(a, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
     }
+    for (size_t i = a->queries; i < a->t && dqkv && !add; i++)
+        memset(dqkv + i * h->ldx, 0, a->d * sizeof *dqkv);
 }
 
 /* One head of a run of images. */
@@ -335,8 +339,8 @@ static kd_status backward(const kd_op_call *c)
 
 static uint64_t macs(const kd_op_call *c)
 {
-    const kd_tensor *qkv = &c->in[0];
-    return (uint64_t)qkv->dim[0] * qkv->dim[1] * qkv->dim[1] * (qkv->dim[2] / 3) * 2;
+    const kd_tensor *qkv = &c->in[0], *y = &c->out[0];
+    return (uint64_t)qkv->dim[0] * y->dim[1] * qkv->dim[1] * (qkv->dim[2] / 3) * 2;
 }
 
 static kd_status misfit(const kd_op_shapes *s, const char *what, const kd_shape *x)
@@ -358,6 +362,9 @@ static kd_status shape(kd_op_shapes *s)
         return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: scale %g", s->name, (double)attr->scale);
     if (attr->heads < 1)
         return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: %d heads", s->name, attr->heads);
+    if (x->rank == 3 && (attr->queries < 0 || attr->queries > x->dim[1]))
+        return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s has no %d queries", s->name,
+                           kdi_shape_text(x, text), attr->queries);
     if (x->rank != 3 || x->dim[2] % (3 * (int64_t)attr->heads))
         return kd_ctx_fail(s->ctx, KD_E_SHAPE,
                            "%s: input %s is not [N,T,3*C] with a C that %d heads divide", s->name,
@@ -373,6 +380,7 @@ static kd_status shape(kd_op_shapes *s)
     if (bias && !kdi_shape_equal(&s->in[bias], &square)) return misfit(s, "bias", &s->in[bias]);
     s->out[0] = *x;
     s->out[0].dim[2] /= 3;
+    if (attr->queries) s->out[0].dim[1] = attr->queries;
     s->out[1] = (kd_shape){.rank = 4, .dim = {x->dim[0], attr->heads, 2, t}};
     return kdi_want_f32(s, 0);
 }
@@ -391,14 +399,27 @@ static kd_status shape(kd_op_shapes *s)
 const kd_op kdi_op_attention = ATTENTION("attention", 2, 0);
 const kd_op kdi_op_attention_masked = ATTENTION("attention", 3, 1u << 1);
 
-kd_value kd_attention(kd_graph *g, kd_value qkv, int heads, float scale, kd_value bias,
+static kd_value build(kd_graph *g, kd_value qkv, const attention_attr *attr, kd_value bias,
                       kd_value mask)
 {
-    const attention_attr attr = {heads, mask != KD_NONE, scale};
     kd_value in[3] = {qkv};
     int n = 1;
     if (mask != KD_NONE) in[n++] = mask;
     if (bias != KD_NONE) in[n++] = bias;
-    return kd_graph_op(g, attr.masked ? &kdi_op_attention_masked : &kdi_op_attention, &attr, in, n,
+    return kd_graph_op(g, attr->masked ? &kdi_op_attention_masked : &kdi_op_attention, attr, in, n,
                        NULL);
+}
+
+kd_value kd_attention(kd_graph *g, kd_value qkv, int heads, float scale, kd_value bias,
+                      kd_value mask)
+{
+    const attention_attr attr = {.heads = heads, .masked = mask != KD_NONE, .scale = scale};
+    return build(g, qkv, &attr, bias, mask);
+}
+
+kd_value kd_attention_first(kd_graph *g, kd_value qkv, int heads, float scale, int queries)
+{
+    const attention_attr attr = {
+        .heads = heads, .scale = scale, .queries = queries ? queries : -1 /* refused */};
+    return build(g, qkv, &attr, KD_NONE, KD_NONE);
 }

@@ -15,11 +15,13 @@ typedef struct attention_attr {
     int heads;
     float scale;
     bool bias, mask; /* inputs 1 and on, in this order */
+    int queries;     /* 0: all */
 } attention_attr;
 
 static kd_value build(kd_graph *g, const kd_value *in, const void *attr)
 {
     const attention_attr *a = attr;
+    if (a->queries) return kd_attention_first(g, in[0], a->heads, a->scale, a->queries);
     return kd_attention(g, in[0], a->heads, a->scale, a->bias ? in[1] : KD_NONE,
                         a->mask ? in[1 + a->bias] : KD_NONE);
 }
@@ -54,7 +56,7 @@ static void oracle(const op_oracle *o)
 {
     const attention_attr *a = o->attr;
     const size_t t = o->y.dim[1], width = o->y.dim[2], d = width / (size_t)a->heads;
-    double *p = malloc(t * sizeof *p);
+    double *p = malloc(o->in[0].dim[1] * sizeof *p);
     ck_assert_ptr_nonnull(p);
     for (size_t n = 0; n < o->y.dim[0]; n++)
         for (size_t h = 0; h < (size_t)a->heads; h++)
@@ -79,7 +81,9 @@ START_TEST(test_attention)
     static const attention_attr plain = {.heads = 2}, scaled = {.heads = 3, .scale = .3f},
                                 one = {.heads = 1}, bias = {.heads = 2, .bias = true},
                                 mask = {.heads = 2, .mask = true},
-                                both = {.heads = 3, .bias = true, .mask = true};
+                                both = {.heads = 3, .bias = true, .mask = true},
+                                first = {.heads = 2, .queries = 1},
+                                most = {.heads = 1, .queries = 100};
     const op_case cases[] = {
         {.name = "attention [N,5,2x4]",
          .batch = 3,
@@ -116,6 +120,16 @@ START_TEST(test_attention)
          .n_in = 1,
          .in = {{3, {KD_BATCH, 256, 6}}},
          .attr = &one},
+        {.name = "attention of one query [N,9,2x4]",
+         .batch = 3,
+         .n_in = 1,
+         .in = {{3, {KD_BATCH, 9, 24}}},
+         .attr = &first},
+        {.name = "attention of 100 queries [N,130,1x6], blocks of rows",
+         .batch = 2,
+         .n_in = 1,
+         .in = {{3, {KD_BATCH, 130, 18}}},
+         .attr = &most},
         {.name = "attention with bias [N,9,2x4]",
          .batch = 5,
          .n_in = 2,
@@ -327,6 +341,9 @@ START_TEST(test_refusals)
             "attention 'attn': input [N,4,24] is not [N,T,3*C] with a C that 3 heads divide");
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention(g, x, 0, 0, KD_NONE, KD_NONE), "attention 'attn': 0 heads");
+    g = fresh(ctx, &x, &square, &labels);
+    refused(g, kd_attention_first(g, x, 2, 0, 9),
+            "attention 'attn': input [N,4,24] has no 9 queries");
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention(g, x, 2, NAN, KD_NONE, KD_NONE), "attention 'attn': scale nan");
     g = fresh(ctx, &x, &square, &labels);
