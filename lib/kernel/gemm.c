@@ -19,9 +19,10 @@ enum {
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
     TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
     DOT_DEPTH = 64,
-    DOT_COLUMNS = 16,      /* of B, up to which no panel is full: dot products whatever the rows */
-    PART_DEPTH = 1024,     /* of a part of k, at least */
-    PARTS_SIZE = 1 << 20,  /* floats of all parts together, at most */
+    DOT_COLUMNS = 16,     /* of B, up to which no panel is full: dot products whatever the rows */
+    PART_DEPTH = 1024,    /* of a part of k, at least */
+    PARTS_SIZE = 1 << 20, /* floats of all parts together, at most */
+    FEW_ROWS = 6, /* blocks of rows of a part, up to which each packs B, from cache, for itself */
     SHARED_SIZE = 6 << 20, /* floats of a B that is packed once for all tasks, at most */
     PAD = 16,              /* floats after each copied row, against cache set conflicts */
     ALIGN = 16             /* floats; 64 bytes */
@@ -118,7 +119,8 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     c.part = kdi_piece(k, ceil_div(k, c.parts), 8);
     c.parts = ceil_div(k, c.part);
     c.kc = kdi_piece(c.part, DEPTH, 8);
-    c.shared_b = !g->packed_b && !serial && c.rows > 1 && k <= SHARED_SIZE / n;
+    c.shared_b = !g->packed_b && !serial && k <= SHARED_SIZE / n &&
+                 c.rows > (c.parts > 1 ? (size_t)FEW_ROWS : 1);
     /* Rows a multiple of 4 KB apart share one cache set; columns of a transposed A are pages
      * apart. */
     c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;

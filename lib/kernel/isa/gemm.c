@@ -266,19 +266,19 @@ void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *pack
                          packed + p * NR + i);
 }
 
+/* Row by row, as A lies: each row is one stretch of memory, dealt out to the strips. What a whole
+ * vector writes beyond its strip's row is written again by the strip's next row, but for the last
+ * one, which writes no more than it has. */
 void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,
                          float *packed)
 {
-    for (size_t i = 0; i < m; i += h, packed += k * h) {
-        const size_t count = m - i < h ? m - i : h;
-        const float *from = a + i;
+    const size_t strip = k * h;
+    for (size_t p = 0; p < k; p++, a += lda, packed += h) {
         float *to = packed;
-        /* Whole vectors: what they write too much is written again by the next step. */
-        if (h <= KDI_VL && i + KDI_VL <= room)
-            for (size_t p = 0; p < k; p++, from += lda, to += h) kdi_store(to, kdi_load(from));
-        else
-            for (size_t p = 0; p < k; p++, from += lda, to += h)
-                for (size_t q = 0; q < count; q++) to[q] = from[q];
+        size_t i = 0;
+        if (h <= KDI_VL && p + 1 < k)
+            for (; i + KDI_VL <= room && i < m; i += h, to += strip) kdi_store(to, kdi_load(a + i));
+        for (; i < m; i += h, to += strip) memcpy(to, a + i, (m - i < h ? m - i : h) * sizeof *to);
     }
 }
 
