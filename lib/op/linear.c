@@ -32,10 +32,13 @@ static kdi_gemm product(const kd_op_call *c)
 static kd_status forward(const kd_op_call *c)
 {
     const kdi_linear_attr *attr = c->attr;
-    const kdi_epilogue epilogue = {.bias = attr->has_bias ? c->in[2].data : NULL, .act = attr->act};
     kdi_gemm g = product(c);
+    const kdi_epilogue epilogue = {.bias = attr->has_bias ? c->in[2].data : NULL,
+                                   .act = attr->act,
+                                   .residual = attr->residual ? c->in[c->n_in - 1].data : NULL,
+                                   .ldr = g.n};
     g.c = c->out[0].data;
-    if (epilogue.bias || epilogue.act) g.epilogue = &epilogue;
+    if (epilogue.bias || epilogue.act || epilogue.residual) g.epilogue = &epilogue;
     kdi_gemm_run(c->ctx, &g, c->scratch);
     return KD_OK;
 }
@@ -154,7 +157,7 @@ const kd_op kdi_op_linear = {
     .name = "linear",
     .attr_size = sizeof(kdi_linear_attr),
     .n_in_min = 1,
-    .n_in_max = 3,
+    .n_in_max = 4,
     .n_out = 1,
     .shape = shape,
     .forward = forward,

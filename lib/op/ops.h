@@ -28,7 +28,8 @@ bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, co
 /* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if has_bias. */
 typedef struct kdi_linear_attr {
     int out, has_bias, flatten;
-    kdi_act act; /* fused behind it; evaluation alone */
+    kdi_act act;  /* fused behind it; evaluation alone */
+    int residual; /* the same: the last input, of y's shape, is added */
 } kdi_linear_attr;
 
 /* Inputs: x, weight, bias, running_mean, running_var [C], num_batches_tracked [] i64, and where a

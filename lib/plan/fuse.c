@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * fuse.c: ops merged into one pass over memory.
  *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu;  linear + relu or gelu
+ *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   with or without gradient: batch_norm + relu, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its input
@@ -111,6 +112,42 @@ static void fold_activation(kdi_draft *d, int node, kdi_act *act)
     drop(d, reader);
 }
 
+/* Is v there before the node runs? */
+static bool is_before(const kdi_draft *d, kd_value v, int node)
+{
+    for (size_t i = (size_t)node; i < d->n_nodes; i++) {
+        const kdi_node *n = &d->nodes[i];
+        for (int k = 0; n->op && n->forward < 0 && k < n->n_out; k++)
+            if (n->out[k] == v) return false;
+    }
+    return true;
+}
+
+/* linear, then the add of a residual, whose gradient is the add's own: nothing changes in the
+ * backward. The node's lists are copied: a backward shares the old ones. */
+static kd_status fold_residual(kdi_draft *d, int linear)
+{
+    kdi_node *n = &d->nodes[linear];
+    kdi_linear_attr *attr = n->attr;
+    const int reader = only_reader(d, n->out[0]);
+    if (reader < 0 || d->nodes[reader].op != &kdi_op_add || attr->act || attr->residual)
+        return KD_OK;
+    const kdi_node *add = &d->nodes[reader];
+    const kd_value residual = add->in[add->in[0] == n->out[0]];
+    if (residual == n->out[0] || !is_before(d, residual, linear)) return KD_OK;
+    kd_value *out = kdi_pool_alloc(&d->plan->pool, 1, sizeof *out);
+    kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)n->n_in + 1, sizeof *in);
+    if (!out || !in) return KD_E_NOMEM;
+    memcpy(in, n->in, (size_t)n->n_in * sizeof *in);
+    in[n->n_in++] = residual;
+    out[0] = add->out[0];
+    n->in = in;
+    n->out = out;
+    attr->residual = 1;
+    drop(d, reader);
+    return KD_OK;
+}
+
 /* batch_norm, then relu; in the backward the norm's takes over the relu's gradient. */
 static void norm_relu(kdi_draft *d, int norm)
 {
@@ -159,8 +196,10 @@ kd_status kdi_fuse(kdi_draft *d)
         } else if (n->op == &kdi_op_conv2d) {
             const kd_status status = tell_moments(d, (int)i);
             if (status) return status;
-        } else if (n->op == &kdi_op_linear && !d->opt->training) {
-            fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
+        } else if (n->op == &kdi_op_linear) {
+            if (!d->opt->training) fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
+            const kd_status status = fold_residual(d, (int)i);
+            if (status) return status;
         } else if (n->op == &kdi_op_batch_norm) {
             norm_relu(d, (int)i);
         }
