@@ -15,7 +15,7 @@
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
     COLUMNS = KDI_GEMM_COLUMNS,
-    DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 640 KB */
+    DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 852 KB */
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
     TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
     DOT_DEPTH = 64,

@@ -57,7 +57,7 @@ void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, s
 /* The blocks of C[m,n], mb by nb, that a product with this k is cut into (nb a multiple of gemm_nr)
  * when `products` of them run beside each other, and the largest blocks, and steps along k, there
  * are: for those who walk along k themselves. */
-enum { KDI_GEMM_ROWS = 168, KDI_GEMM_COLUMNS = 512, KDI_GEMM_DEPTH = 320 };
+enum { KDI_GEMM_ROWS = 168, KDI_GEMM_COLUMNS = 512, KDI_GEMM_DEPTH = 416 };
 void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, size_t products,
                      size_t *mb, size_t *nb);
 
