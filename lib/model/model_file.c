@@ -109,17 +109,21 @@ kd_status kd_model_save(const kd_model *m, const char *path)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* What does not fit, collected into one error text. */
+/* What does not fit, collected into one error text: some of each kind. */
+typedef enum misfit { MISSING, SHAPE, UNEXPECTED, MISFITS } misfit;
 typedef struct misfits {
-    char text[640];
-    size_t used, count;
+    char text[900];
+    size_t used, count[MISFITS], untold;
 } misfits;
 
-static void note(misfits *f, const char *what, const char *name, const char *more)
+static void note(misfits *f, misfit kind, const char *name, const char *more)
 {
-    if (f->count++ < 8 && f->used < sizeof f->text)
+    static const char *const what[MISFITS] = {"missing", "shape:", "unexpected"};
+    if (f->count[kind]++ >= 4 || f->used >= sizeof f->text)
+        f->untold++;
+    else
         f->used += (size_t)snprintf(f->text + f->used, sizeof f->text - f->used, "%s%s '%.60s'%s",
-                                    f->count > 1 ? "; " : "", what, name, more);
+                                    f->used ? "; " : "", what[kind], name, more);
 }
 
 /* A file that is read for a model. */
@@ -197,7 +201,20 @@ static void note_shape(misfits *f, const kd_param_info *info, const kd_file_tens
     print_shape(has, sizeof has, t->rank, t->shape);
     print_shape(wants, sizeof wants, info->file_shape.rank, info->file_shape.dim);
     snprintf(more, sizeof more, " is %s, the model wants %s", has, wants);
-    note(f, "shape:", info->name, more);
+    note(f, SHAPE, info->name, more);
+}
+
+/* Is it what a parameter is read from? Where one is missing, its other parts are no surprise. */
+static bool is_read(const reading *r, const kd_file_tensor *t)
+{
+    char ours[KDI_NAME_SIZE];
+    const kd_file_tensor *part[3];
+    if (!kdi_names_ours(r->names, t->name, ours) || !kd_params_find(r->model->params, ours))
+        return false;
+    const size_t n = kdi_names_find(r->names, r->file, ours, part);
+    for (size_t k = 0; k < n; k++)
+        if (part[k] == t) return true;
+    return n == 0;
 }
 
 static void check_unexpected(const reading *r, misfits *f)
@@ -205,11 +222,9 @@ static void check_unexpected(const reading *r, misfits *f)
     const bool checkpoint = kd_file_metadata_get(r->file, "libkd.train") != NULL;
     for (size_t i = 0; i < kd_file_count(r->file); i++) {
         const char *name = kd_file_at(r->file, i)->name;
-        char ours[KDI_NAME_SIZE];
-        if (kdi_names_ours(r->names, name, ours) && kd_params_find(r->model->params, ours))
-            continue;
+        if (is_read(r, kd_file_at(r->file, i))) continue;
         if ((checkpoint && is_state(name)) || kdi_names_derived(name)) continue;
-        note(f, "unexpected", name, "");
+        note(f, UNEXPECTED, name, "");
     }
 }
 
@@ -217,20 +232,21 @@ static kd_status check_fit(const reading *r)
 {
     const kd_model *m = r->model;
     misfits f = {.used = 0};
+    char more[40] = "";
     for (size_t i = 0; i < kd_params_entries(m->params); i++) {
         const kd_param_info *info = kd_params_info(m->params, i);
         const bool left = optional(info) || (r->new_head && is_head(m, info->name));
         const pieces p = find(r, info);
-        if (p.n == 0 && !left) note(&f, "missing", info->name, "");
+        if (p.n == 0 && !left) note(&f, MISSING, info->name, "");
         if (p.n > 0 && !p.fit && !p.resize && !(r->new_head && is_head(m, info->name)))
             note_shape(&f, info, p.part[0]);
     }
     check_unexpected(r, &f);
-    if (f.count == 0) return KD_OK;
+    if (f.used == 0) return KD_OK;
+    if (f.untold) snprintf(more, sizeof more, "; and %zu more", f.untold);
     return kd_ctx_fail(m->ctx, KD_E_MISMATCH, "%s%s%s%s does not fit %s: %s%s",
                        kd_file_path(r->file), r->names ? " (names of " : "",
-                       kdi_names_whose(r->names), r->names ? ")" : "", m->text, f.text,
-                       f.count > 8 ? "; and more" : "");
+                       kdi_names_whose(r->names), r->names ? ")" : "", m->text, f.text, more);
 }
 
 static kd_status read_resized(const reading *r, const kd_param_info *info, const kd_file_tensor *t,
@@ -336,11 +352,21 @@ kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, cons
                            "%s does not say which network it holds: name it (--model SPEC)",
                            kd_file_path(file));
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &original);
-    if (!status) status = kdi_spec_parse(ctx, spec, NULL, change, &s);
+    if (!status) {
+        r.names = kdi_names_of(file, &original);
+        const char *const keys = kdi_names_keys(r.names);
+        if (keys) status = kdi_spec_parse(ctx, spec, keys, NULL, &original);
+        if (!status) status = kdi_spec_parse(ctx, spec, keys, change, &s);
+    }
     if (status) return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
-    r.names = kdi_names_of(file, &s);
     r.new_head = s.classes != original.classes;
     r.moved = s.image != original.image || s.window != original.window;
+    if (kdi_names_differ(r.names, &s))
+        kd_ctx_log(
+            ctx, KD_LOG_WARN,
+            "%s: at image=%d windows of %d do not divide every map; %s pads such a map before "
+            "shifting it, timm and libkd after: the numbers differ a little",
+            kd_file_path(file), s.image, s.window, kdi_names_whose(r.names));
     status = check_size(ctx, file, &s, &original);
     if (!status) status = kdi_model_create(ctx, &s, seed, &r.model);
     if (!status) status = read_all(&r);

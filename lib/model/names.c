@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * names.c: other libraries' names for the tensors of transformers, as one table: torchvision's
- * vit_* and swin_*, Hugging Face's ViT, DeiT and Swin for image classification, and Swin's files from
- * before timm moved the merging of patches to the beginning of a stage. Layouts are the same
- * everywhere. Hugging Face keeps queries, keys and values apart; one behind the other they are qkv.
+ * vit_* and swin_*, Hugging Face's ViT, DeiT and Swin for image classification (as save_pretrained
+ * writes them, and as a state_dict has them since version 5), and Swin's files from before timm moved
+ * the merging of patches to the beginning of a stage. Layouts are the same everywhere. Hugging Face
+ * keeps queries, keys and values apart; one behind the other they are qkv.
  *
- * In a pattern # is a number, * the rest of a name, and % query, key and value in turn. */
+ * In a pattern # is a number, * the rest of a name, and % query, key and value in turn, & their
+ * initials. A tensor may have several rules, of which the file follows one. */
 #include "names.h"
+
+#include "transformer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +23,12 @@ struct kdi_names {
     const char *whose;
     const kdi_family *family;
     const char *telltale; /* a tensor that only they have */
+    const char *head;     /* a head that a network with a distillation token has; NULL: whichever */
     const rule *rules;
     size_t n_rules;
-    bool ours_else; /* names without a rule are our own */
+    bool ours_else;   /* names without a rule are our own */
+    bool pads_first;  /* where windows do not divide a map, it is padded before it is shifted */
+    const char *keys; /* what their networks have unless the spec says otherwise; NULL: nothing */
 };
 
 static const rule torchvision_vit[] = {
@@ -34,19 +41,7 @@ static const rule torchvision_vit[] = {
     {"blocks.#.norm2.*", "encoder.layers.encoder_layer_#.ln_2.*", 0, 0},
     {"blocks.#.mlp.fc1.*", "encoder.layers.encoder_layer_#.mlp.0.*", 0, 0},
     {"blocks.#.mlp.fc2.*", "encoder.layers.encoder_layer_#.mlp.3.*", 0, 0},
-    {"norm.*", "encoder.ln.*", 0, 0},
-    {"head.*", "heads.head.*", 0, 0},
-};
-
-/* torchvision before 0.12 numbered the perceptron's layers by name. */
-static const rule torchvision_old_vit[] = {
-    {"cls_token", "class_token", 0, 0},
-    {"pos_embed", "encoder.pos_embedding", 0, 0},
-    {"patch_embed.proj.*", "conv_proj.*", 0, 0},
-    {"blocks.#.norm1.*", "encoder.layers.encoder_layer_#.ln_1.*", 0, 0},
-    {"blocks.#.attn.qkv.*", "encoder.layers.encoder_layer_#.self_attention.in_proj_*", 0, 0},
-    {"blocks.#.attn.proj.*", "encoder.layers.encoder_layer_#.self_attention.out_proj.*", 0, 0},
-    {"blocks.#.norm2.*", "encoder.layers.encoder_layer_#.ln_2.*", 0, 0},
+    /* before 0.12 */
     {"blocks.#.mlp.fc1.*", "encoder.layers.encoder_layer_#.mlp.linear_1.*", 0, 0},
     {"blocks.#.mlp.fc2.*", "encoder.layers.encoder_layer_#.mlp.linear_2.*", 0, 0},
     {"norm.*", "encoder.ln.*", 0, 0},
@@ -76,12 +71,22 @@ static const rule torchvision_swin[] = {
     {                                                                                              \
         ours "mlp.fc2.*", theirs "output.dense.*", 0, 0                                            \
     }
+#define HUGGING_FACE_BLOCK_5(ours, theirs)                                                         \
+    {ours "norm1.*", theirs "layernorm_before.*", 0, 0},                                           \
+        {ours "attn.qkv.*", theirs "attention.&_proj.*", 0, 0},                                    \
+        {ours "attn.proj.*", theirs "attention.o_proj.*", 0, 0},                                   \
+        {ours "norm2.*", theirs "layernorm_after.*", 0, 0},                                        \
+        {ours "mlp.fc1.*", theirs "mlp.fc1.*", 0, 0},                                              \
+    {                                                                                              \
+        ours "mlp.fc2.*", theirs "mlp.fc2.*", 0, 0                                                 \
+    }
 
 static const rule hugging_face_vit[] = {
     {"cls_token", "vit.embeddings.cls_token", 0, 0},
     {"pos_embed", "vit.embeddings.position_embeddings", 0, 0},
     {"patch_embed.proj.*", "vit.embeddings.patch_embeddings.projection.*", 0, 0},
     HUGGING_FACE_BLOCK("blocks.#.", "vit.encoder.layer.#.", "attention.attention."),
+    HUGGING_FACE_BLOCK_5("blocks.#.", "vit.layers.#."),
     {"norm.*", "vit.layernorm.*", 0, 0},
     {"head.*", "classifier.*", 0, 0},
 };
@@ -92,9 +97,11 @@ static const rule hugging_face_deit[] = {
     {"pos_embed", "deit.embeddings.position_embeddings", 0, 0},
     {"patch_embed.proj.*", "deit.embeddings.patch_embeddings.projection.*", 0, 0},
     HUGGING_FACE_BLOCK("blocks.#.", "deit.encoder.layer.#.", "attention.attention."),
+    HUGGING_FACE_BLOCK_5("blocks.#.", "deit.layers.#."),
     {"norm.*", "deit.layernorm.*", 0, 0},
     {"head.*", "cls_classifier.*", 0, 0},
     {"head_dist.*", "distillation_classifier.*", 0, 0},
+    {"head.*", "classifier.*", 0, 0}, /* the only one */
 };
 
 static const rule hugging_face_swin[] = {
@@ -103,7 +110,12 @@ static const rule hugging_face_swin[] = {
     {"layers.#.downsample.*", "swin.encoder.layers.#.downsample.*", 1, -1},
     {"layers.#.blocks.#.attn.relative_position_bias_table",
      "swin.encoder.layers.#.blocks.#.attention.self.relative_position_bias_table", 0, 0},
+    {"layers.#.blocks.#.attn.relative_position_bias_table",
+     "swin.encoder.layers.#.blocks.#.attention.relative_position_bias."
+     "relative_position_bias_table",
+     0, 0},
     HUGGING_FACE_BLOCK("layers.#.blocks.#.", "swin.encoder.layers.#.blocks.#.", "attention.self."),
+    HUGGING_FACE_BLOCK_5("layers.#.blocks.#.", "swin.encoder.layers.#.blocks.#."),
     {"norm.*", "swin.layernorm.*", 0, 0},
     {"head.fc.*", "classifier.*", 0, 0},
 };
@@ -113,23 +125,48 @@ static const rule old_swin[] = {
     {"head.fc.*", "head.*", 0, 0},
 };
 
-#define RULES(rules) rules, sizeof rules / sizeof *rules
+#define RULES(table) .rules = table, .n_rules = sizeof table / sizeof *table
 static const kdi_names all[] = {
-    {"torchvision", &kdi_family_vit, "encoder.layers.encoder_layer_0.mlp.0.weight",
-     RULES(torchvision_vit), false},
-    {"torchvision", &kdi_family_vit, "encoder.layers.encoder_layer_0.mlp.linear_1.weight",
-     RULES(torchvision_old_vit), false},
-    {"torchvision", &kdi_family_swin, "features.0.0.weight", RULES(torchvision_swin), false},
-    {"Hugging Face", &kdi_family_vit, "vit.embeddings.cls_token", RULES(hugging_face_vit), false},
-    {"Hugging Face", &kdi_family_vit, "deit.embeddings.cls_token", RULES(hugging_face_deit), false},
-    {"Hugging Face", &kdi_family_swin, "swin.embeddings.patch_embeddings.projection.weight",
-     RULES(hugging_face_swin), false},
-    {"the first Swin", &kdi_family_swin, "layers.0.downsample.reduction.weight", RULES(old_swin),
-     true},
+    {.whose = "torchvision",
+     .family = &kdi_family_vit,
+     .telltale = "encoder.pos_embedding",
+     RULES(torchvision_vit)},
+    {.whose = "torchvision",
+     .family = &kdi_family_swin,
+     .telltale = "features.0.0.weight",
+     RULES(torchvision_swin),
+     .pads_first = true},
+    {.whose = "Hugging Face",
+     .family = &kdi_family_vit,
+     .telltale = "vit.embeddings.cls_token",
+     RULES(hugging_face_vit),
+     .keys = "eps=1e-12"},
+    {.whose = "Hugging Face", /* DeiTForImageClassification */
+     .family = &kdi_family_vit,
+     .telltale = "deit.embeddings.cls_token",
+     .head = "classifier.weight",
+     RULES(hugging_face_deit),
+     .keys = "eps=1e-12,dist_head=0"},
+    {.whose = "Hugging Face",
+     .family = &kdi_family_vit,
+     .telltale = "deit.embeddings.cls_token",
+     RULES(hugging_face_deit),
+     .keys = "eps=1e-12"},
+    {.whose = "Hugging Face",
+     .family = &kdi_family_swin,
+     .telltale = "swin.embeddings.patch_embeddings.projection.weight",
+     RULES(hugging_face_swin),
+     .pads_first = true},
+    {.whose = "the first Swin",
+     .family = &kdi_family_swin,
+     .telltale = "layers.0.downsample.reduction.weight",
+     RULES(old_swin),
+     .ours_else = true},
 };
 
-static const char *const parts[] = {"query", "key", "value"};
 enum { PARTS = 3, MOST_NUMBERS = 4, MOST_NUMBER = 100000 };
+static const char *const words[PARTS] = {"query", "key", "value"};
+static const char *const initials[PARTS] = {"q", "k", "v"};
 
 /* ---- patterns -------------------------------------------------------------------------------- */
 
@@ -149,7 +186,7 @@ static const char *read_number(const char *at, int *number)
     return at > start ? at : NULL;
 }
 
-static const char *read_part(const char *at, int *part)
+static const char *read_part(const char *at, const char *const parts[PARTS], int *part)
 {
     for (*part = 0; *part < PARTS; ++*part) {
         const size_t length = strlen(parts[*part]);
@@ -168,8 +205,8 @@ static bool match(const char *pattern, const char *name, found *f)
         }
         if (*pattern == '#')
             name = f->n < MOST_NUMBERS ? read_number(name, &f->number[f->n++]) : NULL;
-        else if (*pattern == '%')
-            name = read_part(name, &f->part);
+        else if (*pattern == '%' || *pattern == '&')
+            name = read_part(name, *pattern == '%' ? words : initials, &f->part);
         else
             name = *name == *pattern ? name + 1 : NULL;
         if (!name) return false;
@@ -187,8 +224,10 @@ static bool print(const char *pattern, const found *f, char out[KDI_NAME_SIZE])
         int length;
         if (*pattern == '#')
             length = snprintf(at, room, "%d", f->number[n++]);
-        else if (*pattern == '*' || *pattern == '%')
-            length = snprintf(at, room, "%s", *pattern == '*' ? f->rest : parts[f->part]);
+        else if (*pattern == '*')
+            length = snprintf(at, room, "%s", f->rest);
+        else if (*pattern == '%' || *pattern == '&')
+            length = snprintf(at, room, "%s", (*pattern == '%' ? words : initials)[f->part]);
         else
             length = snprintf(at, room, "%c", *pattern);
         used += (size_t)length;
@@ -201,8 +240,20 @@ static bool print(const char *pattern, const found *f, char out[KDI_NAME_SIZE])
 const kdi_names *kdi_names_of(const kd_file *file, const kdi_spec *spec)
 {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].family == spec->family && kd_file_find(file, all[i].telltale)) return &all[i];
+        if (all[i].family == spec->family && kd_file_find(file, all[i].telltale) &&
+            (!all[i].head || (spec->distilled && kd_file_find(file, all[i].head))))
+            return &all[i];
     return NULL;
+}
+
+bool kdi_names_differ(const kdi_names *names, const kdi_spec *spec)
+{
+    return names && names->pads_first && kdi_swin_pads(spec);
+}
+
+const char *kdi_names_keys(const kdi_names *names)
+{
+    return names ? names->keys : NULL;
 }
 
 const char *kdi_names_whose(const kdi_names *names)
@@ -210,23 +261,31 @@ const char *kdi_names_whose(const kdi_names *names)
     return names ? names->whose : "";
 }
 
+/* The parts by a rule whose pattern of ours is this. */
+static size_t follow(const rule *r, found f, const kd_file *file, const kd_file_tensor **part)
+{
+    char theirs[KDI_NAME_SIZE];
+    if (r->times) f.number[0] = r->times * f.number[0] + r->plus;
+    const size_t n = strpbrk(r->theirs, "%&") ? PARTS : 1;
+    for (size_t k = 0; k < n; k++) {
+        f.part = (int)k;
+        if (!print(r->theirs, &f, theirs) || !(part[k] = kd_file_find(file, theirs))) return 0;
+    }
+    return n;
+}
+
 size_t kdi_names_find(const kdi_names *names, const kd_file *file, const char *ours,
                       const kd_file_tensor **part)
 {
-    found f;
-    char theirs[KDI_NAME_SIZE];
+    bool ruled = names && !names->ours_else;
     for (size_t i = 0; names && i < names->n_rules; i++) {
-        const rule *r = &names->rules[i];
-        if (!match(r->ours, ours, &f)) continue;
-        if (r->times) f.number[0] = r->times * f.number[0] + r->plus;
-        const size_t n = strchr(r->theirs, '%') ? PARTS : 1;
-        for (size_t k = 0; k < n; k++) {
-            f.part = (int)k;
-            if (!print(r->theirs, &f, theirs) || !(part[k] = kd_file_find(file, theirs))) return 0;
-        }
-        return n;
+        found f;
+        if (!match(names->rules[i].ours, ours, &f)) continue;
+        const size_t n = follow(&names->rules[i], f, file, part);
+        if (n) return n;
+        ruled = true;
     }
-    if (names && !names->ours_else) return 0;
+    if (ruled) return 0;
     part[0] = kd_file_find(file, ours);
     return part[0] ? 1 : 0;
 }

@@ -13,6 +13,10 @@ typedef struct kdi_names kdi_names;
 
 /* Whose names the file of such a network has; NULL: the library's own. */
 const kdi_names *kdi_names_of(const kd_file *file, const kdi_spec *spec);
+/* Keys of a spec that hold for such a network unless it says otherwise; NULL: none. */
+const char *kdi_names_keys(const kdi_names *names);
+/* Would their library's network give other numbers at these sizes? */
+bool kdi_names_differ(const kdi_names *names, const kdi_spec *spec);
 /* Who that is, as in "torchvision"; "" for NULL. */
 const char *kdi_names_whose(const kdi_names *names);
 

@@ -16,9 +16,9 @@ static const kdi_family *const families[] = {
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
 static const kdi_key common[] = {
-    {"classes", KDI_KEY_INT, offsetof(kdi_spec, classes), 1, 1e6, NULL},
-    {"image", KDI_KEY_INT, offsetof(kdi_spec, image), 1, 16384, NULL},
-    {"channels", KDI_KEY_INT, offsetof(kdi_spec, channels), 1, 64, NULL},
+    {"classes", KDI_KEY_INT, offsetof(kdi_spec, classes), 1, 1e6, NULL, NULL},
+    {"image", KDI_KEY_INT, offsetof(kdi_spec, image), 1, 16384, NULL, NULL},
+    {"channels", KDI_KEY_INT, offsetof(kdi_spec, channels), 1, 64, NULL, NULL},
 };
 enum { N_COMMON = sizeof common / sizeof *common };
 
@@ -32,11 +32,17 @@ const char *kd_model_name_at(size_t i)
     return NULL;
 }
 
+/* The i-th key that this network has. */
 static const kdi_key *key_at(const kdi_spec *s, size_t i)
 {
     if (i < N_COMMON) return &common[i];
     i -= N_COMMON;
-    return i < s->family->n_keys ? &s->family->keys[i] : NULL;
+    for (size_t k = 0; k < s->family->n_keys; k++) {
+        const kdi_key *key = &s->family->keys[k];
+        if (key->has && !key->has(s)) continue;
+        if (i-- == 0) return key;
+    }
+    return NULL;
 }
 
 static kd_status unknown_key(kd_ctx *ctx, const kdi_spec *s, const char *key, size_t length)

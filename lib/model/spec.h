@@ -30,8 +30,9 @@ typedef struct kdi_spec {
     double width;
     /* transformers */
     int patch, dim;
-    double mlp_ratio, drop_path;
-    int distilled, depth, heads;  /* vit */
+    double mlp_ratio, drop_path, eps; /* eps: of the norms; vit */
+    int distilled, dist_head;         /* vit: with a distillation token; and with its head */
+    int depth, heads;
     int window;                   /* swin */
     kdi_list depths, stage_heads; /* swin: of each stage */
 } kdi_spec;
@@ -41,9 +42,10 @@ typedef enum kdi_key_type { KDI_KEY_INT, KDI_KEY_REAL, KDI_KEY_CHOICE, KDI_KEY_L
 typedef struct kdi_key {
     const char *name;
     kdi_key_type type;
-    size_t offset;              /* into kdi_spec: of an int, a double, or a kdi_list */
-    double low, high;           /* of a number, or of each one of a list; both included */
-    const char *const *choices; /* of a choice: the int is its index; NULL ends the list */
+    size_t offset;                     /* into kdi_spec: of an int, a double, or a kdi_list */
+    double low, high;                  /* of a number, or of each one of a list; both included */
+    const char *const *choices;        /* of a choice: the int is its index; NULL ends the list */
+    bool (*has)(const kdi_spec *spec); /* which networks of the family have it; NULL: all */
 } kdi_key;
 
 struct kdi_family {

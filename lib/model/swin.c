@@ -10,7 +10,8 @@
  *
  * Names, shapes and initial values are timm's, and so is what happens on small maps: a window is at
  * most the map, and a map that is one window is not shifted. A map that windows do not divide is
- * filled up with zeros. Blocks of a stage share the mask. */
+ * filled up with zeros, after the shift (torchvision and Hugging Face: before it). Blocks of a stage
+ * share the mask. */
 #include "transformer.h"
 
 #include <stdio.h>
@@ -21,13 +22,13 @@ static const float eps = 1e-5f;
 enum { MOST_MAP = 2048, MOST_DIM = 1 << 14, MOST_BLOCKS = 256, MOST_WINDOW = 128 };
 
 static const kdi_key keys[] = {
-    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL},
-    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL},
-    {"depth", KDI_KEY_LIST, offsetof(kdi_spec, depths), 1, MOST_BLOCKS, NULL},
-    {"heads", KDI_KEY_LIST, offsetof(kdi_spec, stage_heads), 1, 1024, NULL},
-    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL},
-    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL},
-    {"window", KDI_KEY_INT, offsetof(kdi_spec, window), 1, MOST_WINDOW, NULL},
+    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL, NULL},
+    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL, NULL},
+    {"depth", KDI_KEY_LIST, offsetof(kdi_spec, depths), 1, MOST_BLOCKS, NULL, NULL},
+    {"heads", KDI_KEY_LIST, offsetof(kdi_spec, stage_heads), 1, 1024, NULL, NULL},
+    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL, NULL},
+    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL, NULL},
+    {"window", KDI_KEY_INT, offsetof(kdi_spec, window), 1, MOST_WINDOW, NULL, NULL},
 };
 
 static const struct {
@@ -100,6 +101,14 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
                            "%s,image=%d,patch=%d: a map of %d patches a side; the most is %d",
                            s->name, s->image, s->patch, s->image / s->patch, MOST_MAP);
     return KD_OK;
+}
+
+bool kdi_swin_pads(const kdi_spec *s)
+{
+    int map = s->image / s->patch;
+    for (int i = 0; i < s->depths.count; i++, map = (map + 1) / 2)
+        if (map > s->window && map % s->window && s->window > 1 && s->depths.at[i] > 1) return true;
+    return false;
 }
 
 /* What the blocks of a stage have in common. */

@@ -20,4 +20,7 @@ float kdi_drop_rate(const kdi_spec *s, const kd_build_opt *opt, int i, int depth
 /* Refuses a picture that is not cut into patches evenly and perceptrons without a hidden unit. */
 kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s);
 
+/* Does a Swin shift the windows of a map that they do not divide? */
+bool kdi_swin_pads(const kdi_spec *s);
+
 #endif

@@ -44,9 +44,9 @@ static const struct {
 static const char *const heads[] = {"gap", "fc4096", NULL};
 
 static const kdi_key keys[] = {
-    {"head", KDI_KEY_CHOICE, offsetof(kdi_spec, head), 0, 0, heads},
-    {"width", KDI_KEY_REAL, offsetof(kdi_spec, width), 1.0 / 64, 64, NULL},
-    {"pool4", KDI_KEY_INT, offsetof(kdi_spec, pool4), 0, 1, NULL},
+    {"head", KDI_KEY_CHOICE, offsetof(kdi_spec, head), 0, 0, heads, NULL},
+    {"width", KDI_KEY_REAL, offsetof(kdi_spec, width), 1.0 / 64, 64, NULL, NULL},
+    {"pool4", KDI_KEY_INT, offsetof(kdi_spec, pool4), 0, 1, NULL, NULL},
 };
 
 static const char *name(size_t i)

@@ -5,26 +5,34 @@
  *   patches [N,T,dim], a class token (and a distillation token) before them, + pos_embed
  *   depth blocks: x += proj(attention(qkv(norm1(x)))); x += fc2(gelu(fc1(norm2(x))))
  *   logits = head(norm(x)[class token]); distilled: the mean with head_dist of the other token
+ *   (dist_head=0: there is no such head, as in Hugging Face's DeiTForImageClassification)
  *
- * Names, shapes and initial values are timm's, and so is the norms' eps, 1e-6. Of the last block only
- * the tokens that the heads read are computed, behind its keys and values: rows are independent, so
- * this is the same function with one part in sixteen less work at twelve blocks. */
+ * Names, shapes and initial values are timm's, and so is the norms' eps, 1e-6 (Hugging Face: 1e-12).
+ * Of the last block only the tokens that the heads read are computed, behind its keys and values:
+ * rows are independent, so this is the same function with one part in sixteen less work at twelve
+ * blocks. */
 #include "transformer.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const float eps = 1e-6f;
 /* What keeps every count of a network below 2^63. */
 enum { MOST_PATCHES = 1 << 16, MOST_DIM = 1 << 14, MOST_BLOCKS = 256 };
 
+static bool has_token(const kdi_spec *s)
+{
+    return s->distilled;
+}
+
 static const kdi_key keys[] = {
-    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL},
-    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL},
-    {"depth", KDI_KEY_INT, offsetof(kdi_spec, depth), 1, MOST_BLOCKS, NULL},
-    {"heads", KDI_KEY_INT, offsetof(kdi_spec, heads), 1, 1024, NULL},
-    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL},
-    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL},
+    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL, NULL},
+    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL, NULL},
+    {"depth", KDI_KEY_INT, offsetof(kdi_spec, depth), 1, MOST_BLOCKS, NULL, NULL},
+    {"heads", KDI_KEY_INT, offsetof(kdi_spec, heads), 1, 1024, NULL, NULL},
+    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL, NULL},
+    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL, NULL},
+    {"eps", KDI_KEY_REAL, offsetof(kdi_spec, eps), 1e-15, .1, NULL, NULL},
+    {"dist_head", KDI_KEY_INT, offsetof(kdi_spec, dist_head), 0, 1, NULL, has_token},
 };
 
 static const char *name(size_t i)
@@ -58,7 +66,8 @@ static bool recognise(const char *text, kdi_spec *s)
         s->heads = heads[i % 3];
         s->mlp_ratio = 4;
         s->drop_path = 0;
-        s->distilled = i / 3 == 2;
+        s->eps = 1e-6;
+        s->distilled = s->dist_head = i / 3 == 2;
         return true;
     }
     return false;
@@ -97,11 +106,16 @@ static kd_value embed(const kdi_spec *s, kd_graph *g, kd_value x)
     return kd_add_broadcast(g, kd_prepend_tokens(g, x, tokens, count), position);
 }
 
+static kd_value norm(const kdi_spec *s, kd_graph *g, kd_value x, const char *name)
+{
+    return kd_layer_norm(g, x, name, (float)s->eps);
+}
+
 /* keep: how many tokens are wanted of what comes out, 0: all. */
 static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float drop, int keep)
 {
     kd_graph_scope(g, "blocks.%d", i);
-    kd_value y = kdi_dense(g, kd_layer_norm(g, x, "norm1", eps), "attn.qkv", 3 * s->dim, 1);
+    kd_value y = kdi_dense(g, norm(s, g, x, "norm1"), "attn.qkv", 3 * s->dim, 1);
     if (keep) {
         y = kd_attention_first(g, y, s->heads, 0, keep);
         x = kd_take_tokens(g, x, 0, keep);
@@ -110,23 +124,23 @@ static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float d
     }
     y = kdi_dense(g, y, "attn.proj", s->dim, 1);
     x = kd_add(g, x, drop > 0 ? kd_drop_path(g, y, drop) : y);
-    x = kdi_perceptron(g, x, s, eps, drop);
+    x = kdi_perceptron(g, x, s, (float)s->eps, drop);
     kd_graph_unscope(g);
     return x;
 }
 
 static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
 {
-    const int heads = 1 + s->distilled, last = s->depth - 1;
+    const int heads = 1 + s->dist_head, last = s->depth - 1;
     x = embed(s, g, x);
     for (int i = 0; i < s->depth; i++)
         x = block(s, g, x, i, kdi_drop_rate(s, opt, i, s->depth),
                   i == last && !opt->whole ? heads : 0);
     if (opt->whole) x = kd_take_tokens(g, x, 0, heads);
-    x = kd_layer_norm(g, x, "norm", eps);
+    x = norm(s, g, x, "norm");
     opt->heads[0] = kdi_dense(g, kd_take_token(g, x, 0), "head", s->classes, 1);
     opt->heads[1] = opt->heads[0];
-    if (!s->distilled) return opt->heads[0];
+    if (!s->dist_head) return opt->heads[0];
     opt->heads[1] = kdi_dense(g, kd_take_token(g, x, 1), "head_dist", s->classes, 1);
     return kd_scale(g, kd_add(g, opt->heads[0], opt->heads[1]), .5f);
 }
@@ -135,7 +149,7 @@ static const char *head(const kdi_spec *s, size_t i)
 {
     static const char *const names[] = {"head.weight", "head.bias", "head_dist.weight",
                                         "head_dist.bias"};
-    return i < (s->distilled ? 4u : 2u) ? names[i] : NULL;
+    return i < (s->dist_head ? 4u : 2u) ? names[i] : NULL;
 }
 
 const kdi_family kdi_family_vit = {name,     recognise, keys, sizeof keys / sizeof *keys,

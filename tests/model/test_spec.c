@@ -30,7 +30,10 @@ START_TEST(test_spec_complete)
                     "vgg8,classes=1000,image=32,channels=3,head=fc4096,width=0.125,pool4=0");
     expect_complete(ctx, "deit_small_distilled_patch16_224,image=32,patch=4", "classes=10",
                     "deit_small_distilled_patch16_224,classes=10,image=32,channels=3,patch=4,"
-                    "dim=384,depth=12,heads=6,mlp_ratio=4,drop_path=0");
+                    "dim=384,depth=12,heads=6,mlp_ratio=4,drop_path=0,eps=1e-06,dist_head=1");
+    expect_complete(ctx, "deit_tiny_distilled_patch16_224,dist_head=0", NULL,
+                    "deit_tiny_distilled_patch16_224,classes=1000,image=224,channels=3,patch=16,"
+                    "dim=192,depth=12,heads=3,mlp_ratio=4,drop_path=0,eps=1e-06,dist_head=0");
     expect_complete(
         ctx, "swin_base_patch4_window7_224,depth=2-2,heads=4-8,mlp_ratio=2.5", NULL,
         "swin_base_patch4_window7_224,classes=1000,image=224,channels=3,patch=4,dim=128,"
@@ -73,6 +76,9 @@ START_TEST(test_spec_errors)
         {"vit_tiny_patch16_224,dim=3,mlp_ratio=.2", "at least 1"},
         {"vit_tiny_patch16_224,image=16384,patch=1", "too many"},
         {"vit_tiny_patch16_224,drop_path=1", "from 0"},
+        {"vit_tiny_patch16_224,eps=0", "from 1e-15"},
+        {"deit_tiny_patch16_224,dist_head=1", "has no key 'dist_head'"},
+        {"deit_tiny_distilled_patch16_224,dist_head=2", "from 0 to 1"},
         {"swin_tiny_patch4_window7_224,depth=2-2", "one for each stage"},
         {"swin_tiny_patch4_window7_224,depth=", "whole number"},
         {"swin_tiny_patch4_window7_224,depth=2--2", "whole number"},
