@@ -7,6 +7,8 @@ NAME_expected.safetensors   as models.py has them: metadata "spec"; input, label
                             of ten steps of AdamW on that batch, adamw.losses (each before its step),
                             adamw.logits (after the last, evaluating); see decays()
 resized.safetensors         CASE.IMAGE.NAME: what timm makes of a case's positions for pictures of IMAGE
+deit_distilled.safetensors  deit_case's first step by a teacher, DeiT's way: teacher_logits; METHOD.loss
+                            and METHOD.grad.PARAMETER, METHOD hard (halves) or soft (WEIGHTS)
 full_transformers.safetensors
                             the networks at their own size, weights and pictures by the formula
                             below: SPEC.logits, SPEC.labels; SPEC.grads [parameters,2]: of each
@@ -133,6 +135,34 @@ def case(file, name, batch, keys):
     return state, expected
 
 
+WEIGHTS, TEMPERATURE = (0.3, 0.7), 2.0
+
+
+def distilled(state, expected, name, keys):
+    """The class head learns the labels, the distillation head from the teacher."""
+    random = golden.Random(5)
+    labels = expected["labels"]
+    teacher = random.exact(len(labels), keys["classes"], scale=3.0)
+    tensors = {"teacher_logits": golden.single(teacher)}
+    for method in ("hard", "soft"):
+        model = build(name, keys)
+        model.load_state_dict(state)
+        model.train()
+        model.set_distilled_training(True)
+        of_class, of_teacher = model(expected["input"].double())
+        by_labels = nn.functional.cross_entropy(of_class, labels)
+        if method == "hard":
+            loss = by_labels / 2 + nn.functional.cross_entropy(of_teacher, teacher.argmax(1)) / 2
+        else:
+            loss = WEIGHTS[0] * by_labels \
+                + WEIGHTS[1] * golden.distillation(of_teacher, teacher, TEMPERATURE)
+        loss.backward()
+        tensors[f"{method}.loss"] = golden.single(loss.reshape(1))
+        for n, p in model.named_parameters():
+            tensors[f"{method}.grad.{n}"] = golden.single(p.grad)
+    return tensors
+
+
 def resized(state, name, keys, image):
     """What timm's loading makes of the positions."""
     model = build(name, {**keys, "image": image})
@@ -193,6 +223,8 @@ def make():
     for file, name, batch, keys in CASES:
         state, expected = case(file, name, batch, keys)
         states[file] = (state, name, keys)
+        if name == DEIT:
+            files["deit_distilled.safetensors"] = (distilled(state, expected, name, keys), {})
         files[f"{file}.safetensors"] = (state, {"format": "pt"})
         files[f"{file}_expected.safetensors"] = (expected, {"spec": spec_of(name, keys)})
     tensors = {}

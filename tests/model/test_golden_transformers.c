@@ -203,6 +203,63 @@ START_TEST(test_heads)
 }
 END_TEST
 
+/* ---- distillation ---------------------------------------------------------------------------- */
+
+static void check_distilled(const golden *file, const golden *expected, const char *method,
+                            kd_distill_opt opt)
+{
+    char path[GOLDEN_PATH];
+    golden_worst loss = {.tolerance = 1e-6}, grads = {.tolerance = 1e-5};
+    kd_model *model;
+    golden_path(path, "deit_case.safetensors");
+    test_ok(file->ctx, kd_model_load(file->ctx, path, deit_spec, &model));
+    kd_params *params = kd_model_params(model);
+    const kd_file_tensor *input = golden_find(expected, "input");
+    float *x = golden_pictures(expected, input);
+    float *teacher = golden_floats(file, golden_find(file, "teacher_logits"));
+    int32_t *labels = golden_labels(expected, golden_find(expected, "labels"));
+    kd_step_result step = {.loss = 0};
+    opt.train.lr = 1e-9f;
+    test_ok(file->ctx,
+            kd_train_step(model, (size_t)input->shape[0], x, labels, teacher, &opt, &step));
+    float *want = golden_floats(file, golden_find(file, "%s.loss", method));
+    golden_compare(&loss, method, "loss", &step.loss, want, 1);
+    free(want);
+    for (size_t i = 0; i < kd_params_entries(params); i++) {
+        const kd_param_info *info = kd_params_info(params, i);
+        float *got = golden_param(params, info, 1);
+        want = golden_floats(file, golden_find(file, "%s.grad.%s", method, info->name));
+        golden_compare(&grads, method, info->name, got, want, info->count);
+        free(got);
+        free(want);
+    }
+    golden_report(&loss, "DeiT's distillation: loss");
+    golden_report(&grads, "  gradients");
+    free(x);
+    free(teacher);
+    free(labels);
+    kd_model_destroy(model);
+}
+
+START_TEST(test_distilled)
+{
+    kd_ctx *ctx = test_ctx(0, NULL);
+    golden file = golden_open(ctx, "deit_distilled.safetensors");
+    golden expected = golden_open(ctx, "deit_case_expected.safetensors");
+    const kd_distill_opt hard = {.struct_size = sizeof hard, .method = KD_METHOD_HARD};
+    const kd_distill_opt soft = {.struct_size = sizeof soft,
+                                 .method = KD_METHOD_KD,
+                                 .hard = .3f,
+                                 .soft = .7f,
+                                 .temperature = 2};
+    check_distilled(&file, &expected, "hard", hard);
+    check_distilled(&file, &expected, "soft", soft);
+    golden_close(&file);
+    golden_close(&expected);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* ---- ten steps of AdamW ---------------------------------------------------------------------- */
 
 static kd_plan *step_plan(kd_model *model, size_t batch)
@@ -360,4 +417,4 @@ START_TEST(test_allocation_failures)
 END_TEST
 
 TEST_SUITE(golden_transformers, 120, &test_full_vit, &test_full_deit, &test_full_swin, &test_heads,
-           &test_adamw, &test_resized, &test_allocation_failures)
+           &test_distilled, &test_adamw, &test_resized, &test_allocation_failures)
