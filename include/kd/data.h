@@ -173,7 +173,7 @@ typedef struct kd_loader_opt {
 /* Made by the loader; read only. Valid until the next call on the loader. */
 typedef struct kd_batch {
     size_t n;            /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch and
-                          * where broken ones are skipped; never 0 */
+                          * where broken ones are skipped; 0 only where all of them were */
     size_t epoch, index; /* index of the batch within the epoch */
     size_t n_views;
     const float *const *views; /* [n_views] of [n, height, width, channels] */

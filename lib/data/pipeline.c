@@ -5,7 +5,7 @@
  *
  * A batch is cut into pieces of one sample, or of the two that are mixed. A sample that cannot be
  * read is an error, of the first one in the batch's order, or is left out where the data set says
- * so: the batch is then shorter. */
+ * so: the batch is then shorter, or empty. */
 #include "worker.h"
 
 #include <math.h>
@@ -455,10 +455,7 @@ static kd_status run_job(job *j, kdi_spread_fn spread, void *user)
     if (atomic_load(j->cancel)) return KD_E_STOPPED;
     if (atomic_load(&j->failed) < j->n) return j->note->status;
     slot->batch.n = close_gaps(p, slot, j->n);
-    if (slot->batch.n) return KD_OK;
-    return kdi_note_fail(j->note, KD_E_FORMAT,
-                         "data set '%.100s': none of a batch's %zu samples can be read, e.g. %s",
-                         p->data->info.name, j->n, slot->note.text);
+    return KD_OK;
 }
 
 kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slot *slot,

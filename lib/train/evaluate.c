@@ -93,6 +93,18 @@ static bool report(const kd_eval_opt *o, const kd_eval_result *r, size_t batch, 
     return o->progress(o->user, &p) != 0;
 }
 
+static kd_status run_batch(const kd_eval_opt *o, const kd_batch *batch, side *sides, size_t classes,
+                           kd_eval_result *r)
+{
+    kd_status status = run_side(&sides[0], batch);
+    if (!status && o->teacher) status = run_side(&sides[1], batch);
+    if (status) return status;
+    const float *logits = kd_exec_output(sides[0].exec, "logits");
+    count(r, logits, batch->labels, batch->n, classes);
+    if (o->teacher) compare(r, logits, kd_exec_output(sides[1].exec, "logits"), batch->n, classes);
+    return KD_OK;
+}
+
 static kd_status loop(kd_ctx *ctx, const kd_eval_opt *o, kd_loader *loader, side *sides,
                       size_t classes, kd_eval_result *r)
 {
@@ -101,17 +113,15 @@ static kd_status loop(kd_ctx *ctx, const kd_eval_opt *o, kd_loader *loader, side
     for (size_t b = 0; b < batches; b++) {
         const kd_batch *batch;
         kd_status status = kd_loader_next(loader, &batch);
-        if (!status) status = run_side(&sides[0], batch);
-        if (!status && o->teacher) status = run_side(&sides[1], batch);
+        if (!status && batch->n) status = run_batch(o, batch, sides, classes, r);
         if (status) return status;
-        const float *logits = kd_exec_output(sides[0].exec, "logits");
-        count(r, logits, batch->labels, batch->n, classes);
-        if (o->teacher)
-            compare(r, logits, kd_exec_output(sides[1].exec, "logits"), batch->n, classes);
         if (report(o, r, b + 1, batches, kdt_seconds() - start))
             return kd_ctx_fail(ctx, KD_E_STOPPED, "evaluation stopped");
     }
     r->seconds = kdt_seconds() - start;
+    if (r->n == 0)
+        return kd_ctx_fail(ctx, KD_E_FORMAT, "none of the %zu samples to evaluate on can be read",
+                           kd_loader_samples(loader));
     return KD_OK;
 }
 

@@ -18,8 +18,8 @@ static void print_line(kd_json *j, const kdt_run *run, double lr)
     kd_json_object_begin(j, NULL);
     kd_json_integer(j, "epoch", (int64_t)run->epoch + 1);
     kd_json_integer(j, "step", (int64_t)run->step);
-    kd_json_number(j, "loss", s->batches ? s->loss / (double)s->batches : 0);
-    kd_json_number(j, "accuracy", s->images ? 100.0 * (double)s->correct / (double)s->images : 0);
+    kd_json_number(j, "loss", kdt_mean_loss(run));
+    kd_json_number(j, "accuracy", kdt_accuracy(run));
     if (run->opt.train.dev_count) {
         kd_json_number(j, "dev_top1", run->dev_top1);
         kd_json_number(j, "dev_loss", run->dev_loss);

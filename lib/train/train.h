@@ -20,7 +20,7 @@ typedef struct kdt_teacher {
 
 /* Sums over the epoch so far: what a checkpoint carries so that a resumed epoch reports the same. */
 typedef struct kdt_sums {
-    double loss;
+    double loss; /* of batches, a shorter one counted less */
     uint64_t images, correct, batches;
     double seconds; /* of the epoch; not compared after a resume */
     kd_times times;
@@ -47,12 +47,17 @@ typedef struct kdt_run {
     double saved_at;                 /* clock of the last checkpoint */
     kd_times times;                  /* of the finished epochs */
     uint64_t images;                 /* of the whole run */
+    size_t empty;                    /* batches of this epoch that held no readable picture */
     double last_loss, last_accuracy; /* of the last finished epoch */
     double dev_top1, dev_loss;
     kdt_sums sums;
 } kdt_run;
 
 double kdt_seconds(void);
+
+/* Mean loss of a picture, and percent of them that were right, over the epoch so far; 0: none. */
+double kdt_mean_loss(const kdt_run *run);
+double kdt_accuracy(const kdt_run *run);
 
 /* Copy the caller's options, whose struct_size may be smaller, over zeros. */
 bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size);

@@ -184,6 +184,18 @@ static void close_run(kdt_run *run)
     kd_free(run->ctx, run->buffers);
 }
 
+double kdt_mean_loss(const kdt_run *run)
+{
+    const double batches = (double)run->sums.images / (double)run->opt.train.batch;
+    return run->sums.images ? run->sums.loss / batches : 0;
+}
+
+double kdt_accuracy(const kdt_run *run)
+{
+    const kdt_sums *s = &run->sums;
+    return s->images ? 100.0 * (double)s->correct / (double)s->images : 0;
+}
+
 /* ---- a step ---------------------------------------------------------------------------------- */
 
 static double fraction(const kdt_run *run)
@@ -225,21 +237,40 @@ static void count_batch(kdt_run *run, const kd_batch *batch, double loss)
         const bool other = batch->shares && batch->shares[i] < .5f;
         run->sums.correct += best == (size_t)(other ? batch->partners : batch->labels)[i];
     }
-    run->sums.loss += loss;
+    run->sums.loss += loss * ((double)batch->n / (double)run->opt.train.batch);
     run->sums.images += batch->n;
     run->sums.batches++;
 }
 
-/* Forward and backward of one batch; the gradients add up when `accumulate` is set. */
-static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
+/* The batches of a step: the gradients are the sum over them of pictures * mean gradient / last. */
+typedef struct batches {
+    size_t last, pictures; /* in the latest one, in all of them */
+    bool finite;
+} batches;
+
+/* What was added up so far, in units of a batch of another size. */
+static void reweigh(kd_params *params, double factor)
+{
+    float *g = kd_params_grads(params);
+    for (size_t i = 0; i < kd_params_flat_count(params); i++) g[i] = (float)((double)g[i] * factor);
+}
+
+/* Forward and backward of one batch, whose gradients are added to those of the ones before it. */
+static kd_status run_batch(kdt_run *run, batches *all)
 {
     const kd_batch *batch;
+    double loss;
     kd_times *times = &run->sums.times;
     const double start = kdt_seconds();
     kd_status status = kd_loader_next(run->loader, &batch);
     if (status) return status;
     const double loaded = kdt_seconds();
     times->data += loaded - start;
+    if (batch->n == 0) { /* nothing in it could be read */
+        run->empty++;
+        run->batch++;
+        return KD_OK;
+    }
     status = kdt_teachers_run(run, batch);
     if (status) return status;
     times->teacher += kdt_seconds() - loaded;
@@ -252,7 +283,11 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
                             .batch = batch->n,
                             .seed = run->opt.train.seed,
                             .step = run->epoch * run->batches + run->batch,
-                            .accumulate = accumulate};
+                            .accumulate = all->last > 0};
+    if (all->last && all->last != batch->n)
+        reweigh(kd_model_params(run->model), (double)all->last / (double)batch->n);
+    all->last = batch->n;
+    all->pictures += batch->n;
     kd_exec_reset_seconds(run->exec);
     status = kd_exec_bind(run->exec, "input", batch->views[0]);
     if (!status) status = kd_exec_bind(run->exec, "labels", batch->labels);
@@ -266,13 +301,14 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
     times->forward += kd_exec_seconds(run->exec, KD_PART_FORWARD);
     times->loss += kd_exec_seconds(run->exec, KD_PART_LOSS);
     times->backward += kd_exec_seconds(run->exec, KD_PART_BACKWARD);
-    *loss = *(const float *)kd_exec_output(run->exec, "loss");
-    if (isfinite(*loss))
-        count_batch(run, batch, *loss);
+    loss = *(const float *)kd_exec_output(run->exec, "loss");
+    if (isfinite(loss))
+        count_batch(run, batch, loss);
     else
         status =
-            kdt_nonfinite(run, isnan(*loss) ? "the loss is not a number" : "the loss is infinite");
+            kdt_nonfinite(run, isnan(loss) ? "the loss is not a number" : "the loss is infinite");
     if (status) return status;
+    all->finite &= isfinite(loss) != 0;
     run->images += batch->n;
     run->batch++;
     return KD_OK;
@@ -280,11 +316,11 @@ static kd_status run_batch(kdt_run *run, bool accumulate, double *loss)
 
 /* One bad number in a gradient would spoil the weights for ever: the norm, which tells, is always
  * taken. */
-static kd_status update(kdt_run *run, size_t batches, double lr)
+static kd_status update(kdt_run *run, const batches *all, double lr)
 {
     const kd_train_opt *t = &run->opt.train;
     const double start = kdt_seconds();
-    double scale = 1 / (double)batches;
+    double scale = (double)all->last / (double)all->pictures;
     const double norm = kd_params_grad_norm(kd_model_params(run->model)) * scale;
     if (!isfinite(norm)) return kdt_nonfinite(run, "the gradient is not finite");
     if (t->clip > 0 && norm > (double)t->clip) scale *= (double)t->clip / (norm + 1e-6);
@@ -299,15 +335,11 @@ static kd_status one_step(kdt_run *run)
 {
     const kd_train_opt *t = &run->opt.train;
     const double start = kdt_seconds(), lr = learning_rate(run);
-    size_t n = 0;
-    bool finite = true;
-    for (; n < t->accumulate && run->batch < run->batches; n++) {
-        double loss;
-        const kd_status status = run_batch(run, n > 0, &loss);
-        if (status) return status;
-        finite &= isfinite(loss) != 0;
-    }
-    const kd_status status = finite ? update(run, n, lr) : KD_OK;
+    batches all = {.finite = true};
+    kd_status status = KD_OK;
+    for (size_t n = 0; n < t->accumulate && run->batch < run->batches && !status; n++)
+        status = run_batch(run, &all);
+    if (!status && all.finite && all.pictures) status = update(run, &all, lr);
     if (status) return status;
     run->step++;
     const double spent = kdt_seconds() - start;
@@ -331,9 +363,8 @@ static bool report(kdt_run *run, bool epoch_end)
                            .batch = run->batch,
                            .batches = run->batches,
                            .fraction = fraction(run),
-                           .loss = s->batches ? s->loss / (double)s->batches : 0,
-                           .accuracy =
-                               s->images ? 100.0 * (double)s->correct / (double)s->images : 0,
+                           .loss = kdt_mean_loss(run),
+                           .accuracy = kdt_accuracy(run),
                            .lr = learning_rate(run),
                            .images_per_second = s->seconds > 0 ? (double)s->images / s->seconds : 0,
                            .seconds = run->seconds,
@@ -374,17 +405,20 @@ static void add_times(kd_times *to, const kd_times *from)
 static kd_status end_epoch(kdt_run *run, bool *stop)
 {
     const double lr = learning_rate(run);
+    if (run->empty && run->empty == run->batch)
+        return kd_ctx_fail(run->ctx, KD_E_FORMAT, "%s: none of epoch %zu's pictures can be read",
+                           kd_dataset_info(run->data)->name, run->epoch);
     kd_status status = evaluate_dev(run);
     if (status) return status;
     *stop = report(run, true);
     if (run->opt.train.out) status = kdt_metrics_append(run, lr);
     const kdt_sums *s = &run->sums;
-    run->last_loss = s->batches ? s->loss / (double)s->batches : 0;
-    run->last_accuracy = s->images ? 100.0 * (double)s->correct / (double)s->images : 0;
+    run->last_loss = kdt_mean_loss(run);
+    run->last_accuracy = kdt_accuracy(run);
     add_times(&run->times, &s->times);
     run->sums = (kdt_sums){0};
     run->epoch++;
-    run->batch = 0;
+    run->batch = run->empty = 0;
     if (!status && run->opt.train.out) status = kdt_checkpoint_save(run);
     return status;
 }
@@ -479,9 +513,8 @@ static kd_status finish(kdt_run *run, kd_result *result)
 static void summarise(const kdt_run *run, kd_result *result)
 {
     const kdt_sums *s = &run->sums;
-    result->train_loss = s->batches ? s->loss / (double)s->batches : run->last_loss;
-    result->train_top1 =
-        s->images ? 100.0 * (double)s->correct / (double)s->images : run->last_accuracy;
+    result->train_loss = s->images ? kdt_mean_loss(run) : run->last_loss;
+    result->train_top1 = s->images ? kdt_accuracy(run) : run->last_accuracy;
     result->seconds = run->seconds;
     result->images_per_second = run->seconds > 0 ? (double)run->images / run->seconds : 0;
     result->epochs = run->epoch;

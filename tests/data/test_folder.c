@@ -341,8 +341,10 @@ START_TEST(test_broken)
     /* a batch of nothing else */
     kd_loader *l = load(data, ctx, (kd_loader_opt){.batch = 1, .first = 1, .augment = "none"});
     const kd_batch *b;
-    ck_assert_int_eq(kd_loader_next(l, &b), KD_E_FORMAT);
-    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "none of a batch's 1 samples"));
+    test_ok(ctx, kd_loader_next(l, &b));
+    ck_assert_uint_eq(b->n, 0);
+    test_ok(ctx, kd_loader_next(l, &b));
+    ck_assert_uint_eq(b->n, 1);
     kd_loader_close(l);
     kd_dataset_close(data);
     golden_close(&g);
