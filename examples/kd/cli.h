@@ -225,6 +225,7 @@ typedef struct cli_run {
     kd_model *const *teachers; /* [args->n_teachers] */
     uint64_t macs;
     char started[32];
+    char augment[256];       /* with all its values; "": no step was made */
     const char *status;      /* "running", "done", "interrupted", "failed" */
     const char *error;       /* what kept it from being done, or NULL */
     const kd_result *result; /* NULL: not yet */

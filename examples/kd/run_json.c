@@ -193,6 +193,7 @@ static int fill(kd_json *json, const cli_run *run)
     kd_json_integer(json, "params", (int64_t)kd_params_count(kd_model_params(run->model)));
     kd_json_integer(json, "macs", (int64_t)run->macs);
     options_json(json, a);
+    kd_json_string(json, "augmentation", run->augment[0] ? run->augment : NULL);
     if (data_json(json, run->data)) return CLI_FAILED;
     if (a->command->bit == CMD_DISTILL) teachers_json(json, run);
     machine_json(json, run->ctx);

@@ -218,6 +218,7 @@ kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *res
 static int watch(void *user, const kd_progress *progress)
 {
     session *s = user;
+    if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
     if (s->run.args->out && !s->recorded) {
         s->record_failed = cli_write_run(&s->run);
         if (s->record_failed) return 1;

@@ -34,6 +34,7 @@ typedef struct kd_progress {
                                  * included */
     kd_times times;           /* of the epoch so far */
     double dev_top1, dev_loss; /* at the end of an epoch with a development split; else -1 */
+    const char *augment;       /* in training: kd_loader_augment, what "auto" or a recipe came to */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call

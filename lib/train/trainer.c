@@ -370,7 +370,8 @@ static bool report(kdt_run *run, bool epoch_end)
                            .seconds = run->seconds,
                            .times = s->times,
                            .dev_top1 = run->dev_top1,
-                           .dev_loss = run->dev_loss};
+                           .dev_loss = run->dev_loss,
+                           .augment = kd_loader_augment(run->loader)};
     return t->progress(t->user, &p) != 0;
 }
 

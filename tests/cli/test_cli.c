@@ -569,8 +569,11 @@ START_TEST(test_distill_and_finetune)
     kd_json_object_destroy(o);
     const test_path run_json = test_at(b.text, "run.json");
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
-    static const char *const parts[] = {"\"teachers\"", "\"temperature\": 2,", "\"hard\": 0,",
-                                        "\"soft\": 0.9,", "\"method\": \"kd\""};
+    static const char *const parts[] = {
+        "\"augment\": \"auto\"", "\"augmentation\": \"crop:4+flip\"",
+        "\"teachers\"",          "\"temperature\": 2,",
+        "\"hard\": 0,",          "\"soft\": 0.9,",
+        "\"method\": \"kd\""};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) test_expect_in(text, parts[i]);
     kd_free(ctx, text);
 

@@ -99,6 +99,9 @@ START_TEST(test_pictures)
     make_set(&g);
     must("train vgg4_bn,width=0.125 --image 16 --data folder:set --epochs 1 --batch 4 --out run "
          "--quiet --augment rrc+flip+mixup=0.2");
+    slurp("run/run.json", out_text);
+    expect(out_text, "\"augment\": \"rrc+flip+mixup=0.2\"");
+    expect(out_text, "\"augmentation\": \"rrc:0.08+flip+mixup:0.2\"");
     must("eval run/model.safetensors --data folder:set --json");
     expect(out_text, "\"n\":8");
     must("eval run/model.safetensors --data folder:set --augment centre:0.9+bicubic --json");
