@@ -56,6 +56,47 @@ static const course dropped = {
     .brief = true,
     .stops = {{1}}};
 
+/* Attention, two heads, drop path, mixed pictures, AdamW; a Swin as the teacher, at another size. */
+static const course deit = {
+    .name = "DeiT",
+    .data = "synthetic:image=16,train=96,test=24",
+    .student =
+        "deit_tiny_distilled_patch16_224,image=16,patch=4,dim=24,depth=3,heads=3,drop_path=0.3,"
+        "classes=10",
+    .teacher =
+        "swin_tiny_patch4_window7_224,image=24,dim=12,depth=2-1,heads=2-3,window=3,classes=10",
+    .method = KD_METHOD_HARD,
+    .train = {.epochs = 2,
+              .batch = 16,
+              .optimizer = KD_ADAMW,
+              .lr = .002f,
+              .ema = .9f,
+              .clip = 1,
+              .accumulate = 2,
+              .layer_decay = .75f,
+              .schedule = KD_COSINE,
+              .warmup = .5f,
+              .min_lr = 1e-5f,
+              .augment = "crop-flip+erase+mixup+cutmix",
+              .seed = 8},
+    .stops = {{1}, {2, 4, 5}, {3}}};
+
+/* Windows, shifted and of a map that they do not divide, bias tables, an odd map that is merged. */
+static const course swin = {.name = "Swin",
+                            .data = "synthetic:image=20,train=96,test=24",
+                            .student = "swin_tiny_patch4_window7_224,image=20,dim=12,depth=2-1-1,"
+                                       "heads=2-3-4,window=2,drop_path=0.3,classes=10",
+                            .teacher =
+                                "vit_tiny_patch16_224,image=16,patch=4,dim=24,depth=2,heads=2,"
+                                "classes=10",
+                            .train = {.epochs = 2,
+                                      .batch = 16,
+                                      .optimizer = KD_ADAMW,
+                                      .lr = .002f,
+                                      .augment = "randaugment+flip",
+                                      .seed = 9},
+                            .stops = {{1}, {3, 7}, {5}}};
+
 #if KDI_OPENBLAS
 /* Products of the sizes that are OpenBLAS's, and dropout. */
 static const course dense = {.name = "dense",
@@ -225,6 +266,16 @@ START_TEST(test_dropout_gives_the_same_bits)
 }
 END_TEST
 
+START_TEST(test_transformers_give_the_same_bits)
+{
+    const kdi_kernels *k;
+    for (int i = 0; (k = kdi_kernels_at(i)); i++) {
+        check_table(&deit, k->name);
+        check_table(&swin, k->name);
+    }
+}
+END_TEST
+
 /* ---- not equal, but near --------------------------------------------------------------------- */
 
 /* How far training moved a weight, at most. */
@@ -303,4 +354,4 @@ END_TEST
 #endif
 
 TEST_SUITE(bits, 120, &test_distillation_gives_the_same_bits, &test_dropout_gives_the_same_bits,
-           &test_tables_differ_by_rounding, &test_blas)
+           &test_transformers_give_the_same_bits, &test_tables_differ_by_rounding, &test_blas)
