@@ -44,8 +44,8 @@ KD_API kd_status kd_json_text(kd_json *json, const char **text, size_t *size);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* One JSON object, strictly parsed. Only its own strings, numbers and truth values can be asked
- * for; nested objects and arrays are checked and stepped over. */
+/* One JSON object, strictly parsed. Its own strings, numbers, truth values and objects can be asked
+ * for; arrays are checked and stepped over. */
 typedef struct kd_json_object kd_json_object;
 
 /* text is copied. Malformed text, one whose outermost value is no object, and a key that comes
@@ -59,6 +59,10 @@ KD_API const char *kd_json_get_string(const kd_json_object *object, const char *
  * exponent, and fit. */
 KD_API int kd_json_get_number(const kd_json_object *object, const char *key, double *number);
 KD_API int kd_json_get_integer(const kd_json_object *object, const char *key, int64_t *number);
+/* A nested object, to be destroyed by itself. KD_E_NOTFOUND if there is no such key or its value is no
+ * object; then *inner is NULL. */
+KD_API kd_status kd_json_get_object(const kd_json_object *object, const char *key,
+                                    kd_json_object **inner);
 KD_API int kd_json_get_bool(const kd_json_object *object, const char *key, int *truth);
 
 #ifdef __cplusplus

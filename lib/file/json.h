@@ -43,7 +43,7 @@ size_t kdi_json_size(const kdi_json *json, size_t token);
 size_t kdi_json_after(const kdi_json *json, size_t token);
 /* A string's text, unescaped in place and NUL-terminated: UTF-8 without NULs. Ask once for each. */
 char *kdi_json_string(kdi_json *json, size_t token);
-/* A number's text as it stands; not NUL-terminated. */
+/* A number's text as it stands, or all of an object's or array's; not NUL-terminated. */
 const char *kdi_json_number(const kdi_json *json, size_t token, size_t *length);
 /* A number without sign, fraction or exponent that fits; else false. */
 bool kdi_json_u64(const kdi_json *json, size_t token, uint64_t *out);

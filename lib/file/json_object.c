@@ -93,6 +93,18 @@ static const entry *find(const kd_json_object *o, const char *key)
     return NULL;
 }
 
+kd_status kd_json_get_object(const kd_json_object *object, const char *key, kd_json_object **inner)
+{
+    size_t length;
+    const entry *e = find(object, key);
+    *inner = NULL;
+    if (!e || kdi_json_kind(&object->json, e->token) != KDI_JSON_OBJECT)
+        return kd_ctx_fail(object->ctx, KD_E_NOTFOUND, "JSON: there is no object '%.100s'", key);
+    /* strings within it were left as they stand: only the object's own are unescaped */
+    const char *text = kdi_json_number(&object->json, e->token, &length);
+    return kd_json_parse(object->ctx, text, length, inner);
+}
+
 const char *kd_json_get_string(const kd_json_object *object, const char *key)
 {
     const entry *e = find(object, key);

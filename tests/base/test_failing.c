@@ -288,7 +288,7 @@ static kd_status call_whole_files(world *w)
 static kd_status call_json(world *w)
 {
     kd_json *j;
-    kd_json_object *o;
+    kd_json_object *o, *inner;
     const char *text;
     size_t size;
     kd_status status = kd_json_create(w->ctx, 2, &j);
@@ -299,10 +299,16 @@ static kd_status call_json(world *w)
         snprintf(key, sizeof key, "key%d", i);
         kd_json_number(j, key, i / 3.0);
     }
+    kd_json_object_begin(j, "inner");
+    kd_json_object_end(j);
     kd_json_object_end(j);
     status = kd_json_text(j, &text, &size);
     if (!status) status = kd_json_parse(w->ctx, text, size, &o);
-    if (!status) kd_json_object_destroy(o);
+    if (!status) {
+        status = kd_json_get_object(o, "inner", &inner);
+        if (!status) kd_json_object_destroy(inner);
+        kd_json_object_destroy(o);
+    }
     kd_json_destroy(j);
     return status;
 }
@@ -538,7 +544,7 @@ static const struct {
     {call_writer, "kd_writer_create kd_writer_metadata kd_writer_tensor kd_writer_tensor_fn "
                   "kd_writer_finish"},
     {call_whole_files, "kd_file_write_atomic kd_file_append_line kd_file_read_all"},
-    {call_json, "kd_json_create kd_json_text kd_json_parse"},
+    {call_json, "kd_json_create kd_json_text kd_json_parse kd_json_get_object"},
     {call_graph,
      "kd_graph_create kd_graph_status kd_graph_grad kd_graph_grad_of kd_graph_op kd_input kd_param "
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "

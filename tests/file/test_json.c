@@ -366,6 +366,33 @@ START_TEST(test_json_tokens)
 }
 END_TEST
 
+START_TEST(test_json_nested)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    static const char text[] =
+        "{\"a\": {\"s\": \"x\\u0041\\n\", \"b\": {\"n\": 2.5}, \"l\": [{}]}, \"n\": 1, \"e\":{}, "
+        "\"twice\":{\"k\":1,\"k\":2}}";
+    kd_json_object *o, *a, *b, *none;
+    double n;
+    test_ok(ctx, kd_json_parse(ctx, text, sizeof text - 1, &o));
+    test_ok(ctx, kd_json_get_object(o, "a", &a));
+    test_ok(ctx, kd_json_get_object(a, "b", &b));
+    ck_assert_str_eq(kd_json_get_string(a, "s"), "xA\n");
+    ck_assert_int_eq(kd_json_get_object(a, "l", &none), KD_E_NOTFOUND);
+    ck_assert_ptr_null(none);
+    ck_assert_int_eq(kd_json_get_object(o, "n", &none), KD_E_NOTFOUND);
+    ck_assert_int_eq(kd_json_get_object(o, "absent", &none), KD_E_NOTFOUND);
+    ck_assert_int_eq(kd_json_get_object(o, "twice", &none), KD_E_FORMAT);
+    test_ok(ctx, kd_json_get_object(o, "e", &none));
+    kd_json_object_destroy(none);
+    kd_json_object_destroy(o); /* the others live on */
+    ck_assert(kd_json_get_number(b, "n", &n) && n == 2.5);
+    kd_json_object_destroy(a);
+    kd_json_object_destroy(b);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 START_TEST(test_json_memory)
 {
     test_heap heap = {0};
@@ -396,4 +423,5 @@ START_TEST(test_json_memory)
 END_TEST
 
 TEST_SUITE(json, 30, &test_json_write, &test_json_misuse, &test_json_numbers, &test_json_locale,
-           &test_json_read, &test_json_grammar, &test_json_tokens, &test_json_memory)
+           &test_json_read, &test_json_grammar, &test_json_tokens, &test_json_nested,
+           &test_json_memory)
