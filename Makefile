@@ -67,12 +67,15 @@ kd_src := $(wildcard examples/kd/*.c)
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c) # what the fuzz target of kd's options reaches
 embed_src := $(wildcard examples/embed/*.c)
 demo_src := $(wildcard examples/demo/*.c)
+experiments := cnn-to-cnn vit-to-cnn vit-to-vit # examples/experiments/cnn_to_cnn.c is experiment-cnn-to-cnn
+experiment_mains := $(subst -,_,$(experiments:%=examples/experiments/%.c))
+experiment_src := $(filter-out $(experiment_mains),$(wildcard examples/experiments/*.c))
 test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
 bench_src := $(wildcard bench/*.c)
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all deps demo check check-full kill bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE
-programs := kd $(if $(demo_src),demo) $(embed_src:examples/embed/%.c=%)
+.PHONY: all deps demo experiments check check-full kill bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE
+programs := kd $(if $(demo_src),demo) $(embed_src:examples/embed/%.c=%) $(experiments:%=experiment-%)
 all: build/lib/libkd.a build/lib/libkd.so $(programs:%=build/bin/%) ## the library, the command line, the examples
 
 # What the compiler cannot do without is named before it fails.
@@ -119,6 +122,12 @@ $(obj)/bin/kd: $(kd_src:%.c=$(obj)/%.o) $(obj)/libkd.a
 $(obj)/bin/demo: $(demo_src:%.c=$(obj)/%.o) $(obj)/libkd.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(san) $(omp) -o $@ $^ $(libs)
+define experiment_rule
+$(obj)/bin/experiment-$(1): $(obj)/examples/experiments/$(subst -,_,$(1)).o $(experiment_src:%.c=$(obj)/%.o) $(obj)/libkd.a
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(san) $$(omp) -o $$@ $$^ $$(libs)
+endef
+$(foreach e,$(experiments),$(eval $(call experiment_rule,$(e))))
 $(obj)/bin/%: $(obj)/examples/embed/%.o $(obj)/libkd.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(san) $(omp) -o $@ $^ $(libs)
@@ -149,6 +158,12 @@ deps: ## install what is missing with the system's package manager
 demo: deps ## a teacher, a student alone and the student distilled, as a table and a picture
 	@$(MAKE) --no-print-directory $(parallel) build/bin/demo
 	@build/bin/demo
+
+SCALE ?= smoke
+experiment_seeds := $(if $(filter full,$(SCALE)),1 2 3 4 5,$(if $(filter short,$(SCALE)),1 2 3,1))
+experiments: deps ## the study's first experiments, resumable: SCALE=smoke|short|full; EXPERIMENT=their options
+	@$(MAKE) --no-print-directory $(parallel) $(experiments:%=build/bin/experiment-%)
+	@for n in $(experiment_seeds); do for e in $(experiments); do build/bin/experiment-$$e --scale $(SCALE) --seeds $$n $(EXPERIMENT) || exit; done; done
 
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests

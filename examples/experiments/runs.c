@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT
+ * runs.c: which runs there are, and how one is carried out. A run that is done with these very
+ * settings is left as it is. Any other is given to the library with resume set: what there is of it
+ * goes on where its checkpoint stands, also if it was begun by kd; a checkpoint of a run with other
+ * settings is an error that names the difference, and nothing is overwritten. */
+#include "experiments.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* ---- which ----------------------------------------------------------------------------------- */
+
+ex_run ex_run_of(const ex_kind *kind, uint64_t seed)
+{
+    ex_run run = {.kind = kind, .seed = kind->once ? 0 : seed};
+    if (kind->once)
+        snprintf(run.name, sizeof run.name, "%s", kind->name);
+    else
+        snprintf(run.name, sizeof run.name, "%s-seed%llu", kind->name, (unsigned long long)seed);
+    return run;
+}
+
+/* Add a run behind those it needs, unless it is listed already. */
+static void add_run(ex_run runs[EX_MAX_RUNS], size_t *n, const ex_kind *kind, uint64_t seed)
+{
+    const ex_run run = ex_run_of(kind, seed);
+    for (size_t i = 0; i < *n; i++)
+        if (!strcmp(runs[i].name, run.name)) return;
+    if (kind->teacher) add_run(runs, n, ex_kind_named(kind->teacher), seed);
+    if (kind->start) add_run(runs, n, ex_kind_named(kind->start), seed);
+    if (*n < EX_MAX_RUNS) runs[(*n)++] = run;
+}
+
+/* All kinds of one seed before the next seed: what is there at any time can be compared. */
+size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS])
+{
+    size_t n = 0;
+    for (uint64_t seed = 1; seed <= w->opt.seeds; seed++)
+        for (const char *const *name = w->experiment->kinds; *name; name++) {
+            const ex_kind *kind = ex_kind_named(*name);
+            const ex_run run = ex_run_of(kind, seed);
+            if (!w->opt.only || strstr(run.name, w->opt.only)) add_run(runs, &n, kind, seed);
+        }
+    return n;
+}
+
+/* Tuning has an order of pictures of its own: not once more that of the first epochs. */
+enum { TUNING_SEED = 1000 };
+
+void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt)
+{
+    const ex_scale *scale = w->opt.scale;
+    const ex_recipe *r = &scale->recipes[run->kind->recipe];
+    *opt = (kd_distill_opt){.struct_size = sizeof *opt,
+                            .method = KD_METHOD_KD,
+                            .temperature = scale->temperature,
+                            .hard = scale->hard,
+                            .soft = scale->soft};
+    opt->train = (kd_train_opt){.struct_size = sizeof opt->train,
+                                .epochs = r->epochs,
+                                .batch = scale->batch,
+                                .lr = r->lr,
+                                .optimizer = r->optimizer,
+                                .nesterov = r->optimizer == KD_SGD,
+                                .weight_decay = r->weight_decay,
+                                .schedule = r->schedule,
+                                .warmup = r->warmup,
+                                .augment = scale->augment,
+                                .seed = run->seed + (run->kind->start ? TUNING_SEED : 0)};
+    kd_distill_defaults(opt);
+}
+
+/* ---- progress -------------------------------------------------------------------------------- */
+
+typedef struct watcher {
+    ex_work *w;
+    ex_story *story;
+    bool recorded, terminal;
+    int record_failed;
+    double shown, begun, first; /* first: the fraction that was done before */
+} watcher;
+
+static void show(watcher *x, const kd_progress *k)
+{
+    char left[32] = "?";
+    const double now = ex_now(), done = k->fraction - x->first;
+    const bool line = k->epoch_end && !k->evaluating;
+    if (!line && now - x->shown < (x->terminal ? .3 : 60)) return;
+    x->shown = now;
+    if (done > 0) ex_duration((now - x->begun) * (1 - k->fraction) / done, left);
+    fprintf(stderr, "%s[%zu/%zu] %s: ", x->terminal ? "\r" : "", x->w->number, x->w->count,
+            x->story->run->name);
+    if (k->evaluating)
+        fprintf(stderr, "test, %zu of %zu batches", k->batch, k->batches);
+    else
+        fprintf(stderr,
+                "epoch %zu of %zu, %.0f %%, loss %.3f, top-1 %.1f %%, %.0f images/s, %s left",
+                k->epoch + 1, k->epochs, 100 * k->fraction, k->loss, k->accuracy,
+                k->images_per_second, left);
+    fputs(x->terminal ? "\033[K" : "\n", stderr);
+    if (x->terminal && line) fputc('\n', stderr);
+    fflush(stderr);
+}
+
+/* run.json is written once a step is done: what is refused must not replace the record that stands
+ * there. */
+static int watch(void *user, const kd_progress *k)
+{
+    watcher *x = user;
+    if (!x->recorded && !k->evaluating) {
+        x->record_failed = ex_record_write(x->w, x->story);
+        if (x->record_failed) return 1;
+        x->recorded = true;
+        x->begun = ex_now();
+        x->first = k->fraction;
+    }
+    show(x, k);
+    return ex_must_stop(x->w);
+}
+
+/* ---- one run --------------------------------------------------------------------------------- */
+
+/* The finished network of another run. */
+static int load(ex_work *w, const ex_run *run, const ex_record *record, kd_model **model)
+{
+    char sum[24];
+    const ex_path path = ex_in(w, run->name, "model.safetensors");
+    if (kd_model_load(w->ctx, path.text, NULL, model)) return ex_fail_ctx(w);
+    ex_weights_sum(*model, sum);
+    return strcmp(sum, record->weights)
+               ? ex_fail("%s does not hold the weights its run.json speaks of", path.text)
+               : EX_DONE;
+}
+
+/* The records of the runs this one needs; those that are not done are NULL, an error if asked for. */
+typedef struct needs {
+    ex_run teacher_run, start_run;
+    ex_record teacher_record, start_record;
+    const ex_record *teacher, *start;
+    bool all;
+} needs;
+
+static void find_needs(const ex_work *w, const ex_run *run, needs *n)
+{
+    const ex_kind *teacher = ex_kind_named(run->kind->teacher);
+    const ex_kind *start = ex_kind_named(run->kind->start);
+    n->teacher = n->start = NULL;
+    n->all = true;
+    if (teacher) {
+        n->teacher_run = ex_run_of(teacher, run->seed);
+        ex_record_read(w->ctx, w, &n->teacher_run, &n->teacher_record);
+        n->teacher = &n->teacher_record;
+        n->all &= n->teacher->done;
+    }
+    if (start) {
+        n->start_run = ex_run_of(start, run->seed);
+        ex_record_read(w->ctx, w, &n->start_run, &n->start_record);
+        n->start = &n->start_record;
+        n->all &= n->start->done;
+    }
+}
+
+bool ex_is_recorded(const ex_work *w, const ex_run *run)
+{
+    needs n;
+    ex_record record;
+    char settings[EX_SETTINGS_SIZE];
+    find_needs(w, run, &n);
+    ex_record_read(w->ctx, w, run, &record);
+    if (!n.all || !record.done) return false;
+    ex_settings(w, run, n.teacher, n.start, settings);
+    return !strcmp(settings, record.settings);
+}
+
+bool ex_is_done(const ex_work *w, const ex_run *run)
+{
+    return access(ex_in(w, run->name, "model.safetensors").text, R_OK) == 0 &&
+           ex_is_recorded(w, run);
+}
+
+static int open_models(ex_work *w, const ex_run *run, const needs *n, kd_model **model,
+                       kd_model **teacher)
+{
+    char spec[KD_SPEC_SIZE];
+    int status = n->teacher ? load(w, &n->teacher_run, n->teacher, teacher) : EX_DONE;
+    if (status || n->start) return status ? status : load(w, &n->start_run, n->start, model);
+    status = ex_spec(w, run->kind->network, spec);
+    if (status) return status;
+    return kd_model_create(w->ctx, spec, run->seed, model) ? ex_fail_ctx(w) : EX_DONE;
+}
+
+/* Training, then the test, with the teacher beside it if there is one. */
+static kd_status train_and_test(ex_work *w, watcher *x, kd_distill_opt *opt, kd_result *result,
+                                kd_eval_result *test)
+{
+    ex_story *s = x->story;
+    kd_status status = s->teacher ? kd_distill(s->model, w->data, opt, result)
+                                  : kd_train(s->model, w->data, &opt->train, result);
+    if (status) return status;
+    const kd_eval_opt eval = {.struct_size = sizeof eval,
+                              .split = KD_SPLIT_TEST,
+                              .teacher = s->teacher,
+                              .progress = watch,
+                              .user = x};
+    status = kd_evaluate(s->model, w->data, &eval, test);
+    if (status) return status;
+    s->result = result;
+    s->test = test;
+    return KD_OK;
+}
+
+static int finish(ex_work *w, watcher *x, kd_status status)
+{
+    char why[600];
+    ex_story *s = x->story;
+    int code = EX_DONE;
+    if (x->terminal) fputs("\r\033[K", stderr);
+    if (x->record_failed) return x->record_failed;
+    s->status = "done";
+    if (status == KD_E_STOPPED) {
+        s->status = "interrupted";
+        code = ex_why_stopped(w);
+    } else if (status) {
+        snprintf(why, sizeof why, "%s", kd_ctx_error(w->ctx));
+        s->status = "failed";
+        s->error = why;
+        code = ex_fail("%s: %s%s", s->run->name, why,
+                       status == KD_E_MISMATCH ? "; or move the folder away" : "");
+    }
+    if (status && !x->recorded) return code;
+    const int written = ex_record_write(w, s);
+    if (status || written) return code ? code : written;
+    fprintf(stderr, "[%zu/%zu] %s: %.2f %% of the test pictures right, %zu steps\n", w->number,
+            w->count, s->run->name, s->test->top1, s->result->steps);
+    return EX_DONE;
+}
+
+int ex_carry_out(ex_work *w, const ex_run *run)
+{
+    needs n;
+    ex_record before;
+    char settings[EX_SETTINGS_SIZE], started[32];
+    kd_distill_opt opt;
+    kd_result result;
+    kd_eval_result test;
+    const ex_path out = ex_in(w, run->name, NULL);
+    ex_story story = {.run = run,
+                      .opt = &opt,
+                      .settings = settings,
+                      .started = started,
+                      .begun_by = before.begun_by,
+                      .status = "running"};
+    watcher x = {.w = w, .story = &story, .terminal = isatty(STDERR_FILENO) != 0};
+    find_needs(w, run, &n);
+    if (!n.all) return ex_fail("%s: a run it needs is not done", run->name);
+    ex_settings(w, run, n.teacher, n.start, settings);
+    ex_record_read(w->ctx, w, run, &before);
+    if (before.settings[0] && strcmp(before.settings, settings))
+        return ex_fail("%s holds a run with other settings; move it away, or choose another --out\n"
+                       "  there: %s\n  now:   %s",
+                       out.text, before.settings, settings);
+    ex_time(started);
+    if (before.started[0]) snprintf(started, sizeof started, "%s", before.started);
+    int code = open_models(w, run, &n, &story.model, &story.teacher);
+    if (!code) {
+        ex_options_of(w, run, &opt);
+        opt.teacher = story.teacher;
+        opt.train.out = out.text;
+        opt.train.resume = 1;
+        opt.train.no_test = 1;
+        opt.train.progress = watch;
+        opt.train.user = &x;
+        code = finish(w, &x, train_and_test(w, &x, &opt, &result, &test));
+    }
+    kd_model_destroy(story.model);
+    kd_model_destroy(story.teacher);
+    return code;
+}
