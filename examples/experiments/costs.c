@@ -12,7 +12,6 @@
 
 enum { MAX_PAIRINGS = 16, MAX_LATENCIES = 4000, LATENCY_BATCHES = 2 };
 static const size_t latency_batches[LATENCY_BATCHES] = {1, 128};
-static const double LATENCY_SECONDS = .3; /* a round, for each network and batch */
 
 typedef struct latency {
     double seconds[MAX_LATENCIES];
@@ -50,11 +49,11 @@ static void noise(float *x, size_t count)
     }
 }
 
-static kd_status run_often(kd_exec *exec, latency *l)
+static kd_status run_often(kd_exec *exec, double seconds, latency *l)
 {
     kd_status status = KD_OK;
     for (int i = 0; i < 2 && !status; i++) status = kd_exec_run(exec, NULL);
-    const double end = ex_now() + LATENCY_SECONDS;
+    const double end = ex_now() + seconds;
     for (int i = 0; !status && l->count < MAX_LATENCIES && (i < 3 || ex_now() < end); i++) {
         const double start = ex_now();
         status = kd_exec_run(exec, NULL);
@@ -63,25 +62,25 @@ static kd_status run_often(kd_exec *exec, latency *l)
     return status;
 }
 
-static kd_status forward_passes(kd_ctx *ctx, kd_model *model, size_t batch, latency *l)
+static kd_status forward_passes(const ex_work *w, kd_model *model, size_t batch, latency *l)
 {
     const size_t side = kd_model_image(model),
                  count = batch * side * side * kd_model_channels(model);
     kd_plan *plan = NULL;
     kd_exec *exec = NULL;
-    float *input = kd_alloc(ctx, count, sizeof *input);
+    float *input = kd_alloc(w->ctx, count, sizeof *input);
     kd_status status = input ? kd_model_plan(model, batch, &plan, &exec) : KD_E_NOMEM;
     if (!status) {
         noise(input, count);
         status = kd_exec_bind(exec, "input", input);
     }
     if (!status) {
-        status = run_often(exec, l);
+        status = run_often(exec, w->opt.scale->cost_seconds, l);
         l->arena_bytes = kd_plan_arena_size(plan);
     }
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
-    kd_free(ctx, input);
+    kd_free(w->ctx, input);
     return status;
 }
 
@@ -95,7 +94,7 @@ static int network_round(ex_work *w, ex_network network, network_cost *c)
         return ex_fail_ctx(w);
     kd_status status = KD_OK;
     for (int b = 0; b < LATENCY_BATCHES && !status; b++)
-        status = forward_passes(w->ctx, model, latency_batches[b], &c->at[b]);
+        status = forward_passes(w, model, latency_batches[b], &c->at[b]);
     kd_model_destroy(model);
     return status ? ex_fail_ctx(w) : EX_DONE;
 }

@@ -51,6 +51,7 @@ typedef struct ex_scale {
     size_t batch, seeds;           /* seeds 1..seeds of every student; teachers have one, 0 */
     float temperature, hard, soft; /* of every distillation */
     int cost_rounds, cost_steps;   /* timed steps: rounds of so many for each pairing */
+    double cost_seconds;           /* of forward passes a round, for each network and batch */
     const char *networks[EX_NETWORKS];
     ex_recipe recipes[EX_RECIPES];
 } ex_scale;

@@ -63,7 +63,7 @@ const char *const ex_network_names[EX_NETWORKS] = {
 const ex_scale ex_scales[] = {
     {.name = "smoke", .data = "synthetic:train=768,test=200", .augment = "crop-flip",
      .batch = 64, .seeds = 1, .temperature = 4, .hard = .1f, .soft = .9f,
-     .cost_rounds = 2, .cost_steps = 3,
+     .cost_rounds = 2, .cost_steps = 3, .cost_seconds = .02,
      .networks = {
          [CNN_TEACHER] = "vgg13_bn,width=0.125",
          [CNN_STUDENT] = "vgg8_bn,width=0.0625",
@@ -81,7 +81,7 @@ const ex_scale ex_scales[] = {
          [RETRAIN_VIT]       = {1, KD_ADAMW, 2e-3f, .05f,  KD_COSINE,   .2f}}},
     {.name = "short", .data = "cifar-10", .augment = "crop-flip",
      .batch = 128, .seeds = 3, .temperature = 4, .hard = .1f, .soft = .9f,
-     .cost_rounds = 12, .cost_steps = 6,
+     .cost_rounds = 12, .cost_steps = 6, .cost_seconds = .3,
      .networks = {
          [CNN_TEACHER] = "vgg13_bn",
          [CNN_STUDENT] = "vgg8_bn",
@@ -99,7 +99,7 @@ const ex_scale ex_scales[] = {
          [RETRAIN_VIT]       = {3,  KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   1}}},
     {.name = "full", .data = "cifar-10", .augment = "crop-flip",
      .batch = 64, .seeds = 5, .temperature = 4, .hard = .1f, .soft = .9f,
-     .cost_rounds = 20, .cost_steps = 10,
+     .cost_rounds = 20, .cost_steps = 10, .cost_seconds = .5,
      .networks = {
          [CNN_TEACHER] = "vgg13_bn,pool4=0",
          [CNN_STUDENT] = "vgg8_bn,pool4=0",
