@@ -4,6 +4,7 @@
 
 #include <kd/kd.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -225,6 +226,59 @@ START_TEST(test_save_and_load)
 END_TEST
 
 /* A spec in a file's metadata that asks for far more than the file holds. */
+/* Half as large, rounded once, and read by whoever reads a model. */
+static void check_half(kd_ctx *ctx, const char *spec, kd_dtype dtype, float step)
+{
+    char path[600];
+    kd_model *a, *b;
+    kd_file *file;
+    const float mean[] = {.4f, .5f, .6f}, std[] = {.1f, .2f, .3f};
+    snprintf(path, sizeof path, "%s/half.safetensors", test_dir());
+    test_ok(ctx, kd_model_create(ctx, spec, 7, &a));
+    test_ok(ctx, kd_model_set_normalization(a, mean, std));
+    test_ok(ctx, kd_model_save_as(a, path, dtype));
+    test_ok(ctx, kd_model_load(ctx, path, NULL, &b));
+    kd_params *p = kd_model_params(a), *q = kd_model_params(b);
+    const float *x = kd_params_values(p), *y = kd_params_values(q);
+    for (size_t i = 0; i < kd_params_flat_count(p); i++)
+        ck_assert_float_le(fabsf(x[i] - y[i]), fmaxf(step * fabsf(x[i]), 0x1p-25f));
+    test_ok(ctx, kd_file_open(ctx, path, &file));
+    ck_assert_uint_lt(kd_file_size(file),
+                      2 * kd_params_count(p) + 20000 + kd_params_buffer_bytes(p));
+    ck_assert_int_eq(kd_file_at(file, kd_file_count(file) - 1)->dtype, dtype);
+    kd_file_close(file);
+    test_ok(ctx, kd_model_save_as(b, path, dtype)); /* rounded already: nothing changes */
+    kd_model_destroy(a);
+    test_ok(ctx, kd_model_load_as(ctx, path, NULL, "image=64", 1, &a));
+    const kd_param_info *head =
+        kd_params_find(q, kd_params_find(q, "head.weight") ? "head.weight" : "classifier.weight");
+    ck_assert_mem_eq(kd_params_values(q) + head->offset,
+                     kd_params_values(kd_model_params(a)) +
+                         kd_params_find(kd_model_params(a), head->name)->offset,
+                     head->count * sizeof(float));
+    kd_model_destroy(a);
+    kd_model_destroy(b);
+}
+
+START_TEST(test_save_half)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char path[600];
+    kd_model *m;
+    static const char vit[] =
+        "vit_tiny_patch16_224,patch=8,dim=16,depth=1,heads=2,classes=3,image=32";
+    check_half(ctx, small, KD_F16, 0x1p-11f);
+    check_half(ctx, small, KD_BF16, 0x1p-8f);
+    check_half(ctx, vit, KD_F16, 0x1p-11f);
+    snprintf(path, sizeof path, "%s/no_half.safetensors", test_dir());
+    test_ok(ctx, kd_model_create(ctx, vit, 1, &m));
+    ck_assert_int_eq(kd_model_save_as(m, path, KD_I64), KD_E_INVALID);
+    kd_model_destroy(m);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 START_TEST(test_hostile_spec)
 {
     char path[512];
@@ -299,5 +353,5 @@ START_TEST(test_allocation_failures)
 END_TEST
 
 TEST_SUITE(model, 60, &test_spec_complete, &test_spec_errors, &test_published_sizes,
-           &test_sizes_grow, &test_names, &test_save_and_load, &test_hostile_spec, &test_seeds,
-           &test_allocation_failures)
+           &test_sizes_grow, &test_names, &test_save_and_load, &test_save_half, &test_hostile_spec,
+           &test_seeds, &test_allocation_failures)
