@@ -100,7 +100,7 @@ typedef struct ex_experiment {
 
 typedef struct ex_options {
     const ex_scale *scale;
-    const char *out, *data, *data_dir, *only;
+    const char *out, *data, *data_dir, *only, *half;
     bool dry_run, costs, report;
     double max_hours; /* 0: no limit */
     int threads;
@@ -235,6 +235,8 @@ int ex_try(ex_work *w, const ex_pairing *pairing, size_t steps, double most, ex_
 int ex_dry_run(ex_work *w);
 /* The timing pass: OUT/costs.json. */
 int ex_costs(ex_work *w);
+/* OUT/RUN/half.safetensors of the run --half names (half.c). */
+int ex_half(ex_work *w);
 /* OUT/NAME.md of this program, its pictures, and OUT/results.md of all programs' parts. */
 int ex_report(ex_work *w);
 

@@ -25,6 +25,7 @@ static int usage(const ex_experiment *e, int status)
             "  --threads N    [as many as processors may be used]\n"
             "  --dry-run      say for each run whether it is done, its steps, hours and memory\n"
             "  --costs        only the timing pass: costs.json\n"
+            "  --half RUN     only write a finished run's network in float16, and test it\n"
             "  --report       only tables and pictures, from what is there\n"
             "  --help         this text\n"
             "Runs that are done are left as they are; others go on from their checkpoints. After "
@@ -57,6 +58,7 @@ static bool take(ex_options *o, const char *name, const char *value)
     if (!strcmp(name, "--data")) return (o->data = value)[0] != 0;
     if (!strcmp(name, "--data-dir")) return (o->data_dir = value)[0] != 0;
     if (!strcmp(name, "--only")) return (o->only = value)[0] != 0;
+    if (!strcmp(name, "--half")) return (o->half = value)[0] != 0;
     if (!strcmp(name, "--max-hours") && number(value, 0, 1e6, &x)) {
         o->max_hours = x;
         return true;
@@ -148,6 +150,7 @@ static int work(ex_work *w)
 {
     int fd = -1, code;
     if (w->opt.dry_run) return ex_dry_run(w);
+    if (w->opt.half) return ex_half(w);
     code = lock(w, &fd);
     if (!code && w->opt.costs) code = ex_costs(w);
     if (!code && !w->opt.costs && !w->opt.report) {

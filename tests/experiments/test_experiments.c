@@ -97,6 +97,13 @@ START_TEST(test_all)
     check_report(out.text);
     test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", out.text, "--dry-run");
     test_expect_in(test_out, "8 runs, 8 of them done; the others take about 0.0 hours");
+    test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", out.text, "--half",
+                "vgg8_bn-alone-seed1");
+    test_expect_in(test_out, "vgg8_bn-alone-seed1/half.safetensors: 0.0");
+    test_run_ok(test_bin("kd").text, "eval",
+                test_at(out.text, "vgg8_bn-alone-seed1/half.safetensors").text, "--data", DATA);
+    ck_assert_int_eq(
+        test_run(test_bin(ALL).text, "--data", DATA, "--out", out.text, "--half", "vgg8"), 1);
     /* a report needs the records alone; other data, other runs */
     test_run_ok("rm", "-r", test_at(out.text, "vgg8_bn-alone-seed1").text);
     test_run_ok(test_bin(ALL).text, "--out", out.text, "--report");
