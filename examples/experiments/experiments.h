@@ -203,6 +203,7 @@ typedef struct ex_story {
     const kd_distill_opt *opt; /* complete */
     kd_model *model, *teacher; /* teacher may be NULL */
     const char *settings, *started, *begun_by;
+    const char *ended;          /* NULL: now */
     const char *status, *error; /* "running", "done", "interrupted", "failed" */
     const kd_result *result;    /* NULL: not yet */
     const kd_eval_result *test; /* NULL: not yet */

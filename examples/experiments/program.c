@@ -157,7 +157,10 @@ static int work(ex_work *w)
         code = do_runs(w);
         if (!code && wants_costs(w)) code = ex_costs(w);
     }
-    if (!code && !w->opt.costs) code = ex_report(w);
+    if (!w->opt.costs && (!code || code == EX_TIME_UP)) {
+        const int reported = ex_report(w);
+        if (!code) code = reported;
+    }
     if (fd >= 0) close(fd);
     return code;
 }

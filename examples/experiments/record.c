@@ -221,7 +221,7 @@ int ex_record_write(const ex_work *w, const ex_story *s)
     kd_json_string(j, "started", s->started);
     if (strcmp(s->status, "running")) {
         ex_time(text);
-        kd_json_string(j, "ended", text);
+        kd_json_string(j, "ended", s->ended ? s->ended : text);
     }
     kd_json_string(j, "settings", s->settings);
     kd_json_string(j, "spec", kd_model_spec(s->model));

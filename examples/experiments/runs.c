@@ -228,6 +228,7 @@ static int finish(ex_work *w, watcher *x, kd_status status)
                        status == KD_E_MISMATCH ? "; or move the folder away" : "");
     }
     if (status && !x->recorded) return code;
+    if (x->recorded) s->ended = NULL; /* else it had been trained to its end before */
     const int written = ex_record_write(w, s);
     if (status || written) return code ? code : written;
     fprintf(stderr, "[%zu/%zu] %s: %.2f %% of the test pictures right, %zu steps\n", w->number,
@@ -259,6 +260,7 @@ int ex_carry_out(ex_work *w, const ex_run *run)
         return ex_fail("%s holds a run with other settings; move it away, or choose another --out\n"
                        "  there: %s\n  now:   %s",
                        out.text, before.settings, settings);
+    if (before.ended[0]) story.ended = before.ended;
     ex_time(started);
     if (before.started[0]) snprintf(started, sizeof started, "%s", before.started);
     int code = open_models(w, run, &n, &story.model, &story.teacher);
