@@ -62,8 +62,9 @@ static kd_status backward(const kd_op_call *c)
 
 static size_t scratch(const kd_op_call *c, int backwards)
 {
+    if (!backwards) return 0; /* and there are no gradients */
     const kd_tensor *dy = &c->dout[0];
-    return backwards ? kdi_column_sums_scratch(c->ctx, dy->dim[0], dy->dim[2]) : 0;
+    return kdi_column_sums_scratch(c->ctx, dy->dim[0], dy->dim[2]);
 }
 
 static kd_status shape(kd_op_shapes *s)

@@ -162,6 +162,16 @@ static void path_of(char path[700], const char *folder, const char *name)
     require(snprintf(path, 700, "%s/%s", folder, name) < 700);
 }
 
+/* How many of the first n bytes are the same in both, in whole pieces but for the last. */
+static size_t same(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    enum { PIECE = 256 };
+    size_t at = 0;
+    while (at < n && memcmp(a + at, b + at, n - at < PIECE ? n - at : PIECE) == 0)
+        at = n - at < PIECE ? n : at + PIECE;
+    return at;
+}
+
 void fuzz_write(fuzz_file *f, const char *folder, const uint8_t *bytes, size_t size)
 {
     require(size <= sizeof f->bytes);
@@ -173,10 +183,11 @@ void fuzz_write(fuzz_file *f, const char *folder, const uint8_t *bytes, size_t s
         f->there = true;
         f->size = 0;
     }
-    if (f->size == size && memcmp(f->bytes, bytes, size) == 0) return;
-    require(pwrite(f->fd, bytes, size, 0) == (ssize_t)size);
+    const size_t both = size < f->size ? size : f->size, from = same(f->bytes, bytes, both);
+    const size_t n = size - from;
+    if (n) require(pwrite(f->fd, bytes + from, n, (off_t)from) == (ssize_t)n);
     if (f->size > size) require(ftruncate(f->fd, (off_t)size) == 0);
-    memcpy(f->bytes, bytes, size);
+    if (n) memcpy(f->bytes + from, bytes + from, n);
     f->size = size;
 }
 

@@ -11,8 +11,8 @@
 
 #include "../../lib/data/data.h"
 
-/* MOST: pieces of what a small file unpacks to are enough. */
-enum { ROOM = 4096, MOST = 1 << 17, MEMORY = 160 * 1024 };
+/* MOST: pieces of what a small file unpacks to are enough. SINGLE: so many are read one at a time. */
+enum { ROOM = 4096, MOST = 1 << 17, MEMORY = 160 * 1024, SINGLE = 64 };
 
 int FUZZ_TARGET(gzip)(const uint8_t *bytes, size_t size)
 {
@@ -37,7 +37,8 @@ int FUZZ_TARGET(gzip)(const uint8_t *bytes, size_t size)
         const size_t limit = kdi_source_limit(&source), step = 1 + (size_t)(how & 127) * 32;
         size_t done = 0;
         while (!status && done < MOST && !(wrap && done == in.left)) {
-            const size_t n = wrap && in.left - done < step ? in.left - done : step;
+            size_t n = step == 1 && done >= SINGLE ? 32 : step;
+            if (wrap && in.left - done < n) n = in.left - done;
             status = kdi_source_read(&source, piece, n);
             if (!status && wrap) require(!memcmp(piece, in.at + done, n));
             if (!status) done += n;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * fuzz_model.c: a fuzz target. The input is a whole model file: safetensors whose metadata say what
- * network it holds. It is loaded, loaded again for another number of classes, planned, and, if its
- * pictures are small, run.
+ * network it holds. It is loaded, loaded again for another number of classes and for other pictures
+ * (a transformer's positions are stretched), planned, and, if its pictures are small, run.
  *
  * Promises: loading takes no more memory than a small multiple of the file, whatever the spec says;
  * planning takes no memory for pictures; a model that loads describes itself completely. */
@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "../../lib/model/model.h"
+#include "network.h"
 
-/* CONSTANT: a graph, and a network of 32768 weights, which is made to list what is missing. */
-enum { CONSTANT = 512 * 1024, MULTIPLE = 24, CLASSES = 3, PIXELS = 512 };
+/* Beside the multiple of the size: a graph (graph_limit), with which a network of 32768 weights has
+ * room, which is made to list what is missing. */
+enum { MULTIPLE = 24, CLASSES = 3, PIXELS = 512 };
 
 /* Logits of one picture, which may be anything, but must be there. */
 static void run(kd_model *m)
@@ -38,14 +40,26 @@ static void look(kd_ctx *ctx, kd_model *m)
     require(status || params == kd_params_count(kd_model_params(m)));
 }
 
+static void change(kd_ctx *ctx, kd_file *f, const char *what, size_t limit)
+{
+    kd_model *m;
+    fuzz_peak();
+    if (!kdi_model_from_file(ctx, f, NULL, what, 0, &m))
+        kd_model_destroy(m);
+    else
+        fuzz_words(ctx);
+    require(fuzz_peak() <= limit);
+}
+
 int FUZZ_TARGET(model)(const uint8_t *bytes, size_t size)
 {
     kd_ctx *ctx = fuzz_begin(0);
     kd_file *f;
     kd_model *m;
     if (kd_file_from_memory(ctx, bytes, size, "input", &f) == KD_OK) {
+        const size_t graph = graph_limit(ctx, kd_file_metadata_get(f, "libkd.spec"));
         const kd_status status = kdi_model_from_file(ctx, f, NULL, NULL, 0, &m);
-        require(fuzz_peak() <= MULTIPLE * size + CONSTANT);
+        require(fuzz_peak() <= MULTIPLE * size + graph);
         require(!status == (m != NULL));
         if (status) {
             fuzz_words(ctx);
@@ -53,10 +67,9 @@ int FUZZ_TARGET(model)(const uint8_t *bytes, size_t size)
             look(ctx, m);
             run(m);
             kd_model_destroy(m);
-            fuzz_peak();
             /* The head's inputs are at most as many as the file has numbers. */
-            if (!kdi_model_from_file(ctx, f, NULL, "classes=3", 0, &m)) kd_model_destroy(m);
-            require(fuzz_peak() <= (MULTIPLE + 12 * CLASSES) * size + CONSTANT);
+            change(ctx, f, "classes=3", (MULTIPLE + 12 * CLASSES) * size + graph);
+            change(ctx, f, "image=8", MULTIPLE * size + graph);
         }
         kd_file_close(f);
     }

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../lib/model/spec.h"
+#include "network.h"
 
-enum { LIMIT = 512 * 1024, TEXT = 1024 };
+enum { TEXT = 1024 };
 
 static void model(kd_ctx *ctx, char *text)
 {
@@ -37,8 +37,9 @@ static void model(kd_ctx *ctx, char *text)
 static void count(kd_ctx *ctx, const char *text)
 {
     uint64_t params, macs;
+    const size_t limit = graph_limit(ctx, text);
     if (kd_spec_count(ctx, text, &params, &macs)) fuzz_words(ctx);
-    require(fuzz_peak() <= LIMIT);
+    require(fuzz_peak() <= limit);
 }
 
 int FUZZ_TARGET(spec)(const uint8_t *bytes, size_t size)

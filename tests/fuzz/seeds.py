@@ -78,6 +78,118 @@ def model():
     put("model", "bytes", tensors({"libkd.spec": spec}, vgg([1], 1, 2, False, "U8")))
     put("model", "checkpoint", tensors({"libkd.spec": spec, "libkd.train": "{}"},
                                        small + [("ema.classifier.bias", "F32", [2])]))
+    transformers(norm)
+
+
+# Small transformers: 2x2 patches of 2x2 grey pixels, 2 numbers each, a perceptron of 2.
+VIT = "patch=2,dim=2,depth=1,heads=1,mlp_ratio=1,classes=2,image=4,channels=1"
+SWIN = "patch=2,dim=2,depth=1-1,heads=1-1,mlp_ratio=1,window=2,classes=2,image=4,channels=1"
+PARTS = ("query", "key", "value")
+
+
+def dense(name, out, inner):
+    return [(f"{name}.weight", "F32", [out, inner]), (f"{name}.bias", "F32", [out])]
+
+
+def both(name, size):
+    return [(f"{name}.weight", "F32", [size]), (f"{name}.bias", "F32", [size])]
+
+
+def block(dim, norm1, qkv, proj, norm2, fc1, fc2, torchvision=False):
+    """A block's entries; qkv: a name, two of torchvision's, or three of Hugging Face's."""
+    entries = both(norm1, dim)
+    if torchvision:
+        entries += [(f"{qkv}weight", "F32", [3 * dim, dim]), (f"{qkv}bias", "F32", [3 * dim])]
+    elif isinstance(qkv, str):
+        entries += dense(qkv, 3 * dim, dim)
+    else:
+        for name in qkv:
+            entries += dense(name, dim, dim)
+    return entries + dense(proj, dim, dim) + both(norm2, dim) + dense(fc1, dim, dim) + dense(fc2, dim, dim)
+
+
+def transformers(norm):
+    def conv(name):
+        return [(f"{name}.weight", "F32", [2, 1, 2, 2]), (f"{name}.bias", "F32", [2])]
+
+    def token(name, n=1):
+        return [(name, "F32", [1, n, 2])]
+
+    def vit(b, names):
+        return (token(names["cls"]) + token(names["pos"], 5) + conv(names["conv"]) + b +
+                both(names["norm"], 2) + dense(names["head"], 2, 2))
+
+    b = "blocks.0."
+    own = block(2, b + "norm1", b + "attn.qkv", b + "attn.proj", b + "norm2", b + "mlp.fc1", b + "mlp.fc2")
+    put("model", "vit", tensors({"libkd.spec": "vit_tiny_patch16_224," + VIT} | norm, vit(own, {
+        "cls": "cls_token", "pos": "pos_embed", "conv": "patch_embed.proj", "norm": "norm",
+        "head": "head"})))
+    put("model", "deit", tensors(
+        {"libkd.spec": "deit_tiny_distilled_patch16_224," + VIT},
+        token("cls_token") + token("dist_token") + token("pos_embed", 6) + conv("patch_embed.proj") +
+        own + both("norm", 2) + dense("head", 2, 2) + dense("head_dist", 2, 2)))
+    t = "encoder.layers.encoder_layer_0."
+    put("model", "vit_torchvision", tensors(
+        {"libkd.spec": "vit_base_patch16_224," + VIT},
+        vit(block(2, t + "ln_1", t + "self_attention.in_proj_", t + "self_attention.out_proj", t + "ln_2",
+                  t + "mlp.0", t + "mlp.3", True),
+            {"cls": "class_token", "pos": "encoder.pos_embedding", "conv": "conv_proj",
+             "norm": "encoder.ln", "head": "heads.head"})))
+    for kind, head in (("vit", "classifier"), ("deit", "cls_classifier")):
+        h = f"{kind}.encoder.layer.0."
+        put("model", f"{kind}_hugging_face", tensors(
+            {"libkd.spec": f"{kind}_tiny_patch16_224," + VIT},
+            vit(block(2, h + "layernorm_before", [h + "attention.attention." + p for p in PARTS],
+                      h + "attention.output.dense", h + "layernorm_after", h + "intermediate.dense",
+                      h + "output.dense"),
+                {"cls": f"{kind}.embeddings.cls_token",
+                 "pos": f"{kind}.embeddings.position_embeddings",
+                 "conv": f"{kind}.embeddings.patch_embeddings.projection",
+                 "norm": f"{kind}.layernorm", "head": head})))
+
+    def swin(layers, dims, norms):
+        """norms: of the patches, of the end; then the head's name."""
+        return (conv(layers["conv"]) + both(norms[0], 2) + layers["blocks"] + both(norms[1], dims) +
+                dense(norms[2], 2, dims))
+
+    def merging(name):
+        return both(name + ".norm", 8) + [(name + ".reduction.weight", "F32", [4, 8])]
+
+    def swin_block(b, dim, bias):
+        return (block(dim, b + "norm1", b + "attn.qkv", b + "attn.proj", b + "norm2", b + "mlp.fc1",
+                      b + "mlp.fc2") + [(b + "attn.relative_position_bias_table", "F32", [bias, 1])])
+
+    spec = {"libkd.spec": "swin_tiny_patch4_window7_224," + SWIN}
+    first, second = swin_block("layers.0.blocks.0.", 2, 9), swin_block("layers.1.blocks.0.", 4, 1)
+    put("model", "swin", tensors(spec | norm, swin(
+        {"conv": "patch_embed.proj", "blocks": first + merging("layers.1.downsample") + second}, 4,
+        ("patch_embed.norm", "norm", "head.fc"))))
+    put("model", "swin_first", tensors(spec, swin(
+        {"conv": "patch_embed.proj", "blocks": first + merging("layers.0.downsample") + second}, 4,
+        ("patch_embed.norm", "norm", "head"))))
+
+    def renamed(entries):
+        for old, new in (("layers.0.blocks.", "features.1."), ("layers.1.blocks.", "features.3."),
+                         ("layers.1.downsample", "features.2"), ("mlp.fc1", "mlp.0"),
+                         ("mlp.fc2", "mlp.3")):
+            entries = [(name.replace(old, new), dtype, shape) for name, dtype, shape in entries]
+        return entries
+
+    put("model", "swin_torchvision", tensors(spec, swin(
+        {"conv": "features.0.0", "blocks": renamed(first + merging("layers.1.downsample") + second)}, 4,
+        ("features.0.2", "norm", "head"))))
+
+    def hugging(stage, dim, bias):
+        h = f"swin.encoder.layers.{stage}.blocks.0."
+        return block(dim, h + "layernorm_before", [h + "attention.self." + p for p in PARTS],
+                     h + "attention.output.dense", h + "layernorm_after", h + "intermediate.dense",
+                     h + "output.dense") + [
+                         (h + "attention.self.relative_position_bias_table", "F32", [bias, 1])]
+
+    put("model", "swin_hugging_face", tensors(spec, swin(
+        {"conv": "swin.embeddings.patch_embeddings.projection",
+         "blocks": hugging(0, 2, 9) + merging("swin.encoder.layers.0.downsample") + hugging(1, 4, 1)}, 4,
+        ("swin.embeddings.norm", "swin.layernorm", "classifier"))))
 
 
 def checkpoint():
@@ -189,6 +301,19 @@ def spec():
         "augment": "acrop-flip", "augment_values": "acrop:4+altflip+cutout:8", "augment_none": "anone",
         "augment_many": "aflip+flip+flip+flip+flip+flip+flip+flip+flip", "augment_large": "acrop:99999999999999999999",
         "nothing": "",
+        "vit": "mvit_tiny_patch16_224,image=32,patch=4,dim=64,depth=2,heads=2,mlp_ratio=2,drop_path=0.1",
+        "vit_heads": "mvit_tiny_patch16_224,dim=65,heads=2", "vit_patch": "mvit_base_patch16_224,image=30,patch=16",
+        "vit_many": "cvit_base_patch16_224,image=16384,patch=1", "vit_count": "cvit_small_patch16_224,depth=3",
+        "vit_drop": "mvit_tiny_patch16_224,drop_path=1", "vit_large": "cvit_base_patch16_224,dim=4096,depth=64",
+        "deit": "mdeit_tiny_distilled_patch16_224;classes=100,image=32,channels=3;classes=7,patch=8",
+        "deit_count": "cdeit_tiny_distilled_patch16_224,image=32,patch=4",
+        "swin": "mswin_tiny_patch4_window7_224,depth=2-2-6-2,heads=3-6-12-24,window=7,drop_path=.2",
+        "swin_small": "cswin_tiny_patch4_window7_224,image=32,patch=2,dim=24,depth=2-2,heads=2-4,window=4",
+        "swin_stages": "mswin_tiny_patch4_window7_224,depth=1-1-1,heads=1-2",
+        "swin_long": "mswin_tiny_patch4_window7_224,depth=1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1",
+        "swin_dash": "mswin_tiny_patch4_window7_224,depth=2--2", "swin_end": "mswin_tiny_patch4_window7_224,heads=3-",
+        "swin_window": "cswin_base_patch4_window7_224,image=224,window=1024",
+        "swin_odd": "cswin_tiny_patch4_window7_224,image=36,patch=4,window=3,depth=1-1-1-1,heads=1-1-1-1,dim=2",
     }.items():
         put("data" if text[:1] in "da" else "spec", name, text)
 
