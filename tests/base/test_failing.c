@@ -362,6 +362,7 @@ static kd_status build_all(kd_graph *g)
     const kd_value bias = kd_position_bias(g, kd_param(g, "table", 2, table, &normal), two);
     const kd_value qkv = kd_linear(g, windows, "qkv", 24, 1);
     kd_output(g, kd_attention(g, qkv, 2, 0, bias, kd_window_mask(g, map, two, none)), "i");
+    kd_output(g, kd_attention_first(g, qkv, 2, 0, 1), "first");
     const kd_value n = kd_layer_norm(g, t, "ln", 0);
     const kd_value p = kd_add_broadcast(g, n, kd_param(g, "position", 3, all, &normal));
     const kd_value more = kd_prepend_tokens(g, kd_drop_path(g, p, .1f), &token, 1);
@@ -549,8 +550,9 @@ static const struct {
      "kd_graph_create kd_graph_status kd_graph_grad kd_graph_grad_of kd_graph_op kd_input kd_param "
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
      "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
-     "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_prepend_tokens "
-     "kd_add_broadcast kd_take_tokens kd_take_token kd_drop_path kd_window_partition "
+     "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_attention_first "
+     "kd_prepend_tokens kd_add_broadcast kd_take_tokens kd_take_token kd_drop_path "
+     "kd_window_partition "
      "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy "
      "kd_cross_entropy_mixed kd_loss_kd "
      "kd_loss_hard kd_loss_dkd kd_standardize kd_params_create kd_params_need_grads "
