@@ -6,14 +6,16 @@
  * with bias [heads,T,T] and mask [W,T,T] where they are given; Swin's windows are the images, W of
  * them to a picture. Of the queries only the first may be wanted, then y is [N,queries,A].
  *
- * Nothing is transposed in memory: a task copies one head's keys and values into panels, and walks
- * down the queries in blocks of rows whose scores stay in cache. No p is stored: of each row the
+ * Nothing is transposed in memory: one head's keys and values are copied into panels, and a task
+ * walks down the queries in blocks of rows whose scores stay in cache. What the task's next head
+ * will read is fetched meanwhile: a token's numbers of one head are few and far from the next's. No p is stored: of each row the
  * maximum and 1 / sum are (second output, [N,heads,2,T]), and the backward computes p again (Dao et
  * al. 2022, "FlashAttention"), block by block:
  *   dp = dy v^T,  ds = p (dp - rowsum(p dp)),  dq = scale ds k,  dk += scale ds^T q,  dv += p^T dy
  *
- * One task is one (image, head). When the bias wants a gradient a task is one head of a run of
- * images, which are taken in order; the runs' sums are added in order, too. */
+ * One task is one (image, head), or all heads of an image where there are many images. When the
+ * bias wants a gradient a task is one head of a run of images, which are taken in order; the runs'
+ * sums are added in order, too. */
 #include "ops.h"
 #include "shape.h"
 
@@ -23,8 +25,9 @@
 #include <string.h>
 
 /* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
- * while bias gradients are summed; floats to keep rows apart, and between arrays. */
-enum { ROWS = 84, TASKS = 64, PAD = 16, ALIGN = 16 };
+ * while bias gradients are summed; images from which on a task is all heads of one; floats to keep
+ * rows apart, and between arrays. */
+enum { ROWS = 84, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
 
 typedef struct attention_attr {
     int heads, masked;
@@ -134,6 +137,31 @@ static head head_at(const attention *a, size_t image, size_t h)
                   .mask = a->mask ? a->mask + image % a->windows * square : NULL};
 }
 
+/* Rows this far apart would share cache sets. */
+static bool collide(size_t ld)
+{
+    return ld % 512 == 0;
+}
+
+/* A block's rows as a product's first factor: where they are, or copied closer together. */
+typedef struct factor {
+    const float *x;
+    size_t ld;
+} factor;
+
+static factor rows_of(const attention *a, size_t rows, const float *x, size_t ld, float *copy)
+{
+    if (!collide(ld)) return (factor){x, ld};
+    a->kernels->copy_rows(rows, a->d, x, ld, copy, a->ldq);
+    return (factor){copy, a->ldq};
+}
+
+static void fetch(const float *x, size_t rows, size_t ld, size_t d)
+{
+    for (size_t i = 0; x && i < rows; i++, x += ld)
+        for (size_t j = 0; j < d; j += 16) __builtin_prefetch(x + j);
+}
+
 static size_t in_qkv(const head *h)
 {
     return h->image * h->a->t * h->ldx + h->head * h->a->d;
@@ -157,13 +185,13 @@ static const float *row_of(const attention *a, const float *square, size_t i)
 
 /* s[rows][step] = x[rows][d] times panels of a T by d matrix, transposed. Whole vectors of columns:
  * the panels' zeros fill them. */
-static void scores(const attention *a, size_t rows, const float *x, const float *panels, float *s)
+static void scores(const attention *a, size_t rows, factor x, const float *panels, float *s)
 {
     const kdi_block b = {.m = rows,
                          .n = round_up(a->t, a->kernels->vector),
                          .k = a->d,
-                         .a = x,
-                         .rsa = a->ldq,
+                         .a = x.x,
+                         .rsa = x.ld,
                          .csa = 1,
                          .b = panels,
                          .panel = a->d * a->kernels->gemm_nr,
@@ -190,7 +218,9 @@ static void weighted(const attention *a, size_t rows, const float *p, const floa
     a->kernels->gemm_block(&b);
 }
 
-static void forward_head(const head *h, const float *qkv, float *y, float *stats, float *scratch)
+/* next: the qkv of the head after this one, or NULL. */
+static void forward_head(const head *h, const float *qkv, const float *next, float *y, float *stats,
+                         float *scratch)
 {
     const attention *a = h->a;
     const kdi_kernels *k = a->kernels;
@@ -202,11 +232,13 @@ static void forward_head(const head *h, const float *qkv, float *y, float *stats
     for (size_t i = 0; i < a->queries; i += a->rows) {
         const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
         float *to = y + i * h->ldy;
-        k->scale_rows(rows, a->d, &a->scale, 0, qkv + i * h->ldx, h->ldx, q, a->ldq);
-        scores(a, rows, q, keys, s);
-        k->attention_softmax(rows, a->t, row_of(a, h->bias, i), row_of(a, h->mask, i), s, a->step,
-                             max, inverse);
+        scores(a, rows, rows_of(a, rows, qkv + i * h->ldx, h->ldx, q), keys, s);
+        if (next && i == 0) fetch(next + width, a->t, h->ldx, a->d);
+        k->attention_softmax(rows, a->t, a->scale, row_of(a, h->bias, i), row_of(a, h->mask, i), s,
+                             a->step, max, inverse);
+        if (next && i == 0) fetch(next + 2 * width, a->t, h->ldx, a->d);
         weighted(a, rows, s, values, to, h->ldy, false);
+        if (next) fetch(next + i * h->ldx, rows, h->ldx, a->d);
         k->scale_rows(rows, a->d, inverse, 1, to, h->ldy, to, h->ldy);
         if (!stats) continue;
         memcpy(stats + i, max, rows * sizeof *max);
@@ -217,17 +249,23 @@ static void forward_head(const head *h, const float *qkv, float *y, float *stats
 static void forward_task(void *arg, size_t index, int worker)
 {
     const attention *a = arg;
-    const head h = head_at(a, index / a->heads, index % a->heads);
+    const bool many = a->n >= MANY;
+    const size_t image = many ? index : index / a->heads, first = many ? 0 : index % a->heads;
+    const size_t end = many ? a->heads : first + 1;
     const float *qkv = a->call->in[0].data;
     float *y = a->call->out[0].data, *stats = a->call->out[1].data;
-    forward_head(&h, qkv + in_qkv(&h), y + in_y(&h), stats ? stats + in_stats(&h) : NULL,
-                 a->workers + (size_t)worker * a->worker);
+    for (size_t i = first; i < end; i++) {
+        const head h = head_at(a, image, i);
+        const float *from = qkv + in_qkv(&h);
+        forward_head(&h, from, i + 1 < end ? from + a->d : NULL, y + in_y(&h),
+                     stats ? stats + in_stats(&h) : NULL, a->workers + (size_t)worker * a->worker);
+    }
 }
 
 static kd_status forward(const kd_op_call *c)
 {
     attention a = attention_of(c, false);
-    kd_parallel_for(c->ctx, a.n * a.heads, forward_task, &a);
+    kd_parallel_for(c->ctx, a.n >= MANY ? a.n : a.n * a.heads, forward_task, &a);
     return KD_OK;
 }
 
@@ -235,8 +273,8 @@ static kd_status forward(const kd_op_call *c)
 
 /* A task's arrays. */
 typedef struct room {
-    float *keys, *rows, *values; /* k transposed, scale k, v transposed: panels */
-    float *q, *dy;               /* of a block */
+    float *keys, *rows, *values; /* k transposed, k, v transposed: panels */
+    float *q, *dy;               /* of a block, if they are copied */
     float *q_panels, *dy_panels; /* the same as panels */
     float *p, *ds;
 } room;
@@ -273,52 +311,85 @@ static void transposed(const attention *a, size_t rows, const float *p, const fl
     a->kernels->gemm_block(&b);
 }
 
-static void backward_head(const head *h, const float *qkv, const float *dy, const float *stats,
-                          float *dqkv, float *dbias, const room *r)
+/* What a head's backward reads and writes. */
+typedef struct flow {
+    const float *qkv, *dy, *stats;
+    float *dqkv, *dbias; /* or NULL */
+} flow;
+
+static flow flow_of(const head *h, float *dbias)
+{
+    const kd_op_call *c = h->a->call;
+    const float *qkv = c->in[0].data, *dy = c->dout[0].data, *stats = c->out[1].data;
+    float *dqkv = c->din[0].data;
+    return (flow){qkv + in_qkv(h), dy + in_y(h), stats + in_stats(h),
+                  dqkv ? dqkv + in_qkv(h) : NULL, dbias};
+}
+
+/* next: of the head after this one, or NULL. */
+static void backward_head(const head *h, const flow *f, const flow *next, const room *r)
 {
     const attention *a = h->a;
     const kdi_kernels *k = a->kernels;
     const size_t nr = k->gemm_nr, width = a->heads * a->d;
     const bool add = a->call->accumulate & 1;
-    k->pack_bt(a->d, a->t, qkv + width, h->ldx, r->keys, a->d * nr);
-    k->pack_bt(a->d, a->t, qkv + 2 * width, h->ldx, r->values, a->d * nr);
-    k->pack_b(a->t, a->d, qkv + width, h->ldx, r->rows, a->t * nr);
-    k->scale(round_up(a->d, nr) * a->t, a->scale, r->rows, r->rows, 0);
+    float *dqkv = f->dqkv;
+    k->pack_bt(a->d, a->t, f->qkv + width, h->ldx, r->keys, a->d * nr);
+    k->pack_bt(a->d, a->t, f->qkv + 2 * width, h->ldx, r->values, a->d * nr);
+    k->pack_b(a->t, a->d, f->qkv + width, h->ldx, r->rows, a->t * nr);
     for (size_t i = 0; i < a->queries; i += a->rows) {
         const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
-        k->scale_rows(rows, a->d, &a->scale, 0, qkv + i * h->ldx, h->ldx, r->q, a->ldq);
-        k->copy_rows(rows, a->d, dy + i * h->ldy, h->ldy, r->dy, a->ldq);
-        scores(a, rows, r->q, r->keys, r->p);
-        scores(a, rows, r->dy, r->values, r->ds);
-        k->attention_backward(rows, a->t, row_of(a, h->bias, i), row_of(a, h->mask, i), stats + i,
-                              stats + a->t + i, r->p, r->ds, a->step,
-                              dbias ? dbias + i * a->t : NULL);
+        const factor q = rows_of(a, rows, f->qkv + i * h->ldx, h->ldx, r->q);
+        const factor dy = rows_of(a, rows, f->dy + i * h->ldy, h->ldy, r->dy);
+        scores(a, rows, q, r->keys, r->p);
+        if (next && i == 0) fetch(next->qkv + width, a->t, h->ldx, a->d);
+        scores(a, rows, dy, r->values, r->ds);
+        if (next && i == 0) fetch(next->qkv + 2 * width, a->t, h->ldx, a->d);
+        k->attention_backward(rows, a->t, a->scale, row_of(a, h->bias, i), row_of(a, h->mask, i),
+                              f->stats + i, f->stats + a->t + i, r->p, r->ds, a->step,
+                              f->dbias ? f->dbias + i * a->t : NULL);
         if (!dqkv) continue;
-        k->pack_b(rows, a->d, r->q, a->ldq, r->q_panels, rows * nr);
-        k->pack_b(rows, a->d, r->dy, a->ldq, r->dy_panels, rows * nr);
+        k->pack_b(rows, a->d, q.x, q.ld, r->q_panels, rows * nr);
+        k->pack_b(rows, a->d, dy.x, dy.ld, r->dy_panels, rows * nr);
         weighted(a, rows, r->ds, r->rows, dqkv + i * h->ldx, h->ldx, add);
+        if (next) fetch(next->qkv + i * h->ldx, rows, h->ldx, a->d);
         transposed(a, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
+        if (next) fetch(next->dy + i * h->ldy, rows, h->ldy, a->d);
         transposed(a, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
     }
     for (size_t i = a->queries; i < a->t && dqkv && !add; i++)
         memset(dqkv + i * h->ldx, 0, a->d * sizeof *dqkv);
 }
 
-/* One head of a run of images. */
+/* All heads of an image, or one. */
 static void backward_task(void *arg, size_t index, int worker)
 {
     const attention *a = arg;
-    const kd_op_call *c = a->call;
+    const bool many = a->n >= MANY;
+    const size_t image = many ? index : index / a->heads, first = many ? 0 : index % a->heads;
+    const size_t end = many ? a->heads : first + 1;
+    const room r = room_of(a, worker);
+    for (size_t i = first; i < end; i++) {
+        const head h = head_at(a, image, i), then = head_at(a, image, i + 1);
+        const flow f = flow_of(&h, NULL), next = flow_of(&then, NULL);
+        backward_head(&h, &f, i + 1 < end ? &next : NULL, &r);
+    }
+}
+
+/* One head of a run of images, with the bias' gradient. */
+static void backward_run(void *arg, size_t index, int worker)
+{
+    const attention *a = arg;
     const size_t run = index / a->heads, square = a->t * a->t;
     const size_t first = run * a->n / a->runs, end = (run + 1) * a->n / a->runs;
     const room r = room_of(a, worker);
-    const float *qkv = c->in[0].data, *dy = c->dout[0].data, *stats = c->out[1].data;
-    float *dqkv = c->din[0].data, *dbias = a->dbias ? a->dbias + index * square : NULL;
-    if (dbias) memset(dbias, 0, square * sizeof *dbias);
+    float *dbias = a->dbias + index * square;
+    memset(dbias, 0, square * sizeof *dbias);
     for (size_t image = first; image < end; image++) {
         const head h = head_at(a, image, index % a->heads);
-        backward_head(&h, qkv + in_qkv(&h), dy + in_y(&h), stats + in_stats(&h),
-                      dqkv ? dqkv + in_qkv(&h) : NULL, dbias, &r);
+        const head then = head_at(a, image + 1, index % a->heads);
+        const flow f = flow_of(&h, dbias), next = flow_of(&then, dbias);
+        backward_head(&h, &f, image + 1 < end ? &next : NULL, &r);
     }
 }
 
@@ -326,12 +397,14 @@ static kd_status backward(const kd_op_call *c)
 {
     attention a = attention_of(c, true);
     const int bias = bias_index(c->attr, c->n_in);
-    kd_parallel_for(c->ctx, a.runs * a.heads, backward_task, &a);
-    if (a.dbias) {
-        const size_t count = a.heads * a.t * a.t;
-        c->kernels->sum_parts(count, a.runs, a.dbias, count, c->din[bias].data,
-                              (int)(c->accumulate >> bias & 1));
+    if (!a.dbias) {
+        kd_parallel_for(c->ctx, a.n >= MANY ? a.n : a.n * a.heads, backward_task, &a);
+        return KD_OK;
     }
+    kd_parallel_for(c->ctx, a.runs * a.heads, backward_run, &a);
+    const size_t count = a.heads * a.t * a.t;
+    c->kernels->sum_parts(count, a.runs, a.dbias, count, c->din[bias].data,
+                          (int)(c->accumulate >> bias & 1));
     return KD_OK;
 }
 

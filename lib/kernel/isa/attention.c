@@ -2,9 +2,9 @@
  * attention.c: what lies between attention's products, on rows of scores s[rows][step] of which n
  * columns count; step is a multiple of KDI_VL, and the columns up to the next one become 0.
  *
- *   forward    s = exp(s + bias + mask - max), unnormalised: the caller multiplies its product's
- *              rows by 1 / sum
- *   backward   p = exp(s + bias + mask - max) / sum in s, and p (dp - sum p dp) in dp
+ *   forward    s = exp(scale s + bias + mask - max), unnormalised: the caller multiplies its
+ *              product's rows by 1 / sum
+ *   backward   p = exp(scale s + bias + mask - max) / sum in s, and scale p (dp - sum p dp) in dp
  *
  * bias and mask are [rows][n], or NULL. Where all of a row is -infinity it becomes NaN. */
 #include "vec_math.h"
@@ -12,9 +12,10 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* A vector of a row's scores: with -infinity behind the end. */
-INLINE kdi_v score(const float *s, const float *bias, const float *mask, size_t j, size_t n)
+INLINE kdi_v score(const float *s, float scale, const float *bias, const float *mask, size_t j,
+                   size_t n)
 {
-    kdi_v v = kdi_load(s + j);
+    kdi_v v = scale * kdi_load(s + j);
     const size_t count = n - j < KDI_VL ? n - j : KDI_VL;
     if (count == KDI_VL) {
         if (bias) v += kdi_load(bias + j);
@@ -28,12 +29,12 @@ INLINE kdi_v score(const float *s, const float *bias, const float *mask, size_t 
     return kdi_select(kdi_load(lane) < (float)count, v, kdi_splat(-INFINITY));
 }
 
-INLINE void softmax_row(size_t n, const float *bias, const float *mask, float *s, float *max,
-                        float *inverse)
+INLINE void softmax_row(size_t n, float scale, const float *bias, const float *mask, float *s,
+                        float *max, float *inverse)
 {
     kdi_v m = kdi_splat(-INFINITY), sum = {0};
     for (size_t j = 0; j < n; j += KDI_VL) {
-        const kdi_v v = score(s, bias, mask, j, n);
+        const kdi_v v = score(s, scale, bias, mask, j, n);
         kdi_store(s + j, v);
         m = kdi_max(v, m);
     }
@@ -47,20 +48,20 @@ INLINE void softmax_row(size_t n, const float *bias, const float *mask, float *s
     *inverse = 1 / kdi_sum(sum);
 }
 
-void KDI_FN(attention_softmax)(size_t rows, size_t n, const float *bias, const float *mask,
-                               float *s, size_t step, float *max, float *inverse)
+void KDI_FN(attention_softmax)(size_t rows, size_t n, float scale, const float *bias,
+                               const float *mask, float *s, size_t step, float *max, float *inverse)
 {
     for (size_t r = 0; r < rows; r++)
-        softmax_row(n, bias ? bias + r * n : NULL, mask ? mask + r * n : NULL, s + r * step,
+        softmax_row(n, scale, bias ? bias + r * n : NULL, mask ? mask + r * n : NULL, s + r * step,
                     max + r, inverse + r);
 }
 
-INLINE void backward_row(size_t n, const float *bias, const float *mask, float max, float inverse,
-                         float *s, float *dp, float *dbias)
+INLINE void backward_row(size_t n, float scale, const float *bias, const float *mask, float max,
+                         float inverse, float *s, float *dp, float *dbias)
 {
     kdi_v sum = {0};
     for (size_t j = 0; j < n; j += KDI_VL) {
-        const kdi_v p = kdi_exp_negative(score(s, bias, mask, j, n) - max) * inverse;
+        const kdi_v p = kdi_exp_negative(score(s, scale, bias, mask, j, n) - max) * inverse;
         kdi_store(s + j, p);
         sum += p * kdi_load(dp + j);
     }
@@ -68,18 +69,18 @@ INLINE void backward_row(size_t n, const float *bias, const float *mask, float m
     for (size_t j = 0; j < n; j += KDI_VL) {
         const size_t count = n - j < KDI_VL ? n - j : KDI_VL;
         const kdi_v d = kdi_load(s + j) * (kdi_load(dp + j) - dot);
-        kdi_store(dp + j, d);
+        kdi_store(dp + j, scale * d);
         if (dbias) kdi_put(dbias + j, count, kdi_get(dbias + j, count) + d);
     }
 }
 
-void KDI_FN(attention_backward)(size_t rows, size_t n, const float *bias, const float *mask,
-                                const float *max, const float *inverse, float *s, float *dp,
-                                size_t step, float *dbias)
+void KDI_FN(attention_backward)(size_t rows, size_t n, float scale, const float *bias,
+                                const float *mask, const float *max, const float *inverse, float *s,
+                                float *dp, size_t step, float *dbias)
 {
     for (size_t r = 0; r < rows; r++)
-        backward_row(n, bias ? bias + r * n : NULL, mask ? mask + r * n : NULL, max[r], inverse[r],
-                     s + r * step, dp + r * step, dbias ? dbias + r * n : NULL);
+        backward_row(n, scale, bias ? bias + r * n : NULL, mask ? mask + r * n : NULL, max[r],
+                     inverse[r], s + r * step, dp + r * step, dbias ? dbias + r * n : NULL);
 }
 
 void KDI_FN(scale_rows)(size_t rows, size_t n, const float *factor, size_t step, const float *x,
