@@ -42,6 +42,8 @@ enum cli_command_bit {
 enum { CLI_MAX_WORDS = 3 };
 typedef enum cli_split { CLI_TEST, CLI_TRAIN, CLI_DEV } cli_split;
 
+#define CLI_AUTO UINT64_MAX
+
 struct cli_command;
 
 /* The value of every option; one that has no default is NULL, or NAN for a number. */
@@ -61,7 +63,7 @@ typedef struct cli_args {
     const char *model;
     uint64_t image;
 
-    uint64_t epochs, batch, accumulate, max_steps;
+    uint64_t epochs, batch, micro_batch, accumulate, max_steps;
     int optimizer, schedule, on_nan;
     double lr, min_lr, momentum, beta1, beta2, eps, layer_decay, warmup, weight_decay;
     double label_smoothing, clip, ema, budget_seconds;
@@ -102,6 +104,7 @@ typedef enum opt_kind {
     OPT_FLAG,   /* bool */
     OPT_TEXT,   /* const char * */
     OPT_COUNT,  /* uint64_t */
+    OPT_PIECES, /* uint64_t: a count, or "auto", CLI_AUTO; 0: not given */
     OPT_BYTES,  /* uint64_t, with K, M, G, T for powers of 1024 */
     OPT_NUMBER, /* double */
     OPT_CHOICE, /* int: an index of choice() */
@@ -188,11 +191,8 @@ void cli_channels_last(const float *planar, float *out, size_t n, size_t channel
 
 /* The library's options from those typed, with its defaults filled in, also in args; teachers are
  * left to the caller. */
+size_t cli_micro_batch(const cli_args *args);
 void cli_distill_opt(cli_args *args, kd_distill_opt *opt);
-
-/* The graph of a training step as a plan: cross-entropy, and distillation where opt has teachers.
- * opt may be NULL. */
-int cli_training_plan(kd_model *model, size_t batch, const kd_distill_opt *opt, kd_plan **plan);
 
 /* ---- progress and interruption --------------------------------------------------------------- */
 

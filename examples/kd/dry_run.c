@@ -28,7 +28,7 @@ static int watch(void *user, const kd_progress *p)
 }
 
 typedef struct figures {
-    size_t steps, epochs, params, arena, peak;
+    size_t steps, epochs, params, micro_batch, arena, peak;
     double step_seconds, hours;
 } figures;
 
@@ -46,6 +46,7 @@ static int as_json(const cli_run *run, const figures *f)
     kd_json_integer(json, "epochs", (int64_t)f->epochs);
     kd_json_integer(json, "params", (int64_t)f->params);
     kd_json_integer(json, "macs", (int64_t)run->macs);
+    kd_json_integer(json, "micro_batch", (int64_t)f->micro_batch);
     kd_json_integer(json, "arena_bytes", (int64_t)f->arena);
     kd_json_integer(json, "peak_bytes", (int64_t)f->peak);
     kd_json_number(json, "step_seconds", f->step_seconds);
@@ -62,8 +63,8 @@ static int as_table(const cli_run *run, const figures *f, size_t timed)
     printf("parameters  %zu (%s)\n", f->params, cli_amount((double)f->params).text);
     printf("MACs        %llu of one picture (%s)\n", (unsigned long long)run->macs,
            cli_amount((double)run->macs).text);
-    printf("arena       %zu bytes (%s) of the student's training step at batch %llu\n", f->arena,
-           cli_bytes((double)f->arena).text, (unsigned long long)a->batch);
+    printf("arena       %zu bytes (%s) of the student's training step, %zu pictures at a time\n",
+           f->arena, cli_bytes((double)f->arena).text, f->micro_batch);
     printf("memory      %s in all, data included\n", cli_bytes((double)f->peak).text);
     if (f->epochs)
         printf("steps       %zu in %zu epochs\n", f->steps, f->epochs);
@@ -83,9 +84,9 @@ int cli_dry_run(const cli_run *run, kd_distill_opt *opt)
     timing t = {0};
     kd_plan *plan;
     figures f = {.params = kd_params_count(kd_model_params(run->model))};
-    int status = cli_training_plan(run->model, a->batch, opt, &plan);
-    if (status) return status;
+    if (kd_train_plan(run->model, opt, &plan)) return cli_fail_ctx(run->ctx);
     f.arena = kd_plan_arena_size(plan);
+    f.micro_batch = kd_plan_batch(plan);
     kd_plan_destroy(plan);
 
     opt->train.out = NULL;

@@ -136,11 +136,17 @@ static float or_off(double x)
     return isnan(x) ? 0 : x == 0 ? KD_OFF : (float)x;
 }
 
+size_t cli_micro_batch(const cli_args *a)
+{
+    return a->micro_batch == CLI_AUTO ? KD_MICRO_AUTO : (size_t)a->micro_batch;
+}
+
 static void train_opt(const cli_args *a, kd_train_opt *opt)
 {
     *opt = (kd_train_opt){.struct_size = sizeof *opt,
                           .epochs = a->epochs,
                           .batch = a->batch,
+                          .micro_batch = cli_micro_batch(a),
                           .lr = or_off(a->lr),
                           .optimizer = (kd_optimizer)a->optimizer,
                           .momentum = or_off(a->momentum),
@@ -201,67 +207,6 @@ void cli_distill_opt(cli_args *a, kd_distill_opt *opt)
     take_back(&a->alpha, opt->alpha);
     take_back(&a->beta, opt->beta);
     take_back(&a->dkd_warmup, opt->dkd_warmup);
-}
-
-/* ---- a training step as a plan --------------------------------------------------------------- */
-
-/* Distance to the teachers, as the method has it, times `soft`. */
-static kd_value soft_loss(kd_graph *g, kd_value logits, kd_value labels, size_t classes,
-                          const kd_distill_opt *o)
-{
-    const int64_t wide[] = {KD_BATCH, (int64_t)classes};
-    kd_value sum = KD_NONE;
-    for (size_t i = 0; i < o->n_teachers; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "teacher%zu", i);
-        const kd_value teacher = kd_input(g, name, KD_F32, 2, wide);
-        kd_value one;
-        if (o->method == KD_METHOD_HARD)
-            one = kd_loss_hard(g, logits, teacher);
-        else if (o->method == KD_METHOD_DKD)
-            one = kd_loss_dkd(g, logits, teacher, labels, o->temperature, o->alpha, o->beta);
-        else if (o->method == KD_METHOD_STANDARDIZED)
-            one = kd_loss_kd(g, kd_standardize(g, logits), kd_standardize(g, teacher),
-                             o->temperature);
-        else
-            one = kd_loss_kd(g, logits, teacher, o->temperature);
-        one = kd_scale(g, one, o->soft / (float)o->n_teachers);
-        sum = i ? kd_add(g, sum, one) : one;
-    }
-    return sum;
-}
-
-static kd_status build_step(kd_graph *g, const kd_model *model, const kd_distill_opt *opt)
-{
-    const int64_t image = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
-    const kd_value x = kd_input(g, "input", KD_F32, 4, dim);
-    const kd_value labels = kd_input(g, "labels", KD_I32, 1, dim);
-    kd_value heads[2];
-    const kd_build_opt build = {.struct_size = sizeof build, .heads = heads};
-    const kd_value logits = kd_model_build(model, g, x, &build);
-    const bool distilling = opt && opt->n_teachers;
-    kd_graph_part(g, KD_PART_LOSS);
-    kd_value loss = kd_cross_entropy(g, distilling ? heads[0] : logits, labels, 0);
-    if (distilling)
-        loss = kd_add(g, kd_scale(g, loss, opt->hard),
-                      soft_loss(g, heads[1], labels, kd_model_classes(model), opt));
-    kd_output(g, loss, "loss");
-    kd_output(g, logits, "logits");
-    return kd_graph_grad(g, loss);
-}
-
-int cli_training_plan(kd_model *model, size_t batch, const kd_distill_opt *opt, kd_plan **plan)
-{
-    kd_ctx *ctx = kd_model_ctx(model);
-    kd_graph *g;
-    const kd_plan_opt plan_opt = {.struct_size = sizeof plan_opt, .batch = batch, .training = 1};
-    kd_status status = kd_graph_create(ctx, &g);
-    if (status) return cli_fail_ctx(ctx);
-    status = build_step(g, model, opt);
-    if (!status) status = kd_plan_create(g, &plan_opt, plan);
-    kd_graph_destroy(g);
-    return status ? cli_fail_ctx(ctx) : CLI_DONE;
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */

@@ -62,6 +62,14 @@ static const double MANY = 1e12, HUGE_NUMBER = 1e30, TINY = 1e-30;
     {                                                                                              \
         commands, group, OPT_NUMBER, name, argument, standard, help, AT(field), low, high, NULL    \
     }
+#define PIECES(commands, group)                                                                    \
+    {                                                                                              \
+        commands, group, OPT_PIECES, "micro-batch", "N|auto", NULL,                                \
+            "pictures that go forward and backward at a time; gradients are summed over the "      \
+            "batch, and memory does not grow with it. auto: as many as need 96 MiB. Not for "      \
+            "networks with batch norm [the whole batch]",                                          \
+            AT(micro_batch), 1, 1e6, NULL                                                          \
+    }
 #define CHOICE(commands, group, name, names, standard, field, help)                                \
     {                                                                                              \
         commands, group, OPT_CHOICE, name, NULL, standard, help, AT(field), 0, 0, names            \
@@ -101,6 +109,8 @@ const cli_option cli_options[] = {
           "pictures in a batch; changes speed and memory alone"),
     COUNT(CMD_PREDICT, IN_RUN, "batch", "N", "128", 1, 1e6, batch,
           "pictures in a batch; changes speed and memory alone"),
+    PIECES(CMD_TRAINS | CMD_STEP, IN_TRAINING),
+    PIECES(CMD_PROFILE, IN_RUN),
     COUNT(CMD_TRAINS, IN_TRAINING, "accumulate", "N", "1", 1, 1e6, accumulate,
           "batches whose gradients make one step"),
     CHOICE(ONE_STEP, IN_TRAINING, "optimizer", optimizer_choice, "sgd", optimizer,

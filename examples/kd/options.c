@@ -82,6 +82,16 @@ static complaint set_count(const cli_option *o, const char *value, uint64_t *fie
     return c;
 }
 
+static complaint set_pieces(const cli_option *o, const char *value, uint64_t *field)
+{
+    if (!strcmp(value, "auto")) {
+        *field = CLI_AUTO;
+        return (complaint){""};
+    }
+    const complaint c = set_count(o, value, field);
+    return c.text[0] ? (complaint){"it must be a whole number from 1 on, or auto"} : c;
+}
+
 static complaint set_value(const cli_option *o, const char *value, cli_args *args)
 {
     complaint c = {""};
@@ -97,6 +107,8 @@ static complaint set_value(const cli_option *o, const char *value, cli_args *arg
     case OPT_COUNT:
     case OPT_BYTES:
         return set_count(o, value, field);
+    case OPT_PIECES:
+        return set_pieces(o, value, field);
     case OPT_NUMBER:
         return set_number(o, value, field);
     case OPT_CHOICE:

@@ -20,7 +20,7 @@ typedef struct profile {
     kd_optim *optim; /* NULL when inferring */
     float *input, *seconds;
     int32_t *labels;
-    size_t batch, runs;
+    size_t batch, piece, runs; /* piece: pictures at a time */
     uint64_t macs;
     double median, p95, least; /* milliseconds */
 } profile;
@@ -64,20 +64,39 @@ static int make_plan(profile *p)
     } else {
         kd_params *params = kd_model_params(p->model);
         const kd_optim_opt opt = {.struct_size = sizeof opt, .weight_decay = 5e-4f};
-        const int status = cli_training_plan(p->model, p->batch, NULL, &p->plan);
-        if (status) return status;
-        if (kd_exec_create(p->plan, params, NULL, &p->exec) ||
-            kd_optim_create(params, &opt, &p->optim) || kd_exec_bind(p->exec, "labels", p->labels))
+        const kd_distill_opt step = {
+            .struct_size = sizeof step,
+            .train = {.batch = p->batch, .micro_batch = cli_micro_batch(p->args)}};
+        if (kd_train_plan(p->model, &step, &p->plan) ||
+            kd_exec_create(p->plan, params, NULL, &p->exec) ||
+            kd_optim_create(params, &opt, &p->optim))
             return cli_fail_ctx(p->ctx);
     }
-    return kd_exec_bind(p->exec, "input", p->input) ? cli_fail_ctx(p->ctx) : CLI_DONE;
+    p->piece = kd_plan_batch(p->plan);
+    return CLI_DONE;
+}
+
+/* Pictures [first, first + n) of the batch. */
+static kd_status run_piece(profile *p, size_t first, size_t n)
+{
+    const size_t side = kd_model_image(p->model);
+    const size_t picture = side * side * kd_model_channels(p->model);
+    const kd_run_opt run = {.struct_size = sizeof run,
+                            .batch = n,
+                            .first = first,
+                            .weight = (float)n / (float)p->batch,
+                            .accumulate = first > 0};
+    kd_status status = kd_exec_bind(p->exec, "input", p->input + first * picture);
+    if (!status && p->optim) status = kd_exec_bind(p->exec, "labels", p->labels + first);
+    return status ? status : kd_exec_run(p->exec, &run);
 }
 
 static kd_status run_once(profile *p, double *seconds)
 {
-    const kd_run_opt run = {.struct_size = sizeof run, .batch = p->batch};
     const double start = cli_now();
-    const kd_status status = kd_exec_run(p->exec, &run);
+    kd_status status = KD_OK;
+    for (size_t at = 0; at < p->batch && !status; at += p->piece)
+        status = run_piece(p, at, p->batch - at < p->piece ? p->batch - at : p->piece);
     if (!status && p->optim) kd_optim_step(p->optim, 1e-4f, 1);
     *seconds = cli_now() - start;
     return status;
@@ -150,6 +169,7 @@ static int as_json(const profile *p)
     kd_json_integer(json, "arena_bytes", (int64_t)kd_plan_arena_size(p->plan));
     kd_json_integer(json, "peak_bytes", (int64_t)kd_ctx_memory_peak(p->ctx));
     kd_json_integer(json, "batch", (int64_t)p->batch);
+    kd_json_integer(json, "micro_batch", (int64_t)p->piece);
     kd_json_bool(json, "train", p->args->train);
     kd_json_number(json, "latency_ms_median", p->median);
     kd_json_number(json, "latency_ms_p95", p->p95);
@@ -194,9 +214,11 @@ static int as_table(const profile *p)
            cli_bytes((double)count * sizeof(float)).text);
     printf("MACs        %llu of one picture (%s)\n", (unsigned long long)p->macs,
            cli_amount((double)p->macs).text);
-    printf("arena       %zu bytes (%s) %s at batch %zu\n", kd_plan_arena_size(p->plan),
+    printf("arena       %zu bytes (%s) %s at batch %zu", kd_plan_arena_size(p->plan),
            cli_bytes((double)kd_plan_arena_size(p->plan)).text,
            p->args->train ? "for a training step" : "for inference", p->batch);
+    if (p->piece < p->batch) printf(", %zu pictures at a time", p->piece);
+    printf("\n");
     printf("latency     %.4g ms median, %.4g ms p95, %.4g ms least, of %zu %s\n", p->median, p->p95,
            p->least, p->runs, p->args->train ? "training steps" : "runs");
     printf("speed       %.4g images/s", 1e3 * (double)p->batch / p->median);

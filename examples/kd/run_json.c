@@ -48,10 +48,13 @@ static void option_json(kd_json *json, const cli_option *o, const cli_args *a)
         kd_json_string(json, key, *(const char *const *)field);
         break;
     case OPT_COUNT:
-    case OPT_BYTES: {
+    case OPT_BYTES:
+    case OPT_PIECES: {
         const uint64_t n = *(const uint64_t *)field;
         if (!o->standard && n == 0) /* not given */
             kd_json_null(json, key);
+        else if (o->kind == OPT_PIECES && n == CLI_AUTO)
+            kd_json_string(json, key, "auto");
         else
             kd_json_integer(json, key, (int64_t)n);
         break;
@@ -173,6 +176,7 @@ void cli_json_result(kd_json *json, const kd_result *r)
     kd_json_number(json, "optimizer", r->times.optimizer);
     kd_json_object_end(json);
     kd_json_integer(json, "peak_bytes", (int64_t)r->peak_bytes);
+    kd_json_integer(json, "micro_batch", (int64_t)r->micro_batch);
 }
 
 static int fill(kd_json *json, const cli_run *run)

@@ -19,6 +19,8 @@ typedef struct kd_tensor {
     int rank;
     size_t dim[KD_MAX_RANK];
     size_t count; /* elements */
+    size_t first; /* elements of the whole batch before these, when a run has a piece of one: what
+                   * random numbers count from */
 } kd_tensor;
 
 enum { KD_MAX_OPERANDS = 16 };
@@ -52,6 +54,7 @@ typedef struct kd_op_call {
     uint64_t seed;         /* of the run, with the step and the op's id: keys of random numbers */
     uint64_t step;
     uint32_t id;
+    float weight;   /* of the loss: what its gradient begins with */
     size_t largest; /* batch of any run of this plan: what choices that must not change go by */
     void *scratch;  /* as many bytes as `scratch` asked for */
     void *prepared; /* as many bytes as `prepared` asked for, filled by `prepare`; NULL in programs
@@ -88,6 +91,8 @@ typedef struct kd_op {
     int view;              /* out[0] is in[0] with another shape; no forward, no backward */
     int mixes_batch;       /* evaluating, an image's result depends on others of the batch, though
                             * the output has a row for each: none of the library's ops does */
+    int mixes_in_training; /* the same of training (batch norm): such a network's batch is not to be
+                            * cut into pieces */
     int identity_in_eval;  /* evaluating, out[0] is in[0] (dropout) */
 
     /* Bytes of scratch of a forward (backward 0) or backward (1), for at most the batch of c; must

@@ -38,6 +38,12 @@ KD_API void kd_plan_destroy(kd_plan *plan);
  * gradients and bound inputs are not in it. */
 KD_API size_t kd_plan_arena_size(const kd_plan *plan);
 KD_API size_t kd_plan_batch(const kd_plan *plan);
+/* Bytes of values (and prepared weights) at the moment when they are most: the arena without the
+ * scratch memory, which may depend on the number of threads, and without gaps. */
+KD_API size_t kd_plan_values_size(const kd_plan *plan);
+/* The first step whose result for one image depends on the others of the batch, beyond a loss's
+ * mean; kd_plan_steps where there is none, and a batch may be run in pieces. */
+KD_API size_t kd_plan_mixes(const kd_plan *plan);
 /* Multiply-accumulates of the forward pass for one element of the batch. */
 KD_API uint64_t kd_plan_macs(const kd_plan *plan);
 
@@ -73,6 +79,11 @@ typedef struct kd_run_opt {
     int accumulate;      /* add to the parameters' gradients instead of overwriting them */
     int check_finite;    /* stop at the first step that reads or writes a number that is not finite:
                           * KD_E_NONFINITE, and the error names the array. Takes time */
+    /* A batch in pieces: each is a run with `accumulate` (but the first), weight n / N for n of the
+     * batch's N images, and first the index of its first image. Then gradients are those of the
+     * whole batch's mean loss, and dropout draws the same numbers however the batch is cut. */
+    size_t first;
+    float weight; /* the gradient is that of weight * loss; 0: 1 */
 } kd_run_opt;
 /* Runs the whole program: forward and, if the graph has one, backward. With kd_plan_opt.guard, a
  * step that wrote where it must not is KD_E_INVALID; the error names the step and the buffer. */

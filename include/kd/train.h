@@ -49,11 +49,14 @@ typedef struct kd_result {
     size_t epochs, steps; /* done */
     kd_times times;       /* of the whole run */
     size_t peak_bytes;    /* most memory the context held */
+    size_t micro_batch;   /* pictures that went forward and backward at a time */
 } kd_result;
 
 /* ---- training -------------------------------------------------------------------------------- */
 
 typedef enum kd_on_nan { KD_NAN_STOP, KD_NAN_SKIP } kd_on_nan;
+
+#define KD_MICRO_AUTO SIZE_MAX
 
 /* Zero means the default given in brackets. */
 typedef struct kd_train_opt {
@@ -95,6 +98,12 @@ typedef struct kd_train_opt {
     void *user;
     int resolved; /* set by kd_train_defaults: zeros now mean zero */
     int depth;    /* batches prepared ahead, as in kd_loader_opt [KD_LOADER_DEPTH] */
+    size_t
+        micro_batch; /* pictures that go forward and backward at a time: the batch's gradients are
+                         * summed over such pieces, and memory does not grow with the batch. The sums
+                         * differ by rounding alone; dropout does not depend on it. Networks whose
+                         * training mixes the batch (batch norm) cannot: KD_E_UNSUPPORTED
+                         * [0: the whole batch] KD_MICRO_AUTO: as kd_train_plan finds */
 } kd_train_opt;
 
 /* Replace what means "the default" by the default and KD_OFF by zero, and set `resolved`: what a
@@ -144,11 +153,22 @@ KD_API void kd_distill_defaults(kd_distill_opt *opt);
 KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
                             kd_result *result);
 
+/* ---- a step as a program --------------------------------------------------------------------- */
+
+/* The plan that kd_train (no teachers in opt) and kd_distill run for each piece of a batch, forward
+ * and backward: kd_plan_batch(plan) pictures at most. Inputs: "input", "labels", "teacher0"..., and
+ * with DKD's warm-up "soft_weight" [1]; outputs "loss", "logits". opt as kd_distill takes it; only
+ * the number of its teachers counts.
+ * KD_MICRO_AUTO: the whole batch if training mixes it; else as few equal pieces as keep the values of
+ * one (kd_plan_values_size) within 96 MiB. So pieces depend on network, batch and loss alone, not on
+ * this machine or its threads. */
+KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_plan **plan);
+
 /* ---- one step, for comparisons --------------------------------------------------------------- */
 
 /* The step `kd step` does: no augmentation, no dropout. input [n,image,image,channels] normalised,
  * labels [n], teacher_logits [n,classes] or NULL. Gradients stay in the model's parameters, which
- * are updated with the optimiser's first step at opt->train.lr. */
+ * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds, too. */
 typedef struct kd_step_result {
     float loss;
     float *logits; /* [n,classes], the caller's, or NULL */

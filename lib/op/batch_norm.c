@@ -308,6 +308,7 @@ const kd_op kdi_op_batch_norm = {
     .updates = 1u << 3 | 1u << 4 | 1u << 5,
     .optional_out = 1u << 1 | 1u << 2,
     .accumulates = 1,
+    .mixes_in_training = 1,
     .in_place = 1,
     .in_place_backward = 1,
     .scratch = scratch,

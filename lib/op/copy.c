@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * copy.c: two ops that differentiation needs. copy: y = x, of any type, and dx (+)= dy, which
- * brings a gradient into a parameter's place. one: the scalar 1, the loss's gradient by itself. */
+ * brings a gradient into a parameter's place. one: the scalar 1, the loss's gradient by itself, or
+ * the loss's weight where a run has one. */
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -61,7 +62,7 @@ const kd_op kdi_op_copy = {
 static kd_status one_forward(const kd_op_call *c)
 {
     float *y = c->out[0].data;
-    y[0] = 1;
+    y[0] = c->weight;
     return KD_OK;
 }
 

@@ -3,7 +3,7 @@
  * multiplied by 1 / (1 - rate): stochastic depth (Huang et al. 2016) of a residual branch, timm's
  * DropPath. Evaluating, nothing happens.
  *
- * Which samples: number i % 4 of Philox's block {i / 4, step, id, KDI_RNG_DROP_PATH} under the
+ * Which samples, counted by their index i in the whole batch: number i % 4 of Philox's block {i / 4, step, id, KDI_RNG_DROP_PATH} under the
  * run's seed. The backward draws the same numbers again, so nothing is saved. */
 #include "ops.h"
 #include "shape.h"
@@ -25,6 +25,7 @@ typedef struct pass {
     float *y;
     int accumulate;
     size_t sample; /* elements of one */
+    size_t before; /* samples of the batch before these */
     uint32_t threshold;
     float scale;
 } pass;
@@ -45,7 +46,7 @@ static void run_range(const void *arg, size_t begin, size_t end)
         const size_t n = left < end - begin ? left : end - begin;
         if (!p->c->training)
             p->c->kernels->scale(n, 1, p->x + begin, p->y + begin, p->accumulate);
-        else if (kept(p, i))
+        else if (kept(p, p->before + i))
             p->c->kernels->scale(n, p->scale, p->x + begin, p->y + begin, p->accumulate);
         else if (!p->accumulate)
             memset(p->y + begin, 0, n * sizeof *p->y);
@@ -61,6 +62,7 @@ static kd_status run(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y
                     .y = y->data,
                     .accumulate = accumulate,
                     .sample = x->count / x->dim[0],
+                    .before = x->first / (x->count / x->dim[0]),
                     .threshold = (uint32_t)ceil((double)attr->rate * 0x1p24),
                     .scale = 1 / (1 - attr->rate)};
     kdi_ranges(c->ctx, x->count, 1, run_range, &p);

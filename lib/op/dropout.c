@@ -2,7 +2,8 @@
  * dropout.c: training, each element is 0 with probability `rate` and else multiplied by
  * 1 / (1 - rate) (Srivastava et al. 2014, "inverted"); evaluating, nothing happens.
  *
- * Which elements: Philox keyed by the run's seed, counted by element, step and op (kernel dropout).
+ * Which elements: Philox keyed by the run's seed, counted by element of the whole batch, step and op
+ * (kernel dropout).
  * The backward draws the same numbers again, so nothing is saved. */
 #include "ops.h"
 #include "shape.h"
@@ -20,13 +21,33 @@ typedef struct pass {
     const float *x;
     float *y;
     int accumulate;
+    size_t before; /* elements of the batch before these */
     kdi_dropout how;
 } pass;
+
+/* The kernel begins where a block of four numbers does. A piece of a batch may begin within one:
+ * its first few elements go through a block of their own. */
+static size_t drop_head(const pass *p, size_t begin, size_t end)
+{
+    const size_t at = p->before + begin, skip = at % 4;
+    float x[4] = {0}, y[4] = {0};
+    if (skip == 0) return 0;
+    const size_t n = 4 - skip < end - begin ? 4 - skip : end - begin;
+    for (size_t i = 0; i < n; i++) {
+        x[skip + i] = p->x[begin + i];
+        if (p->accumulate) y[skip + i] = p->y[begin + i];
+    }
+    p->c->kernels->dropout(4, &p->how, at - skip, x, y, p->accumulate);
+    for (size_t i = 0; i < n; i++) p->y[begin + i] = y[skip + i];
+    return n;
+}
 
 static void drop_range(const void *arg, size_t begin, size_t end)
 {
     const pass *p = arg;
-    p->c->kernels->dropout(end - begin, &p->how, begin, p->x + begin, p->y + begin, p->accumulate);
+    begin += drop_head(p, begin, end);
+    p->c->kernels->dropout(end - begin, &p->how, p->before + begin, p->x + begin, p->y + begin,
+                           p->accumulate);
 }
 
 static void keep_range(const void *arg, size_t begin, size_t end)
@@ -38,15 +59,15 @@ static void keep_range(const void *arg, size_t begin, size_t end)
 static kd_status run(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y, int accumulate)
 {
     const dropout_attr *attr = c->attr;
-    pass p = {.c = c, .x = x->data, .y = y->data, .accumulate = accumulate};
+    pass p = {.c = c, .x = x->data, .y = y->data, .accumulate = accumulate, .before = x->first};
     if (!c->training) {
         kdi_ranges(c->ctx, x->count, 1, keep_range, &p);
         return KD_OK;
     }
     /* The counter of a block of four elements has 32 bits. */
-    if (x->count / 4 > UINT32_MAX)
+    if (x->count / 4 > UINT32_MAX || x->first / 4 > UINT32_MAX - x->count / 4)
         return kd_ctx_fail(c->ctx, KD_E_LIMIT, "dropout '%s': %zu elements are too many", c->name,
-                           x->count);
+                           x->count + x->first);
     p.how = (kdi_dropout){.seed = c->seed,
                           .step = (uint32_t)c->step,
                           .id = c->id,

@@ -5,6 +5,7 @@
 
 #include "../graph/params.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Where an operand's address comes from at each run. */
@@ -207,16 +208,19 @@ static kd_status check_inputs(const kd_exec *e)
 }
 
 /* Addresses of inputs change between runs, parameters' only if gradients came to be: a step's
- * operands are looked up each time. Here for images [from, from + images) of the batch. */
-static void patch_step(kd_exec *e, size_t s, size_t from, size_t images)
+ * operands are looked up each time. Here for images [from, from + images) of the run's, which begin
+ * with the batch's image `first`. */
+static void patch_step(kd_exec *e, size_t s, size_t first, size_t from, size_t images)
 {
     for (size_t i = e->first_patch[s]; i < e->first_patch[s + 1]; i++) {
         const kdi_slot *slot = e->patches[i].slot;
         kd_tensor *t = e->patches[i].tensor;
         *t = kdi_tensor_of(slot, images);
         t->data = address(e, slot);
-        if (from == 0 || slot->images || t->rank == 0 || slot->shape.dim[0] >= 0) continue;
-        t->data = (char *)t->data + t->count / images * from * kd_dtype_size(t->dtype);
+        if (t->rank == 0 || slot->shape.dim[0] >= 0) continue;
+        const size_t image = t->count / images;
+        t->first = image * (first + from);
+        if (!slot->images) t->data = (char *)t->data + image * from * kd_dtype_size(t->dtype);
     }
 }
 
@@ -228,7 +232,7 @@ static kd_status prepare(kd_exec *e)
     if (!stale) return KD_OK;
     for (size_t s = 0; s < p->n_steps; s++) {
         if (!e->calls[s].prepared) continue;
-        patch_step(e, s, 0, kdi_step_batch(p, &p->steps[s]));
+        patch_step(e, s, 0, 0, kdi_step_batch(p, &p->steps[s]));
         kd_status status = p->steps[s].op->prepare(&e->calls[s]);
         const kdi_moment now = {.step = s, .preparing = true};
         if (!status && p->guarded) status = kdi_guard_step(p, e->arena, &now);
@@ -298,6 +302,7 @@ static kd_status run_step(kd_exec *e, const kd_run_opt *opt, const kdi_moment *n
     kd_status status = KD_OK;
     c->seed = opt->seed;
     c->step = opt->step;
+    c->weight = opt->weight;
     if (opt->check_finite) status = kdi_finite_before(p, now->step, c);
     if (!status)
         status = step->backward ? run_backward(e, step, c, opt->accumulate) : step->op->forward(c);
@@ -315,7 +320,11 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
     if (opt.batch > p->batch)
         return kd_ctx_fail(p->ctx, KD_E_INVALID, "a batch of %zu, the plan's largest is %zu",
                            opt.batch, p->batch);
+    if (opt.first > SIZE_MAX / 64 / (p->batch + 1) || !isfinite(opt.weight))
+        return kd_ctx_fail(p->ctx, KD_E_INVALID, "a run from image %zu on, of weight %g", opt.first,
+                           (double)opt.weight);
     e->batch = opt.batch ? opt.batch : p->batch;
+    if (opt.weight == 0) opt.weight = 1;
     kd_status status = check_inputs(e);
     if (!status) status = prepare(e);
     double before = kdi_seconds();
@@ -328,7 +337,7 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
                                        .batch = e->batch,
                                        .images = left < images ? left : images,
                                        .final = left <= images};
-                patch_step(e, t, from, at.images);
+                patch_step(e, t, opt.first, from, at.images);
                 status = run_step(e, &opt, &at);
                 const double now = kdi_seconds();
                 e->seconds[t] += now - before;

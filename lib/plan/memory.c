@@ -213,6 +213,29 @@ static kd_status place_spans(layout *l)
     return status;
 }
 
+/* Bytes of values and prepared weights at the step where they are most. */
+static kd_status most_values(layout *l)
+{
+    kd_plan *p = l->draft->plan;
+    size_t *born = kd_alloc(p->ctx, p->n_steps + 2, sizeof *born);
+    size_t *gone = kd_alloc(p->ctx, p->n_steps + 2, sizeof *gone);
+    for (size_t i = 0; i < l->n_spans && born && gone; i++) {
+        const kdi_region *r = &l->spans[i].region;
+        if (r->owner != KDI_VALUE && r->owner != KDI_PREPARED) continue;
+        born[r->first] += l->spans[i].room;
+        gone[r->last + 1] += l->spans[i].room;
+    }
+    size_t now = 0;
+    for (size_t s = 0; s <= p->n_steps && born && gone; s++) {
+        now += born[s] - gone[s];
+        if (now > p->values_bytes) p->values_bytes = now;
+    }
+    const kd_status status = born && gone ? KD_OK : KD_E_NOMEM;
+    kd_free(p->ctx, born);
+    kd_free(p->ctx, gone);
+    return status;
+}
+
 static kd_status value_spans(layout *l)
 {
     kdi_draft *d = l->draft;
@@ -345,6 +368,7 @@ kd_status kdi_assign_memory(kdi_draft *d)
         status = kd_ctx_fail(ctx, KD_E_LIMIT, "the plan's memory overflows at batch %zu",
                              d->plan->batch);
     if (!status) status = place_spans(&l);
+    if (!status) status = most_values(&l);
     if (!status) set_places(&l);
     kd_free(ctx, l.first);
     kd_free(ctx, l.last);

@@ -296,6 +296,20 @@ size_t kd_plan_batch(const kd_plan *p)
     return p->batch;
 }
 
+size_t kd_plan_values_size(const kd_plan *p)
+{
+    return p->values_bytes;
+}
+
+size_t kd_plan_mixes(const kd_plan *p)
+{
+    size_t i = 0;
+    while (i < p->n_steps && !p->steps[i].op->mixes_batch &&
+           !(p->training && p->steps[i].op->mixes_in_training))
+        i++;
+    return i;
+}
+
 uint64_t kd_plan_macs(const kd_plan *p)
 {
     return p->macs;

@@ -70,7 +70,7 @@ typedef struct kdi_region {
 struct kd_plan {
     kd_ctx *ctx;
     kdi_pool pool;
-    size_t batch, arena_bytes;
+    size_t batch, arena_bytes, values_bytes;
     bool training, frozen, guarded, has_grads;
     kdi_step *steps;
     kdi_slot *slots;

@@ -30,11 +30,13 @@ static uint64_t weights_hash(kd_model *m)
     return h;
 }
 
-static void print_options(kd_json *j, const kd_distill_opt *o)
+/* How a batch is cut is a part of the result, too, where it is cut. */
+static void print_options(kd_json *j, const kd_distill_opt *o, size_t micro_batch)
 {
     const kd_train_opt *t = &o->train;
     kd_json_integer(j, "epochs", t->budget_seconds > 0 ? 0 : (int64_t)t->epochs);
     kd_json_integer(j, "batch", (int64_t)t->batch);
+    if (micro_batch < t->batch) kd_json_integer(j, "micro_batch", (int64_t)micro_batch);
     kd_json_integer(j, "accumulate", (int64_t)t->accumulate);
     kd_json_string(j, "optimizer", kd_optimizer_name(t->optimizer));
     kd_json_float(j, "lr", t->lr);
@@ -85,7 +87,7 @@ kd_status kdt_describe(kdt_run *run)
     kd_json_string(j, "data", kd_dataset_info(run->data)->name);
     hex(text, sum);
     kd_json_string(j, "data_checksum", text);
-    print_options(j, &run->opt);
+    print_options(j, &run->opt, kd_plan_batch(run->plan));
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
         char key[48];
         snprintf(key, sizeof key, "teacher%zu", t);

@@ -27,11 +27,11 @@ kd_status kdt_keep_buffers(kdt_run *run)
 kd_status kdt_nonfinite(kdt_run *run, const char *what)
 {
     char first[512];
-    kd_run_opt again = run->how;
-    const size_t batch = (size_t)again.step - run->epoch * run->batches;
-    again.check_finite = 1;
+    const size_t batch = (size_t)run->how.step - run->epoch * run->batches;
+    kdt_outcome outcome;
+    run->how.check_finite = 1;
     restore(run);
-    const kd_status status = kd_exec_run(run->exec, &again);
+    const kd_status status = kdt_batch_run(run, &outcome);
     restore(run);
     if (status != KD_OK && status != KD_E_NONFINITE) return status;
     snprintf(first, sizeof first, "%s", status ? kd_ctx_error(run->ctx) : "but not once more");

@@ -4,35 +4,54 @@
 
 #include <string.h>
 
-static kd_status plan_step(kd_model *model, size_t n, const kd_distill_opt *o, kd_plan **plan)
+/* The arrays of a step's batch; teacher NULL: none. */
+typedef struct given {
+    kd_model *model;
+    const kd_distill_opt *opt;
+    size_t n;
+    const float *input, *teacher;
+    const int32_t *labels;
+} given;
+
+static kd_status bind_all(kd_exec *exec, const given *s, size_t first)
 {
-    kd_graph *g;
-    kd_status status = kd_graph_create(kd_model_ctx(model), &g);
-    if (status) return status;
-    const int64_t size = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(model)};
-    kd_value heads[2];
-    const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1, .heads = heads};
-    const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss = kdt_build_loss(g, o, logits, heads, kd_model_classes(model), false);
-    kd_output(g, logits, "logits");
-    kd_output(g, loss, "loss");
-    status = kd_graph_grad(g, loss);
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = n, .training = 1};
-    if (!status) status = kd_plan_create(g, &opt, plan);
-    kd_graph_destroy(g);
+    static const float one = 1;
+    const kd_distill_opt *o = s->opt;
+    const size_t side = kd_model_image(s->model);
+    const size_t picture = side * side * kd_model_channels(s->model);
+    const bool taught = s->teacher && o->soft > 0;
+    kd_status status = kd_exec_bind(exec, "input", s->input + first * picture);
+    if (!status) status = kd_exec_bind(exec, "labels", s->labels + first);
+    if (!status && taught)
+        status = kd_exec_bind(exec, "teacher0", s->teacher + first * kd_model_classes(s->model));
+    if (!status && taught && kdt_needs_soft_weight(o))
+        status = kd_exec_bind(exec, "soft_weight", &one);
     return status;
 }
 
-static kd_status bind_all(kd_exec *exec, const kd_distill_opt *o, const float *input,
-                          const int32_t *labels, const float *teacher)
+/* Forward and backward, piece by piece. */
+static kd_status run_pieces(kd_exec *exec, size_t most, const given *s, kd_step_result *result)
 {
-    static const float one = 1;
-    kd_status status = kd_exec_bind(exec, "input", input);
-    if (!status) status = kd_exec_bind(exec, "labels", labels);
-    if (!status && teacher && o->soft > 0) status = kd_exec_bind(exec, "teacher0", teacher);
-    if (!status && teacher && o->soft > 0 && kdt_needs_soft_weight(o))
-        status = kd_exec_bind(exec, "soft_weight", &one);
+    const size_t classes = kd_model_classes(s->model);
+    double loss = 0;
+    kd_status status = KD_OK;
+    for (size_t first = 0; first < s->n && !status; first += most) {
+        const size_t n = s->n - first < most ? s->n - first : most;
+        const double weight = (double)n / (double)s->n;
+        const kd_run_opt run = {.struct_size = sizeof run,
+                                .batch = n,
+                                .first = first,
+                                .weight = (float)weight,
+                                .accumulate = first > 0};
+        status = bind_all(exec, s, first);
+        if (!status) status = kd_exec_run(exec, &run);
+        if (status) return status;
+        loss += weight * (double)*(const float *)kd_exec_output(exec, "loss");
+        if (result->logits)
+            memcpy(result->logits + first * classes, kd_exec_output(exec, "logits"),
+                   n * classes * sizeof(float));
+    }
+    result->loss = (float)loss;
     return status;
 }
 
@@ -83,15 +102,11 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     o.n_teachers = teacher_logits ? 1 : 0;
     o.teacher_weights = NULL;
     kd_distill_defaults(&o);
-    kd_status status = plan_step(model, n, &o, &plan);
+    const given batch = {model, &o, n, input, teacher_logits, labels};
+    kd_status status = kdt_plan(model, &o, &(kdt_program){.batch = n, .no_dropout = true}, &plan);
     if (!status) status = kd_exec_create(plan, params, NULL, &exec);
-    if (!status) status = bind_all(exec, &o, input, labels, teacher_logits);
-    if (!status) status = kd_exec_run(exec, NULL);
+    if (!status) status = run_pieces(exec, kd_plan_batch(plan), &batch, result);
     if (!status) {
-        result->loss = *(const float *)kd_exec_output(exec, "loss");
-        if (result->logits)
-            memcpy(result->logits, kd_exec_output(exec, "logits"),
-                   n * kd_model_classes(model) * sizeof(float));
         if (result->grads)
             memcpy(result->grads, kd_params_grads(params),
                    kd_params_flat_count(params) * sizeof(float));

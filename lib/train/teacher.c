@@ -3,21 +3,26 @@
  * normalisation) of the same augmented pictures. */
 #include "train.h"
 
-kd_status kdt_teachers_open(kdt_run *run)
+kd_status kdt_teachers_check(kdt_run *run)
 {
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
-        kdt_teacher *teacher = &run->teachers[t];
-        teacher->model = run->opt.teachers[t];
-        if (kd_model_classes(teacher->model) != kd_model_classes(run->model))
-            return kd_ctx_fail(run->ctx, KD_E_MISMATCH,
-                               "teacher %zu (%s) has %zu classes, the student %zu", t,
-                               kd_model_spec(teacher->model), kd_model_classes(teacher->model),
-                               kd_model_classes(run->model));
-        const kd_status status =
-            kd_model_plan(teacher->model, run->opt.train.batch, &teacher->plan, &teacher->exec);
-        if (status) return status;
+        kd_model *model = run->teachers[t].model = run->opt.teachers[t];
+        if (kd_model_classes(model) != kd_model_classes(run->model))
+            return kd_ctx_fail(
+                run->ctx, KD_E_MISMATCH, "teacher %zu (%s) has %zu classes, the student %zu", t,
+                kd_model_spec(model), kd_model_classes(model), kd_model_classes(run->model));
     }
     return KD_OK;
+}
+
+kd_status kdt_teachers_open(kdt_run *run, size_t most)
+{
+    kd_status status = KD_OK;
+    for (size_t t = 0; t < run->opt.n_teachers && !status; t++) {
+        kdt_teacher *teacher = &run->teachers[t];
+        status = kd_model_plan(teacher->model, most, &teacher->plan, &teacher->exec);
+    }
+    return status;
 }
 
 void kdt_teachers_close(kdt_run *run)
@@ -28,12 +33,15 @@ void kdt_teachers_close(kdt_run *run)
     }
 }
 
-kd_status kdt_teachers_run(kdt_run *run, const kd_batch *batch)
+kd_status kdt_teachers_run(kdt_run *run, size_t first, size_t n)
 {
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
         const kdt_teacher *teacher = &run->teachers[t];
-        const kd_run_opt opt = {.struct_size = sizeof opt, .batch = batch->n};
-        kd_status status = kd_exec_bind(teacher->exec, "input", batch->views[teacher->view]);
+        const size_t side = kd_model_image(teacher->model);
+        const size_t picture = side * side * kd_model_channels(teacher->model);
+        const float *views = run->now->views[teacher->view];
+        const kd_run_opt opt = {.struct_size = sizeof opt, .batch = n, .first = first};
+        kd_status status = kd_exec_bind(teacher->exec, "input", views + first * picture);
         if (!status) status = kd_exec_run(teacher->exec, &opt);
         if (status) return status;
     }

@@ -39,9 +39,10 @@ typedef struct kdt_run {
     size_t n_views;
     kd_optim *optim;
     kd_params *ema;
-    kd_run_opt how;    /* this batch was run */
-    void *buffers;     /* the model's, as they were before this batch */
-    float soft_weight; /* of this step: DKD's warm-up */
+    const kd_batch *now; /* this batch, until the next is taken */
+    kd_run_opt how;      /* it is run */
+    void *buffers;       /* the model's, as they were before this batch */
+    float soft_weight;   /* of this step: DKD's warm-up */
     size_t epoch, batch, step, batches, steps_per_epoch, steps;
     double seconds;                  /* of training */
     double saved_at;                 /* clock of the last checkpoint */
@@ -69,13 +70,31 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits,
                         const kd_value heads[2], size_t classes, bool mixed);
 bool kdt_needs_soft_weight(const kd_distill_opt *opt);
 
+/* program.c: the plan of a step: see kd_train_plan. */
+typedef struct kdt_program {
+    size_t batch; /* the whole */
+    bool mixed, no_dropout;
+} kdt_program;
+kd_status kdt_plan(kd_model *model, const kd_distill_opt *opt, const kdt_program *how,
+                   kd_plan **plan);
+
 /* step.c: the optimiser these options (resolved) ask for. */
 kd_status kdt_optim_create(kd_params *params, const kd_train_opt *opt, kd_optim **optim);
 
 /* teacher.c */
-kd_status kdt_teachers_open(kdt_run *run);
+kd_status kdt_teachers_check(kdt_run *run);
+/* Plans for pieces of at most so many pictures. */
+kd_status kdt_teachers_open(kdt_run *run, size_t most);
 void kdt_teachers_close(kdt_run *run);
-kd_status kdt_teachers_run(kdt_run *run, const kd_batch *batch);
+/* Pictures [first, first + n) of this batch. */
+kd_status kdt_teachers_run(kdt_run *run, size_t first, size_t n);
+
+/* batch.c: forward and backward of run->now, as run->how says, piece by piece. */
+typedef struct kdt_outcome {
+    double loss; /* the mean, in units of a whole batch */
+    uint64_t correct;
+} kdt_outcome;
+kd_status kdt_batch_run(kdt_run *run, kdt_outcome *outcome);
 
 /* checkpoint.c */
 kd_status kdt_describe(kdt_run *run);

@@ -127,27 +127,15 @@ static kd_status open_loader(kdt_run *run)
     return KD_OK;
 }
 
+static kd_status plan_student(kdt_run *run)
+{
+    const kdt_program how = {.batch = run->opt.train.batch, .mixed = kd_loader_mixes(run->loader)};
+    return kdt_plan(run->model, &run->opt, &how, &run->plan);
+}
+
 static kd_status open_student(kdt_run *run)
 {
-    kd_graph *g;
-    const int64_t size = (int64_t)kd_model_image(run->model);
-    const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(run->model)};
-    kd_status status = kd_graph_create(run->ctx, &g);
-    if (status) return status;
-    kd_value heads[2];
-    const kd_build_opt build = {.struct_size = sizeof build, .heads = heads};
-    const kd_value logits =
-        kd_model_build(run->model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss = kdt_build_loss(g, &run->opt, logits, heads, kd_model_classes(run->model),
-                                         kd_loader_mixes(run->loader));
-    kd_output(g, logits, "logits");
-    kd_output(g, loss, "loss");
-    status = kd_graph_grad(g, loss);
-    const kd_plan_opt opt = {
-        .struct_size = sizeof opt, .batch = run->opt.train.batch, .training = 1};
-    if (!status) status = kd_plan_create(g, &opt, &run->plan);
-    kd_graph_destroy(g);
-    if (!status) status = kd_exec_create(run->plan, kd_model_params(run->model), NULL, &run->exec);
+    kd_status status = kd_exec_create(run->plan, kd_model_params(run->model), NULL, &run->exec);
     for (size_t t = 0; t < run->opt.n_teachers && !status && run->opt.soft > 0; t++) {
         char name[32];
         snprintf(name, sizeof name, "teacher%zu", t);
@@ -165,8 +153,10 @@ static kd_status open_run(kdt_run *run)
     kd_status status = check_options(run);
     if (!status && !kd_model_mean(run->model))
         status = kd_model_set_normalization(run->model, info->mean, info->std);
-    if (!status) status = kdt_teachers_open(run);
+    if (!status) status = kdt_teachers_check(run);
     if (!status) status = open_loader(run);
+    if (!status) status = plan_student(run);
+    if (!status) status = kdt_teachers_open(run, kd_plan_batch(run->plan));
     if (!status) status = open_student(run);
     if (!status) status = kdt_optim_create(kd_model_params(run->model), t, &run->optim);
     if (!status && t->ema > 0) status = kd_params_clone(kd_model_params(run->model), &run->ema);
@@ -224,92 +214,51 @@ static double learning_rate(const kdt_run *run)
     return lr;
 }
 
-static void count_batch(kdt_run *run, const kd_batch *batch, double loss)
-{
-    const float *logits = kd_exec_output(run->exec, "logits");
-    const size_t classes = kd_model_classes(run->model);
-    for (size_t i = 0; i < batch->n; i++) {
-        const float *row = logits + i * classes;
-        size_t best = 0;
-        for (size_t k = 1; k < classes; k++)
-            if (row[k] > row[best]) best = k;
-        /* A mixed picture counts as what it shows most of. */
-        const bool other = batch->shares && batch->shares[i] < .5f;
-        run->sums.correct += best == (size_t)(other ? batch->partners : batch->labels)[i];
-    }
-    run->sums.loss += loss * ((double)batch->n / (double)run->opt.train.batch);
-    run->sums.images += batch->n;
-    run->sums.batches++;
-}
-
-/* The batches of a step: the gradients are the sum over them of pictures * mean gradient / last. */
+/* The batches of a step: the gradients are the sum over them of pictures / batch * mean gradient. */
 typedef struct batches {
-    size_t last, pictures; /* in the latest one, in all of them */
+    size_t pictures;
     bool finite;
 } batches;
-
-/* What was added up so far, in units of a batch of another size. */
-static void reweigh(kd_params *params, double factor)
-{
-    float *g = kd_params_grads(params);
-    for (size_t i = 0; i < kd_params_flat_count(params); i++) g[i] = (float)((double)g[i] * factor);
-}
 
 /* Forward and backward of one batch, whose gradients are added to those of the ones before it. */
 static kd_status run_batch(kdt_run *run, batches *all)
 {
-    const kd_batch *batch;
-    double loss;
     kd_times *times = &run->sums.times;
     const double start = kdt_seconds();
-    kd_status status = kd_loader_next(run->loader, &batch);
+    kdt_outcome outcome;
+    kd_status status = kd_loader_next(run->loader, &run->now);
     if (status) return status;
-    const double loaded = kdt_seconds();
-    times->data += loaded - start;
-    if (batch->n == 0) { /* nothing in it could be read */
+    times->data += kdt_seconds() - start;
+    if (run->now->n == 0) { /* nothing in it could be read */
         run->empty++;
         run->batch++;
         return KD_OK;
     }
-    status = kdt_teachers_run(run, batch);
-    if (status) return status;
-    times->teacher += kdt_seconds() - loaded;
     if (kdt_needs_soft_weight(&run->opt)) {
         const double w =
             ((double)run->step + 1) / ((double)run->opt.dkd_warmup * (double)run->steps_per_epoch);
         run->soft_weight = (float)(w < 1 ? w : 1);
     }
     run->how = (kd_run_opt){.struct_size = sizeof run->how,
-                            .batch = batch->n,
                             .seed = run->opt.train.seed,
                             .step = run->epoch * run->batches + run->batch,
-                            .accumulate = all->last > 0};
-    if (all->last && all->last != batch->n)
-        reweigh(kd_model_params(run->model), (double)all->last / (double)batch->n);
-    all->last = batch->n;
-    all->pictures += batch->n;
-    kd_exec_reset_seconds(run->exec);
-    status = kd_exec_bind(run->exec, "input", batch->views[0]);
-    if (!status) status = kd_exec_bind(run->exec, "labels", batch->labels);
-    if (!status && batch->shares) {
-        status = kd_exec_bind(run->exec, "partners", batch->partners);
-        if (!status) status = kd_exec_bind(run->exec, "shares", batch->shares);
+                            .accumulate = all->pictures > 0};
+    all->pictures += run->now->n;
+    status = kdt_keep_buffers(run);
+    if (!status) status = kdt_batch_run(run, &outcome);
+    if (status) return status;
+    if (isfinite(outcome.loss)) {
+        run->sums.loss += outcome.loss;
+        run->sums.correct += outcome.correct;
+        run->sums.images += run->now->n;
+        run->sums.batches++;
+    } else {
+        status = kdt_nonfinite(run, isnan(outcome.loss) ? "the loss is not a number"
+                                                        : "the loss is infinite");
     }
-    if (!status) status = kdt_keep_buffers(run);
-    if (!status) status = kd_exec_run(run->exec, &run->how);
     if (status) return status;
-    times->forward += kd_exec_seconds(run->exec, KD_PART_FORWARD);
-    times->loss += kd_exec_seconds(run->exec, KD_PART_LOSS);
-    times->backward += kd_exec_seconds(run->exec, KD_PART_BACKWARD);
-    loss = *(const float *)kd_exec_output(run->exec, "loss");
-    if (isfinite(loss))
-        count_batch(run, batch, loss);
-    else
-        status =
-            kdt_nonfinite(run, isnan(loss) ? "the loss is not a number" : "the loss is infinite");
-    if (status) return status;
-    all->finite &= isfinite(loss) != 0;
-    run->images += batch->n;
+    all->finite &= isfinite(outcome.loss) != 0;
+    run->images += run->now->n;
     run->batch++;
     return KD_OK;
 }
@@ -320,7 +269,7 @@ static kd_status update(kdt_run *run, const batches *all, double lr)
 {
     const kd_train_opt *t = &run->opt.train;
     const double start = kdt_seconds();
-    double scale = (double)all->last / (double)all->pictures;
+    double scale = (double)t->batch / (double)all->pictures;
     const double norm = kd_params_grad_norm(kd_model_params(run->model)) * scale;
     if (!isfinite(norm)) return kdt_nonfinite(run, "the gradient is not finite");
     if (t->clip > 0 && norm > (double)t->clip) scale *= (double)t->clip / (norm + 1e-6);
@@ -523,6 +472,7 @@ static void summarise(const kdt_run *run, kd_result *result)
     result->times = run->times;
     add_times(&result->times, &s->times);
     result->peak_bytes = kd_ctx_memory_peak(run->ctx);
+    result->micro_batch = run->plan ? kd_plan_batch(run->plan) : 0;
 }
 
 static kd_status run_all(kdt_run *run, kd_result *result)

@@ -520,6 +520,22 @@ static kd_status call_train_step(world *w)
     return kd_train_step(w->model, PICTURES, w->pictures, w->labels, w->logits, &opt, &r);
 }
 
+/* Pieces, whose size is looked for. */
+static kd_status call_train_plan(world *w)
+{
+    const char *small = "vit_tiny_patch16_224,image=32,patch=8,dim=24,depth=1,heads=2,classes=10";
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .train = {.batch = 8, .micro_batch = KD_MICRO_AUTO}};
+    kd_model *m;
+    kd_plan *plan;
+    kd_status status = kd_model_create(w->ctx, small, 1, &m);
+    if (status) return status;
+    status = kd_train_plan(m, &opt, &plan);
+    kd_plan_destroy(status ? NULL : plan);
+    kd_model_destroy(m);
+    return status;
+}
+
 static kd_status call_evaluate(world *w)
 {
     const kd_eval_opt opt = {
@@ -568,6 +584,7 @@ static const struct {
     {call_train, "kd_train"},
     {call_distill, "kd_distill"},
     {call_train_step, "kd_train_step"},
+    {call_train_plan, "kd_train_plan"},
     {call_evaluate, "kd_evaluate"},
 };
 

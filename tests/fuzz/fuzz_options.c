@@ -71,6 +71,9 @@ static void check_value(const cli_option *o, const cli_args *args)
     } else if (o->kind == OPT_COUNT || o->kind == OPT_BYTES) {
         memcpy(&count, field, sizeof count);
         require((double)count <= o->high && (count == 0 || (double)count >= o->low));
+    } else if (o->kind == OPT_PIECES) {
+        memcpy(&count, field, sizeof count);
+        require(count <= (uint64_t)o->high || count == CLI_AUTO);
     } else if (o->kind == OPT_CHOICE) {
         memcpy(&choice, field, sizeof choice);
         require(choice >= 0);

@@ -164,7 +164,7 @@ START_TEST(test_one)
 {
     float y = 0;
     const kd_tensor out = {&y, KD_F32, 1, {1}, 1};
-    const kd_op_call c = {.out = &out, .n_out = 1};
+    const kd_op_call c = {.out = &out, .n_out = 1, .weight = 1};
     ck_assert_int_eq(kdi_op_one.forward(&c), KD_OK);
     ck_assert_float_eq(y, 1);
 }
