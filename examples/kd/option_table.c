@@ -200,8 +200,11 @@ const cli_option cli_options[] = {
     COUNT(COMPUTES, IN_RUN, "threads", "N", "0", 0, 1024, threads,
           "0: as many as there are processors; results are the same for any number"),
     {COMPUTES, IN_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
-     "fail rather than use more; K, M, G, T are powers of 1024; 0: no limit", AT(max_memory), 0,
-     9e18, NULL},
+     "use no more: a training step that is too large takes smaller pieces (with --micro-batch "
+     "auto), "
+     "then computes values again; else fail and say what would do. K, M, G, T are powers of 1024; "
+     "0: no limit",
+     AT(max_memory), 0, 9e18, NULL},
     FLAG(CMD_ALL, IN_RUN, "json", json, "one JSON object on standard output, and nothing else"),
     FLAG(CMD_ALL, IN_RUN, "quiet", quiet, "no progress on standard error"),
     FLAG(CMD_ALL, IN_RUN, "help", help, "this text"),

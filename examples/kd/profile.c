@@ -145,6 +145,7 @@ static void ops_json(const profile *p, kd_json *json)
         kd_json_string(json, "op", s.op);
         kd_json_string(json, "name", s.name);
         kd_json_bool(json, "backward", s.backward);
+        kd_json_bool(json, "again", s.again);
         kd_json_number(json, "ms", ms);
         kd_json_integer(json, "macs", (int64_t)s.macs);
         kd_json_number(json, "gflops", gflops(p, s.macs, ms));
@@ -167,6 +168,7 @@ static int as_json(const profile *p)
     kd_json_integer(json, "weight_bytes", (int64_t)(kd_params_count(params) * sizeof(float)));
     kd_json_integer(json, "buffer_bytes", (int64_t)kd_params_buffer_bytes(params));
     kd_json_integer(json, "arena_bytes", (int64_t)kd_plan_arena_size(p->plan));
+    kd_json_integer(json, "macs_again", (int64_t)kd_plan_macs_again(p->plan));
     kd_json_integer(json, "peak_bytes", (int64_t)kd_ctx_memory_peak(p->ctx));
     kd_json_integer(json, "batch", (int64_t)p->batch);
     kd_json_integer(json, "micro_batch", (int64_t)p->piece);
@@ -194,7 +196,7 @@ static void ops_table(const profile *p)
         if (kd_plan_step_info(p->plan, i, &s)) break;
         const double ms = 1e3 * kd_exec_step_seconds(p->exec, i) / (double)p->runs;
         total += ms;
-        snprintf(op, sizeof op, "%s%s", s.op, s.backward ? " backward" : "");
+        snprintf(op, sizeof op, "%s%s", s.op, s.backward ? " backward" : s.again ? " again" : "");
         if (s.macs)
             snprintf(work, sizeof work, "%9.2f %9.1f", 1e-6 * (double)s.macs,
                      gflops(p, s.macs, ms));
@@ -219,6 +221,12 @@ static int as_table(const profile *p)
            p->args->train ? "for a training step" : "for inference", p->batch);
     if (p->piece < p->batch) printf(", %zu pictures at a time", p->piece);
     printf("\n");
+    const uint64_t again = kd_plan_macs_again(p->plan);
+    if (again)
+        printf("again       %llu MACs of one picture (%s, %.1f %% of its forward pass) to need no "
+               "more\n",
+               (unsigned long long)again, cli_amount((double)again).text,
+               100 * (double)again / (double)p->macs);
     printf("latency     %.4g ms median, %.4g ms p95, %.4g ms least, of %zu %s\n", p->median, p->p95,
            p->least, p->runs, p->args->train ? "training steps" : "runs");
     printf("speed       %.4g images/s", 1e3 * (double)p->batch / p->median);

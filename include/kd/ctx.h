@@ -75,6 +75,8 @@ KD_API const char *kd_ctx_blas(const kd_ctx *ctx);
 /* Bytes held now, and the most ever held, through the context's allocator. */
 KD_API size_t kd_ctx_memory(const kd_ctx *ctx);
 KD_API size_t kd_ctx_memory_peak(const kd_ctx *ctx);
+/* kd_config.max_memory. */
+KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
 
 /* "0.1.0" */
 KD_API const char *kd_version(void);

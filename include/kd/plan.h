@@ -30,6 +30,13 @@ typedef struct kd_plan_opt {
     int guard;       /* find ops that write outside their arrays or read what nobody wrote: free
                      * memory is NaN, buffers lie apart, and a run checks after each step. Slow; a
                      * debug build (DEBUG=1) always does it */
+    /* The arena may have so many bytes (0: any number): where that is too few, values are dropped
+     * after the forward pass and computed again, to the same bits, when the backward pass needs them.
+     * Which ones: as few multiply-accumulates as will do. KD_E_LIMIT if there is no such plan. */
+    size_t max_arena;
+    size_t
+        *least; /* NULL, or where to say how small the arena may be: known after a plan was refused
+                    * for max_arena, else the arena's size */
 } kd_plan_opt;
 
 KD_API kd_status kd_plan_create(kd_graph *graph, const kd_plan_opt *opt, kd_plan **plan);
@@ -46,6 +53,8 @@ KD_API size_t kd_plan_values_size(const kd_plan *plan);
 KD_API size_t kd_plan_mixes(const kd_plan *plan);
 /* Multiply-accumulates of the forward pass for one element of the batch. */
 KD_API uint64_t kd_plan_macs(const kd_plan *plan);
+/* The same of what the backward pass repeats to stay within max_arena. */
+KD_API uint64_t kd_plan_macs_again(const kd_plan *plan);
 
 /* One step of the program, for profiles and reports. */
 typedef struct kd_plan_step {
@@ -54,6 +63,7 @@ typedef struct kd_plan_step {
     kd_part part;
     uint64_t macs; /* of one element, forward only */
     size_t out_bytes, scratch_bytes;
+    int again; /* a forward step repeated in the backward pass */
 } kd_plan_step;
 KD_API size_t kd_plan_steps(const kd_plan *plan);
 KD_API kd_status kd_plan_step_info(const kd_plan *plan, size_t i, kd_plan_step *info);

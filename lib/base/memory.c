@@ -138,6 +138,11 @@ size_t kd_ctx_memory_peak(const kd_ctx *ctx)
     return atomic_load(&ctx->peak);
 }
 
+size_t kd_ctx_memory_limit(const kd_ctx *ctx)
+{
+    return ctx->config.max_memory;
+}
+
 bool kdi_grow(kd_ctx *ctx, void **array, size_t count, size_t *capacity, size_t size)
 {
     if (count < *capacity) return true;

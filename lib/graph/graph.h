@@ -39,6 +39,8 @@ typedef struct kdi_node {
     kd_value *in, *out;   /* the forward's */
     kd_value *dout, *din; /* backward alone */
     uint32_t accumulate;  /* backward: as in kd_op_call */
+    uint32_t id;          /* in a plan: the number of the forward node, whatever is added */
+    bool again;           /* in a plan: a copy of a forward node, for the backward */
 } kdi_node;
 
 typedef struct kdi_param {

@@ -176,7 +176,11 @@ static kd_status forward(const kd_op_call *c)
 {
     norm n = norm_of(c);
     n.mean = c->training ? n.slope : c->in[3].data;
-    if (c->training) {
+    if (c->again && c->training) {
+        const float *weight = c->in[1].data, *inverse = c->out[2].data;
+        n.mean = c->out[1].data;
+        for (size_t j = 0; j < n.c; j++) n.scale[j] = weight[j] * inverse[j];
+    } else if (c->training) {
         int64_t *tracked = c->in[5].data;
         if (n.m < 2)
             return kd_ctx_fail(c->ctx, KD_E_SHAPE,
@@ -308,6 +312,7 @@ const kd_op kdi_op_batch_norm = {
     .updates = 1u << 3 | 1u << 4 | 1u << 5,
     .optional_out = 1u << 1 | 1u << 2,
     .accumulates = 1,
+    .repeats = 1,
     .mixes_in_training = 1,
     .in_place = 1,
     .in_place_backward = 1,

@@ -309,7 +309,7 @@ static kd_status step_spans(layout *l)
         if (!step->backward && step->op->macs) {
             kdi_step_call(p, step, 1, operands, &call);
             step->macs = step->op->macs(&call);
-            p->macs += step->macs;
+            *(step->again ? &p->again_macs : &p->macs) += step->macs;
         }
     }
     kd_free(p->ctx, operands);

@@ -15,8 +15,7 @@ uint32_t kdi_node_keeps(const kdi_node *n)
     return n->op->keeps_fn ? n->op->keeps_fn(n->attr) : n->op->keeps;
 }
 
-/* Call fn for each value a node reads; a backward also reads a gradient that it adds to. */
-static void each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *arg)
+void kdi_each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *arg)
 {
     if (n->forward < 0) {
         for (int i = 0; i < n->n_in; i++) fn(arg, n->in[i]);
@@ -49,7 +48,7 @@ size_t kdi_draft_readers(const kdi_draft *d, kd_value v)
 {
     reader_count r = {d, kdi_draft_root(d, v), 0};
     for (size_t i = 0; i < d->n_nodes; i++)
-        if (d->nodes[i].op && !d->nodes[i].op->view) each_read(&d->nodes[i], count_read, &r);
+        if (d->nodes[i].op && !d->nodes[i].op->view) kdi_each_read(&d->nodes[i], count_read, &r);
     for (size_t o = 0; o < d->graph->n_outputs; o++) count_read(&r, d->graph->outputs[o].value);
     return r.count;
 }
@@ -71,6 +70,7 @@ static kd_status copy_node(kdi_draft *d, size_t i)
     const kdi_node *from = &d->graph->nodes[i];
     kdi_node *to = &d->nodes[i];
     *to = *from;
+    to->id = (uint32_t)(from->forward >= 0 ? from->forward : (int)i);
     const kdi_node *f = from->forward >= 0 ? &d->graph->nodes[from->forward] : NULL;
     if (f && f->in == from->in) {
         to->in = d->nodes[from->forward].in;
@@ -139,13 +139,13 @@ static void drop_unneeded(kdi_draft *d)
         if (n->op->view || !writes_needed(d, n))
             n->op = NULL;
         else
-            each_read(n, need, d);
+            kdi_each_read(n, need, d);
     }
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-static kd_status emit(kdi_draft *d, const kdi_node *n, uint32_t id)
+static kd_status emit(kdi_draft *d, const kdi_node *n)
 {
     kd_plan *p = d->plan;
     kdi_step *s = &p->steps[p->n_steps];
@@ -155,7 +155,8 @@ static kd_status emit(kdi_draft *d, const kdi_node *n, uint32_t id)
                     .name = n->name,
                     .part = n->part,
                     .backward = n->forward >= 0,
-                    .id = id,
+                    .again = n->again,
+                    .id = n->id,
                     .n_in = n->n_in,
                     .n_out = n->n_out,
                     .accumulate = n->accumulate};
@@ -198,8 +199,7 @@ static kd_status emit_steps(kdi_draft *d)
     p->steps = kd_alloc(p->ctx, d->n_nodes + 1, sizeof *p->steps);
     kd_status status = p->steps ? KD_OK : KD_E_NOMEM;
     for (size_t i = 0; i < d->n_nodes && !status; i++) {
-        const kdi_node *n = &d->nodes[i];
-        if (n->op) status = emit(d, n, (uint32_t)(n->forward >= 0 ? n->forward : (int)i));
+        if (d->nodes[i].op) status = emit(d, &d->nodes[i]);
     }
     return status;
 }
@@ -241,6 +241,53 @@ static kd_status emit_tables(kdi_draft *d)
     return KD_OK;
 }
 
+kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d)
+{
+    kd_plan *p = kd_alloc(g->ctx, 1, sizeof *p);
+    *d = (kdi_draft){.plan = p, .graph = g, .opt = opt};
+    if (!p) return KD_E_NOMEM;
+    p->ctx = g->ctx;
+    p->pool.ctx = g->ctx;
+    p->batch = opt->batch ? opt->batch : 1;
+    p->training = opt->training;
+    p->frozen = opt->frozen && !opt->training;
+    p->guarded = opt->guard || KDI_DEBUG;
+    kd_status status = make_draft(d);
+    if (!status && !opt->no_fusion) status = kdi_fuse(d);
+    if (!status) drop_unneeded(d);
+    return status;
+}
+
+void kdi_draft_close(kdi_draft *d)
+{
+    kd_ctx *ctx = d->graph->ctx;
+    kd_free(ctx, d->values);
+    kd_free(ctx, d->nodes);
+    kd_free(ctx, d->needed);
+    kd_plan_destroy(d->plan);
+}
+
+kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *again,
+                         kd_plan **plan)
+{
+    kdi_draft d;
+    kd_status status = kdi_draft_open(g, opt, &d);
+    if (!status && again) {
+        status = kdi_recompute(&d, again);
+        if (!status) drop_unneeded(&d);
+    }
+    if (!status) status = emit_tables(&d);
+    if (!status) status = emit_steps(&d);
+    if (!status) status = kdi_cut_batch(&d);
+    if (!status) status = kdi_assign_memory(&d);
+    if (!status) {
+        *plan = d.plan;
+        d.plan = NULL;
+    }
+    kdi_draft_close(&d);
+    return status;
+}
+
 kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
 {
     kd_plan_opt opt;
@@ -252,29 +299,15 @@ kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_plan_create: unknown options");
     if (g->n_outputs == 0 && !g->differentiated)
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "the graph has no output and no gradient");
-    kd_plan *p = kd_alloc(g->ctx, 1, sizeof *p);
-    if (!p) return KD_E_NOMEM;
-    p->ctx = g->ctx;
-    p->pool.ctx = g->ctx;
-    p->batch = opt.batch ? opt.batch : 1;
-    p->training = opt.training;
-    p->frozen = opt.frozen && !opt.training;
-    p->guarded = opt.guard || KDI_DEBUG;
-    kdi_draft d = {.plan = p, .graph = g, .opt = &opt};
-    status = make_draft(&d);
-    if (!status && !opt.no_fusion) status = kdi_fuse(&d);
-    if (!status) drop_unneeded(&d);
-    if (!status) status = emit_tables(&d);
-    if (!status) status = emit_steps(&d);
-    if (!status) status = kdi_cut_batch(&d);
-    if (!status) status = kdi_assign_memory(&d);
-    kd_free(g->ctx, d.values);
-    kd_free(g->ctx, d.nodes);
-    kd_free(g->ctx, d.needed);
+    kd_plan *plan = NULL;
+    status = kdi_plan_build(g, &opt, NULL, &plan);
+    if (!status && opt.least) *opt.least = plan->arena_bytes;
+    if (!status && opt.max_arena && plan->arena_bytes > opt.max_arena)
+        status = kdi_plan_within(g, &opt, &plan);
     if (status)
-        kd_plan_destroy(p);
+        kd_plan_destroy(plan);
     else
-        *out = p;
+        *out = plan;
     return status;
 }
 
@@ -315,6 +348,11 @@ uint64_t kd_plan_macs(const kd_plan *p)
     return p->macs;
 }
 
+uint64_t kd_plan_macs_again(const kd_plan *p)
+{
+    return p->again_macs;
+}
+
 size_t kd_plan_steps(const kd_plan *p)
 {
     return p->n_steps;
@@ -324,8 +362,8 @@ kd_status kd_plan_step_info(const kd_plan *p, size_t i, kd_plan_step *info)
 {
     if (i >= p->n_steps) return kd_ctx_fail(p->ctx, KD_E_INVALID, "there is no step %zu", i);
     const kdi_step *s = &p->steps[i];
-    *info = (kd_plan_step){s->op->name, s->name,      s->backward,     s->part,
-                           s->macs,     s->out_bytes, s->scratch_bytes};
+    *info = (kd_plan_step){s->op->name, s->name,      s->backward,      s->part,
+                           s->macs,     s->out_bytes, s->scratch_bytes, s->again};
     return KD_OK;
 }
 
@@ -369,6 +407,7 @@ void kdi_step_call(const kd_plan *p, const kdi_step *s, size_t batch, kd_tensor 
                          .n_out = s->n_out,
                          .accumulate = s->accumulate,
                          .training = p->training,
+                         .again = s->again,
                          .id = s->id,
                          .largest = kdi_step_batch(p, s),
                          .kernels = kdi_ctx_kernels(p->ctx)};

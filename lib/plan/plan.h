@@ -35,10 +35,10 @@ typedef struct kdi_step {
     const void *attr;
     const char *name;
     kd_part part;
-    bool backward;
-    uint32_t id;        /* of the forward op: its random numbers' key */
-    size_t first, last; /* its stretch; itself, if it runs for the whole batch */
-    size_t images;      /* > 0: the stretch runs for so many at a time */
+    bool backward, again; /* again: a forward step repeated for the backward */
+    uint32_t id;          /* of the forward op: its random numbers' key */
+    size_t first, last;   /* its stretch; itself, if it runs for the whole batch */
+    size_t images;        /* > 0: the stretch runs for so many at a time */
     int n_in, n_out;
     kd_value *in, *out;   /* slots, KD_NONE where the call gets no array */
     kd_value *dout, *din; /* backward */
@@ -81,7 +81,7 @@ struct kd_plan {
     kdi_region *regions; /* of a guarded plan, by offset */
     size_t n_steps, n_slots, n_params, n_outputs, n_inputs, n_regions;
     size_t max_operands; /* tensors of all steps together */
-    uint64_t macs;
+    uint64_t macs, again_macs;
 };
 
 /* A plan in the making: copies of the graph's values and nodes that passes may rewrite. A node that
@@ -96,12 +96,29 @@ typedef struct kdi_draft {
     bool *needed; /* [values], by root: read by a live node, or an output */
 } kdi_draft;
 
+/* The draft of a graph's plan, fused and without what nobody needs; close it after a failure, too. */
+kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d);
+void kdi_draft_close(kdi_draft *d);
+/* A plan; again [nodes of the draft] marks those to be repeated, NULL: none. */
+kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *again,
+                         kd_plan **plan);
+
 kd_value kdi_draft_root(const kdi_draft *d, kd_value v);
+/* Call fn for each value a node reads; a backward also reads a gradient that it adds to. */
+void kdi_each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *arg);
+/* Nodes before the backward pass, whose first node is the loss's gradient; 0: there is none. */
+size_t kdi_draft_forwards(const kdi_draft *d);
+/* Is it made by a node, and larger for a larger batch? */
+bool kdi_value_grows(const kdi_draft *d, kd_value v);
 /* Does a backward node read operand i of its forward? */
 uint32_t kdi_node_keeps(const kdi_node *n);
 /* How many reads of v are there, by nodes and as outputs? */
 size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
 
+/* recompute.c: repeat the marked forward nodes where the backward needs what they make. */
+kd_status kdi_recompute(kdi_draft *d, const bool *again);
+/* budget.c: a plan within opt->max_arena instead of this one, which is larger. */
+kd_status kdi_plan_within(const kd_graph *g, const kd_plan_opt *opt, kd_plan **plan);
 /* fuse.c: merge ops that can be done in one pass over memory. */
 kd_status kdi_fuse(kdi_draft *d);
 /* micro.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */

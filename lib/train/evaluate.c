@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { BATCH = 128 };
+
 typedef struct side {
     kd_plan *plan;
     kd_exec *exec;
@@ -139,6 +141,26 @@ static kd_status open_side(kd_model *m, const kd_params *params, size_t batch, s
     return kd_exec_create(s->plan, u.p, NULL, &s->exec);
 }
 
+kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes)
+{
+    kd_graph *g;
+    kd_plan *plan;
+    const int64_t image = (int64_t)kd_model_image(model);
+    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
+    const size_t picture = (size_t)(image * image * dim[3]) * sizeof(float);
+    kd_status status = kd_graph_create(kd_model_ctx(model), &g);
+    if (status) return status;
+    kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = BATCH, .frozen = 1};
+    status = kd_plan_create(g, &opt, &plan);
+    kd_graph_destroy(g);
+    if (status) return status;
+    *bytes = kd_plan_arena_size(plan) + 2 * kdt_plan_tables(plan);
+    *bytes += (KD_LOADER_DEPTH + 1) * BATCH * (picture + 64) + samples * 16 + 4 * picture;
+    kd_plan_destroy(plan);
+    return KD_OK;
+}
+
 static kd_status check(kd_model *model, const kd_data_info *info, const kd_eval_opt *o)
 {
     kd_ctx *ctx = kd_model_ctx(model);
@@ -165,7 +187,7 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_evaluate: unknown options");
     if (!options) o.split = KD_SPLIT_TEST;
-    if (!o.batch) o.batch = 128;
+    if (!o.batch) o.batch = BATCH;
     kd_status status = check(model, info, &o);
     if (status) return status;
     kd_view views[2] = {view_of(model, info)};

@@ -7,6 +7,7 @@
  * of so many take no longer than the whole batch, smaller ones do. */
 #include "train.h"
 
+#include <stdio.h>
 
 enum { PIECE = 96 << 20 };
 
@@ -33,32 +34,36 @@ static kd_status make_graph(kd_model *model, const kd_distill_opt *o, const kdt_
     return status;
 }
 
-static kd_status plan_for(kd_graph *g, size_t batch, kd_plan **plan)
+static kd_status plan_for(kd_graph *g, size_t pictures, const kdt_program *how, kd_plan **plan)
 {
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .training = 1};
+    const kd_plan_opt opt = {.struct_size = sizeof opt,
+                             .batch = pictures,
+                             .training = 1,
+                             .max_arena = how->max_arena,
+                             .least = how->least};
     return kd_plan_create(g, &opt, plan);
 }
 
-/* Pieces of so many pictures: are their values few enough? */
-static kd_status fits(kd_graph *g, size_t pictures, bool *yes)
+/* Pieces of so many pictures: do their values take no more than so many bytes? */
+static kd_status fits(kd_graph *g, size_t pictures, size_t bytes, bool *yes)
 {
     kd_plan *plan;
-    const kd_status status = plan_for(g, pictures, &plan);
+    const kd_status status = plan_for(g, pictures, &(kdt_program){0}, &plan);
     if (status) return status;
-    *yes = kd_plan_values_size(plan) <= PIECE;
+    *yes = kd_plan_values_size(plan) <= bytes;
     kd_plan_destroy(plan);
     return KD_OK;
 }
 
 /* The largest pieces that fit, one picture at least. */
-static kd_status find_pieces(kd_graph *g, size_t batch, size_t *pictures)
+static kd_status find_pieces(kd_graph *g, size_t batch, size_t bytes, size_t *pictures)
 {
     size_t good = 1, bad = batch + 1;
     kd_status status = KD_OK;
     while (bad - good > 1 && !status) {
         const size_t middle = good + (bad - good) / 2;
         bool yes = false;
-        status = fits(g, middle, &yes);
+        status = fits(g, middle, bytes, &yes);
         *(yes ? &good : &bad) = middle;
     }
     const size_t pieces = (batch - 1) / good + 1;
@@ -66,44 +71,71 @@ static kd_status find_pieces(kd_graph *g, size_t batch, size_t *pictures)
     return status;
 }
 
-/* In words: which op does not allow pieces. */
-static kd_status refuse(kd_model *model, const kd_plan *whole, size_t pictures)
+/* The first step that does not allow pieces; KD_OK without a name: there is none. */
+static kd_status find_mixing(kd_graph *g, char *name, size_t size)
 {
+    kd_plan *plan;
     kd_plan_step step;
-    const kd_status status = kd_plan_step_info(whole, kd_plan_mixes(whole), &step);
+    kd_status status = plan_for(g, 2, &(kdt_program){0}, &plan);
     if (status) return status;
-    return kd_ctx_fail(kd_model_ctx(model), KD_E_UNSUPPORTED,
-                       "a micro-batch of %zu: %s '%s' of %s depends on the whole batch, which "
-                       "cannot be cut",
-                       pictures, step.op, step.name, kd_model_spec(model));
+    *name = 0;
+    const size_t at = kd_plan_mixes(plan);
+    if (at < kd_plan_steps(plan)) {
+        status = kd_plan_step_info(plan, at, &step);
+        if (!status) snprintf(name, size, "%s '%s'", step.op, step.name);
+    }
+    kd_plan_destroy(plan);
+    return status;
+}
+
+kd_status kdt_cut(kd_model *model, const kd_distill_opt *o, size_t room, kdt_program *how)
+{
+    const size_t asked = o->train.micro_batch;
+    char mixing[200];
+    kd_graph *g;
+    how->micro = how->batch;
+    if (asked == 0 || (asked >= how->batch && asked != KD_MICRO_AUTO)) return KD_OK;
+    kd_status status = make_graph(model, o, how, &g);
+    if (status) return status;
+    status = find_mixing(g, mixing, sizeof mixing);
+    if (!status && asked == KD_MICRO_AUTO && !*mixing)
+        status = find_pieces(g, how->batch, room && room < PIECE ? room : PIECE, &how->micro);
+    else if (!status && asked != KD_MICRO_AUTO && *mixing)
+        status = kd_ctx_fail(kd_model_ctx(model), KD_E_UNSUPPORTED,
+                             "a micro-batch of %zu: %s of %s depends on the whole batch, which "
+                             "cannot be cut",
+                             asked, mixing, kd_model_spec(model));
+    else if (!status && asked != KD_MICRO_AUTO)
+        how->micro = asked;
+    kd_graph_destroy(g);
+    return status;
 }
 
 kd_status kdt_plan(kd_model *model, const kd_distill_opt *o, const kdt_program *how, kd_plan **plan)
 {
     kd_graph *g;
-    kd_plan *whole = NULL;
-    size_t pictures = o->train.micro_batch;
     kd_status status = make_graph(model, o, how, &g);
     if (status) return status;
-    status = plan_for(g, how->batch, &whole);
-    const bool mixes = !status && kd_plan_mixes(whole) < kd_plan_steps(whole);
-    if (!status && pictures == KD_MICRO_AUTO) {
-        pictures = how->batch;
-        if (!mixes) status = find_pieces(g, how->batch, &pictures);
-    }
-    const bool cut = pictures && pictures < how->batch;
-    if (!status && cut && mixes) status = refuse(model, whole, pictures);
-    if (!status && cut) {
-        kd_plan_destroy(whole);
-        whole = NULL;
-        status = plan_for(g, pictures, &whole);
-    }
+    const size_t pictures = how->micro && how->micro < how->batch ? how->micro : how->batch;
+    status = plan_for(g, pictures, how, plan);
     kd_graph_destroy(g);
-    if (status)
-        kd_plan_destroy(whole);
-    else
-        *plan = whole;
     return status;
+}
+
+/* Gradients, which may be there already, and the optimiser's arrays. */
+static size_t later_bytes(kd_model *model)
+{
+    kd_params *p = kd_model_params(model);
+    const size_t one = kd_params_flat_count(p) * sizeof(float);
+    return (kd_params_grads(p) ? 2 : 3) * one;
+}
+
+kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *o, kdt_program *how, kd_plan **plan)
+{
+    const kd_ctx *ctx = kd_model_ctx(model);
+    const size_t later = later_bytes(model);
+    const kd_status status = kdt_cut(model, o, kdt_room(ctx, kd_ctx_memory(ctx) + later), how);
+    return status ? status : kdt_plan_fitting(model, o, how, later, plan);
 }
 
 kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan **plan)
@@ -119,5 +151,5 @@ kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan 
                            o.n_teachers);
     o.teacher_weights = NULL;
     kd_distill_defaults(&o);
-    return kdt_plan(model, &o, &(kdt_program){.batch = o.train.batch}, plan);
+    return kdt_step_plan(model, &o, &(kdt_program){.batch = o.train.batch}, plan);
 }

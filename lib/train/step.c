@@ -103,7 +103,8 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     o.teacher_weights = NULL;
     kd_distill_defaults(&o);
     const given batch = {model, &o, n, input, teacher_logits, labels};
-    kd_status status = kdt_plan(model, &o, &(kdt_program){.batch = n, .no_dropout = true}, &plan);
+    kdt_program how = {.batch = n, .no_dropout = true};
+    kd_status status = kdt_step_plan(model, &o, &how, &plan);
     if (!status) status = kd_exec_create(plan, params, NULL, &exec);
     if (!status) status = run_pieces(exec, kd_plan_batch(plan), &batch, result);
     if (!status) {

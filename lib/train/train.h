@@ -26,12 +26,21 @@ typedef struct kdt_sums {
     kd_times times;
 } kdt_sums;
 
+/* The plan of a step that is wanted: see kd_train_plan. */
+typedef struct kdt_program {
+    size_t batch; /* the whole */
+    size_t micro; /* pictures of a piece; 0: the whole batch */
+    bool mixed, no_dropout;
+    size_t max_arena, *least; /* as in kd_plan_opt */
+} kdt_program;
+
 typedef struct kdt_run {
     kd_ctx *ctx;
     kd_model *model;
     kd_dataset *data;
     kd_distill_opt opt;     /* resolved; n_teachers 0: plain training */
     char description[4096]; /* JSON: what must agree for a resume */
+    kdt_program program;    /* the student's */
     kd_plan *plan;
     kd_exec *exec;
     kd_loader *loader;
@@ -70,16 +79,37 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits,
                         const kd_value heads[2], size_t classes, bool mixed);
 bool kdt_needs_soft_weight(const kd_distill_opt *opt);
 
-/* program.c: the plan of a step: see kd_train_plan. */
-typedef struct kdt_program {
-    size_t batch; /* the whole */
-    bool mixed, no_dropout;
-} kdt_program;
+/* program.c */
 kd_status kdt_plan(kd_model *model, const kd_distill_opt *opt, const kdt_program *how,
                    kd_plan **plan);
+/* Set how->micro as opt's micro_batch says; KD_MICRO_AUTO: a piece's values may have `room` bytes
+ * (0: no limit). KD_E_UNSUPPORTED where the batch cannot be cut. */
+kd_status kdt_cut(kd_model *model, const kd_distill_opt *opt, size_t room, kdt_program *how);
+
+/* Both of these and fit.c's, for a step alone. */
+kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, kdt_program *how,
+                        kd_plan **plan);
+
+/* fit.c: the plan within the context's limit of memory, of which `later` bytes are for what comes
+ * after it. */
+kd_status kdt_plan_fitting(kd_model *model, const kd_distill_opt *opt, const kdt_program *how,
+                           size_t later, kd_plan **plan);
+/* Bytes that an executor of the plan takes beside its arena, at most. */
+size_t kdt_plan_tables(const kd_plan *plan);
+/* For kdt_cut: what a limit leaves; rest: bytes of all else, the same on every machine. */
+size_t kdt_room(const kd_ctx *ctx, size_t rest);
+/* What a run takes beside its open parts: checkpoints, evaluations. */
+kd_status kdt_later_bytes(kdt_run *run, size_t *bytes);
+/* KD_E_LIMIT if the test at the end will not fit: better said now. */
+kd_status kdt_check_test(kdt_run *run);
+/* KD_E_LIMIT, in the allocator's words. */
+kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint);
 
 /* step.c: the optimiser these options (resolved) ask for. */
 kd_status kdt_optim_create(kd_params *params, const kd_train_opt *opt, kd_optim **optim);
+
+/* evaluate.c: bytes that an evaluation takes, at most, if pictures are in memory. */
+kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes);
 
 /* teacher.c */
 kd_status kdt_teachers_check(kdt_run *run);

@@ -127,15 +127,31 @@ static kd_status open_loader(kdt_run *run)
     return KD_OK;
 }
 
-static kd_status plan_student(kdt_run *run)
+/* Into pieces. held: bytes when the run began; what it adds, teachers' arenas but for their weights
+ * apart, is counted by shapes: threads must not matter here. */
+static kd_status cut_batch(kdt_run *run, size_t held)
 {
-    const kdt_program how = {.batch = run->opt.train.batch, .mixed = kd_loader_mixes(run->loader)};
-    return kdt_plan(run->model, &run->opt, &how, &run->plan);
+    const kd_train_opt *t = &run->opt.train;
+    size_t rest = held, flat = kd_params_flat_count(kd_model_params(run->model));
+    rest += flat * sizeof(float) * (t->ema > 0 ? 4 : 3);
+    for (size_t k = 0; k <= run->opt.n_teachers; k++) {
+        kd_model *m = k ? run->teachers[k - 1].model : run->model;
+        const size_t image = kd_model_image(m), picture = image * image * kd_model_channels(m);
+        rest += (KD_LOADER_DEPTH + 1) * t->batch * picture * sizeof(float);
+        if (k) rest += kd_params_flat_count(kd_model_params(m)) * sizeof(float);
+    }
+    run->program = (kdt_program){.batch = t->batch, .mixed = kd_loader_mixes(run->loader)};
+    return kdt_cut(run->model, &run->opt, kdt_room(run->ctx, rest), &run->program);
 }
 
+/* After all else: its plan makes do with what a limit of memory leaves. */
 static kd_status open_student(kdt_run *run)
 {
-    kd_status status = kd_exec_create(run->plan, kd_model_params(run->model), NULL, &run->exec);
+    size_t later;
+    kd_params *params = kd_model_params(run->model);
+    kd_status status = kdt_later_bytes(run, &later);
+    if (!status) status = kdt_plan_fitting(run->model, &run->opt, &run->program, later, &run->plan);
+    if (!status) status = kd_exec_create(run->plan, params, NULL, &run->exec);
     for (size_t t = 0; t < run->opt.n_teachers && !status && run->opt.soft > 0; t++) {
         char name[32];
         snprintf(name, sizeof name, "teacher%zu", t);
@@ -150,16 +166,21 @@ static kd_status open_run(kdt_run *run)
 {
     const kd_train_opt *t = &run->opt.train;
     const kd_data_info *info = kd_dataset_info(run->data);
+    kd_params *params = kd_model_params(run->model);
     kd_status status = check_options(run);
     if (!status && !kd_model_mean(run->model))
         status = kd_model_set_normalization(run->model, info->mean, info->std);
     if (!status) status = kdt_teachers_check(run);
+    if (!status) status = kdt_check_test(run);
+    const size_t held = kd_ctx_memory(run->ctx);
     if (!status) status = open_loader(run);
-    if (!status) status = plan_student(run);
-    if (!status) status = kdt_teachers_open(run, kd_plan_batch(run->plan));
+    if (!status) status = cut_batch(run, held);
+    if (!status) status = kdt_teachers_open(run, run->program.micro);
+    if (!status) status = kdt_optim_create(params, t, &run->optim);
+    if (!status && t->ema > 0) status = kd_params_clone(params, &run->ema);
+    if (!status) status = kd_params_need_grads(params);
+    if (!status) status = kdt_keep_buffers(run);
     if (!status) status = open_student(run);
-    if (!status) status = kdt_optim_create(kd_model_params(run->model), t, &run->optim);
-    if (!status && t->ema > 0) status = kd_params_clone(kd_model_params(run->model), &run->ema);
     return status;
 }
 

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ * test_fit.c: training within a limit of memory: values that are computed again change no bit, smaller
+ * pieces are taken where they may be, and a refusal's number is enough. */
+#include "../test.h"
+
+#include <kd/kd.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char vit[] = "vit_tiny_patch16_224,image=32,patch=4,dim=24,depth=4,heads=3,classes=10,"
+                          "drop_path=0.2";
+static const char vgg[] = "vgg8_bn,width=0.25,image=32,classes=10";
+
+typedef struct outcome {
+    kd_status status;
+    kd_result result;
+    size_t needed; /* what a refusal says */
+    float *weights;
+    char *buffers;
+    size_t count, buffer_bytes;
+    char error[400];
+} outcome;
+
+typedef struct course {
+    const char *student, *teacher;
+    size_t limit, micro;
+    int threads;
+    bool bare; /* no evaluations: they take more than this network's training */
+} course;
+
+static kd_status train(kd_ctx *ctx, const course *c, outcome *o)
+{
+    kd_dataset *data = NULL;
+    kd_model *m = NULL, *teacher = NULL;
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .train = {.epochs = 1,
+                                          .batch = 32,
+                                          .lr = .01f,
+                                          .dev_count = c->bare ? 0 : 10,
+                                          .no_test = c->bare,
+                                          .augment = "crop-flip",
+                                          .seed = 3,
+                                          .micro_batch = c->micro}};
+    kd_status status = kd_dataset_open(ctx, "synthetic:train=74,test=16", NULL, &data);
+    if (!status) status = kd_model_create(ctx, c->student, 1, &m);
+    if (!status && c->teacher) status = kd_model_create(ctx, c->teacher, 2, &teacher);
+    if (!status) {
+        kd_distill_opt with = opt;
+        with.teacher = teacher;
+        kd_train_opt alone = opt.train;
+        alone.struct_size = sizeof alone;
+        status = teacher ? kd_distill(m, data, &with, &o->result)
+                         : kd_train(m, data, &alone, &o->result);
+    }
+    if (!status) {
+        kd_params *p = kd_model_params(m);
+        o->count = kd_params_flat_count(p);
+        o->weights = malloc(o->count * sizeof *o->weights);
+        memcpy(o->weights, kd_params_values(p), o->count * sizeof *o->weights);
+        o->buffer_bytes = kd_params_buffer_bytes(p);
+        o->buffers = malloc(o->buffer_bytes + 1);
+        memcpy(o->buffers, kd_params_buffers(p), o->buffer_bytes);
+    }
+    kd_model_destroy(m);
+    kd_model_destroy(teacher);
+    kd_dataset_close(data);
+    return status;
+}
+
+static outcome run(course c)
+{
+    outcome o = {0};
+    kd_ctx *ctx;
+    size_t limit, held, more;
+    const kd_config config = {
+        .struct_size = sizeof config, .threads = c.threads, .max_memory = c.limit};
+    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
+    ck_assert_uint_eq(kd_ctx_memory_limit(ctx), c.limit);
+    o.status = train(ctx, &c, &o);
+    snprintf(o.error, sizeof o.error, "%s", kd_ctx_error(ctx));
+    if (o.status) {
+        ck_assert_msg(o.status == KD_E_LIMIT || o.status == KD_E_NOMEM, "%s", o.error);
+        ck_assert_msg(sscanf(o.error,
+                             "memory limit of %zu bytes: %zu are held and %zu more are needed "
+                             "(%zu in all)",
+                             &limit, &held, &more, &o.needed) == 4,
+                      "%s", o.error);
+        ck_assert_uint_gt(o.needed, c.limit);
+    }
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    if (c.limit) ck_assert_uint_le(kd_ctx_memory_peak(ctx), c.limit);
+    kd_ctx_destroy(ctx);
+    return o;
+}
+
+static void outcome_free(outcome *o)
+{
+    free(o->weights);
+    free(o->buffers);
+}
+
+/* From a limit that is too low to one that is enough. The step's refusal names all that a run needs,
+ * the allocator's only what one more block does: after that one, and a little more. */
+static outcome find(course *c, bool *named)
+{
+    outcome o = run(*c);
+    *named = false;
+    for (int i = 0; o.status; i++) {
+        ck_assert_msg(i < 30, "%s", o.error);
+        *named = o.needed > c->limit + c->limit / 16;
+        c->limit = *named ? o.needed : c->limit + c->limit / 16;
+        o = run(*c);
+    }
+    return o;
+}
+
+static void check(course c, size_t start)
+{
+    bool named;
+    c.threads = 2;
+    outcome free_run = run(c);
+    ck_assert_msg(free_run.status == KD_OK, "%s", free_run.error);
+    c.limit = free_run.result.peak_bytes / start;
+    outcome least = find(&c, &named);
+    ck_assert_uint_eq(least.result.micro_batch, 32);
+    ck_assert_msg(c.limit < free_run.result.peak_bytes * 19 / 20, "%s: %zu of %zu", c.student,
+                  c.limit, free_run.result.peak_bytes);
+    ck_assert_mem_eq(least.weights, free_run.weights, least.count * sizeof(float));
+    ck_assert_mem_eq(least.buffers, free_run.buffers, least.buffer_bytes);
+    ck_assert(least.result.loss == free_run.result.loss);
+    if (named) {
+        c.limit--;
+        outcome refused = run(c);
+        ck_assert_int_eq(refused.status, KD_E_LIMIT);
+        ck_assert_uint_eq(refused.needed, c.limit + 1);
+    }
+    outcome_free(&free_run);
+    outcome_free(&least);
+}
+
+START_TEST(test_same_bits_in_less_memory)
+{
+    check((course){.student = vit}, 4);
+    check((course){.student = vgg, .bare = true}, 2);
+    check((course){.student = vit, .teacher = "vgg4_bn,width=0.125,image=32,classes=10"}, 4);
+}
+END_TEST
+
+/* Where the batch may be cut, a limit makes the pieces smaller; how small does not depend on the
+ * threads. */
+START_TEST(test_pieces_in_less_memory)
+{
+    course c = {.student = vit, .threads = 2};
+    outcome whole = run(c);
+    c.micro = KD_MICRO_AUTO;
+    c.limit = whole.result.peak_bytes / 4;
+    bool named;
+    outcome o = find(&c, &named);
+    ck_assert_uint_lt(o.result.micro_batch, 32);
+    ck_assert_double_lt(test_distance(o.weights, whole.weights, o.count), 1e-4);
+    c.limit += c.limit / 8;
+    outcome two = run(c);
+    c.threads = 7;
+    outcome seven = run(c);
+    ck_assert_int_eq(two.status, KD_OK);
+    if (!seven.status) {
+        ck_assert_uint_eq(two.result.micro_batch, seven.result.micro_batch);
+        ck_assert_mem_eq(two.weights, seven.weights, two.count * sizeof(float));
+        outcome_free(&seven);
+    }
+    outcome_free(&whole);
+    outcome_free(&o);
+    outcome_free(&two);
+}
+END_TEST
+
+TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory)
