@@ -18,6 +18,7 @@ double kdb_peak(kd_ctx *ctx);
 
 int kdb_kernels(int threads);
 int kdb_steps(int threads);
+int kdb_memory(int threads);
 /* Serve one work to the peers' script over stdin and stdout. */
 int kdb_serve(const char *name, int threads);
 /* Serve batches of framed pictures: crops.c. */

@@ -80,7 +80,7 @@ static int peak(int threads)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: bench [peak|kernels|steps] [THREADS]\n"
+    fprintf(stderr, "usage: bench [peak|kernels|steps|memory] [THREADS]\n"
                     "       bench serve WORK [THREADS]\n"
                     "       bench crops FOLDER AUGMENT SIDE [THREADS]\n");
     return 2;
@@ -104,6 +104,7 @@ int main(int argc, char **argv)
     if (!strcmp(what, "peak")) return peak(threads);
     if (!strcmp(what, "kernels")) return kdb_kernels(threads);
     if (!strcmp(what, "steps")) return kdb_steps(threads);
+    if (!strcmp(what, "memory")) return kdb_memory(threads);
     if (strcmp(what, "all")) return usage();
     return peak(threads) || kdb_kernels(threads) || kdb_steps(threads);
 }
