@@ -12,7 +12,7 @@
 #include "../../lib/model/model.h"
 #include "network.h"
 
-/* Beside the multiple of the size: a graph (graph_limit), with which a network of 32768 weights has
+/* Beside the multiple of the size: a graph (network.h), with which a network of 32768 weights has
  * room, which is made to list what is missing. */
 enum { MULTIPLE = 24, CLASSES = 3, PIXELS = 512 };
 
@@ -51,26 +51,32 @@ static void change(kd_ctx *ctx, kd_file *f, const char *what, size_t limit)
     require(fuzz_peak() <= limit);
 }
 
+static void load(kd_ctx *ctx, kd_file *f, size_t size, size_t graph)
+{
+    kd_model *m;
+    const kd_status status = kdi_model_from_file(ctx, f, NULL, NULL, 0, &m);
+    require(fuzz_peak() <= MULTIPLE * size + graph);
+    require(!status == (m != NULL));
+    if (status) {
+        fuzz_words(ctx);
+        return;
+    }
+    look(ctx, m);
+    run(m);
+    kd_model_destroy(m);
+    /* The head's inputs are at most as many as the file has numbers. */
+    change(ctx, f, "classes=3", (MULTIPLE + 12 * CLASSES) * size + graph);
+    change(ctx, f, "image=8", MULTIPLE * size + graph);
+}
+
 int FUZZ_TARGET(model)(const uint8_t *bytes, size_t size)
 {
     kd_ctx *ctx = fuzz_begin(0);
     kd_file *f;
-    kd_model *m;
     if (kd_file_from_memory(ctx, bytes, size, "input", &f) == KD_OK) {
-        const size_t graph = graph_limit(ctx, kd_file_metadata_get(f, "libkd.spec"));
-        const kd_status status = kdi_model_from_file(ctx, f, NULL, NULL, 0, &m);
-        require(fuzz_peak() <= MULTIPLE * size + graph);
-        require(!status == (m != NULL));
-        if (status) {
-            fuzz_words(ctx);
-        } else {
-            look(ctx, m);
-            run(m);
-            kd_model_destroy(m);
-            /* The head's inputs are at most as many as the file has numbers. */
-            change(ctx, f, "classes=3", (MULTIPLE + 12 * CLASSES) * size + graph);
-            change(ctx, f, "image=8", MULTIPLE * size + graph);
-        }
+        const char *spec = kd_file_metadata_get(f, "libkd.spec");
+        const size_t blocks = blocks_of(ctx, spec);
+        if (tried(blocks, spec)) load(ctx, f, size, GRAPH + blocks * BLOCK);
         kd_file_close(f);
     }
     fuzz_end(ctx);

@@ -6,14 +6,23 @@
  * 256; that of any VGG takes less than GRAPH. */
 enum { GRAPH = 512 * 1024, BLOCK = 32 * 1024 };
 
-/* GRAPH and the blocks of that spec. */
-static size_t graph_limit(kd_ctx *ctx, const char *text)
+static size_t blocks_of(kd_ctx *ctx, const char *text)
 {
     kdi_spec s;
     size_t blocks = 0;
-    if (!text || kdi_spec_parse(ctx, text, NULL, NULL, &s)) return GRAPH;
+    if (!text || kdi_spec_parse(ctx, text, NULL, NULL, &s)) return 0;
     for (int i = 0; i < s.depths.count; i++) blocks += (size_t)s.depths.at[i];
     blocks += (size_t)s.depth;
     require(blocks <= 256);
-    return GRAPH + blocks * BLOCK;
+    return blocks;
+}
+
+/* Deep networks take thousands of times the others' time and differ from them only in number: one
+ * text of so many is let through, always the same ones. */
+static bool tried(size_t blocks, const char *text)
+{
+    enum { SHALLOW = 6, ONE_OF = 64 };
+    uint32_t hash = 1;
+    for (; blocks > SHALLOW && *text; text++) hash = hash * 31 + (unsigned char)*text;
+    return blocks <= SHALLOW || (hash >> 8) % ONE_OF == 0;
 }
