@@ -50,7 +50,7 @@ std := -std=c11 -D_GNU_SOURCE
 warn := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wstrict-prototypes -Wundef -Wvla $(if $(WERROR),-Werror)
 opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
-san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)$(if $(findstring fuzzer,$(SANITIZE)), -fno-sanitize-recover=all)
+san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
 info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas))
 defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
@@ -226,11 +226,15 @@ docs: ## the reference, from the public headers, into build/docs
 ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp)
 format: ## clang-format, in place
 	@clang-format -i $(ours)
-lint: ## format, cppcheck, clang-tidy and the shell scripts
+lint_src := $(filter-out lib/edge/%,$(lib_src)) $(isa_src) $(kd_src)
+lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
+each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n
+lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts
 	@sh .ci/deps.sh lint
 	@clang-format --dry-run -Werror $(ours)
-	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(lib_src)
-	@clang-tidy --quiet $(lib_src) -- $(std) -Iinclude $(defs)
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(filter-out $(isa_src),$(lint_src))
+	@printf '%s\n' $(lint_src) | $(each_core) 4 sh -c 'clang-tidy --quiet "$$@" -- $(lint_flags) 2>/dev/null' tidy
+	@printf '%s\n' $(lint_src) | $(each_core) 4 sh -c 'for f; do gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$f" || exit 1; done' analyzer
 	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
 
 prefix := $(DESTDIR)$(PREFIX)

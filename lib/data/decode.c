@@ -170,7 +170,7 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
     d->bytes = bytes;
     d->size = size;
     d->width = d->height = 0;
-    if (size == 0) return kdi_note_fail(note, KD_E_FORMAT, "is empty");
+    if (!bytes || size == 0) return kdi_note_fail(note, KD_E_FORMAT, "is empty");
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++) {
         const kdi_codec *codec = codecs[i];
         if (size < codec->magic_size || memcmp(bytes, codec->magic, codec->magic_size)) continue;

@@ -161,7 +161,10 @@ void kdi_jpeg_memory(j_decompress_ptr cinfo)
     kdi_decoder *d = cinfo->client_data;
     j_common_ptr common = (j_common_ptr)cinfo;
     manager *m = kdi_arena_take(&d->arena, sizeof *m);
-    if (!m) ERREXIT1(common, JERR_OUT_OF_MEMORY, 2);
+    if (!m) {
+        ERREXIT1(common, JERR_OUT_OF_MEMORY, 2); /* which does not come back */
+        return;
+    }
     *m = (manager){.decoder = d, .own = *cinfo->mem};
     cinfo->client_data = m;
     cinfo->mem->alloc_small = alloc_small;

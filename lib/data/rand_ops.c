@@ -94,7 +94,8 @@ static uint8_t by_value(kdi_rand_op op, double argument, uint8_t grey, uint8_t x
     case KDI_RAND_INVERT:
         return (uint8_t)(255 - x);
     case KDI_RAND_POSTERIZE:
-        return value >= 8 ? x : (uint8_t)(x & ~(0xFFu >> value));
+        if (value < 8) x &= (uint8_t)(0xFF00u >> value);
+        return x;
     case KDI_RAND_SOLARIZE:
         return (double)x < argument ? x : (uint8_t)(255 - x);
     case KDI_RAND_SOLARIZEADD:

@@ -124,7 +124,7 @@ static convert_fn to_i64(kd_dtype from)
 static kd_status read_as(kd_file *f, const kd_file_tensor *t, size_t first, size_t count,
                          kd_dtype to, void *out)
 {
-    _Alignas(64) unsigned char piece[PIECE];
+    _Alignas(64) unsigned char piece[PIECE] = {0};
     if (!t) return kd_ctx_fail(f->ctx, KD_E_INVALID, "'%s': no such tensor", f->path);
     const size_t from_size = kd_dtype_size(t->dtype), to_size = kd_dtype_size(to);
     const convert_fn convert = to == KD_F32 ? to_f32(t->dtype) : to_i64(t->dtype);

@@ -249,7 +249,7 @@ static kd_status write_tensor(const entry *e, room *r, kdi_atomic *a)
         const void *piece = r->in;
         if (e->fill)
             status = e->fill(e->user, done, n, r->in);
-        else
+        else if (e->data) /* kd_writer_tensor takes care that there is one of them */
             piece = (const float *)e->data + done;
         if (halves && !status) piece = to_half(e, piece, n, r->half);
         if (!status) status = kdi_atomic_write(a, piece, n * kd_dtype_size(e->dtype));

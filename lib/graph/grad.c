@@ -152,8 +152,9 @@ static kd_status emit_backward(kd_graph *g, int id)
     if (!din || !dout) return KD_E_NOMEM;
     kd_value extra[KD_MAX_OPERANDS];
     uint32_t accumulate = 0;
+    const int n_in = f.n_in;
     for (int o = 0; o < f.n_out; o++) dout[o] = g->values[f.out[o]].grad;
-    for (int i = 0; i < f.n_in; i++) {
+    for (int i = 0; i < n_in; i++) {
         din[i] = extra[i] = KD_NONE;
         if (!wanted(g, &f, i)) continue;
         bool repeated = false;
@@ -173,7 +174,7 @@ static kd_status emit_backward(kd_graph *g, int id)
     b->din = din;
     b->accumulate = accumulate;
     const int back = (int)g->n_nodes - 1;
-    for (int i = 0; i < f.n_in; i++) {
+    for (int i = 0; i < n_in; i++) {
         if (din[i] != KD_NONE && g->values[din[i]].kind == KDI_RESULT && g->values[din[i]].node < 0)
             g->values[din[i]].node = back;
         if (extra[i] == KD_NONE) continue;

@@ -388,7 +388,7 @@ static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
     p.rows = ceil_div(p.o, p.mb);
     p.columns = ceil_div(points, p.taps) * ceil_div(p.c, p.nb);
     const size_t tasks = p.rows * p.columns * v->groups, size = v->o * points * p.c;
-    if (tasks < TASKS) {
+    if (tasks && tasks < TASKS) {
         p.parts = least(least(ceil_div(TASKS, tasks), v->n * v->oh * v->ow / PART_DEPTH),
                         PARTS_SIZE / size);
         if (p.parts < 1) p.parts = 1;

@@ -222,7 +222,7 @@ static size_t even(size_t tiles, size_t most)
 static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
 {
     const size_t filters = filters_size(g), panels = cut(g->o_blocks, 2);
-    if (filters == SIZE_MAX) return false;
+    if (filters == SIZE_MAX || !g->lanes) return false;
     *l = (layout){.by_tiles = filters <= SMALL_BYTES / sizeof(float)};
     if (l->by_tiles) {
         const size_t v = kdi_planes_size(g, g->c_blocks, BLOCK);

@@ -119,13 +119,13 @@ static double ratio(size_t from, size_t to)
 
 static kd_status relative_axis(kd_ctx *ctx, size_t from, size_t to, axis *a)
 {
-    const size_t half = from / 2;
-    const double q = ratio(half, to / 2);
+    const size_t half = from / 2, middle = to / 2;
+    const double q = ratio(half, middle);
     *a = (axis){.from = from, .to = to, .most = 2};
     const kd_status status = make_axis(ctx, a);
     for (size_t i = 0; i < to && !status; i++) {
-        const bool negative = i < to / 2;
-        const double x = fabs((double)i - (double)(to / 2));
+        const bool negative = i < middle;
+        const double x = fabs((double)i - (double)middle);
         size_t k = 0; /* the old offsets k and k + 1 are around x */
         while (k < half && geometric(q, k + 1) < x) k++;
         const double left = geometric(q, k), t = (x - left) / (geometric(q, k + 1) - left);

@@ -88,7 +88,7 @@ static const float *bias_of(const kd_op_call *c, float *folded)
 {
     const kdi_conv2d_attr *a = c->attr;
     const float *bias = a->has_bias ? c->in[2].data : NULL;
-    if (!a->bn) return bias;
+    if (!a->bn || !folded) return bias;
     const kd_tensor *bn = c->in + 2 + a->has_bias;
     const float *weight = bn[0].data, *shift = bn[1].data, *mean = bn[2].data, *var = bn[3].data;
     for (int o = 0; o < a->out; o++) {

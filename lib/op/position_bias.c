@@ -93,11 +93,12 @@ static kd_status shape(kd_op_shapes *s)
     if (h < 1 || w < 1 || h > INT16_MAX || w > INT16_MAX)
         return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: windows of %dx%d", s->name, attr->window[0],
                            attr->window[1]);
-    if (table->rank != 2 || table->dim[0] != (2 * h - 1) * (2 * w - 1) || table->dim[1] < 1)
+    const int64_t offsets = (2 * h - 1) * (2 * w - 1);
+    if (table->rank != 2 || table->dim[0] != offsets || table->dim[1] < 1)
         return kd_ctx_fail(s->ctx, KD_E_SHAPE,
                            "%s: table %s is not [%lld,heads], what windows of %dx%d need", s->name,
-                           kdi_shape_text(table, text), (long long)((2 * h - 1) * (2 * w - 1)),
-                           attr->window[0], attr->window[1]);
+                           kdi_shape_text(table, text), (long long)offsets, attr->window[0],
+                           attr->window[1]);
     s->out[0] = (kd_shape){.rank = 3, .dim = {table->dim[1], h * w, h * w}};
     return kdi_want_f32(s, 0);
 }

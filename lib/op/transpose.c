@@ -128,7 +128,7 @@ static void strides(const kd_tensor *t, size_t *stride)
 static kd_status forward(const kd_op_call *c)
 {
     const transpose_attr *attr = c->attr;
-    size_t in[KD_MAX_RANK], stride[KD_MAX_RANK];
+    size_t in[KD_MAX_RANK] = {0}, stride[KD_MAX_RANK] = {0};
     strides(&c->in[0], in);
     for (int i = 0; i < c->in[0].rank; i++) stride[i] = in[attr->order[i]];
     run(c, &c->in[0], &c->out[0], stride, 0);
@@ -138,7 +138,7 @@ static kd_status forward(const kd_op_call *c)
 static kd_status backward(const kd_op_call *c)
 {
     const transpose_attr *attr = c->attr;
-    size_t out[KD_MAX_RANK], stride[KD_MAX_RANK];
+    size_t out[KD_MAX_RANK] = {0}, stride[KD_MAX_RANK] = {0};
     strides(&c->dout[0], out);
     for (int i = 0; i < c->dout[0].rank; i++) stride[attr->order[i]] = out[i];
     run(c, &c->dout[0], &c->din[0], stride, (int)(c->accumulate & 1));

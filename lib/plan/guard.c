@@ -144,15 +144,16 @@ static kd_status blame(const kd_plan *p, const kdi_moment *now, size_t at)
 
 kd_status kdi_guard_step(const kd_plan *p, char *arena, const kdi_moment *now)
 {
-    size_t at = 0;
-    for (size_t i = 0; i <= p->n_regions; i++) {
-        const kdi_region *r = i < p->n_regions ? &p->regions[i] : NULL;
-        if (r && !alive(r, now)) continue;
-        const size_t end = r ? r->offset : p->arena_bytes;
-        const size_t touched = first_touched(arena, at, end);
-        if (touched < end) return blame(p, now, touched);
-        if (r) at = r->offset + used(p, r, now);
+    size_t at = 0, touched;
+    for (size_t i = 0; i < p->n_regions; i++) {
+        const kdi_region *r = &p->regions[i];
+        if (!alive(r, now)) continue;
+        touched = first_touched(arena, at, r->offset);
+        if (touched < r->offset) return blame(p, now, touched);
+        at = r->offset + used(p, r, now);
     }
+    touched = first_touched(arena, at, p->arena_bytes);
+    if (touched < p->arena_bytes) return blame(p, now, touched);
     for (size_t i = 0; i < p->n_regions; i++) {
         const kdi_region *r = &p->regions[i];
         if (over(p, r, now)) poison(arena, r->offset, r->offset + r->bytes);

@@ -392,8 +392,9 @@ size_t kdi_slot_batch(const kd_plan *p, const kdi_slot *slot)
 
 static kd_tensor *fill(const kd_plan *p, const kd_value *v, int n, size_t batch, kd_tensor *to)
 {
+    static const kd_tensor none = {0};
     for (int i = 0; i < n; i++)
-        to[i] = v[i] == KD_NONE ? (kd_tensor){0} : kdi_tensor_of(&p->slots[v[i]], batch);
+        to[i] = v[i] == KD_NONE ? none : kdi_tensor_of(&p->slots[v[i]], batch);
     return to + n;
 }
 

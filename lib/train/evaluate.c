@@ -20,13 +20,15 @@ static kd_view view_of(const kd_model *m, const kd_data_info *info)
                      own ? kd_model_mean(m) : info->mean, own ? kd_model_std(m) : info->std};
 }
 
-/* log(sum(exp(x))) in double. */
+/* log(sum(exp(x))) in double; of one number at least. */
 static double log_sum_exp(const float *x, size_t n)
 {
     double most = (double)x[0], sum = 0;
+    size_t done = 0;
     for (size_t i = 1; i < n; i++)
         if ((double)x[i] > most) most = (double)x[i];
-    for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - most);
+    do sum += exp((double)x[done++] - most);
+    while (done < n);
     return most + log(sum);
 }
 
@@ -46,7 +48,7 @@ static void count(kd_eval_result *r, const float *logits, const int32_t *labels,
         const float *row = logits + i * classes, mine = row[labels[i]];
         size_t above = 0;
         for (size_t k = 0; k < classes; k++)
-            above += row[k] > mine || (row[k] == mine && k < (size_t)labels[i]);
+            above += row[k] > mine || (k < (size_t)labels[i] && row[k] == mine);
         r->top1 += above == 0 && !isnan(mine);
         r->top5 += above < 5 && !isnan(mine);
         r->loss += log_sum_exp(row, classes) - (double)mine;

@@ -259,8 +259,10 @@ START_TEST(test_read_bent)
     for (size_t at = 0; at < end; at++) {
         memcpy(bytes, reference, sizeof reference);
         for (size_t k = 0; k < 8 + strlen(meaning); k++) {
-            bytes[at] =
-                k < 8 ? (unsigned char)(reference[at] ^ 1u << k) : (unsigned char)meaning[k - 8];
+            if (k < 8)
+                bytes[at] ^= (unsigned char)(1u << k);
+            else
+                bytes[at] = (unsigned char)meaning[k - 8];
             if (kd_file_from_memory(ctx, bytes, sizeof reference, NULL, &f)) continue;
             opened++;
             read_all(f);
