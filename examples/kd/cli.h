@@ -231,7 +231,7 @@ typedef struct cli_run {
     const kd_result *result; /* NULL: not yet */
 } cli_run;
 
-int cli_make_folders(const char *path);
+int cli_make_folders(kd_ctx *ctx, const char *path);
 /* DIR/run.json, atomically. */
 int cli_write_run(const cli_run *run);
 /* The fields of a result, into an open object. */

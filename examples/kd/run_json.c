@@ -3,7 +3,6 @@
  * when the run begins and again when it ends, each time as a whole. */
 #include "cli.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -214,7 +213,7 @@ static int fill(kd_json *json, const cli_run *run)
 }
 
 /* Like mkdir -p. */
-int cli_make_folders(const char *path)
+int cli_make_folders(kd_ctx *ctx, const char *path)
 {
     char part[4096];
     struct stat about;
@@ -223,11 +222,10 @@ int cli_make_folders(const char *path)
         part[i] = path[i];
         part[i + 1] = 0;
         if (path[i + 1] != '/' && path[i + 1] != 0) continue;
-        if (mkdir(part, 0777) && errno != EEXIST && path[i + 1] == 0)
-            return cli_fail("%s: %s", part, strerror(errno));
+        if ((path[i + 1] == 0 || stat(part, &about)) && kd_folder_make(ctx, part))
+            return cli_fail_ctx(ctx);
     }
-    if (stat(path, &about)) return cli_fail("%s: %s", path, strerror(errno));
-    return S_ISDIR(about.st_mode) ? CLI_DONE : cli_fail("%s is not a folder", path);
+    return CLI_DONE;
 }
 
 /* The text, with a newline at its end, which JSON lacks and tools like. */

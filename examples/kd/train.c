@@ -17,6 +17,7 @@ typedef struct session {
     cli_progress progress;
     bool recorded;     /* run.json is of this run */
     int record_failed; /* an exit status */
+    char why[600];     /* the error, for run.json */
 } session;
 
 /* ---- before ---------------------------------------------------------------------------------- */
@@ -175,7 +176,6 @@ static int print_table(session *s)
 static int finish(session *s, kd_status status)
 {
     const cli_args *a = s->run.args;
-    char why[600] = "";
     int code = CLI_DONE;
     cli_progress_end(&s->progress);
     if (s->record_failed) return s->record_failed; /* that was told already */
@@ -189,10 +189,10 @@ static int finish(session *s, kd_status status)
             cli_fail("interrupted after %zu steps; without --out nothing was kept",
                      s->progress.latest.step);
     } else if (status) {
-        snprintf(why, sizeof why, "%s", kd_ctx_error(s->run.ctx));
+        snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(s->run.ctx));
         code = cli_fail_ctx(s->run.ctx);
         s->run.status = "failed";
-        s->run.error = why;
+        s->run.error = s->why;
     } else {
         s->run.status = "done";
         if (kd_dataset_info(s->run.data)->count[KD_SPLIT_TEST] == 0)
@@ -233,7 +233,7 @@ static int train(session *s)
     s->run.status = "running";
     cli_time_text(s->run.started);
     warn_about_old_run(a);
-    int code = a->out ? cli_make_folders(a->out) : CLI_DONE;
+    int code = a->out ? cli_make_folders(s->run.ctx, a->out) : CLI_DONE;
     if (code) return code;
     cli_progress_start(&s->progress, a, true);
     s->opt.train.progress = watch;

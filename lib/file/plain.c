@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * plain.c: adding a line to a file of lines, and reading a small file whole. */
+ * plain.c: adding a line to a file of lines, reading a small file whole, making a folder. */
 #include "atomic.h"
 
 #include <kd/file.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -126,4 +127,22 @@ kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **b
         status = read_whole(ctx, fd, path, limit, bytes, size);
     close(fd);
     return status;
+}
+
+/* The name is synced also where the folder is there: who made it may have been killed before. */
+kd_status kd_folder_make(kd_ctx *ctx, const char *path)
+{
+    char name[PATH_MAX];
+    struct stat about;
+    size_t length = path ? strlen(path) : 0;
+    if (length == 0 || length >= sizeof name)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "making a folder: %s",
+                           length ? "its name is too long" : "no name is given");
+    while (length > 1 && path[length - 1] == '/') length--;
+    memcpy(name, path, length);
+    name[length] = 0;
+    int error = mkdir(name, 0777) == 0 ? 0 : errno;
+    if (error && stat(name, &about) == 0) error = S_ISDIR(about.st_mode) ? 0 : ENOTDIR;
+    if (!error) error = kdi_sync_folder_of(name);
+    return error ? kd_ctx_fail(ctx, KD_E_IO, "%s: %s", name, strerror(error)) : KD_OK;
 }

@@ -46,6 +46,7 @@ typedef struct kdt_run {
     kd_loader *loader;
     kdt_teacher teachers[KD_MAX_TEACHERS];
     size_t n_views;
+    int folder; /* the output folder, locked; -1: none */
     kd_optim *optim;
     kd_params *ema;
     const kd_batch *now; /* this batch, until the next is taken */
@@ -133,6 +134,10 @@ kd_status kdt_checkpoint_save(kdt_run *run);
 kd_status kdt_checkpoint_load(kdt_run *run, bool *found);
 /* The same from a file that is open. A run that failed to read one must not go on. */
 kd_status kdt_checkpoint_read(kdt_run *run, kd_file *file);
+
+/* folder.c: the output folder, made if need be, and ours alone until it is closed. */
+kd_status kdt_folder_open(kdt_run *run);
+void kdt_folder_close(kdt_run *run);
 
 /* metrics.c */
 kd_status kdt_metrics_append(kdt_run *run, double lr);

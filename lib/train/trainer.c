@@ -5,11 +5,9 @@
  * of the seed and these, so a checkpoint of them resumes to the same bits. */
 #include "train.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 double kdt_seconds(void)
@@ -419,17 +417,6 @@ static kd_status loop(kdt_run *run)
     return KD_OK;
 }
 
-/* The folder itself is made; one above it that is missing is an error. */
-static kd_status make_folder(kdt_run *run)
-{
-    const char *out = run->opt.train.out;
-    if (strlen(out) > 3900)
-        return kd_ctx_fail(run->ctx, KD_E_INVALID, "the name of the output folder is too long");
-    if (mkdir(out, 0777) && errno != EEXIST)
-        return kd_ctx_fail(run->ctx, KD_E_IO, "%s: %s", out, strerror(errno));
-    return KD_OK;
-}
-
 /* A run that begins writes its first checkpoint at once: a folder that can't be written is found
  * out now, and the checkpoint of an earlier run is replaced before its metrics are dropped, so that
  * the two belong together whenever the process is killed. */
@@ -437,7 +424,7 @@ static kd_status resume(kdt_run *run)
 {
     bool found = false;
     if (!run->opt.train.out) return KD_OK;
-    kd_status status = make_folder(run);
+    kd_status status = kdt_folder_open(run);
     if (!status) status = kdt_describe(run);
     if (!status && run->opt.train.resume) status = kdt_checkpoint_load(run, &found);
     if (!status && !found) status = kdt_checkpoint_save(run);
@@ -511,7 +498,7 @@ static kd_status run_all(kdt_run *run, kd_result *result)
 kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *options,
                      kd_result *result)
 {
-    kdt_run run = {.ctx = kd_model_ctx(student), .model = student, .data = data};
+    kdt_run run = {.ctx = kd_model_ctx(student), .model = student, .data = data, .folder = -1};
     kd_result here = {0};
     if (!kdt_options(&run.opt, sizeof run.opt, options, options ? options->struct_size : 0))
         return kd_ctx_fail(run.ctx, KD_E_INVALID, "kd_distill: unknown options");
@@ -525,6 +512,7 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
     kd_distill_defaults(&run.opt);
     kd_status status = run_all(&run, &here);
     if (!status) status = finish(&run, &here);
+    kdt_folder_close(&run);
     if (result) *result = here;
     return status;
 }
@@ -532,7 +520,7 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
 kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *options,
                    kd_result *result)
 {
-    kdt_run run = {.ctx = kd_model_ctx(model), .model = model, .data = data};
+    kdt_run run = {.ctx = kd_model_ctx(model), .model = model, .data = data, .folder = -1};
     kd_result here = {0};
     if (!kdt_options(&run.opt.train, sizeof run.opt.train, options,
                      options ? options->struct_size : 0))
@@ -540,6 +528,7 @@ kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *option
     kd_train_defaults(&run.opt.train);
     kd_status status = run_all(&run, &here);
     if (!status) status = finish(&run, &here);
+    kdt_folder_close(&run);
     if (result) *result = here;
     return status;
 }

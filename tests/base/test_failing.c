@@ -276,10 +276,11 @@ static kd_status call_writer(world *w)
 
 static kd_status call_whole_files(world *w)
 {
-    char path[600], *bytes;
+    char path[600], folder[600], *bytes;
     size_t size;
     kd_status status = kd_file_write_atomic(w->ctx, in_dir(path, "failing_lines"), "abc", 3);
     if (!status) status = kd_file_append_line(w->ctx, path, "line");
+    if (!status) status = kd_folder_make(w->ctx, in_dir(folder, "failing_folder"));
     if (!status) status = kd_file_read_all(w->ctx, path, 1000, &bytes, &size);
     if (!status) kd_free(w->ctx, bytes);
     return status;
@@ -560,7 +561,7 @@ static const struct {
     {call_file_read, "kd_file_read_f32 kd_file_read_i64 kd_file_read_bytes"},
     {call_writer, "kd_writer_create kd_writer_metadata kd_writer_tensor kd_writer_tensor_fn "
                   "kd_writer_finish"},
-    {call_whole_files, "kd_file_write_atomic kd_file_append_line kd_file_read_all"},
+    {call_whole_files, "kd_file_write_atomic kd_file_append_line kd_file_read_all kd_folder_make"},
     {call_json, "kd_json_create kd_json_text kd_json_parse kd_json_get_object"},
     {call_graph,
      "kd_graph_create kd_graph_status kd_graph_grad kd_graph_grad_of kd_graph_op kd_input kd_param "

@@ -220,12 +220,13 @@ START_TEST(test_failures)
     const test_path bad = test_in_dir("f_bad.safetensors");
     const test_path garbage = test_in_dir("f_garbage");
     const test_path deep = test_at(garbage.text, "below");
-    const test_path jpeg = test_in_dir("f.jpg");
+    const test_path jpeg = test_in_dir("f.jpg"), pipe = test_in_dir("f_pipe");
     make_network(ctx, net.text, 1);
     make_batch(ctx, batch.text, 5, 0, false);
     make_batch(ctx, bad.text, 5, 4, false);
     test_ok(ctx, kd_file_write_atomic(ctx, garbage.text, "not a file of ours", 18));
     test_ok(ctx, kd_file_write_atomic(ctx, jpeg.text, "\xFF\xD8\xFF\xE0 and so on", 14));
+    ck_assert_int_eq(mkfifo(pipe.text, 0600), 0);
     const struct {
         const char *words[8], *says;
     } cases[] = {
@@ -252,6 +253,7 @@ START_TEST(test_failures)
         {{"profile", "vgg16bn"}, "did you mean vgg16_bn?"},
         {{"predict", net.text, garbage.text, "/nowhere/o"}, "f_garbage"},
         {{"predict", net.text, jpeg.text, "/nowhere/o"}, "JPEG"},
+        {{"predict", net.text, pipe.text, "/nowhere/o"}, "f_pipe"},
         {{"predict", net.text, net.text, "/nowhere/o"}, "no tensor `input`"},
         {{"predict", net.text, batch.text, "/nowhere/o"}, "/nowhere/o"},
         {{"step", net.text, bad.text, "/nowhere/o"}, "label 4 is 4, the network has 4 classes"},

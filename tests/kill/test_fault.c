@@ -120,15 +120,21 @@ static bool next_line(char **at, char call[20], char path[4200])
 }
 
 /* Between making PATH.tmp and renaming it to PATH it is written, then synced and not touched again;
- * then the folder is synced. Lines of metrics are written and synced. */
+ * then the folder is synced. Lines of metrics are written and synced. Before all, the folder that
+ * the run's was made in is synced. */
 START_TEST(test_order_of_calls)
 {
     static char log[TEST_MAX_TEXT];
     const test_path folder = test_in_dir("order"), file = test_in_dir("order.log");
-    const trial_call call = {.out = folder.text, .log = file.text, .sync = true};
+    const trial_call call = {
+        .out = folder.text, .log = file.text, .path = test_dir(), .sync = true};
+    trial_remove(folder.text);
     ck_assert_int_eq(trial_run(&tiny, &call, NULL), 0);
     test_slurp(file.text, log);
-    char what[20], path[4200], before[20] = "", last[4200] = "";
+    char what[20], path[4200], before[20] = "", last[4200] = "", *first = log;
+    ck_assert(next_line(&first, what, path)); /* the folder's own name */
+    ck_assert_str_eq(what, "sync");
+    ck_assert_str_eq(path, test_dir());
     size_t renamed = 0, appended = 0;
     for (char *at = log; next_line(&at, what, path);) {
         if (!strcmp(what, "rename")) {

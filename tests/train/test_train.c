@@ -213,6 +213,47 @@ START_TEST(test_resume_refuses_another_run)
 }
 END_TEST
 
+/* A second run on the same folder, while the first is in it. */
+typedef struct intruder {
+    const char *out;
+    size_t refused;
+} intruder;
+
+static int intrude(void *user, const kd_progress *p)
+{
+    intruder *in = user;
+    if (p->step != 3) return 0;
+    setup s = make(1, NULL);
+    kd_train_opt opt = options();
+    opt.out = in->out;
+    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_IO);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), in->out));
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "another run"));
+    drop(&s);
+    in->refused++;
+    return 0;
+}
+
+START_TEST(test_one_run_a_folder)
+{
+    char out[512];
+    snprintf(out, sizeof out, "%s/mine", test_dir());
+    intruder in = {.out = out};
+    kd_train_opt opt = options();
+    setup s = make(1, NULL);
+    opt.out = out;
+    opt.max_steps = 5;
+    opt.progress = intrude;
+    opt.user = &in;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, NULL));
+    ck_assert_uint_eq(in.refused, 1);
+    opt.resume = 1;
+    opt.progress = NULL;
+    test_ok(s.ctx, kd_train(s.model, s.data, &opt, NULL));
+    drop(&s);
+}
+END_TEST
+
 START_TEST(test_methods)
 {
     for (kd_method method = 0; method < KD_METHODS; method++) {
@@ -472,7 +513,7 @@ START_TEST(test_every_allocation_failing)
 END_TEST
 
 TEST_SUITE(train, 120, &test_learns, &test_learns_real_pictures, &test_same_bits_for_any_threads,
-           &test_resume_gives_the_same_bits, &test_resume_refuses_another_run, &test_methods,
-           &test_budget, &test_nan_stops_and_is_found, &test_infinite_gradient,
-           &test_divergence_stops, &test_nan_is_skipped, &test_errors,
+           &test_resume_gives_the_same_bits, &test_resume_refuses_another_run,
+           &test_one_run_a_folder, &test_methods, &test_budget, &test_nan_stops_and_is_found,
+           &test_infinite_gradient, &test_divergence_stops, &test_nan_is_skipped, &test_errors,
            &test_every_allocation_failing)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ * folder.c: a run's folder is locked (flock) for as long as the run lasts, so that no second run
+ * writes into it. The lock is the folder's own, leaves no file behind, and ends with the process,
+ * however it ends. Where a file system has no such locks, nothing is locked. */
+#include "train.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TRIES = 20, WAIT_MS = 100, LONGEST = 3900 };
+
+/* A process that was just killed holds its lock until the system has taken it apart. */
+static bool lock(int fd)
+{
+    const struct timespec wait = {0, WAIT_MS * 1000000L};
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK) return true;
+        if (i >= TRIES) return false;
+        nanosleep(&wait, NULL);
+    }
+    return true;
+}
+
+kd_status kdt_folder_open(kdt_run *run)
+{
+    const char *out = run->opt.train.out;
+    if (strlen(out) > LONGEST)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID, "the name of the output folder is too long");
+    const kd_status status = kd_folder_make(run->ctx, out);
+    if (status) return status;
+    do run->folder = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (run->folder < 0 && errno == EINTR);
+    if (run->folder < 0) return KD_OK; /* it may be writable but not readable */
+    if (lock(run->folder)) return KD_OK;
+    kdt_folder_close(run);
+    return kd_ctx_fail(run->ctx, KD_E_IO, "%s: another run is writing there", out);
+}
+
+void kdt_folder_close(kdt_run *run)
+{
+    if (run->folder >= 0) close(run->folder);
+    run->folder = -1;
+}
