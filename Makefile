@@ -228,13 +228,13 @@ format: ## clang-format, in place
 	@clang-format -i $(ours)
 lint_src := $(filter-out lib/edge/%,$(lib_src)) $(isa_src) $(kd_src)
 lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
-each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n
+each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1
 lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts
 	@sh .ci/deps.sh lint
 	@clang-format --dry-run -Werror $(ours)
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(filter-out $(isa_src),$(lint_src))
-	@printf '%s\n' $(lint_src) | $(each_core) 4 sh -c 'clang-tidy --quiet "$$@" -- $(lint_flags) 2>/dev/null' tidy
-	@printf '%s\n' $(lint_src) | $(each_core) 4 sh -c 'for f; do gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$f" || exit 1; done' analyzer
+	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'clang-tidy --quiet "$$1" -- $(lint_flags) 2>/dev/null' tidy
+	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"' analyzer
 	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
 
 prefix := $(DESTDIR)$(PREFIX)

@@ -65,7 +65,7 @@ static kd_status read_header(kdi_source *source, size_t dims, size_t *sizes)
 /* How many samples a split's images file says it holds, if so many can be in it. */
 static kd_status count_images(kd_ctx *ctx, const char *folder, kd_split split, size_t *count)
 {
-    kdi_path path = {""};
+    kdi_path path;
     kdi_source source;
     size_t sizes[3] = {0};
     kd_status status = open_either(ctx, folder, file_names[split][0], &path, &source);
@@ -89,7 +89,7 @@ static kd_status count_images(kd_ctx *ctx, const char *folder, kd_split split, s
 
 static kd_status read_images(kd_dataset *data, const char *folder, kd_split split)
 {
-    kdi_path path = {""};
+    kdi_path path;
     kdi_source source;
     size_t sizes[3] = {0};
     uint8_t picture[FILE_SIDE * FILE_SIDE];
@@ -112,7 +112,7 @@ static kd_status read_images(kd_dataset *data, const char *folder, kd_split spli
 
 static kd_status read_labels(kd_dataset *data, const char *folder, kd_split split)
 {
-    kdi_path path = {""};
+    kdi_path path;
     kdi_source source;
     size_t found = 0;
     kd_status status = open_either(data->ctx, folder, file_names[split][1], &path, &source);

@@ -21,6 +21,7 @@ kd_status kdi_join(kd_ctx *ctx, const char *folder, const char *name, kdi_path *
 {
     const size_t n = strlen(folder);
     const char *slash = n == 0 || *name == 0 || folder[n - 1] == '/' ? "" : "/";
+    path->text[0] = 0;
     const int length = snprintf(path->text, sizeof path->text, "%s%s%s", folder, slash, name);
     if (length < 0 || (size_t)length >= sizeof path->text)
         return kd_ctx_fail(ctx, KD_E_INVALID, "the path '%.100s...%s' is too long", folder, name);

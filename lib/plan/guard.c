@@ -134,7 +134,7 @@ static kd_status blame(const kd_plan *p, const kdi_moment *now, size_t at)
                            now->step, step->op->name, step->name, what);
     const size_t behind = before ? at - before->offset - used(p, before, now) : SIZE_MAX;
     const size_t in_front = after ? after->offset - at : SIZE_MAX;
-    const bool near_end = behind < in_front;
+    const bool near_end = !after || (before && behind < in_front);
     name_region(p, near_end ? before : after, name);
     return kd_ctx_fail(p->ctx, KD_E_INVALID,
                        "step %zu, %s '%s', %s: wrote outside its arrays, %zu bytes %s %s",
