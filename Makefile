@@ -184,6 +184,14 @@ KILLS ?= 20
 kill: ## kill training runs at random moments, KILLS times, and at every change of a file
 	@KD_KILLS=$(KILLS) KD_EVERY=1 $(MAKE) --no-print-directory $(parallel) run-tests SUITES="kill fault"
 
+# Memory that is read before it is written, which no sanitizer here sees. valgrind knows no AVX-512.
+valgrind_suites ?= base json half readers pictures elementwise norm pool tokens optim
+.PHONY: check-valgrind
+check-valgrind: ## some suites under valgrind
+	@sh .ci/deps.sh valgrind
+	@$(MAKE) --no-print-directory $(parallel) run-tests SUITES='$(valgrind_suites)' \
+	    RUNNER='env CK_FORK=no CK_TIMEOUT_MULTIPLIER=30 KD_ISA=avx2 valgrind -q --error-exitcode=9 --leak-check=full'
+
 check-full: check ## check, kills, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory kill
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
@@ -226,6 +234,7 @@ docs: ## the reference, from the public headers, into build/docs
 ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp)
 format: ## clang-format, in place
 	@clang-format -i $(ours)
+# gcc's analyzer takes a vector for one number, so lib/kernel/isa is clang-tidy's alone; cppcheck knows no vectors.
 lint_src := $(filter-out lib/edge/%,$(lib_src)) $(isa_src) $(kd_src)
 lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
 each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1
@@ -234,7 +243,7 @@ lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts
 	@clang-format --dry-run -Werror $(ours)
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(filter-out $(isa_src),$(lint_src))
 	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'clang-tidy --quiet "$$1" -- $(lint_flags) 2>/dev/null' tidy
-	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"' analyzer
+	@printf '%s\n' $(filter-out $(isa_src),$(lint_src)) | $(each_core) sh -c 'gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"' analyzer
 	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
 
 prefix := $(DESTDIR)$(PREFIX)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh [clang|openblas|lint|arm]: install what is missing for the build, the tests and the demo, or
+# deps.sh [clang|openblas|lint|valgrind|arm]: install what is missing for the build, the tests and the demo, or
 # for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
@@ -24,6 +24,7 @@ lint) want="/usr/bin/clang-format:clang-format
 /usr/bin/clang-tidy:clang-tidy
 /usr/bin/cppcheck:cppcheck
 /usr/bin/shellcheck:shellcheck" ;;
+valgrind) want="/usr/bin/valgrind:valgrind" ;;
 arm) want="/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 /usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross
 /usr/bin/qemu-aarch64-static:qemu-user-static
