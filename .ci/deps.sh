@@ -66,5 +66,5 @@ trap 'rm -f "$log"' EXIT
 # The package lists may be missing or old: refresh them once if the first try fails.
 # shellcheck disable=SC2086
 if ! $sudo $command >"$log" 2>&1; then
-    $sudo apt-get update >"$log" 2>&1 && $sudo $command >"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
+    { $sudo apt-get update && $sudo $command; } >"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
 fi
