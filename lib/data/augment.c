@@ -112,6 +112,10 @@ static kd_status parse_step(kd_ctx *ctx, const char *text, kdi_step *step, const
     size_t low = 0, high = 0;
     const kdi_augment *kind = step->kind;
     if (kind->range) kind->range(step->shape, &low, &high, &step->value);
+    if (low > high)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "augmentation '%s' does not fit pictures of %zux%zux%zu", kind->name,
+                           step->shape.h, step->shape.w, step->shape.c);
     if (*p == ':' || *p == '=') {
         if (!kind->has_value)
             return kd_ctx_fail(ctx, KD_E_INVALID, "augmentation '%.100s': %s takes no value", text,
@@ -137,10 +141,10 @@ static void write_text(kdi_augmentation *a)
         const kdi_step *step = &a->steps[i];
         const bool value = step->kind->has_value;
         if (step->again) continue;
-        const int n = snprintf(a->text + used, sizeof a->text - used, "%s%.24s%s%s", i ? "+" : "",
-                               step->kind->name, value ? ":" : "",
-                               value ? show(step->kind, step->value).text : "");
-        used += n > 0 ? (size_t)n : 0;
+        if (used < sizeof a->text)
+            used += (size_t)snprintf(a->text + used, sizeof a->text - used, "%s%s%s%s",
+                                     i ? "+" : "", step->kind->name, value ? ":" : "",
+                                     value ? show(step->kind, step->value).text : "");
     }
     if (!a->count) memcpy(a->text, "none", 5);
 }

@@ -71,10 +71,10 @@ static void centre_range(kdi_shape shape, size_t *low, size_t *high, size_t *sta
 static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_t width,
                          kdi_span *y, kdi_span *x)
 {
-    const size_t h = step->shape.h, w = step->shape.w;
+    const uint64_t h = step->shape.h, w = step->shape.w;
     /* in millionths, so that 224 / 0.875 is 256 */
-    const size_t least_h = h * MILLION / step->value, least_w = w * MILLION / step->value;
-    size_t full_h = least_h, full_w = least_w;
+    const uint64_t least_h = h * MILLION / step->value, least_w = w * MILLION / step->value;
+    uint64_t full_h = least_h, full_w = least_w;
     (void)key;
     if (least_w * height >= least_h * width)
         full_h = least_w * height / width;
@@ -82,8 +82,8 @@ static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_
         full_w = least_h * width / height;
     const size_t top = (size_t)rint((double)(full_h - h) / 2);
     const size_t left = (size_t)rint((double)(full_w - w) / 2);
-    *y = (kdi_span){0, (double)height, full_h, top, h};
-    *x = (kdi_span){0, (double)width, full_w, left, w};
+    *y = (kdi_span){0, (double)height, (size_t)full_h, top, step->shape.h};
+    *x = (kdi_span){0, (double)width, (size_t)full_w, left, step->shape.w};
 }
 
 const kdi_augment kdi_augment_centre = {.name = "centre",

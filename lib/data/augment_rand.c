@@ -6,9 +6,10 @@
 
 static void rand_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
 {
-    *low = 0;
-    *high = 10;
-    *standard = shape.c == 1 || shape.c == 3 ? 9 : 11; /* of other pictures colours are unknown */
+    const bool known = shape.c == 1 || shape.c == 3; /* what the colours of others are, who knows */
+    *low = known ? 0 : 1;
+    *high = known ? 10 : 0;
+    *standard = 9;
 }
 
 static double either_sign(kdi_rng *rng, double x)

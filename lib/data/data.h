@@ -177,7 +177,8 @@ typedef struct kdi_augment {
     bool twice;     /* done twice, each time with numbers of its own */
     bool rough;     /* KDI_ROLE_FRAME: need not be what all of the source's pixels give */
     kdi_role role;
-    /* The parameter's range, and its default, for pictures of that shape. */
+    /* The parameter's range, and its default, for pictures of that shape; low above high: the step
+     * cannot be done on such pictures. */
     void (*range)(kdi_shape shape, size_t *low, size_t *high, size_t *standard);
     /* KDI_ROLE_FRAME: the part of a picture [height,width] that the canvas shows. */
     void (*place)(const kdi_step *step, kdi_key key, size_t height, size_t width,

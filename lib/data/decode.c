@@ -153,7 +153,9 @@ kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_note *note
 {
     shut(d);
     /* Opening a pipe must not wait for a writer. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd;
+    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         const bool missing = errno == ENOENT || errno == ENOTDIR;
         return kdi_note_fail(note, missing ? KD_E_NOTFOUND : KD_E_IO, "%s", strerror(errno));

@@ -12,7 +12,13 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { NOMINAL = 224, TEXT_BLOCK = 64 * 1024, DEEPEST = 16, HUNDRED_MILLION = 100000000 };
+enum {
+    NOMINAL = 224,
+    TEXT_BLOCK = 64 * 1024,
+    DEEPEST = 16,
+    MOST_FOLDERS = 1000000,
+    MOST_FILES = 100000000
+};
 
 typedef struct entry {
     const char *name;
@@ -171,7 +177,7 @@ static kd_status add_entry(kd_dataset *data, kd_split split, const char *name, s
 {
     state *s = data->state;
     void *array = s->entries[split];
-    if (s->count[split] == HUNDRED_MILLION)
+    if (s->count[split] == MOST_FILES)
         return kd_ctx_fail(data->ctx, KD_E_LIMIT, "'%s': too many files", s->root.text);
     if (!kdi_grow(data->ctx, &array, s->count[split], &s->capacity[split], sizeof(entry)))
         return KD_E_NOMEM;
@@ -214,9 +220,10 @@ static kd_status add_class(kd_dataset *data, kd_split split, const char *folder,
     names folders = {0};
     kd_status status = append(data, &folders, folder);
     for (size_t i = 0; !status && i < folders.count; i++) {
-        if (depth_of(folders.at[i]) > DEEPEST)
+        if (depth_of(folders.at[i]) > DEEPEST || folders.count > MOST_FOLDERS)
             status = kd_ctx_fail(data->ctx, KD_E_FORMAT,
-                                 "'%s': folders lie too deep, or in a circle", folders.at[i]);
+                                 "'%s': folders lie too deep, in a circle, or are too many",
+                                 folders.at[i]);
         if (!status) status = list(data, folders.at[i], &folders, NULL);
     }
     sort(&folders);

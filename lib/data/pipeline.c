@@ -119,8 +119,7 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, kdi_view *view)
                               from->width ? from->width : info->width,
                               from->channels ? from->channels : info->channels};
     const kdi_shape s = view->shape;
-    if (s.h > MAX_SIDE || s.w > MAX_SIDE || s.c > MAX_CHANNELS || !kdi_shape_fits(s) ||
-        !kdi_shape_fits((kdi_shape){info->height, s.w, s.c}))
+    if (s.h > MAX_SIDE || s.w > MAX_SIDE || s.c > MAX_CHANNELS || !kdi_shape_fits(s))
         return kd_ctx_fail(ctx, KD_E_INVALID, "loader of '%s': a view of %zux%zux%zu is too large",
                            info->name, s.h, s.w, s.c);
     if (s.c != info->channels && info->channels != 1)
@@ -144,9 +143,14 @@ static void choose_canvas(kdi_pipeline *p, bool framed)
 
 static kd_status make_axes(kdi_pipeline *p, kdi_view *view)
 {
-    const kdi_shape s = view->shape;
-    view->resized = s.h != p->canvas.h || s.w != p->canvas.w;
+    const kdi_shape s = view->shape, c = p->canvas;
+    view->resized = s.h != c.h || s.w != c.w;
     if (!view->resized) return KD_OK;
+    if (!kdi_shape_fits((kdi_shape){c.h, c.w, s.c}) || !kdi_shape_fits((kdi_shape){c.h, s.w, s.c}))
+        return kd_ctx_fail(p->data->ctx, KD_E_INVALID,
+                           "loader of '%s': a view of %zux%zux%zu from pictures of %zux%zu is too "
+                           "large",
+                           p->data->info.name, s.h, s.w, s.c, c.h, c.w);
     const kd_status status = kdi_axis_make(p->data->ctx, p->canvas.h, s.h, &view->y);
     return status ? status : kdi_axis_make(p->data->ctx, p->canvas.w, s.w, &view->x);
 }

@@ -79,6 +79,7 @@ static const uint8_t *look(const kdi_pipeline *p, kdi_worker *w, size_t side, kd
     a->frame->place(&a->steps[a->frame_step], key, shape.h, shape.w, &y, &x);
     const kd_status status =
         kdi_frame_copy(&w->framer, picture, shape, a->bicubic, y, x, w->bytes[side], note);
+    if (status) kdi_dataset_blame(p->data, p->split, key.sample, note);
     return status ? NULL : w->bytes[side];
 }
 

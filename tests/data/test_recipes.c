@@ -118,6 +118,10 @@ START_TEST(test_specs)
         ck_assert_msg(kdi_augment_parse(ctx, bad[i], (kdi_shape){SIDE, SIDE, 3}, &a) ==
                           KD_E_INVALID,
                       "'%s'", bad[i]);
+    ck_assert_int_eq(kdi_augment_parse(ctx, "randaugment:9", (kdi_shape){SIDE, SIDE, 4}, &a),
+                     KD_E_INVALID);
+    ck_assert_int_eq(kdi_augment_parse(ctx, "randaugment:9", (kdi_shape){SIDE, SIDE, 2}, &a),
+                     KD_E_INVALID);
     ck_assert_int_eq(kdi_augment_parse(ctx, "randaugment", (kdi_shape){SIDE, SIDE, 4}, &a),
                      KD_E_INVALID);
     kd_ctx_destroy(ctx);
