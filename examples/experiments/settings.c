@@ -59,9 +59,11 @@ const char *const ex_network_names[EX_NETWORKS] = {
 
 /* "Longer" is for as many epochs as fit into the time of distilling from the CNN teacher: the ratio of
  * the two whole steps. At short it was 1.83, 1.82 and 2.23 in three measurements of processor
- * seconds on one thread (AMD EPYC, AVX-512; some .46 against .25 s a step): 12 epochs become 22. costs.json
- * has the ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a
- * busy machine is the same run. */
+ * seconds on one thread (AMD EPYC, AVX-512; some .46 against .25 s a step), and 1.67 in a timing pass on
+ * two threads while the machine did much else (1.57 between the 10th percentiles). 12 epochs become 22,
+ * rather too many than too few: the control is not to be the weaker for it. costs.json has the
+ * ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a busy
+ * machine is the same run. */
 const ex_scale ex_scales[] = {
     {.name = "smoke", .data = "synthetic:train=768,test=200", .augment = "crop-flip",
      .batch = 64, .seeds = 1, .temperature = 4, .hard = .1f, .soft = .9f,
