@@ -521,6 +521,24 @@ static kd_status call_train_step(world *w)
     return kd_train_step(w->model, PICTURES, w->pictures, w->labels, w->logits, &opt, &r);
 }
 
+/* A plan in the least memory there is for it. */
+static kd_status call_plan_within(world *w)
+{
+    size_t least = 0;
+    kd_plan *plan;
+    kd_plan_opt opt = {.struct_size = sizeof opt,
+                       .batch = PICTURES,
+                       .training = 1,
+                       .max_arena = 1,
+                       .least = &least};
+    const kd_status status = kd_plan_create(w->graph, &opt, &plan);
+    if (status != KD_E_LIMIT || least == 0) return status;
+    opt.max_arena = least;
+    const kd_status again = kd_plan_create(w->graph, &opt, &plan);
+    kd_plan_destroy(plan);
+    return again;
+}
+
 /* Pieces, whose size is looked for. */
 static kd_status call_train_plan(world *w)
 {
@@ -586,6 +604,7 @@ static const struct {
     {call_distill, "kd_distill"},
     {call_train_step, "kd_train_step"},
     {call_train_plan, "kd_train_plan"},
+    {call_plan_within, "kd_plan_create"},
     {call_evaluate, "kd_evaluate"},
 };
 
