@@ -185,7 +185,7 @@ kill: ## kill training runs at random moments, KILLS times, and at every change 
 	@KD_KILLS=$(KILLS) KD_EVERY=1 $(MAKE) --no-print-directory $(parallel) run-tests SUITES="kill fault"
 
 # Memory that is read before it is written, which no sanitizer here sees. valgrind knows no AVX-512.
-valgrind_suites ?= base json half readers pictures elementwise norm pool tokens optim
+valgrind_suites ?= base json half elementwise
 .PHONY: check-valgrind
 check-valgrind: ## some suites under valgrind
 	@sh .ci/deps.sh valgrind
