@@ -231,7 +231,7 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
         return kdi_add(v, m, &l->worker);
     }
     const size_t group = g->o >= MANY * GROUP ? GROUP : GROUP / 2;
-    l->panels = group / (2 * g->lanes);
+    l->panels = group / 2 / g->lanes;
     const bool many = panels >= MANY * l->panels;
     l->slices = !prepared && many;
     l->u = prepared || l->slices ? 0 : filters;
