@@ -30,6 +30,7 @@ typedef struct kdb_work_info {
     const char *name, *student, *teacher; /* specs; teacher NULL: none */
     size_t batch;
     bool training;
+    size_t piece; /* pictures that train at a time: a micro-batch; 0: all */
 } kdb_work_info;
 const kdb_work_info *kdb_work_at(size_t i);
 const kdb_work_info *kdb_work_find(const char *name);

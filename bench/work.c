@@ -15,11 +15,12 @@ static const kdb_work_info works[] = {
     {"infer_vgg16", "vgg16_bn,classes=10,image=32", NULL, 128, false},
     {"latency_vgg16", "vgg16_bn,classes=10,image=32", NULL, 1, false},
     {"infer_vgg16_224", "vgg16", NULL, 8, false},
-    {"kd_vit_small_tiny", VIT("tiny"), VIT("small"), 64, true},
+    {"kd_vit_small_tiny", VIT("tiny"), VIT("small"), 64, true, 32},
+    {"kd_vit_256_by_8", VIT("tiny"), VIT("small"), 256, true, 8},
     {"train_deit_tiny", "deit_tiny_patch16_224", NULL, 16, true},
     {"infer_deit_tiny", "deit_tiny_patch16_224", NULL, 16, false},
     {"latency_deit_tiny", "deit_tiny_patch16_224", NULL, 1, false},
-    {"train_swin_tiny", "swin_tiny_patch4_window7_224,drop_path=0", NULL, 8, true},
+    {"train_swin_tiny", "swin_tiny_patch4_window7_224,drop_path=0", NULL, 8, true, 4},
     {"infer_swin_tiny", "swin_tiny_patch4_window7_224,drop_path=0", NULL, 8, false},
 };
 #undef VIT
@@ -31,8 +32,11 @@ struct kdb_work {
     kd_plan *plan, *teacher_plan;
     kd_exec *exec, *teacher_exec;
     kd_optim *optim;
+    size_t piece;    /* pictures that train at a time */
     float *pictures; /* [batch,image,image,channels] */
     int32_t *labels;
+    float *logits; /* of a training step [batch,classes] */
+    double loss;
     double teacher_seconds, optimizer_seconds;
 };
 
@@ -54,7 +58,8 @@ static void fill_batch(kdb_work *w)
     const size_t image = kd_model_image(w->student), n = w->info->batch * image * image * 3;
     w->pictures = malloc(n * sizeof *w->pictures);
     w->labels = malloc(w->info->batch * sizeof *w->labels);
-    if (!w->pictures || !w->labels) kdb_die(w->ctx, "out of memory");
+    w->logits = malloc(w->info->batch * kd_model_classes(w->student) * sizeof *w->logits);
+    if (!w->pictures || !w->labels || !w->logits) kdb_die(w->ctx, "out of memory");
     for (size_t i = 0; i < n; i++) {
         state = state * 1664525u + 1013904223u;
         w->pictures[i] = (float)(state >> 8) * 0x1p-23f - 1;
@@ -93,7 +98,8 @@ kd_graph *kdb_graph(kd_ctx *ctx, const kd_model *m, bool training)
 static void plan_training(kdb_work *w)
 {
     kd_graph *g = make_graph(w->ctx, w->student, true, w->teacher != NULL);
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = w->info->batch, .training = 1};
+    w->piece = w->info->piece ? w->info->piece : w->info->batch;
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = w->piece, .training = 1};
     const bool vgg = !strncmp(w->info->student, "vgg", 3);
     const kd_optim_opt optim = {.struct_size = sizeof optim,
                                 .optimizer = vgg ? KD_SGD : KD_ADAMW,
@@ -122,10 +128,7 @@ kdb_work *kdb_work_open(kd_ctx *ctx, const kdb_work_info *info)
         plan_training(w);
     else if (kd_model_plan(w->student, info->batch, &w->plan, &w->exec))
         kdb_die(ctx, info->student);
-    if (kd_exec_bind(w->exec, "input", w->pictures) ||
-        (info->training && kd_exec_bind(w->exec, "labels", w->labels)) ||
-        (w->teacher && kd_exec_bind(w->exec, "teacher", kd_exec_output(w->teacher_exec, "logits"))))
-        kdb_die(ctx, info->name);
+    if (!info->training && kd_exec_bind(w->exec, "input", w->pictures)) kdb_die(ctx, info->name);
     return w;
 }
 
@@ -140,7 +143,42 @@ void kdb_work_close(kdb_work *w)
     kd_model_destroy(w->teacher);
     free(w->pictures);
     free(w->labels);
+    free(w->logits);
     free(w);
+}
+
+/* Forward and backward of pictures [from, from + n). */
+static void run_piece(kdb_work *w, size_t from, size_t n)
+{
+    const size_t image = kd_model_image(w->student), classes = kd_model_classes(w->student);
+    const float share = (float)n / (float)w->info->batch;
+    const kd_run_opt opt = {.struct_size = sizeof opt,
+                            .batch = n,
+                            .accumulate = from > 0,
+                            .first = from,
+                            .weight = share};
+    const float *taught = w->teacher ? kd_exec_output(w->teacher_exec, "logits") : NULL;
+    if (kd_exec_bind(w->exec, "input", w->pictures + from * image * image * 3) ||
+        kd_exec_bind(w->exec, "labels", w->labels + from) ||
+        (taught && kd_exec_bind(w->exec, "teacher", taught + from * classes)) ||
+        kd_exec_run(w->exec, &opt))
+        kdb_die(w->ctx, "student");
+    memcpy(w->logits + from * classes, kd_exec_output(w->exec, "logits"),
+           n * classes * sizeof *w->logits);
+    w->loss += (double)share * (double)*(const float *)kd_exec_output(w->exec, "loss");
+}
+
+static void run_student(kdb_work *w)
+{
+    w->loss = 0;
+    if (!w->info->training) {
+        if (kd_exec_run(w->exec, NULL)) kdb_die(w->ctx, "student");
+        return;
+    }
+    for (size_t from = 0; from < w->info->batch; from += w->piece) {
+        const size_t left = w->info->batch - from;
+        run_piece(w, from, left < w->piece ? left : w->piece);
+    }
 }
 
 double kdb_work_step(kdb_work *w)
@@ -148,7 +186,7 @@ double kdb_work_step(kdb_work *w)
     const double start = kdb_seconds();
     if (w->teacher && kd_exec_run(w->teacher_exec, NULL)) kdb_die(w->ctx, "teacher");
     const double taught = kdb_seconds();
-    if (kd_exec_run(w->exec, NULL)) kdb_die(w->ctx, "student");
+    run_student(w);
     const double ran = kdb_seconds();
     if (w->optim) kd_optim_step(w->optim, 1e-3f, 1);
     const double end = kdb_seconds();
@@ -207,7 +245,7 @@ void kdb_work_dump(kdb_work *w, const char *dir)
     snprintf(path, sizeof path, "%s/teacher.safetensors", dir);
     if (w->teacher && kd_model_save(w->teacher, path)) kdb_die(w->ctx, path);
     if (w->teacher && kd_exec_run(w->teacher_exec, NULL)) kdb_die(w->ctx, "teacher");
-    if (kd_exec_run(w->exec, NULL)) kdb_die(w->ctx, "student");
+    run_student(w);
     const int64_t image = (int64_t)kd_model_image(w->student), n = (int64_t)w->info->batch;
     const int64_t input[] = {n, 3, image, image}, one[] = {1};
     const int64_t logits[] = {n, (int64_t)kd_model_classes(w->student)};
@@ -216,9 +254,11 @@ void kdb_work_dump(kdb_work *w, const char *dir)
     if (kd_writer_create(w->ctx, path, &out)) kdb_die(w->ctx, path);
     kd_writer_tensor(out, "input", KD_F32, 4, input, pictures);
     kd_writer_tensor(out, "labels", KD_I32, 1, input, w->labels);
-    kd_writer_tensor(out, "logits", KD_F32, 2, logits, kd_exec_output(w->exec, "logits"));
+    const float loss = (float)w->loss;
+    kd_writer_tensor(out, "logits", KD_F32, 2, logits,
+                     w->info->training ? w->logits : kd_exec_output(w->exec, "logits"));
     if (w->info->training) {
-        kd_writer_tensor(out, "loss", KD_F32, 1, one, kd_exec_output(w->exec, "loss"));
+        kd_writer_tensor(out, "loss", KD_F32, 1, one, &loss);
         dump_gradients(w, out, &kept, &n_kept);
     }
     if (kd_writer_finish(out)) kdb_die(w->ctx, path);

@@ -19,7 +19,7 @@ import tempfile
 import crops
 
 BATCH = {"kd_vgg13_vgg8": 128, "train_vgg16": 128, "infer_vgg16": 128, "latency_vgg16": 1,
-         "infer_vgg16_224": 8, "kd_vit_small_tiny": 64, "train_deit_tiny": 16,
+         "infer_vgg16_224": 8, "kd_vit_small_tiny": 64, "kd_vit_256_by_8": 256, "train_deit_tiny": 16,
          "infer_deit_tiny": 16, "latency_deit_tiny": 1, "train_swin_tiny": 8, "infer_swin_tiny": 8}
 TRIAL = 4  # rounds with every setting
 SETTINGS = ["contiguous,eager", "channels_last,eager", "contiguous,compile", "channels_last,compile"]

@@ -160,7 +160,7 @@ KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distil
  * with DKD's warm-up "soft_weight" [1]; outputs "loss", "logits". opt as kd_distill takes it; only
  * the number of its teachers counts.
  * KD_MICRO_AUTO: the whole batch if training mixes it; else as few equal pieces as keep the values of
- * one (kd_plan_values_size) within 96 MiB. So pieces depend on network, batch and loss alone, not on
+ * one (kd_plan_values_size) within 256 MiB. So pieces depend on network, batch and loss alone, not on
  * this machine or its threads. */
 KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_plan **plan);
 

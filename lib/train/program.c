@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { PIECE = 96 << 20 };
+enum { PIECE = 256 << 20 };
 
 static kd_status make_graph(kd_model *model, const kd_distill_opt *o, const kdt_program *how,
                             kd_graph **out)
