@@ -347,7 +347,7 @@ END_TEST
 /* Found by shape alone: a piece's values fit, pieces are equal, threads do not matter. */
 START_TEST(test_auto)
 {
-    enum { BATCH = 100 };
+    enum { BATCH = 300 };
     size_t found = 0;
     for (int threads = 1; threads < 8; threads += 3) {
         kd_ctx *ctx = test_ctx(threads, NULL);
