@@ -66,7 +66,7 @@ static const double MANY = 1e12, HUGE_NUMBER = 1e30, TINY = 1e-30;
     {                                                                                              \
         commands, group, OPT_PIECES, "micro-batch", "N|auto", NULL,                                \
             "pictures that go forward and backward at a time; gradients are summed over the "      \
-            "batch, and memory does not grow with it. auto: as many as need 256 MiB. Not for "      \
+            "batch, and memory does not grow with it. auto: as many as need 256 MiB. Not for "     \
             "networks with batch norm [the whole batch]",                                          \
             AT(micro_batch), 1, 1e6, NULL                                                          \
     }
