@@ -89,7 +89,8 @@ static complaint set_pieces(const cli_option *o, const char *value, uint64_t *fi
         return (complaint){""};
     }
     const complaint c = set_count(o, value, field);
-    return c.text[0] ? (complaint){"it must be a whole number from 1 on, or auto"} : c;
+    if (c.text[0]) return (complaint){"it must be a whole number from 1 on, or auto"};
+    return c;
 }
 
 static complaint set_value(const cli_option *o, const char *value, cli_args *args)
