@@ -203,10 +203,10 @@ static void fetch(const kdi_fetch *f, size_t row, size_t count)
 /* With each strip the next strip of A is asked for, and its share of what lies ahead. */
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
-    const size_t h = kdi_strip_rows(g->m, MR), count = h ? (g->m + h - 1) / h : 0;
-    const size_t strip = g->strip ? g->strip : h * g->rsa;
-    const size_t share[2] = {h ? g->ahead[0].rows / count + 1 : 0,
-                             h ? g->ahead[1].rows / count + 1 : 0};
+    const size_t h = kdi_strip_rows(g->m, MR);
+    if (h == 0) return; /* no rows */
+    const size_t count = (g->m - 1) / h + 1, strip = g->strip ? g->strip : h * g->rsa;
+    const size_t share[2] = {g->ahead[0].rows / count + 1, g->ahead[1].rows / count + 1};
     const float *a = g->a;
     for (size_t i = 0, s = 0; i < g->m; i += h, a += strip, s++) {
         const size_t rows = g->m - i < h ? g->m - i : h, left = g->m - i - rows;
