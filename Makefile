@@ -63,19 +63,20 @@ Q := $(if $(filter 1,$(V)),,@)
 isa_src := $(wildcard lib/kernel/isa/*.c)
 lib_src := $(filter-out lib/edge/%,$(wildcard lib/*/*.c))
 lib_obj := $(lib_src:%.c=$(obj)/%.o) $(foreach i,$(isas),$(isa_src:%.c=$(obj)/%.$(i).o))
-kd_src := $(wildcard examples/kd/*.c)
+common_src := $(wildcard examples/common/*.c)
+kd_src := $(wildcard examples/kd/*.c) $(common_src)
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c) # what the fuzz target of kd's options reaches
 embed_src := $(wildcard examples/embed/*.c)
-demo_src := $(wildcard examples/demo/*.c)
+demo_src := $(wildcard examples/demo/*.c) $(common_src)
 experiments := cnn-to-cnn vit-to-cnn vit-to-vit # examples/experiments/cnn_to_cnn.c is experiment-cnn-to-cnn
 experiment_mains := $(subst -,_,$(experiments:%=examples/experiments/%.c))
-experiment_src := $(filter-out $(experiment_mains),$(wildcard examples/experiments/*.c))
+experiment_src := $(filter-out $(experiment_mains),$(wildcard examples/experiments/*.c)) $(common_src)
 test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
 bench_src := $(wildcard bench/*.c)
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: all deps demo experiments check check-full kill bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE
-programs := kd $(if $(demo_src),demo) $(embed_src:examples/embed/%.c=%) $(experiments:%=experiment-%)
+programs := kd demo $(embed_src:examples/embed/%.c=%) $(experiments:%=experiment-%)
 all: build/lib/libkd.a build/lib/libkd.so $(programs:%=build/bin/%) ## the library, the command line, the examples
 
 # What the compiler cannot do without is named before it fails.

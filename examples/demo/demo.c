@@ -11,11 +11,11 @@
  * test split, after the last step. */
 #include "demo.h"
 
-#include <errno.h>
+#include "../common/record.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,38 +72,6 @@ demo_path demo_in(const demo *d, const char *name, const char *more)
 size_t demo_samples(const demo *d)
 {
     return kd_dataset_info(d->data)->count[KD_SPLIT_TRAIN] - d->dev_count;
-}
-
-/* "model name : ..." of Linux' /proc/cpuinfo */
-static void name_cpu(demo *d)
-{
-    char line[256];
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    snprintf(d->cpu, sizeof d->cpu, "unknown processor");
-    while (f && fgets(line, sizeof line, f)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        colon += 1 + strspn(colon + 1, " \t");
-        snprintf(d->cpu, sizeof d->cpu, "%.*s", (int)strcspn(colon, "\n"), colon);
-        break;
-    }
-    if (f) fclose(f);
-}
-
-/* Like mkdir -p. */
-static bool make_folders(const char *path)
-{
-    char part[4096];
-    for (size_t i = 0; path[i] && i + 1 < sizeof part; i++) {
-        part[i] = path[i];
-        part[i + 1] = 0;
-        if (path[i + 1] && path[i + 1] != '/') continue;
-        if (mkdir(part, 0777) && errno != EEXIST && !path[i + 1]) {
-            fprintf(stderr, "demo: %s: %s\n", path, strerror(errno));
-            return false;
-        }
-    }
-    return true;
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */
@@ -309,7 +277,8 @@ static void say_what(const demo *d)
 static bool work(demo *d, const char *data)
 {
     const double start = demo_now();
-    if (!open_data(d, data) || !make_folders(d->out)) return false;
+    if (!open_data(d, data)) return false;
+    if (kd_folder_make(d->ctx, d->out)) return demo_fail(d);
     const size_t count = kd_dataset_info(d->data)->count[KD_SPLIT_TRAIN];
     d->dev_count = count >= 10 * DEV_COUNT ? DEV_COUNT : count / 10;
     say_what(d);
@@ -350,7 +319,8 @@ int main(int argc, char **argv)
                         "processor\n");
         return 1;
     }
-    name_cpu(&d);
+    record_cpu(d.cpu);
+    if (!d.cpu[0]) snprintf(d.cpu, sizeof d.cpu, "unknown processor");
     const bool done = work(&d, data);
     for (int i = 0; i < RUNS; i++) kd_model_destroy(d.runs[i].model);
     kd_dataset_close(d.data);

@@ -49,7 +49,7 @@ typedef struct demo {
     float temperature, hard, soft;
     uint64_t seed;
     const char *augment;
-    char cpu[128];
+    char cpu[200];
     demo_run runs[RUNS];
 } demo;
 

@@ -2,6 +2,8 @@
  * report.c: the table on standard output, and results.json with the same numbers and more. */
 #include "demo.h"
 
+#include "../common/record.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,18 +169,12 @@ bool demo_results(const demo *d, double seconds)
 {
     const demo_path path = demo_in(d, "results.json", NULL);
     kd_json *j;
-    const char *text;
-    size_t size;
-    kd_status status = kd_json_create(d->ctx, 2, &j);
-    if (status) return demo_fail(d);
+    if (kd_json_create(d->ctx, 2, &j)) return demo_fail(d);
     kd_json_object_begin(j, NULL);
     head_json(j, d, seconds);
     kd_json_array_begin(j, "runs");
     for (int i = 0; i < RUNS; i++) run_json(j, d, i);
     kd_json_array_end(j);
     kd_json_object_end(j);
-    status = kd_json_text(j, &text, &size);
-    if (!status) status = kd_file_write_atomic(d->ctx, path.text, text, size);
-    kd_json_destroy(j);
-    return status ? demo_fail(d) : true;
+    return record_write(d->ctx, path.text, j) ? demo_fail(d) : true;
 }

@@ -7,6 +7,8 @@
  * background; "step" is the whole of it. */
 #include "experiments.h"
 
+#include "../common/record.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,7 +179,7 @@ static int write_costs(ex_work *w, costs *c)
     char now[32];
     kd_json *j;
     if (kd_json_create(w->ctx, 2, &j)) return ex_fail_ctx(w);
-    ex_time(now);
+    record_time(now);
     kd_json_object_begin(j, NULL);
     kd_json_string(j, "scale", w->opt.scale->name);
     kd_json_string(j, "data", w->data_name);
@@ -186,7 +188,7 @@ static int write_costs(ex_work *w, costs *c)
     kd_json_integer(j, "rounds", w->opt.scale->cost_rounds);
     kd_json_number(j, "load_average_before", c->load_before);
     kd_json_number(j, "load_average_after", c->load_after);
-    ex_json_machine(j, w->ctx);
+    record_machine(j, w->ctx);
     kd_json_string(j, "version", kd_version());
     kd_json_string(j, "build", kd_build_info());
     kd_json_string(j, "blas", kd_ctx_blas(w->ctx));
@@ -206,7 +208,7 @@ int ex_costs(ex_work *w)
     costs *c = calloc(1, sizeof *c);
     int code = c ? EX_DONE : ex_fail("out of memory");
     if (!code) {
-        ex_time(c->started);
+        record_time(c->started);
         c->load_before = load_average();
     }
     for (int round = 0; round < rounds && !code; round++) {

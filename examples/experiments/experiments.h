@@ -137,15 +137,13 @@ ex_path ex_in(const ex_work *w, const char *name, const char *more);
 /* Prints a line on standard error and returns EX_FAILED. */
 int ex_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ex_fail_ctx(const ex_work *w);
-bool ex_make_folders(const char *path);
 double ex_now(void);                            /* seconds of a clock that only goes forward */
-void ex_time(char out[32]);                     /* "2024-05-31T12:00:00Z" */
-void ex_cpu(char out[200]);                     /* the processor's name; "" if not known */
 void ex_duration(double seconds, char out[32]); /* "1 h 02 min" */
 void ex_signals(void);                          /* from here on SIGINT and SIGTERM are noted */
 bool ex_signalled(void);
 
-/* A context with the data set, and back. */
+/* A context, or one with the data set; and back. */
+int ex_open_ctx(ex_work *w);
 int ex_open(ex_work *w);
 void ex_close(ex_work *w);
 /* A network of the scale, complete for the data set that is open. */
@@ -154,9 +152,6 @@ int ex_spec(const ex_work *w, ex_network network, char out[KD_SPEC_SIZE]);
 kd_json_object *ex_read_json(kd_ctx *ctx, const char *path);
 /* Write what json holds, with a newline at its end, and destroy it. */
 int ex_write_json(const ex_work *w, const char *path, kd_json *json);
-/* "machine": processor, cores, threads, kernels, memory. */
-void ex_json_machine(kd_json *json, const kd_ctx *ctx);
-void ex_json_times(kd_json *json, const kd_times *times);
 
 /* ---- runs (runs.c) --------------------------------------------------------------------------- */
 

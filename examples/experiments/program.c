@@ -127,10 +127,13 @@ static int do_runs(ex_work *w)
 
 /* Two programs in one folder would do the same runs twice, into each other's files. One that was
  * killed may take a moment to be gone. */
-static int lock(const ex_work *w, int *fd)
+static int lock(ex_work *w, int *fd)
 {
     const struct timespec moment = {.tv_nsec = 100000000};
-    if (!ex_make_folders(w->opt.out)) return EX_FAILED;
+    int code = ex_open_ctx(w);
+    if (!code && kd_folder_make(w->ctx, w->opt.out)) code = ex_fail_ctx(w);
+    ex_close(w);
+    if (code) return code;
     *fd = open(w->opt.out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (int tries = 0; *fd >= 0 && tries < 20; tries++) {
         if (flock(*fd, LOCK_EX | LOCK_NB) == 0) return EX_DONE;

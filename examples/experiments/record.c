@@ -7,6 +7,8 @@
  *                   it in its own settings, so that a teacher trained anew asks for new students */
 #include "experiments.h"
 
+#include "../common/record.h"
+
 #include <string.h>
 
 /* ---- sums and settings ----------------------------------------------------------------------- */
@@ -198,7 +200,7 @@ static void result_json(kd_json *j, const ex_story *s)
     kd_json_integer(j, "steps", (int64_t)r->steps);
     kd_json_number(j, "seconds", r->seconds);
     kd_json_number(j, "images_per_second", r->images_per_second);
-    ex_json_times(j, &r->times);
+    record_times(j, &r->times);
     kd_json_integer(j, "peak_bytes", (int64_t)r->peak_bytes);
     kd_json_object_end(j);
 }
@@ -220,7 +222,7 @@ int ex_record_write(const ex_work *w, const ex_story *s)
     if (s->error) kd_json_string(j, "error", s->error);
     kd_json_string(j, "started", s->started);
     if (strcmp(s->status, "running")) {
-        ex_time(text);
+        record_time(text);
         kd_json_string(j, "ended", s->ended ? s->ended : text);
     }
     kd_json_string(j, "settings", s->settings);
@@ -231,7 +233,7 @@ int ex_record_write(const ex_work *w, const ex_story *s)
     options_json(j, w, s);
     data_json(j, w);
     others_json(j, w, s);
-    ex_json_machine(j, w->ctx);
+    record_machine(j, w->ctx);
     kd_json_string(j, "version", kd_version());
     kd_json_string(j, "build", kd_build_info());
     kd_json_string(j, "blas", kd_ctx_blas(w->ctx));

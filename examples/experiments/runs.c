@@ -5,6 +5,8 @@
  * settings is an error that names the difference, and nothing is overwritten. */
 #include "experiments.h"
 
+#include "../common/record.h"
+
 #include <string.h>
 #include <unistd.h>
 
@@ -261,7 +263,7 @@ int ex_carry_out(ex_work *w, const ex_run *run)
                        "  there: %s\n  now:   %s",
                        out.text, before.settings, settings);
     if (before.ended[0]) story.ended = before.ended;
-    ex_time(started);
+    record_time(started);
     if (before.started[0]) snprintf(started, sizeof started, "%s", before.started);
     int code = open_models(w, run, &n, &story.model, &story.teacher);
     if (!code) {

@@ -231,13 +231,10 @@ typedef struct cli_run {
     const kd_result *result; /* NULL: not yet */
 } cli_run;
 
-int cli_make_folders(kd_ctx *ctx, const char *path);
 /* DIR/run.json, atomically. */
 int cli_write_run(const cli_run *run);
 /* The fields of a result, into an open object. */
 void cli_json_result(kd_json *json, const kd_result *result);
-/* "2024-05-31T12:00:00Z" */
-void cli_time_text(char out[32]);
 
 /* ---- commands -------------------------------------------------------------------------------- */
 

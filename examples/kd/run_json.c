@@ -3,21 +3,11 @@
  * when the run begins and again when it ends, each time as a whole. */
 #include "cli.h"
 
+#include "../common/record.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/utsname.h>
-#include <time.h>
-#include <unistd.h>
-
-void cli_time_text(char out[32])
-{
-    const time_t now = time(NULL);
-    struct tm parts;
-    out[0] = 0;
-    if (gmtime_r(&now, &parts)) strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
-}
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -85,44 +75,6 @@ static void options_json(kd_json *json, const cli_args *a)
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
-/* "model name : ..." of Linux' /proc/cpuinfo; "" where there is none. */
-static void cpu_model(char *out, size_t size)
-{
-    char line[256];
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    out[0] = 0;
-    if (!f) return;
-    while (!out[0] && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        colon += 1 + strspn(colon + 1, " \t");
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(out, size, "%s", colon);
-    }
-    fclose(f);
-}
-
-static void machine_json(kd_json *json, kd_ctx *ctx)
-{
-    struct utsname u;
-    char cpu[200];
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    kd_json_object_begin(json, "machine");
-    cpu_model(cpu, sizeof cpu);
-    kd_json_string(json, "cpu", cpu[0] ? cpu : NULL);
-    if (uname(&u) == 0) {
-        kd_json_string(json, "architecture", u.machine);
-        kd_json_string(json, "system", u.sysname);
-        kd_json_string(json, "kernel", u.release);
-    }
-    kd_json_integer(json, "cores", cores);
-    kd_json_integer(json, "threads", kd_ctx_threads(ctx));
-    kd_json_string(json, "isa", kd_ctx_isa(ctx));
-    kd_json_integer(json, "memory_bytes", pages > 0 && page > 0 ? (int64_t)pages * page : 0);
-    kd_json_object_end(json);
-}
-
 static int data_json(kd_json *json, kd_dataset *data)
 {
     const kd_data_info *info = kd_dataset_info(data);
@@ -166,14 +118,7 @@ void cli_json_result(kd_json *json, const kd_result *r)
     kd_json_integer(json, "steps", (int64_t)r->steps);
     kd_json_number(json, "seconds", r->seconds);
     kd_json_number(json, "images_per_second", r->images_per_second);
-    kd_json_object_begin(json, "times");
-    kd_json_number(json, "data", r->times.data);
-    kd_json_number(json, "teacher", r->times.teacher);
-    kd_json_number(json, "forward", r->times.forward);
-    kd_json_number(json, "loss", r->times.loss);
-    kd_json_number(json, "backward", r->times.backward);
-    kd_json_number(json, "optimizer", r->times.optimizer);
-    kd_json_object_end(json);
+    record_times(json, &r->times);
     kd_json_integer(json, "peak_bytes", (int64_t)r->peak_bytes);
     kd_json_integer(json, "micro_batch", (int64_t)r->micro_batch);
 }
@@ -188,7 +133,7 @@ static int fill(kd_json *json, const cli_run *run)
     if (run->error) kd_json_string(json, "error", run->error);
     kd_json_string(json, "started", run->started);
     if (strcmp(run->status, "running")) {
-        cli_time_text(now);
+        record_time(now);
         kd_json_string(json, "ended", now);
     }
     kd_json_string(json, "spec", kd_model_spec(run->model));
@@ -199,7 +144,7 @@ static int fill(kd_json *json, const cli_run *run)
     kd_json_string(json, "augmentation", run->augment[0] ? run->augment : NULL);
     if (data_json(json, run->data)) return CLI_FAILED;
     if (a->command->bit == CMD_DISTILL) teachers_json(json, run);
-    machine_json(json, run->ctx);
+    record_machine(json, run->ctx);
     kd_json_string(json, "version", kd_version());
     kd_json_string(json, "build", kd_build_info());
     kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
@@ -212,45 +157,14 @@ static int fill(kd_json *json, const cli_run *run)
     return CLI_DONE;
 }
 
-/* Like mkdir -p. */
-int cli_make_folders(kd_ctx *ctx, const char *path)
-{
-    char part[4096];
-    struct stat about;
-    if (strlen(path) >= sizeof part) return cli_fail("--out: the path is too long");
-    for (size_t i = 0; path[i]; i++) {
-        part[i] = path[i];
-        part[i + 1] = 0;
-        if (path[i + 1] != '/' && path[i + 1] != 0) continue;
-        if ((path[i + 1] == 0 || stat(part, &about)) && kd_folder_make(ctx, part))
-            return cli_fail_ctx(ctx);
-    }
-    return CLI_DONE;
-}
-
-/* The text, with a newline at its end, which JSON lacks and tools like. */
-static kd_status write_text(kd_ctx *ctx, const char *path, const char *text, size_t size)
-{
-    char *line = kd_alloc(ctx, size + 1, 1);
-    if (!line) return KD_E_NOMEM;
-    memcpy(line, text, size);
-    line[size] = '\n';
-    const kd_status status = kd_file_write_atomic(ctx, path, line, size + 1);
-    kd_free(ctx, line);
-    return status;
-}
-
 int cli_write_run(const cli_run *run)
 {
     char path[4200];
-    const char *text;
-    size_t size;
-    kd_json *json = NULL;
-    int status = CLI_DONE;
+    kd_json *json;
     snprintf(path, sizeof path, "%s/run.json", run->args->out);
-    if (kd_json_create(run->ctx, 2, &json) || fill(json, run) || kd_json_text(json, &text, &size) ||
-        write_text(run->ctx, path, text, size))
-        status = cli_fail_ctx(run->ctx);
+    if (kd_json_create(run->ctx, 2, &json)) return cli_fail_ctx(run->ctx);
+    if (!fill(json, run))
+        return record_write(run->ctx, path, json) ? cli_fail_ctx(run->ctx) : CLI_DONE;
     kd_json_destroy(json);
-    return status;
+    return cli_fail_ctx(run->ctx);
 }

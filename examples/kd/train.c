@@ -3,6 +3,8 @@
  * whether there are teachers. */
 #include "cli.h"
 
+#include "../common/record.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -231,10 +233,10 @@ static int train(session *s)
 {
     const cli_args *a = s->run.args;
     s->run.status = "running";
-    cli_time_text(s->run.started);
+    record_time(s->run.started);
     warn_about_old_run(a);
-    int code = a->out ? cli_make_folders(s->run.ctx, a->out) : CLI_DONE;
-    if (code) return code;
+    int code = CLI_DONE;
+    if (a->out && kd_folder_make(s->run.ctx, a->out)) return cli_fail_ctx(s->run.ctx);
     cli_progress_start(&s->progress, a, true);
     s->opt.train.progress = watch;
     s->opt.train.user = s;

@@ -130,19 +130,29 @@ kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **b
 }
 
 /* The name is synced also where the folder is there: who made it may have been killed before. */
+static int make_folder(const char *name)
+{
+    struct stat about;
+    int error = mkdir(name, 0777) == 0 ? 0 : errno;
+    if (error && stat(name, &about) == 0) error = S_ISDIR(about.st_mode) ? 0 : ENOTDIR;
+    return error ? error : kdi_sync_folder_of(name);
+}
+
 kd_status kd_folder_make(kd_ctx *ctx, const char *path)
 {
     char name[PATH_MAX];
     struct stat about;
+    int error = 0;
     size_t length = path ? strlen(path) : 0;
     if (length == 0 || length >= sizeof name)
         return kd_ctx_fail(ctx, KD_E_INVALID, "making a folder: %s",
                            length ? "its name is too long" : "no name is given");
     while (length > 1 && path[length - 1] == '/') length--;
-    memcpy(name, path, length);
-    name[length] = 0;
-    int error = mkdir(name, 0777) == 0 ? 0 : errno;
-    if (error && stat(name, &about) == 0) error = S_ISDIR(about.st_mode) ? 0 : ENOTDIR;
-    if (!error) error = kdi_sync_folder_of(name);
+    for (size_t i = 1; i <= length && !error; i++) {
+        if (i < length && (path[i] != '/' || path[i - 1] == '/')) continue;
+        memcpy(name, path, i);
+        name[i] = 0;
+        if (i == length || stat(name, &about) != 0) error = make_folder(name);
+    }
     return error ? kd_ctx_fail(ctx, KD_E_IO, "%s: %s", name, strerror(error)) : KD_OK;
 }
