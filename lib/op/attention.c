@@ -32,7 +32,7 @@ enum { ROWS = 84, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
 typedef struct attention_attr {
     int heads, masked;
     float scale; /* 0: 1 / sqrt(d) */
-    int queries; /* 0: all tokens */
+    int queries; /* of the T tokens, the first */
 } attention_attr;
 
 /* The inputs are qkv, mask if masked, bias if there is one more. */
@@ -75,7 +75,7 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     attention a = {.call = c, .kernels = c->kernels, .n = qkv->dim[0], .t = qkv->dim[1]};
     const size_t nr = a.kernels->gemm_nr, vector = a.kernels->vector;
     a.heads = (size_t)attr->heads;
-    a.queries = attr->queries ? (size_t)attr->queries : a.t;
+    a.queries = (size_t)attr->queries;
     a.d = qkv->dim[2] / 3 / a.heads;
     a.scale = attr->scale != 0 ? attr->scale : (float)(1 / sqrt((double)a.d));
     a.windows = attr->masked ? c->in[1].dim[0] : 1;
@@ -158,7 +158,7 @@ static factor rows_of(const attention *a, size_t rows, const float *x, size_t ld
 
 static void fetch(const float *x, size_t rows, size_t ld, size_t d)
 {
-    for (size_t i = 0; x && i < rows; i++, x += ld)
+    for (size_t i = 0; i < rows; i++, x += ld)
         for (size_t j = 0; j < d; j += 16) __builtin_prefetch(x + j);
 }
 
@@ -370,9 +370,10 @@ static void backward_task(void *arg, size_t index, int worker)
     const size_t end = many ? a->heads : first + 1;
     const room r = room_of(a, worker);
     for (size_t i = first; i < end; i++) {
-        const head h = head_at(a, image, i), then = head_at(a, image, i + 1);
+        const bool more = i + 1 < end;
+        const head h = head_at(a, image, i), then = head_at(a, image, i + more);
         const flow f = flow_of(&h, NULL), next = flow_of(&then, NULL);
-        backward_head(&h, &f, i + 1 < end ? &next : NULL, &r);
+        backward_head(&h, &f, more ? &next : NULL, &r);
     }
 }
 
@@ -386,10 +387,11 @@ static void backward_run(void *arg, size_t index, int worker)
     float *dbias = a->dbias + index * square;
     memset(dbias, 0, square * sizeof *dbias);
     for (size_t image = first; image < end; image++) {
+        const bool more = image + 1 < end;
         const head h = head_at(a, image, index % a->heads);
-        const head then = head_at(a, image + 1, index % a->heads);
+        const head then = head_at(a, image + more, index % a->heads);
         const flow f = flow_of(&h, dbias), next = flow_of(&then, dbias);
-        backward_head(&h, &f, image + 1 < end ? &next : NULL, &r);
+        backward_head(&h, &f, more ? &next : NULL, &r);
     }
 }
 
@@ -435,7 +437,7 @@ static kd_status shape(kd_op_shapes *s)
         return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: scale %g", s->name, (double)attr->scale);
     if (attr->heads < 1)
         return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: %d heads", s->name, attr->heads);
-    if (x->rank == 3 && (attr->queries < 0 || attr->queries > x->dim[1]))
+    if (x->rank == 3 && (attr->queries < 1 || attr->queries > x->dim[1]))
         return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s has no %d queries", s->name,
                            kdi_shape_text(x, text), attr->queries);
     if (x->rank != 3 || x->dim[2] % (3 * (int64_t)attr->heads))
@@ -453,7 +455,7 @@ static kd_status shape(kd_op_shapes *s)
     if (bias && !kdi_shape_equal(&s->in[bias], &square)) return misfit(s, "bias", &s->in[bias]);
     s->out[0] = *x;
     s->out[0].dim[2] /= 3;
-    if (attr->queries) s->out[0].dim[1] = attr->queries;
+    s->out[0].dim[1] = attr->queries;
     s->out[1] = (kd_shape){.rank = 4, .dim = {x->dim[0], attr->heads, 2, t}};
     return kdi_want_f32(s, 0);
 }
@@ -472,27 +474,26 @@ static kd_status shape(kd_op_shapes *s)
 const kd_op kdi_op_attention = ATTENTION("attention", 2, 0);
 const kd_op kdi_op_attention_masked = ATTENTION("attention", 3, 1u << 1);
 
-static kd_value build(kd_graph *g, kd_value qkv, const attention_attr *attr, kd_value bias,
+static kd_value build(kd_graph *g, kd_value qkv, int heads, float scale, int queries, kd_value bias,
                       kd_value mask)
 {
+    const attention_attr attr = {heads, mask != KD_NONE, scale, queries};
     kd_value in[3] = {qkv};
     int n = 1;
     if (mask != KD_NONE) in[n++] = mask;
     if (bias != KD_NONE) in[n++] = bias;
-    return kd_graph_op(g, attr->masked ? &kdi_op_attention_masked : &kdi_op_attention, attr, in, n,
+    return kd_graph_op(g, attr.masked ? &kdi_op_attention_masked : &kdi_op_attention, &attr, in, n,
                        NULL);
 }
 
 kd_value kd_attention(kd_graph *g, kd_value qkv, int heads, float scale, kd_value bias,
                       kd_value mask)
 {
-    const attention_attr attr = {.heads = heads, .masked = mask != KD_NONE, .scale = scale};
-    return build(g, qkv, &attr, bias, mask);
+    const kd_shape s = kd_graph_shape(g, qkv); /* a rank that is wrong is refused */
+    return build(g, qkv, heads, scale, s.rank == 3 ? (int)s.dim[1] : 0, bias, mask);
 }
 
 kd_value kd_attention_first(kd_graph *g, kd_value qkv, int heads, float scale, int queries)
 {
-    const attention_attr attr = {
-        .heads = heads, .scale = scale, .queries = queries ? queries : -1 /* refused */};
-    return build(g, qkv, &attr, KD_NONE, KD_NONE);
+    return build(g, qkv, heads, scale, queries, KD_NONE, KD_NONE);
 }

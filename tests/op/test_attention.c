@@ -346,6 +346,9 @@ START_TEST(test_refusals)
     refused(g, kd_attention_first(g, x, 2, 0, 9),
             "attention 'attn': input [N,4,24] has no 9 queries");
     g = fresh(ctx, &x, &square, &labels);
+    refused(g, kd_attention_first(g, x, 2, 0, 0),
+            "attention 'attn': input [N,4,24] has no 0 queries");
+    g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention(g, x, 2, NAN, KD_NONE, KD_NONE), "attention 'attn': scale nan");
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention(g, x, 4, 0, square, KD_NONE),

@@ -33,10 +33,21 @@ static kd_graph *training_graph(kd_ctx *ctx, const kd_model *m)
 typedef struct outcome {
     float loss, logits[N * CLASSES], dx[N * PICTURE];
     float *grads;
-    size_t n_grads;
+    size_t n_grads, adds; /* steps of the forward pass that only add */
 } outcome;
 
-static void run_training(int threads, kd_plan_opt opt, outcome *o)
+static size_t count_adds(const kd_plan *plan)
+{
+    size_t adds = 0;
+    kd_plan_step step;
+    for (size_t i = 0; i < kd_plan_steps(plan); i++) {
+        ck_assert_int_eq(kd_plan_step_info(plan, i, &step), KD_OK);
+        adds += step.part == KD_PART_FORWARD && !strcmp(step.op, "add");
+    }
+    return adds;
+}
+
+static void train_network(const char *network, int threads, kd_plan_opt opt, outcome *o)
 {
     kd_ctx *ctx = test_ctx(threads, NULL);
     static float x[N * PICTURE];
@@ -45,7 +56,7 @@ static void run_training(int threads, kd_plan_opt opt, outcome *o)
     kd_plan *plan;
     kd_exec *exec;
     test_fill(x, N * PICTURE, 3, 1);
-    test_ok(ctx, kd_model_create(ctx, spec, 1, &m));
+    test_ok(ctx, kd_model_create(ctx, network, 1, &m));
     kd_graph *g = training_graph(ctx, m);
     opt.struct_size = sizeof opt;
     opt.batch = N;
@@ -59,6 +70,7 @@ static void run_training(int threads, kd_plan_opt opt, outcome *o)
     o->loss = *(float *)kd_exec_output(exec, "loss");
     memcpy(o->logits, kd_exec_output(exec, "logits"), sizeof o->logits);
     memcpy(o->dx, kd_exec_output(exec, "dx"), sizeof o->dx);
+    o->adds = count_adds(plan);
     o->n_grads = kd_params_flat_count(kd_model_params(m));
     o->grads = malloc(o->n_grads * sizeof *o->grads);
     memcpy(o->grads, kd_params_grads(kd_model_params(m)), o->n_grads * sizeof *o->grads);
@@ -67,6 +79,11 @@ static void run_training(int threads, kd_plan_opt opt, outcome *o)
     kd_model_destroy(m);
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
     kd_ctx_destroy(ctx);
+}
+
+static void run_training(int threads, kd_plan_opt opt, outcome *o)
+{
+    train_network(spec, threads, opt, o);
 }
 
 START_TEST(test_sharing_changes_no_bit)
@@ -346,7 +363,27 @@ START_TEST(test_errors)
 }
 END_TEST
 
+/* A residual is added by the layer before: the same sums in the same order. */
+START_TEST(test_residuals_change_no_bit)
+{
+    static const char vit[] =
+        "vit_tiny_patch16_224,image=32,patch=8,dim=24,depth=3,heads=2,classes=10";
+    static outcome a, b;
+    train_network(vit, 2, (kd_plan_opt){0}, &a);
+    train_network(vit, 2, (kd_plan_opt){.no_fusion = 1}, &b);
+    ck_assert_uint_eq(a.adds, 0);
+    ck_assert_uint_eq(b.adds, 6);
+    ck_assert_mem_eq(&a.loss, &b.loss, sizeof a.loss);
+    ck_assert_mem_eq(a.logits, b.logits, sizeof a.logits);
+    ck_assert_mem_eq(a.dx, b.dx, sizeof a.dx);
+    ck_assert_mem_eq(a.grads, b.grads, a.n_grads * sizeof *a.grads);
+    free(a.grads);
+    free(b.grads);
+}
+END_TEST
+
 TEST_SUITE(plan, 60, &test_sharing_changes_no_bit, &test_fusion_changes_only_rounding,
-           &test_sharing_saves_memory, &test_arena_is_exact_and_runs_allocate_nothing,
-           &test_smaller_batches, &test_depth_first_changes_no_bit,
-           &test_prepared_weights_follow_changes, &test_accumulated_gradients, &test_errors)
+           &test_residuals_change_no_bit, &test_sharing_saves_memory,
+           &test_arena_is_exact_and_runs_allocate_nothing, &test_smaller_batches,
+           &test_depth_first_changes_no_bit, &test_prepared_weights_follow_changes,
+           &test_accumulated_gradients, &test_errors)
