@@ -92,7 +92,7 @@ const ex_scale ex_scales[] = {
          [VIT_TEACHER] = "vit_tiny_patch16_224,patch=4,dim=128,depth=6,heads=4",
          [VIT_STUDENT] = "vit_tiny_patch16_224,patch=4,dim=96,depth=4,heads=3"},
      .recipes = {
-         [TRAIN_CNN_TEACHER] = {24, KD_SGD,   .1f,   5e-4f, KD_COSINE,   1},
+         [TRAIN_CNN_TEACHER] = {20, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
          [TRAIN_VIT_TEACHER] = {25, KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   2},
          [TRAIN_CNN]         = {12, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
          [TRAIN_CNN_LONGER]  = {22, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},

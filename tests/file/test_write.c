@@ -596,16 +596,16 @@ START_TEST(test_folder_make)
     kd_ctx *ctx = test_ctx(1, NULL);
     char deep[300], way[300];
     struct stat about;
-    snprintf(deep, sizeof deep, "%s/one//two/three/", test_dir());
+    snprintf(deep, sizeof deep, "%s/made//two/three/", test_dir());
     for (int again = 0; again < 2; again++) {
         test_ok(ctx, kd_folder_make(ctx, deep));
         ck_assert(stat(deep, &about) == 0 && S_ISDIR(about.st_mode));
     }
-    snprintf(way, sizeof way, "%s/one/file", test_dir());
+    snprintf(way, sizeof way, "%s/made/file", test_dir());
     test_ok(ctx, kd_file_write_atomic(ctx, way, "x", 1));
     ck_assert_int_eq(kd_folder_make(ctx, way), KD_E_IO);
-    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "one/file: Not a directory"));
-    snprintf(way, sizeof way, "%s/one/file/below", test_dir());
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "made/file: Not a directory"));
+    snprintf(way, sizeof way, "%s/made/file/below", test_dir());
     ck_assert_int_eq(kd_folder_make(ctx, way), KD_E_IO);
     ck_assert_int_eq(kd_folder_make(ctx, ""), KD_E_INVALID);
     ck_assert_int_eq(kd_folder_make(ctx, NULL), KD_E_INVALID);
