@@ -216,7 +216,10 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             from->channels = least(channels, p->in - c);
             block->k = from->taps * from->channels;
             block->b = b + (point * p->in + c) * nr;
-            block->stream = block->m <= FEW_ROWS ? block->k * nr : 0;
+            block->ahead[0] = (kdi_fetch){0};
+            if (block->m <= FEW_ROWS) /* the time is that of reading b */
+                block->ahead[0] = (kdi_fetch){block->b + block->k * nr, ceil_div(block->n, nr),
+                                              block->k * nr, block->panel};
             if (!crops && t + from->taps == taps && c + from->channels == p->in)
                 block->epilogue = epilogue;
             p->kernels->patch_rows(from, a, block->rsa);
@@ -226,7 +229,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     }
     if (crops && epilogue) {
         block->m = h->grid * w->grid;
-        block->k = block->stream = 0;
+        block->k = 0;
         block->c = c0;
         block->epilogue = epilogue;
         p->kernels->gemm_block(block);

@@ -14,15 +14,15 @@
 
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
+    TALL = 2 * ROWS,      /* the same where B is in panels already: each slab is read less often */
     COLUMNS = KDI_GEMM_COLUMNS,
     DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 852 KB */
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
     TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
     DOT_DEPTH = 64,
-    DOT_COLUMNS = 16,     /* of B, up to which no panel is full: dot products whatever the rows */
-    PART_DEPTH = 1024,    /* of a part of k, at least */
-    PARTS_SIZE = 1 << 20, /* floats of all parts together, at most */
-    FEW_ROWS = 6, /* blocks of rows of a part, up to which each packs B, from cache, for itself */
+    DOT_COLUMNS = 16,      /* of B, up to which no panel is full: dot products whatever the rows */
+    PART_DEPTH = 1024,     /* of a part of k, at least */
+    PARTS_SIZE = 1 << 20,  /* floats of all parts together, at most */
     SHARED_SIZE = 6 << 20, /* floats of a B that is packed once for all tasks, at most */
     PAD = 16,              /* floats after each copied row, against cache set conflicts */
     ALIGN = 16             /* floats; 64 bytes */
@@ -93,14 +93,16 @@ static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, 
 static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
 {
     const size_t m = at_least_1(g->m), n = at_least_1(g->n), k = at_least_1(g->k);
-    cut c = {
-        .mb = kdi_piece(m, ROWS, 1), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
+    cut c = {.nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
+    c.shared_b = !g->packed_b && !serial && m > ROWS && k <= SHARED_SIZE / n;
+    c.mb = kdi_piece(m, g->packed_b || c.shared_b ? TALL : ROWS, 1);
     c.rows = ceil_div(m, c.mb);
     c.columns = ceil_div(n, c.nb);
     if (g->tb && !g->ta && !g->packed_b && (m <= kernels->gemm_dot_rows || n <= DOT_COLUMNS) &&
         k >= DOT_DEPTH) {
         const size_t tasks = serial ? 1 : work(m, n, k) / TASK_WORK;
         c.dot = true;
+        c.shared_b = false;
         c.nb = kdi_piece(n, ceil_div(n, tasks < 1 ? 1 : tasks < TASKS ? tasks : TASKS), 4);
         c.columns = ceil_div(n, c.nb);
         c.part = c.kc = k;
@@ -119,12 +121,10 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     c.part = kdi_piece(k, ceil_div(k, c.parts), 8);
     c.parts = ceil_div(k, c.part);
     c.kc = kdi_piece(c.part, DEPTH, 8);
-    c.shared_b = !g->packed_b && !serial && k <= SHARED_SIZE / n &&
-                 c.rows > (c.parts > 1 ? (size_t)FEW_ROWS : 1);
     /* Rows a multiple of 4 KB apart share one cache set; columns of a transposed A are pages
      * apart. */
     c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
-    if (c.copy_a) c.a_size = round_up(c.mb + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
+    if (c.copy_a) c.a_size = round_up(least(c.mb, ROWS) + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
     if (!g->packed_b && !c.shared_b) c.b_size = c.kc * kernels->gemm_nr;
     return c;
 }
@@ -202,6 +202,13 @@ static void whole(const struct job *job, size_t i, size_t rows, size_t j, size_t
     if (g.epilogue) finish(job, i, rows, j, columns);
 }
 
+/* Rows [i, i + rows) and steps [p, p + depth) of op(A), as they lie in memory. */
+static kdi_fetch a_at(const kdi_gemm *g, size_t i, size_t rows, size_t p, size_t depth)
+{
+    if (g->ta) return (kdi_fetch){g->a + p * g->lda + i, depth, rows, g->lda};
+    return (kdi_fetch){g->a + i * g->lda + p, rows, depth, g->lda};
+}
+
 /* A panel of B from row p and column j on, as it lies in memory. */
 static kdi_fetch panel_at(const kdi_gemm *g, size_t p, size_t depth, size_t j, size_t columns)
 {
@@ -231,9 +238,9 @@ static void panels(const struct job *job, const kdi_block *block, size_t i, size
         }
         one.ahead[0] = left > nr ? panel_at(g, p, block->k, j + q + nr, least(nr, left - nr))
                                  : panel_at(g, next, depth, j, least(nr, block->n));
+        one.ahead[1] = (kdi_fetch){0};
         if (job->cut.copy_a && g->ta && row < depth)
-            one.ahead[1] = (kdi_fetch){g->a + (next + row) * g->lda + i, least(rows, depth - row),
-                                       block->m, g->lda};
+            one.ahead[1] = a_at(g, i, block->m, next + row, least(rows, depth - row));
         if (g->tb)
             job->kernels->pack_bt(block->k, one.n, g->b + (j + q) * g->ldb + p, g->ldb, panel, 0);
         else
@@ -242,49 +249,87 @@ static void panels(const struct job *job, const kdi_block *block, size_t i, size
     }
 }
 
+/* Where rows from i and columns from j of a task's C are that begins at step p. */
+static float *c_at(const struct job *job, size_t i, size_t j, size_t p, size_t *ldc)
+{
+    const kdi_gemm *g = &job->g;
+    const bool whole = job->cut.parts == 1;
+    *ldc = whole ? g->ldc : g->n;
+    return (whole ? g->c : job->parts + p / job->cut.part * g->m * g->n) + i * *ldc + j;
+}
+
+/* Where a task is: a block of C, and its steps along k. */
+typedef struct walk {
+    size_t i, rows, j, columns;
+    size_t first, p, depth, end; /* the task's first step, this one, its length, the task's end */
+    float *scratch;
+} walk;
+
+/* Rows [i, i + rows) of a task's block, one step along k. Where A is copied, what the next call
+ * copies is fetched; the last rows also fetch the next step's B. */
+static void step(const struct job *job, const walk *w, size_t i, size_t rows)
+{
+    const kdi_gemm *g = &job->g;
+    const cut *c = &job->cut;
+    const size_t nr = job->kernels->gemm_nr, p = w->p, next = p + w->depth;
+    const size_t left = w->i + w->rows - i - rows; /* rows of this step */
+    const size_t then = left ? w->depth : least(c->kc, w->end - next);
+    kdi_epilogue epilogue;
+    kdi_block block = {.m = rows,
+                       .n = w->columns,
+                       .k = w->depth,
+                       .accumulate = p > w->first || (c->parts == 1 && g->accumulate)};
+    block.c = c_at(job, i, w->j, w->first, &block.ldc);
+    kdi_fetch soon = {0};
+    if (c->copy_a) {
+        copy_a(job, &block, i, p, w->scratch);
+        soon = left ? a_at(g, i + rows, least(left, rows), p, then)
+                    : a_at(g, w->i, least(w->rows, ROWS), next, then);
+    } else {
+        block.a = g->ta ? g->a + p * g->lda + i : g->a + i * g->lda + p;
+        block.rsa = g->ta ? 1 : g->lda;
+        block.csa = g->ta ? g->lda : 1;
+    }
+    if (next == w->end && c->parts == 1 && g->epilogue) {
+        epilogue = kdi_epilogue_at(g->epilogue, i, w->j);
+        block.epilogue = &epilogue;
+    }
+    if (!job->b) {
+        panels(job, &block, i, w->j, p, w->end, w->scratch + c->a_size);
+        return;
+    }
+    block.b = job->b + (w->j / nr * g->k + p) * nr;
+    block.panel = g->k * nr;
+    block.ahead[left ? 0 : 1] = soon;
+    if (left == 0)
+        block.ahead[0] =
+            (kdi_fetch){block.b + w->depth * nr, ceil_div(w->columns, nr), then * nr, block.panel};
+    job->kernels->gemm_block(&block);
+}
+
 /* The block of C at rows i, columns j, over [p, end) of k. */
 static void product(const struct job *job, size_t i, size_t j, size_t p, size_t end, float *scratch)
 {
     const kdi_gemm *g = &job->g;
     const cut *c = &job->cut;
-    const size_t nr = job->kernels->gemm_nr, first = p;
-    kdi_epilogue epilogue;
-    kdi_block block = {.m = g->m - i < c->mb ? g->m - i : c->mb,
-                       .n = g->n - j < c->nb ? g->n - j : c->nb};
-    if (c->parts > 1) {
-        block.c = job->parts + p / c->part * g->m * g->n + i * g->n + j;
-        block.ldc = g->n;
-    } else {
-        block.c = g->c + i * g->ldc + j;
-        block.ldc = g->ldc;
-    }
+    walk w = {.i = i,
+              .rows = least(g->m - i, c->mb),
+              .j = j,
+              .columns = least(g->n - j, c->nb),
+              .first = p,
+              .p = p,
+              .end = end,
+              .scratch = scratch};
     if (c->blas || c->dot) {
-        whole(job, i, block.m, j, block.n);
+        whole(job, i, w.rows, j, w.columns);
         return;
     }
+    const size_t rows = c->copy_a ? kdi_piece(w.rows, ROWS, 1) : w.rows;
     do {
-        block.k = end - p < c->kc ? end - p : c->kc;
-        block.accumulate = p > first || (c->parts == 1 && g->accumulate);
-        if (c->copy_a) {
-            copy_a(job, &block, i, p, scratch);
-        } else {
-            block.a = g->ta ? g->a + p * g->lda + i : g->a + i * g->lda + p;
-            block.rsa = g->ta ? 1 : g->lda;
-            block.csa = g->ta ? g->lda : 1;
-        }
-        p += block.k;
-        if (p == end && c->parts == 1 && g->epilogue) {
-            epilogue = kdi_epilogue_at(g->epilogue, i, j);
-            block.epilogue = &epilogue;
-        }
-        if (job->b) {
-            block.b = job->b + (j / nr * g->k + p - block.k) * nr;
-            block.panel = g->k * nr;
-            job->kernels->gemm_block(&block);
-        } else {
-            panels(job, &block, i, j, p - block.k, end, scratch + c->a_size);
-        }
-    } while (p < end);
+        w.depth = least(end - w.p, c->kc);
+        for (size_t r = 0; r < w.rows; r += rows) step(job, &w, i + r, least(rows, w.rows - r));
+        w.p += w.depth;
+    } while (w.p < end);
 }
 
 kdi_epilogue kdi_epilogue_at(const kdi_epilogue *e, size_t i, size_t j)

@@ -46,8 +46,7 @@ typedef struct kdi_block {
     size_t ldc;
     bool accumulate;
     const kdi_epilogue *epilogue; /* or NULL */
-    kdi_fetch ahead[2];           /* what to bring into cache meanwhile */
-    size_t stream;                /* > 0: also B's numbers this many floats behind those in use */
+    kdi_fetch ahead[2];           /* what to bring into cache meanwhile; [1] alone is ignored */
 } kdi_block;
 
 /* Patches of x[n,h,w,ld]: row r is a position (y, x) of a grid of top.. by left.., n times; its

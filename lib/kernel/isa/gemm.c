@@ -27,11 +27,45 @@
 
 enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
 
-/* Where a tile goes: rows from i, columns from j of the block. */
+/* Where a tile goes: rows from i, columns from j of the block; of `tiles` tiles the one number t. */
 typedef struct place {
     const kdi_block *g;
-    size_t i, j;
+    size_t i, j, t, tiles;
 } place;
+
+/* What a tile fetches while it runs: a stretch of an array's rows, a line or two each step of k, so
+ * that what memory brings meanwhile waits for nothing. A step shorter than a line asks for some
+ * lines more than once, which costs nothing. */
+typedef struct stream {
+    const char *row; /* the row that is fetched */
+    size_t at, end;  /* byte of it, and where it ends */
+    size_t jump;     /* bytes from row to row */
+    size_t step, second;
+} stream;
+
+enum { LINE = 64 };
+
+/* This tile's share of what is to be fetched: where there are two arrays, the odd tiles' or the even
+ * tiles'. */
+INLINE stream stream_of(place at)
+{
+    const kdi_block *g = at.g;
+    const bool both = g->ahead[1].rows > 0 && at.tiles > 1;
+    const kdi_fetch *f = &g->ahead[both ? at.t % 2 : 0];
+    const size_t tiles = both ? (at.tiles + 1) / 2 : at.tiles, t = both ? at.t / 2 : at.t;
+    const size_t width = f->columns * sizeof(float), all = f->rows * width;
+    const size_t k = g->segments > 1 ? g->segments * g->k : g->k;
+    if (all == 0 || k == 0) return (stream){(const char *)g->b, 0, SIZE_MAX, 0, 0, 0};
+    const size_t share = (all + tiles - 1) / tiles, first = t * share;
+    const size_t row = first / width, step = share / k + 1;
+    if (row >= f->rows) return (stream){(const char *)g->b, 0, SIZE_MAX, 0, 0, 0};
+    return (stream){.row = (const char *)(f->x + row * f->step),
+                    .at = first - row * width,
+                    .end = width,
+                    .jump = f->step * sizeof(float),
+                    .step = step,
+                    .second = step > LINE ? LINE : 0};
+}
 
 INLINE kdi_v finish(const kdi_epilogue *e, kdi_v v, const float *bias, const float *residual)
 {
@@ -89,15 +123,17 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
         __builtin_prefetch(c + i * g->ldc + j, 1, 3);
     size_t segments = g->segments;
-    const size_t ahead = g->stream ? g->stream + (at.i > 0 ? 16 : 0) : 0;
-    const size_t more = g->stream && rows == g->m ? 16 : 0;
+    stream far = stream_of(at);
     do {
         const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
         for (size_t p = g->k; p > 0; p--) {
             kdi_v bv[V];
             UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
-            __builtin_prefetch(b + ahead, 0, 2);
-            __builtin_prefetch(b + ahead + more, 0, 2);
+            __builtin_prefetch(far.row + far.at, 0, 2);
+            __builtin_prefetch(far.row + far.at + far.second, 0, 2);
+            far.at += far.step;
+            far.row += far.at >= far.end ? far.jump : 0;
+            far.at -= far.at >= far.end ? far.end : 0;
             b += NR;
             UNROLL for (size_t i = 0; i < rows; i++)
             {
@@ -143,17 +179,29 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     if (e && e->act == KDI_ACT_GELU) gelu_tile(rows, vecs, c, g->ldc);
 }
 
-/* One strip of R rows over all columns. */
+/* Ask for rows [row, row + count) of what will be wanted, columns [p, end). */
+static void fetch(const kdi_fetch *f, size_t p, size_t end)
+{
+    for (size_t row = 0; row < f->rows; row++)
+        for (size_t q = p; q < end; q += LINE / sizeof(float))
+            __builtin_prefetch(f->x + row * f->step + q, 0, 2);
+}
+
+/* One strip of R rows over all columns; with each tile comes a part of the next strip's A. */
 #define STRIP(R)                                                                                   \
-    static void strip_##R(const kdi_block *g, size_t i, const float *a)                            \
+    static void strip_##R(place at, const float *a, const kdi_fetch *next)                         \
     {                                                                                              \
+        const kdi_block *g = at.g;                                                                 \
         const float *b = g->b;                                                                     \
-        for (size_t j = 0; j < g->n; j += NR, b += g->panel) {                                     \
-            const size_t columns = g->n - j;                                                       \
+        const size_t share = next->columns * NR / (g->n + NR) + 1;                                 \
+        for (size_t p = 0; at.j < g->n; at.j += NR, at.t++, b += g->panel) {                       \
+            const size_t columns = g->n - at.j, end = p + share;                                   \
+            fetch(next, p, end < next->columns ? end : next->columns);                             \
+            p = end;                                                                               \
             if (columns > NR - KDI_VL)                                                             \
-                tile(R, V, (place){g, i, j}, a, b, columns < NR ? columns : NR);                   \
+                tile(R, V, at, a, b, columns < NR ? columns : NR);                                 \
             else                                                                                   \
-                tile(R, 1, (place){g, i, j}, a, b, columns);                                       \
+                tile(R, 1, at, a, b, columns);                                                     \
         }                                                                                          \
     }
 _Static_assert(V == 2, "a strip's last panel has one vector or two");
@@ -179,7 +227,7 @@ STRIP(13)
 STRIP(14)
 #endif
 
-static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = {
+static void (*const strips[MR + 1])(place, const float *, const kdi_fetch *) = {
     NULL,     strip_1,  strip_2,  strip_3,  strip_4, strip_5, strip_6,
 #if KDI_GEMM_MR > 6
     strip_7,  strip_8,
@@ -192,28 +240,18 @@ static void (*const strips[MR + 1])(const kdi_block *, size_t, const float *) = 
 #endif
 };
 
-/* Ask for rows [row, row + count) of what will be wanted. */
-static void fetch(const kdi_fetch *f, size_t row, size_t count)
-{
-    for (; row < f->rows && count > 0; row++, count--)
-        for (size_t p = 0; p < f->columns; p += 16)
-            __builtin_prefetch(f->x + row * f->step + p, 0, 2);
-}
-
-/* With each strip the next strip of A is asked for, and its share of what lies ahead. */
+/* Strip by strip. What lies ahead is fetched by all tiles, each a share. */
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
     const size_t h = kdi_strip_rows(g->m, MR);
     if (h == 0) return; /* no rows */
-    const size_t count = (g->m - 1) / h + 1, strip = g->strip ? g->strip : h * g->rsa;
-    const size_t share[2] = {g->ahead[0].rows / count + 1, g->ahead[1].rows / count + 1};
+    const size_t panels = (g->n + NR - 1) / NR, tiles = ((g->m - 1) / h + 1) * panels;
+    const size_t strip = g->strip ? g->strip : h * g->rsa;
     const float *a = g->a;
-    for (size_t i = 0, s = 0; i < g->m; i += h, a += strip, s++) {
+    for (size_t i = 0, t = 0; i < g->m; i += h, a += strip, t += panels) {
         const size_t rows = g->m - i < h ? g->m - i : h, left = g->m - i - rows;
-        const kdi_fetch next = {a + strip, left < h ? left : h, g->k, g->rsa};
-        if (g->csa == 1) fetch(&next, 0, h);
-        for (size_t f = 0; f < 2; f++) fetch(&g->ahead[f], s * share[f], share[f]);
-        strips[rows](g, i, a);
+        const kdi_fetch next = {a + strip, left < h ? left : h, g->csa == 1 ? g->k : 0, g->rsa};
+        strips[rows]((place){g, i, 0, t, tiles}, a, &next);
     }
 }
 
