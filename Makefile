@@ -223,9 +223,9 @@ FUZZERS ?= $(fuzzers)
 # without their counters each execution is quicker.
 $(obj)/lib/kernel/% $(obj)/lib/op/% $(obj)/tests/fuzz/fuzz.o: san := $(subst $(comma)fuzzer-no-link,,$(san))
 # Code that looks at one byte after the other compares nothing whose other side were worth trying.
-$(obj)/lib/file/json.o $(obj)/examples/kd/text.o: san += $(if $(findstring fuzzer,$(SANITIZE)),-fno-sanitize-coverage=trace-cmp)
+$(obj)/lib/file/json.o $(obj)/lib/data/jpeg.o $(obj)/examples/kd/text.o: san += $(if $(findstring fuzzer,$(SANITIZE)),-fno-sanitize-coverage=trace-cmp)
 $(fuzz_obj)/options: $(parse_src:%.c=$(obj)/%.o)
-$(fuzz_obj)/%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h tests/fuzz/targets.def $(obj)/tests/fuzz/fuzz.o $(obj)/libkd_internal.a
+$(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.h) tests/fuzz/targets.def $(obj)/tests/fuzz/fuzz.o $(obj)/libkd_internal.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -DFUZZ_ALONE -fsanitize=fuzzer -o $@ $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) $(libs)
 
