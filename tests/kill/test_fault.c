@@ -4,7 +4,7 @@
  * checkpoint amid an epoch, and over an earlier run. After each the checkpoint is whole, and the
  * resumed run gives what an undisturbed one does. Then disks that are full (also a real one, a
  * tmpfs, where mounting is allowed), folders that can't be written, reads that fail, end early,
- * come in pieces or are interrupted, and data that vanish. */
+ * come in pieces or are interrupted, and data and pictures that vanish. */
 #include "../data/files.h"
 #include "trial.h"
 
@@ -421,7 +421,120 @@ START_TEST(test_data_vanish)
 }
 END_TEST
 
+/* ---- pictures, which are read all through a run ---------------------------------------------- */
+
+#if KDI_PNG
+static char pictures_name[4300]; /* folder:PATH */
+
+static const trial pictures = {.name = "pictures",
+                               .words = {"train", "vgg2,width=0.125", "--image", "16", "--data",
+                                         pictures_name, "--batch", "4", "--epochs", "4",
+                                         "--augment", "flip"},
+                               .epochs = 4};
+
+/* Two classes of four pictures in each split; the path of one. */
+static test_path make_pictures(void)
+{
+    static const char *const kinds[] = {"rgb", "grey", "rgba", "palette"};
+    const test_path set = test_in_dir("set");
+    char from[60], to[60];
+    if (access(set.text, F_OK)) {
+        ck_assert_int_eq(mkdir(set.text, 0777), 0);
+        for (int split = 0; split < 2; split++)
+            for (int c = -1; c < 2; c++) {
+                snprintf(to, sizeof to, c < 0 ? "%s" : "%s/%d", split ? "val" : "train", c);
+                const test_path folder = test_at(set.text, to);
+                ck_assert_int_eq(mkdir(folder.text, 0777), 0);
+                for (int i = 0; c >= 0 && i < 4; i++) {
+                    snprintf(from, sizeof from, "tests/fuzz/corpus/png/%s", kinds[(i + c) % 4]);
+                    snprintf(to, sizeof to, "%d.png", i);
+                    test_slurp(from, test_out);
+                    files_write(folder.text, to, test_out, (size_t)files_size(".", from));
+                }
+            }
+    }
+    snprintf(pictures_name, sizeof pictures_name, "folder:%s", set.text);
+    return test_at(set.text, "train/1/2.png");
+}
+
+/* Any epoch's reading of a picture fails, or comes to its end too early. */
+START_TEST(test_pictures_unreadable)
+{
+    static const char *const shims[] = {"read=1:EIO", "read=2:EIO", "read=3:END", "read=1+:END"};
+    const test_path folder = test_in_dir("unseen");
+    make_pictures();
+    for (size_t i = 0; i < 4; i++) {
+        bool hit;
+        trial_remove(folder.text);
+        const trial_call call = {.out = folder.text, .shim = shims[i], .path = "train/1/2.png"};
+        const int status = trial_run(&pictures, &call, &hit);
+        ck_assert_msg(hit && status == 1, "%s: %d", shims[i], status);
+        test_expect_in(test_err, "train/1/2.png");
+        ck_assert_uint_eq(test_lines(test_err), 1);
+        trial_check_whole(&pictures, folder.text);
+        const trial_call again = {.out = folder.text, .resume = true, .threads = 2};
+        ck_assert_msg(trial_run(&pictures, &again, NULL) == 0, "%s", test_err);
+        trial_check_done(&pictures, folder.text);
+    }
+}
+END_TEST
+
+static int take_away(void *picture, const kd_progress *p)
+{
+    const test_path *path = picture, away = test_in_dir("away.png");
+    if (p->epoch_end && p->epoch == 0) ck_assert_int_eq(rename(path->text, away.text), 0);
+    return 0;
+}
+
+/* A picture is gone after an epoch: the run ends with its name and is resumed when it is back. */
+START_TEST(test_pictures_vanish)
+{
+    test_path picture = make_pictures();
+    const test_path folder = test_in_dir("gone"), away = test_in_dir("away.png");
+    kd_ctx *ctx = test_ctx(2, NULL);
+    kd_dataset *data;
+    kd_model *m;
+    test_ok(ctx, kd_dataset_open(ctx, pictures_name, NULL, &data));
+    for (int resume = 0; resume < 2; resume++) {
+        const kd_train_opt opt = {.struct_size = sizeof opt,
+                                  .epochs = 4,
+                                  .batch = 4,
+                                  .augment = "flip",
+                                  .out = folder.text,
+                                  .resume = resume,
+                                  .depth = KD_LOADER_SYNC,
+                                  .progress = resume ? NULL : take_away,
+                                  .user = &picture};
+        test_ok(ctx, kd_model_create(ctx, "vgg2,width=0.125,classes=2,image=16,channels=3", 0, &m));
+        const kd_status status = kd_train(m, data, &opt, NULL);
+        kd_model_destroy(m);
+        if (resume) test_ok(ctx, status);
+        if (resume) break;
+        ck_assert_int_eq(status, KD_E_NOTFOUND);
+        test_expect_in(kd_ctx_error(ctx), "train/1/2.png");
+        ck_assert(trial_check_whole(&pictures, folder.text));
+        ck_assert_uint_eq(trial_steps(folder.text), 2);
+        ck_assert_int_eq(rename(away.text, picture.text), 0);
+    }
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+    trial_check_whole(&pictures, folder.text);
+}
+END_TEST
+#else
+START_TEST(test_pictures_unreadable)
+{
+}
+END_TEST
+
+START_TEST(test_pictures_vanish)
+{
+}
+END_TEST
+#endif
+
 TEST_SUITE(fault, 400, &test_killed_at_every_change, &test_failing_at_every_change,
            &test_order_of_calls, &test_full_at_any_size, &test_folder_not_writable, &test_real_disk,
            &test_standard_output_full, &test_reader_goes_away, &test_short_and_interrupted,
-           &test_unreadable, &test_unreachable, &test_data_vanish)
+           &test_unreadable, &test_unreachable, &test_data_vanish, &test_pictures_unreadable,
+           &test_pictures_vanish)
