@@ -134,7 +134,7 @@ const cli_option cli_options[] = {
     FLAG(ONE_STEP, IN_TRAINING, "decay-all", decay_all, "weight decay for those, too"),
     CHOICE(CMD_TRAINS, IN_TRAINING, "schedule", schedule_choice, "constant", schedule,
            "of the learning rate; step: times 0.1 at 62.5, 75 and 87.5 % of the way"),
-    NUMBER(CMD_TRAINS, IN_TRAINING, "warmup", "EPOCHS", "0", 0, 1e9, warmup,
+    NUMBER(CMD_TRAINS, IN_TRAINING, "warmup", "EPOCHS", "0", 0, 1e6, warmup,
            "the learning rate first rises for so long"),
     NUMBER(CMD_TRAINS, IN_TRAINING, "min-lr", "RATE", "0", 0, 1e6, min_lr,
            "where a falling schedule ends"),
@@ -168,7 +168,7 @@ const cli_option cli_options[] = {
            "teacher's class as a label; dkd: decoupled; standardized: kd on z-scored logits. A "
            "distilled "
            "deit learns from the teacher with its distillation head alone"),
-    NUMBER(ONE_LOSS, IN_DISTILLATION, "temperature", "T", NULL, 1e-3, 1e6, temperature,
+    NUMBER(ONE_LOSS, IN_DISTILLATION, "temperature", "T", NULL, 1e-3, 1e4, temperature,
            "[4; standardized 2]"),
     NUMBER(ONE_LOSS, IN_DISTILLATION, "hard", "WEIGHT", NULL, 0, 1e6, hard,
            "weight of the labels [kd 0.1, hard 0.5, dkd 1, standardized 0.1]"),

@@ -70,7 +70,7 @@ static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
     resolve(&o->layer_decay, 1, 1);
     if ((unsigned)o->optimizer >= KD_OPTIMIZERS)
         return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer");
-    if (!(o->momentum < 1) || !(o->weight_decay < 1e6f))
+    if (!(o->momentum < 1) || !(o->weight_decay <= 1e6f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "momentum %g and weight decay %g: out of range",
                            (double)o->momentum, (double)o->weight_decay);
     if (!(o->beta1 < 1) || !(o->beta2 < 1) || !(o->eps < 1e6f))

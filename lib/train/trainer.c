@@ -34,7 +34,7 @@ static kd_status check_options(kdt_run *run)
     const kd_train_opt *t = &o->train;
     kd_ctx *ctx = run->ctx;
     const kd_data_info *info = kd_dataset_info(run->data);
-    if (!(t->lr >= 0 && t->lr < 1e6f) || !(t->warmup < 1e6f) || !(t->clip < 1e30f))
+    if (!(t->lr >= 0 && t->lr <= 1e6f) || !(t->warmup <= 1e6f) || !(t->clip <= 1e30f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "learning rate %g, warm-up %g, clip %g: out of range",
                            (double)t->lr, (double)t->warmup, (double)t->clip);
     if (!(t->min_lr <= t->lr))
@@ -45,9 +45,9 @@ static kd_status check_options(kdt_run *run)
         return kd_ctx_fail(ctx, KD_E_INVALID, "label smoothing must be below 1");
     if ((unsigned)t->schedule >= KD_SCHEDULES || (unsigned)o->method >= KD_METHODS)
         return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such schedule or method");
-    if (!(t->budget_seconds >= 0 && t->budget_seconds < 1e9))
+    if (!(t->budget_seconds >= 0 && t->budget_seconds <= 1e9))
         return kd_ctx_fail(ctx, KD_E_INVALID, "a budget of %g seconds", t->budget_seconds);
-    if (o->n_teachers && !(o->temperature > 0 && o->temperature < 1e4f))
+    if (o->n_teachers && !(o->temperature > 0 && o->temperature <= 1e4f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "a temperature of %g", (double)o->temperature);
     if (o->n_teachers && o->hard == 0 && o->soft == 0)
         return kd_ctx_fail(ctx, KD_E_INVALID, "hard and soft are both zero: there is no loss");

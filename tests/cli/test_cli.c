@@ -291,6 +291,9 @@ START_TEST(test_nan)
     RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs", "3",
            "--threads", "1", "--on-nan", "skip");
     test_expect_in(test_err, "is skipped: the loss is ");
+    /* the largest rate the command takes is none the library refuses */
+    RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "1000000", "--max-steps", "2",
+           "--threads", "1", "--on-nan", "skip");
     ck_assert_int_eq(RUN("train", net, "--data", DATA, "--on-nan", "maybe"), 2);
 }
 END_TEST
