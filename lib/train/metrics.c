@@ -51,39 +51,50 @@ kd_status kdt_metrics_append(kdt_run *run, double lr)
     return status;
 }
 
-/* Is this a whole line of an epoch up to `epochs`? Not for lack of memory is one dropped. */
-static kd_status keep(kd_ctx *ctx, const char *line, size_t size, size_t epochs, bool *kept)
+/* The epoch whose line this is; 0 for none. Not for lack of memory is a line dropped. */
+static kd_status epoch_of(kd_ctx *ctx, const char *line, size_t size, uint64_t *epoch)
 {
     kd_json_object *o;
-    int64_t epoch = -1;
-    *kept = false;
+    int64_t number = 0;
+    *epoch = 0;
     const kd_status status = kd_json_parse(ctx, line, size, &o);
     if (status) return status == KD_E_FORMAT ? KD_OK : status;
-    const bool has = kd_json_get_integer(o, "epoch", &epoch);
+    if (kd_json_get_integer(o, "epoch", &number) && number > 0) *epoch = (uint64_t)number;
     kd_json_object_destroy(o);
-    *kept = has && epoch >= 1 && (uint64_t)epoch <= epochs;
+    return KD_OK;
+}
+
+kd_status kdt_metrics_filter(kd_ctx *ctx, char *text, size_t *size, size_t epochs)
+{
+    size_t kept = 0;
+    uint64_t last = 0, epoch;
+    for (size_t at = 0; at < *size;) {
+        const char *end = memchr(text + at, '\n', *size - at);
+        if (!end) break;
+        const size_t length = (size_t)(end - (text + at)) + 1;
+        const kd_status status = epoch_of(ctx, text + at, length - 1, &epoch);
+        if (status) return status;
+        if (epoch > last && epoch <= epochs) {
+            memmove(text + kept, text + at, length);
+            kept += length;
+            last = epoch;
+        }
+        at += length;
+    }
+    *size = kept;
     return KD_OK;
 }
 
 kd_status kdt_metrics_trim(kdt_run *run, size_t epochs)
 {
     char path[4096], *text;
-    size_t size, kept = 0;
+    size_t size;
     path_of(run, path, sizeof path);
     kd_status status = kd_file_read_all(run->ctx, path, METRICS_LIMIT, &text, &size);
     if (status == KD_E_NOTFOUND) return KD_OK;
     if (status) return status;
-    for (size_t at = 0; at < size && !status;) {
-        const char *end = memchr(text + at, '\n', size - at);
-        const size_t length = end ? (size_t)(end - (text + at)) + 1 : size - at;
-        bool wanted = false;
-        if (end) status = keep(run->ctx, text + at, length - 1, epochs, &wanted);
-        if (wanted) {
-            memmove(text + kept, text + at, length);
-            kept += length;
-        }
-        at += length;
-    }
+    size_t kept = size;
+    status = kdt_metrics_filter(run->ctx, text, &kept, epochs);
     if (!status && kept != size) status = kd_file_write_atomic(run->ctx, path, text, kept);
     kd_free(run->ctx, text);
     return status;

@@ -141,8 +141,10 @@ void kdt_folder_close(kdt_run *run);
 
 /* metrics.c */
 kd_status kdt_metrics_append(kdt_run *run, double lr);
-/* Keep the lines of epochs before `epochs`, drop the others. */
+/* Keep the lines of the first `epochs` epochs, one for each, and drop all else: in the run's file, or
+ * in a text. */
 kd_status kdt_metrics_trim(kdt_run *run, size_t epochs);
+kd_status kdt_metrics_filter(kd_ctx *ctx, char *text, size_t *size, size_t epochs);
 
 /* nonfinite.c: before each batch, keep what it may spoil; after one whose loss (`what`) is not finite, undo
  * that, name the first tensor that is not, and stop with KD_E_NONFINITE or log that the step is

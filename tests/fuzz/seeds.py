@@ -223,6 +223,18 @@ def checkpoint():
 
 
 # ---- recipes for files -------------------------------------------------------------------------------
+def metrics():
+    def line(epoch):
+        return json.dumps({"epoch": epoch, "step": 8 * epoch, "loss": 2.5 / epoch, "lr": 0.1}) + "\n"
+
+    for name, epochs, text in (
+            ("whole", 3, line(1) + line(2) + line(3)), ("more", 2, line(1) + line(2) + line(3)),
+            ("twice", 9, line(1) + line(2) + line(2) + line(1)), ("cut", 3, line(1) + line(2)[:20]),
+            ("none", 0, line(1)), ("other", 2, "\n[1]\n{}\n" + line(1) + '{"epoch":1.5}\n'),
+            ("odd", 5, line(-1) + line(2**63) + '{"epoch":"2"}\r\n' + line(4))):
+        put("metrics", name, bytes([epochs]) + text.encode())
+
+
 def content(size, own=b""):
     return struct.pack("<HB", size, len(own)) + own
 
@@ -345,5 +357,5 @@ def options():
     line("empty", 2, 1, "", "--augment=")
 
 
-for make in (model, checkpoint, cifar, idx, gz, spec, options):
+for make in (model, checkpoint, metrics, cifar, idx, gz, spec, options):
     make()
