@@ -50,8 +50,25 @@ typedef struct answer {
     float logits[PICTURES * CLASSES];
 } answer;
 
+/* What is used of it. */
+typedef struct course {
+    const char *teacher, *student, *augment;
+    kd_optimizer optimizer;
+} course;
+
+static const course cnn = {.teacher = "vgg3_bn,width=0.0625,classes=10,image=32",
+                           .student = "vgg4_bn,width=0.125,classes=10,image=32",
+                           .augment = "crop-flip"};
+static const course transformer = {
+    .teacher = "swin_tiny_patch4_window7_224,image=32,dim=12,depth=2-1,heads=2-3,window=4,"
+               "classes=10",
+    .student = "deit_tiny_distilled_patch16_224,image=32,patch=8,dim=24,depth=2,heads=2,"
+               "drop_path=0.2,classes=10",
+    .augment = "crop-flip+erase+mixup",
+    .optimizer = KD_ADAMW};
+
 /* Data, two networks, a distillation into a folder, a file saved and loaded, predictions. */
-static answer use(kd_ctx *ctx, const char *folder)
+static answer use_course(const course *c, kd_ctx *ctx, const char *folder)
 {
     kd_dataset *data;
     kd_model *teacher, *student, *loaded;
@@ -62,14 +79,18 @@ static answer use(kd_ctx *ctx, const char *folder)
     float *x = malloc(PICTURES * PICTURE * sizeof *x);
     test_fill(x, PICTURES * PICTURE, 1, 1);
     test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=96,test=32,image=32", NULL, &data));
-    test_ok(ctx, kd_model_create(ctx, "vgg3_bn,width=0.0625,classes=10,image=32", 1, &teacher));
-    test_ok(ctx, kd_model_create(ctx, "vgg4_bn,width=0.125,classes=10,image=32", 2, &student));
+    test_ok(ctx, kd_model_create(ctx, c->teacher, 1, &teacher));
+    test_ok(ctx, kd_model_create(ctx, c->student, 2, &student));
     test_ok(ctx, kd_model_set_normalization(teacher, mean, std));
-    const kd_distill_opt opt = {
-        .struct_size = sizeof opt,
-        .teacher = teacher,
-        .temperature = 2.5f,
-        .train = {.epochs = 1, .batch = 16, .lr = .05f, .augment = "crop-flip", .out = folder}};
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .teacher = teacher,
+                                .temperature = 2.5f,
+                                .train = {.epochs = 1,
+                                          .batch = 16,
+                                          .lr = c->optimizer == KD_ADAMW ? .002f : .05f,
+                                          .optimizer = c->optimizer,
+                                          .augment = c->augment,
+                                          .out = folder}};
     test_ok(ctx, kd_distill(student, data, &opt, &result));
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     test_ok(ctx, kd_model_load(ctx, path, NULL, &loaded));
@@ -82,6 +103,11 @@ static answer use(kd_ctx *ctx, const char *folder)
     kd_dataset_close(data);
     free(x);
     return a;
+}
+
+static answer use(kd_ctx *ctx, const char *folder)
+{
+    return use_course(&cnn, ctx, folder);
 }
 
 static const char *folder(const char *name)
@@ -109,6 +135,7 @@ static bool equal(const answer *a, const answer *b)
 /* ---- two at once ----------------------------------------------------------------------------- */
 
 typedef struct guest {
+    const course *course;
     kd_ctx *ctx;
     char folder[512];
     answer a;
@@ -117,26 +144,43 @@ typedef struct guest {
 static void *be_guest(void *arg)
 {
     guest *g = arg;
-    g->a = use(g->ctx, g->folder);
+    g->a = use_course(g->course, g->ctx, g->folder);
     return NULL;
+}
+
+/* Each gives what it gives alone. */
+static void train_at_once(const course *first, const course *second)
+{
+    static int count;
+    const course *const courses[2] = {first, second};
+    guest alone[2], both[2];
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        guest *g = &alone[i];
+        *g = (guest){.course = courses[i], .ctx = test_ctx(1, NULL)};
+        snprintf(g->folder, sizeof g->folder, "%s/guest%d", test_dir(), count++);
+        be_guest(g);
+        kd_ctx_destroy(g->ctx);
+    }
+    for (int i = 0; i < 2; i++) {
+        guest *g = &both[i];
+        *g = (guest){.course = courses[i], .ctx = test_ctx(2 + i, NULL)};
+        snprintf(g->folder, sizeof g->folder, "%s/guest%d", test_dir(), count++);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, be_guest, g), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_uint_eq(kd_ctx_memory(both[i].ctx), 0);
+        kd_ctx_destroy(both[i].ctx);
+        ck_assert(equal(&both[i].a, &alone[i].a));
+    }
 }
 
 START_TEST(test_two_contexts_train_at_once)
 {
-    const answer alone = use_with(1, "alone");
-    guest guests[2];
-    pthread_t threads[2];
-    for (int i = 0; i < 2; i++) {
-        guests[i].ctx = test_ctx(2 + i, NULL);
-        snprintf(guests[i].folder, sizeof guests[i].folder, "%s/guest%d", test_dir(), i);
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, be_guest, &guests[i]), 0);
-    }
-    for (int i = 0; i < 2; i++) {
-        pthread_join(threads[i], NULL);
-        ck_assert_uint_eq(kd_ctx_memory(guests[i].ctx), 0);
-        kd_ctx_destroy(guests[i].ctx);
-        ck_assert(equal(&guests[i].a, &alone));
-    }
+    train_at_once(&cnn, &cnn);
+    train_at_once(&cnn, &transformer);
+    train_at_once(&transformer, &transformer);
 }
 END_TEST
 
