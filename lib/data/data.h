@@ -35,6 +35,10 @@ struct kdi_decoder;
 typedef kd_status (*kdi_open_fn)(const kd_dataset *data, kd_split split, size_t index,
                                  struct kdi_decoder *decoder, int32_t *label, kdi_note *note);
 
+/* The path of the sample's file; false: it is too long, and cut off. */
+typedef bool (*kdi_where_fn)(const kd_dataset *data, kd_split split, size_t index, char *path,
+                             size_t size);
+
 struct kd_dataset {
     kd_ctx *ctx;
     kd_data_info info; /* its strings and arrays live in the pool */
@@ -46,6 +50,7 @@ struct kd_dataset {
     kdi_fetch_fn fetch; /* NULL: everything is in memory */
     kdi_open_fn open;   /* pictures have sizes of their own, and info's is only
                                         * what fetch gives; NULL: all are of info's size */
+    kdi_where_fn where; /* NULL: samples lie in no files of their own */
     uint64_t (*fingerprint)(const kd_dataset *data); /* the checksum; NULL: of all samples */
     void (*release)(kd_dataset *data);               /* frees state; NULL: nothing to do */
     void *state;                                     /* the reader's */
@@ -59,7 +64,7 @@ struct kd_dataset {
 /* May a sample that failed so be left out? If so it is counted; *fresh: for the first time. */
 bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
                        bool *fresh);
-/* Put before the note's text which sample of which set it is. */
+/* Put before the note's text which sample of which set it is, and in which file. */
 void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_note *note);
 
 /* Checks info and copies it into data: names, means and all. Readers call it first. */

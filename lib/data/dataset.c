@@ -338,9 +338,15 @@ bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status
 
 void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_note *note)
 {
+    enum { SHOWN = 200 };
     const kdi_note cause = *note;
-    kdi_note_fail(note, cause.status, "data set '%.100s': %s sample %zu: %.300s", data->info.name,
-                  split_names[split], index, cause.text);
+    kdi_path path = {""};
+    if (data->where) data->where(data, split, index, path.text, sizeof path.text);
+    const size_t length = strlen(path.text);
+    const char *end = length > SHOWN ? path.text + length - SHOWN : path.text;
+    kdi_note_fail(note, cause.status, "data set '%.80s': %s sample %zu: %s%s%s%s%.120s",
+                  data->info.name, split_names[split], index, length ? "'" : "",
+                  length > SHOWN ? "..." : "", end, length ? "': " : "", cause.text);
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */

@@ -310,21 +310,25 @@ static kd_status add_splits(kd_dataset *data, const char ***classes, size_t *n)
 
 /* ---- samples --------------------------------------------------------------------------------- */
 
-static kd_status open_picture(const kd_dataset *data, kd_split split, size_t index, kdi_decoder *d,
-                              int32_t *label, kdi_note *note)
+static bool where(const kd_dataset *data, kd_split split, size_t index, char *path, size_t size)
 {
     const state *s = data->state;
     const entry *e = &s->entries[split][index];
     const char *folder = s->folders[e->folder], *root = s->root.text;
-    char path[sizeof s->root.text];
-    kdi_note cause = {0};
-    *label = e->label;
-    const int n = snprintf(path, sizeof path, "%s%s%s%s%s", root, *root && *folder ? "/" : "",
-                           folder, *root || *folder ? "/" : "", e->name);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return kdi_note_fail(note, KD_E_INVALID, "the path '%.100s...' is too long", path);
-    const kd_status status = kdi_decoder_open_file(d, path, &cause);
-    return status ? kdi_note_fail(note, status, "'%.300s': %.120s", path, cause.text) : KD_OK;
+    const int n = snprintf(path, size, "%s%s%s%s%s", root, *root && *folder ? "/" : "", folder,
+                           *root || *folder ? "/" : "", e->name);
+    return n >= 0 && (size_t)n < size;
+}
+
+static kd_status open_picture(const kd_dataset *data, kd_split split, size_t index, kdi_decoder *d,
+                              int32_t *label, kdi_note *note)
+{
+    const state *s = data->state;
+    kdi_path path;
+    *label = s->entries[split][index].label;
+    if (!where(data, split, index, path.text, sizeof path.text))
+        return kdi_note_fail(note, KD_E_INVALID, "the path is too long");
+    return kdi_decoder_open_file(d, path.text, note);
 }
 
 /* One picture at the nominal size, as an evaluation sees it. */
@@ -411,6 +415,7 @@ static kd_status describe(kd_dataset *data, const char *name, const char *const 
                                .class_names = classes};
     const kd_status status = kdi_dataset_describe(data, &info);
     data->open = open_picture;
+    data->where = where;
     data->fetch = fetch;
     data->fingerprint = fingerprint;
     return status;

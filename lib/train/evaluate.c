@@ -203,9 +203,10 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
                                .augment = o.augment ? o.augment : "none",
                                .n_views = o.teacher ? 2 : 1,
                                .views = views};
-    status = kd_loader_create(data, &opt, &loader);
-    if (!status) status = open_side(model, o.params, o.batch, &sides[0]);
+    status = open_side(model, o.params, o.batch, &sides[0]);
     if (!status && o.teacher) status = open_side(o.teacher, NULL, o.batch, &sides[1]);
+    /* The loader begins at once: last, so that its first batch counts in the time. */
+    if (!status) status = kd_loader_create(data, &opt, &loader);
     if (!status) status = loop(ctx, &o, loader, sides, kd_model_classes(model), result);
     for (int s = 0; s < 2; s++) {
         kd_exec_destroy(sides[s].exec);

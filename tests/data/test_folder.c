@@ -287,13 +287,17 @@ static void note_line(void *user, kd_log_level level, const char *text)
     snprintf(j->last, sizeof j->last, "%s", text);
 }
 
-static void check_error(kd_ctx *ctx, kd_dataset *data, int threads, const char *says)
+/* The first error from sample `first` on names number and file. */
+static void check_error(kd_ctx *ctx, kd_dataset *data, size_t first, int threads,
+                        const char *number, const char *file)
 {
     kd_loader *l =
-        load(data, ctx, (kd_loader_opt){.batch = 9, .augment = "none", .threads = threads});
+        load(data, ctx,
+             (kd_loader_opt){.first = first, .batch = 9, .augment = "none", .threads = threads});
     const kd_batch *b;
     ck_assert_int_eq(kd_loader_next(l, &b), KD_E_FORMAT);
-    ck_assert_msg(strstr(kd_ctx_error(ctx), says) != NULL, "%s", kd_ctx_error(ctx));
+    ck_assert_msg(strstr(kd_ctx_error(ctx), number) && strstr(kd_ctx_error(ctx), file), "%s",
+                  kd_ctx_error(ctx));
     kd_loader_close(l);
 }
 
@@ -333,8 +337,12 @@ START_TEST(test_broken)
     put(&g, "png_rgb", join(root, "train/n02").text, "7.png", 3000);
     kd_dataset *data = open_set(ctx, root);
     ck_assert_uint_eq(kd_dataset_info(data)->count[KD_SPLIT_TRAIN], 10);
-    for (int threads = 1; threads <= 3; threads++) check_error(ctx, data, threads, "Broken.jpg");
-    check_error(ctx, data, 1, "train sample 1");
+    for (int threads = 1; threads <= 3; threads++)
+        check_error(ctx, data, 0, threads, "train sample 1:", "train/n01/Broken.jpg'");
+    check_error(ctx, data, 2, 1, "train sample 3:", "train/n01/a-b/mis.jpg'"); /* in its pixels */
+    check_error(ctx, data, 4, 1, "train sample 7:", "train/n02/7.png'");
+    ck_assert_int_eq(kd_dataset_sample(data, KD_SPLIT_TRAIN, 3, NULL, NULL), KD_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "train/n01/a-b/mis.jpg'"));
     test_ok(ctx, kd_dataset_skip_broken(data));
     check_skipped(ctx, data, "none", &j);
     check_skipped(ctx, data, "swin", &j);
