@@ -479,6 +479,20 @@ START_TEST(test_pictures_unreadable)
 }
 END_TEST
 
+START_TEST(test_pictures_in_pieces)
+{
+    static const char *const shims[] = {"short=61 eintr=1", "short=1000"};
+    const test_path folder = test_in_dir("bits");
+    make_pictures();
+    for (size_t i = 0; i < 2; i++) {
+        trial_remove(folder.text);
+        const trial_call call = {.out = folder.text, .shim = shims[i], .path = "/set/"};
+        ck_assert_msg(trial_run(&pictures, &call, NULL) == 0, "%s: %s", shims[i], test_err);
+        trial_check_done(&pictures, folder.text);
+    }
+}
+END_TEST
+
 static int take_away(void *picture, const kd_progress *p)
 {
     const test_path *path = picture, away = test_in_dir("away.png");
@@ -527,6 +541,11 @@ START_TEST(test_pictures_unreadable)
 }
 END_TEST
 
+START_TEST(test_pictures_in_pieces)
+{
+}
+END_TEST
+
 START_TEST(test_pictures_vanish)
 {
 }
@@ -537,4 +556,4 @@ TEST_SUITE(fault, 400, &test_killed_at_every_change, &test_failing_at_every_chan
            &test_order_of_calls, &test_full_at_any_size, &test_folder_not_writable, &test_real_disk,
            &test_standard_output_full, &test_reader_goes_away, &test_short_and_interrupted,
            &test_unreadable, &test_unreachable, &test_data_vanish, &test_pictures_unreadable,
-           &test_pictures_vanish)
+           &test_pictures_in_pieces, &test_pictures_vanish)
