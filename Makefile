@@ -39,6 +39,8 @@ isaflags_generic :=
 isaflags_avx2 := -mavx2 -mfma -mf16c
 isaflags_avx512 := -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512
 isaflags_neon :=
+amxflags := $(isaflags_avx512) -mamx-tile -mamx-bf16
+amx := $(if $(findstring x86_64,$(machine)),$(shell echo '#include <immintrin.h>' | $(CC) $(amxflags) -fsyntax-only -x c - 2>/dev/null && echo 1))
 
 comma := ,
 empty :=
@@ -52,8 +54,8 @@ opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
-info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas))
-defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
+info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas) $(if $(amx),amx))
+defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0) -DKDI_AMX=$(if $(amx),1,0)
 CFLAGS ?=
 cflags = $(std) $(warn) $(opt) $(san) -Iinclude $(defs) $(CFLAGS)
 libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(JPEG)),-ljpeg) $(if $(filter 1,$(PNG)),-lpng) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
@@ -61,8 +63,9 @@ Q := $(if $(filter 1,$(V)),,@)
 
 # ---- sources ---------------------------------------------------------------------------------
 isa_src := $(wildcard lib/kernel/isa/*.c)
+amx_src := $(wildcard lib/kernel/amx/*.c)
 lib_src := $(filter-out lib/edge/%,$(wildcard lib/*/*.c))
-lib_obj := $(lib_src:%.c=$(obj)/%.o) $(foreach i,$(isas),$(isa_src:%.c=$(obj)/%.$(i).o))
+lib_obj := $(lib_src:%.c=$(obj)/%.o) $(foreach i,$(isas),$(isa_src:%.c=$(obj)/%.$(i).o)) $(if $(amx),$(amx_src:%.c=$(obj)/%.o))
 common_src := $(wildcard examples/common/*.c)
 kd_src := $(wildcard examples/kd/*.c) $(common_src)
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c) # what the fuzz target of kd's options reaches
@@ -95,6 +98,7 @@ $(obj)/lib/kernel/isa/%.$(1).o: lib/kernel/isa/%.c
 	$(Q)$(CC) $$(cflags) $$(kernelopt) $$(isaflags_$(1)) -DKDI_ISA=$(1) -fPIC -fvisibility=hidden -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(isas),$(eval $(call isa_rule,$(i))))
+$(obj)/lib/kernel/amx/%.o: opt := $(kernelopt) $(amxflags) -DKDI_ISA=amx
 $(obj)/lib/base/ctx.o: defs += '-DKDI_BUILD_INFO="$(info)"'
 # The optimisers are loops over arrays.
 $(obj)/lib/train/adamw.o $(obj)/lib/train/sgd.o: opt := $(kernelopt)
@@ -232,19 +236,19 @@ $(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.h) tests/fuzz/targets
 docs: ## the reference, from the public headers, into build/docs
 	@mkdir -p build/docs && sh docs/reference.sh include/kd >build/docs/reference.md && echo build/docs/reference.md
 
-ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp)
+ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] lib/kernel/amx/*.[ch] examples/*/*.[ch] bench/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp)
 format: ## clang-format, in place
 	@clang-format -i $(ours)
 # gcc's analyzer takes a vector for one number, so lib/kernel/isa is clang-tidy's alone; cppcheck knows no vectors.
-lint_src := $(filter-out lib/edge/%,$(lib_src)) $(isa_src) $(kd_src)
+lint_src := $(filter-out lib/edge/%,$(lib_src)) $(isa_src) $(amx_src) $(kd_src)
 lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
 each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1
 lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts
 	@sh .ci/deps.sh lint
 	@clang-format --dry-run -Werror $(ours)
-	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(filter-out $(isa_src),$(lint_src))
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(filter-out $(isa_src) $(amx_src),$(lint_src))
 	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'clang-tidy --quiet "$$1" -- $(lint_flags) 2>/dev/null' tidy
-	@printf '%s\n' $(filter-out $(isa_src),$(lint_src)) | $(each_core) sh -c 'gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"' analyzer
+	@printf '%s\n' $(filter-out $(isa_src) $(amx_src),$(lint_src)) | $(each_core) sh -c 'gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"' analyzer
 	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
 
 prefix := $(DESTDIR)$(PREFIX)

@@ -54,6 +54,7 @@ typedef struct direct {
     size_t band;      /* output rows */
     size_t bands;     /* of an image */
     size_t rows_size; /* floats of a band's padded rows */
+    size_t kernel;    /* floats of a worker's gemm_block */
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
     float *y, *parts, *workers; /* y is dw on the way back */
@@ -70,7 +71,9 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
     d.bands = ceil_div(v->oh, d.band);
     d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
     d.rows_size = round_up(((d.band - 1) * v->sh + (v->kh - 1) * v->dh + 1) * d.width, ALIGN);
-    d.own = d.rows_size;
+    d.kernel = weights ? kernels->gemm_scratch(v->kw * v->c, d.band * v->ow)
+                       : kernels->gemm_scratch(v->ow, k);
+    d.own = d.kernel + d.rows_size;
     if (weights) d.own += d.band * v->ow * round_up(v->o, kernels->gemm_nr);
     return d;
 }
@@ -109,7 +112,8 @@ static void forward_task(void *arg, size_t index, int worker)
     const kdi_conv *v = d->v;
     const size_t image = index / d->bands, row = index % d->bands * d->band;
     const size_t rows = least(d->band, v->oh - row), k = v->kw * v->c;
-    float *own = d->workers + (size_t)worker * d->own;
+    float *scratch = d->workers + (size_t)worker * d->own;
+    float *own = scratch + d->kernel;
     kdi_epilogue epilogue;
     pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
     for (size_t r = 0; r < rows; r++) {
@@ -125,7 +129,8 @@ static void forward_task(void *arg, size_t index, int worker)
                            .b = d->b,
                            .panel = v->kh * k * d->kernels->gemm_nr,
                            .c = d->y + i * v->o,
-                           .ldc = v->o};
+                           .ldc = v->o,
+                           .scratch = scratch};
         if (d->epilogue) {
             epilogue = kdi_epilogue_at(d->epilogue, i, 0);
             block.epilogue = &epilogue;
@@ -172,7 +177,8 @@ static void weights_task(void *arg, size_t index, int worker)
     const kdi_conv *v = d->v;
     const size_t bands = v->n * d->bands, each = ceil_div(bands, parts_of(d));
     const size_t end = least(bands, (index + 1) * each), k = v->kw * v->c;
-    float *own = d->workers + (size_t)worker * d->own, *panels = own + d->rows_size;
+    float *scratch = d->workers + (size_t)worker * d->own;
+    float *own = scratch + d->kernel, *panels = own + d->rows_size;
     float *part = d->parts + index * v->kh * k * v->o;
     if (index * each >= end) memset(part, 0, v->kh * k * v->o * sizeof *part);
     for (size_t b = index * each; b < end; b++) {
@@ -194,7 +200,8 @@ static void weights_task(void *arg, size_t index, int worker)
                                      .panel = panel,
                                      .c = part + i * k * v->o,
                                      .ldc = v->o,
-                                     .accumulate = b > index * each};
+                                     .accumulate = b > index * each,
+                                     .scratch = scratch};
             d->kernels->gemm_block(&block);
         }
     }

@@ -112,13 +112,13 @@ typedef struct plan {
     const kdi_kernels *kernels;
     side h, w;
     size_t n, groups;
-    size_t in, out;        /* channels of a group, read and written */
-    bool tiny;             /* one product for each pixel */
-    size_t mb, nb;         /* a block */
-    size_t step;           /* floats along k, at most */
-    size_t rows, columns;  /* blocks of one product */
-    size_t a_size, c_size; /* floats of a worker */
-    const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
+    size_t in, out;                /* channels of a group, read and written */
+    bool tiny;                     /* one product for each pixel */
+    size_t mb, nb;                 /* a block */
+    size_t step;                   /* floats along k, at most */
+    size_t rows, columns;          /* blocks of one product */
+    size_t kernel, a_size, c_size; /* floats of a worker */
+    const float *x, *b;            /* b [groups][panels][kh * kw * in][NR] */
     float *c, *workers;
     bool accumulate;
     const kdi_epilogue *epilogue;
@@ -148,6 +148,7 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     p.columns = ceil_div(p.out, p.nb);
     p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
                                         : kdi_piece(p.in, KDI_GEMM_DEPTH, 8);
+    p.kernel = kernels->gemm_scratch(p.mb, p.step);
     p.a_size = round_up(p.mb * (p.step + PAD), ALIGN);
     p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
     return p;
@@ -265,7 +266,9 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
                         .tap_w = w.tap,
                         .row = i,
                         .rows = least(p->mb, rows - i)};
-    kdi_block block = {.m = from.rows, .n = least(p->nb, p->out - j), .panel = panel};
+    kdi_block block = {
+        .m = from.rows, .n = least(p->nb, p->out - j), .panel = panel, .scratch = own};
+    own += p->kernel;
     kdi_epilogue epilogue;
     if (p->epilogue) epilogue = kdi_epilogue_at(p->epilogue, i, g * p->out + j);
     if (p->c_size) {
@@ -296,7 +299,7 @@ static void block_task(void *arg, size_t index, int worker)
     const size_t row = index % p->rows, column = index / p->rows % p->columns;
     const size_t product = index / p->rows / p->columns % products;
     block_of(p, index / p->rows / p->columns / products, product, row, column,
-             p->workers + (size_t)worker * (p->a_size + p->c_size));
+             p->workers + (size_t)worker * (p->kernel + p->a_size + p->c_size));
 }
 
 static void run(kd_ctx *ctx, plan *p)
@@ -362,14 +365,14 @@ enum { DEPTH = 192, TASKS = 16, PART_DEPTH = 1024, PARTS_SIZE = 1 << 20, SUM_SIZ
 typedef struct weights {
     const kdi_kernels *kernels;
     const kdi_conv *v;
-    size_t c, o;                       /* channels of a group */
-    size_t mb;                         /* output channels of a block */
-    size_t taps, nb;                   /* a block's kernel points, and channels of each */
-    size_t rows, columns;              /* blocks */
-    size_t parts;                      /* of the pixels */
-    bool panels;                       /* patches go straight to panels */
-    bool copy;                         /* dy is copied */
-    size_t a_size, b_size, patch_size; /* floats of a worker */
+    size_t c, o;                               /* channels of a group */
+    size_t mb;                                 /* output channels of a block */
+    size_t taps, nb;                           /* a block's kernel points, and channels of each */
+    size_t rows, columns;                      /* blocks */
+    size_t parts;                              /* of the pixels */
+    bool panels;                               /* patches go straight to panels */
+    bool copy;                                 /* dy is copied */
+    size_t kernel, a_size, b_size, patch_size; /* floats of a worker */
     const float *x, *dy;
     float *dw, *workers; /* dw: [parts][o][kh * kw * c] */
     bool accumulate;
@@ -398,6 +401,7 @@ static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
     }
     p.panels = p.taps == 1 || p.c % nr == 0;
     p.copy = p.taps == 1 || v->o > 128;
+    p.kernel = kernels->gemm_scratch(p.mb, DEPTH);
     p.a_size = p.copy ? DEPTH * (p.mb + PAD) : 0;
     p.b_size = DEPTH * round_up(p.taps * p.nb, nr);
     p.patch_size = p.panels ? 0 : DEPTH * p.taps * p.nb;
@@ -460,7 +464,7 @@ static void weights_block(const weights *p, size_t g, size_t row, size_t column,
                       .tap_width = 1,
                       .taps = 1,
                       .channels = least(p->mb, p->o - o)};
-    float *a = own, *b = own + p->a_size, *patches = b + p->b_size;
+    float *a = own + p->kernel, *b = a + p->a_size, *patches = b + p->b_size;
     kdi_block block = {.m = dy.channels,
                        .n = taps * channels,
                        .rsa = 1,
@@ -468,7 +472,8 @@ static void weights_block(const weights *p, size_t g, size_t row, size_t column,
                        .ldc = points * p->c,
                        .c = p->dw + (part * v->o + g * p->o + o) * points * p->c + tap * p->c + c,
                        .accumulate = p->parts == 1 && p->accumulate,
-                       .b = b};
+                       .b = b,
+                       .scratch = own};
     const size_t pixels = v->n * from.grid_h * from.grid_w, each = ceil_div(pixels, p->parts);
     const size_t end = least(pixels, (part + 1) * each);
     size_t i = part * each;
@@ -496,13 +501,18 @@ static void weights_block(const weights *p, size_t g, size_t row, size_t column,
     } while (i < end);
 }
 
+static size_t own_size(const weights *p)
+{
+    return p->kernel + p->a_size + p->b_size + p->patch_size;
+}
+
 static void weights_task(void *arg, size_t index, int worker)
 {
     const weights *p = arg;
     const size_t row = index % p->rows, column = index / p->rows % p->columns;
     const size_t rest = index / p->rows / p->columns;
     weights_block(p, rest % p->v->groups, row, column, rest / p->v->groups,
-                  p->workers + (size_t)worker * (p->a_size + p->b_size + p->patch_size));
+                  p->workers + (size_t)worker * own_size(p));
 }
 
 /* Floats for the parts of dw, for this n or any smaller one. */
@@ -589,8 +599,9 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
     const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
     const bool scattered = phases(&p.h) * phases(&p.w) > 1;
-    const size_t floats =
-        round_up(most * (p.step + PAD), ALIGN) + (scattered ? round_up(most * columns, ALIGN) : 0);
+    const size_t floats = p.kernels->gemm_scratch(most, p.step) +
+                          round_up(most * (p.step + PAD), ALIGN) +
+                          (scattered ? round_up(most * columns, ALIGN) : 0);
     size_t bytes;
     if (packed == SIZE_MAX ||
         !kdi_mul(floats * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
@@ -602,8 +613,7 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
 static size_t weights_scratch(kd_ctx *ctx, const kdi_conv *v)
 {
     const weights p = weights_of(kdi_ctx_kernels(ctx), v);
-    const size_t own = p.a_size + p.b_size + p.patch_size;
-    return (parts_size(v) + own * (size_t)kd_ctx_threads(ctx)) * sizeof(float);
+    return (parts_size(v) + own_size(&p) * (size_t)kd_ctx_threads(ctx)) * sizeof(float);
 }
 
 static size_t scratch_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)

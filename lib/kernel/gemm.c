@@ -18,7 +18,6 @@ enum {
     COLUMNS = KDI_GEMM_COLUMNS,
     DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 852 KB */
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
-    TASK_WORK = 1 << 20,    /* multiply-adds that are worth a task */
     DOT_DEPTH = 64,
     DOT_COLUMNS = 16,      /* of B, up to which no panel is full: dot products whatever the rows */
     PART_DEPTH = 1024,     /* of a part of k, at least */
@@ -35,6 +34,7 @@ typedef struct cut {
     bool blas;             /* each block by OpenBLAS */
     bool dot;              /* along k, nothing packed */
     bool copy_a, shared_b; /* A is copied block by block; B is packed before the tasks */
+    size_t kernel_size;    /* floats the kernel needs for itself */
     size_t a_size, b_size; /* floats a worker needs for its copies */
 } cut;
 
@@ -44,7 +44,7 @@ struct job {
     cut cut;
     const float *b; /* all of B in panels, or NULL */
     float *parts;   /* [parts][m][n] */
-    float *workers; /* scratch of each worker */
+    float *workers; /* scratch of each worker: of the kernel, of A, of B */
 };
 
 static size_t ceil_div(size_t a, size_t b)
@@ -62,6 +62,11 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static size_t at_least_1(size_t x)
 {
     return x ? x : 1;
@@ -73,16 +78,29 @@ static size_t work(size_t m, size_t n, size_t k)
     return (m < 8 ? 8 : m) * n * k;
 }
 
+/* Rows are cut to multiples of what a kernel does at a time, if those are many. */
+static size_t rows_unit(const kdi_kernels *kernels)
+{
+    return kernels->gemm_unit > kernels->gemm_mr ? kernels->gemm_unit : 1;
+}
+
+static size_t piece_of_rows(const kdi_kernels *kernels, size_t m, size_t most)
+{
+    const size_t unit = rows_unit(kernels);
+    return least(kdi_piece(m, most / unit * unit, unit), at_least_1(m));
+}
+
 /* Smaller blocks until there are enough tasks, or a task is too little work. */
 static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, cut *c)
 {
-    while (c->rows * c->columns < tasks && work(c->mb, c->nb, g->k) > 2 * TASK_WORK) {
-        if (c->mb >= c->nb && c->mb > kernels->gemm_mr)
-            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), 1);
+    const size_t unit = rows_unit(kernels);
+    while (c->rows * c->columns < tasks && work(c->mb, c->nb, g->k) > 2 * kernels->gemm_task) {
+        if (c->mb >= c->nb && c->mb > most(unit, kernels->gemm_mr))
+            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), unit);
         else if (c->nb > kernels->gemm_nr)
             c->nb = kdi_piece(c->nb, ceil_div(c->nb, 2), kernels->gemm_nr);
-        else if (c->mb > kernels->gemm_mr)
-            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), 1);
+        else if (c->mb > most(unit, kernels->gemm_mr))
+            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), unit);
         else
             return;
         c->rows = at_least_1(ceil_div(g->m, c->mb));
@@ -95,12 +113,12 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     const size_t m = at_least_1(g->m), n = at_least_1(g->n), k = at_least_1(g->k);
     cut c = {.nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
     c.shared_b = !g->packed_b && !serial && m > ROWS && k <= SHARED_SIZE / n;
-    c.mb = kdi_piece(m, g->packed_b || c.shared_b ? TALL : ROWS, 1);
+    c.mb = piece_of_rows(kernels, m, g->packed_b || c.shared_b ? TALL : ROWS);
     c.rows = ceil_div(m, c.mb);
     c.columns = ceil_div(n, c.nb);
     if (g->tb && !g->ta && !g->packed_b && (m <= kernels->gemm_dot_rows || n <= DOT_COLUMNS) &&
         k >= DOT_DEPTH) {
-        const size_t tasks = serial ? 1 : work(m, n, k) / TASK_WORK;
+        const size_t tasks = serial ? 1 : work(m, n, k) / kernels->gemm_task;
         c.dot = true;
         c.shared_b = false;
         c.nb = kdi_piece(n, ceil_div(n, tasks < 1 ? 1 : tasks < TASKS ? tasks : TASKS), 4);
@@ -118,14 +136,17 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
         }
         if (c.parts == 1) refine(kernels, g, TASKS, &c);
     }
-    c.part = kdi_piece(k, ceil_div(k, c.parts), 8);
+    c.part = kdi_piece(k, ceil_div(k, c.parts), kernels->gemm_unit);
     c.parts = ceil_div(k, c.part);
-    c.kc = kdi_piece(c.part, DEPTH, 8);
+    c.kc = kdi_piece(c.part, DEPTH, kernels->gemm_unit);
+    c.kernel_size = kernels->gemm_scratch(c.mb, c.kc);
     /* Rows a multiple of 4 KB apart share one cache set; columns of a transposed A are pages
-     * apart. */
-    c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
+     * apart. A kernel with scratch copies A for itself, in each call. */
+    if (!kernels->gemm_copies) c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
     if (c.copy_a) c.a_size = round_up(least(c.mb, ROWS) + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
-    if (!g->packed_b && !c.shared_b) c.b_size = c.kc * kernels->gemm_nr;
+    if (!g->packed_b && !c.shared_b)
+        c.b_size =
+            c.kc * (kernels->gemm_copies ? round_up(c.nb, kernels->gemm_nr) : kernels->gemm_nr);
     return c;
 }
 
@@ -144,7 +165,7 @@ void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, s
                      size_t *mb, size_t *nb)
 {
     const kdi_gemm g = {.m = m, .n = n, .k = k};
-    cut c = {.mb = kdi_piece(m, ROWS, 1), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr)};
+    cut c = {.mb = piece_of_rows(kernels, m, ROWS), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr)};
     c.rows = at_least_1(ceil_div(m, c.mb));
     c.columns = at_least_1(ceil_div(n, c.nb));
     refine(kernels, &g, ceil_div(TASKS, at_least_1(products)), &c);
@@ -216,35 +237,40 @@ static kdi_fetch panel_at(const kdi_gemm *g, size_t p, size_t depth, size_t j, s
     return (kdi_fetch){g->b + p * g->ldb + j, depth, columns, g->ldb};
 }
 
-/* One step along k, [p, p + block->k), with a B that is packed panel by panel. While one is worked
- * on the next is fetched, at the end the first of the next step; and all the while that step's A,
- * if it is to be copied. */
+/* One step along k, [p, p + block->k), with a B that is packed on the way: panel by panel, or at once
+ * for a kernel that copies A in each call. While one part is worked on the next is fetched, at the
+ * end the first of the next step; and all the while that step's A, if it is to be copied. */
 static void panels(const struct job *job, const kdi_block *block, size_t i, size_t j, size_t p,
                    size_t end, float *panel)
 {
     const kdi_gemm *g = &job->g;
-    const size_t nr = job->kernels->gemm_nr, next = p + block->k;
-    const size_t depth = least(job->cut.kc, end - next), rows = depth * nr / block->n + 1;
+    const size_t nr = job->kernels->gemm_nr, wide = job->kernels->gemm_copies ? block->n : nr;
+    const size_t next = p + block->k, depth = least(job->cut.kc, end - next);
+    const size_t rows = depth * wide / block->n + 1;
     kdi_epilogue epilogue;
-    for (size_t q = 0, row = 0; q < block->n; q += nr, row += rows) {
+    for (size_t q = 0, row = 0; q < block->n; q += wide, row += rows) {
         const size_t left = block->n - q;
         kdi_block one = *block;
-        one.n = least(left, nr);
+        one.n = least(left, wide);
         one.b = panel;
+        one.panel = block->k * nr;
         one.c = block->c + q;
         if (block->epilogue) {
             epilogue = kdi_epilogue_at(block->epilogue, 0, q);
             one.epilogue = &epilogue;
         }
-        one.ahead[0] = left > nr ? panel_at(g, p, block->k, j + q + nr, least(nr, left - nr))
-                                 : panel_at(g, next, depth, j, least(nr, block->n));
+        one.ahead[0] = left > wide
+                           ? panel_at(g, p, block->k, j + q + wide, least(wide, left - wide))
+                           : panel_at(g, next, depth, j, least(wide, block->n));
         one.ahead[1] = (kdi_fetch){0};
-        if (job->cut.copy_a && g->ta && row < depth)
+        if ((job->cut.copy_a || wide > nr) && g->ta && row < depth)
             one.ahead[1] = a_at(g, i, block->m, next + row, least(rows, depth - row));
         if (g->tb)
-            job->kernels->pack_bt(block->k, one.n, g->b + (j + q) * g->ldb + p, g->ldb, panel, 0);
+            job->kernels->pack_bt(block->k, one.n, g->b + (j + q) * g->ldb + p, g->ldb, panel,
+                                  one.panel);
         else
-            job->kernels->pack_b(block->k, one.n, g->b + p * g->ldb + j + q, g->ldb, panel, 0);
+            job->kernels->pack_b(block->k, one.n, g->b + p * g->ldb + j + q, g->ldb, panel,
+                                 one.panel);
         job->kernels->gemm_block(&one);
     }
 }
@@ -262,7 +288,7 @@ static float *c_at(const struct job *job, size_t i, size_t j, size_t p, size_t *
 typedef struct walk {
     size_t i, rows, j, columns;
     size_t first, p, depth, end; /* the task's first step, this one, its length, the task's end */
-    float *scratch;
+    float *scratch, *copies;     /* the kernel's; of A, and of B */
 } walk;
 
 /* Rows [i, i + rows) of a task's block, one step along k. Where A is copied, what the next call
@@ -278,24 +304,26 @@ static void step(const struct job *job, const walk *w, size_t i, size_t rows)
     kdi_block block = {.m = rows,
                        .n = w->columns,
                        .k = w->depth,
+                       .scratch = w->scratch,
                        .accumulate = p > w->first || (c->parts == 1 && g->accumulate)};
     block.c = c_at(job, i, w->j, w->first, &block.ldc);
     kdi_fetch soon = {0};
     if (c->copy_a) {
-        copy_a(job, &block, i, p, w->scratch);
-        soon = left ? a_at(g, i + rows, least(left, rows), p, then)
-                    : a_at(g, w->i, least(w->rows, ROWS), next, then);
+        copy_a(job, &block, i, p, w->copies);
     } else {
         block.a = g->ta ? g->a + p * g->lda + i : g->a + i * g->lda + p;
         block.rsa = g->ta ? 1 : g->lda;
         block.csa = g->ta ? g->lda : 1;
     }
+    if (c->copy_a || job->kernels->gemm_copies)
+        soon = left ? a_at(g, i + rows, least(left, rows), p, then)
+                    : a_at(g, w->i, least(w->rows, c->copy_a ? ROWS : TALL), next, then);
     if (next == w->end && c->parts == 1 && g->epilogue) {
         epilogue = kdi_epilogue_at(g->epilogue, i, w->j);
         block.epilogue = &epilogue;
     }
     if (!job->b) {
-        panels(job, &block, i, w->j, p, w->end, w->scratch + c->a_size);
+        panels(job, &block, i, w->j, p, w->end, w->copies + c->a_size);
         return;
     }
     block.b = job->b + (w->j / nr * g->k + p) * nr;
@@ -319,7 +347,8 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
               .first = p,
               .p = p,
               .end = end,
-              .scratch = scratch};
+              .scratch = scratch,
+              .copies = scratch + c->kernel_size};
     if (c->blas || c->dot) {
         whole(job, i, w.rows, j, w.columns);
         return;
@@ -340,6 +369,12 @@ kdi_epilogue kdi_epilogue_at(const kdi_epilogue *e, size_t i, size_t j)
     return at;
 }
 
+/* Floats of one worker. */
+static size_t own_size(const cut *c)
+{
+    return c->kernel_size + c->a_size + c->b_size;
+}
+
 static void product_task(void *arg, size_t index, int worker)
 {
     const struct job *job = arg;
@@ -347,8 +382,7 @@ static void product_task(void *arg, size_t index, int worker)
     const size_t row = index % c->rows, column = index / c->rows % c->columns;
     const size_t p = index / c->rows / c->columns * c->part;
     const size_t end = job->g.k - p < c->part ? job->g.k : p + c->part;
-    product(job, row * c->mb, column * c->nb, p, end,
-            job->workers + (size_t)worker * (c->a_size + c->b_size));
+    product(job, row * c->mb, column * c->nb, p, end, job->workers + (size_t)worker * own_size(c));
 }
 
 /* Add the parts of a block of rows, in order, and finish them. */
@@ -404,7 +438,7 @@ void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, s
 }
 
 typedef struct room {
-    size_t b, parts, worker; /* floats: the shared B, the parts, each worker's own */
+    size_t b, parts; /* floats: the shared B, the parts */
 } room;
 
 /* What kdi_gemm_run lays out in its scratch, and false if the size overflows. The parts are counted
@@ -412,7 +446,7 @@ typedef struct room {
 static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
 {
     size_t mn;
-    *r = (room){.worker = c->a_size + c->b_size};
+    *r = (room){0};
     if (c->shared_b) {
         const size_t bytes = kdi_gemm_packed_size(ctx, g->n, g->k);
         if (bytes == SIZE_MAX) return false;
@@ -428,10 +462,11 @@ static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
 /* The copies of one worker, for this m or any smaller one. */
 static size_t worker_room(const kdi_kernels *kernels, const kdi_gemm *g)
 {
-    const size_t kc = least(round_up(g->k, 8), DEPTH), rows = least(g->m, ROWS);
+    const size_t kc = least(round_up(g->k, kernels->gemm_unit), DEPTH), rows = least(g->m, ROWS);
     size_t floats = round_up(rows + kernels->gemm_mr, ALIGN) * (kc + PAD);
-    if (!g->packed_b) floats += kc * kernels->gemm_nr;
-    return floats;
+    const size_t columns = round_up(least(g->n, COLUMNS), kernels->gemm_nr);
+    if (!g->packed_b) floats += kc * (kernels->gemm_copies ? columns : kernels->gemm_nr);
+    return kernels->gemm_scratch(least(g->m, TALL), kc) + floats;
 }
 
 size_t kdi_gemm_scratch(kd_ctx *ctx, const kdi_gemm *g)

@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+#if KDI_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #if defined(__x86_64__)
 extern const kdi_kernels kdi_kernels_generic, kdi_kernels_avx2, kdi_kernels_avx512;
 
@@ -17,6 +23,25 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
 }
+
+#if KDI_AMX
+extern const kdi_kernels kdi_kernels_amx;
+
+/* Linux lets a process use the tiles' registers once it has asked to; a process that does has larger
+ * signal frames, so that one whose signal stacks are too small for them is refused. */
+static bool has_amx(void)
+{
+    enum { BF16 = 1 << 22, TILES = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    if (!(d & BF16) || !(d & TILES)) return false;
+#ifdef SYS_arch_prctl
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+#endif
 #elif defined(__aarch64__)
 extern const kdi_kernels kdi_kernels_generic, kdi_kernels_neon;
 #else
@@ -33,6 +58,9 @@ static const struct {
     bool (*runs)(void);
 } tables[] = {
 #if defined(__x86_64__)
+#if KDI_AMX
+    {&kdi_kernels_amx, has_amx},
+#endif
     {&kdi_kernels_avx512, has_avx512},
     {&kdi_kernels_avx2, has_avx2},
 #elif defined(__aarch64__)
@@ -50,8 +78,8 @@ const kdi_kernels *kdi_kernels_at(int i)
 
 const kdi_kernels *kdi_kernels_select(const char *name)
 {
-    const kdi_kernels *k;
-    for (int i = 0; (k = kdi_kernels_at(i)); i++)
-        if (!name || strcmp(k->name, name) == 0) return k;
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        if ((!name || strcmp(tables[t].table->name, name) == 0) && tables[t].runs())
+            return tables[t].table;
     return NULL;
 }

@@ -46,6 +46,7 @@ typedef struct kdi_block {
     size_t ldc;
     bool accumulate;
     const kdi_epilogue *epilogue; /* or NULL */
+    float *scratch;               /* as many floats as gemm_scratch says, 64-byte aligned */
     kdi_fetch ahead[2];           /* what to bring into cache meanwhile; [1] alone is ignored */
 } kdi_block;
 
@@ -84,7 +85,7 @@ typedef struct kdi_window {
 } kdi_window;
 
 typedef struct kdi_kernels {
-    const char *name; /* "generic", "avx2", "avx512", "neon" */
+    const char *name; /* "generic", "avx2", "avx512", "amx", "neon" */
 #define CONSTANT(name, type, value) type name;
 #define KERNEL(name, result, arguments) result(*name) arguments;
 #include "kernels.def"

@@ -27,7 +27,7 @@
 /* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
  * while bias gradients are summed; images from which on a task is all heads of one; floats to keep
  * rows apart, and between arrays. */
-enum { ROWS = 84, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
+enum { ROWS = 224, FEW_ROWS = 84, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
 
 typedef struct attention_attr {
     int heads, masked;
@@ -47,8 +47,8 @@ typedef struct attention {
     size_t block_panels;       /* the same for the rows of a block */
     size_t runs;               /* of images, each summed into dbias of its own */
     float *workers;
-    size_t worker; /* floats */
-    float *dbias;  /* [runs][heads][T][T] or NULL */
+    size_t worker, kernel; /* floats of a worker, and of its gemm_block */
+    float *dbias;          /* [runs][heads][T][T] or NULL */
 } attention;
 
 static size_t round_up(size_t a, size_t b)
@@ -81,7 +81,8 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.windows = attr->masked ? c->in[1].dim[0] : 1;
     a.mask = attr->masked ? c->in[1].data : NULL;
     a.bias = bias ? c->in[bias].data : NULL;
-    a.rows = kdi_piece(a.queries, ROWS, 1);
+    /* A kernel that copies for itself does so in each call. */
+    a.rows = kdi_piece(a.queries, a.kernels->gemm_copies ? ROWS : FEW_ROWS, 1);
     a.ldq = round_up(a.d, PAD) + PAD;
     a.step = round_up(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
@@ -91,7 +92,8 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.t_panels = round_up(a.t_panels, ALIGN);
     a.d_panels = round_up(a.d_panels, ALIGN);
     const size_t blocks = round_up(a.rows * a.ldq, ALIGN) + round_up(a.rows * a.step, ALIGN);
-    a.worker = a.t_panels + a.d_panels + blocks;
+    a.kernel = a.kernels->gemm_scratch(a.t, a.d > a.t ? a.d : a.t);
+    a.worker = a.kernel + a.t_panels + a.d_panels + blocks;
     if (backwards) a.worker += a.t_panels + 2 * a.block_panels + blocks;
     a.workers = c->scratch;
     a.runs = a.n;
@@ -123,12 +125,14 @@ typedef struct head {
     size_t image, head;
     size_t ldx, ldy; /* from token to token */
     const float *bias, *mask;
+    float *scratch; /* gemm_block's */
 } head;
 
-static head head_at(const attention *a, size_t image, size_t h)
+static head head_at(const attention *a, int worker, size_t image, size_t h)
 {
     const size_t square = a->t * a->t, width = a->heads * a->d;
     return (head){.a = a,
+                  .scratch = a->workers + (size_t)worker * a->worker,
                   .image = image,
                   .head = h,
                   .ldx = 3 * width,
@@ -185,8 +189,9 @@ static const float *row_of(const attention *a, const float *square, size_t i)
 
 /* s[rows][step] = x[rows][d] times panels of a T by d matrix, transposed. Whole vectors of columns:
  * the panels' zeros fill them. */
-static void scores(const attention *a, size_t rows, factor x, const float *panels, float *s)
+static void scores(const head *h, size_t rows, factor x, const float *panels, float *s)
 {
+    const attention *a = h->a;
     const kdi_block b = {.m = rows,
                          .n = round_up(a->t, a->kernels->vector),
                          .k = a->d,
@@ -196,14 +201,16 @@ static void scores(const attention *a, size_t rows, factor x, const float *panel
                          .b = panels,
                          .panel = a->d * a->kernels->gemm_nr,
                          .c = s,
-                         .ldc = a->step};
+                         .ldc = a->step,
+                         .scratch = h->scratch};
     a->kernels->gemm_block(&b);
 }
 
 /* y[rows][d] (+)= p[rows][T] times panels of a T by d matrix. */
-static void weighted(const attention *a, size_t rows, const float *p, const float *panels, float *y,
+static void weighted(const head *h, size_t rows, const float *p, const float *panels, float *y,
                      size_t ldy, bool accumulate)
 {
+    const attention *a = h->a;
     const kdi_block b = {.m = rows,
                          .n = a->d,
                          .k = a->t,
@@ -214,7 +221,8 @@ static void weighted(const attention *a, size_t rows, const float *p, const floa
                          .panel = a->t * a->kernels->gemm_nr,
                          .c = y,
                          .ldc = ldy,
-                         .accumulate = accumulate};
+                         .accumulate = accumulate,
+                         .scratch = h->scratch};
     a->kernels->gemm_block(&b);
 }
 
@@ -232,12 +240,12 @@ static void forward_head(const head *h, const float *qkv, const float *next, flo
     for (size_t i = 0; i < a->queries; i += a->rows) {
         const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
         float *to = y + i * h->ldy;
-        scores(a, rows, rows_of(a, rows, qkv + i * h->ldx, h->ldx, q), keys, s);
+        scores(h, rows, rows_of(a, rows, qkv + i * h->ldx, h->ldx, q), keys, s);
         if (next && i == 0) fetch(next + width, a->t, h->ldx, a->d);
         k->attention_softmax(rows, a->t, a->scale, row_of(a, h->bias, i), row_of(a, h->mask, i), s,
                              a->step, max, inverse);
         if (next && i == 0) fetch(next + 2 * width, a->t, h->ldx, a->d);
-        weighted(a, rows, s, values, to, h->ldy, false);
+        weighted(h, rows, s, values, to, h->ldy, false);
         if (next) fetch(next + i * h->ldx, rows, h->ldx, a->d);
         k->scale_rows(rows, a->d, inverse, 1, to, h->ldy, to, h->ldy);
         if (!stats) continue;
@@ -255,10 +263,10 @@ static void forward_task(void *arg, size_t index, int worker)
     const float *qkv = a->call->in[0].data;
     float *y = a->call->out[0].data, *stats = a->call->out[1].data;
     for (size_t i = first; i < end; i++) {
-        const head h = head_at(a, image, i);
+        const head h = head_at(a, worker, image, i);
         const float *from = qkv + in_qkv(&h);
         forward_head(&h, from, i + 1 < end ? from + a->d : NULL, y + in_y(&h),
-                     stats ? stats + in_stats(&h) : NULL, a->workers + (size_t)worker * a->worker);
+                     stats ? stats + in_stats(&h) : NULL, h.scratch + a->kernel);
     }
 }
 
@@ -281,7 +289,7 @@ typedef struct room {
 
 static room room_of(const attention *a, int worker)
 {
-    room r = {.keys = a->workers + (size_t)worker * a->worker};
+    room r = {.keys = a->workers + (size_t)worker * a->worker + a->kernel};
     r.values = r.keys + a->t_panels;
     r.rows = r.values + a->t_panels;
     r.q_panels = r.rows + a->d_panels;
@@ -294,9 +302,10 @@ static room room_of(const attention *a, int worker)
 }
 
 /* dx[T][d] (+)= p[rows][T]^T times panels of a rows by d matrix. */
-static void transposed(const attention *a, size_t rows, const float *p, const float *panels,
-                       float *dx, size_t ldx, bool accumulate)
+static void transposed(const head *h, size_t rows, const float *p, const float *panels, float *dx,
+                       size_t ldx, bool accumulate)
 {
+    const attention *a = h->a;
     const kdi_block b = {.m = a->t,
                          .n = a->d,
                          .k = rows,
@@ -307,7 +316,8 @@ static void transposed(const attention *a, size_t rows, const float *p, const fl
                          .panel = rows * a->kernels->gemm_nr,
                          .c = dx,
                          .ldc = ldx,
-                         .accumulate = accumulate};
+                         .accumulate = accumulate,
+                         .scratch = h->scratch};
     a->kernels->gemm_block(&b);
 }
 
@@ -341,9 +351,9 @@ static void backward_head(const head *h, const flow *f, const flow *next, const 
         const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
         const factor q = rows_of(a, rows, f->qkv + i * h->ldx, h->ldx, r->q);
         const factor dy = rows_of(a, rows, f->dy + i * h->ldy, h->ldy, r->dy);
-        scores(a, rows, q, r->keys, r->p);
+        scores(h, rows, q, r->keys, r->p);
         if (next && i == 0) fetch(next->qkv + width, a->t, h->ldx, a->d);
-        scores(a, rows, dy, r->values, r->ds);
+        scores(h, rows, dy, r->values, r->ds);
         if (next && i == 0) fetch(next->qkv + 2 * width, a->t, h->ldx, a->d);
         k->attention_backward(rows, a->t, a->scale, row_of(a, h->bias, i), row_of(a, h->mask, i),
                               f->stats + i, f->stats + a->t + i, r->p, r->ds, a->step,
@@ -351,11 +361,11 @@ static void backward_head(const head *h, const flow *f, const flow *next, const 
         if (!dqkv) continue;
         k->pack_b(rows, a->d, q.x, q.ld, r->q_panels, rows * nr);
         k->pack_b(rows, a->d, dy.x, dy.ld, r->dy_panels, rows * nr);
-        weighted(a, rows, r->ds, r->rows, dqkv + i * h->ldx, h->ldx, add);
+        weighted(h, rows, r->ds, r->rows, dqkv + i * h->ldx, h->ldx, add);
         if (next) fetch(next->qkv + i * h->ldx, rows, h->ldx, a->d);
-        transposed(a, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
+        transposed(h, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
         if (next) fetch(next->dy + i * h->ldy, rows, h->ldy, a->d);
-        transposed(a, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
+        transposed(h, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
     }
     for (size_t i = a->queries; i < a->t && dqkv && !add; i++)
         memset(dqkv + i * h->ldx, 0, a->d * sizeof *dqkv);
@@ -371,7 +381,7 @@ static void backward_task(void *arg, size_t index, int worker)
     const room r = room_of(a, worker);
     for (size_t i = first; i < end; i++) {
         const bool more = i + 1 < end;
-        const head h = head_at(a, image, i), then = head_at(a, image, i + more);
+        const head h = head_at(a, worker, image, i), then = head_at(a, worker, image, i + more);
         const flow f = flow_of(&h, NULL), next = flow_of(&then, NULL);
         backward_head(&h, &f, more ? &next : NULL, &r);
     }
@@ -388,8 +398,8 @@ static void backward_run(void *arg, size_t index, int worker)
     memset(dbias, 0, square * sizeof *dbias);
     for (size_t image = first; image < end; image++) {
         const bool more = image + 1 < end;
-        const head h = head_at(a, image, index % a->heads);
-        const head then = head_at(a, image + more, index % a->heads);
+        const head h = head_at(a, worker, image, index % a->heads);
+        const head then = head_at(a, worker, image + more, index % a->heads);
         const flow f = flow_of(&h, dbias), next = flow_of(&then, dbias);
         backward_head(&h, &f, more ? &next : NULL, &r);
     }

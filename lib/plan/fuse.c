@@ -123,6 +123,13 @@ static bool is_before(const kdi_draft *d, kd_value v, int node)
     return true;
 }
 
+int kdi_own_inputs(const kdi_step *step)
+{
+    if (step->op != &kdi_op_linear) return step->n_in;
+    const kdi_linear_attr *attr = step->attr;
+    return step->n_in - attr->residual;
+}
+
 /* linear, then the add of a residual, whose gradient is the add's own: nothing changes in the
  * backward. The node's lists are copied: a backward shares the old ones. */
 static kd_status fold_residual(kdi_draft *d, int linear)

@@ -270,12 +270,12 @@ static kd_status stage_span(layout *l, kdi_step *step, size_t s)
     return add_span(l, region, &step->stage) ? KD_OK : KD_E_NOMEM;
 }
 
-/* Prepared weights are made of parameters alone: every input but the first must be one. */
+/* Prepared weights are made of parameters alone: every input of the op but the first must be one. */
 bool kdi_can_prepare(const kdi_draft *d, const kdi_step *step)
 {
     if (!d->plan->frozen || step->backward || !step->op->prepare || !step->op->prepared)
         return false;
-    for (int i = 1; i < step->n_in; i++)
+    for (int i = 1; i < kdi_own_inputs(step); i++)
         if (d->values[kdi_draft_root(d, step->in[i])].kind != KDI_PARAM) return false;
     return true;
 }

@@ -121,6 +121,8 @@ kd_status kdi_recompute(kdi_draft *d, const bool *again);
 kd_status kdi_plan_within(const kd_graph *g, const kd_plan_opt *opt, kd_plan **plan);
 /* fuse.c: merge ops that can be done in one pass over memory. */
 kd_status kdi_fuse(kdi_draft *d);
+/* The inputs of a step that its op has by itself: without a residual that was added to it. */
+int kdi_own_inputs(const kdi_step *step);
 /* micro.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */
 kd_status kdi_cut_batch(kdi_draft *d);
 /* memory.c: lifetimes, buffers shared in place, offsets: sets slots, scratch, arena_bytes. */

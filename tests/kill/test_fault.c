@@ -436,7 +436,7 @@ static const trial pictures = {.name = "pictures",
 static test_path make_pictures(void)
 {
     static const char *const kinds[] = {"rgb", "grey", "rgba", "palette"};
-    const test_path set = test_in_dir("set");
+    const test_path set = test_in_dir("fault_set");
     char from[60], to[60];
     if (access(set.text, F_OK)) {
         ck_assert_int_eq(mkdir(set.text, 0777), 0);
@@ -486,7 +486,7 @@ START_TEST(test_pictures_in_pieces)
     make_pictures();
     for (size_t i = 0; i < 2; i++) {
         trial_remove(folder.text);
-        const trial_call call = {.out = folder.text, .shim = shims[i], .path = "/set/"};
+        const trial_call call = {.out = folder.text, .shim = shims[i], .path = "/fault_set/"};
         ck_assert_msg(trial_run(&pictures, &call, NULL) == 0, "%s: %s", shims[i], test_err);
         trial_check_done(&pictures, folder.text);
     }

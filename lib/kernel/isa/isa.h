@@ -40,6 +40,10 @@
 #define KDI_DOT_ROWS 32
 #endif
 
+#define KDI_GEMM_UNIT 8
+#define KDI_GEMM_TASK (1 << 20)
+#define KDI_GEMM_COPIES false
+
 typedef float kdi_v __attribute__((vector_size(4 * KDI_VL)));
 typedef int32_t kdi_vi __attribute__((vector_size(4 * KDI_VL)));
 typedef float kdi_vu __attribute__((vector_size(4 * KDI_VL), aligned(4), may_alias));
