@@ -8,7 +8,9 @@
 #include "../../lib/kernel/blas.h"
 #include "../../lib/kernel/gemm.h"
 
+#include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -246,14 +248,14 @@ END_TEST
 /* The sum over segments is the sum over one long k whose rows of A are in pieces. */
 START_TEST(test_segments)
 {
-    enum { M = 19, K = 7, SEGMENTS = 3, STEP = 50, N = 41 };
+    enum { M = 67, K = 7, SEGMENTS = 3, STEP = 150, N = 41 };
     const kdi_kernels *k;
     for (int i = 0; (k = kdi_kernels_at(i)); i++) {
         float *a = array((SEGMENTS - 1) * STEP + (M - 1) * 2 + K, 1),
               *b = array(SEGMENTS * K * N, 2);
         const size_t panel = SEGMENTS * K * k->gemm_nr;
         float *packed = scratch_of((N / k->gemm_nr + 1) * panel * sizeof *packed);
-        float c[M * N];
+        float c[M * N], *scratch = scratch_of(k->gemm_scratch(M, SEGMENTS * K) * sizeof *scratch);
         k->pack_b(SEGMENTS * K, N, b, N, packed, panel);
         const kdi_block block = {.m = M,
                                  .n = N,
@@ -266,7 +268,8 @@ START_TEST(test_segments)
                                  .b = packed,
                                  .panel = panel,
                                  .c = c,
-                                 .ldc = N};
+                                 .ldc = N,
+                                 .scratch = scratch};
         k->gemm_block(&block);
         for (size_t row = 0; row < M; row++)
             for (size_t j = 0; j < N; j++) {
@@ -279,7 +282,102 @@ START_TEST(test_segments)
         free(a);
         free(b);
         free(packed);
+        free(scratch);
     }
+}
+END_TEST
+
+/* C[M,N] = A B on one table. */
+static void square(const kdi_kernels *k, size_t n, const float *a, const float *b, float *c)
+{
+    kd_ctx *ctx = test_ctx(1, k->name);
+    const kdi_gemm g = {
+        .m = n, .n = n, .k = n, .a = a, .lda = n, .b = b, .ldb = n, .c = c, .ldc = n};
+    void *scratch = scratch_of(kdi_gemm_scratch(ctx, &g));
+    kdi_gemm_run(ctx, &g, scratch);
+    free(scratch);
+    kd_ctx_destroy(ctx);
+}
+
+/* A is diagonal, so that C is B's numbers times one: infinities, NaN, the largest floats and the
+ * least come out as they should, whatever a kernel makes of them on the way. Where there are
+ * infinities or NaN, the rest of their column in B is zero times something: NaN with infinity. */
+START_TEST(test_values)
+{
+    enum { N = 64 };
+    static const float values[] = {INFINITY,
+                                   -INFINITY,
+                                   NAN,
+                                   FLT_MAX,
+                                   -FLT_MAX,
+                                   0x1.fffffcp127f,
+                                   0x1.fefffep127f,
+                                   0x1.ff0002p127f,
+                                   FLT_MIN,
+                                   -FLT_MIN,
+                                   0x1p-149f,
+                                   0x1.234567p-100f,
+                                   1.0f,
+                                   0x1.fffffep0f,
+                                   0x1.000002p0f,
+                                   -0.0f};
+    const size_t count = sizeof values / sizeof *values;
+    static float a[N * N], b[N * N], c[N * N];
+    const kdi_kernels *k;
+    for (size_t i = 0; i < N; i++) a[i * N + i] = 1;
+    for (size_t i = 0; i < N; i++) b[i * N + i] = values[i % count];
+    for (int i = 0; (k = kdi_kernels_at(i)); i++)
+        for (int swapped = 0; swapped < 2; swapped++) {
+            square(k, N, swapped ? b : a, swapped ? a : b, c);
+            for (size_t row = 0; row < N; row++) {
+                const float want = values[row % count], got = c[row * N + row];
+                if (isnan(want))
+                    ck_assert_msg(isnan(got), "%s: NaN became %g", k->name, (double)got);
+                else if (isinf(want) || fabsf(want) > 1)
+                    ck_assert_msg(got == want, "%s: %a became %a", k->name, (double)want,
+                                  (double)got);
+                else
+                    ck_assert_msg(fabsf(got - want) <= FLT_MIN, "%s: %a became %a", k->name,
+                                  (double)want, (double)got);
+            }
+        }
+}
+END_TEST
+
+/* The error of sums of N products, against double precision: no table is worse than adding up in
+ * order, and none has a bias. */
+START_TEST(test_precision)
+{
+    enum { N = 384 };
+    float *a = array(N * N, 5), *b = array(N * N, 6), *c = malloc(N * N * sizeof *c);
+    const kdi_kernels *k;
+    for (size_t i = 0; i < N * N; i++) a[i] = fabsf(a[i]), b[i] = fabsf(b[i]);
+    for (int t = 0; (k = kdi_kernels_at(t)); t++) {
+        double error = 0, bias = 0, plain = 0;
+        square(k, N, a, b, c);
+        for (size_t i = 0; i < N; i += 7)
+            for (size_t j = 0; j < N; j += 3) {
+                double sum = 0;
+                float simple = 0;
+                for (size_t p = 0; p < N; p++) {
+                    sum += (double)a[i * N + p] * (double)b[p * N + j];
+                    simple += a[i * N + p] * b[p * N + j];
+                }
+                const double e = (double)c[i * N + j] / sum - 1, s = (double)simple / sum - 1;
+                error += e * e;
+                plain += s * s;
+                bias += e;
+            }
+        const double n = (N / 7 + 1) * (N / 3);
+        if (getenv("KD_PRECISION_REPORT"))
+            printf("%s: relative error %.2g, mean %.1g; added up in order %.2g\n", k->name,
+                   sqrt(error / n), bias / n, sqrt(plain / n));
+        ck_assert_double_le(error, 1.2 * plain);
+        ck_assert_double_le(fabs(bias / n), 2e-8);
+    }
+    free(a);
+    free(b);
+    free(c);
 }
 END_TEST
 
@@ -377,5 +475,5 @@ START_TEST(test_blas)
 }
 END_TEST
 
-TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_batch, &test_segments, &test_column_sums,
-           &test_scratch_grows, &test_blas)
+TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_batch, &test_segments, &test_values,
+           &test_precision, &test_column_sums, &test_scratch_grows, &test_blas)

@@ -4,10 +4,10 @@
  * A float's 24 bits are cut into three bfloat16 of 8: x = high + middle + low, exactly. Of the nine
  * products of two such sums the six that matter are formed, exactly, and added up in float32; what
  * is left out is below 2^-24 of the product. A tile instruction sums 32 products on their own before
- * it adds them to C, so that the sum of all is rounded less often than with multiply-adds. Infinities
- * and NaN come out as they should; what lies below 2^-126 may be lost. After Henry, Tang and
- * Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
- * computations", ARITH 2019.
+ * it adds them to C, so that the sum of all is rounded less often than with multiply-adds. Where
+ * there are infinities or NaN floats are multiplied; what lies below 2^-126 may be lost. After
+ * Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
+ * higher-precision computations", ARITH 2019.
  *
  * A block of A is cut once, strip by strip, and kept in cache; then B panel by panel. Products over
  * few k are left to AVX-512. */
@@ -53,7 +53,7 @@ typedef struct cut {
     __m512i part[3];
 } cut;
 
-enum { HALF = 0x8000, NOT_FINITE = 0x99, NOT_A_NUMBER = 0x81 };
+enum { HALF = 0x8000, NOT_FINITE = 0x99 };
 
 /* Round to nearest; x is finite, and not so large that it became infinite. */
 INLINE __m512i rounded(__m512 x)
@@ -71,21 +71,21 @@ INLINE cut cut_finite(__m512 x)
         {high, middle, _mm512_castps_si512(_mm512_sub_ps(rest, _mm512_castsi512_ps(middle)))}};
 }
 
-/* The largest floats are cut off where they would round to infinity; infinity and NaN are their own
- * high part. */
-static __attribute__((noinline)) void cut_any(__m512 x, cut *to)
+/* The largest floats are cut off where they would round to infinity. Infinities and NaN have no parts
+ * (infinity times a part that is 0 would be NaN): they are left out, and said. */
+static __attribute__((noinline)) void cut_large(__m512 x, cut *to, bool *special)
 {
-    const __mmask16 special = _mm512_fpclass_ps_mask(x, NOT_FINITE);
-    const __mmask16 nan = _mm512_fpclass_ps_mask(x, NOT_A_NUMBER);
-    const __m512i bits = _mm512_castps_si512(x), keep = _mm512_set1_epi32(~0xffff);
+    const __mmask16 finite = (__mmask16)~_mm512_fpclass_ps_mask(x, NOT_FINITE);
+    const __m512i bits = _mm512_maskz_mov_epi32(finite, _mm512_castps_si512(x));
     const __mmask16 large =
         _mm512_cmpge_epu32_mask(_mm512_slli_epi32(bits, 1), _mm512_set1_epi32((int)0xfeff0000u));
-    __m512i high = _mm512_mask_and_epi32(rounded(x), large, bits, keep);
-    high = _mm512_mask_or_epi32(high, nan, high, _mm512_set1_epi32(0x400000));
-    const __m512 rest = _mm512_maskz_sub_ps((__mmask16)~special, x, _mm512_castsi512_ps(high));
+    const __m512 y = _mm512_castsi512_ps(bits);
+    const __m512i high = _mm512_mask_and_epi32(rounded(y), large, bits, _mm512_set1_epi32(~0xffff));
+    const __m512 rest = _mm512_sub_ps(y, _mm512_castsi512_ps(high));
     const __m512i middle = rounded(rest);
-    *to = (cut){
-        {high, middle, _mm512_castps_si512(_mm512_sub_ps(rest, _mm512_castsi512_ps(middle)))}};
+    const __m512 low = _mm512_sub_ps(rest, _mm512_castsi512_ps(middle));
+    *to = (cut){{high, middle, _mm512_castps_si512(low)}};
+    *special |= finite != 0xffff;
 }
 
 INLINE __mmask16 large(__m512 x)
@@ -95,12 +95,12 @@ INLINE __mmask16 large(__m512 x)
 }
 
 /* One row of the two tiles of each part: pairs of x[p] and y[p]. */
-INLINE void put_pairs(__m512 x, __m512 y, part *to)
+INLINE void put_pairs(__m512 x, __m512 y, part *to, bool *special)
 {
     cut a = cut_finite(x), b = cut_finite(y);
     if (__builtin_expect(large(x) | large(y), 0)) {
-        cut_any(x, &a);
-        cut_any(y, &b);
+        cut_large(x, &a, special);
+        cut_large(y, &b, special);
     }
     for (int i = 0; i < 3; i++)
         _mm512_store_si512(
@@ -139,14 +139,15 @@ INLINE along next(const kdi_block *g, along at)
 }
 
 /* Row r of A from p on, count numbers of it. */
-static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count, part *to)
+static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count, part *to,
+                    bool *special)
 {
     along at = along_k(g, p);
     for (; count >= STEP && g->csa == 1 && g->k - at.q >= STEP; count -= STEP, to += GROUP) {
         const float *x = row + offset(g, at);
         __builtin_prefetch(x + AHEAD * g->rsa);
         __builtin_prefetch(x + AHEAD * g->rsa + SIDE);
-        put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE), to);
+        put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE), to, special);
         at.q += STEP;
         if (at.q == g->k) at = (along){at.segment + 1, 0};
     }
@@ -154,23 +155,25 @@ static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count
         float x[STEP] = {0};
         const size_t n = count < STEP ? count : STEP;
         for (size_t q = 0; q < n; q++, at = next(g, at)) x[q] = row[offset(g, at)];
-        put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE), to);
+        put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE), to, special);
         to += GROUP;
         count -= n;
     }
 }
 
 /* Rows [i, i + rows) of A, numbers [p, p + count). */
-static void cut_rows(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to)
+static void cut_rows(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to,
+                     bool *special)
 {
     const size_t h = g->strip ? kdi_strip_rows(g->m, KDI_GEMM_MR) : g->m;
     for (size_t r = 0; r < rows; r++)
         cut_row(g, g->a + (i + r) / h * g->strip + (i + r) % h * g->rsa, p, count,
-                to + r / SIDE * TILE + r % SIDE * STEP);
+                to + r / SIDE * TILE + r % SIDE * STEP, special);
 }
 
 /* The same where columns lie in memory: rows [i, i + SIDE), rows of them there. */
-static void cut_columns(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to)
+static void cut_columns(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to,
+                        bool *special)
 {
     along at = along_k(g, p);
     const size_t end = count;
@@ -184,27 +187,29 @@ static void cut_columns(const kdi_block *g, size_t i, size_t rows, size_t p, siz
         }
         kdi_transpose_square(x);
         kdi_transpose_square(x + SIDE);
-        for (size_t r = 0; r < rows && r < SIDE; r++) put_pairs(x[r], x[SIDE + r], to + r * STEP);
+        for (size_t r = 0; r < rows && r < SIDE; r++)
+            put_pairs(x[r], x[SIDE + r], to + r * STEP, special);
     }
 }
 
-static void cut_a(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to)
+static void cut_a(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to,
+                  bool *special)
 {
     if (g->rsa != 1 || g->strip || g->csa == 1) {
-        cut_rows(g, i, rows, p, count, to);
+        cut_rows(g, i, rows, p, count, to, special);
         return;
     }
-    cut_columns(g, i, rows, p, count, to);
-    if (rows > SIDE) cut_columns(g, i + SIDE, rows - SIDE, p, count, to + TILE);
+    cut_columns(g, i, rows, p, count, to, special);
+    if (rows > SIDE) cut_columns(g, i + SIDE, rows - SIDE, p, count, to + TILE, special);
 }
 
 /* Row s and half `half` of a step of B, of which there are count rows. */
-INLINE void cut_b(const float *b, size_t count, size_t s, size_t half, part *to)
+INLINE void cut_b(const float *b, size_t count, size_t s, size_t half, part *to, bool *special)
 {
     const float *x = b + s * NR + half * SIDE;
     put_pairs(s < count ? _mm512_loadu_ps(x) : _mm512_setzero_ps(),
               s + SIDE < count ? _mm512_loadu_ps(x + SIDE * NR) : _mm512_setzero_ps(),
-              to + half * TILE + s * STEP);
+              to + half * TILE + s * STEP, special);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -272,10 +277,12 @@ typedef struct chores {
     const float *b_from;
     size_t b_count;
     part *b_to;
-    some a; /* rows of the next strip, for each step */
+    bool *b_special; /* was there an infinity or NaN? */
+    some a;          /* rows of the next strip, for each step */
     const float *a_from;
     size_t a_steps;
     part *a_to;
+    bool *a_special;
     some c; /* rows of the last panel of C */
     const float *c_from;
     size_t c_i, c_j, c_columns;
@@ -295,7 +302,7 @@ INLINE void do_b(chores *o, bool all)
     for (const size_t end = until(&o->b, all); o->b.at < end; o->b.at++) {
         const size_t step = o->b.at / STEP, first = step * STEP;
         cut_b(o->b_from + first * NR, o->b_count - first, o->b.at / 2 % SIDE, o->b.at % 2,
-              o->b_to + step * GROUP);
+              o->b_to + step * GROUP, o->b_special);
     }
 }
 
@@ -307,7 +314,7 @@ INLINE void do_a(chores *o, bool all)
         __builtin_prefetch(x + STRIP * o->g->rsa);
         __builtin_prefetch(x + STRIP * o->g->rsa + SIDE);
         put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE),
-                  o->a_to + step * GROUP + r / SIDE * TILE + r % SIDE * STEP);
+                  o->a_to + step * GROUP + r / SIDE * TILE + r % SIDE * STEP, o->a_special);
     }
 }
 
@@ -406,6 +413,25 @@ static void product(size_t rows, size_t columns, size_t steps, const part *a, co
 
 /* ---- a block --------------------------------------------------------------------------------- */
 
+/* c[rows][NR] = A B as floats have it: where there are infinities or NaN. */
+static __attribute__((noinline)) void in_floats(const kdi_block *g, size_t i, size_t rows, size_t p,
+                                                size_t count, const float *b, float *c)
+{
+    const size_t h = g->strip ? kdi_strip_rows(g->m, KDI_GEMM_MR) : g->m;
+    for (size_t r = 0; r < rows; r++) {
+        const float *row = g->a + (i + r) / h * g->strip + (i + r) % h * g->rsa;
+        along at = along_k(g, p);
+        kdi_v x = {0}, y = {0};
+        for (size_t q = 0; q < count; q++, at = next(g, at)) {
+            const kdi_v number = kdi_splat(row[offset(g, at)]);
+            x += number * kdi_load(b + q * NR);
+            y += number * kdi_load(b + q * NR + SIDE);
+        }
+        kdi_store(c + r * NR, x);
+        kdi_store(c + r * NR + SIDE, y);
+    }
+}
+
 /* Rows [i, i + m) of the block, numbers [p, p + count) of k. While a panel's strips are multiplied
  * the next panel of B is cut, the last panel of C put away, and, the first time, the next strip of A
  * cut. */
@@ -419,10 +445,12 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
     b[1] = b[0] + steps * GROUP;
     float *c[2] = {(float *)(void *)(b[1] + steps * GROUP)};
     c[1] = c[0] + strips * STRIP * NR;
+    bool a_special[ROWS / STRIP] = {false}, b_special[2] = {false};
     chores o = {.g = g,
                 .b_from = g->b + p * NR,
                 .b_count = count,
                 .b_to = b[0],
+                .b_special = b_special,
                 .b = items(steps * STEP, 1),
                 .a_steps = steps,
                 .c_i = i,
@@ -431,7 +459,8 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
                 .far = {far[0], far[1]}};
     for (int f = 0; f < 2; f++) o.lines[f] = (far[f].left + turns * panels - 1) / (turns * panels);
     for (size_t s = 0; s < (plain ? 1 : strips); s++)
-        cut_a(g, i + s * STRIP, least(m - s * STRIP, STRIP), p, count, a + s * steps * GROUP);
+        cut_a(g, i + s * STRIP, least(m - s * STRIP, STRIP), p, count, a + s * steps * GROUP,
+              &a_special[s]);
     do_b(&o, true);
     _tile_loadconfig(&whole_tiles);
     for (size_t q = 0; q < panels; q++) {
@@ -439,16 +468,22 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
         if (q + 1 < panels) {
             o.b_from += g->panel;
             o.b_to = b[(q + 1) % 2];
+            o.b_special = &b_special[(q + 1) % 2];
+            *o.b_special = false;
             o.b = items(steps * STEP, turns);
         }
         for (size_t s = 0; s < strips; s++) {
             if (plain && q == 0 && s + 1 < strips) {
                 o.a_from = g->a + (i + (s + 1) * STRIP) * g->rsa + p;
                 o.a_to = a + (s + 1) * steps * GROUP;
+                o.a_special = &a_special[s + 1];
                 o.a = items(least(m - (s + 1) * STRIP, STRIP) * steps, steps * TURNS);
             }
-            product(least(m - s * STRIP, STRIP), columns, steps, a + s * steps * GROUP, b[q % 2],
-                    c[q % 2] + s * STRIP * NR, &o);
+            const size_t rows = least(m - s * STRIP, STRIP);
+            float *to = c[q % 2] + s * STRIP * NR;
+            product(rows, columns, steps, a + s * steps * GROUP, b[q % 2], to, &o);
+            if (__builtin_expect(a_special[s] | b_special[q % 2], 0))
+                in_floats(g, i + s * STRIP, rows, p, count, g->b + q * g->panel + p * NR, to);
             do_a(&o, true);
         }
         do_b(&o, true);
