@@ -27,7 +27,7 @@
 /* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
  * while bias gradients are summed; images from which on a task is all heads of one; floats to keep
  * rows apart, and between arrays. */
-enum { ROWS = 224, FEW_ROWS = 84, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
+enum { ROWS = 224, FEW_ROWS = 84, LONG = 256, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
 
 typedef struct attention_attr {
     int heads, masked;
@@ -81,8 +81,8 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.windows = attr->masked ? c->in[1].dim[0] : 1;
     a.mask = attr->masked ? c->in[1].data : NULL;
     a.bias = bias ? c->in[bias].data : NULL;
-    /* A kernel that copies for itself does so in each call. */
-    a.rows = kdi_piece(a.queries, a.kernels->gemm_copies ? ROWS : FEW_ROWS, 1);
+    const bool copies = a.kernels->gemm_copies && a.t >= LONG;
+    a.rows = kdi_piece(a.queries, copies ? ROWS : FEW_ROWS, 1);
     a.ldq = round_up(a.d, PAD) + PAD;
     a.step = round_up(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
@@ -92,7 +92,8 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.t_panels = round_up(a.t_panels, ALIGN);
     a.d_panels = round_up(a.d_panels, ALIGN);
     const size_t blocks = round_up(a.rows * a.ldq, ALIGN) + round_up(a.rows * a.step, ALIGN);
-    a.kernel = a.kernels->gemm_scratch(a.t, a.d > a.t ? a.d : a.t);
+    /* Copying takes longer than multiplying where sequences are short: no scratch, no copies. */
+    if (copies) a.kernel = a.kernels->gemm_scratch(a.t, a.d > a.t ? a.d : a.t);
     a.worker = a.kernel + a.t_panels + a.d_panels + blocks;
     if (backwards) a.worker += a.t_panels + 2 * a.block_panels + blocks;
     a.workers = c->scratch;
@@ -132,7 +133,7 @@ static head head_at(const attention *a, int worker, size_t image, size_t h)
 {
     const size_t square = a->t * a->t, width = a->heads * a->d;
     return (head){.a = a,
-                  .scratch = a->workers + (size_t)worker * a->worker,
+                  .scratch = a->kernel ? a->workers + (size_t)worker * a->worker : NULL,
                   .image = image,
                   .head = h,
                   .ldx = 3 * width,
@@ -266,7 +267,8 @@ static void forward_task(void *arg, size_t index, int worker)
         const head h = head_at(a, worker, image, i);
         const float *from = qkv + in_qkv(&h);
         forward_head(&h, from, i + 1 < end ? from + a->d : NULL, y + in_y(&h),
-                     stats ? stats + in_stats(&h) : NULL, h.scratch + a->kernel);
+                     stats ? stats + in_stats(&h) : NULL,
+                     a->workers + (size_t)worker * a->worker + a->kernel);
     }
 }
 

@@ -318,6 +318,13 @@ INLINE void do_a(chores *o, bool all)
     }
 }
 
+/* A panel's row, to be read and written. */
+INLINE void fetch_row(const float *x)
+{
+    __builtin_prefetch(x, 1, 2);
+    __builtin_prefetch(x + SIDE, 1, 2);
+}
+
 INLINE void do_c(chores *o, bool all)
 {
     for (const size_t end = until(&o->c, all); o->c.at < end; o->c.at++) {
@@ -326,8 +333,9 @@ INLINE void do_c(chores *o, bool all)
             row -= o->c.end;
             j += NR;
         }
-        __builtin_prefetch(o->g->c + (o->c_i + row) * o->g->ldc + j, 1, 2);
-        __builtin_prefetch(o->g->c + (o->c_i + row) * o->g->ldc + j + SIDE, 1, 2);
+        fetch_row(o->g->c + (o->c_i + row) * o->g->ldc + j);
+        if (o->epilogue && o->epilogue->residual)
+            fetch_row(o->epilogue->residual + (o->c_i + row) * o->epilogue->ldr + j);
         put_row(o->g, o->c_i + o->c.at, o->c_j, o->c_columns, o->c_from + o->c.at * NR, o->add,
                 o->epilogue);
     }

@@ -122,6 +122,11 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     float *c = g->c + at.i * g->ldc + at.j;
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
         __builtin_prefetch(c + i * g->ldc + j, 1, 3);
+    if (g->epilogue && g->epilogue->residual)
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < vecs * KDI_VL; j += 16)
+                __builtin_prefetch(g->epilogue->residual + (at.i + i) * g->epilogue->ldr + at.j +
+                                   j);
     size_t segments = g->segments;
     stream far = stream_of(at);
     do {
