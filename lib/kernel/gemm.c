@@ -15,6 +15,7 @@
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
     TALL = 2 * ROWS,      /* the same where B is in panels already: each slab is read less often */
+    COPIED = 192, /* the same for a kernel that makes copies, which share the cache with B */
     COLUMNS = KDI_GEMM_COLUMNS,
     DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 852 KB */
     TASKS = 16,             /* below which blocks are made smaller, or k is cut */
@@ -90,6 +91,12 @@ static size_t piece_of_rows(const kdi_kernels *kernels, size_t m, size_t most)
     return least(kdi_piece(m, most / unit * unit, unit), at_least_1(m));
 }
 
+/* Rows of a block, at most. */
+static size_t tallest(const kdi_kernels *kernels, bool packed)
+{
+    return !packed ? ROWS : kernels->gemm_copies ? COPIED : TALL;
+}
+
 /* Smaller blocks until there are enough tasks, or a task is too little work. */
 static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, cut *c)
 {
@@ -113,7 +120,7 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     const size_t m = at_least_1(g->m), n = at_least_1(g->n), k = at_least_1(g->k);
     cut c = {.nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
     c.shared_b = !g->packed_b && !serial && m > ROWS && k <= SHARED_SIZE / n;
-    c.mb = piece_of_rows(kernels, m, g->packed_b || c.shared_b ? TALL : ROWS);
+    c.mb = piece_of_rows(kernels, m, tallest(kernels, g->packed_b || c.shared_b));
     c.rows = ceil_div(m, c.mb);
     c.columns = ceil_div(n, c.nb);
     if (g->tb && !g->ta && !g->packed_b && (m <= kernels->gemm_dot_rows || n <= DOT_COLUMNS) &&
