@@ -27,7 +27,16 @@
 /* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
  * while bias gradients are summed; images from which on a task is all heads of one; floats to keep
  * rows apart, and between arrays. */
-enum { ROWS = 224, FEW_ROWS = 84, LONG = 256, TASKS = 64, MANY = 32, PAD = 16, ALIGN = 16 };
+enum {
+    ROWS = 224,
+    FEW_ROWS = 84,
+    LONG = 256,
+    TASKS = 64,
+    FEW_TASKS = 16,
+    MANY = 32,
+    PAD = 16,
+    ALIGN = 16
+};
 
 typedef struct attention_attr {
     int heads, masked;
@@ -42,6 +51,7 @@ typedef struct attention {
     size_t n, t, heads, d, windows, queries;
     float scale;
     const float *bias, *mask;
+    size_t parts;              /* of a head's queries, a task each */
     size_t rows, ldq, step;    /* of a block; from row to row of q, of scores */
     size_t t_panels, d_panels; /* floats of panels [T/nr][d][nr], [d/nr][T][nr] */
     size_t block_panels;       /* the same for the rows of a block */
@@ -82,7 +92,9 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.mask = attr->masked ? c->in[1].data : NULL;
     a.bias = bias ? c->in[bias].data : NULL;
     const bool copies = a.kernels->gemm_copies && a.t >= LONG;
-    a.rows = kdi_piece(a.queries, copies ? ROWS : FEW_ROWS, 1);
+    const size_t most = copies ? ROWS : FEW_ROWS;
+    a.parts = !backwards && a.n * a.heads < FEW_TASKS && a.queries > most ? 2 : 1;
+    a.rows = kdi_piece((a.queries + a.parts - 1) / a.parts, most, 1);
     a.ldq = round_up(a.d, PAD) + PAD;
     a.step = round_up(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
@@ -228,8 +240,8 @@ static void weighted(const head *h, size_t rows, const float *p, const float *pa
 }
 
 /* next: the qkv of the head after this one, or NULL. */
-static void forward_head(const head *h, const float *qkv, const float *next, float *y, float *stats,
-                         float *scratch)
+static void forward_head(const head *h, size_t first, size_t end, const float *qkv,
+                         const float *next, float *y, float *stats, float *scratch)
 {
     const attention *a = h->a;
     const kdi_kernels *k = a->kernels;
@@ -238,8 +250,8 @@ static void forward_head(const head *h, const float *qkv, const float *next, flo
     float *s = q + round_up(a->rows * a->ldq, ALIGN), max[ROWS], inverse[ROWS];
     k->pack_bt(a->d, a->t, qkv + width, h->ldx, keys, a->d * nr);
     k->pack_b(a->t, a->d, qkv + 2 * width, h->ldx, values, a->t * nr);
-    for (size_t i = 0; i < a->queries; i += a->rows) {
-        const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
+    for (size_t i = first; i < end; i += a->rows) {
+        const size_t rows = end - i < a->rows ? end - i : a->rows;
         float *to = y + i * h->ldy;
         scores(h, rows, rows_of(a, rows, qkv + i * h->ldx, h->ldx, q), keys, s);
         if (next && i == 0) fetch(next + width, a->t, h->ldx, a->d);
@@ -259,14 +271,16 @@ static void forward_task(void *arg, size_t index, int worker)
 {
     const attention *a = arg;
     const bool many = a->n >= MANY;
-    const size_t image = many ? index : index / a->heads, first = many ? 0 : index % a->heads;
+    const size_t part = index % a->parts, task = index / a->parts; /* many: of one part */
+    const size_t image = many ? task : task / a->heads, first = many ? 0 : task % a->heads;
     const size_t end = many ? a->heads : first + 1;
+    const size_t begin = a->queries * part / a->parts, stop = a->queries * (part + 1) / a->parts;
     const float *qkv = a->call->in[0].data;
     float *y = a->call->out[0].data, *stats = a->call->out[1].data;
     for (size_t i = first; i < end; i++) {
         const head h = head_at(a, worker, image, i);
         const float *from = qkv + in_qkv(&h);
-        forward_head(&h, from, i + 1 < end ? from + a->d : NULL, y + in_y(&h),
+        forward_head(&h, begin, stop, from, i + 1 < end ? from + a->d : NULL, y + in_y(&h),
                      stats ? stats + in_stats(&h) : NULL,
                      a->workers + (size_t)worker * a->worker + a->kernel);
     }
@@ -275,7 +289,7 @@ static void forward_task(void *arg, size_t index, int worker)
 static kd_status forward(const kd_op_call *c)
 {
     attention a = attention_of(c, false);
-    kd_parallel_for(c->ctx, a.n >= MANY ? a.n : a.n * a.heads, forward_task, &a);
+    kd_parallel_for(c->ctx, a.n >= MANY ? a.n : a.n * a.heads * a.parts, forward_task, &a);
     return KD_OK;
 }
 
