@@ -15,6 +15,7 @@
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
     TALL = 2 * ROWS,      /* the same where B is in panels already: each slab is read less often */
+    WIDE = 96,            /* columns that are worth a copy of A */
     COPIED = 192, /* the same for a kernel that makes copies, which share the cache with B */
     COLUMNS = KDI_GEMM_COLUMNS,
     DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 852 KB */
@@ -102,7 +103,8 @@ static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, 
 {
     const size_t unit = rows_unit(kernels);
     while (c->rows * c->columns < tasks && work(c->mb, c->nb, g->k) > 2 * kernels->gemm_task) {
-        if (c->mb >= c->nb && c->mb > most(unit, kernels->gemm_mr))
+        if (kernels->gemm_copies ? c->nb <= WIDE && c->mb > unit
+                                 : c->mb >= c->nb && c->mb > most(unit, kernels->gemm_mr))
             c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), unit);
         else if (c->nb > kernels->gemm_nr)
             c->nb = kdi_piece(c->nb, ceil_div(c->nb, 2), kernels->gemm_nr);

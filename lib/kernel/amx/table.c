@@ -16,7 +16,7 @@ size_t kdi_gemm_scratch_amx(size_t m, size_t k);
 #undef KDI_GEMM_TASK
 #undef KDI_GEMM_COPIES
 #define KDI_GEMM_UNIT 32
-#define KDI_GEMM_TASK (1 << 22)
+#define KDI_GEMM_TASK (5 << 20)
 #define KDI_GEMM_COPIES true
 
 extern const kdi_kernels kdi_kernels_amx;
