@@ -3,8 +3,8 @@
 """Make the golden files (requirements.txt says with what).
 
 make.py [ops|models|timm|train|adamw|pictures]...   write what has changed
-make.py --check                 only say whether the files are what this would write, to the bit,
-                                with one thread and with all
+make.py --check                 only say whether the files are what this would write, with one thread
+                                and with all
 """
 import sys
 
