@@ -60,7 +60,7 @@ typedef struct cli_args {
     int split; /* cli_split */
     bool skip_broken;
     uint64_t dev_count;
-    const char *model;
+    const char *model, *normalize;
     uint64_t image;
 
     uint64_t epochs, batch, micro_batch, accumulate, max_steps;
@@ -74,7 +74,7 @@ typedef struct cli_args {
     size_t n_teachers;
     double teacher_weights[KD_MAX_TEACHERS];
     size_t n_teacher_weights;
-    const char *teacher_model;
+    const char *teacher_model, *teacher_normalize;
     uint64_t teacher_image;
     int method;
     double temperature, hard, soft, alpha, beta, dkd_warmup;
@@ -183,6 +183,8 @@ int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64
                  char out[KD_SPEC_SIZE]);
 /* A model from a file, at another image size if that is not 0. */
 int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model);
+/* Normalise the model's pictures as the option's text says; text NULL: leave it. */
+int cli_normalize(const cli_args *args, const char *option, const char *text, kd_model *model);
 /* Multiply-accumulates of one picture. */
 int cli_macs(kd_model *model, uint64_t *macs);
 

@@ -91,8 +91,11 @@ int cmd_eval(cli_args *args)
         status = cli_complete(ctx, args->model, kd_dataset_info(data), args->image, spec);
     if (!status)
         status = cli_load(ctx, args->words[0], args->model ? spec : NULL, args->image, &model);
+    if (!status) status = cli_normalize(args, "normalize", args->normalize, model);
     if (!status && args->teachers[0])
         status = cli_load(ctx, args->teachers[0], args->teacher_model, 0, &teacher);
+    if (!status && teacher)
+        status = cli_normalize(args, "teacher-normalize", args->teacher_normalize, teacher);
     if (!status) status = evaluate(args, model, teacher, data);
     kd_model_destroy(model);
     kd_model_destroy(teacher);

@@ -98,6 +98,9 @@ const cli_option cli_options[] = {
          "leave out pictures that cannot be read, name them, and say how many"),
     TEXT(LOADS, IN_DATA, "model", "SPEC", NULL, model,
          "which network FILE holds, where the file does not say so itself (torchvision's, timm's)"),
+    TEXT(CMD_TRAINS | CMD_EVAL | CMD_PREDICT, IN_DATA, "normalize", "MEAN/STD", NULL, normalize,
+         "of pixels from 0 to 1, each one number or one a channel, joined by commas, e.g. 0.5/0.5 "
+         "[the file's, else the data's]"),
     COUNT(CMD_TRAINS | CMD_EVAL, IN_DATA, "image", "PIXELS", NULL, 1, 16384, image,
           "picture size the network sees [the spec's or the file's, else the data's]"),
 
@@ -161,6 +164,8 @@ const cli_option cli_options[] = {
      "one for each teacher, divided by their sum [equal]", 0, 0, 1e6, NULL},
     TEXT(CMD_DISTILL | CMD_EVAL, IN_DISTILLATION, "teacher-model", "SPEC", NULL, teacher_model,
          "which network the teachers' files hold, where they do not say so"),
+    TEXT(CMD_DISTILL | CMD_EVAL, IN_DISTILLATION, "teacher-normalize", "MEAN/STD", NULL,
+         teacher_normalize, "for the teachers [their files', else the data's]"),
     COUNT(CMD_DISTILL, IN_DISTILLATION, "teacher-image", "PIXELS", NULL, 1, 16384, teacher_image,
           "picture size the teachers see [their files']"),
     CHOICE(ONE_LOSS, IN_DISTILLATION, "method", method_choice, "kd", method,

@@ -179,6 +179,7 @@ int cmd_predict(cli_args *args)
     prediction p = {.args = args};
     int status = cli_open_ctx(args, &p.ctx);
     if (!status) status = cli_load(p.ctx, args->words[0], args->model, 0, &p.model);
+    if (!status) status = cli_normalize(args, "normalize", args->normalize, p.model);
     if (!status) {
         p.side = kd_model_image(p.model);
         p.channels = kd_model_channels(p.model);

@@ -68,8 +68,10 @@ static int open_teachers(session *s)
     const cli_args *a = s->run.args;
     double sum = 0;
     for (size_t i = 0; i < a->n_teachers; i++) {
-        const int status = cli_load(s->run.ctx, a->teachers[i], a->teacher_model, a->teacher_image,
-                                    &s->teachers[i]);
+        int status = cli_load(s->run.ctx, a->teachers[i], a->teacher_model, a->teacher_image,
+                              &s->teachers[i]);
+        if (!status)
+            status = cli_normalize(a, "teacher-normalize", a->teacher_normalize, s->teachers[i]);
         if (status) return status;
         sum += a->teacher_weights[i];
     }
@@ -87,6 +89,7 @@ static int open_all(session *s)
     int status = cli_open_ctx(a, &s->run.ctx);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
     if (!status) status = open_student(s);
+    if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
     if (!status) status = open_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
     s->run.teachers = s->teachers;

@@ -16,18 +16,23 @@
 
 /* ---- what must agree ------------------------------------------------------------------------- */
 
-/* 64-bit FNV-1a over a teacher's weights, four bytes at a time. */
-static uint64_t weights_hash(kd_model *m)
+/* 64-bit FNV-1a, four bytes at a time, over x [n] after what made h. */
+static uint64_t hash(uint64_t h, const float *x, size_t n)
 {
-    kd_params *p = kd_model_params(m);
-    const float *x = kd_params_values(p);
-    uint64_t h = 0xCBF29CE484222325u;
-    for (size_t i = 0; i < kd_params_flat_count(p); i++) {
+    for (size_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, &x[i], sizeof bits);
         h = (h ^ bits) * 0x100000001B3u;
     }
     return h;
+}
+
+static const uint64_t HASH_OF_NOTHING = 0xCBF29CE484222325u;
+
+static uint64_t weights_hash(kd_model *m)
+{
+    kd_params *p = kd_model_params(m);
+    return hash(HASH_OF_NOTHING, kd_params_values(p), kd_params_flat_count(p));
 }
 
 /* How a batch is cut is a part of the result, too, where it is cut. */
@@ -74,19 +79,35 @@ static void hex(char out[17], uint64_t x)
     snprintf(out, 17, "%016llx", (unsigned long long)x);
 }
 
+/* Only of a normalisation that is not the data's. */
+static void print_normalization(kd_json *j, const char *key, const kd_model *m,
+                                const kd_data_info *info)
+{
+    char text[17];
+    const float *const mean = kd_model_mean(m), *const std = kd_model_std(m);
+    const size_t n = kd_model_channels(m), bytes = n * sizeof *mean;
+    if (!mean ||
+        (n == info->channels && !memcmp(mean, info->mean, bytes) && !memcmp(std, info->std, bytes)))
+        return;
+    hex(text, hash(hash(HASH_OF_NOTHING, mean, n), std, n));
+    kd_json_string(j, key, text);
+}
+
 kd_status kdt_describe(kdt_run *run)
 {
     kd_json *j;
     uint64_t sum;
     char text[17];
+    const kd_data_info *info = kd_dataset_info(run->data);
     kd_status status = kd_dataset_checksum(run->data, &sum);
     if (!status) status = kd_json_create(run->ctx, 0, &j);
     if (status) return status;
     kd_json_object_begin(j, NULL);
     kd_json_string(j, "spec", kd_model_spec(run->model));
-    kd_json_string(j, "data", kd_dataset_info(run->data)->name);
+    kd_json_string(j, "data", info->name);
     hex(text, sum);
     kd_json_string(j, "data_checksum", text);
+    print_normalization(j, "normalization_hash", run->model, info);
     print_options(j, &run->opt, kd_plan_batch(run->plan));
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
         char key[48];
@@ -95,6 +116,8 @@ kd_status kdt_describe(kdt_run *run)
         snprintf(key, sizeof key, "teacher%zu_hash", t);
         hex(text, weights_hash(run->opt.teachers[t]));
         kd_json_string(j, key, text);
+        snprintf(key, sizeof key, "teacher%zu_normalization_hash", t);
+        print_normalization(j, key, run->opt.teachers[t], info);
         snprintf(key, sizeof key, "teacher%zu_weight", t);
         kd_json_float(j, key, run->opt.teacher_weights ? run->opt.teacher_weights[t] : 0);
     }
@@ -214,6 +237,25 @@ static kd_status add_state(kdt_run *run, kd_writer *w)
     return status;
 }
 
+/* x [n], numbers joined by commas, as kd_model_save has it. */
+static kd_status add_numbers(const kdt_run *run, kd_writer *w, const char *key, const float *x)
+{
+    kd_json *j;
+    const char *text;
+    char numbers[1600]; /* of 64 channels at most */
+    size_t size;
+    kd_status status = kd_json_create(run->ctx, 0, &j);
+    if (status) return status;
+    kd_json_array_begin(j, NULL);
+    for (size_t i = 0; i < kd_model_channels(run->model); i++) kd_json_float(j, NULL, x[i]);
+    kd_json_array_end(j);
+    status = kd_json_text(j, &text, &size);
+    if (!status) snprintf(numbers, sizeof numbers, "%.*s", (int)size - 2, text + 1);
+    if (!status) status = kd_writer_metadata(w, key, numbers);
+    kd_json_destroy(j);
+    return status;
+}
+
 static void path_of(const kdt_run *run, char *out, size_t size)
 {
     snprintf(out, size, "%s/checkpoint.safetensors", run->opt.train.out);
@@ -237,7 +279,9 @@ kd_status kdt_checkpoint_save(kdt_run *run)
         kd_writer_metadata(s.w, "libkd.spec", kd_model_spec(run->model));
         kd_writer_metadata(s.w, "libkd.run", run->description);
         add_all(run, &s);
-        status = add_state(run, s.w);
+        status = add_numbers(run, s.w, "libkd.mean", kd_model_mean(run->model));
+        if (!status) status = add_numbers(run, s.w, "libkd.std", kd_model_std(run->model));
+        if (!status) status = add_state(run, s.w);
         if (status)
             kd_writer_abandon(s.w);
         else

@@ -219,12 +219,12 @@ static double divergence(const float *t, const float *s, size_t n)
     return sum / (double)n;
 }
 
-/* The first step's loss is that of a teacher which sees pictures of its size, as it was trained to:
- * a ViT made for 16 pixels and a normalisation of its own, asked to look at 24. */
-START_TEST(test_teachers_view)
+#define SMALL_DATA "synthetic:classes=4,image=16,train=16,test=8"
+
+/* told: the normalisation, by the command; NULL: by the teacher's file. */
+static void check_view(const char *told)
 {
     enum { N = 16, LARGE = 24 };
-#define SMALL_DATA "synthetic:classes=4,image=16,train=16,test=8"
     static const float mean[] = {.2f, .4f, .7f}, std[] = {.3f, .5f, .9f};
     kd_ctx *ctx = test_ctx(1, NULL);
     const test_path file = test_in_dir("made.safetensors"), run = test_in_dir("view");
@@ -235,7 +235,7 @@ START_TEST(test_teachers_view)
     test_ok(ctx, kd_model_create(ctx, "vit_tiny_patch16_224,image=16,classes=4," VIT, 5, &teacher));
     kd_params *params = kd_model_params(teacher);
     for (size_t i = 0; i < kd_params_flat_count(params); i++) kd_params_values(params)[i] *= 4;
-    test_ok(ctx, kd_model_set_normalization(teacher, mean, std));
+    if (!told) test_ok(ctx, kd_model_set_normalization(teacher, mean, std));
     test_ok(ctx, kd_model_save(teacher, file.text));
     kd_model_destroy(teacher);
     test_ok(ctx, kd_model_load_as(ctx, file.text, NULL, "image=24", 0, &teacher));
@@ -247,7 +247,7 @@ START_TEST(test_teachers_view)
     RUN_OK("distill", "vgg4,width=0.25", "--data", SMALL_DATA, "--teacher", file.text,
            "--teacher-image", "24", "--hard", "0", "--soft", "1", "--temperature", "1", "--seed",
            "3", "--batch", "16", "--max-steps", "1", "--augment", "none", "--out", run.text,
-           "--quiet");
+           "--quiet", told ? "--teacher-normalize" : NULL, told);
     const double want = divergence(t, s, N);
     ck_assert_double_gt(want, .01);
     ck_assert_double_eq_tol(last_metric(ctx, &run, "loss"), want, 1e-5 * want);
@@ -257,6 +257,50 @@ START_TEST(test_teachers_view)
     kd_free(ctx, labels_too);
     kd_model_destroy(teacher);
     kd_model_destroy(student);
+    kd_ctx_destroy(ctx);
+}
+
+/* The first step's loss is that of a teacher which sees pictures of its size, as it was trained to:
+ * a ViT made for 16 pixels and a normalisation of its own, asked to look at 24. */
+START_TEST(test_teachers_view)
+{
+    check_view(NULL);
+    check_view("0.2,0.4,0.7/0.3,0.5,0.9");
+}
+END_TEST
+
+/* A checkpoint knows the normalisation, too; without --normalize the file's holds. */
+START_TEST(test_normalize)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const test_path run = test_in_dir("normalized");
+    const test_path files[] = {test_at(run.text, "model.safetensors"),
+                               test_at(run.text, "checkpoint.safetensors")};
+    RUN_OK("train", "vit_tiny_patch16_224," VIT, "--data", SMALL_DATA, "--normalize",
+           "0.1/0.7,.5,2", "--epochs", "1", "--batch", "16", "--out", run.text, "--json",
+           "--quiet");
+    const double loss = number(ctx, "loss");
+    for (int i = 0; i < 2; i++) {
+        RUN_OK("eval", files[i].text, "--data", SMALL_DATA, "--json");
+        ck_assert_double_eq_tol(number(ctx, "loss"), loss, 1e-6);
+        RUN_OK("eval", files[i].text, "--data", SMALL_DATA, "--normalize", "0.5/0.25", "--json");
+        ck_assert_double_gt(fabs(number(ctx, "loss") - loss), 1e-4);
+    }
+    static const char *const wrong[] = {"0.5",     "0.5/", "1,2/1", "a/b",   "1,2,3,4/1", "1/1/1",
+                                        "1/1/2/3", "/",    ",/1",   "0x1/1", "nan/1",     "1/1,"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        ck_assert_int_eq(
+            test_run(kd(), "eval", files[0].text, "--data", SMALL_DATA, "--normalize", wrong[i]),
+            2);
+        test_expect_in(test_err, "MEAN/STD");
+    }
+    ck_assert_int_eq(
+        test_run(kd(), "eval", files[0].text, "--data", SMALL_DATA, "--normalize", "1/0"), 1);
+    ck_assert_int_eq(test_run(kd(), "train", "vit_tiny_patch16_224," VIT, "--data", SMALL_DATA,
+                              "--normalize", "0.1/0.6", "--epochs", "1", "--batch", "16", "--out",
+                              run.text, "--resume"),
+                     1);
+    test_expect_in(test_err, "\"normalization_hash\"");
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -378,4 +422,4 @@ START_TEST(test_refused)
 END_TEST
 
 TEST_SUITE(cli_transformers, 60, &test_deit_from_cnn, &test_cnn_from_vit, &test_teachers_view,
-           &test_step, &test_finetune, &test_refused)
+           &test_normalize, &test_step, &test_finetune, &test_refused)
