@@ -7,7 +7,9 @@ timm_roundtrip.py KD [NETWORK]...      KD: the path of the kd binary
 Each of timm's networks at its own size goes through libkd: its state_dict is saved, loaded and
 written again by kd (a fine-tuning at learning rate 1e-30, which writes a file of its own), and loaded by
 timm with strict=True: every tensor is the same to the bit, and so are the logits of kd predict
-for both files. Small networks of torchvision's: the logits of kd predict under torchvision's names.
+for both files. Then other sizes of pictures and another number of classes: what kd finetune --image makes
+of timm's file is what timm's own loading makes of it. Small networks of torchvision's: the logits of kd
+predict under torchvision's names.
 """
 import os
 import subprocess
@@ -22,6 +24,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 NETWORKS = ("vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
             "swin_tiny_patch4_window7_224")
+SIZES = (64, 256)  # maps of Swin's at 64 pixels are 16, 8, 4, 2: not sevenfold, or less than a window
 failures = 0
 
 
@@ -48,8 +51,14 @@ def difference(got, want):
     return ((got - want).abs().max() / want.abs().max()).item()
 
 
-def round_trip(kd, folder, name):
-    print(f"{name}: timm, kd, timm")
+def finetune(kd, path, spec, data, out, *more):
+    """A step that changes nothing: kd writes what it has read."""
+    run(kd, "finetune", path, "--model", spec, "--data", data, "--batch", "1", "--max-steps", "1",
+        "--lr", "1e-30", "--momentum", "0", "--weight-decay", "0", "--out", out, *more)
+    return load_file(f"{out}/model.safetensors")
+
+
+def random_model(name):
     torch.manual_seed(1)
     # Ten classes, which is what the synthetic pictures have: the head is kept, too.
     model = timm.create_model(name, num_classes=10).eval()
@@ -57,12 +66,16 @@ def round_trip(kd, folder, name):
         for p in model.parameters():
             p.add_(0.01 * torch.randn_like(p))
             p[p.abs() < 1e-9] = 1e-3
+    return model
+
+
+def round_trip(kd, folder, name):
+    print(f"{name}: timm, kd, timm")
+    model = random_model(name)
     x = torch.randn(2, 3, 224, 224)
     path, out, spec = f"{folder}/timm.safetensors", f"{folder}/{name}", f"{name},classes=10"
     save_file(model.state_dict(), path)
-    run(kd, "finetune", path, "--model", spec, "--data", "synthetic", "--batch", "1", "--max-steps",
-        "1", "--lr", "1e-30", "--momentum", "0", "--weight-decay", "0", "--out", out)
-    again = load_file(f"{out}/model.safetensors")
+    again = finetune(kd, path, spec, "synthetic", out)
     state = model.state_dict()
     same = sum(torch.equal(again[n], t) for n, t in state.items() if n in again)
     report(f"{same} of {len(state)} tensors unchanged", len(state) - same, 0)
@@ -74,6 +87,31 @@ def round_trip(kd, folder, name):
                difference(predict(kd, folder, path, spec, x), model(x)), 1e-4)
         report("logits of kd, its own file",
                difference(predict(kd, folder, f"{out}/model.safetensors", None, x), model(x)), 1e-4)
+
+
+def filtered(name, model, state):
+    """As timm loads a file for a network of another size."""
+    module = timm.models.swin_transformer if "swin" in name else timm.models.vision_transformer
+    return module.checkpoint_filter_fn(dict(state), model)
+
+
+def resize(kd, folder, name, side):
+    print(f"{name}: 224, then {side} pixels and 3 classes")
+    state = random_model(name).state_dict()
+    path, out = f"{folder}/timm.safetensors", f"{folder}/{name}-{side}"
+    save_file(state, path)
+    data = f"synthetic:classes=3,image={side},train=8,test=8"
+    again = finetune(kd, path, f"{name},classes=10", data, out, "--image", str(side))
+    other = timm.create_model(name, num_classes=3, img_size=side).eval()
+    wanted = filtered(name, other, state)
+    kept = [n for n in other.state_dict() if not n.startswith("head")]
+    report(f"{len(kept)} tensors beside timm's", max(difference(again[n], wanted[n]) for n in kept),
+           1e-5)
+    other.load_state_dict(again, strict=True)
+    x = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        report("logits of kd",
+               difference(predict(kd, folder, f"{out}/model.safetensors", None, x), other(x)), 1e-4)
 
 
 def torchvision(kd, folder):
@@ -99,6 +137,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[2:] or NETWORKS:
             round_trip(os.path.abspath(sys.argv[1]), folder, name)
+            for side in SIZES:
+                resize(os.path.abspath(sys.argv[1]), folder, name, side)
         torchvision(os.path.abspath(sys.argv[1]), folder)
     sys.exit(1 if failures else 0)
 
