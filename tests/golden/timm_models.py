@@ -12,7 +12,8 @@ deit_distilled.safetensors  deit_case's first step by a teacher, DeiT's way: tea
 full_transformers.safetensors
                             the networks at their own size, weights and pictures by the formula
                             below: SPEC.logits, SPEC.labels; SPEC.grads [parameters,2]: of each
-                            gradient, names in order, the norm and the product with the formula
+                            gradient, names in order, the norm and the product with the formula;
+                            SPEC.adamw.losses and SPEC.adamw.logits as above, at FULL_LR
 """
 import timm
 import torch
@@ -77,7 +78,7 @@ def randomize(model, random):
             tensor.copy_(x.float())
 
 
-LR, DECAY = 2e-3, 0.05
+LR, FULL_LR, DECAY = 2e-3, 2e-5, 0.05
 
 
 def decays(name, parameter):
@@ -85,13 +86,13 @@ def decays(name, parameter):
         part in name for part in ("token", "pos_embed", "relative_position_bias_table"))
 
 
-def steps(model, x, labels):
+def steps(model, x, labels, lr):
     """Ten steps of AdamW. Only what they lead to is compared: a key's bias has no gradient but
     rounding, which AdamW makes as large as any other."""
     named = list(model.named_parameters())
     optimizer = torch.optim.AdamW(
         [{"params": [p for n, p in named if decays(n, p)], "weight_decay": DECAY},
-         {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0}], lr=LR)
+         {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0}], lr=lr)
     losses = []
     for _ in range(10):
         loss = nn.functional.cross_entropy(model(x), labels)
@@ -128,7 +129,7 @@ def case(file, name, batch, keys):
     for n, p in model.named_parameters():
         expected["grad." + n] = golden.single(p.grad)
     state = golden.state(model)
-    losses, after = steps(model, x, labels)
+    losses, after = steps(model, x, labels, LR)
     expected["adamw.losses"], expected["adamw.logits"] = golden.single(losses), golden.single(after)
     print(f"{file}: {sum(p.numel() for p in model.parameters())} weights, losses "
           f"{[round(v, 3) for v in losses.tolist()]}")
@@ -213,9 +214,13 @@ def full(name, batch):
     nn.functional.cross_entropy(logits, labels).backward()
     grads = [[p.grad.norm(), (p.grad * formula(n + ".grad", p.shape, 1)).sum()]
              for n, p in sorted(model.named_parameters())]
-    print(f"{name}: largest logit {logits.abs().max().item():.3f}")
+    losses, after = steps(model, x, labels, FULL_LR)
+    print(f"{name}: largest logit {logits.abs().max().item():.3f}, losses "
+          f"{[round(v, 3) for v in losses.tolist()]}")
     return {f"{name}.logits": golden.single(logits), f"{name}.labels": labels,
-            f"{name}.grads": golden.single(torch.tensor(grads, dtype=torch.float64))}
+            f"{name}.grads": golden.single(torch.tensor(grads, dtype=torch.float64)),
+            f"{name}.adamw.losses": golden.single(losses),
+            f"{name}.adamw.logits": golden.single(after)}
 
 
 def make():

@@ -25,6 +25,67 @@ static void *need(size_t count, size_t size)
     return block;
 }
 
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+static kd_plan *step_plan(kd_model *model, size_t batch)
+{
+    kd_graph *g;
+    kd_plan *plan;
+    kd_ctx *ctx = kd_model_ctx(model);
+    const int64_t image = (int64_t)kd_model_image(model);
+    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
+    const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1};
+    test_ok(ctx, kd_graph_create(ctx, &g));
+    const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
+    const kd_value loss = kd_cross_entropy(g, logits, kd_input(g, "labels", KD_I32, 1, dim), 0);
+    test_ok(ctx, kd_graph_grad(g, loss));
+    kd_output(g, loss, "loss");
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .training = 1};
+    test_ok(ctx, kd_plan_create(g, &opt, &plan));
+    kd_graph_destroy(g);
+    return plan;
+}
+
+/* Ten steps of AdamW on one batch: each loss before its step, and the logits after the last, are those
+ * of the file's tensors PREFIXadamw.losses and PREFIXadamw.logits. */
+static void walk(kd_model *model, const golden *file, const char *prefix, size_t batch,
+                 const float *x, const int32_t *labels, float rate)
+{
+    enum { STEPS = 10 };
+    kd_ctx *ctx = kd_model_ctx(model);
+    kd_exec *exec;
+    kd_optim *optim;
+    float losses[STEPS];
+    golden_worst worst = {.tolerance = 1e-5}, after = {.tolerance = 1e-4};
+    kd_plan *plan = step_plan(model, batch);
+    const kd_optim_opt opt = {
+        .struct_size = sizeof opt, .optimizer = KD_ADAMW, .weight_decay = .05f};
+    test_ok(ctx, kd_exec_create(plan, kd_model_params(model), NULL, &exec));
+    test_ok(ctx, kd_optim_create(kd_model_params(model), &opt, &optim));
+    test_ok(ctx, kd_exec_bind(exec, "input", x));
+    test_ok(ctx, kd_exec_bind(exec, "labels", labels));
+    for (int i = 0; i < STEPS; i++) {
+        test_ok(ctx, kd_exec_run(exec, NULL));
+        losses[i] = *(const float *)kd_exec_output(exec, "loss");
+        kd_optim_step(optim, rate, 1);
+    }
+    float *want = golden_floats(file, golden_find(file, "%sadamw.losses", prefix));
+    golden_compare(&worst, kd_model_spec(model), "losses", losses, want, STEPS);
+    free(want);
+    const kd_file_tensor *t = golden_find(file, "%sadamw.logits", prefix);
+    float *logits = need(t->count, sizeof *logits);
+    want = golden_floats(file, t);
+    test_ok(ctx, kd_model_predict(model, x, batch, 0, logits));
+    golden_compare(&after, kd_model_spec(model), "logits", logits, want, t->count);
+    golden_report(&worst, "  ten steps of AdamW: losses");
+    golden_report(&after, "  logits after them");
+    free(want);
+    free(logits);
+    kd_optim_destroy(optim);
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+}
+
 /* ---- at their own size ----------------------------------------------------------------------- */
 
 /* timm_models.py's formula(): numbers in [-.5,.5) from an index and a name. */
@@ -128,6 +189,7 @@ static void check_full(const char *spec)
     const kd_distill_opt opt = {.struct_size = sizeof opt, .train = {.lr = 1e-9f}};
     golden_worst logits = {.tolerance = 1e-5};
     kd_model *model;
+    char prefix[64];
     test_ok(ctx, kd_model_create(ctx, spec, 1, &model));
     kd_params *params = kd_model_params(model);
     set_weights(params);
@@ -141,6 +203,9 @@ static void check_full(const char *spec)
     golden_compare(&logits, spec, "logits in training", got, want, t->count);
     golden_report(&logits, spec);
     check_gradients(&file, spec, params);
+    set_weights(params);
+    snprintf(prefix, sizeof prefix, "%s.", spec);
+    walk(model, &file, prefix, n, x, labels, 2e-5f);
     free(x);
     free(want);
     free(got);
@@ -262,73 +327,22 @@ END_TEST
 
 /* ---- ten steps of AdamW ---------------------------------------------------------------------- */
 
-static kd_plan *step_plan(kd_model *model, size_t batch)
-{
-    kd_graph *g;
-    kd_plan *plan;
-    kd_ctx *ctx = kd_model_ctx(model);
-    const int64_t image = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
-    const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1};
-    test_ok(ctx, kd_graph_create(ctx, &g));
-    const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
-    const kd_value loss = kd_cross_entropy(g, logits, kd_input(g, "labels", KD_I32, 1, dim), 0);
-    test_ok(ctx, kd_graph_grad(g, loss));
-    kd_output(g, loss, "loss");
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .training = 1};
-    test_ok(ctx, kd_plan_create(g, &opt, &plan));
-    kd_graph_destroy(g);
-    return plan;
-}
-
 static void check_steps(const char *net)
 {
-    enum { STEPS = 10 };
     kd_ctx *ctx = test_ctx(0, NULL);
     char path[GOLDEN_PATH], name[64];
     kd_model *model;
-    kd_exec *exec;
-    kd_optim *optim;
-    float losses[STEPS];
-    golden_worst worst = {.tolerance = 1e-5}, after = {.tolerance = 1e-4};
     snprintf(name, sizeof name, "%s_expected.safetensors", net);
     golden file = golden_open(ctx, name);
-    const kd_file_tensor *input = golden_find(&file, "input");
-    const size_t batch = (size_t)input->shape[0];
     snprintf(name, sizeof name, "%s.safetensors", net);
     golden_path(path, name);
     test_ok(ctx, kd_model_load(ctx, path, kd_file_metadata_get(file.file, "spec"), &model));
+    const kd_file_tensor *input = golden_find(&file, "input");
     float *x = golden_pictures(&file, input);
     int32_t *labels = golden_labels(&file, golden_find(&file, "labels"));
-    kd_plan *plan = step_plan(model, batch);
-    const kd_optim_opt opt = {
-        .struct_size = sizeof opt, .optimizer = KD_ADAMW, .weight_decay = .05f};
-    test_ok(ctx, kd_exec_create(plan, kd_model_params(model), NULL, &exec));
-    test_ok(ctx, kd_optim_create(kd_model_params(model), &opt, &optim));
-    test_ok(ctx, kd_exec_bind(exec, "input", x));
-    test_ok(ctx, kd_exec_bind(exec, "labels", labels));
-    for (int i = 0; i < STEPS; i++) {
-        test_ok(ctx, kd_exec_run(exec, NULL));
-        losses[i] = *(const float *)kd_exec_output(exec, "loss");
-        kd_optim_step(optim, 2e-3f, 1);
-    }
-    float *want = golden_floats(&file, golden_find(&file, "adamw.losses"));
-    golden_compare(&worst, net, "losses", losses, want, STEPS);
-    free(want);
-    const kd_file_tensor *t = golden_find(&file, "adamw.logits");
-    float *logits = need(t->count, sizeof *logits);
-    want = golden_floats(&file, t);
-    test_ok(ctx, kd_model_predict(model, x, batch, 0, logits));
-    golden_compare(&after, net, "logits", logits, want, t->count);
-    golden_report(&worst, "ten steps of AdamW: losses");
-    golden_report(&after, "  logits after them");
-    free(want);
-    free(logits);
+    walk(model, &file, "", (size_t)input->shape[0], x, labels, 2e-3f);
     free(x);
     free(labels);
-    kd_optim_destroy(optim);
-    kd_exec_destroy(exec);
-    kd_plan_destroy(plan);
     kd_model_destroy(model);
     golden_close(&file);
     kd_ctx_destroy(ctx);
