@@ -295,8 +295,9 @@ typedef struct kdi_slot {
     int32_t *partners;  /* labels of what is mixed in */
     float *shares;      /* of the label itself */
     unsigned char *bad; /* [batch] 1: left out */
-    size_t skipped;     /* samples found broken for the first time; the first one's note: */
-    kdi_note note;
+    size_t made;        /* samples, those left out among them */
+    kdi_note *notes;    /* [batch], NULL unless broken samples are left out: what is wrong with one
+                         * that is found for the first time; status KD_OK: no news */
 } kdi_slot;
 
 /* How the pieces of a batch are shared out: call fn(arg, i, w) for all i below count, w below the

@@ -123,7 +123,7 @@ static bool has_magic(const char *path)
            (n == 8 && memcmp(head, kdi_codec_png.magic, 8) == 0);
 }
 
-/* A link is what it points to; one to nowhere is nothing. */
+/* A link is what it points to; one to nowhere is a file, and a broken one where its name is a picture's. */
 static bool is_folder(const char *path, const struct dirent *e, bool *is_file)
 {
     struct stat st;
@@ -132,7 +132,7 @@ static bool is_folder(const char *path, const struct dirent *e, bool *is_file)
         return e->d_type == DT_DIR;
     }
     const bool there = stat(path, &st) == 0;
-    *is_file = there && S_ISREG(st.st_mode);
+    *is_file = !there || S_ISREG(st.st_mode);
     return there && S_ISDIR(st.st_mode);
 }
 

@@ -250,11 +250,9 @@ void kd_loader_close(kd_loader *l)
 static void tell_skipped(const kd_loader *l, const kd_batch *batch)
 {
     const kdi_slot *slot = (const kdi_slot *)(const void *)batch; /* its first member */
-    if (slot->skipped == 1)
-        kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped: %s", slot->note.text);
-    else if (slot->skipped)
-        kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped %zu samples, the first: %s", slot->skipped,
-                   slot->note.text);
+    for (size_t i = 0; slot->notes && i < slot->made; i++)
+        if (slot->notes[i].status)
+            kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped: %s", slot->notes[i].text);
 }
 
 static kd_status fail(kd_loader *l, const kdi_note *note)

@@ -289,8 +289,9 @@ kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
     slot->partners = kd_alloc(ctx, mixed, sizeof *slot->partners);
     slot->shares = kd_alloc(ctx, mixed, sizeof *slot->shares);
     slot->bad = kd_alloc(ctx, n, 1);
+    if (p->data->skip_broken) slot->notes = kd_alloc(ctx, n, sizeof *slot->notes);
     if (!slot->buffers || !slot->views || !slot->labels || !slot->ids || !slot->copies ||
-        !slot->partners || !slot->shares || !slot->bad)
+        !slot->partners || !slot->shares || !slot->bad || (p->data->skip_broken && !slot->notes))
         return KD_E_NOMEM;
     for (size_t v = 0; v < p->n_views; v++) {
         const kdi_shape s = p->views[v].shape;
@@ -320,6 +321,7 @@ void kdi_slot_free(const kdi_pipeline *p, kdi_slot *slot)
     kd_free(ctx, slot->partners);
     kd_free(ctx, slot->shares);
     kd_free(ctx, slot->bad);
+    kd_free(ctx, slot->notes);
 }
 
 /* ---- filling --------------------------------------------------------------------------------- */
@@ -334,10 +336,9 @@ typedef struct job {
     atomic_size_t failed;  /* the first sample of the batch that failed; n: none */
     pthread_mutex_t mutex; /* of what follows */
     kdi_note *note;
-    size_t noted; /* the sample the slot's note is about */
 } job;
 
-/* A sample failed: the first one's note is kept. */
+/* A sample failed: the first one's note is the error, or each one's is kept for the log. */
 static void failed(job *j, size_t i, const kdi_note *note)
 {
     kdi_slot *slot = j->slot;
@@ -345,14 +346,12 @@ static void failed(job *j, size_t i, const kdi_note *note)
     slot->bad[i] = 1;
     const bool skip =
         kdi_dataset_skips(j->p->data, j->p->split, slot->ids[i], note->status, &fresh);
-    pthread_mutex_lock(&j->mutex);
     if (skip) {
-        slot->skipped += fresh;
-        if (fresh && i < j->noted) {
-            slot->note = *note;
-            j->noted = i;
-        }
-    } else if (i < atomic_load(&j->failed)) {
+        if (fresh && slot->notes) slot->notes[i] = *note;
+        return;
+    }
+    pthread_mutex_lock(&j->mutex);
+    if (i < atomic_load(&j->failed)) {
         *j->note = *note;
         atomic_store(&j->failed, i);
     }
@@ -472,8 +471,7 @@ kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slo
              .n = left < p->batch ? left : p->batch,
              .slot = slot,
              .cancel = cancel,
-             .note = note,
-             .noted = SIZE_MAX};
+             .note = note};
     atomic_init(&j.failed, j.n);
     shuffle(p, epoch);
     for (size_t i = 0; i < j.n; i++) {
@@ -481,7 +479,8 @@ kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slo
         slot->copies[i] = (uint32_t)((start + i) % repeat);
     }
     memset(slot->bad, 0, j.n);
-    slot->skipped = 0;
+    for (size_t i = 0; i < j.n && slot->notes; i++) slot->notes[i].status = KD_OK;
+    slot->made = j.n;
     slot->batch.epoch = epoch;
     slot->batch.index = index;
     if (p->mixes) j.mix = kdi_mix_draw(&p->augmentation, p->canvas, p->seed, epoch, index);
