@@ -98,9 +98,12 @@ const cli_option cli_options[] = {
          "leave out pictures that cannot be read, name them, and say how many"),
     TEXT(LOADS, IN_DATA, "model", "SPEC", NULL, model,
          "which network FILE holds, where the file does not say so itself (torchvision's, timm's)"),
-    TEXT(CMD_TRAINS | CMD_EVAL | CMD_PREDICT, IN_DATA, "normalize", "MEAN/STD", NULL, normalize,
+    TEXT(CMD_TRAINS | CMD_EVAL, IN_DATA, "normalize", "MEAN/STD", NULL, normalize,
          "of pixels from 0 to 1, each one number or one a channel, joined by commas, e.g. 0.5/0.5 "
          "[the file's, else the data's]"),
+    TEXT(CMD_PREDICT, IN_DATA, "normalize", "MEAN/STD", NULL, normalize,
+         "of pictures from files: of pixels from 0 to 1, each one number or one a channel, joined "
+         "by commas, e.g. 0.5/0.5 [FILE's, else ImageNet's]"),
     COUNT(CMD_TRAINS | CMD_EVAL, IN_DATA, "image", "PIXELS", NULL, 1, 16384, image,
           "picture size the network sees [the spec's or the file's, else the data's]"),
 
