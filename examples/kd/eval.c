@@ -26,6 +26,10 @@ static int as_json(const cli_args *a, kd_ctx *ctx, const kd_model *model, const 
     kd_json_number(json, "top1", r->top1);
     kd_json_number(json, "top5", r->top5);
     kd_json_number(json, "loss", r->loss);
+    if (r->top1_cls >= 0) {
+        kd_json_number(json, "top1_cls", r->top1_cls);
+        kd_json_number(json, "top1_dist", r->top1_dist);
+    }
     if (a->teachers[0]) {
         kd_json_number(json, "agreement", r->agreement);
         kd_json_number(json, "kl", r->kl);
@@ -43,6 +47,9 @@ static int as_table(const cli_args *a, const kd_model *model, const kd_eval_resu
     printf("samples     %zu of the %s split\n", r->n, splits[a->split]);
     printf("top-1       %.2f %%\ntop-5       %.2f %%\nloss        %.4f\n", r->top1, r->top5,
            r->loss);
+    if (r->top1_cls >= 0)
+        printf("heads       top-1 %.2f %% by the class token, %.2f %% by the distillation token\n",
+               r->top1_cls, r->top1_dist);
     if (a->teachers[0])
         printf("agreement   %.2f %% with the teacher's first class\n"
                "KL          %.4f nats, KL(teacher || network) at temperature 1\n",

@@ -198,6 +198,9 @@ typedef struct kd_eval_result {
     double agreement;        /* percent of samples where the teacher's first class is the model's */
     double kl;               /* mean KL(teacher || model) at temperature 1, nats */
     double seconds;
+    /* Percent, by the class token's head alone and by the distillation token's; -1: the model has
+     * one head. */
+    double top1_cls, top1_dist;
 } kd_eval_result;
 
 KD_API kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opt,

@@ -40,20 +40,37 @@ static size_t argmax(const float *x, size_t n)
     return best;
 }
 
+/* How many classes go before the label; if its logit is no number, more than there are. */
+static size_t rank_of(const float *row, size_t label, size_t classes)
+{
+    size_t above = 0;
+    if (isnan(row[label])) return SIZE_MAX;
+    for (size_t k = 0; k < classes; k++)
+        above += row[k] > row[label] || (k < label && row[k] == row[label]);
+    return above;
+}
+
 /* Sums over samples, divided at the end. */
 static void count(kd_eval_result *r, const float *logits, const int32_t *labels, size_t n,
                   size_t classes)
 {
     for (size_t i = 0; i < n; i++) {
-        const float *row = logits + i * classes, mine = row[labels[i]];
-        size_t above = 0;
-        for (size_t k = 0; k < classes; k++)
-            above += row[k] > mine || (k < (size_t)labels[i] && row[k] == mine);
-        r->top1 += above == 0 && !isnan(mine);
-        r->top5 += above < 5 && !isnan(mine);
-        r->loss += log_sum_exp(row, classes) - (double)mine;
+        const float *row = logits + i * classes;
+        const size_t label = (size_t)labels[i], above = rank_of(row, label, classes);
+        r->top1 += above == 0;
+        r->top5 += above < 5;
+        r->loss += log_sum_exp(row, classes) - (double)row[label];
     }
     r->n += n;
+}
+
+/* logits NULL: there is no such head. */
+static void count_head(double *top1, const float *logits, const int32_t *labels, size_t n,
+                       size_t classes)
+{
+    for (size_t i = 0; logits && i < n; i++)
+        *top1 += rank_of(logits + i * classes, (size_t)labels[i], classes) == 0;
+    if (!logits) *top1 = -1;
 }
 
 static void compare(kd_eval_result *r, const float *student, const float *teacher, size_t n,
@@ -105,6 +122,10 @@ static kd_status run_batch(const kd_eval_opt *o, const kd_batch *batch, side *si
     if (status) return status;
     const float *logits = kd_exec_output(sides[0].exec, "logits");
     count(r, logits, batch->labels, batch->n, classes);
+    count_head(&r->top1_cls, kd_exec_output(sides[0].exec, "logits_cls"), batch->labels, batch->n,
+               classes);
+    count_head(&r->top1_dist, kd_exec_output(sides[0].exec, "logits_dist"), batch->labels, batch->n,
+               classes);
     if (o->teacher) compare(r, logits, kd_exec_output(sides[1].exec, "logits"), batch->n, classes);
     return KD_OK;
 }
@@ -216,6 +237,8 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     const double n = result->n ? (double)result->n : 1;
     result->top1 *= 100 / n;
     result->top5 *= 100 / n;
+    if (result->top1_cls > 0) result->top1_cls *= 100 / n;
+    if (result->top1_dist > 0) result->top1_dist *= 100 / n;
     result->loss /= n;
     result->agreement *= 100 / n;
     result->kl /= n;

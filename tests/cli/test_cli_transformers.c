@@ -156,6 +156,12 @@ static void check_heads(kd_ctx *ctx, const char *student, const char *teacher)
     /* The teacher is wrong at times, and the distillation head with it. */
     ck_assert_double_lt(agreement(want, NULL, labels), 96);
     ck_assert_double_gt(agreement(dist, want, NULL), agreement(cls, want, NULL));
+    RUN_OK("eval", student, "--data", DATA, "--split", "train", "--json");
+    ck_assert_double_eq_tol(number(ctx, "top1"), agreement(both, NULL, labels), 1e-9);
+    ck_assert_double_eq_tol(number(ctx, "top1_cls"), agreement(cls, NULL, labels), 1e-9);
+    ck_assert_double_eq_tol(number(ctx, "top1_dist"), agreement(dist, NULL, labels), 1e-9);
+    RUN_OK("eval", teacher, "--data", DATA, "--json");
+    ck_assert_ptr_null(strstr(test_out, "top1_"));
     float *const all[] = {x, want, both, cls, dist};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(ctx, all[i]);
     kd_free(ctx, labels);
