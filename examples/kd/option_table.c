@@ -88,7 +88,8 @@ const cli_option cli_options[] = {
     TEXT(
         CMD_TRAINS, IN_DATA, "augment", "STEPS", "auto", augment,
         "none, or steps joined by '+': crop[:PAD], flip, altflip, cutout[:SIZE], rrc[:SCALE], "
-        "centre[:SHARE], bicubic, randaugment[:M], erase[:P], mixup[:A], cutmix[:A], repeat[:K]; "
+        "centre[:SHARE], bicubic, exact, randaugment[:M], erase[:P], mixup[:A], cutmix[:A], "
+        "repeat[:K]; "
         "or a recipe: imagenet-train, imagenet-eval, deit, swin; auto: imagenet-train for folder:, "
         "else crop-flip"),
     TEXT(CMD_EVAL | CMD_PREDICT, IN_DATA, "augment", "STEPS", "none", augment,

@@ -153,6 +153,8 @@ typedef struct kd_loader_opt {
      *   centre[:SHARE]  resized so that the largest view takes SHARE (0.875) of the shorter side,
      *                   then its centre (Resize and CenterCrop). folder: without rrc has it anyway
      *   bilinear, bicubic  how these resize, always with antialiasing: as Pillow does
+     *   exact           from all pixels: else a JPEG of which rrc shows a part more than six times
+     *                   the canvas is decoded at 1/2, 1/4 or 1/8 of its size, which is quicker
      *   randaugment[:M] RandAugment of magnitude M (9), timm's rand-mM-mstd0.5-inc1
      *   erase[:P]       with probability P (0.25) a random rectangle becomes noise
      *   mixup[:A], cutmix[:A]  sample i of a batch and sample n-1-i are mixed, shares drawn from

@@ -161,6 +161,7 @@ static kd_status take_role(kd_ctx *ctx, kdi_augmentation *a, const kdi_step *ste
         a->frame = step->kind;
         a->frame_step = (size_t)(step - a->steps);
     }
+    if (role == KDI_ROLE_EXACT) a->exact = true;
     if (role == KDI_ROLE_FILTER) a->bicubic = step->kind == &kdi_augment_bicubic;
     if (role == KDI_ROLE_MIXUP) a->mixup = kdi_step_number(step);
     if (role == KDI_ROLE_CUTMIX) a->cutmix = kdi_step_number(step);

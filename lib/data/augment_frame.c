@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * augment_frame.c: which part of a picture is shown: rrc (torchvision's RandomResizedCrop), centre
- * (Resize and CenterCrop), and the filter it is resized by: bilinear, bicubic. frame.c does it. */
+ * (Resize and CenterCrop), and how it is resized: bilinear, bicubic; exact: of all of its pixels.
+ * frame.c does it. */
 #include "frame.h"
 
 #include <math.h>
@@ -97,3 +98,4 @@ const kdi_augment kdi_augment_centre = {.name = "centre",
 
 const kdi_augment kdi_augment_bilinear = {.name = "bilinear", .role = KDI_ROLE_FILTER};
 const kdi_augment kdi_augment_bicubic = {.name = "bicubic", .role = KDI_ROLE_FILTER};
+const kdi_augment kdi_augment_exact = {.name = "exact", .role = KDI_ROLE_EXACT};

@@ -169,6 +169,7 @@ typedef enum kdi_role {
     KDI_ROLE_PICTURE, /* nothing */
     KDI_ROLE_FRAME,   /* says which part of the source the canvas shows (frame.c) */
     KDI_ROLE_FILTER,  /* how that is resized */
+    KDI_ROLE_EXACT,   /* that all of the source's pixels count, though the frame is rough */
     KDI_ROLE_MIXUP,   /* batches are mixed (mix.c) */
     KDI_ROLE_CUTMIX,
     KDI_ROLE_REPEAT /* an epoch shows a part of the samples several times */
@@ -217,7 +218,7 @@ typedef struct kdi_augmentation {
     kdi_step steps[KDI_STEPS];
     const kdi_augment *frame;    /* NULL: none */
     size_t frame_step;           /* which step that is */
-    bool bicubic;                /* how frames are resized */
+    bool bicubic, exact;         /* how frames are resized */
     double mixup, cutmix;        /* the parameter of their beta distribution; 0: none */
     size_t repeat;               /* times a sample is shown in an epoch that shows it */
     char text[KDI_AUGMENT_TEXT]; /* with all values, e.g. "crop:4+flip" */

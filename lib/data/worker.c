@@ -60,8 +60,8 @@ static const uint8_t *decode(const kdi_pipeline *p, kdi_worker *w, size_t side, 
     kdi_span y, x;
     if (p->data->open(p->data, p->split, key.sample, d, label, note)) return NULL;
     a->frame->place(&a->steps[a->frame_step], key, d->height, d->width, &y, &x);
-    const kd_status status =
-        kdi_frame_decode(&w->framer, d, !a->frame->rough, a->bicubic, y, x, w->bytes[side], note);
+    const kd_status status = kdi_frame_decode(&w->framer, d, a->exact || !a->frame->rough,
+                                              a->bicubic, y, x, w->bytes[side], note);
     return status ? NULL : w->bytes[side];
 }
 

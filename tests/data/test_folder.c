@@ -8,6 +8,7 @@
 #include "../../lib/base/philox.h"
 #include "../../lib/data/frame.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,53 @@ START_TEST(test_centre)
     kdi_framer_free(&f);
     free(base);
     kd_loader_close(l);
+    kd_dataset_close(data);
+    golden_close(&g);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* A small view of a JPEG is that of all its pixels, if asked to be; else it is near. */
+START_TEST(test_exact)
+{
+    enum { SIDE = 8, BYTES = SIDE * SIDE * 3 };
+    static const float zero[3] = {0, 0, 0}, unit[3] = {1, 1, 1};
+    static const char *const augments[] = {"rrc:1+exact", "rrc:1"};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    golden g = golden_open(ctx, "pictures.safetensors");
+    kd_dataset *data = open_set(ctx, make_set(&g, "exact"));
+    const kd_view view = {SIDE, SIDE, 3, zero, unit};
+    const kd_file_tensor *t = golden_find(&g, "rgb.jpeg_444");
+    uint8_t *rgb = malloc(t->count), want[BYTES];
+    test_ok(ctx, kd_file_read_bytes(g.file, t, 0, t->count, rgb));
+    kdi_framer f;
+    kdi_note note = {0};
+    kdi_framer_init(ctx, &f);
+    /* 61 x 83: no part of that area is 3:4 to 4:3; the middle of 61 x 81 is */
+    test_ok(ctx,
+            kdi_frame_copy(&f, rgb, (kdi_shape){61, 83, 3}, false, (kdi_span){0, 61, SIDE, 0, SIDE},
+                           (kdi_span){1, 81, SIDE, 0, SIDE}, want, &note));
+    for (int a = 0; a < 2; a++) {
+        kd_loader *l = load(data, ctx,
+                            (kd_loader_opt){.split = KD_SPLIT_TEST,
+                                            .batch = 1,
+                                            .augment = augments[a],
+                                            .n_views = 1,
+                                            .views = &view});
+        const kd_batch *batch;
+        int most = 0;
+        test_ok(ctx, kd_loader_next(l, &batch));
+        for (size_t i = 0; i < BYTES; i++) {
+            const int off = abs((int)lroundf(batch->views[0][i] * 255) - want[i]);
+            if (off > most) most = off;
+        }
+        if (a == 0) ck_assert_int_eq(most, 0);
+        if (a == 1) ck_assert(most > 0 && most < 64);
+        kd_loader_close(l);
+    }
+    kdi_framer_free(&f);
+    free(rgb);
     kd_dataset_close(data);
     golden_close(&g);
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
@@ -510,8 +558,8 @@ START_TEST(test_no_memory)
 }
 END_TEST
 
-TEST_SUITE(folder, 60, &test_layout, &test_bad_layout, &test_centre, &test_replay, &test_broken,
-           &test_hostile, &test_bombs, &test_no_memory)
+TEST_SUITE(folder, 60, &test_layout, &test_bad_layout, &test_centre, &test_exact, &test_replay,
+           &test_broken, &test_hostile, &test_bombs, &test_no_memory)
 #else
 /* Without the libraries a picture is an error that says how to get them. */
 START_TEST(test_unsupported)

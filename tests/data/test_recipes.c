@@ -99,13 +99,15 @@ START_TEST(test_specs)
         {"swin", "rrc:0.08+bicubic+flip+randaugment:9+erase:0.25+mixup:0.8+cutmix:1"},
         {"deit", "rrc:0.08+bicubic+flip+randaugment:9+erase:0.25+mixup:0.8+cutmix:1+repeat:3"},
         {"rrc=0.25-mixup=0.8", "rrc:0.25+mixup:0.8"},
+        {"rrc+bicubic+exact", "rrc:0.08+bicubic+exact"},
         {"mixup:1.50", "mixup:1.5"},
         {"erase:0.000001", "erase:0.000001"}};
     static const char *const bad[] = {
-        "rrc:0",       "rrc:1.1",         "rrc:.5",           "rrc:0.5.5", "rrc+centre",
-        "mixup+mixup", "mixup:0",         "repeat:0",         "repeat:17", "repeat:1.5",
-        "centre:0.05", "bicubic:1",       "randaugment:11",   "erase:2",   "imagenet",
-        "deitflip",    "erase:0.0000001", "bilinear+bicubic", "mixup:1e1"};
+        "rrc:0",       "rrc:1.1",     "rrc:.5",         "rrc:0.5.5",       "rrc+centre",
+        "mixup+mixup", "mixup:0",     "repeat:0",       "repeat:17",       "repeat:1.5",
+        "centre:0.05", "bicubic:1",   "randaugment:11", "erase:2",         "imagenet",
+        "deitflip",    "exact+exact", "exact:1",        "erase:0.0000001", "bilinear+bicubic",
+        "mixup:1e1"};
     kd_ctx *ctx = test_ctx(1, NULL);
     kdi_augmentation a, b;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Real pictures as libkd frames them, beside torchvision's Resize and CenterCrop with Pillow.
+"""Real pictures as libkd frames them, beside torchvision's Resize and CenterCrop with Pillow, and
+beside its RandomResizedCrop of those that are too long for chance: of them it shows the middle.
 
 pillow.py LIBKD.SO FOLDER [SIDE]...      FOLDER: FOLDER/CLASS/*.JPEG; sides: 224, 64
 
@@ -11,7 +12,8 @@ import sys
 
 import numpy as np
 from PIL import Image, __version__
-from torchvision import datasets, transforms as T
+from torchvision import datasets
+from torchvision.transforms import InterpolationMode, functional as F
 
 BATCH, SHARE = 64, 0.875
 TEST_SPLIT, SYNC = 1, -1
@@ -70,20 +72,38 @@ class Kd:
         self.kd.kd_dataset_close(data)
 
 
-def compare(kd, folder, side, mode):
-    frame = T.Compose([T.Resize(int(side / SHARE), T.InterpolationMode(mode)), T.CenterCrop(side)])
-    total, beyond, unequal, worst, count = 0, 0, 0, 0, 0
+def centre(image, side, mode):
+    return F.center_crop(F.resize(image, int(side / SHARE), mode, antialias=True), side)
+
+
+def middle(image, side, mode):
+    """RandomResizedCrop(side, (1, 1)) where no part has the picture's area; else None."""
+    width, height = image.size
+    if 0.74 < width / height < 1.35:
+        return None
+    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    top, left = (height - h) // 2, (width - w) // 2
+    return F.resized_crop(image, top, left, h, w, [side, side], mode, antialias=True)
+
+
+def compare(kd, folder, side, mode, augment, frame):
+    total, beyond, unequal, worst, count, done = 0, 0, 0, 0, 0, 0
     files = datasets.ImageFolder(folder).samples
-    for (path, _), ours in zip(files, kd.pictures(folder, f"centre:{SHARE}+{mode}", side)):
+    for (path, _), ours in zip(files, kd.pictures(folder, f"{augment}+{mode}", side)):
+        done += 1
         with Image.open(path) as image:
-            theirs = np.asarray(frame(image.convert("RGB")), dtype=np.int16)
-        off = np.abs(ours - theirs)
+            theirs = frame(image.convert("RGB"), side, InterpolationMode(mode))
+        if theirs is None:
+            continue
+        off = np.abs(ours - np.asarray(theirs, dtype=np.int16))
         total, count = total + off.size, count + 1
         beyond, unequal = beyond + int((off > 1).sum()), unequal + int((off > 0).sum())
         worst = max(worst, int(off.max()))
-    good = count == len(files) and beyond <= total / 1000
-    print(f"{mode}, {side} pixels, {count} pictures: {100 * (1 - beyond / total):.4f} % within 1, "
-          f"{100 * (1 - unequal / total):.2f} % equal, {worst} at most{'' if good else '   TOO FAR'}")
+    good = done == len(files) and beyond <= total / 1000
+    if count:
+        print(f"{augment}+{mode}, {side} pixels, {count} pictures: {100 * (1 - beyond / total):.4f} % "
+              f"within 1, {100 * (1 - unequal / total):.2f} % equal, {worst} at most"
+              f"{'' if good else '   TOO FAR'}")
     return good
 
 
@@ -93,7 +113,8 @@ def main():
     print(f"Pillow {__version__}")
     kd = Kd(sys.argv[1])
     sides = [int(s) for s in sys.argv[3:]] or [224, 64]
-    sys.exit(0 if all([compare(kd, sys.argv[2], side, mode)
+    frames = ((f"centre:{SHARE}", centre), ("rrc:1+exact", middle))
+    sys.exit(0 if all([compare(kd, sys.argv[2], side, mode, *frame) for frame in frames
                        for side in sides for mode in ("bilinear", "bicubic")]) else 1)
 
 
