@@ -74,19 +74,19 @@ static void put(const golden *g, const char *form, const char *name)
 static void make_set(const golden *g)
 {
     static const char *const forms[] = {"jpeg_444", "jpeg_420", "png_rgb", "jpeg_grey"};
-    make_folder("set");
-    make_folder("set/train");
-    make_folder("set/val");
+    make_folder("shown");
+    make_folder("shown/train");
+    make_folder("shown/val");
     for (int c = 0; c < 2; c++) {
         char name[100];
-        snprintf(name, sizeof name, "set/train/c%d", c);
+        snprintf(name, sizeof name, "shown/train/c%d", c);
         make_folder(name);
-        snprintf(name, sizeof name, "set/val/c%d", c);
+        snprintf(name, sizeof name, "shown/val/c%d", c);
         make_folder(name);
         for (int i = 0; i < 4; i++) {
-            snprintf(name, sizeof name, "set/train/c%d/%d.jpg", c, i);
+            snprintf(name, sizeof name, "shown/train/c%d/%d.jpg", c, i);
             put(g, forms[i], name);
-            snprintf(name, sizeof name, "set/val/c%d/%d.jpg", c, i);
+            snprintf(name, sizeof name, "shown/val/c%d/%d.jpg", c, i);
             put(g, forms[3 - i], name);
         }
     }
@@ -97,19 +97,20 @@ START_TEST(test_pictures)
     kd_ctx *ctx = test_ctx(1, NULL);
     golden g = golden_open(ctx, "pictures.safetensors");
     make_set(&g);
-    must("train vgg4_bn,width=0.125 --image 16 --data folder:set --epochs 1 --batch 4 --out run "
+    must("train vgg4_bn,width=0.125 --image 16 --data folder:shown --epochs 1 --batch 4 --out run "
          "--quiet --augment rrc+flip+mixup=0.2");
     slurp("run/run.json", out_text);
     expect(out_text, "\"augment\": \"rrc+flip+mixup=0.2\"");
     expect(out_text, "\"augmentation\": \"rrc:0.08+flip+mixup:0.2\"");
-    must("eval run/model.safetensors --data folder:set --json");
+    must("eval run/model.safetensors --data folder:shown --json");
     expect(out_text, "\"n\":8");
-    must("eval run/model.safetensors --data folder:set --augment centre:0.9+bicubic --json");
+    must("eval run/model.safetensors --data folder:shown --augment centre:0.9+bicubic --json");
     /* a prediction is what the evaluation saw: three files, two commands */
-    must("predict run/model.safetensors set/val/c0/0.jpg set/val/c0/1.jpg set/val/c1/2.jpg out "
+    must("predict run/model.safetensors shown/val/c0/0.jpg shown/val/c0/1.jpg shown/val/c1/2.jpg "
+         "out "
          "--batch 2 --json");
     expect(out_text, "\"n\":3");
-    must("predict run/model.safetensors set/val/c0/1.jpg one");
+    must("predict run/model.safetensors shown/val/c0/1.jpg one");
     char path[PATH];
     kd_file *all, *one;
     float a[6], b[2];
@@ -124,16 +125,16 @@ START_TEST(test_pictures)
     kd_file_close(one);
     /* a broken file: named; left out if asked; a broken one alone is an error all the same */
     test_ok(ctx, kd_file_write_atomic(
-                     ctx, (snprintf(path, PATH, "%s/set/val/c1/9.jpg", test_dir()), path),
+                     ctx, (snprintf(path, PATH, "%s/shown/val/c1/9.jpg", test_dir()), path),
                      "\xFF\xD8\xFF\xE0 and so on", 14));
-    ck_assert_int_eq(run("eval run/model.safetensors --data folder:set"), 1);
-    expect(err_text, "set/val/c1/9.jpg");
-    must("eval run/model.safetensors --data folder:set --skip-broken --json");
+    ck_assert_int_eq(run("eval run/model.safetensors --data folder:shown"), 1);
+    expect(err_text, "shown/val/c1/9.jpg");
+    must("eval run/model.safetensors --data folder:shown --skip-broken --json");
     expect(out_text, "\"n\":8");
-    expect(err_text, "set/val/c1/9.jpg");
+    expect(err_text, "shown/val/c1/9.jpg");
     expect(err_text, "1 broken picture was left out");
-    ck_assert_int_eq(run("predict run/model.safetensors set/val/c1/9.jpg out"), 1);
-    expect(err_text, "set/val/c1/9.jpg");
+    ck_assert_int_eq(run("predict run/model.safetensors shown/val/c1/9.jpg out"), 1);
+    expect(err_text, "shown/val/c1/9.jpg");
     ck_assert_int_eq(run("predict run/model.safetensors out out out"), 1);
     expect(err_text, "only pictures may be several");
     ck_assert_int_eq(run("predict run/model.safetensors out"), 2);
