@@ -154,6 +154,56 @@ static float *run(int threads, const kd_train_opt *opt, kd_status want, size_t *
     return copy;
 }
 
+/* ---- schedules ------------------------------------------------------------------------------- */
+
+/* Beginnings, middles and ends of what they are made of; what lies outside of a run is its end. */
+START_TEST(test_factors)
+{
+    static const struct {
+        kd_schedule schedule;
+        double t, factor;
+    } cases[] = {{KD_CONSTANT, .7, 1},
+                 {KD_STEP, .62, 1},
+                 {KD_STEP, .63, .1},
+                 {KD_STEP, .76, .01},
+                 {KD_STEP, 1, .001},
+                 {KD_COSINE, -1, 1},
+                 {KD_COSINE, .25, .8535533905932737},
+                 {KD_COSINE, .5, .5},
+                 {KD_COSINE, 2, 0},
+                 {KD_ONECYCLE, 0, .04},
+                 {KD_ONECYCLE, .15, .52},
+                 {KD_ONECYCLE, .3, 1},
+                 {KD_ONECYCLE, .65, .500002},
+                 {KD_ONECYCLE, 1, 4e-6}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_double_eq_tol(kd_schedule_factor(cases[i].schedule, cases[i].t), cases[i].factor,
+                                1e-12);
+}
+END_TEST
+
+static int check_rate(void *user, const kd_progress *p)
+{
+    const kd_train_opt *o = user;
+    const double warm = 3, steps = 12, done = (double)p->step;
+    const double fall = .5 * (1 + cos(3.14159265358979323846 * done / steps));
+    const double rate = (double)o->min_lr + ((double)o->lr - (double)o->min_lr) * fall;
+    ck_assert_double_eq_tol(p->lr, done + 1 < warm ? rate * (done + 1) / warm : rate, 1e-9);
+    return 0;
+}
+
+/* The rate rises to a cosine for half an epoch and falls with it; it is the next step's. */
+START_TEST(test_warmup)
+{
+    kd_train_opt opt = adamw_options();
+    size_t count;
+    opt.lr = .002f;
+    opt.progress = check_rate;
+    opt.user = &opt;
+    free(run(1, &opt, KD_OK, &count));
+}
+END_TEST
+
 START_TEST(test_threads_and_stops_change_nothing)
 {
     static const int threads[] = {2, 3, 7};
@@ -349,6 +399,6 @@ START_TEST(test_two_heads)
 }
 END_TEST
 
-TEST_SUITE(optim, 60, &test_layer_decay, &test_impossible_options,
+TEST_SUITE(optim, 60, &test_layer_decay, &test_impossible_options, &test_factors, &test_warmup,
            &test_threads_and_stops_change_nothing, &test_average_in_files,
            &test_every_allocation_failing, &test_two_heads)
