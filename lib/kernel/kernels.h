@@ -14,12 +14,15 @@
 
 typedef enum kdi_act { KDI_ACT_NONE, KDI_ACT_RELU, KDI_ACT_GELU } kdi_act; /* GELU: exact, erf */
 
-/* What happens to C[m,n] before it leaves the cache: C = act(C + bias + residual). */
+/* What happens to C[m,n] before it leaves the cache: C = act(C + bias + residual), and what the
+ * activation is of is kept where `before` says. */
 typedef struct kdi_epilogue {
     const float *bias;     /* [n] or NULL */
     const float *residual; /* [m,n], rows ldr apart, or NULL */
     size_t ldr;
     kdi_act act;
+    float *before; /* [m,n], rows ldb apart, or NULL */
+    size_t ldb;
 } kdi_epilogue;
 
 /* [rows, columns] floats, rows step apart; x NULL for none. */

@@ -36,8 +36,10 @@ static kd_status forward(const kd_op_call *c)
     const kdi_epilogue epilogue = {.bias = attr->has_bias ? c->in[2].data : NULL,
                                    .act = attr->act,
                                    .residual = attr->residual ? c->in[c->n_in - 1].data : NULL,
-                                   .ldr = g.n};
-    g.c = c->out[0].data;
+                                   .ldr = g.n,
+                                   .before = c->n_out > 1 ? c->out[0].data : NULL,
+                                   .ldb = g.n};
+    g.c = c->out[c->n_out - 1].data;
     if (epilogue.bias || epilogue.act || epilogue.residual) g.epilogue = &epilogue;
     kdi_gemm_run(c->ctx, &g, c->scratch);
     return KD_OK;

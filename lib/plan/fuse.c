@@ -2,7 +2,7 @@
  * fuse.c: ops merged into one pass over memory.
  *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu;  linear + relu or gelu
  *   with or without gradient: linear + the add of a residual behind it
- *   training:                 the statistics of a batch_norm come from the conv2d before it
+ *   training:                 linear + gelu, both kept;  the statistics of a batch_norm come from the conv2d before it
  *   with or without gradient: batch_norm + relu, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its input
  * Each rule asks that the value between the two is read by nobody else. */
@@ -112,6 +112,29 @@ static void fold_activation(kdi_draft *d, int node, kdi_act *act)
     drop(d, reader);
 }
 
+/* linear, then gelu: the linear has both for outputs, as the backward wants the first. Nothing else
+ * changes. Not where memory is short: there the second is dropped and made of the first again. */
+static kd_status tell_both(kdi_draft *d, int linear)
+{
+    kdi_node *n = &d->nodes[linear];
+    kdi_linear_attr *attr = n->attr;
+    int gelu = -1;
+    for (size_t i = 0; i < d->n_nodes && gelu < 0; i++)
+        if (d->nodes[i].op == &kdi_op_gelu && d->nodes[i].forward < 0 &&
+            d->nodes[i].in[0] == n->out[0])
+            gelu = (int)i;
+    if (gelu < 0 || attr->act || attr->residual || d->opt->max_arena) return KD_OK;
+    kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
+    if (!out) return KD_E_NOMEM;
+    out[0] = n->out[0];
+    out[1] = d->nodes[gelu].out[0];
+    n->out = out;
+    n->n_out = 2;
+    attr->act = KDI_ACT_GELU;
+    drop(d, gelu);
+    return KD_OK;
+}
+
 /* Is v there before the node runs? */
 static bool is_before(const kdi_draft *d, kd_value v, int node)
 {
@@ -205,7 +228,8 @@ kd_status kdi_fuse(kdi_draft *d)
             if (status) return status;
         } else if (n->op == &kdi_op_linear) {
             if (!d->opt->training) fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
-            const kd_status status = fold_residual(d, (int)i);
+            kd_status status = tell_both(d, (int)i);
+            if (!status) status = fold_residual(d, (int)i);
             if (status) return status;
         } else if (n->op == &kdi_op_batch_norm) {
             norm_relu(d, (int)i);

@@ -225,6 +225,14 @@ static const shape whole_tiles = {
 
 /* ---- what is done meanwhile ------------------------------------------------------------------ */
 
+INLINE void put_part(float *to, size_t count, kdi_v x)
+{
+    if (count >= SIDE)
+        kdi_store(to, x);
+    else
+        kdi_store_part(to, count, x);
+}
+
 /* Row i of C, columns [j, j + columns), from t. */
 static void put_row(const kdi_block *g, size_t i, size_t j, size_t columns, const float *t,
                     bool add, const kdi_epilogue *e)
@@ -237,13 +245,11 @@ static void put_row(const kdi_block *g, size_t i, size_t j, size_t columns, cons
         if (e) {
             if (e->bias) x += load(e->bias + j + q, n);
             if (e->residual) x += load(e->residual + i * e->ldr + j + q, n);
+            if (e->before) put_part(e->before + i * e->ldb + j + q, n, x);
             if (e->act == KDI_ACT_RELU) x = kdi_relu(x);
             if (e->act == KDI_ACT_GELU) x = kdi_gelu(x);
         }
-        if (n >= SIDE)
-            kdi_store(c, x);
-        else
-            kdi_store_part(c, n, x);
+        put_part(c, n, x);
     }
 }
 

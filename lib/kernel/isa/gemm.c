@@ -67,10 +67,8 @@ INLINE stream stream_of(place at)
                     .second = step > LINE ? LINE : 0};
 }
 
-INLINE kdi_v finish(const kdi_epilogue *e, kdi_v v, const float *bias, const float *residual)
+INLINE kdi_v finish(const kdi_epilogue *e, kdi_v v)
 {
-    if (bias) v += kdi_load(bias);
-    if (residual) v += kdi_load(residual);
     if (e->act == KDI_ACT_RELU) v = kdi_relu(v);
     if (e->act == KDI_ACT_GELU) v = kdi_gelu(v);
     return v;
@@ -94,7 +92,13 @@ static __attribute__((noinline)) void put_partial(place at, size_t rows, size_t 
                 if (e->residual)
                     memcpy(residual, e->residual + (at.i + i) * e->ldr + at.j + j,
                            count * sizeof *v);
-                x = finish(e, x, e->bias ? bias : NULL, e->residual ? residual : NULL);
+                if (e->bias) x += kdi_load(bias);
+                if (e->residual) x += kdi_load(residual);
+                if (e->before) {
+                    kdi_store(v, x);
+                    memcpy(e->before + (at.i + i) * e->ldb + at.j + j, v, count * sizeof *v);
+                }
+                x = finish(e, x);
             }
             kdi_store(v, x);
             memcpy(c + j, v, count * sizeof *v);
@@ -176,6 +180,9 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     if (e && e->residual)
         UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] += kdi_load(e->residual + (at.i + i) * e->ldr + at.j + j * KDI_VL);
+    if (e && e->before)
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+            kdi_store(e->before + (at.i + i) * e->ldb + at.j + j * KDI_VL, acc[i][j]);
     if (e && e->act == KDI_ACT_RELU)
         UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] = kdi_relu(acc[i][j]);
