@@ -342,6 +342,8 @@ INLINE void do_c(chores *o, bool all)
         fetch_row(o->g->c + (o->c_i + row) * o->g->ldc + j);
         if (o->epilogue && o->epilogue->residual)
             fetch_row(o->epilogue->residual + (o->c_i + row) * o->epilogue->ldr + j);
+        if (o->epilogue && o->epilogue->before)
+            fetch_row(o->epilogue->before + (o->c_i + row) * o->epilogue->ldb + j);
         put_row(o->g, o->c_i + o->c.at, o->c_j, o->c_columns, o->c_from + o->c.at * NR, o->add,
                 o->epilogue);
     }

@@ -131,6 +131,11 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
             for (size_t j = 0; j < vecs * KDI_VL; j += 16)
                 __builtin_prefetch(g->epilogue->residual + (at.i + i) * g->epilogue->ldr + at.j +
                                    j);
+    if (g->epilogue && g->epilogue->before)
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < vecs * KDI_VL; j += 16)
+                __builtin_prefetch(g->epilogue->before + (at.i + i) * g->epilogue->ldb + at.j + j,
+                                   1);
     size_t segments = g->segments;
     stream far = stream_of(at);
     do {
