@@ -50,7 +50,7 @@ typedef struct kd_config {
     void *parallel_user;
     int threads;       /* width of the parallel-for; 0: as many as processors may be used */
     size_t max_memory; /* bytes the context may hold at once; 0: no limit */
-    const char *isa;   /* kernel table "generic", "avx2", "avx512", "neon"; NULL: the
+    const char *isa;   /* kernel table "generic", "avx2", "avx512", "amx", "neon"; NULL: the
                               * environment's KD_ISA, else the best this processor runs */
     const char *conv;  /* algorithm of the convolutions it can compute: "gemm", "direct",
                               * "depthwise", "winograd", "winograd2", "toeplitz"; NULL: the
@@ -80,7 +80,7 @@ KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
 
 /* "0.1.0" */
 KD_API const char *kd_version(void);
-/* How the library was built, e.g. "blas=builtin openmp=1 zlib=1 isa=generic,avx2,avx512". */
+/* How the library was built, e.g. "blas=builtin openmp=1 zlib=1 isa=generic,avx2,avx512,amx". */
 KD_API const char *kd_build_info(void);
 
 /* ---- for those who extend the library: custom ops, trainers, readers ------------------------- */
