@@ -4,6 +4,8 @@
  * sizes of pictures. tests/golden/timm_models.py made the numbers. */
 #include "golden.h"
 
+#include "../plan/apart.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +182,23 @@ static void check_gradients(const golden *file, const char *spec, const kd_param
     free(sorted);
 }
 
+/* A training pass, with buffers shared and not: the same bits. */
+static void check_sharing(kd_model *model, size_t n, const float *x, const int32_t *labels)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    kd_graph *g;
+    const int64_t side = (int64_t)kd_model_image(model), dim[] = {KD_BATCH, side, side, 3};
+    test_ok(ctx, kd_graph_create(ctx, &g));
+    const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL);
+    const kd_value loss = kd_cross_entropy(g, logits, kd_input(g, "labels", KD_I32, 1, dim), 0);
+    test_ok(ctx, kd_graph_grad(g, loss));
+    kd_output(g, logits, "logits");
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = n, .training = 1};
+    const apart_input inputs[] = {{"input", x}, {"labels", labels}};
+    check_apart(ctx, g, &opt, kd_model_params(model), inputs, 2);
+    kd_graph_destroy(g);
+}
+
 static void check_full(const char *spec)
 {
     kd_ctx *ctx = test_ctx(0, NULL);
@@ -203,6 +222,7 @@ static void check_full(const char *spec)
     golden_compare(&logits, spec, "logits in training", got, want, t->count);
     golden_report(&logits, spec);
     check_gradients(&file, spec, params);
+    check_sharing(model, n, x, labels);
     set_weights(params);
     snprintf(prefix, sizeof prefix, "%s.", spec);
     walk(model, &file, prefix, n, x, labels, 2e-5f);
