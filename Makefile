@@ -203,6 +203,7 @@ check-full: check ## check, kills, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory run-tests THREADS=0
 	@$(MAKE) --no-print-directory run-tests DEBUG=1
 	@$(MAKE) --no-print-directory run-tests SANITIZE=address,undefined
+	@$(MAKE) --no-print-directory run-tests SANITIZE=thread
 	@sh .ci/deps.sh clang && $(MAKE) --no-print-directory run-tests CC=clang
 	@sh .ci/deps.sh openblas && $(MAKE) --no-print-directory run-tests BLAS=openblas
 	@sh tests/consumer/install.sh
