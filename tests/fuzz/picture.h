@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Pictures of more than SMALL pixels go beyond their header once in SELDOM times, as most of the time
- * would go there; those of more than PIXELS are never read in whole. */
+/* Pictures of more than SMALL pixels go beyond their header once in SELDOM times, those of more than
+ * PIXELS once in SELDOM squared, and are never read in whole: else most of the time would go there. */
 enum { MEMORY = 64 << 20, SMALL = 1 << 12, PIXELS = 1 << 18, SELDOM = 64, CANVAS = 16 };
 
 typedef struct rows {
@@ -83,7 +83,8 @@ static void picture(kd_ctx *ctx, const uint8_t *bytes, size_t size)
     } else {
         require(d.width > 0 && d.height > 0 && d.width * d.height <= KDI_PICTURE_PIXELS);
         const size_t pixels = d.width * d.height;
-        const bool further = pixels <= SMALL || seed / 4 % SELDOM == 0;
+        const size_t one_in = pixels <= SMALL ? 1 : pixels <= PIXELS ? SELDOM : SELDOM * SELDOM;
+        const bool further = seed / 4 % one_in == 0;
         if (further && pixels <= PIXELS) {
             compare(&d, bytes, size, seed);
             require(!kdi_decoder_open_bytes(&d, bytes, size, &note));

@@ -10,8 +10,9 @@ here=tests/fuzz
 FUZZ_DIR=$(mktemp -d /dev/shm/libkd-fuzz.XXXXXX 2>/dev/null || mktemp -d)
 export FUZZ_DIR
 trap 'rm -rf "$FUZZ_DIR"' EXIT
-# Freed memory is kept back for a while, but not so much of it that every block is a fresh page.
-ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=8:malloc_context_size=6}
+# Freed memory is kept back for a while, but not so much of it that every block is a fresh page; fresh
+# memory is filled for its first bytes alone.
+ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=8:malloc_context_size=6:max_malloc_fill_size=64}
 export ASAN_OPTIONS
 mkdir -p "$folder/crashes"
 for target in "$@"; do
