@@ -10,8 +10,9 @@
 #include <string.h>
 
 /* Pictures of more than SMALL pixels go beyond their header once in SELDOM times, those of more than
- * PIXELS once in SELDOM squared, and are never read in whole: else most of the time would go there. */
-enum { MEMORY = 64 << 20, SMALL = 1 << 12, PIXELS = 1 << 18, SELDOM = 64, CANVAS = 16 };
+ * PIXELS once in SELDOM squared, and are never read in whole: else most of the time would go there.
+ * Sides count as multiples of BLOCK, as they do for a JPEG's coefficients. */
+enum { BLOCK = 32, MEMORY = 64 << 20, SMALL = 1 << 12, PIXELS = 1 << 18, SELDOM = 64, CANVAS = 16 };
 
 typedef struct rows {
     uint8_t *at;
@@ -82,7 +83,8 @@ static void picture(kd_ctx *ctx, const uint8_t *bytes, size_t size)
         require(note.status && note.text[0]);
     } else {
         require(d.width > 0 && d.height > 0 && d.width * d.height <= KDI_PICTURE_PIXELS);
-        const size_t pixels = d.width * d.height;
+        const size_t high = (d.height + BLOCK - 1) / BLOCK, wide = (d.width + BLOCK - 1) / BLOCK;
+        const size_t pixels = high * wide * BLOCK * BLOCK;
         const size_t one_in = pixels <= SMALL ? 1 : pixels <= PIXELS ? SELDOM : SELDOM * SELDOM;
         const bool further = seed / 4 % one_in == 0;
         if (further && pixels <= PIXELS) {
