@@ -248,7 +248,7 @@ lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts
 	@sh .ci/deps.sh lint
 	@clang-format --dry-run -Werror $(ours)
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability -Iinclude $(filter-out $(isa_src) $(amx_src),$(lint_src))
-	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'clang-tidy --quiet "$$1" -- $(lint_flags) 2>/dev/null' tidy
+	@printf '%s\n' $(lint_src) | $(each_core) sh -c 'f=$$1; case $$f in lib/kernel/amx/*) set -- $(amxflags) -UKDI_ISA -DKDI_ISA=amx;; *) set --;; esac; clang-tidy --quiet "$$f" -- $(lint_flags) "$$@" 2>/dev/null' tidy
 	@printf '%s\n' $(filter-out $(isa_src) $(amx_src),$(lint_src)) | $(each_core) sh -c 'gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"' analyzer
 	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
 

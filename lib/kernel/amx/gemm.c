@@ -10,7 +10,7 @@
  * higher-precision computations", ARITH 2019.
  *
  * A block of A is cut once, strip by strip, and kept in cache; then B panel by panel. Products over
- * few k are left to AVX-512. */
+ * few k or of few rows, and of an A packed in strips, are left to AVX-512. */
 #include "../isa/isa.h"
 
 #include "../isa/vec_math.h"
@@ -165,10 +165,9 @@ static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count
 static void cut_rows(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to,
                      bool *special)
 {
-    const size_t h = g->strip ? kdi_strip_rows(g->m, KDI_GEMM_MR) : g->m;
     for (size_t r = 0; r < rows; r++)
-        cut_row(g, g->a + (i + r) / h * g->strip + (i + r) % h * g->rsa, p, count,
-                to + r / SIDE * TILE + r % SIDE * STEP, special);
+        cut_row(g, g->a + (i + r) * g->rsa, p, count, to + r / SIDE * TILE + r % SIDE * STEP,
+                special);
 }
 
 /* The same where columns lie in memory: rows [i, i + SIDE), rows of them there. */
@@ -195,7 +194,7 @@ static void cut_columns(const kdi_block *g, size_t i, size_t rows, size_t p, siz
 static void cut_a(const kdi_block *g, size_t i, size_t rows, size_t p, size_t count, part *to,
                   bool *special)
 {
-    if (g->rsa != 1 || g->strip || g->csa == 1) {
+    if (g->rsa != 1 || g->csa == 1) {
         cut_rows(g, i, rows, p, count, to, special);
         return;
     }
@@ -433,9 +432,8 @@ static void product(size_t rows, size_t columns, size_t steps, const part *a, co
 static __attribute__((noinline)) void in_floats(const kdi_block *g, size_t i, size_t rows, size_t p,
                                                 size_t count, const float *b, float *c)
 {
-    const size_t h = g->strip ? kdi_strip_rows(g->m, KDI_GEMM_MR) : g->m;
     for (size_t r = 0; r < rows; r++) {
-        const float *row = g->a + (i + r) / h * g->strip + (i + r) % h * g->rsa;
+        const float *row = g->a + (i + r) * g->rsa;
         along at = along_k(g, p);
         kdi_v x = {0}, y = {0};
         for (size_t q = 0; q < count; q++, at = next(g, at)) {
@@ -456,7 +454,7 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
 {
     const size_t steps = (count + STEP - 1) / STEP, panels = (g->n + NR - 1) / NR;
     const size_t strips = (m + STRIP - 1) / STRIP, turns = strips * steps * TURNS;
-    const bool plain = g->csa == 1 && g->segments <= 1 && !g->strip && count % STEP == 0;
+    const bool plain = g->csa == 1 && g->segments <= 1 && count % STEP == 0;
     part *a = (part *)(void *)g->scratch, *b[2] = {a + strips * steps * GROUP};
     b[1] = b[0] + steps * GROUP;
     float *c[2] = {(float *)(void *)(b[1] + steps * GROUP)};
@@ -531,7 +529,7 @@ static stream stream_of(const kdi_fetch *f)
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
     const size_t k = g->segments > 1 ? g->segments * g->k : g->k, depth = DEPTH * STEP;
-    if (k < LEAST || g->m < FEW || !g->scratch) {
+    if (k < LEAST || g->m < FEW || g->strip || !g->scratch) {
         kdi_gemm_block_avx512(g);
         return;
     }
