@@ -128,7 +128,7 @@ static int predict(prediction *p)
     for (size_t at = 0; at < p->n; at += p->batch) {
         const size_t n = p->n - at < p->batch ? p->n - at : p->batch;
         const kd_run_opt run = {.struct_size = sizeof run, .batch = n};
-        const float *pictures;
+        const float *pictures = NULL;
         if (next(p, at, n, &pictures)) return cli_fail_ctx(p->ctx);
         const double start = cli_now();
         if (kd_exec_bind(p->exec, "input", pictures) || kd_exec_run(p->exec, &run))
