@@ -19,7 +19,8 @@ soname := libkd.so.0
 # ---- options ---------------------------------------------------------------------------------
 machine := $(shell $(CC) -dumpmachine 2>/dev/null)
 is_clang := $(shell $(CC) --version 2>/dev/null | grep -c clang)
-has = $(shell printf '\#include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
+hash := \#
+has = $(shell printf '$(hash)include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
 OPENMP ?= 0
 THREADS ?= 1
 ZLIB ?= $(call has,zlib.h)
@@ -40,7 +41,7 @@ isaflags_avx2 := -mavx2 -mfma -mf16c
 isaflags_avx512 := -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512
 isaflags_neon :=
 amxflags := $(isaflags_avx512) -mamx-tile -mamx-bf16
-amx := $(if $(findstring x86_64,$(machine)),$(shell echo '#include <immintrin.h>' | $(CC) $(amxflags) -fsyntax-only -x c - 2>/dev/null && echo 1))
+amx := $(if $(findstring x86_64,$(machine)),$(shell echo '$(hash)include <immintrin.h>' | $(CC) $(amxflags) -fsyntax-only -x c - 2>/dev/null && echo 1))
 
 comma := ,
 empty :=
