@@ -2,10 +2,11 @@
  * fuse.c: ops merged into one pass over memory.
  *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu;  linear + relu or gelu
  *   with or without gradient: linear + the add of a residual behind it
- *   training:                 linear + gelu, both kept;  the statistics of a batch_norm come from the conv2d before it
+ *   training:                 the statistics of a batch_norm come from the conv2d before it
+ *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its input
- * Each rule asks that the value between the two is read by nobody else. */
+ * Each rule but that one asks that the value between the two is read by nobody else. */
 #include "plan.h"
 
 #include "../op/ops.h"
