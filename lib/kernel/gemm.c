@@ -86,10 +86,10 @@ static size_t rows_unit(const kdi_kernels *kernels)
     return kernels->gemm_unit > kernels->gemm_mr ? kernels->gemm_unit : 1;
 }
 
-static size_t piece_of_rows(const kdi_kernels *kernels, size_t m, size_t most)
+static size_t piece_of_rows(const kdi_kernels *kernels, size_t m, size_t limit)
 {
     const size_t unit = rows_unit(kernels);
-    return least(kdi_piece(m, most / unit * unit, unit), at_least_1(m));
+    return least(kdi_piece(m, limit / unit * unit, unit), at_least_1(m));
 }
 
 /* Rows of a block, at most. */
@@ -326,7 +326,7 @@ static void step(const struct job *job, const walk *w, size_t i, size_t rows)
     }
     if (c->copy_a || job->kernels->gemm_copies)
         soon = left ? a_at(g, i + rows, least(left, rows), p, then)
-                    : a_at(g, w->i, least(w->rows, c->copy_a ? ROWS : TALL), next, then);
+                    : a_at(g, w->i, c->copy_a ? least(w->rows, ROWS) : w->rows, next, then);
     if (next == w->end && c->parts == 1 && g->epilogue) {
         epilogue = kdi_epilogue_at(g->epilogue, i, w->j);
         block.epilogue = &epilogue;
@@ -472,11 +472,13 @@ static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
 /* The copies of one worker, for this m or any smaller one. */
 static size_t worker_room(const kdi_kernels *kernels, const kdi_gemm *g)
 {
-    const size_t kc = least(round_up(g->k, kernels->gemm_unit), DEPTH), rows = least(g->m, ROWS);
-    size_t floats = round_up(rows + kernels->gemm_mr, ALIGN) * (kc + PAD);
-    const size_t columns = round_up(least(g->n, COLUMNS), kernels->gemm_nr);
-    if (!g->packed_b) floats += kc * (kernels->gemm_copies ? columns : kernels->gemm_nr);
-    return kernels->gemm_scratch(least(g->m, TALL), kc) + floats;
+    const size_t kc = least(round_up(g->k, kernels->gemm_unit), DEPTH);
+    const size_t columns = kernels->gemm_copies ? least(g->n, COLUMNS) : kernels->gemm_nr;
+    size_t floats = kernels->gemm_scratch(least(g->m, tallest(kernels, true)), kc);
+    if (!kernels->gemm_copies)
+        floats += round_up(least(g->m, ROWS) + kernels->gemm_mr, ALIGN) * (kc + PAD);
+    if (!g->packed_b) floats += kc * round_up(columns, kernels->gemm_nr);
+    return floats;
 }
 
 size_t kdi_gemm_scratch(kd_ctx *ctx, const kdi_gemm *g)

@@ -49,8 +49,8 @@ typedef struct kdi_block {
     size_t ldc;
     bool accumulate;
     const kdi_epilogue *epilogue; /* or NULL */
-    float *scratch;               /* as many floats as gemm_scratch says, 64-byte aligned; NULL: it
-                                   * copies nothing, whatever gemm_copies says */
+    float *scratch;               /* as many floats as gemm_scratch says, 64-byte aligned; NULL: the
+                                   * product is done without */
     kdi_fetch ahead[2];           /* what to bring into cache meanwhile; [1] alone is ignored */
 } kdi_block;
 

@@ -25,18 +25,9 @@
 #include <string.h>
 
 /* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
- * while bias gradients are summed; images from which on a task is all heads of one; floats to keep
- * rows apart, and between arrays. */
-enum {
-    ROWS = 224,
-    FEW_ROWS = 84,
-    LONG = 256,
-    TASKS = 64,
-    FEW_TASKS = 16,
-    MANY = 32,
-    PAD = 16,
-    ALIGN = 16
-};
+ * while bias gradients are summed; heads in all below which each is two tasks; images from which on
+ * a task is all heads of one; floats to keep rows apart, and between arrays. */
+enum { ROWS = 84, TASKS = 64, FEW_HEADS = 16, MANY = 32, PAD = 16, ALIGN = 16 };
 
 typedef struct attention_attr {
     int heads, masked;
@@ -57,8 +48,8 @@ typedef struct attention {
     size_t block_panels;       /* the same for the rows of a block */
     size_t runs;               /* of images, each summed into dbias of its own */
     float *workers;
-    size_t worker, kernel; /* floats of a worker, and of its gemm_block */
-    float *dbias;          /* [runs][heads][T][T] or NULL */
+    size_t worker; /* floats */
+    float *dbias;  /* [runs][heads][T][T] or NULL */
 } attention;
 
 static size_t round_up(size_t a, size_t b)
@@ -91,10 +82,8 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.windows = attr->masked ? c->in[1].dim[0] : 1;
     a.mask = attr->masked ? c->in[1].data : NULL;
     a.bias = bias ? c->in[bias].data : NULL;
-    const bool copies = a.kernels->gemm_copies && a.t >= LONG;
-    const size_t most = copies ? ROWS : FEW_ROWS;
-    a.parts = !backwards && a.n * a.heads < FEW_TASKS && a.queries > most ? 2 : 1;
-    a.rows = kdi_piece((a.queries + a.parts - 1) / a.parts, most, 1);
+    a.parts = !backwards && a.n * a.heads < FEW_HEADS && a.queries > ROWS ? 2 : 1;
+    a.rows = kdi_piece((a.queries + a.parts - 1) / a.parts, ROWS, 1);
     a.ldq = round_up(a.d, PAD) + PAD;
     a.step = round_up(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
@@ -104,9 +93,7 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.t_panels = round_up(a.t_panels, ALIGN);
     a.d_panels = round_up(a.d_panels, ALIGN);
     const size_t blocks = round_up(a.rows * a.ldq, ALIGN) + round_up(a.rows * a.step, ALIGN);
-    /* Copying takes longer than multiplying where sequences are short: no scratch, no copies. */
-    if (copies) a.kernel = a.kernels->gemm_scratch(a.t, a.d > a.t ? a.d : a.t);
-    a.worker = a.kernel + a.t_panels + a.d_panels + blocks;
+    a.worker = a.t_panels + a.d_panels + blocks;
     if (backwards) a.worker += a.t_panels + 2 * a.block_panels + blocks;
     a.workers = c->scratch;
     a.runs = a.n;
@@ -138,14 +125,12 @@ typedef struct head {
     size_t image, head;
     size_t ldx, ldy; /* from token to token */
     const float *bias, *mask;
-    float *scratch; /* gemm_block's */
 } head;
 
-static head head_at(const attention *a, int worker, size_t image, size_t h)
+static head head_at(const attention *a, size_t image, size_t h)
 {
     const size_t square = a->t * a->t, width = a->heads * a->d;
     return (head){.a = a,
-                  .scratch = a->kernel ? a->workers + (size_t)worker * a->worker : NULL,
                   .image = image,
                   .head = h,
                   .ldx = 3 * width,
@@ -202,9 +187,8 @@ static const float *row_of(const attention *a, const float *square, size_t i)
 
 /* s[rows][step] = x[rows][d] times panels of a T by d matrix, transposed. Whole vectors of columns:
  * the panels' zeros fill them. */
-static void scores(const head *h, size_t rows, factor x, const float *panels, float *s)
+static void scores(const attention *a, size_t rows, factor x, const float *panels, float *s)
 {
-    const attention *a = h->a;
     const kdi_block b = {.m = rows,
                          .n = round_up(a->t, a->kernels->vector),
                          .k = a->d,
@@ -214,16 +198,14 @@ static void scores(const head *h, size_t rows, factor x, const float *panels, fl
                          .b = panels,
                          .panel = a->d * a->kernels->gemm_nr,
                          .c = s,
-                         .ldc = a->step,
-                         .scratch = h->scratch};
+                         .ldc = a->step};
     a->kernels->gemm_block(&b);
 }
 
 /* y[rows][d] (+)= p[rows][T] times panels of a T by d matrix. */
-static void weighted(const head *h, size_t rows, const float *p, const float *panels, float *y,
+static void weighted(const attention *a, size_t rows, const float *p, const float *panels, float *y,
                      size_t ldy, bool accumulate)
 {
-    const attention *a = h->a;
     const kdi_block b = {.m = rows,
                          .n = a->d,
                          .k = a->t,
@@ -234,8 +216,7 @@ static void weighted(const head *h, size_t rows, const float *p, const float *pa
                          .panel = a->t * a->kernels->gemm_nr,
                          .c = y,
                          .ldc = ldy,
-                         .accumulate = accumulate,
-                         .scratch = h->scratch};
+                         .accumulate = accumulate};
     a->kernels->gemm_block(&b);
 }
 
@@ -253,12 +234,12 @@ static void forward_head(const head *h, size_t first, size_t end, const float *q
     for (size_t i = first; i < end; i += a->rows) {
         const size_t rows = end - i < a->rows ? end - i : a->rows;
         float *to = y + i * h->ldy;
-        scores(h, rows, rows_of(a, rows, qkv + i * h->ldx, h->ldx, q), keys, s);
+        scores(a, rows, rows_of(a, rows, qkv + i * h->ldx, h->ldx, q), keys, s);
         if (next && i == 0) fetch(next + width, a->t, h->ldx, a->d);
         k->attention_softmax(rows, a->t, a->scale, row_of(a, h->bias, i), row_of(a, h->mask, i), s,
                              a->step, max, inverse);
         if (next && i == 0) fetch(next + 2 * width, a->t, h->ldx, a->d);
-        weighted(h, rows, s, values, to, h->ldy, false);
+        weighted(a, rows, s, values, to, h->ldy, false);
         if (next) fetch(next + i * h->ldx, rows, h->ldx, a->d);
         k->scale_rows(rows, a->d, inverse, 1, to, h->ldy, to, h->ldy);
         if (!stats) continue;
@@ -278,11 +259,10 @@ static void forward_task(void *arg, size_t index, int worker)
     const float *qkv = a->call->in[0].data;
     float *y = a->call->out[0].data, *stats = a->call->out[1].data;
     for (size_t i = first; i < end; i++) {
-        const head h = head_at(a, worker, image, i);
+        const head h = head_at(a, image, i);
         const float *from = qkv + in_qkv(&h);
         forward_head(&h, begin, stop, from, i + 1 < end ? from + a->d : NULL, y + in_y(&h),
-                     stats ? stats + in_stats(&h) : NULL,
-                     a->workers + (size_t)worker * a->worker + a->kernel);
+                     stats ? stats + in_stats(&h) : NULL, a->workers + (size_t)worker * a->worker);
     }
 }
 
@@ -305,7 +285,7 @@ typedef struct room {
 
 static room room_of(const attention *a, int worker)
 {
-    room r = {.keys = a->workers + (size_t)worker * a->worker + a->kernel};
+    room r = {.keys = a->workers + (size_t)worker * a->worker};
     r.values = r.keys + a->t_panels;
     r.rows = r.values + a->t_panels;
     r.q_panels = r.rows + a->d_panels;
@@ -318,10 +298,9 @@ static room room_of(const attention *a, int worker)
 }
 
 /* dx[T][d] (+)= p[rows][T]^T times panels of a rows by d matrix. */
-static void transposed(const head *h, size_t rows, const float *p, const float *panels, float *dx,
-                       size_t ldx, bool accumulate)
+static void transposed(const attention *a, size_t rows, const float *p, const float *panels,
+                       float *dx, size_t ldx, bool accumulate)
 {
-    const attention *a = h->a;
     const kdi_block b = {.m = a->t,
                          .n = a->d,
                          .k = rows,
@@ -332,8 +311,7 @@ static void transposed(const head *h, size_t rows, const float *p, const float *
                          .panel = rows * a->kernels->gemm_nr,
                          .c = dx,
                          .ldc = ldx,
-                         .accumulate = accumulate,
-                         .scratch = h->scratch};
+                         .accumulate = accumulate};
     a->kernels->gemm_block(&b);
 }
 
@@ -367,9 +345,9 @@ static void backward_head(const head *h, const flow *f, const flow *next, const 
         const size_t rows = a->queries - i < a->rows ? a->queries - i : a->rows;
         const factor q = rows_of(a, rows, f->qkv + i * h->ldx, h->ldx, r->q);
         const factor dy = rows_of(a, rows, f->dy + i * h->ldy, h->ldy, r->dy);
-        scores(h, rows, q, r->keys, r->p);
+        scores(a, rows, q, r->keys, r->p);
         if (next && i == 0) fetch(next->qkv + width, a->t, h->ldx, a->d);
-        scores(h, rows, dy, r->values, r->ds);
+        scores(a, rows, dy, r->values, r->ds);
         if (next && i == 0) fetch(next->qkv + 2 * width, a->t, h->ldx, a->d);
         k->attention_backward(rows, a->t, a->scale, row_of(a, h->bias, i), row_of(a, h->mask, i),
                               f->stats + i, f->stats + a->t + i, r->p, r->ds, a->step,
@@ -377,11 +355,11 @@ static void backward_head(const head *h, const flow *f, const flow *next, const 
         if (!dqkv) continue;
         k->pack_b(rows, a->d, q.x, q.ld, r->q_panels, rows * nr);
         k->pack_b(rows, a->d, dy.x, dy.ld, r->dy_panels, rows * nr);
-        weighted(h, rows, r->ds, r->rows, dqkv + i * h->ldx, h->ldx, add);
+        weighted(a, rows, r->ds, r->rows, dqkv + i * h->ldx, h->ldx, add);
         if (next) fetch(next->qkv + i * h->ldx, rows, h->ldx, a->d);
-        transposed(h, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
+        transposed(a, rows, r->ds, r->q_panels, dqkv + width, h->ldx, add || i > 0);
         if (next) fetch(next->dy + i * h->ldy, rows, h->ldy, a->d);
-        transposed(h, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
+        transposed(a, rows, r->p, r->dy_panels, dqkv + 2 * width, h->ldx, add || i > 0);
     }
     for (size_t i = a->queries; i < a->t && dqkv && !add; i++)
         memset(dqkv + i * h->ldx, 0, a->d * sizeof *dqkv);
@@ -397,7 +375,7 @@ static void backward_task(void *arg, size_t index, int worker)
     const room r = room_of(a, worker);
     for (size_t i = first; i < end; i++) {
         const bool more = i + 1 < end;
-        const head h = head_at(a, worker, image, i), then = head_at(a, worker, image, i + more);
+        const head h = head_at(a, image, i), then = head_at(a, image, i + more);
         const flow f = flow_of(&h, NULL), next = flow_of(&then, NULL);
         backward_head(&h, &f, more ? &next : NULL, &r);
     }
@@ -414,8 +392,8 @@ static void backward_run(void *arg, size_t index, int worker)
     memset(dbias, 0, square * sizeof *dbias);
     for (size_t image = first; image < end; image++) {
         const bool more = image + 1 < end;
-        const head h = head_at(a, worker, image, index % a->heads);
-        const head then = head_at(a, worker, image + more, index % a->heads);
+        const head h = head_at(a, image, index % a->heads);
+        const head then = head_at(a, image + more, index % a->heads);
         const flow f = flow_of(&h, dbias), next = flow_of(&then, dbias);
         backward_head(&h, &f, more ? &next : NULL, &r);
     }

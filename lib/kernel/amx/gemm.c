@@ -3,7 +3,7 @@
  *
  * A float's 24 bits are cut into three bfloat16 of 8: x = high + middle + low, exactly. Of the nine
  * products of two such sums the six that matter are formed, exactly, and added up in float32; what
- * is left out is below 2^-24 of the product. A tile instruction sums 32 products on their own before
+ * is left out is at most 2^-24 of the product. A tile instruction sums 32 products on their own before
  * it adds them to C, so that the sum of all is rounded less often than with multiply-adds. Where
  * there are infinities or NaN floats are multiplied; what lies below 2^-126 may be lost. After
  * Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
@@ -62,42 +62,36 @@ INLINE __m512i rounded(__m512 x)
     return _mm512_and_si512(t, _mm512_set1_epi32(~0xffff));
 }
 
-INLINE cut cut_finite(__m512 x)
+INLINE cut cut_below(__m512 x, __m512i high)
 {
-    const __m512i high = rounded(x);
     const __m512 rest = _mm512_sub_ps(x, _mm512_castsi512_ps(high));
     const __m512i middle = rounded(rest);
-    return (cut){
-        {high, middle, _mm512_castps_si512(_mm512_sub_ps(rest, _mm512_castsi512_ps(middle)))}};
-}
-
-/* The largest floats are cut off where they would round to infinity. Infinities and NaN have no parts
- * (infinity times a part that is 0 would be NaN): they are left out, and said. */
-static __attribute__((noinline)) void cut_large(__m512 x, cut *to, bool *special)
-{
-    const __mmask16 finite = (__mmask16)~_mm512_fpclass_ps_mask(x, NOT_FINITE);
-    const __m512i bits = _mm512_maskz_mov_epi32(finite, _mm512_castps_si512(x));
-    const __mmask16 large =
-        _mm512_cmpge_epu32_mask(_mm512_slli_epi32(bits, 1), _mm512_set1_epi32((int)0xfeff0000u));
-    const __m512 y = _mm512_castsi512_ps(bits);
-    const __m512i high = _mm512_mask_and_epi32(rounded(y), large, bits, _mm512_set1_epi32(~0xffff));
-    const __m512 rest = _mm512_sub_ps(y, _mm512_castsi512_ps(high));
-    const __m512i middle = rounded(rest);
     const __m512 low = _mm512_sub_ps(rest, _mm512_castsi512_ps(middle));
-    *to = (cut){{high, middle, _mm512_castps_si512(low)}};
-    *special |= finite != 0xffff;
+    return (cut){{high, middle, _mm512_castps_si512(low)}};
 }
 
+/* Which lanes would round to infinity, are infinite or NaN? */
 INLINE __mmask16 large(__m512 x)
 {
     return _mm512_cmpge_epu32_mask(_mm512_slli_epi32(_mm512_castps_si512(x), 1),
                                    _mm512_set1_epi32((int)0xfeff0000u));
 }
 
+/* The largest floats are cut off instead of rounded. Infinities and NaN have no parts (infinity times
+ * a part that is 0 would be NaN): they are left out, and said. */
+static __attribute__((noinline)) void cut_large(__m512 x, cut *to, bool *special)
+{
+    const __mmask16 finite = (__mmask16)~_mm512_fpclass_ps_mask(x, NOT_FINITE);
+    const __m512 y = _mm512_maskz_mov_ps(finite, x);
+    *to = cut_below(y, _mm512_mask_and_epi32(rounded(y), large(y), _mm512_castps_si512(y),
+                                             _mm512_set1_epi32(~0xffff)));
+    *special |= finite != 0xffff;
+}
+
 /* One row of the two tiles of each part: pairs of x[p] and y[p]. */
 INLINE void put_pairs(__m512 x, __m512 y, part *to, bool *special)
 {
-    cut a = cut_finite(x), b = cut_finite(y);
+    cut a = cut_below(x, rounded(x)), b = cut_below(y, rounded(y));
     if (__builtin_expect(large(x) | large(y), 0)) {
         cut_large(x, &a, special);
         cut_large(y, &b, special);
@@ -153,7 +147,7 @@ static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count
     }
     while (count > 0) {
         float x[STEP] = {0};
-        const size_t n = count < STEP ? count : STEP;
+        const size_t n = least(count, STEP);
         for (size_t q = 0; q < n; q++, at = next(g, at)) x[q] = row[offset(g, at)];
         put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE), to, special);
         to += GROUP;
@@ -516,6 +510,7 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
 /* A's tiles, those of two panels of B, and two panels of C. */
 size_t KDI_FN(gemm_scratch)(size_t m, size_t k)
 {
+    if (m < FEW || k < LEAST) return 0;
     const size_t strips = (least(m, ROWS) + STRIP - 1) / STRIP;
     const size_t steps = (least(k, DEPTH * STEP) + STEP - 1) / STEP;
     return ((strips + 2) * steps * GROUP * sizeof(part)) / sizeof(float) + 2 * strips * STRIP * NR;
@@ -536,6 +531,6 @@ void KDI_FN(gemm_block)(const kdi_block *g)
     stream far[2] = {stream_of(&g->ahead[0]), stream_of(&g->ahead[1])};
     for (size_t i = 0; i < g->m; i += ROWS)
         for (size_t p = 0; p < k; p += depth)
-            rows_times_panels(g, i, g->m - i < ROWS ? g->m - i : ROWS, p,
-                              k - p < depth ? k - p : depth, k - p <= depth, far);
+            rows_times_panels(g, i, least(g->m - i, ROWS), p, least(k - p, depth), k - p <= depth,
+                              far);
 }
