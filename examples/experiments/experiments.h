@@ -65,6 +65,8 @@ typedef struct ex_kind {
     const char *teacher; /* name of the kind that teaches; NULL: labels alone */
     const char *start;   /* name of the kind whose weights, of the same seed, it starts from */
     bool once;
+    bool
+        half; /* kept in float16, and small enough to be committed: what it teaches, anyone can repeat */
 } ex_kind;
 
 /* Who is trained, and by whom: what a step costs depends on nothing else. */
@@ -170,8 +172,10 @@ size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS]);
 void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt);
 /* Is it done, with these settings, and all it needs? Asks records alone, not for the model's file. */
 bool ex_is_recorded(const ex_work *w, const ex_run *run);
-/* The same, and its model is there, too. */
-bool ex_is_done(const ex_work *w, const ex_run *run);
+bool ex_has_model(const ex_work *w, const ex_run *run);
+/* Of a list of runs, those with nothing left to do: recorded, and with a model where one that is not
+ * done needs it. */
+int ex_find_done(ex_work *w, const ex_run *runs, size_t n, bool *done);
 /* Do it, or go on with it. The data set must be open. */
 int ex_carry_out(ex_work *w, const ex_run *run);
 

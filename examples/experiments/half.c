@@ -33,7 +33,7 @@ int ex_half(ex_work *w)
     const ex_path to = ex_in(w, w->opt.half, "half.safetensors");
     int code = ex_open(w);
     while (i < n && strcmp(runs[i].name, w->opt.half)) i++;
-    if (!code && (i == n || !ex_is_done(w, &runs[i])))
+    if (!code && (i == n || !ex_has_model(w, &runs[i]) || !ex_is_recorded(w, &runs[i])))
         code = ex_fail("'%s' is no finished run of this experiment", w->opt.half);
     if (!code) {
         ex_record_read(w->ctx, w, &runs[i], &record);

@@ -104,24 +104,27 @@ static int read_arguments(const ex_experiment *e, ex_options *o, int argc, char 
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
-/* Runs one after another; those that are done are stepped over, all with one look at the data. */
+/* Runs one after another; those that are done are stepped over. Each opens a context of its own. */
 static int do_runs(ex_work *w)
 {
     ex_run runs[EX_MAX_RUNS];
+    bool done[EX_MAX_RUNS] = {false};
     size_t before = 0;
-    int code = EX_DONE;
     w->count = ex_list(w, runs);
     if (!w->count) return ex_fail("no run's name contains '%s'", w->opt.only);
+    int code = ex_find_done(w, runs, w->count, done);
     for (size_t i = 0; i < w->count && !code; i++) {
-        code = ex_open(w);
-        for (; !code && i < w->count && ex_is_done(w, &runs[i]); i++) before++;
+        before += done[i];
+        if (done[i]) continue;
+        if (ex_must_stop(w)) return ex_why_stopped(w);
         w->number = i + 1;
-        if (!code && ex_must_stop(w)) code = ex_why_stopped(w);
-        if (!code && i < w->count) code = ex_carry_out(w, &runs[i]);
+        code = ex_open(w);
+        if (!code) code = ex_carry_out(w, &runs[i]);
         ex_close(w);
     }
-    fprintf(stderr, "%s: %zu runs, %zu of them were done before\n", w->experiment->name, w->count,
-            before);
+    if (!code)
+        fprintf(stderr, "%s: %zu runs, %zu of them were done before\n", w->experiment->name,
+                w->count, before);
     return code;
 }
 

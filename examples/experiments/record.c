@@ -54,8 +54,9 @@ void ex_settings(const ex_work *w, const ex_run *run, const ex_record *teacher,
                       teacher->weights, kd_method_name(opt.method), (double)opt.temperature,
                       (double)opt.hard, (double)opt.soft);
     if (start)
-        snprintf(out + n, EX_SETTINGS_SIZE - (size_t)n, "; from %s %s", run->kind->start,
-                 start->weights);
+        n += snprintf(out + n, EX_SETTINGS_SIZE - (size_t)n, "; from %s %s", run->kind->start,
+                      start->weights);
+    if (run->kind->half) snprintf(out + n, EX_SETTINGS_SIZE - (size_t)n, "; kept in float16");
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

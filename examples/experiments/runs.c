@@ -174,10 +174,28 @@ bool ex_is_recorded(const ex_work *w, const ex_run *run)
     return !strcmp(settings, record.settings);
 }
 
-bool ex_is_done(const ex_work *w, const ex_run *run)
+bool ex_has_model(const ex_work *w, const ex_run *run)
 {
-    return access(ex_in(w, run->name, "model.safetensors").text, R_OK) == 0 &&
-           ex_is_recorded(w, run);
+    return access(ex_in(w, run->name, "model.safetensors").text, R_OK) == 0;
+}
+
+static bool needs_run(const ex_run *run, const ex_run *other)
+{
+    const ex_kind *kind = run->kind;
+    return (kind->teacher && ex_kind_named(kind->teacher) == other->kind) ||
+           (kind->start && ex_kind_named(kind->start) == other->kind && run->seed == other->seed);
+}
+
+int ex_find_done(ex_work *w, const ex_run *runs, size_t n, bool *done)
+{
+    const int code = ex_open(w);
+    for (size_t i = n; !code && i-- > 0;) {
+        bool model = false;
+        for (size_t k = i + 1; k < n; k++) model |= !done[k] && needs_run(&runs[k], &runs[i]);
+        done[i] = ex_is_recorded(w, &runs[i]) && (!model || ex_has_model(w, &runs[i]));
+    }
+    ex_close(w);
+    return code;
 }
 
 static int open_models(ex_work *w, const ex_run *run, const needs *n, kd_model **model,
@@ -191,6 +209,19 @@ static int open_models(ex_work *w, const ex_run *run, const needs *n, kd_model *
     return kd_model_create(w->ctx, spec, run->seed, model) ? ex_fail_ctx(w) : EX_DONE;
 }
 
+/* From here on the run's network is what float16 keeps of it. */
+static kd_status keep_half(ex_work *w, ex_story *s)
+{
+    const ex_path path = ex_in(w, s->run->name, "model.safetensors");
+    kd_model *half;
+    kd_status status = kd_model_save_as(s->model, path.text, KD_F16);
+    if (!status) status = kd_model_load(w->ctx, path.text, NULL, &half);
+    if (status) return status;
+    kd_model_destroy(s->model);
+    s->model = half;
+    return KD_OK;
+}
+
 /* Training, then the test, with the teacher beside it if there is one. */
 static kd_status train_and_test(ex_work *w, watcher *x, kd_distill_opt *opt, kd_result *result,
                                 kd_eval_result *test)
@@ -198,6 +229,7 @@ static kd_status train_and_test(ex_work *w, watcher *x, kd_distill_opt *opt, kd_
     ex_story *s = x->story;
     kd_status status = s->teacher ? kd_distill(s->model, w->data, opt, result)
                                   : kd_train(s->model, w->data, &opt->train, result);
+    if (!status && s->run->kind->half) status = keep_half(w, s);
     if (status) return status;
     const kd_eval_opt eval = {.struct_size = sizeof eval,
                               .split = KD_SPLIT_TEST,

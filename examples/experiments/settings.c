@@ -20,9 +20,9 @@
 
 /* clang-format off */
 const ex_kind ex_kinds[] = {
-    /* name                  title                                    network      recipe            teacher  start     once */
+    /* name                  title                                    network      recipe            teacher  start     once  half */
     {CNN,                    "CNN teacher",                           CNN_TEACHER, TRAIN_CNN_TEACHER, NULL, NULL,      true},
-    {VIT,                    "ViT teacher, taught by the CNN teacher", VIT_TEACHER, TRAIN_VIT_TEACHER, CNN, NULL,      true},
+    {VIT,                    "ViT teacher, taught by the CNN teacher", VIT_TEACHER, TRAIN_VIT_TEACHER, CNN, NULL,      true, true},
     {CNN_KD,                 "CNN student from the CNN",              CNN_STUDENT, TRAIN_CNN,        CNN,  NULL,      false},
     {"vgg8_bn-from-vit",     "CNN student from the ViT",              CNN_STUDENT, TRAIN_CNN,        VIT,  NULL,      false},
     {CNN_ALONE,              "CNN student alone, same steps",         CNN_STUDENT, TRAIN_CNN,        NULL, NULL,      false},
@@ -83,7 +83,7 @@ const ex_scale ex_scales[] = {
          [TUNE_VIT]          = {1, KD_ADAMW, 2e-4f, .05f,  KD_COSINE,   0},
          [RETRAIN_CNN]       = {1, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
          [RETRAIN_VIT]       = {1, KD_ADAMW, 2e-3f, .05f,  KD_COSINE,   .2f}}},
-    {.name = "short", .data = "cifar-10", .augment = "crop+altflip+cutout:8",
+    {.name = "short", .data = "cifar-10", .augment = "crop+altflip",
      .batch = 128, .seeds = 3, .temperature = 4, .hard = .1f, .soft = .9f,
      .cost_rounds = 12, .cost_steps = 6, .cost_seconds = .3,
      .networks = {
@@ -92,7 +92,7 @@ const ex_scale ex_scales[] = {
          [VIT_TEACHER] = "vit_tiny_patch16_224,patch=4,dim=128,depth=6,heads=4",
          [VIT_STUDENT] = "vit_tiny_patch16_224,patch=4,dim=96,depth=4,heads=3"},
      .recipes = {
-         [TRAIN_CNN_TEACHER] = {32, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
+         [TRAIN_CNN_TEACHER] = {24, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
          [TRAIN_VIT_TEACHER] = {25, KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   2},
          [TRAIN_CNN]         = {16, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
          [TRAIN_CNN_LONGER]  = {29, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},

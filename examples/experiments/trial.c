@@ -120,14 +120,6 @@ static int estimate_for(ex_work *w, const ex_pairing *pairing, estimate known[MA
     return code;
 }
 
-static int find_done(ex_work *w, const ex_run *runs, size_t n, bool *done)
-{
-    const int code = ex_open(w);
-    for (size_t i = 0; !code && i < n; i++) done[i] = ex_is_done(w, &runs[i]);
-    ex_close(w);
-    return code;
-}
-
 int ex_dry_run(ex_work *w)
 {
     ex_run runs[EX_MAX_RUNS];
@@ -136,7 +128,7 @@ int ex_dry_run(ex_work *w)
     const size_t n = ex_list(w, runs);
     double sum = 0;
     size_t finished = 0, most = 0;
-    int code = find_done(w, runs, n, done);
+    int code = ex_find_done(w, runs, n, done);
     if (!code)
         printf("%-42s %-4s %8s %7s %9s %7s %9s\n", "run", "", "steps", "epochs", "ms a step",
                "hours", "memory");

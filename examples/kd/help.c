@@ -88,6 +88,7 @@ void cli_help(void)
            "\n"
            "Results go to standard output (--json: one JSON object), progress to standard error.\n"
            "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
-           "Environment: KD_DATA (folder of the data sets), KD_ISA (generic, avx2, avx512, amx, neon),\n"
+           "Environment: KD_DATA (folder of the data sets), KD_ISA (generic, avx2, avx512, amx, "
+           "neon),\n"
            "KD_CONV (gemm, direct, depthwise, winograd, winograd2, toeplitz).\n");
 }
