@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * parallel.c: the parallel-for: the caller's, OpenMP if built so, else threads.c. Workers take indices from one counter, so an uneven machine stays
- * busy; nothing that is computed may depend on who took what. */
+ * parallel.c: the parallel-for: the caller's, OpenMP if built so, else threads.c. Each worker
+ * begins with a range of its own, the same in every loop of as many indices: what it wrote in one
+ * is in its cache in the next. One that is done takes what others have left, so an uneven machine
+ * stays busy; nothing that is computed may depend on who took what. */
 #include "ctx.h"
 
 #include "threads.h"
@@ -46,21 +48,41 @@ int kdi_parallel_width(const kd_config *config)
     return width < MOST ? width : MOST;
 }
 
+/* What is left of a worker's own indices: [first, end) in one word. It takes them from the front;
+ * one that has none left takes from the others' back. */
+typedef struct share {
+    _Alignas(64) atomic_uint_fast64_t range;
+} share;
+
 typedef struct loop {
-    atomic_size_t next;
-    size_t count;
     kd_task_fn fn;
     void *arg;
+    size_t base; /* added to the indices of the shares */
+    int width;
+    share shares[MOST];
 } loop;
+
+static bool take(share *s, bool own, size_t *index)
+{
+    uint64_t now = atomic_load_explicit(&s->range, memory_order_relaxed);
+    for (;;) {
+        const uint32_t first = (uint32_t)(now >> 32), end = (uint32_t)now;
+        if (first == end) return false;
+        *index = own ? first : end - 1;
+        const uint64_t left = own ? now + ((uint64_t)1 << 32) : now - 1;
+        if (atomic_compare_exchange_weak_explicit(&s->range, &now, left, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    }
+}
 
 static void work(void *arg, int worker)
 {
     loop *l = arg;
-    for (;;) {
-        const size_t i = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed);
-        if (i >= l->count) return;
-        l->fn(l->arg, i, worker);
-    }
+    size_t i;
+    for (int w = 0; w < l->width; w++)
+        while (take(&l->shares[(worker + w) % l->width], w == 0, &i))
+            l->fn(l->arg, l->base + i, worker);
 }
 
 kd_status kdi_ctx_start_threads(kd_ctx *ctx)
@@ -79,26 +101,40 @@ kd_status kdi_ctx_start_threads(kd_ctx *ctx)
 #endif
 }
 
-void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
+static void run(kd_ctx *ctx, loop *l)
 {
-    const int width = count < (size_t)ctx->width ? (int)count : ctx->width;
-    if (width <= 1) {
-        for (size_t i = 0; i < count; i++) fn(arg, i, 0);
-        return;
-    }
-    loop l = {.count = count, .fn = fn, .arg = arg};
-    atomic_init(&l.next, 0);
     if (ctx->config.parallel) {
-        ctx->config.parallel(ctx->config.parallel_user, width, work, &l);
+        ctx->config.parallel(ctx->config.parallel_user, l->width, work, l);
         return;
     }
 #ifdef _OPENMP
-    openmp_run(width, work, &l);
+    openmp_run(l->width, work, l);
 #else
     /* Without threads, or while another thread of the program runs a loop of this context, the
      * caller does all. */
-    if (kdi_ctx_start_threads(ctx) || !kdi_threads_run(ctx->threads, work, &l)) work(&l, 0);
+    if (kdi_ctx_start_threads(ctx) || !kdi_threads_run(ctx->threads, work, l)) work(l, 0);
 #endif
+}
+
+void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
+{
+    if (count <= 1 || ctx->width <= 1) {
+        for (size_t i = 0; i < count; i++) fn(arg, i, 0);
+        return;
+    }
+    const size_t workers = ctx->width < MOST ? (size_t)ctx->width : MOST;
+    loop l;
+    l.fn = fn;
+    l.arg = arg;
+    for (l.base = 0; count > 0;) {
+        const size_t most = count < INT32_MAX ? count : INT32_MAX;
+        l.width = (int)(most < workers ? most : workers);
+        for (size_t w = 0, width = (size_t)l.width; w < width; w++)
+            atomic_init(&l.shares[w].range, (uint64_t)(most * w / width) << 32 | most * (w + 1) / width);
+        run(ctx, &l);
+        l.base += most;
+        count -= most;
+    }
 }
 
 double kdi_seconds(void)
