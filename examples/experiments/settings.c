@@ -58,11 +58,9 @@ const char *const ex_network_names[EX_NETWORKS] = {
 /* ---- scales ---------------------------------------------------------------------------------- */
 
 /* "Longer" is for as many epochs as fit into the time of distilling from the CNN teacher: the ratio of
- * the two whole steps. At short it was 1.83, 1.82 and 2.23 in three measurements of processor
- * seconds on one thread (AMD EPYC, AVX-512; some .46 against .25 s a step), and 1.67 in a timing pass on
- * two threads while the machine did much else (1.57 between the 10th percentiles). 12 epochs become 22,
- * rather too many than too few: the control is not to be the weaker for it. costs.json has the
- * ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a busy
+ * the two whole steps. At short it was 1.8 on two threads of an AMD EPYC (Zen 5, AVX-512), 1.75 when
+ * that machine was quiet, 1.8 to 2.2 on one thread of another: 24 epochs become 43. costs.json has
+ * the ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a busy
  * machine is the same run. */
 const ex_scale ex_scales[] = {
     {.name = "smoke", .data = "synthetic:train=768,test=200", .augment = "crop-flip",
@@ -93,10 +91,10 @@ const ex_scale ex_scales[] = {
          [VIT_STUDENT] = "vit_tiny_patch16_224,patch=4,dim=96,depth=4,heads=3"},
      .recipes = {
          [TRAIN_CNN_TEACHER] = {24, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
-         [TRAIN_VIT_TEACHER] = {25, KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   2},
-         [TRAIN_CNN]         = {16, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
-         [TRAIN_CNN_LONGER]  = {29, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
-         [TRAIN_VIT]         = {15, KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   1},
+         [TRAIN_VIT_TEACHER] = {20, KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   2},
+         [TRAIN_CNN]         = {24, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
+         [TRAIN_CNN_LONGER]  = {43, KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
+         [TRAIN_VIT]         = {12, KD_ADAMW, 1e-3f, .05f,  KD_COSINE,   1},
          [TUNE_CNN]          = {3,  KD_SGD,   .01f,  5e-4f, KD_COSINE,   0},
          [TUNE_VIT]          = {3,  KD_ADAMW, 1e-4f, .05f,  KD_COSINE,   0},
          [RETRAIN_CNN]       = {3,  KD_SGD,   .1f,   5e-4f, KD_ONECYCLE, 0},
