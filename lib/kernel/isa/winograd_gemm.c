@@ -19,8 +19,9 @@
 /* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
  * channels. */
 enum { L = KDI_VL, MR = KDI_GEMM_MR };
-/* With so few tiles the filters come from memory as fast as it can: ask for them early. */
-enum { FEW = 8, AHEAD = 2048 };
+/* With so few tiles in a strip the filters come from memory as fast as it can: all strips together ask
+ * for those of the next plane, which lie behind these. */
+enum { FEW = 8, LINE = 16 };
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
 #elif KDI_VL == 8
@@ -31,10 +32,18 @@ enum { OR = 4, CV = 4 };
 enum { OR = 4, CV = 2 };
 #endif
 
+/* What a strip asks for: `step` floats more for each of k. */
+typedef struct ahead {
+    const float *at;
+    size_t step;
+} ahead;
+
 /* m[rows][vecs blocks] (+)= v[rows][k] u[k][vecs * L]; rows and vecs are constants once inlined. */
 INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const float *v,
-                         size_t v_block, const float *u, float *m, size_t m_block, bool accumulate)
+                         size_t v_block, const float *u, ahead far, float *m, size_t m_block,
+                         bool accumulate)
 {
+    const size_t second = far.step > LINE ? LINE : 0;
     kdi_v sum[MR][2];
     UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
         accumulate ? kdi_load(m + j * m_block + r * L) : (kdi_v){0};
@@ -43,8 +52,11 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
         for (size_t q = 0; q < lanes; q++, u += vecs * L) {
             kdi_v y[2];
             for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
-            if (rows <= FEW)
-                for (size_t j = 0; j < vecs * L; j += 16) __builtin_prefetch(u + AHEAD + j, 0, 2);
+            if (rows <= FEW) {
+                __builtin_prefetch(far.at, 0, 2);
+                __builtin_prefetch(far.at + second, 0, 2);
+                far.at += far.step;
+            }
             UNROLL for (size_t r = 0; r < rows; r++)
             {
                 const kdi_v x = kdi_splat(v[r * L + q]);
@@ -57,14 +69,14 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
         kdi_store(m + j * m_block + r * L, sum[r][j]);
 }
 
-typedef void product_fn(size_t k, const float *v, size_t v_block, const float *u, float *m,
-                        size_t m_block, bool accumulate);
+typedef void product_fn(size_t k, const float *v, size_t v_block, const float *u, ahead far,
+                        float *m, size_t m_block, bool accumulate);
 
 #define PRODUCT(rows, vecs)                                                                        \
     static void product_##rows##_##vecs(size_t k, const float *v, size_t v_block, const float *u,  \
-                                        float *m, size_t m_block, bool accumulate)                 \
+                                        ahead far, float *m, size_t m_block, bool accumulate)      \
     {                                                                                              \
-        product_tile(rows, vecs, k, v, v_block, u, m, m_block, accumulate);                        \
+        product_tile(rows, vecs, k, v, v_block, u, far, m, m_block, accumulate);                   \
     }
 #define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
 #define ENTRY(rows) {product_##rows##_1, product_##rows##_2},
@@ -87,10 +99,11 @@ void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *
                               const float *u, float *m, size_t m_block, bool accumulate)
 {
     /* As few register tiles as will do, all of nearly the same height. */
-    const size_t strips = (tiles + MR - 1) / MR;
+    const size_t strips = (tiles + MR - 1) / MR, all = k * vecs * L;
     for (size_t s = 0; s < strips; s++) {
         const size_t rows = tiles / strips + (s < tiles % strips);
-        products[rows - 1][vecs - 1](k, v, v_block, u, m, m_block, accumulate);
+        const ahead far = {u + all + s * (all / strips), vecs * L / strips};
+        products[rows - 1][vecs - 1](k, v, v_block, u, far, m, m_block, accumulate);
         v += rows * L;
         m += rows * L;
     }
