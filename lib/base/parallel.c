@@ -130,7 +130,8 @@ void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
         const size_t most = count < INT32_MAX ? count : INT32_MAX;
         l.width = (int)(most < workers ? most : workers);
         for (size_t w = 0, width = (size_t)l.width; w < width; w++)
-            atomic_init(&l.shares[w].range, (uint64_t)(most * w / width) << 32 | most * (w + 1) / width);
+            atomic_init(&l.shares[w].range,
+                        (uint64_t)(most * w / width) << 32 | most * (w + 1) / width);
         run(ctx, &l);
         l.base += most;
         count -= most;

@@ -281,6 +281,7 @@ typedef struct job {
     const float *u;   /* all transformed filters, or NULL with slices */
     kdi_planes v;     /* by panels: of this chunk */
     size_t t0, tiles; /* the chunk */
+    size_t parts;     /* by panels: of the chunk, that follow one another in the tasks */
     size_t run;       /* by tiles: blocks of a task */
     float *workers;
 } job;
@@ -394,13 +395,17 @@ static void input_task(void *arg, size_t index, int worker)
     input(j, j->t0 + t0, min(FEW, j->tiles - t0), j->v, t0);
 }
 
-/* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
+/* By panels, second step: outputs of some panels for a part of the chunk's tiles. The tasks of some
+ * parts come first, panel by panel, then those of the next: as many as there are threads, so that
+ * each multiplies the V that it made. */
 static void panels_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t parts = cut(j->tiles, j->l.part);
-    const size_t panel0 = index / parts * j->l.panels, t0 = index % parts * j->l.part;
+    const size_t groups = cut(cut(g->o_blocks, 2), j->l.panels), share = groups * j->parts;
+    const size_t panel0 = index % share / j->parts * j->l.panels;
+    const size_t t0 = (index / share * j->parts + index % j->parts) * j->l.part;
+    if (t0 >= j->tiles) return;
     const size_t tiles = min(j->l.part, j->tiles - t0);
     const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;
@@ -450,7 +455,9 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
         j.tiles = min(j.l.chunk, g->tiles - j.t0);
         kd_parallel_for(ctx, cut(j.tiles, FEW), input_task, &j);
-        kd_parallel_for(ctx, groups * cut(j.tiles, j.l.part), panels_task, &j);
+        const size_t parts = cut(j.tiles, j.l.part);
+        j.parts = cut(parts, (size_t)kd_ctx_threads(ctx));
+        kd_parallel_for(ctx, groups * j.parts * cut(parts, j.parts), panels_task, &j);
     }
 }
 

@@ -7,10 +7,14 @@
  *       would save one of six transforms, 2-3 % of the time, and add to every pixel of dX up to
  *       four times.
  *   dW  = G' dU G with dU[o,c] = sum over tiles of dM[t,o] V[t,c], dM = A dY A', V = B' d B: the
- *       exact adjoint. Tiles go in chunks: V and dM of a chunk first, then a task for each block of
- *       filters and channels sums dU over the chunk's tiles in cache and adds G' dU G to its part
- *       of dW, chunk after chunk. dU is never whole in memory.
- *   db  sums dY along the way: a task's tiles, then tasks in order. */
+ *       exact adjoint. Tiles go in chunks: V and dM of a chunk first, then for each block of filters
+ *       and channels dU is summed over the chunk's tiles in cache and G' dU G added to its part of
+ *       dW, chunk after chunk. dU is never whole in memory.
+ *   db  sums dY along the way: a few tiles at a time, then those in order.
+ *
+ * Where dW is small and tiles are many, they fall into groups with a dW of their own, added in order
+ * at the end. A thread that takes a whole group reads nothing that another wrote; where threads do
+ * not share out the groups evenly, all work on all groups' chunks, to the same bits. */
 #include "conv_winograd.h"
 
 #include <string.h>
@@ -22,7 +26,9 @@ enum {
     FEW = 8,               /* tiles of a task that makes them */
     PART = 64,             /* channels of a task that sums; filters at most half */
     MIN_TASKS = 16,
-    AHEAD = 2 /* tiles to fetch ahead */
+    AHEAD = 2, /* tiles to fetch ahead */
+    GROUPS = 4,
+    GROUP_SIZE = 600000 /* numbers of dW, at most, to have more than one */
 };
 
 static size_t min(size_t a, size_t b)
@@ -38,27 +44,55 @@ static size_t cut(size_t a, size_t b)
 typedef struct job {
     const kdi_winograd *g;
     const float *x, *dy;
-    float *dw, *sums; /* sums [tasks][o_blocks * lanes], or NULL */
+    float *dw;
     bool accumulate;
-    kdi_planes v, m;
-    size_t room;           /* tiles of a chunk at most */
-    size_t t0, tiles;      /* the chunk in hand */
-    size_t o_part, c_part; /* blocks of a task that sums */
-    float *workers;
-    size_t worker;
+    /* by shape alone */
+    size_t groups, share;  /* tiles of a group */
+    size_t room, chunk;    /* tiles of a chunk, at most, and where there are enough */
+    size_t o_part, c_part; /* blocks whose dU is summed at a time */
+    size_t rows;           /* of a group's sums of dY */
+    size_t v_size, m_size, worker, sum, part; /* floats: V, dM, du, the sums and dW of a group */
+    /* scratch */
+    size_t slots;                           /* chunks that are in hand at the same time */
+    float *planes, *workers, *sums, *parts; /* sums and parts of each group, or NULL */
+    size_t step;                            /* chunk of every group in hand */
 } job;
 
-/* How dW is cut: by shape alone. */
+/* A chunk of a group's tiles. */
+typedef struct chunk {
+    const job *j;
+    size_t t0, tiles;
+    kdi_planes v, m;
+    float *dw, *sums;
+    bool accumulate;
+} chunk;
+
+static size_t blocks_of(const job *j)
+{
+    return cut(j->g->o_blocks, j->o_part) * cut(j->g->c_blocks, j->c_part);
+}
+
+/* Whether each thread takes groups of its own. */
+static bool apart(const job *j, kd_ctx *ctx)
+{
+    return j->groups > 1 && j->groups % (size_t)kd_ctx_threads(ctx) == 0;
+}
+
 static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
     const size_t blocks = g->c_blocks + g->o_blocks;
     const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / blocks;
     j->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
+    j->groups = g->c <= GROUP_SIZE / 9 / g->o ? min(g->tiles / MIN_CHUNK, GROUPS) : 1;
+    if (j->groups == 0) j->groups = 1;
+    j->share = cut(g->tiles, j->groups);
+    /* Chunks of about one size, none above what there is room for. */
+    j->chunk = j->share ? cut(j->share, cut(j->share, j->room)) : 1;
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
     j->o_part = PART / 2 / g->lanes;
-    while (cut(g->c_blocks, j->c_part) * cut(g->o_blocks, j->o_part) < MIN_TASKS) {
+    while (j->groups == 1 && blocks_of(j) < MIN_TASKS) {
         if (j->c_part * g->lanes > PART / 2)
             j->c_part /= 2;
         else if (j->o_part * g->lanes > PART / 4)
@@ -66,19 +100,35 @@ static void lay_out(job *j)
         else
             break;
     }
+    j->rows = cut(j->room, FEW);
     j->worker = g->planes * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
 }
 
-/* V and dM of a few tiles. */
-static void transform_task(void *arg, size_t index, int worker)
+/* Chunk `step` of a group, its V and dM in a slot; of no tiles behind the last. */
+static chunk chunk_of(const job *j, size_t group, size_t step, size_t slot)
 {
-    const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t end = min((index + 1) * FEW, j->tiles);
-    float *sum = j->sums ? j->sums + index * g->o_blocks * g->lanes : NULL;
-    (void)worker;
+    const size_t first = group * j->share + step * j->chunk;
+    const size_t end = min(min((group + 1) * j->share, g->tiles), first + j->chunk);
+    float *planes = j->planes + slot * (j->v_size + j->m_size);
+    chunk c = {.j = j, .t0 = first, .tiles = first < end ? end - first : 0};
+    c.v = kdi_planes_of(g, planes, g->c_blocks, j->room);
+    c.m = kdi_planes_of(g, planes + j->v_size, g->o_blocks, j->room);
+    c.sums = j->sums ? j->sums + group * j->sum : NULL;
+    c.dw = j->parts ? j->parts + group * j->part : j->dw;
+    c.accumulate = step > 0 || (!j->parts && j->accumulate);
+    return c;
+}
+
+/* V and dM of a few tiles. */
+static void transform(const chunk *k, size_t index)
+{
+    const job *j = k->j;
+    const kdi_winograd *g = j->g;
+    const size_t end = min((index + 1) * FEW, k->tiles);
+    float *sum = k->sums ? k->sums + index * g->o_blocks * g->lanes : NULL;
     for (size_t t = index * FEW; t < end; t++) {
-        const size_t tile = j->t0 + t, next = tile + AHEAD;
+        const size_t tile = k->t0 + t, next = tile + AHEAD;
         size_t at[KDI_WINDOW];
         if (next < g->tiles) {
             if (j->dw) kdi_winograd_fetch_x(g, j->x, next);
@@ -86,79 +136,133 @@ static void transform_task(void *arg, size_t index, int worker)
         }
         if (j->dw) {
             kdi_winograd_window_x(g, tile, at);
-            g->transforms.input(j->x, at, g->c, j->v.data + t * g->lanes, j->v.plane, j->v.block);
+            g->transforms.input(j->x, at, g->c, k->v.data + t * g->lanes, k->v.plane, k->v.block);
         }
         kdi_winograd_window_y(g, tile, at);
-        g->transforms.gradient(j->dy, at, g->o, j->m.data + t * g->lanes, j->m.plane, j->m.block,
+        g->transforms.gradient(j->dy, at, g->o, k->m.data + t * g->lanes, k->m.plane, k->m.block,
                                sum);
     }
 }
 
-/* dW of one block of filters and channels. */
-static void sum_task(void *arg, size_t index, int worker)
+/* dW of one block of filters and channels; du is the worker's. */
+static void sum(const chunk *k, size_t index, float *du)
 {
-    const job *j = arg;
+    const job *j = k->j;
     const kdi_winograd *g = j->g;
     const size_t lanes = g->lanes, columns = cut(g->c_blocks, j->c_part);
     const size_t o0 = index / columns * j->o_part, c0 = index % columns * j->c_part;
     const size_t o_blocks = min(j->o_part, g->o_blocks - o0);
     const size_t c_blocks = min(j->c_part, g->c_blocks - c0);
     const size_t ldu = c_blocks * lanes, plane = o_blocks * lanes * ldu + lanes;
-    float *du = j->workers + (size_t)worker * j->worker;
     for (size_t p = 0; p < g->planes; p++)
         g->kernels->winograd_outer(
-            j->tiles, o_blocks, c_blocks, j->m.data + p * j->m.plane + o0 * j->m.block, j->m.block,
-            j->v.data + p * j->v.plane + c0 * j->v.block, j->v.block, du + p * plane, ldu);
+            k->tiles, o_blocks, c_blocks, k->m.data + p * k->m.plane + o0 * k->m.block, k->m.block,
+            k->v.data + p * k->v.plane + c0 * k->v.block, k->v.block, du + p * plane, ldu);
     const size_t o = o0 * lanes, c = c0 * lanes;
     g->transforms.filter_gradient(du, plane, ldu, min(o_blocks * lanes, g->o - o),
-                                  min(c_blocks * lanes, g->c - c), j->dw + o * 9 * g->c + c,
-                                  9 * g->c, g->c, j->accumulate || j->t0 > 0);
+                                  min(c_blocks * lanes, g->c - c), k->dw + o * 9 * g->c + c,
+                                  9 * g->c, g->c, k->accumulate);
+}
+
+/* A whole group. */
+static void group_task(void *arg, size_t group, int worker)
+{
+    const job *j = arg;
+    for (size_t step = 0; step * j->chunk < j->share; step++) {
+        const chunk k = chunk_of(j, group, step, (size_t)worker);
+        for (size_t i = 0; i < cut(k.tiles, FEW); i++) transform(&k, i);
+        for (size_t i = 0; j->dw && k.tiles > 0 && i < blocks_of(j); i++)
+            sum(&k, i, j->workers + (size_t)worker * j->worker);
+    }
+}
+
+static void transform_task(void *arg, size_t index, int worker)
+{
+    const job *j = arg;
+    const size_t tasks = cut(j->chunk, FEW), group = index / tasks;
+    const chunk k = chunk_of(j, group, j->step, group);
+    (void)worker;
+    transform(&k, index % tasks);
+}
+
+static void sum_task(void *arg, size_t index, int worker)
+{
+    const job *j = arg;
+    const size_t tasks = blocks_of(j), group = index / tasks;
+    const chunk k = chunk_of(j, group, j->step, group);
+    if (k.tiles > 0) sum(&k, index % tasks, j->workers + (size_t)worker * j->worker);
+}
+
+/* Filter `o` of dW: the groups' in order. */
+static void add_task(void *arg, size_t o, int worker)
+{
+    const job *j = arg;
+    const size_t n = 9 * j->g->c;
+    (void)worker;
+    j->g->kernels->sum_parts(n, j->groups, j->parts + o * n, j->part, j->dw + o * n, j->accumulate);
+}
+
+/* Takes `each` floats, rounded up to 64 bytes, `count` times from *at; the size of one. */
+static bool lay(size_t *total, size_t count, size_t each, size_t *size)
+{
+    return kdi_round_up(each, 16, size) && kdi_winograd_reserve(total, count, *size);
+}
+
+/* Sizes of everything, and floats of scratch in all; false on overflow. */
+static bool measure(kd_ctx *ctx, job *j, size_t *total)
+{
+    const kdi_winograd *g = j->g;
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
+    size_t sums, dw;
+    lay_out(j);
+    j->slots = apart(j, ctx) ? threads : j->groups;
+    *total = 0;
+    j->v_size = kdi_planes_size(g, g->c_blocks, j->room);
+    j->m_size = kdi_planes_size(g, g->o_blocks, j->room);
+    return kdi_winograd_reserve(total, j->slots, j->v_size) &&
+           kdi_winograd_reserve(total, j->slots, j->m_size) &&
+           kdi_mul(g->o_blocks * g->lanes, j->rows, &sums) &&
+           lay(total, j->groups, sums, &j->sum) && lay(total, threads, j->worker, &j->worker) &&
+           kdi_mul(g->o, 9 * g->c, &dw) && lay(total, j->groups > 1 ? j->groups : 0, dw, &j->part);
 }
 
 /* Floats of scratch; SIZE_MAX on overflow. */
 static size_t filter_gradient_scratch(kd_ctx *ctx, const kdi_winograd *g)
 {
     job j = {.g = g};
-    lay_out(&j);
-    const size_t v = kdi_planes_size(g, g->c_blocks, j.room);
-    const size_t m = kdi_planes_size(g, g->o_blocks, j.room);
-    size_t total, sums;
-    if (!kdi_add(v, m, &total) || !kdi_mul(g->o_blocks * g->lanes, cut(j.room, FEW), &sums) ||
-        !kdi_add(total, sums, &total) ||
-        !kdi_winograd_reserve(&total, j.worker, (size_t)kd_ctx_threads(ctx)))
-        return SIZE_MAX;
-    return total;
+    size_t total;
+    return measure(ctx, &j, &total) ? total : SIZE_MAX;
 }
 
 static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *dy,
                             float *dw, float *db, bool accumulate, float *scratch)
 {
     job j = {.g = g, .x = x, .dy = dy, .dw = dw, .accumulate = accumulate};
-    lay_out(&j);
-    j.v = kdi_planes_of(g, scratch, g->c_blocks, j.room);
-    scratch += kdi_planes_size(g, g->c_blocks, j.room);
-    j.m = kdi_planes_of(g, scratch, g->o_blocks, j.room);
-    scratch += kdi_planes_size(g, g->o_blocks, j.room);
-    const size_t rows = cut(j.room, FEW), width = g->o_blocks * g->lanes;
-    if (db) {
-        j.sums = scratch;
-        memset(j.sums, 0, rows * width * sizeof(float));
-    }
-    j.workers = scratch + rows * width;
+    size_t total;
+    if (!measure(ctx, &j, &total)) return; /* who asked for the scratch knows */
+    j.planes = scratch;
+    j.workers = j.planes + j.slots * (j.v_size + j.m_size);
+    j.sums = j.workers + (size_t)kd_ctx_threads(ctx) * j.worker;
+    if (j.groups > 1 && dw) j.parts = j.sums + j.groups * j.sum;
+    if (db)
+        memset(j.sums, 0, j.groups * j.sum * sizeof(float));
+    else
+        j.sums = NULL;
     if (g->tiles == 0 && dw && !accumulate) memset(dw, 0, g->o * 9 * g->c * sizeof *dw);
-    /* Chunks of about one size, none above the layout's. */
-    const size_t chunk = g->tiles ? cut(g->tiles, cut(g->tiles, j.room)) : 1;
-    const size_t parts = cut(g->o_blocks, j.o_part) * cut(g->c_blocks, j.c_part);
-    for (j.t0 = 0; j.t0 < g->tiles; j.t0 += chunk) {
-        j.tiles = min(chunk, g->tiles - j.t0);
-        kd_parallel_for(ctx, cut(j.tiles, FEW), transform_task, &j);
-        if (dw) kd_parallel_for(ctx, parts, sum_task, &j);
-    }
+    if (apart(&j, ctx))
+        kd_parallel_for(ctx, j.groups, group_task, &j);
+    else
+        for (; j.step * j.chunk < j.share; j.step++) {
+            kd_parallel_for(ctx, j.groups * cut(j.chunk, FEW), transform_task, &j);
+            if (dw) kd_parallel_for(ctx, j.groups * blocks_of(&j), sum_task, &j);
+        }
+    if (j.parts) kd_parallel_for(ctx, g->o, add_task, &j);
     if (!db) return;
     for (size_t o = 0; o < g->o; o++) {
-        float sum = accumulate ? db[o] : 0;
-        for (size_t r = 0; r < rows; r++) sum += j.sums[r * width + o];
-        db[o] = sum;
+        float s = accumulate ? db[o] : 0;
+        for (size_t i = 0; i < j.groups * j.rows; i++)
+            s += j.sums[i / j.rows * j.sum + i % j.rows * g->o_blocks * g->lanes + o];
+        db[o] = s;
     }
 }
 
