@@ -162,20 +162,25 @@ static void data_json(kd_json *j, const ex_work *w)
     kd_json_object_end(j);
 }
 
+/* The model of another run, as a path from the folder of them all. */
+static void model_json(kd_json *j, const char *key, const ex_kind *kind, const ex_run *run)
+{
+    char path[128];
+    const ex_run from = ex_run_of(kind, run->seed);
+    snprintf(path, sizeof path, "%s/model.safetensors", from.name);
+    kd_json_string(j, key, path);
+}
+
 /* Where the start and the teacher come from. */
-static void others_json(kd_json *j, const ex_work *w, const ex_story *s)
+static void others_json(kd_json *j, const ex_story *s)
 {
     const ex_kind *start = ex_kind_named(s->run->kind->start);
     const ex_kind *teacher = ex_kind_named(s->run->kind->teacher);
-    if (start) {
-        const ex_run from = ex_run_of(start, s->run->seed);
-        kd_json_string(j, "start", ex_in(w, from.name, "model.safetensors").text);
-    }
+    if (start) model_json(j, "start", start, s->run);
     kd_json_array_begin(j, "teachers");
     if (teacher) {
-        const ex_run from = ex_run_of(teacher, s->run->seed);
         kd_json_object_begin(j, NULL);
-        kd_json_string(j, "file", ex_in(w, from.name, "model.safetensors").text);
+        model_json(j, "file", teacher, s->run);
         kd_json_string(j, "spec", kd_model_spec(s->teacher));
         kd_json_object_end(j);
     }
@@ -233,7 +238,7 @@ int ex_record_write(const ex_work *w, const ex_story *s)
     kd_json_integer(j, "macs", (int64_t)macs);
     options_json(j, w, s);
     data_json(j, w);
-    others_json(j, w, s);
+    others_json(j, s);
     record_machine(j, w->ctx);
     kd_json_string(j, "version", kd_version());
     kd_json_string(j, "build", kd_build_info());
