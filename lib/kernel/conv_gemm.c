@@ -144,6 +144,8 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     const size_t products = p.groups * (p.tiny ? p.h.to * p.w.to : phases(&p.h) * phases(&p.w));
     const size_t map = p.tiny ? 1 : axis_of(&p.h, 0).grid * axis_of(&p.w, 0).grid;
     kdi_gemm_blocks(kernels, p.n * map, p.out, v->kh * v->kw * p.in, products, &p.mb, &p.nb);
+    /* Few rows: b is read as it lies in memory, panel by panel; a copy of patches may serve two. */
+    if (p.n * map <= FEW_ROWS) p.nb = (p.n * map > 8 ? 2 : 1) * kernels->gemm_nr;
     p.rows = ceil_div(p.n * map, p.mb);
     p.columns = ceil_div(p.out, p.nb);
     p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
