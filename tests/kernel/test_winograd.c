@@ -35,6 +35,7 @@ static const shape shapes[] = {
     {3, 4, 4, 70, 70, 1, 1, KDI_WINOGRAD_F4},     {2, 11, 12, 70, 70, 0, 2, KDI_WINOGRAD_F4},
     {2, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_F4},   {1, 2, 3, 270, 300, 1, 1, KDI_WINOGRAD_F4},
     {2, 91, 91, 5, 3, 1, 1, KDI_WINOGRAD_F4},     {1, 61, 50, 130, 40, 1, 1, KDI_WINOGRAD_F4},
+    {5, 33, 37, 17, 35, 1, 1, KDI_WINOGRAD_F4},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
