@@ -13,8 +13,8 @@
  *   db  sums dY along the way: a few tiles at a time, then those in order.
  *
  * Where dW is small and tiles are many, they fall into groups with a dW of their own, added in order
- * at the end. A thread that takes a whole group reads nothing that another wrote; where threads do
- * not share out the groups evenly, all work on all groups' chunks, to the same bits. */
+ * at the end. A thread that takes a whole group reads nothing that another wrote; where groups do
+ * not share out evenly over the threads, all work on one chunk, to the same bits. */
 #include "conv_winograd.h"
 
 #include <string.h>
@@ -53,9 +53,10 @@ typedef struct job {
     size_t rows;           /* of a group's sums of dY */
     size_t v_size, m_size, worker, sum, part; /* floats: V, dM, du, the sums and dW of a group */
     /* scratch */
-    size_t slots;                           /* chunks that are in hand at the same time */
+    size_t slots;                           /* chunks that may be in hand at the same time */
+    size_t group;                           /* in hand, where all threads work on one chunk */
     float *planes, *workers, *sums, *parts; /* sums and parts of each group, or NULL */
-    size_t step;                            /* chunk of every group in hand */
+    size_t step;                            /* its chunk */
 } job;
 
 /* A chunk of a group's tiles. */
@@ -83,16 +84,18 @@ static void lay_out(job *j)
     const kdi_winograd *g = j->g;
     const size_t blocks = g->c_blocks + g->o_blocks;
     const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / blocks;
-    j->room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
-    j->groups = g->c <= GROUP_SIZE / 9 / g->o ? min(g->tiles / MIN_CHUNK, GROUPS) : 1;
+    const bool small = g->c <= GROUP_SIZE / 9 / g->o;
+    j->groups = small ? min(g->tiles / MIN_CHUNK, GROUPS) : 1;
     if (j->groups == 0) j->groups = 1;
+    j->room = most < MIN_CHUNK || small ? MIN_CHUNK : min(most, MAX_CHUNK);
+    j->room = min(j->room, g->tiles);
     j->share = cut(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
     j->chunk = j->share ? cut(j->share, cut(j->share, j->room)) : 1;
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
     j->o_part = PART / 2 / g->lanes;
-    while (j->groups == 1 && blocks_of(j) < MIN_TASKS) {
+    while (blocks_of(j) < MIN_TASKS) {
         if (j->c_part * g->lanes > PART / 2)
             j->c_part /= 2;
         else if (j->o_part * g->lanes > PART / 4)
@@ -179,18 +182,16 @@ static void group_task(void *arg, size_t group, int worker)
 static void transform_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
-    const size_t tasks = cut(j->chunk, FEW), group = index / tasks;
-    const chunk k = chunk_of(j, group, j->step, group);
+    const chunk k = chunk_of(j, j->group, j->step, 0);
     (void)worker;
-    transform(&k, index % tasks);
+    transform(&k, index);
 }
 
 static void sum_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
-    const size_t tasks = blocks_of(j), group = index / tasks;
-    const chunk k = chunk_of(j, group, j->step, group);
-    if (k.tiles > 0) sum(&k, index % tasks, j->workers + (size_t)worker * j->worker);
+    const chunk k = chunk_of(j, j->group, j->step, 0);
+    if (k.tiles > 0) sum(&k, index, j->workers + (size_t)worker * j->worker);
 }
 
 /* Filter `o` of dW: the groups' in order. */
@@ -215,7 +216,8 @@ static bool measure(kd_ctx *ctx, job *j, size_t *total)
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t sums, dw;
     lay_out(j);
-    j->slots = apart(j, ctx) ? threads : j->groups;
+    /* As many as any number of groups up to this needs: the scratch is for fewer tiles, too. */
+    j->slots = threads <= j->groups ? threads : 1;
     *total = 0;
     j->v_size = kdi_planes_size(g, g->c_blocks, j->room);
     j->m_size = kdi_planes_size(g, g->o_blocks, j->room);
@@ -249,12 +251,12 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     else
         j.sums = NULL;
     if (g->tiles == 0 && dw && !accumulate) memset(dw, 0, g->o * 9 * g->c * sizeof *dw);
-    if (apart(&j, ctx))
-        kd_parallel_for(ctx, j.groups, group_task, &j);
-    else
-        for (; j.step * j.chunk < j.share; j.step++) {
-            kd_parallel_for(ctx, j.groups * cut(j.chunk, FEW), transform_task, &j);
-            if (dw) kd_parallel_for(ctx, j.groups * blocks_of(&j), sum_task, &j);
+    const bool each = apart(&j, ctx);
+    if (each) kd_parallel_for(ctx, j.groups, group_task, &j);
+    for (j.group = 0; !each && j.group < j.groups; j.group++)
+        for (j.step = 0; j.step * j.chunk < j.share; j.step++) {
+            kd_parallel_for(ctx, cut(j.chunk, FEW), transform_task, &j);
+            if (dw) kd_parallel_for(ctx, blocks_of(&j), sum_task, &j);
         }
     if (j.parts) kd_parallel_for(ctx, g->o, add_task, &j);
     if (!db) return;
