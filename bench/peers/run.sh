@@ -14,4 +14,5 @@ if [ -z "${PEERS_PYTHON:-}" ]; then
         "$PEERS_VENV/bin/pip" install --quiet -r "$here/requirements.txt"
 fi
 command -v g++ >/dev/null || echo "bench-peers: without g++ torch.compile is left out" >&2
+mkdir -p build/bench
 exec "$PEERS_PYTHON" "$here/peers.py" --bench "$1" --out build/bench/peers.json ${PEERS_ARGS:-}
