@@ -65,8 +65,7 @@ typedef struct ex_kind {
     const char *teacher; /* name of the kind that teaches; NULL: labels alone */
     const char *start;   /* name of the kind whose weights, of the same seed, it starts from */
     bool once;
-    bool
-        half; /* kept in float16, and small enough to be committed: what it teaches, anyone can repeat */
+    bool half; /* kept in float16, to be committed: its students can be trained anywhere */
 } ex_kind;
 
 /* Who is trained, and by whom: what a step costs depends on nothing else. */

@@ -58,10 +58,10 @@ const char *const ex_network_names[EX_NETWORKS] = {
 /* ---- scales ---------------------------------------------------------------------------------- */
 
 /* "Longer" is for as many epochs as fit into the time of distilling from the CNN teacher: the ratio of
- * the two whole steps. At short it was 1.8 on two threads of an AMD EPYC (Zen 5, AVX-512), 1.75 when
- * that machine was quiet, 1.8 to 2.2 on one thread of another: 24 epochs become 43. costs.json has
- * the ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a busy
- * machine is the same run. */
+ * the two whole steps. At short it was 1.77 and 1.81 in two dry runs on two threads (AMD EPYC, Zen 5),
+ * 1.8 to 2.2 on one thread of another machine: 24 epochs become 43. costs.json has the ratio of the
+ * machine at hand. Epochs are fixed rather than the clock, so that a run on a busy machine is the
+ * same run. */
 const ex_scale ex_scales[] = {
     {.name = "smoke", .data = "synthetic:train=768,test=200", .augment = "crop-flip",
      .batch = 64, .seeds = 1, .temperature = 4, .hard = .1f, .soft = .9f,

@@ -25,6 +25,7 @@
 #include "conv_winograd.h"
 
 #include "../base/checked.h"
+#include "grid.h"
 
 enum {
     AHEAD = 2, /* tiles to fetch ahead */
@@ -281,7 +282,7 @@ typedef struct job {
     const float *u;   /* all transformed filters, or NULL with slices */
     kdi_planes v;     /* by panels: of this chunk */
     size_t t0, tiles; /* the chunk */
-    size_t parts;     /* by panels: of the chunk, that follow one another in the tasks */
+    kdi_grid grid;    /* by panels: parts of the chunk by groups of panels */
     size_t run;       /* by tiles: blocks of a task */
     float *workers;
 } job;
@@ -395,17 +396,14 @@ static void input_task(void *arg, size_t index, int worker)
     input(j, j->t0 + t0, min(FEW, j->tiles - t0), j->v, t0);
 }
 
-/* By panels, second step: outputs of some panels for a part of the chunk's tiles. The tasks of some
- * parts come first, panel by panel, then those of the next: as many as there are threads, so that
- * each multiplies the V that it made. */
+/* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
 static void panels_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t groups = cut(cut(g->o_blocks, 2), j->l.panels), share = groups * j->parts;
-    const size_t panel0 = index % share / j->parts * j->l.panels;
-    const size_t t0 = (index / share * j->parts + index % j->parts) * j->l.part;
-    if (t0 >= j->tiles) return;
+    size_t row, column;
+    if (!kdi_grid_at(&j->grid, index, &row, &column)) return;
+    const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
     const size_t tiles = min(j->l.part, j->tiles - t0);
     const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;
@@ -455,9 +453,8 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
         j.tiles = min(j.l.chunk, g->tiles - j.t0);
         kd_parallel_for(ctx, cut(j.tiles, FEW), input_task, &j);
-        const size_t parts = cut(j.tiles, j.l.part);
-        j.parts = cut(parts, (size_t)kd_ctx_threads(ctx));
-        kd_parallel_for(ctx, groups * j.parts * cut(parts, j.parts), panels_task, &j);
+        j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups, (size_t)kd_ctx_threads(ctx));
+        kd_parallel_for(ctx, kdi_grid_tasks(&j.grid), panels_task, &j);
     }
 }
 

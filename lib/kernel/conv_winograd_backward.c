@@ -22,6 +22,7 @@
 enum {
     MIN_CHUNK = 128, /* tiles whose V and dM are made before they are summed */
     MAX_CHUNK = 256,
+    MAX_SLOT = 192,        /* the same where each thread has one in hand */
     CHUNK_BYTES = 4 << 20, /* of them, within those bounds */
     FEW = 8,               /* tiles of a task that makes them */
     PART = 64,             /* channels of a task that sums; filters at most half */
@@ -87,7 +88,7 @@ static void lay_out(job *j)
     const bool small = g->c <= GROUP_SIZE / 9 / g->o;
     j->groups = small ? min(g->tiles / MIN_CHUNK, GROUPS) : 1;
     if (j->groups == 0) j->groups = 1;
-    j->room = most < MIN_CHUNK || small ? MIN_CHUNK : min(most, MAX_CHUNK);
+    j->room = most < MIN_CHUNK ? MIN_CHUNK : min(most, small ? MAX_SLOT : MAX_CHUNK);
     j->room = min(j->room, g->tiles);
     j->share = cut(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */

@@ -11,6 +11,7 @@
 #include "gemm.h"
 
 #include "blas.h"
+#include "grid.h"
 
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
@@ -32,7 +33,6 @@ enum {
 typedef struct cut {
     size_t mb, nb, kc;     /* a block of C, a step along k */
     size_t rows, columns;  /* blocks of C */
-    size_t share;          /* rows of blocks that tasks take one after another, column by column */
     size_t parts, part;    /* parts of k, and the depth of one */
     bool blas;             /* each block by OpenBLAS */
     bool dot;              /* along k, nothing packed */
@@ -45,6 +45,7 @@ struct job {
     const kdi_kernels *kernels;
     kdi_gemm g;
     cut cut;
+    kdi_grid grid;  /* blocks of C */
     const float *b; /* all of B in panels, or NULL */
     float *parts;   /* [parts][m][n] */
     float *workers; /* scratch of each worker: of the kernel, of A, of B */
@@ -386,21 +387,13 @@ static size_t own_size(const cut *c)
     return c->kernel_size + c->a_size + c->b_size;
 }
 
-/* Tasks: the blocks of a share of rows, then those of the next. B's columns stay in the cache for the
- * rows of a share; and with a share for each thread, rows are read by who wrote them. */
-static size_t tasks_of(const cut *c)
-{
-    return c->share * c->columns * ceil_div(c->rows, c->share);
-}
-
 static void product_task(void *arg, size_t index, int worker)
 {
     const struct job *job = arg;
     const cut *c = &job->cut;
-    const size_t tasks = tasks_of(c), t = index % tasks, share = c->share * c->columns;
-    const size_t row = t / share * c->share + t % c->share, column = t % share / c->share;
-    const size_t p = index / tasks * c->part;
-    if (row >= c->rows) return;
+    const size_t tasks = kdi_grid_tasks(&job->grid), p = index / tasks * c->part;
+    size_t row, column;
+    if (!kdi_grid_at(&job->grid, index % tasks, &row, &column)) return;
     const size_t end = job->g.k - p < c->part ? job->g.k : p + c->part;
     product(job, row * c->mb, column * c->nb, p, end, job->workers + (size_t)worker * own_size(c));
 }
@@ -520,8 +513,8 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
     }
     job.parts = b + r.b;
     job.workers = job.parts + r.parts;
-    job.cut.share = ceil_div(job.cut.rows, (size_t)kd_ctx_threads(ctx));
-    kd_parallel_for(ctx, tasks_of(&job.cut) * job.cut.parts, product_task, &job);
+    job.grid = kdi_grid_of(job.cut.rows, job.cut.columns, (size_t)kd_ctx_threads(ctx));
+    kd_parallel_for(ctx, kdi_grid_tasks(&job.grid) * job.cut.parts, product_task, &job);
     if (job.cut.parts > 1) kd_parallel_for(ctx, TASKS, sum_task, &job);
 }
 
@@ -536,8 +529,8 @@ void kdi_gemm_serial(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
         .kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b, .workers = scratch};
     if (g->m == 0 || g->n == 0) return;
     job.cut = cut_of(job.kernels, g, true);
-    job.cut.share = job.cut.rows;
-    for (size_t t = 0; t < tasks_of(&job.cut); t++) product_task(&job, t, 0);
+    job.grid = kdi_grid_of(job.cut.rows, job.cut.columns, 1);
+    for (size_t t = 0; t < kdi_grid_tasks(&job.grid); t++) product_task(&job, t, 0);
 }
 
 typedef struct batch {
@@ -548,7 +541,7 @@ typedef struct batch {
 static void batch_task(void *arg, size_t index, int worker)
 {
     const batch *b = arg;
-    const size_t blocks = b->job.cut.rows * b->job.cut.columns, i = index / blocks;
+    const size_t blocks = kdi_grid_tasks(&b->job.grid), i = index / blocks;
     kdi_epilogue epilogue;
     struct job job = b->job;
     job.g.a += i * b->steps.a;
@@ -579,8 +572,8 @@ void kdi_gemm_batch(kd_ctx *ctx, const kdi_gemm *g, size_t count, const kdi_gemm
         .steps = *steps};
     if (g->m == 0 || g->n == 0) return;
     b.job.cut = cut_of(b.job.kernels, g, true);
-    b.job.cut.share = b.job.cut.rows;
-    kd_parallel_for(ctx, count * b.job.cut.rows * b.job.cut.columns, batch_task, &b);
+    b.job.grid = kdi_grid_of(b.job.cut.rows, b.job.cut.columns, 1);
+    kd_parallel_for(ctx, count * kdi_grid_tasks(&b.job.grid), batch_task, &b);
 }
 
 enum { SUM_ROWS = 512 }; /* of one part of a column sum */

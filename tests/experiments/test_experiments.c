@@ -91,6 +91,9 @@ START_TEST(test_all)
         test_expect_in(test_err, told[i]);
     }
     ck_assert_str_eq(in_record(out.text, "vit-from-vit-seed1", "status"), "done");
+    test_run_ok(test_bin("kd").text, "inspect",
+                test_at(out.text, "teacher-vit/model.safetensors").text);
+    test_expect_in(test_out, "32554 elements, 63.6 KiB"); /* two bytes each */
     check_costs(out.text);
     test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", out.text);
     test_expect_in(test_err, ": 8 runs, 8 of them");
@@ -148,6 +151,15 @@ START_TEST(test_interrupted)
     test_wait(pid);
     test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", cut.text, "--only", "more-kd");
     test_expect_in(test_err, ": 3 runs, ");
+    ck_assert_str_eq(in_record(cut.text, run, "weights"), weights);
+
+    /* a model is asked for only by a run that is not done */
+    test_run_ok("rm", test_at(cut.text, "teacher-vgg13_bn/model.safetensors").text);
+    test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", cut.text, "--only", "more-kd");
+    test_expect_in(test_err, ": 3 runs, 3 of them");
+    test_run_ok("rm", "-r", test_at(cut.text, run).text);
+    test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", cut.text, "--only", "more-kd");
+    test_expect_in(test_err, ": 3 runs, 1 of them");
     ck_assert_str_eq(in_record(cut.text, run, "weights"), weights);
 }
 END_TEST

@@ -143,8 +143,8 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
         for (size_t p = g->k; p > 0; p--) {
             kdi_v bv[V];
             UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
-            __builtin_prefetch(far.row + far.at, 0, 3);
-            __builtin_prefetch(far.row + far.at + far.second, 0, 3);
+            __builtin_prefetch(far.row + far.at, 0, 2);
+            __builtin_prefetch(far.row + far.at + far.second, 0, 2);
             far.at += far.step;
             far.row += far.at >= far.end ? far.jump : 0;
             far.at -= far.at >= far.end ? far.end : 0;
