@@ -17,7 +17,7 @@ void kdb_die(kd_ctx *ctx, const char *what);
 double kdb_peak(kd_ctx *ctx);
 
 int kdb_kernels(int threads);
-int kdb_steps(int threads);
+int kdb_steps(int threads, char *const *names, int count); /* count 0: all works */
 int kdb_memory(int threads);
 /* Serve one work to the peers' script over stdin and stdout. */
 int kdb_serve(const char *name, int threads);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * main.c: bench [peak|kernels|steps] [threads], bench serve WORK [threads], bench crops FOLDER
+ * main.c: bench [peak|kernels|steps|memory] [threads], bench serve WORK [threads], bench crops FOLDER
  * AUGMENT SIDE [threads]. */
 #include "bench.h"
 
@@ -80,7 +80,8 @@ static int peak(int threads)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: bench [peak|kernels|steps|memory] [THREADS]\n"
+    fprintf(stderr, "usage: bench [peak|kernels|memory] [THREADS]\n"
+                    "       bench steps [THREADS [WORK...]]\n"
                     "       bench serve WORK [THREADS]\n"
                     "       bench crops FOLDER AUGMENT SIDE [THREADS]\n");
     return 2;
@@ -103,8 +104,8 @@ int main(int argc, char **argv)
     if (crops) return kdb_crops(argv[2], argv[3], (size_t)atol(argv[4]), threads);
     if (!strcmp(what, "peak")) return peak(threads);
     if (!strcmp(what, "kernels")) return kdb_kernels(threads);
-    if (!strcmp(what, "steps")) return kdb_steps(threads);
+    if (!strcmp(what, "steps")) return kdb_steps(threads, argv + 3, argc > 3 ? argc - 3 : 0);
     if (!strcmp(what, "memory")) return kdb_memory(threads);
     if (strcmp(what, "all")) return usage();
-    return peak(threads) || kdb_kernels(threads) || kdb_steps(threads);
+    return peak(threads) || kdb_kernels(threads) || kdb_steps(threads, NULL, 0);
 }

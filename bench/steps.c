@@ -98,18 +98,31 @@ static void print_parts(const kdb_work *w)
     printf("\n");
 }
 
-int kdb_steps(int threads)
+static bool is_named(const kdb_work_info *info, char *const *names, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!strcmp(names[i], info->name)) return true;
+    return count == 0;
+}
+
+int kdb_steps(int threads, char *const *names, int count)
 {
     kd_ctx *ctx = make_ctx(threads);
     const double peak = kdb_peak(ctx);
     const kdb_work_info *info;
     static runner all, one; /* they take turns: a machine whose speed drifts treats them alike */
+    for (int i = 0; i < count; i++)
+        if (!kdb_work_find(names[i])) {
+            fprintf(stderr, "bench: there is no work '%s'\n", names[i]);
+            return 2;
+        }
     startup(ctx);
     printf("\nwhole steps, %d threads, %s; FLOPs of direct convolutions, training counted three "
-           "times\n%-18s%9s%9s%9s%12s%10s%10s%10s\n",
+           "times\n%-18s%9s%9s%9s%12s%10s%10s%12s\n",
            threads, kd_ctx_isa(ctx), "work", "ms", "p5", "p95", "images/s", "GFLOP/s", "of peak",
            "x 1 thread");
     for (size_t i = 0; (info = kdb_work_at(i)); i++) {
+        if (!is_named(info, names, count)) continue;
         open_runner(&all, info, threads);
         if (threads > 1) open_runner(&one, info, 1);
         for (int turn = 0; turn < TURNS; turn++) {
@@ -118,7 +131,7 @@ int kdb_steps(int threads)
         }
         const double median = kdb_quantile(all.x, all.n, .5);
         const double rate = 2.0 * (double)macs_of(ctx, info) * (double)info->batch / median;
-        printf("%-18s%9.2f%9.2f%9.2f%12.1f%10.1f%9.0f%%%10.2f\n", info->name, median * 1e3,
+        printf("%-18s%9.2f%9.2f%9.2f%12.1f%10.1f%9.0f%%%12.2f\n", info->name, median * 1e3,
                kdb_quantile(all.x, all.n, .05) * 1e3, kdb_quantile(all.x, all.n, .95) * 1e3,
                (double)info->batch / median, rate * 1e-9, 100 * rate / peak,
                threads > 1 ? kdb_quantile(one.x, one.n, .5) / median : 1);

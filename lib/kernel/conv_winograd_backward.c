@@ -92,7 +92,8 @@ static void lay_out(job *j)
     j->room = min(j->room, g->tiles);
     j->share = cut(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
-    j->chunk = j->share ? cut(j->share, cut(j->share, j->room)) : 1;
+    const size_t chunks = cut(j->share, j->room);
+    j->chunk = chunks ? cut(j->share, chunks) : 1;
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
     j->o_part = PART / 2 / g->lanes;
