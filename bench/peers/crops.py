@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+from side import Side
+
 BATCH = 64
 MEAN, STD = [.485, .456, .406], [.229, .224, .225]
 
@@ -75,7 +77,7 @@ def memory():
     return total
 
 
-def compare(args, side_class):
+def compare(args):
     side, recipe = getattr(args, "side", 224), getattr(args, "recipe", "imagenet-train")
     with tempfile.TemporaryDirectory() as made:
         folder = args.pictures
@@ -86,10 +88,10 @@ def compare(args, side_class):
         inner = inner if os.path.isdir(inner) else folder
         count = sum(len(files) for _, _, files in os.walk(inner))
         batches = max(1, min(8, count // BATCH))
-        ours = side_class([args.bench, "crops", folder, recipe, str(side), str(args.threads)],
-                          args.threads)
-        peer = side_class([sys.executable, os.path.abspath(__file__), "serve", inner, str(side),
-                           recipe, str(args.threads)], args.threads)
+        ours = Side([args.bench, "crops", folder, recipe, str(side), str(args.threads)],
+                    args.threads)
+        peer = Side([sys.executable, os.path.abspath(__file__), "serve", inner, str(side),
+                     recipe, str(args.threads)], args.threads)
         both = {"ours": ours, "peer": peer}
         for one in both.values():
             one.run(batches)
@@ -123,7 +125,6 @@ def main():
         folder, side, recipe, workers = sys.argv[2:6]
         serve(folder, int(side), recipe, int(workers))
         return
-    from peers import Side
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bench", required=True)
     parser.add_argument("--pictures")
@@ -132,7 +133,7 @@ def main():
                         choices=["imagenet-train", "imagenet-eval"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    r = compare(parser.parse_args(), Side)
+    r = compare(parser.parse_args())
     print(f"{r['ours']:.1f} crops/s, torchvision {r['peer']:.1f}: ratio {r['ratio']:.2f} "
           f"({r['ratio_p10']:.2f}..{r['ratio_p90']:.2f}), {r['peer_setting']}")
 

@@ -12,53 +12,17 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 
 import crops
+from side import Side
 
 BATCH = {"kd_vgg13_vgg8": 128, "train_vgg16": 128, "infer_vgg16": 128, "latency_vgg16": 1,
          "infer_vgg16_224": 8, "kd_vit_small_tiny": 64, "kd_vit_256_by_8": 256, "train_deit_tiny": 16,
          "infer_deit_tiny": 16, "latency_deit_tiny": 1, "train_swin_tiny": 8, "infer_swin_tiny": 8}
 TRIAL = 4  # rounds with every setting
 SETTINGS = ["contiguous,eager", "channels_last,eager", "contiguous,compile", "channels_last,compile"]
-
-
-class Side:
-    """A process that runs steps when told."""
-
-    def __init__(self, command, threads):
-        env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-        cores = sorted(os.sched_getaffinity(0))[:threads]
-        self.seconds = []
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, env=env,
-                                        preexec_fn=lambda: os.sched_setaffinity(0, cores))
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = []
-        while True:
-            text = self.process.stdout.readline()
-            if not text:
-                raise RuntimeError("process ended: " + " ".join(self.process.args))
-            if text.strip() == "done":
-                return answer
-            answer.append(text.strip())
-
-    def run(self, n):
-        times = [float(t) for t in self.ask(f"run {n}")]
-        self.seconds += times
-        return statistics.median(times)
-
-    def memory(self):
-        return int(self.ask("memory")[0])
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def compare(work, args):
@@ -140,7 +104,7 @@ def main():
           f"{'memory':>9}  PyTorch's best setting")
     for work in args.works:
         if work == "crops":
-            r = crops.compare(args, Side)
+            r = crops.compare(args)
         else:
             r = compare(work, args)
         results.append(r)

@@ -61,6 +61,11 @@ struct kd_dataset {
     atomic_size_t n_broken;
 };
 
+/* An empty data set; NULL, with the context's error, without memory. */
+kd_dataset *kdi_dataset_make(kd_ctx *ctx);
+/* Hands out what was made if status is KD_OK, else closes it. */
+kd_status kdi_dataset_finish(kd_dataset *data, kd_status status, kd_dataset **out);
+
 /* May a sample that failed so be left out? If so it is counted; *fresh: for the first time. */
 bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
                        bool *fresh);

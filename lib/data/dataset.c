@@ -1,28 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * dataset.c: data sets: opening by name, the caller's arrays and callbacks, single samples, the
- * checksum. */
+ * dataset.c: data sets: making them, the caller's arrays and callbacks, single samples, the checksum. */
 #include "data.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
 
 static const char *const split_names[KD_SPLIT_COUNT] = {"train", "test"};
-
-kd_status kdi_note_fail(kdi_note *note, kd_status status, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(note->text, sizeof note->text, format, args);
-    va_end(args);
-    note->status = status;
-    return status;
-}
 
 bool kdi_parse_size(const char *text, size_t low, size_t high, size_t *out, const char **end)
 {
@@ -121,7 +107,7 @@ kd_status kdi_dataset_reserve(kd_dataset *data)
     return KD_OK;
 }
 
-static kd_dataset *make(kd_ctx *ctx)
+kd_dataset *kdi_dataset_make(kd_ctx *ctx)
 {
     kd_dataset *data = kd_alloc(ctx, 1, sizeof *data);
     if (data) {
@@ -144,53 +130,13 @@ void kd_dataset_close(kd_dataset *data)
     kd_free(data->ctx, data);
 }
 
-/* Hands out what was made if status is KD_OK. */
-static kd_status finish(kd_dataset *data, kd_status status, kd_dataset **out)
+kd_status kdi_dataset_finish(kd_dataset *data, kd_status status, kd_dataset **out)
 {
     if (status)
         kd_dataset_close(data);
     else
         *out = data;
     return status;
-}
-
-/* ---- by name --------------------------------------------------------------------------------- */
-
-static kdi_reader_fn find_reader(const char *name, size_t length)
-{
-    static const struct {
-        const char *name;
-        kdi_reader_fn open;
-    } readers[] = {
-#define READER(text, function) {text, function},
-#include "readers.def"
-#undef READER
-    };
-    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
-        if (strlen(readers[i].name) == length && memcmp(readers[i].name, name, length) == 0)
-            return readers[i].open;
-    return NULL;
-}
-
-kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out)
-{
-    if (!ctx || !out) return KD_E_INVALID;
-    *out = NULL;
-    if (!name) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_open: no name");
-    const size_t length = strcspn(name, ":");
-    const kdi_reader_fn open = find_reader(name, length);
-    if (!open) {
-#define READER(text, function) " " text
-        return kd_ctx_fail(ctx, KD_E_INVALID, "unknown data set '%.100s'; known are:%s", name,
-#include "readers.def"
-        );
-#undef READER
-    }
-    if (!dir) dir = getenv("KD_DATA");
-    if (!dir || !*dir) dir = "data";
-    kd_dataset *data = make(ctx);
-    if (!data) return KD_E_NOMEM;
-    return finish(data, open(data, name[length] ? name + length + 1 : "", dir), out);
 }
 
 /* ---- the caller's ---------------------------------------------------------------------------- */
@@ -235,11 +181,11 @@ kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
     if (!ctx || !out) return KD_E_INVALID;
     *out = NULL;
     if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: no kd_data_info");
-    kd_dataset *data = make(ctx);
+    kd_dataset *data = kdi_dataset_make(ctx);
     if (!data) return KD_E_NOMEM;
     kd_status status = kdi_dataset_describe(data, info);
     if (!status) status = take_arrays(data, images, labels, borrow != 0);
-    return finish(data, status, out);
+    return kdi_dataset_finish(data, status, out);
 }
 
 typedef struct callback {
@@ -274,7 +220,7 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
     if (!info || !fn)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "kd_dataset_from_callback: no kd_data_info or function");
-    kd_dataset *data = make(ctx);
+    kd_dataset *data = kdi_dataset_make(ctx);
     if (!data) return KD_E_NOMEM;
     kd_status status = kdi_dataset_describe(data, info);
     callback *cb = status ? NULL : kd_alloc(ctx, 1, sizeof *cb);
@@ -290,19 +236,7 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
         data->fetch = callback_fetch;
         data->release = callback_release;
     }
-    return finish(data, status, out);
-}
-
-kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
-                                   kd_dataset **out)
-{
-    if (!ctx || !out) return KD_E_INVALID;
-    *out = NULL;
-    if (!paths && count)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: no paths");
-    kd_dataset *data = make(ctx);
-    if (!data) return KD_E_NOMEM;
-    return finish(data, kdi_read_pictures(data, paths, count), out);
+    return kdi_dataset_finish(data, status, out);
 }
 
 /* ---- broken samples -------------------------------------------------------------------------- */

@@ -96,13 +96,12 @@ typedef struct kdi_draft {
     bool *needed; /* [values], by root: read by a live node, or an output */
 } kdi_draft;
 
-/* The draft of a graph's plan, fused and without what nobody needs; close it after a failure, too. */
-kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d);
-void kdi_draft_close(kdi_draft *d);
-/* A plan; again [nodes of the draft] marks those to be repeated, NULL: none. */
-kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *again,
-                         kd_plan **plan);
-
+/* draft.c: the copies, in a draft whose plan, graph and options are set. */
+kd_status kdi_draft_fill(kdi_draft *d);
+/* Sets needed, and the op of nodes that nobody needs to NULL. */
+void kdi_draft_drop_unneeded(kdi_draft *d);
+/* A copy in the pool; NULL: no memory. from may be NULL where count is 0. */
+void *kdi_pool_copy(kdi_pool *pool, const void *from, size_t count, size_t size);
 kd_value kdi_draft_root(const kdi_draft *d, kd_value v);
 /* Call fn for each value a node reads; a backward also reads a gradient that it adds to. */
 void kdi_each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *arg);
@@ -114,6 +113,13 @@ bool kdi_value_grows(const kdi_draft *d, kd_value v);
 uint32_t kdi_node_keeps(const kdi_node *n);
 /* How many reads of v are there, by nodes and as outputs? */
 size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
+
+/* build.c: the draft of a graph's plan, fused and without what nobody needs; close it after a failure, too. */
+kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d);
+void kdi_draft_close(kdi_draft *d);
+/* A plan; again [nodes of the draft] marks those to be repeated, NULL: none. */
+kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *again,
+                         kd_plan **plan);
 
 /* recompute.c: repeat the marked forward nodes where the backward needs what they make. */
 kd_status kdi_recompute(kdi_draft *d, const bool *again);
@@ -151,7 +157,7 @@ kd_status kdi_guard_step(const kd_plan *p, char *arena, const kdi_moment *now);
 kd_status kdi_finite_before(const kd_plan *p, size_t s, const kd_op_call *c);
 kd_status kdi_finite_after(const kd_plan *p, size_t s, const kd_op_call *c);
 
-/* An array with the batch filled in, data NULL. */
+/* program.c: an array with the batch filled in, data NULL. */
 kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch);
 /* Fill a call's arrays' shapes for asking about sizes: operands must hold step's operands. */
 void kdi_step_call(const kd_plan *plan, const kdi_step *step, size_t batch, kd_tensor *operands,

@@ -9,22 +9,7 @@
  * once more where it lies, or, of ops with buffers, reads it (kd_op.repeats). */
 #include "plan.h"
 
-#include "../op/ops.h"
-
 #include <string.h>
-
-size_t kdi_draft_forwards(const kdi_draft *d)
-{
-    size_t i = 0;
-    while (i < d->n_nodes && d->nodes[i].op != &kdi_op_one && d->nodes[i].forward < 0) i++;
-    return i < d->n_nodes ? i : 0;
-}
-
-bool kdi_value_grows(const kdi_draft *d, kd_value v)
-{
-    const kdi_value *root = &d->values[kdi_draft_root(d, v)];
-    return root->kind == KDI_RESULT && root->shape.rank > 0 && root->shape.dim[0] < 0;
-}
 
 typedef struct rewrite {
     kdi_draft *d;

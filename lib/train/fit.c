@@ -8,14 +8,6 @@
  * values are computed again changes no bit, and goes by exact sizes. */
 #include "train.h"
 
-/* An executor's tables, and what else a plan's step takes beside the arena. */
-enum { STEP = 4096, MARGIN = 1 << 18 };
-
-size_t kdt_plan_tables(const kd_plan *plan)
-{
-    return kd_plan_steps(plan) * STEP + MARGIN;
-}
-
 /* A piece's values may take half of what the rest leaves: the other half is for what depends on the
  * machine, scratch memory above all. */
 size_t kdt_room(const kd_ctx *ctx, size_t rest)
@@ -60,7 +52,7 @@ kd_status kdt_plan_fitting(kd_model *model, const kd_distill_opt *opt, const kdt
 /* A checkpoint's room, and what its writer notes of each array. */
 static size_t checkpoint_bytes(const kdt_run *run)
 {
-    enum { NOTE = 1024, ARRAYS = 4 };
+    enum { NOTE = 1024, ARRAYS = 4, MARGIN = 1 << 18 };
     const kd_params *params = kd_model_params(run->model);
     const size_t entries = kd_params_entries(params);
     size_t largest = 1;
@@ -90,4 +82,38 @@ kd_status kdt_check_test(kdt_run *run)
     const kd_status status = kdt_evaluate_bytes(run->model, samples, &bytes);
     if (status || held + bytes <= limit) return status;
     return kdt_refuse(run->ctx, held, bytes, ", for the test at the end");
+}
+
+/* ---- a step alone ----------------------------------------------------------------------------- */
+
+/* Gradients, which may be there already, and the optimiser's arrays. */
+static size_t later_bytes(kd_model *model)
+{
+    kd_params *p = kd_model_params(model);
+    const size_t one = kd_params_flat_count(p) * sizeof(float);
+    return (kd_params_grads(p) ? 2 : 3) * one;
+}
+
+kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *o, kdt_program *how, kd_plan **plan)
+{
+    const kd_ctx *ctx = kd_model_ctx(model);
+    const size_t later = later_bytes(model);
+    const kd_status status = kdt_cut(model, o, kdt_room(ctx, kd_ctx_memory(ctx) + later), how);
+    return status ? status : kdt_plan_fitting(model, o, how, later, plan);
+}
+
+kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan **plan)
+{
+    kd_distill_opt o;
+    if (!model || !plan) return KD_E_INVALID;
+    *plan = NULL;
+    if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
+        return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "kd_train_plan: unknown options");
+    if (o.teacher && !o.n_teachers) o.n_teachers = 1;
+    if (o.n_teachers > KD_MAX_TEACHERS)
+        return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "%zu teachers are too many",
+                           o.n_teachers);
+    o.teacher_weights = NULL;
+    kd_distill_defaults(&o);
+    return kdt_step_plan(model, &o, &(kdt_program){.batch = o.train.batch}, plan);
 }

@@ -9,7 +9,9 @@
 
 #include <stdio.h>
 
-enum { PIECE = 256 << 20 };
+/* Bytes: of a piece's values at most; of an executor's tables, and what else a plan's step takes beside
+ * the arena. */
+enum { PIECE = 256 << 20, STEP = 4096, TABLES = 1 << 18 };
 
 static kd_status make_graph(kd_model *model, const kd_distill_opt *o, const kdt_program *how,
                             kd_graph **out)
@@ -122,34 +124,7 @@ kd_status kdt_plan(kd_model *model, const kd_distill_opt *o, const kdt_program *
     return status;
 }
 
-/* Gradients, which may be there already, and the optimiser's arrays. */
-static size_t later_bytes(kd_model *model)
+size_t kdt_plan_tables(const kd_plan *plan)
 {
-    kd_params *p = kd_model_params(model);
-    const size_t one = kd_params_flat_count(p) * sizeof(float);
-    return (kd_params_grads(p) ? 2 : 3) * one;
-}
-
-kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *o, kdt_program *how, kd_plan **plan)
-{
-    const kd_ctx *ctx = kd_model_ctx(model);
-    const size_t later = later_bytes(model);
-    const kd_status status = kdt_cut(model, o, kdt_room(ctx, kd_ctx_memory(ctx) + later), how);
-    return status ? status : kdt_plan_fitting(model, o, how, later, plan);
-}
-
-kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan **plan)
-{
-    kd_distill_opt o;
-    if (!model || !plan) return KD_E_INVALID;
-    *plan = NULL;
-    if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
-        return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "kd_train_plan: unknown options");
-    if (o.teacher && !o.n_teachers) o.n_teachers = 1;
-    if (o.n_teachers > KD_MAX_TEACHERS)
-        return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "%zu teachers are too many",
-                           o.n_teachers);
-    o.teacher_weights = NULL;
-    kd_distill_defaults(&o);
-    return kdt_step_plan(model, &o, &(kdt_program){.batch = o.train.batch}, plan);
+    return kd_plan_steps(plan) * STEP + TABLES;
 }

@@ -64,6 +64,7 @@ typedef struct kdt_run {
     kdt_sums sums;
 } kdt_run;
 
+/* run.c */
 double kdt_seconds(void);
 
 /* Mean loss of a picture, and percent of them that were right, over the epoch so far; 0: none. */
@@ -87,22 +88,22 @@ kd_status kdt_plan(kd_model *model, const kd_distill_opt *opt, const kdt_program
  * (0: no limit). KD_E_UNSUPPORTED where the batch cannot be cut. */
 kd_status kdt_cut(kd_model *model, const kd_distill_opt *opt, size_t room, kdt_program *how);
 
-/* Both of these and fit.c's, for a step alone. */
-kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, kdt_program *how,
-                        kd_plan **plan);
+/* Bytes that an executor of the plan takes beside its arena, at most. */
+size_t kdt_plan_tables(const kd_plan *plan);
 
 /* fit.c: the plan within the context's limit of memory, of which `later` bytes are for what comes
  * after it. */
 kd_status kdt_plan_fitting(kd_model *model, const kd_distill_opt *opt, const kdt_program *how,
                            size_t later, kd_plan **plan);
-/* Bytes that an executor of the plan takes beside its arena, at most. */
-size_t kdt_plan_tables(const kd_plan *plan);
 /* For kdt_cut: what a limit leaves; rest: bytes of all else, the same on every machine. */
 size_t kdt_room(const kd_ctx *ctx, size_t rest);
 /* What a run takes beside its open parts: checkpoints, evaluations. */
 kd_status kdt_later_bytes(kdt_run *run, size_t *bytes);
 /* KD_E_LIMIT if the test at the end will not fit: better said now. */
 kd_status kdt_check_test(kdt_run *run);
+/* A step alone: kdt_cut and kdt_plan_fitting. */
+kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, kdt_program *how,
+                        kd_plan **plan);
 /* KD_E_LIMIT, in the allocator's words. */
 kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint);
 

@@ -8,23 +8,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-double kdt_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size)
-{
-    memset(ours, 0, full);
-    if (!theirs) return true;
-    if (their_size > full) return false;
-    memcpy(ours, theirs, their_size);
-    return true;
-}
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
@@ -191,18 +174,6 @@ static void close_run(kdt_run *run)
     kd_optim_destroy(run->optim);
     kd_params_destroy(run->ema);
     kd_free(run->ctx, run->buffers);
-}
-
-double kdt_mean_loss(const kdt_run *run)
-{
-    const double batches = (double)run->sums.images / (double)run->opt.train.batch;
-    return run->sums.images ? run->sums.loss / batches : 0;
-}
-
-double kdt_accuracy(const kdt_run *run)
-{
-    const kdt_sums *s = &run->sums;
-    return s->images ? 100.0 * (double)s->correct / (double)s->images : 0;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */

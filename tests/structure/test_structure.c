@@ -12,11 +12,15 @@
 static const struct {
     const char *room, *may;
 } rooms[] = {
-    {"base", " kernel "}, /* the context picks the kernel table */
-    {"kernel", " base "},      {"op", " base kernel "},
-    {"graph", " base op "},    {"plan", " base op graph "},
-    {"model", " base file "},  {"train", " "}, /* the public headers alone */
-    {"data", " base kernel "}, {"file", " base "},
+    {"base", " "},
+    {"kernel", " base "},
+    {"op", " base kernel "},
+    {"graph", " base op "},
+    {"plan", " base op graph "},
+    {"model", " base file "},
+    {"train", " "}, /* the public headers alone */
+    {"data", " base kernel "},
+    {"file", " base "},
 };
 enum { ROOMS = sizeof rooms / sizeof *rooms };
 
