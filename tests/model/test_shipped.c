@@ -14,6 +14,9 @@ static const struct shipped {
     {"examples/models/vit-cifar10.safetensors",
      {6.8226027F, -4.1239061F, 2.6193590F, -3.0202236F, 3.7240429F, -3.9329577F, -.2077727F,
       -4.1892271F, .3092722F, -1.8994234F}},
+    {"examples/models/small-vit-cifar10.safetensors",
+     {1.7464464F, -2.1162190F, -1.5432486F, -1.6636701F, -.2957745F, -4.7679464F, .1266683F,
+      -4.9489864F, 6.6534722F, .0815962F}},
 };
 enum { SHIPPED = sizeof shipped / sizeof *shipped };
 
