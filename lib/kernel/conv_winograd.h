@@ -2,8 +2,9 @@
  * conv_winograd.h: 3x3 convolutions of stride 1 in fewer multiplications, float32, forward and
  * backward, in two ways that differ in their transforms alone.
  *
- * Stride, dilation and groups are 1, channels any. Layouts are conv.h's. Scratch memory is the caller's, 64-byte aligned; its size
- * grows with n. The same bits for any number of threads, and with or without prepared weights. */
+ * Stride, dilation and groups are 1, channels any. Layouts are conv.h's. Scratch memory is the
+ * caller's, 64-byte aligned; its size grows with n. The same bits for any number of threads, and
+ * with or without prepared weights. */
 #ifndef KDI_CONV_WINOGRAD_H
 #define KDI_CONV_WINOGRAD_H
 

@@ -8,9 +8,9 @@
  *
  * Nothing is transposed in memory: one head's keys and values are copied into panels, and a task
  * walks down the queries in blocks of rows whose scores stay in cache. What the task's next head
- * will read is fetched meanwhile: a token's numbers of one head are few and far from the next's. No p is stored: of each row the
- * maximum and 1 / sum are (second output, [N,heads,2,T]), and the backward computes p again (Dao et
- * al. 2022, "FlashAttention"), block by block:
+ * will read is fetched meanwhile: a token's numbers of one head are few and far from the next's. No
+ * p is stored: of each row the maximum and 1 / sum are (second output, [N,heads,2,T]), and the
+ * backward computes p again (Dao et al. 2022, "FlashAttention"), block by block:
  *   dp = dy v^T,  ds = p (dp - rowsum(p dp)),  dq = scale ds k,  dk += scale ds^T q,  dv += p^T dy
  *
  * One task is one (image, head), or all heads of an image where there are many images. When the

@@ -7,8 +7,8 @@
  *
  * Rows are cut into blocks of about BLOCK floats. A block's mean and squared deviations are found
  * while it is in the second-level cache, and joined over the blocks in double (Chan et al. 1979):
- * x is read once for the statistics, once for y; a convolution before it may know them already. The backward reads x and dy twice: with
- * g = dy (where y > 0) and d = x - mean,
+ * x is read once for the statistics, once for y; a convolution before it may know them already. The
+ * backward reads x and dy twice: with g = dy (where y > 0) and d = x - mean,
  *   dbias = sum g, dweight = invstd sum g d,
  *   dx = weight invstd (g - sum g / M - d invstd^2 sum g d / M), or weight invstd g evaluating.
  * Second passes go backwards through memory, to what the caches still hold. */

@@ -3,8 +3,9 @@
  * multiplied by 1 / (1 - rate): stochastic depth (Huang et al. 2016) of a residual branch, timm's
  * DropPath. Evaluating, nothing happens.
  *
- * Which samples, counted by their index i in the whole batch: number i % 4 of Philox's block {i / 4, step, id, KDI_RNG_DROP_PATH} under the
- * run's seed. The backward draws the same numbers again, so nothing is saved. */
+ * Which samples, counted by their index i in the whole batch: number i % 4 of Philox's block
+ * {i / 4, step, id, KDI_RNG_DROP_PATH} under the run's seed. The backward draws the same numbers
+ * again, so nothing is saved. */
 #include "ops.h"
 #include "shape.h"
 #include "work.h"

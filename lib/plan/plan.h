@@ -114,7 +114,8 @@ uint32_t kdi_node_keeps(const kdi_node *n);
 /* How many reads of v are there, by nodes and as outputs? */
 size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
 
-/* build.c: the draft of a graph's plan, fused and without what nobody needs; close it after a failure, too. */
+/* build.c: the draft of a graph's plan, fused and without what nobody needs; close it after a
+ * failure, too. */
 kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d);
 void kdi_draft_close(kdi_draft *d);
 /* A plan; again [nodes of the draft] marks those to be repeated, NULL: none. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * nonfinite.c: when a loss or a gradient is not finite. The batch is run once more, which gives the same numbers,
- * to find where that begins; then the run stops, or goes on without this step. What the batch did to
- * the running statistics is undone: a single bad batch would spoil them for ever. */
+ * nonfinite.c: when a loss or a gradient is not finite. The batch is run once more, which gives the
+ * same numbers, to find where that begins; then the run stops, or goes on without this step. What
+ * the batch did to the running statistics is undone: a single bad batch would spoil them for
+ * ever. */
 #include "train.h"
 
 #include <stdio.h>
