@@ -107,15 +107,15 @@ static bool is_named(const kdb_work_info *info, char *const *names, int count)
 
 int kdb_steps(int threads, char *const *names, int count)
 {
-    kd_ctx *ctx = make_ctx(threads);
-    const double peak = kdb_peak(ctx);
-    const kdb_work_info *info;
-    static runner all, one; /* they take turns: a machine whose speed drifts treats them alike */
     for (int i = 0; i < count; i++)
         if (!kdb_work_find(names[i])) {
             fprintf(stderr, "bench: there is no work '%s'\n", names[i]);
             return 2;
         }
+    kd_ctx *ctx = make_ctx(threads);
+    const double peak = kdb_peak(ctx);
+    const kdb_work_info *info;
+    static runner all, one; /* they take turns: a machine whose speed drifts treats them alike */
     startup(ctx);
     printf("\nwhole steps, %d threads, %s; FLOPs of direct convolutions, training counted three "
            "times\n%-18s%9s%9s%9s%12s%10s%10s%12s\n",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * dataset.c: data sets: making them, the caller's arrays and callbacks, single samples, the checksum. */
+ * dataset.c: data sets: making them, the caller's arrays and callbacks, single samples, the
+ * checksum. */
 #include "data.h"
 
 #include <math.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * build.c: from a graph to a program: copy, fuse, drop what nobody needs, emit steps, place memory. */
+ * build.c: from a graph to a program: copy, fuse, drop what nobody needs, emit steps, place
+ * memory. */
 #include "plan.h"
-
-/* ---- steps ----------------------------------------------------------------------------------- */
 
 static kd_status emit(kdi_draft *d, const kdi_node *n)
 {

@@ -84,7 +84,7 @@ kd_status kdt_check_test(kdt_run *run)
     return kdt_refuse(run->ctx, held, bytes, ", for the test at the end");
 }
 
-/* ---- a step alone ----------------------------------------------------------------------------- */
+/* ---- a step alone ---------------------------------------------------------------------------- */
 
 /* Gradients, which may be there already, and the optimiser's arrays. */
 static size_t later_bytes(kd_model *model)

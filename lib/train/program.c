@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-/* Bytes: of a piece's values at most; of an executor's tables, and what else a plan's step takes beside
- * the arena. */
+/* Bytes: of a piece's values at most; of an executor's tables, and what else a plan's step takes
+ * beside the arena. */
 enum { PIECE = 256 << 20, STEP = 4096, TABLES = 1 << 18 };
 
 static kd_status make_graph(kd_model *model, const kd_distill_opt *o, const kdt_program *how,
