@@ -192,6 +192,14 @@ static size_t panel_at(const kdi_winograd *g, size_t panel)
     return panel * g->planes * (2 * g->c + 1) * g->lanes;
 }
 
+/* One plane and panel of U for channel c and later ones. */
+static const float *filters_at(const kdi_winograd *g, const float *u, size_t plane, size_t panel,
+                               size_t c)
+{
+    return u + panel_at(g, panel) + plane * panel_plane(g, panel, g->c) +
+           c * panel_vecs(g, panel) * g->lanes;
+}
+
 /* Floats of U. */
 static size_t filters_size(const kdi_winograd *g)
 {
@@ -321,13 +329,14 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
 }
 
 /* M (+)= V U of one plane and panel over channels [c0, c0 + channels); v and m begin at the first
- * tile, m at the panel's first block; u is the panel's filters for those channels. */
+ * tile, m at the panel's first block; u is that plane's and panel's filters for those channels, next
+ * what the product after this one will read. */
 static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t tiles, size_t c0,
-                     size_t channels, kdi_planes v, const float *u, size_t u_plane, kdi_planes m)
+                     size_t channels, kdi_planes v, const float *u, const float *next, kdi_planes m)
 {
     g->kernels->winograd_product(tiles, channels, panel_vecs(g, panel),
-                                 v.data + plane * v.plane + c0 / g->lanes * v.block, v.block,
-                                 u + plane * u_plane, m.data + plane * m.plane, m.block, c0 > 0);
+                                 v.data + plane * v.plane + c0 / g->lanes * v.block, v.block, u,
+                                 next, m.data + plane * m.plane, m.block, c0 > 0);
 }
 
 /* y of tiles t0.., the channels of `blocks` blocks of M from block first on; the tiles are part
@@ -375,9 +384,13 @@ static void tiles_task(void *arg, size_t index, int worker)
         const size_t tiles = min(BLOCK, end - t0);
         input(j, t0, tiles, v, 0);
         for (size_t p = 0; p < g->planes; p++) {
-            for (size_t panel = 0; 2 * panel < g->o_blocks; panel++)
-                multiply(g, p, panel, tiles, 0, g->c, v, j->u + panel_at(g, panel),
-                         panel_plane(g, panel, g->c), from_block(m, 2 * panel));
+            for (size_t panel = 0; 2 * panel < g->o_blocks; panel++) {
+                const bool last = 2 * (panel + 1) >= g->o_blocks;
+                const float *u = filters_at(g, j->u, p, panel, 0);
+                const float *next =
+                    last ? filters_at(g, j->u, p + 1, 0, 0) : filters_at(g, j->u, p, panel + 1, 0);
+                multiply(g, p, panel, tiles, 0, g->c, v, u, next, from_block(m, 2 * panel));
+            }
             for (size_t t = t0 + p * tiles / g->planes; t < t0 + (p + 1) * tiles / g->planes; t++) {
                 kdi_winograd_fetch_y(g, j->y, t);
                 if (t + BLOCK < end) kdi_winograd_fetch_x(g, j->x, t + BLOCK);
@@ -403,7 +416,8 @@ static void panels_task(void *arg, size_t index, int worker)
     const kdi_winograd *g = j->g;
     size_t row, column;
     if (!kdi_grid_at(&j->grid, index, &row, &column)) return;
-    const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
+    const size_t panels = cut(g->o_blocks, 2), panel0 = column * j->l.panels;
+    const size_t t0 = row * j->l.part;
     const size_t tiles = min(j->l.part, j->tiles - t0);
     const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;
@@ -419,10 +433,19 @@ static void panels_task(void *arg, size_t index, int worker)
         for (size_t p = 0; p < g->planes; p++)
             for (size_t b = 0; b < blocks; b += 2) {
                 const size_t panel = panel0 + b / 2;
-                const float *u = j->u ? j->u + panel_at(g, panel) : slices + b / 2 * room;
-                if (j->u) u += c0 * panel_vecs(g, panel) * g->lanes;
-                multiply(g, p, panel, tiles, c0, channels, v, u,
-                         panel_plane(g, panel, j->u ? g->c : channels), from_block(m, b));
+                const bool last = b + 2 >= blocks;
+                if (!j->u) {
+                    const float *u = slices + b / 2 * room + p * panel_plane(g, panel, channels);
+                    multiply(g, p, panel, tiles, c0, channels, v, u, u, from_block(m, b));
+                    continue;
+                }
+                const float *next = !last                ? filters_at(g, j->u, p, panel + 1, c0)
+                                    : p + 1 < g->planes  ? filters_at(g, j->u, p + 1, panel0, c0)
+                                    : c0 + step < g->c   ? filters_at(g, j->u, 0, panel0, c0 + step)
+                                    : panel + 1 < panels ? filters_at(g, j->u, 0, panel + 1, 0)
+                                                         : j->u;
+                multiply(g, p, panel, tiles, c0, channels, v, filters_at(g, j->u, p, panel, c0),
+                         next, from_block(m, b));
             }
     }
     const size_t part = j->t0 / j->l.chunk * cut(j->l.chunk, j->l.part) + t0 / j->l.part;

@@ -20,7 +20,7 @@
  * channels. */
 enum { L = KDI_VL, MR = KDI_GEMM_MR };
 /* With so few tiles in a strip the filters come from memory as fast as it can: all strips together ask
- * for those of the next plane, which lie behind these. */
+ * for those of the next product. */
 enum { FEW = 8, LINE = 16 };
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
@@ -96,13 +96,14 @@ EACH_ROWS(PRODUCTS)
 static product_fn *const products[MR][2] = {EACH_ROWS(ENTRY)};
 
 void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *v, size_t v_block,
-                              const float *u, float *m, size_t m_block, bool accumulate)
+                              const float *u, const float *next, float *m, size_t m_block,
+                              bool accumulate)
 {
     /* As few register tiles as will do, all of nearly the same height. */
     const size_t strips = (tiles + MR - 1) / MR, all = k * vecs * L;
     for (size_t s = 0; s < strips; s++) {
         const size_t rows = tiles / strips + (s < tiles % strips);
-        const ahead far = {u + all + s * (all / strips), vecs * L / strips};
+        const ahead far = {next + s * (all / strips), vecs * L / strips};
         products[rows - 1][vecs - 1](k, v, v_block, u, far, m, m_block, accumulate);
         v += rows * L;
         m += rows * L;
