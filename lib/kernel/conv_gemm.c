@@ -13,6 +13,8 @@
 #include "conv_algo.h"
 
 enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
+/* Floats of patches that a worker keeps for its next block, at most: a part of a second-level cache. */
+enum { KEPT = 96 << 10 };
 
 static size_t ceil_div(size_t a, size_t b)
 {
@@ -112,13 +114,16 @@ typedef struct plan {
     const kdi_kernels *kernels;
     side h, w;
     size_t n, groups;
-    size_t in, out;                /* channels of a group, read and written */
-    bool tiny;                     /* one product for each pixel */
-    size_t mb, nb;                 /* a block */
-    size_t step;                   /* floats along k, at most */
-    size_t rows, columns;          /* blocks of one product */
-    size_t kernel, a_size, c_size; /* floats of a worker */
-    const float *x, *b;            /* b [groups][panels][kh * kw * in][NR] */
+    size_t in, out;        /* channels of a group, read and written */
+    bool tiny;             /* one product for each pixel */
+    size_t mb, nb;         /* a block */
+    size_t step;           /* floats along k, at most */
+    size_t rows, columns;  /* blocks of one product */
+    size_t slab;           /* floats of one step's patches */
+    bool keeps;            /* a worker's first block copies the patches, of all steps, for all */
+    size_t head, kernel;   /* floats of a worker: whether patches are there, of the kernel, */
+    size_t a_size, c_size; /* of patches, of sums before they are scattered */
+    const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
     float *c, *workers;
     bool accumulate;
     const kdi_epilogue *epilogue;
@@ -133,6 +138,13 @@ static bool is_tiny(const plan *p)
     return h_in * w_in * 10 <= h_all * w_all * 6;
 }
 
+/* Steps along k of all points. */
+static size_t steps_of(const plan *p)
+{
+    const size_t taps = p->h.k * p->w.k;
+    return p->step > p->in ? ceil_div(taps, p->step / p->in) : taps * ceil_div(p->in, p->step);
+}
+
 static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
 {
     plan p = {.kernels = kernels, .n = v->n, .groups = v->groups};
@@ -144,14 +156,18 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     const size_t products = p.groups * (p.tiny ? p.h.to * p.w.to : phases(&p.h) * phases(&p.w));
     const size_t map = p.tiny ? 1 : axis_of(&p.h, 0).grid * axis_of(&p.w, 0).grid;
     kdi_gemm_blocks(kernels, p.n * map, p.out, v->kh * v->kw * p.in, products, &p.mb, &p.nb);
-    /* Few rows: b is read as it lies in memory, panel by panel; a copy of patches may serve two. */
-    if (p.n * map <= FEW_ROWS) p.nb = (p.n * map > 8 ? 2 : 1) * kernels->gemm_nr;
+    /* Few rows: b is read as it lies in memory, panel by panel. */
+    if (p.n * map <= FEW_ROWS) p.nb = kernels->gemm_nr;
     p.rows = ceil_div(p.n * map, p.mb);
     p.columns = ceil_div(p.out, p.nb);
     p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
                                         : kdi_piece(p.in, KDI_GEMM_DEPTH, 8);
     p.kernel = kernels->gemm_scratch(p.mb, p.step);
-    p.a_size = round_up(p.mb * (p.step + PAD), ALIGN);
+    p.slab = round_up(p.mb * (p.step + PAD), ALIGN);
+    p.keeps = !back && !p.tiny && p.groups == 1 && p.rows == 1 && p.n * map <= FEW_ROWS &&
+              steps_of(&p) * p.slab <= KEPT;
+    p.head = p.keeps ? ALIGN : 0;
+    p.a_size = p.keeps ? steps_of(&p) * p.slab : p.slab;
     p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
     return p;
 }
@@ -183,9 +199,11 @@ static void crop(const plan *p, const axis *h, const axis *w, size_t i, kdi_patc
     block->c = c + low * w->grid * block->ldc;
 }
 
-/* Walk along k: each step's patches times its slab of b. */
+/* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they are
+ * there. */
 static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
-                 const float *b, float *a, bool accumulate, const kdi_epilogue *epilogue)
+                 const float *b, float *a, bool there, bool accumulate,
+                 const kdi_epilogue *epilogue)
 {
     const size_t nr = p->kernels->gemm_nr, taps = h->count * w->count;
     /* Several points in one step if their slabs lie one after another. */
@@ -193,7 +211,6 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     const size_t most = neighbours && p->step > p->in ? p->step / p->in : 1;
     const size_t channels = least(p->step, p->in);
     const float *x = from->x;
-    block->a = a;
     block->rsa = p->step + PAD;
     block->csa = 1;
     block->accumulate = accumulate;
@@ -202,6 +219,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     const bool crops = p->n == 1 && !p->tiny && p->rows == 1 && !p->c_size && most == 1 &&
                        block->m <= FEW_ROWS && w->count > 0;
     float *c0 = block->c;
+    block->a = a;
     if (taps == 0 || (crops && !accumulate)) {
         block->epilogue = crops ? NULL : epilogue;
         p->kernels->gemm_block(block);
@@ -220,14 +238,18 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             block->k = from->taps * from->channels;
             block->b = b + (point * p->in + c) * nr;
             block->ahead[0] = (kdi_fetch){0};
-            if (block->m <= FEW_ROWS) /* the time is that of reading b */
-                block->ahead[0] = (kdi_fetch){block->b + block->k * nr, ceil_div(block->n, nr),
-                                              block->k * nr, block->panel};
-            if (!crops && t + from->taps == taps && c + from->channels == p->in)
-                block->epilogue = epilogue;
-            p->kernels->patch_rows(from, a, block->rsa);
+            const bool last = t + from->taps == taps && c + from->channels == p->in;
+            if (block->m <= FEW_ROWS) { /* the time is that of reading b */
+                const size_t panels = ceil_div(block->n, nr);
+                const float *next = last ? b + panels * block->panel : block->b + block->k * nr;
+                block->ahead[0] = (kdi_fetch){next, panels, block->k * nr, block->panel};
+            }
+            if (!crops && last) block->epilogue = epilogue;
+            if (!there) p->kernels->patch_rows(from, a, block->rsa);
+            block->a = a;
             p->kernels->gemm_block(block);
             block->accumulate = true;
+            if (p->keeps) a += p->slab;
         }
     }
     if (crops && epilogue) {
@@ -237,6 +259,14 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
         block->epilogue = epilogue;
         p->kernels->gemm_block(block);
     }
+}
+
+/* Whether a worker's patches are there, which they are after this. */
+static bool patches_there(const plan *p, float *own)
+{
+    const bool there = p->keeps && *own != 0;
+    if (p->keeps) *own = 1;
+    return there;
 }
 
 /* Block (row, column) of one product of group g: that of a phase, or of one pixel. */
@@ -268,6 +298,8 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
                         .tap_w = w.tap,
                         .row = i,
                         .rows = least(p->mb, rows - i)};
+    const bool there = patches_there(p, own);
+    own += p->head;
     kdi_block block = {
         .m = from.rows, .n = least(p->nb, p->out - j), .panel = panel, .scratch = own};
     own += p->kernel;
@@ -276,7 +308,7 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
     if (p->c_size) {
         block.c = own + p->a_size;
         block.ldc = p->nb;
-        walk(p, &h, &w, &from, &block, b, own, false, NULL);
+        walk(p, &h, &w, &from, &block, b, own, there, false, NULL);
         scatter(p, &h, &w, at_h, at_w, i, &block, c, ldc);
         return;
     }
@@ -291,7 +323,13 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
             epilogue.ldr = map * p->epilogue->ldr;
         }
     }
-    walk(p, &h, &w, &from, &block, b, own, p->accumulate, p->epilogue ? &epilogue : NULL);
+    walk(p, &h, &w, &from, &block, b, own, there, p->accumulate, p->epilogue ? &epilogue : NULL);
+}
+
+/* Floats. */
+static size_t worker_size(const plan *p)
+{
+    return p->head + p->kernel + p->a_size + p->c_size;
 }
 
 static void block_task(void *arg, size_t index, int worker)
@@ -301,12 +339,14 @@ static void block_task(void *arg, size_t index, int worker)
     const size_t row = index % p->rows, column = index / p->rows % p->columns;
     const size_t product = index / p->rows / p->columns % products;
     block_of(p, index / p->rows / p->columns / products, product, row, column,
-             p->workers + (size_t)worker * (p->kernel + p->a_size + p->c_size));
+             p->workers + (size_t)worker * worker_size(p));
 }
 
 static void run(kd_ctx *ctx, plan *p)
 {
     const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
+    for (int i = 0; p->keeps && i < kd_ctx_threads(ctx); i++)
+        p->workers[(size_t)i * worker_size(p)] = 0;
     kd_parallel_for(ctx, p->groups * products * p->columns * p->rows, block_task, p);
 }
 
@@ -601,8 +641,10 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
     const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
     const bool scattered = phases(&p.h) * phases(&p.w) > 1;
-    const size_t floats = p.kernels->gemm_scratch(most, p.step) +
-                          round_up(most * (p.step + PAD), ALIGN) +
+    const size_t slab = round_up(most * (p.step + PAD), ALIGN);
+    const size_t few = round_up(least(most, FEW_ROWS) * (p.step + PAD), ALIGN);
+    const size_t kept = back ? 0 : ALIGN + least(KEPT, steps_of(&p) * few);
+    const size_t floats = p.kernels->gemm_scratch(most, p.step) + largest(slab, kept) +
                           (scattered ? round_up(most * columns, ALIGN) : 0);
     size_t bytes;
     if (packed == SIZE_MAX ||
