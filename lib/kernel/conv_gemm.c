@@ -156,16 +156,17 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     const size_t products = p.groups * (p.tiny ? p.h.to * p.w.to : phases(&p.h) * phases(&p.w));
     const size_t map = p.tiny ? 1 : axis_of(&p.h, 0).grid * axis_of(&p.w, 0).grid;
     kdi_gemm_blocks(kernels, p.n * map, p.out, v->kh * v->kw * p.in, products, &p.mb, &p.nb);
-    /* Few rows: b is read as it lies in memory, panel by panel. */
-    if (p.n * map <= FEW_ROWS) p.nb = kernels->gemm_nr;
     p.rows = ceil_div(p.n * map, p.mb);
-    p.columns = ceil_div(p.out, p.nb);
     p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
                                         : kdi_piece(p.in, KDI_GEMM_DEPTH, 8);
     p.kernel = kernels->gemm_scratch(p.mb, p.step);
     p.slab = round_up(p.mb * (p.step + PAD), ALIGN);
-    p.keeps = !back && !p.tiny && p.groups == 1 && p.rows == 1 && p.n * map <= FEW_ROWS &&
-              steps_of(&p) * p.slab <= KEPT;
+    const bool few = p.n * map <= FEW_ROWS;
+    p.keeps =
+        few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && steps_of(&p) * p.slab <= KEPT;
+    /* Few rows: b is read as it lies in memory, panel by panel; patches not kept may serve two. */
+    if (few) p.nb = (p.keeps || p.n * map <= 8 ? 1 : 2) * kernels->gemm_nr;
+    p.columns = ceil_div(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
     p.a_size = p.keeps ? steps_of(&p) * p.slab : p.slab;
     p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;

@@ -221,6 +221,12 @@ typedef struct layout {
     size_t u, v, worker;   /* floats: all of U, V of a chunk, each worker's own piece */
 } layout;
 
+/* Floats of a slice of one panel's filters. */
+static size_t slice_size(const kdi_winograd *g)
+{
+    return g->planes * (2 * SLICE + 1) * g->lanes;
+}
+
 /* Tiles of one of as few shares, none above most, of about one size. */
 static size_t even(size_t tiles, size_t most)
 {
@@ -375,6 +381,7 @@ static void tiles_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
+    const size_t panels = cut(g->o_blocks, 2);
     float *own = j->workers + (size_t)worker * j->l.worker;
     const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, BLOCK);
     own += kdi_planes_size(g, g->c_blocks, BLOCK);
@@ -384,12 +391,10 @@ static void tiles_task(void *arg, size_t index, int worker)
         const size_t tiles = min(BLOCK, end - t0);
         input(j, t0, tiles, v, 0);
         for (size_t p = 0; p < g->planes; p++) {
-            for (size_t panel = 0; 2 * panel < g->o_blocks; panel++) {
-                const bool last = 2 * (panel + 1) >= g->o_blocks;
-                const float *u = filters_at(g, j->u, p, panel, 0);
-                const float *next =
-                    last ? filters_at(g, j->u, p + 1, 0, 0) : filters_at(g, j->u, p, panel + 1, 0);
-                multiply(g, p, panel, tiles, 0, g->c, v, u, next, from_block(m, 2 * panel));
+            for (size_t i = 0; i < panels; i++) {
+                const float *u = filters_at(g, j->u, p, i, 0);
+                const float *after = filters_at(g, j->u, p + (i + 1) / panels, (i + 1) % panels, 0);
+                multiply(g, p, i, tiles, 0, g->c, v, u, after, from_block(m, 2 * i));
             }
             for (size_t t = t0 + p * tiles / g->planes; t < t0 + (p + 1) * tiles / g->planes; t++) {
                 kdi_winograd_fetch_y(g, j->y, t);
@@ -409,6 +414,16 @@ static void input_task(void *arg, size_t index, int worker)
     input(j, j->t0 + t0, min(FEW, j->tiles - t0), j->v, t0);
 }
 
+/* Where a task's filters lie: plane p of its panel number i, from channel c0 on, of all filters or of
+ * the slice that it made of `channels` of them. */
+static const float *task_filters(const job *j, const float *slices, size_t panel0, size_t i,
+                                 size_t p, size_t c0, size_t channels)
+{
+    const kdi_winograd *g = j->g;
+    if (j->u) return filters_at(g, j->u, p, panel0 + i, c0);
+    return slices + i * slice_size(g) + p * panel_plane(g, panel0 + i, channels);
+}
+
 /* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
 static void panels_task(void *arg, size_t index, int worker)
 {
@@ -416,10 +431,9 @@ static void panels_task(void *arg, size_t index, int worker)
     const kdi_winograd *g = j->g;
     size_t row, column;
     if (!kdi_grid_at(&j->grid, index, &row, &column)) return;
-    const size_t panels = cut(g->o_blocks, 2), panel0 = column * j->l.panels;
-    const size_t t0 = row * j->l.part;
+    const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
+    const size_t count = min(j->l.panels, cut(g->o_blocks, 2) - panel0);
     const size_t tiles = min(j->l.part, j->tiles - t0);
-    const size_t first = 2 * panel0, blocks = min(2 * j->l.panels, g->o_blocks - first);
     float *own = j->workers + (size_t)worker * j->l.worker;
     const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
@@ -427,29 +441,27 @@ static void panels_task(void *arg, size_t index, int worker)
     v.data += t0 * g->lanes;
     const size_t step = !j->u ? SLICE : tiles <= FEW ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
-        const size_t channels = min(step, g->c - c0), room = g->planes * (2 * SLICE + 1) * g->lanes;
-        for (size_t b = 0; !j->u && b < blocks; b += 2)
-            filter_panel(g, j->w, panel0 + b / 2, c0, channels, slices + b / 2 * room);
-        for (size_t p = 0; p < g->planes; p++)
-            for (size_t b = 0; b < blocks; b += 2) {
-                const size_t panel = panel0 + b / 2;
-                const bool last = b + 2 >= blocks;
-                if (!j->u) {
-                    const float *u = slices + b / 2 * room + p * panel_plane(g, panel, channels);
-                    multiply(g, p, panel, tiles, c0, channels, v, u, u, from_block(m, b));
-                    continue;
-                }
-                const float *next = !last                ? filters_at(g, j->u, p, panel + 1, c0)
-                                    : p + 1 < g->planes  ? filters_at(g, j->u, p + 1, panel0, c0)
-                                    : c0 + step < g->c   ? filters_at(g, j->u, 0, panel0, c0 + step)
-                                    : panel + 1 < panels ? filters_at(g, j->u, 0, panel + 1, 0)
-                                                         : j->u;
-                multiply(g, p, panel, tiles, c0, channels, v, filters_at(g, j->u, p, panel, c0),
-                         next, from_block(m, b));
-            }
+        const size_t channels = min(step, g->c - c0), products = g->planes * count;
+        for (size_t i = 0; !j->u && i < count; i++)
+            filter_panel(g, j->w, panel0 + i, c0, channels, slices + i * slice_size(g));
+        const float *u = task_filters(j, slices, panel0, 0, 0, c0, channels);
+        for (size_t n = 0; n < products; n++) {
+            const size_t i = n % count, next = n + 1;
+            const float *after = u;
+            if (next < products)
+                after = task_filters(j, slices, panel0, next % count, next / count, c0, channels);
+            else if (j->u && c0 + step < g->c)
+                after = filters_at(g, j->u, 0, panel0, c0 + step);
+            else if (j->u && 2 * (panel0 + count) < g->o_blocks)
+                after = filters_at(g, j->u, 0, panel0 + count, 0);
+            multiply(g, n / count, panel0 + i, tiles, c0, channels, v, u, after,
+                     from_block(m, 2 * i));
+            u = after;
+        }
     }
     const size_t part = j->t0 / j->l.chunk * cut(j->l.chunk, j->l.part) + t0 / j->l.part;
-    output(j, j->t0 + t0, tiles, first, blocks, m, part);
+    const size_t first = 2 * panel0;
+    output(j, j->t0 + t0, tiles, first, min(2 * count, g->o_blocks - first), m, part);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

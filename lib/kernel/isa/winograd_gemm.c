@@ -19,9 +19,9 @@
 /* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
  * channels. */
 enum { L = KDI_VL, MR = KDI_GEMM_MR };
-/* With so few tiles in a strip the filters come from memory as fast as it can: all strips together ask
- * for those of the next product. */
-enum { FEW = 8, LINE = 16 };
+/* Where tiles are few the filters come from memory as fast as it can, and with many they still come
+ * from far: all strips together ask for those of the next product. */
+enum { LINE = 16 };
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
 #elif KDI_VL == 8
@@ -52,11 +52,9 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
         for (size_t q = 0; q < lanes; q++, u += vecs * L) {
             kdi_v y[2];
             for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
-            if (rows <= FEW) {
-                __builtin_prefetch(far.at, 0, 2);
-                __builtin_prefetch(far.at + second, 0, 2);
-                far.at += far.step;
-            }
+            __builtin_prefetch(far.at, 0, 3);
+            __builtin_prefetch(far.at + second, 0, 3);
+            far.at += far.step;
             UNROLL for (size_t r = 0; r < rows; r++)
             {
                 const kdi_v x = kdi_splat(v[r * L + q]);
