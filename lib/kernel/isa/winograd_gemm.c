@@ -21,7 +21,7 @@
 enum { L = KDI_VL, MR = KDI_GEMM_MR };
 /* Where tiles are few the filters come from memory as fast as it can, and with many they still come
  * from far: all strips together ask for those of the next product. */
-enum { LINE = 16 };
+enum { LINE = 64 };
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
 #elif KDI_VL == 8
@@ -32,9 +32,9 @@ enum { OR = 4, CV = 4 };
 enum { OR = 4, CV = 2 };
 #endif
 
-/* What a strip asks for: `step` floats more for each of k. */
+/* What a strip asks for: `step` bytes more for each of k. */
 typedef struct ahead {
-    const float *at;
+    const char *at;
     size_t step;
 } ahead;
 
@@ -98,10 +98,11 @@ void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *
                               bool accumulate)
 {
     /* As few register tiles as will do, all of nearly the same height. */
-    const size_t strips = (tiles + MR - 1) / MR, all = k * vecs * L;
+    const size_t strips = (tiles + MR - 1) / MR;
+    const size_t share = (vecs * L * sizeof *u + strips - 1) / (strips ? strips : 1);
     for (size_t s = 0; s < strips; s++) {
         const size_t rows = tiles / strips + (s < tiles % strips);
-        const ahead far = {next + s * (all / strips), vecs * L / strips};
+        const ahead far = {(const char *)next + s * share * k, share};
         products[rows - 1][vecs - 1](k, v, v_block, u, far, m, m_block, accumulate);
         v += rows * L;
         m += rows * L;
