@@ -159,10 +159,15 @@ static void sum(const chunk *k, size_t index, float *du)
     const size_t o_blocks = min(j->o_part, g->o_blocks - o0);
     const size_t c_blocks = min(j->c_part, g->c_blocks - c0);
     const size_t ldu = c_blocks * lanes, plane = o_blocks * lanes * ldu + lanes;
-    for (size_t p = 0; p < g->planes; p++)
-        g->kernels->winograd_outer(
-            k->tiles, o_blocks, c_blocks, k->m.data + p * k->m.plane + o0 * k->m.block, k->m.block,
-            k->v.data + p * k->v.plane + c0 * k->v.block, k->v.block, du + p * plane, ldu);
+    const float *m = k->m.data + o0 * k->m.block, *v = k->v.data + c0 * k->v.block;
+    for (size_t p = 0; p < g->planes; p++) {
+        const bool last = p + 1 == g->planes;
+        const float *next_m = last ? m : m + k->m.plane, *next_v = last ? v : v + k->v.plane;
+        g->kernels->winograd_outer(k->tiles, o_blocks, c_blocks, m, next_m, k->m.block, v, next_v,
+                                   k->v.block, du + p * plane, ldu);
+        m = next_m;
+        v = next_v;
+    }
     const size_t o = o0 * lanes, c = c0 * lanes;
     g->transforms.filter_gradient(du, plane, ldu, min(o_blocks * lanes, g->o - o),
                                   min(c_blocks * lanes, g->c - c), k->dw + o * 9 * g->c + c,

@@ -111,13 +111,18 @@ void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *
 
 /* du[OR][vecs * L] = sum over tiles of dm[t][OR] v[t][vecs * L] */
 INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const float *v,
-                       size_t v_block, float *du, size_t ldu)
+                       size_t v_block, const ahead far[2], float *du, size_t ldu)
 {
+    ahead far_m = far[0], far_v = far[1];
     kdi_v sum[OR][CV];
     UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] = (kdi_v){0};
     for (size_t t = 0; t < tiles; t++, dm += L, v += L) {
         kdi_v y[CV];
         for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(v + j * v_block);
+        __builtin_prefetch(far_m.at, 0, 3);
+        __builtin_prefetch(far_v.at, 0, 3);
+        far_m.at += far_m.step;
+        far_v.at += far_v.step;
 #pragma GCC unroll 16
         for (size_t r = 0; r < OR; r++) {
             const kdi_v x = kdi_splat(dm[r]);
@@ -128,31 +133,41 @@ INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const f
         kdi_store(du + r * ldu + j * L, sum[r][j]);
 }
 
-void KDI_FN(winograd_outer)(size_t tiles, size_t o_blocks, size_t c_blocks, const float *dm,
-                            size_t m_block, const float *v, size_t v_block, float *du, size_t ldu)
+/* Share `index` of as many as there are register tiles, for `blocks` of tiles from x on. */
+INLINE ahead share_of(const float *x, size_t blocks, size_t block, size_t tiles, size_t index,
+                      size_t count)
 {
-    for (size_t i = 0; i < o_blocks * L; i += OR) {
-        const float *mi = dm + i / L * m_block + i % L;
-        for (size_t j = 0; j < c_blocks; j += CV) {
-            const float *vj = v + j * v_block;
-            float *to = du + i * ldu + j * L;
-            switch (c_blocks - j) {
-            case 1:
-                outer_tile(1, tiles, mi, vj, v_block, to, ldu);
-                break;
+    const size_t step = (blocks * block * sizeof *x + count * tiles - 1) / (count * tiles);
+    return (ahead){(const char *)x + index * step * tiles, step};
+}
+
+void KDI_FN(winograd_outer)(size_t tiles, size_t o_blocks, size_t c_blocks, const float *dm,
+                            const float *next_dm, size_t m_block, const float *v,
+                            const float *next_v, size_t v_block, float *du, size_t ldu)
+{
+    const size_t rows = o_blocks * L / OR, columns = (c_blocks + CV - 1) / CV;
+    for (size_t n = 0; n < rows * columns; n++) {
+        const size_t i = n / columns * OR, j = n % columns * CV;
+        const float *mi = dm + i / L * m_block + i % L, *vj = v + j * v_block;
+        float *to = du + i * ldu + j * L;
+        const ahead far[2] = {share_of(next_dm, o_blocks, m_block, tiles, n, rows * columns),
+                              share_of(next_v, c_blocks, v_block, tiles, n, rows * columns)};
+        switch (c_blocks - j) {
+        case 1:
+            outer_tile(1, tiles, mi, vj, v_block, far, to, ldu);
+            break;
 #if KDI_VL == 8 || defined(__aarch64__)
-            case 2:
-                outer_tile(2, tiles, mi, vj, v_block, to, ldu);
-                break;
+        case 2:
+            outer_tile(2, tiles, mi, vj, v_block, far, to, ldu);
+            break;
 #endif
 #if defined(__aarch64__)
-            case 3:
-                outer_tile(3, tiles, mi, vj, v_block, to, ldu);
-                break;
+        case 3:
+            outer_tile(3, tiles, mi, vj, v_block, far, to, ldu);
+            break;
 #endif
-            default:
-                outer_tile(CV, tiles, mi, vj, v_block, to, ldu);
-            }
+        default:
+            outer_tile(CV, tiles, mi, vj, v_block, far, to, ldu);
         }
     }
 }
