@@ -38,7 +38,8 @@ static void open_crops(crops *c, const char *folder, const char *augment, size_t
     if (kd_loader_create(c->data, &opt, &c->loader)) kdb_die(c->ctx, augment);
 }
 
-/* Seconds for so many batches, from a standing start: what was prepared meanwhile is thrown away. */
+/* Seconds for so many batches, from a standing start: what was prepared meanwhile is thrown
+ * away. */
 static double run(crops *c, size_t batches)
 {
     const double start = kdb_seconds();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * main.c: bench [peak|kernels|steps|memory] [threads], bench serve WORK [threads], bench crops FOLDER
- * AUGMENT SIDE [threads]. */
+ * main.c: bench [peak|kernels|steps|memory] [threads], bench serve WORK [threads], bench crops
+ * FOLDER AUGMENT SIDE [threads]. */
 #include "bench.h"
 
 #include <stdio.h>

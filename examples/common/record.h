@@ -12,8 +12,8 @@ void record_cpu(char out[200]); /* the processor's name; "" if not known */
 void record_machine(kd_json *json, const kd_ctx *ctx);
 void record_times(kd_json *json, const kd_times *times);
 
-/* The finished text and a newline, which JSON lacks and tools like, to a file, atomically; then json
- * is destroyed. */
+/* The finished text and a newline, which JSON lacks and tools like, to a file, atomically; then
+ * json is destroyed. */
 kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json);
 
 #endif

@@ -3,8 +3,8 @@
  * things, so that no time is taken from them. Here every pairing does a few steps in turn, round
  * after round, and then every network a few forward passes: what disturbs the machine for a while
  * disturbs all of them. Times are medians with the 10th and the 90th percentile. A step's part
- * "loss" is the loss ops' forward and backward; "data" is waiting for the loader, which works in the
- * background; "step" is the whole of it. */
+ * "loss" is the loss ops' forward and backward; "data" is waiting for the loader, which works in
+ * the background; "step" is the whole of it. */
 #include "experiments.h"
 
 #include "../common/record.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * experiments.h: what the files of the experiments share. Three programs ask a question of the study
- * each (arXiv 2407.12808): cnn_to_cnn.c, vit_to_cnn.c, vit_to_vit.c. What they train stands in two
- * tables (settings.c); a run has a folder of its own below OUT, is done once, whichever program
- * needs it, and can be cut off at any moment. Written on the public headers alone. */
+ * experiments.h: what the files of the experiments share. Three programs ask a question of the
+ * study each (arXiv 2407.12808): cnn_to_cnn.c, vit_to_cnn.c, vit_to_vit.c. What they train stands
+ * in two tables (settings.c); a run has a folder of its own below OUT, is done once, whichever
+ * program needs it, and can be cut off at any moment. Written on the public headers alone. */
 #ifndef EXPERIMENTS_H
 #define EXPERIMENTS_H
 
@@ -169,11 +169,12 @@ ex_run ex_run_of(const ex_kind *kind, uint64_t seed);
 size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS]);
 /* The run's options, complete; teacher and folder are left to the caller. */
 void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt);
-/* Is it done, with these settings, and all it needs? Asks records alone, not for the model's file. */
+/* Is it done, with these settings, and all it needs? Asks records alone, not for the model's
+ * file. */
 bool ex_is_recorded(const ex_work *w, const ex_run *run);
 bool ex_has_model(const ex_work *w, const ex_run *run);
-/* Of a list of runs, those with nothing left to do: recorded, and with a model where one that is not
- * done needs it. */
+/* Of a list of runs, those with nothing left to do: recorded, and with a model where one that is
+ * not done needs it. */
 int ex_find_done(ex_work *w, const ex_run *runs, size_t n, bool *done);
 /* Do it, or go on with it. The data set must be open. */
 int ex_carry_out(ex_work *w, const ex_run *run);
@@ -210,8 +211,8 @@ typedef struct ex_story {
 int ex_record_write(const ex_work *w, const ex_story *story);
 /* A sum over values and buffers, the same on every machine. */
 void ex_weights_sum(kd_model *model, char out[24]);
-/* All that must be the same for a finished run to count as this one, as one line. teacher and start:
- * records of those runs, or NULL. */
+/* All that must be the same for a finished run to count as this one, as one line. teacher and
+ * start: records of those runs, or NULL. */
 void ex_settings(const ex_work *w, const ex_run *run, const ex_record *teacher,
                  const ex_record *start, char out[EX_SETTINGS_SIZE]);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * report_pictures.c: gnuplot scripts that carry their data, beside the pictures made by them:
  *
- *   NAME-curves  training accuracy by epoch, a line a run; fine-tuning goes on where its start ended
+ *   NAME-curves  training accuracy by epoch, a line a run; fine-tuning goes on where its start
+ *                ended
  *   NAME-time    test accuracy against minutes of training, a point a run
  *   costs        milliseconds of a step by part, for each pairing */
 #include "report.h"

@@ -134,7 +134,8 @@ static int load(ex_work *w, const ex_run *run, const ex_record *record, kd_model
                : EX_DONE;
 }
 
-/* The records of the runs this one needs; those that are not done are NULL, an error if asked for. */
+/* The records of the runs this one needs; those that are not done are NULL, an error if asked
+ * for. */
 typedef struct needs {
     ex_run teacher_run, start_run;
     ex_record teacher_record, start_record;

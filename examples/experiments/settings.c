@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * settings.c: what is run. Kinds of runs in one table, what they are run with at each scale in another.
+ * settings.c: what is run. Kinds of runs in one table, what they are run with at each scale in
+ * another.
  *
  * smoke  seconds, on made-up pictures: shows that everything works, and nothing else
  * short  a run takes at most two hours on two cores: what docs/results.md is made from
@@ -57,11 +58,11 @@ const char *const ex_network_names[EX_NETWORKS] = {
 
 /* ---- scales ---------------------------------------------------------------------------------- */
 
-/* "Longer" is for as many epochs as fit into the time of distilling from the CNN teacher: the ratio of
- * the two whole steps. At short it was 1.77 and 1.81 in two dry runs on two threads (AMD EPYC, Zen 5),
- * 1.8 to 2.2 on one thread of another machine: 24 epochs become 43. costs.json has the ratio of the
- * machine at hand. Epochs are fixed rather than the clock, so that a run on a busy machine is the
- * same run. */
+/* "Longer" is for as many epochs as fit into the time of distilling from the CNN teacher: the ratio
+ * of the two whole steps. At short it was 1.77 and 1.81 in two dry runs on two threads (AMD EPYC,
+ * Zen 5), 1.8 to 2.2 on one thread of another machine: 24 epochs become 43. costs.json has the
+ * ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a busy
+ * machine is the same run. */
 const ex_scale ex_scales[] = {
     {.name = "smoke", .data = "synthetic:train=768,test=200", .augment = "crop-flip",
      .batch = 64, .seeds = 1, .temperature = 4, .hard = .1f, .soft = .9f,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * vit_to_cnn.c: experiment (b). The CNN student of (a) from a ViT teacher: better or worse than from a
- * CNN, faster or slower? The student alone and the one from the CNN are those of (a). */
+ * vit_to_cnn.c: experiment (b). The CNN student of (a) from a ViT teacher: better or worse than
+ * from a CNN, faster or slower? The student alone and the one from the CNN are those of (a). */
 #include "experiments.h"
 
 static const ex_experiment experiment = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * vit_to_vit.c: experiment (c). A ViT teaches a smaller ViT, which is then fine-tuned; the controls are
- * those of (a). */
+ * vit_to_vit.c: experiment (c). A ViT teaches a smaller ViT, which is then fine-tuned; the controls
+ * are those of (a). */
 #include "experiments.h"
 
 static const ex_experiment experiment = {

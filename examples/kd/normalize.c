@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * normalize.c: --normalize MEAN/STD: how a network's pictures are normalised, (x / 255 - mean) / std,
- * where neither its file nor the data say it right. MEAN and STD are one number, or one for each
- * channel, joined by commas. */
+ * normalize.c: --normalize MEAN/STD: how a network's pictures are normalised, (x / 255 - mean) /
+ * std, where neither its file nor the data say it right. MEAN and STD are one number, or one for
+ * each channel, joined by commas. */
 #include "cli.h"
 
 #include <string.h>

@@ -50,8 +50,8 @@ typedef struct kd_data_info {
  *                  torchvision's order. Files are decoded
  *                  when a loader wants them. Pictures have sizes of their own: a loader frames them
  *                  at its views' size (kd_loader_opt.augment); what info and kd_dataset_sample give
- *                  is the centre at 224x224x3. Mean and deviation are ImageNet's; the checksum is of
- *                  names and sizes of the files
+ *                  is the centre at 224x224x3. Mean and deviation are ImageNet's; the checksum is
+ *                  of names and sizes of the files
  *   synthetic      pictures with class-dependent textures, made on the spot from numbers alone:
  *                  the same on every machine. Options, with their defaults:
  *                  synthetic:classes=10,image=32,channels=3,train=2000,test=500,seed=0
@@ -110,8 +110,8 @@ KD_API void kd_dataset_close(kd_dataset *data);
 /* One form in which a batch is wanted, e.g. the student's or a teacher's. Zero or NULL: as the data
  * set has it. Views of one batch show the same augmented pictures.
  *
- * A value is (x / 255 - mean) / std. Pictures are augmented at the data set's size, or, where a step
- * frames them (rrc, centre), at the largest view's. Another size is reached by bilinear
+ * A value is (x / 255 - mean) / std. Pictures are augmented at the data set's size, or, where a
+ * step frames them (rrc, centre), at the largest view's. Another size is reached by bilinear
  * resizing of the normalised picture, with antialiasing where it shrinks (what torchvision's
  * Resize(antialias=True) does to a float tensor). Grey data can be asked for in more channels:
  * the grey is repeated. */
@@ -169,7 +169,8 @@ typedef struct kd_loader_opt {
     size_t n_views;       /* 0: one view, as the data set has it */
     const kd_view *views; /* [n_views] */
     int threads; /* that share a batch's work; 0: the context's number for folder:, else 1. With
-                  * KD_LOADER_SYNC more than 1 means the context's parallel-for. Changes no result */
+                  * KD_LOADER_SYNC more than 1 means the context's parallel-for. Changes no
+                  * result */
 } kd_loader_opt;
 
 /* Made by the loader; read only. Valid until the next call on the loader. */

@@ -121,7 +121,8 @@ KD_API kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *
  * *bytes with kd_free. A missing file is KD_E_NOTFOUND. */
 KD_API kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **bytes,
                                   size_t *size);
-/* A folder of that name, made if it is not there, with those above it. Its name is synced to disk. */
+/* A folder of that name, made if it is not there, with those above it. Its name is synced to
+ * disk. */
 KD_API kd_status kd_folder_make(kd_ctx *ctx, const char *path);
 
 #ifdef __cplusplus

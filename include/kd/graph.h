@@ -155,8 +155,8 @@ KD_API kd_value kd_global_avg_pool(kd_graph *graph, kd_value x);
 /* Multi-head self-attention: qkv [N,T,3*C], queries, keys and values one behind the other, each as
  * heads of d = C/heads numbers -> [N,T,C]. For each image n and head
  *   softmax(scale q k^T + bias[head] + mask[n mod W]) v
- * scale 0 means 1/sqrt(d). bias [heads,T,T] and mask [W,T,T] may be KD_NONE; a mask has no gradient,
- * and W divides N (or k, where N is k times the batch). */
+ * scale 0 means 1/sqrt(d). bias [heads,T,T] and mask [W,T,T] may be KD_NONE; a mask has no
+ * gradient, and W divides N (or k, where N is k times the batch). */
 KD_API kd_value kd_attention(kd_graph *graph, kd_value qkv, int heads, float scale, kd_value bias,
                              kd_value mask);
 /* The same for the first `queries` tokens alone, which look at all: -> [N,queries,C]. */
@@ -179,8 +179,8 @@ KD_API kd_value kd_window_partition(kd_graph *graph, kd_value x, const int windo
                                     const int shift[2]);
 KD_API kd_value kd_window_reverse(kd_graph *graph, kd_value x, const int map[2],
                                   const int window[2], const int shift[2]);
-/* The mask for shifted windows, [windows,T,T]: 0, or -100 between pixels the shift brought together.
- * A constant: blocks of one size can share it. */
+/* The mask for shifted windows, [windows,T,T]: 0, or -100 between pixels the shift brought
+ * together. A constant: blocks of one size can share it. */
 KD_API kd_value kd_window_mask(kd_graph *graph, const int map[2], const int window[2],
                                const int shift[2]);
 /* table [(2h-1)*(2w-1),heads] -> the bias [heads,T,T] of windows of h by w, T = h*w, by pixels'
@@ -218,8 +218,8 @@ KD_API kd_value kd_standardize(kd_graph *graph, kd_value logits);
 KD_API void kd_graph_want_grad(kd_graph *graph, kd_value value);
 /* Append the backward pass of a scalar [1]. KD_E_NOGRAD names an op on the way that has none. */
 KD_API kd_status kd_graph_grad(kd_graph *graph, kd_value loss);
-/* The gradient of the loss by a value that kd_graph_want_grad named; KD_NONE where the loss does not
- * depend on it. Parameters' gradients are in kd_params. */
+/* The gradient of the loss by a value that kd_graph_want_grad named; KD_NONE where the loss does
+ * not depend on it. Parameters' gradients are in kd_params. */
 KD_API kd_value kd_graph_grad_of(kd_graph *graph, kd_value value);
 /* Keep a value readable after a run, under a name. Plans compute what the outputs, the gradient
  * and the buffers' updates need, and nothing else. */

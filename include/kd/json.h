@@ -59,8 +59,8 @@ KD_API const char *kd_json_get_string(const kd_json_object *object, const char *
  * exponent, and fit. */
 KD_API int kd_json_get_number(const kd_json_object *object, const char *key, double *number);
 KD_API int kd_json_get_integer(const kd_json_object *object, const char *key, int64_t *number);
-/* A nested object, to be destroyed by itself. KD_E_NOTFOUND if there is no such key or its value is no
- * object; then *inner is NULL. */
+/* A nested object, to be destroyed by itself. KD_E_NOTFOUND if there is no such key or its value is
+ * no object; then *inner is NULL. */
 KD_API kd_status kd_json_get_object(const kd_json_object *object, const char *key,
                                     kd_json_object **inner);
 KD_API int kd_json_get_bool(const kd_json_object *object, const char *key, int *truth);

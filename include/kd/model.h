@@ -20,9 +20,9 @@ typedef struct kd_model kd_model;
 KD_API const char *kd_model_name_at(size_t i);
 
 /* What `spec` means with every default filled in, in a fixed order of keys: two specs mean the same
- * network exactly if these are the same text. defaults: NULL, or "key=value,..." that hold where spec
- * itself has no such key (a data set's classes and image). Unknown names and keys and impossible
- * values are KD_E_INVALID, and the error says which and why. out is cut at size. */
+ * network exactly if these are the same text. defaults: NULL, or "key=value,..." that hold where
+ * spec itself has no such key (a data set's classes and image). Unknown names and keys and
+ * impossible values are KD_E_INVALID, and the error says which and why. out is cut at size. */
 KD_API kd_status kd_spec_complete(kd_ctx *ctx, const char *spec, const char *defaults, char *out,
                                   size_t size);
 enum { KD_SPEC_SIZE = 256 };
@@ -37,14 +37,15 @@ KD_API kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, 
 KD_API kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model **model);
 
 /* From a safetensors file. spec NULL: what the file says of itself; a file that says nothing
- * (torchvision's, timm's, Hugging Face's) needs one. Transformers may have timm's names, torchvision's,
- * or those of Hugging Face's networks for image classification. Tensors whose names or shapes do not
- * fit are KD_E_MISMATCH, and the error lists them. */
+ * (torchvision's, timm's, Hugging Face's) needs one. Transformers may have timm's names,
+ * torchvision's, or those of Hugging Face's networks for image classification. Tensors whose names
+ * or shapes do not fit are KD_E_MISMATCH, and the error lists them. */
 KD_API kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_model **model);
 
 /* The same, for another use: change ("classes=100,image=64"; NULL: nothing) overrides keys of the
- * spec. Another number of classes starts the last layer anew, from the seed. With another image size
- * or window, position embeddings and tables of relative positions are interpolated, as timm does. */
+ * spec. Another number of classes starts the last layer anew, from the seed. With another image
+ * size or window, position embeddings and tables of relative positions are interpolated, as timm
+ * does. */
 KD_API kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const char *spec,
                                   const char *change, uint64_t seed, kd_model **model);
 
@@ -78,8 +79,8 @@ typedef struct kd_build_opt {
     int whole; /* also what no logit depends on: the last block of a ViT for tokens that the heads
                       * do not read. Published counts of MACs have it */
 } kd_build_opt;
-/* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean of
- * the heads where there are two. */
+/* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean
+ * of the heads where there are two. */
 KD_API kd_value kd_model_build(const kd_model *model, kd_graph *graph, kd_value x,
                                const kd_build_opt *opt);
 
@@ -88,8 +89,8 @@ KD_API kd_value kd_model_build(const kd_model *model, kd_graph *graph, kd_value 
 KD_API kd_status kd_model_predict(kd_model *model, const float *pictures, size_t n, size_t batch,
                                   float *logits);
 
-/* A plan and an executor for inference: input "input", output "logits", and where the network has two
- * heads "logits_cls" and "logits_dist". Destroy both yourself. */
+/* A plan and an executor for inference: input "input", output "logits", and where the network has
+ * two heads "logits_cls" and "logits_dist". Destroy both yourself. */
 struct kd_plan;
 struct kd_exec;
 KD_API kd_status kd_model_plan(kd_model *model, size_t batch, struct kd_plan **plan,

@@ -41,15 +41,15 @@ typedef struct kd_optim kd_optim;
 KD_API kd_status kd_optim_create(kd_params *params, const kd_optim_opt *opt, kd_optim **optim);
 KD_API void kd_optim_destroy(kd_optim *optim);
 /* One update from the gradients times grad_scale (1 / number of accumulated batches, clipping).
- * SGD as PyTorch's: buf = momentum * buf + g (the first time g), p -= lr * (nesterov ? g + momentum *
- * buf : buf).
+ * SGD as PyTorch's: buf = momentum * buf + g (the first time g),
+ *   p   -= lr * (nesterov ? g + momentum * buf : buf)
  * AdamW as PyTorch's (Loshchilov & Hutter 2019), t counting the updates from 1:
  *   p   -= lr * weight_decay * p
  *   avg  = beta1 * avg + (1 - beta1) * g,  sq = beta2 * sq + (1 - beta2) * g * g
  *   p   -= lr * avg / (1 - beta1^t) / (sqrt(sq / (1 - beta2^t)) + eps) */
 KD_API void kd_optim_step(kd_optim *optim, float lr, float grad_scale);
-/* State arrays, [kd_params_flat_count] floats each, for checkpoints: "momentum", or AdamW's "exp_avg"
- * and "exp_avg_sq" (PyTorch's names); NULL past the last. steps: updates done so far. */
+/* State arrays, [kd_params_flat_count] floats each, for checkpoints: "momentum", or AdamW's
+ * "exp_avg" and "exp_avg_sq" (PyTorch's names); NULL past the last. steps: updates done so far. */
 KD_API float *kd_optim_state(kd_optim *optim, size_t i, const char **name);
 KD_API uint64_t kd_optim_steps(const kd_optim *optim);
 KD_API void kd_optim_set_steps(kd_optim *optim, uint64_t steps);

@@ -31,8 +31,9 @@ typedef struct kd_plan_opt {
                      * memory is NaN, buffers lie apart, and a run checks after each step. Slow; a
                      * debug build (DEBUG=1) always does it */
     /* The arena may have so many bytes (0: any number): where that is too few, values are dropped
-     * after the forward pass and computed again, to the same bits, when the backward pass needs them.
-     * Which ones: as few multiply-accumulates as will do. KD_E_LIMIT if there is no such plan. */
+     * after the forward pass and computed again, to the same bits, when the backward pass needs
+     * them. Which ones: as few multiply-accumulates as will do. KD_E_LIMIT if there is no such
+     * plan. */
     size_t max_arena;
     size_t
         *least; /* NULL, or where to say how small the arena may be: known after a plan was refused

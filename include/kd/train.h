@@ -79,7 +79,8 @@ typedef struct kd_train_opt {
     float clip;            /* largest norm of the gradient [0: no clipping] */
     size_t accumulate;     /* batches whose gradients make one step [1] */
     float ema; /* > 0: average = ema * average + (1 - ema) * weights after each step. The average is
-                * what is evaluated and what model.safetensors holds; a checkpoint has both [0: none] */
+                * what is evaluated and what model.safetensors holds; a checkpoint has both [0:
+                * none] */
     const char *augment;   /* as in kd_loader_opt [NULL: auto, what suits the data set] */
     uint64_t seed;         /* of order, augmentation and dropout */
     size_t max_steps;      /* stop after so many optimiser steps [0: no limit] */
@@ -91,18 +92,18 @@ typedef struct kd_train_opt {
                                * skip the step; both name the step and the first bad array */
     const char *out;       /* folder for model, checkpoint and metrics [NULL: nothing written] */
     int resume;            /* go on from the checkpoint in out, if there is one */
-    double
-        checkpoint_seconds; /* a checkpoint at least this often [300]; also first, and after an epoch */
-    int no_test;            /* do not evaluate on the test split at the end */
+    double checkpoint_seconds; /* a checkpoint at least this often [300]; also first, and after an
+                                * epoch */
+    int no_test;               /* do not evaluate on the test split at the end */
     kd_progress_fn progress;
     void *user;
     int resolved; /* set by kd_train_defaults: zeros now mean zero */
     int depth;    /* batches prepared ahead, as in kd_loader_opt [KD_LOADER_DEPTH] */
     size_t
         micro_batch; /* pictures that go forward and backward at a time: the batch's gradients are
-                         * summed over such pieces, and memory does not grow with the batch. The sums
-                         * differ by rounding alone; dropout does not depend on it. Networks whose
-                         * training mixes the batch (batch norm) cannot: KD_E_UNSUPPORTED
+                         * summed over such pieces, and memory does not grow with the batch. The
+                         * sums differ by rounding alone; dropout does not depend on it. Networks
+                         * whose training mixes the batch (batch norm) cannot: KD_E_UNSUPPORTED
                          * [0: the whole batch] KD_MICRO_AUTO: as kd_train_plan finds */
 } kd_train_opt;
 
@@ -159,16 +160,17 @@ KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distil
  * and backward: kd_plan_batch(plan) pictures at most. Inputs: "input", "labels", "teacher0"..., and
  * with DKD's warm-up "soft_weight" [1]; outputs "loss", "logits". opt as kd_distill takes it; only
  * the number of its teachers counts.
- * KD_MICRO_AUTO: the whole batch if training mixes it; else as few equal pieces as keep the values of
- * one (kd_plan_values_size) within 256 MiB. So pieces depend on network, batch and loss alone, not on
- * this machine or its threads. */
+ * KD_MICRO_AUTO: the whole batch if training mixes it; else as few equal pieces as keep the values
+ * of one (kd_plan_values_size) within 256 MiB. So pieces depend on network, batch and loss alone,
+ * not on this machine or its threads. */
 KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_plan **plan);
 
 /* ---- one step, for comparisons --------------------------------------------------------------- */
 
 /* The step `kd step` does: no augmentation, no dropout. input [n,image,image,channels] normalised,
  * labels [n], teacher_logits [n,classes] or NULL. Gradients stay in the model's parameters, which
- * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds, too. */
+ * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds,
+ * too. */
 typedef struct kd_step_result {
     float loss;
     float *logits; /* [n,classes], the caller's, or NULL */

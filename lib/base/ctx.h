@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * ctx.h: the inside of a context; only lib/base sees it, and lib/kernel/create.c, which fills it. */
+ * ctx.h: the inside of a context; only lib/base sees it, and lib/kernel/create.c, which fills
+ * it. */
 #ifndef KDI_CTX_H
 #define KDI_CTX_H
 

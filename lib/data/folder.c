@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * folder.c: picture files in folders, ImageNet's layout: PATH/train/CLASS/... and PATH/val/CLASS/...
- * Classes are the folders' names in order; samples are in the order torchvision's ImageFolder has
- * them: by class, then by the folder below it, then by name. Only names are held in memory; files
- * are opened by the loader's workers, and told by their content. */
+ * folder.c: picture files in folders, ImageNet's layout: PATH/train/CLASS/... and
+ * PATH/val/CLASS/... Classes are the folders' names in order; samples are in the order
+ * torchvision's ImageFolder has them: by class, then by the folder below it, then by name. Only
+ * names are held in memory; files are opened by the loader's workers, and told by their content. */
 #include "frame.h"
 
 #include <dirent.h>
@@ -123,7 +123,8 @@ static bool has_magic(const char *path)
            (n == 8 && memcmp(head, kdi_codec_png.magic, 8) == 0);
 }
 
-/* A link is what it points to; one to nowhere is a file, and a broken one where its name is a picture's. */
+/* A link is what it points to; one to nowhere is a file, and a broken one where its name is a
+ * picture's. */
 static bool is_folder(const char *path, const struct dirent *e, bool *is_file)
 {
     struct stat st;

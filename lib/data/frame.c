@@ -3,11 +3,11 @@
  * along rows while the file is decoded, then down columns. Only what the canvas shows is decoded
  * and resized.
  *
- * Resizing is Pillow's (13 does some parts down columns first): a triangle (bilinear) or Keys' cubic
- * with a = -0.5 (bicubic), stretched by the scale where it shrinks (antialiasing), cut at the borders
- * of the part and normalised; bytes between the two passes. Weights are rounded to multiples of 2^-14
- * by rounding their running sum, so that they sum to 1 exactly and the arithmetic is exact
- * (lib/kernel/isa/resample.c).
+ * Resizing is Pillow's (13 does some parts down columns first): a triangle (bilinear) or Keys'
+ * cubic with a = -0.5 (bicubic), stretched by the scale where it shrinks (antialiasing), cut at the
+ * borders of the part and normalised; bytes between the two passes. Weights are rounded to
+ * multiples of 2^-14 by rounding their running sum, so that they sum to 1 exactly and the
+ * arithmetic is exact (lib/kernel/isa/resample.c).
  *
  * Unless it must be exact, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the canvas is
  * still GAP times smaller: of photographs at 32 pixels 1.6 % of the bytes then differ by more
@@ -206,7 +206,8 @@ static void finish(const kdi_framer *f, uint8_t *canvas)
                                   f->mid + f->y.first[i] * wide, wide, canvas + i * wide);
 }
 
-/* The largest of 1, 2, 4, 8 that leaves GAP pixels of the source, and more, for each of the canvas. */
+/* The largest of 1, 2, 4, 8 that leaves GAP pixels of the source, and more, for each of the
+ * canvas. */
 static size_t shrink_of(const kdi_decoder *d, kdi_span y, kdi_span x)
 {
     size_t shrink = 1;

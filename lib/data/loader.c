@@ -55,7 +55,7 @@ static place after(const kd_loader *l, place p)
     return p;
 }
 
-/* ---- sharing out ------------------------------------------------------------------------------ */
+/* ---- sharing out ----------------------------------------------------------------------------- */
 
 typedef struct pieces {
     atomic_size_t next;

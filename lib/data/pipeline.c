@@ -215,7 +215,7 @@ static kd_status make_augmentation(kdi_pipeline *p, const kd_loader_opt *opt)
     return KD_OK;
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static kd_status make_batches(kdi_pipeline *p, const kd_loader_opt *opt)
 {

@@ -142,8 +142,8 @@ kd_status kdi_atomic_write(kdi_atomic *a, const void *bytes, size_t size)
     return KD_OK;
 }
 
-/* Some file systems cannot sync a folder, and a folder may be writable but not readable, or read-only
- * with another file system mounted in it: then the names in it stand as they are. */
+/* Some file systems cannot sync a folder, and a folder may be writable but not readable, or
+ * read-only with another file system mounted in it: then the names in it stand as they are. */
 int kdi_sync_folder_of(const char *path)
 {
     char folder[PATH_MAX];

@@ -244,8 +244,8 @@ void kd_params_touch(kd_params *p)
     p->version++;
 }
 
-/* Element (s, i) of each [h*w, c] picture of weights lies at s * c + i in memory and at i * h * w + s
- * in files. Returns the number of pictures, 0 if the layouts are the same. */
+/* Element (s, i) of each [h*w, c] picture of weights lies at s * c + i in memory and at i * h * w +
+ * s in files. Returns the number of pictures, 0 if the layouts are the same. */
 static size_t pictures(const kd_param_info *e, size_t *hw, size_t *c)
 {
     if (e->layout == KD_LAYOUT_SAME || e->shape.rank != 4) return 0;

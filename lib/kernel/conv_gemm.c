@@ -13,7 +13,8 @@
 #include "conv_algo.h"
 
 enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
-/* Floats of patches that a worker keeps for its next block, at most: a part of a second-level cache. */
+/* Floats of patches that a worker keeps for its next block, at most: a part of a second-level
+ * cache. */
 enum { KEPT = 96 << 10 };
 
 static size_t ceil_div(size_t a, size_t b)
@@ -200,8 +201,8 @@ static void crop(const plan *p, const axis *h, const axis *w, size_t i, kdi_patc
     block->c = c + low * w->grid * block->ldc;
 }
 
-/* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they are
- * there. */
+/* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they
+ * are there. */
 static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
                  const float *b, float *a, bool there, bool accumulate,
                  const kdi_epilogue *epilogue)

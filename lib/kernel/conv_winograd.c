@@ -335,8 +335,8 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
 }
 
 /* M (+)= V U of one plane and panel over channels [c0, c0 + channels); v and m begin at the first
- * tile, m at the panel's first block; u is that plane's and panel's filters for those channels, next
- * what the product after this one will read. */
+ * tile, m at the panel's first block; u is that plane's and panel's filters for those channels,
+ * next what the product after this one will read. */
 static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t tiles, size_t c0,
                      size_t channels, kdi_planes v, const float *u, const float *next, kdi_planes m)
 {
@@ -414,8 +414,8 @@ static void input_task(void *arg, size_t index, int worker)
     input(j, j->t0 + t0, min(FEW, j->tiles - t0), j->v, t0);
 }
 
-/* Where a task's filters lie: plane p of its panel number i, from channel c0 on, of all filters or of
- * the slice that it made of `channels` of them. */
+/* Where a task's filters lie: plane p of its panel number i, from channel c0 on, of all filters or
+ * of the slice that it made of `channels` of them. */
 static const float *task_filters(const job *j, const float *slices, size_t panel0, size_t i,
                                  size_t p, size_t c0, size_t channels)
 {

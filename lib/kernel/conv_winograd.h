@@ -33,9 +33,9 @@ void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind k
                           const float *w, const void *prepared, const kdi_epilogue *epilogue,
                           float *y, void *scratch);
 
-/* The same, and the moments [2][o] of y while it is in cache, for a batch norm behind: the mean over
- * all pixels of all images, and the sum of the squared distances from it. pass tells which forward
- * the scratch is for. The moments' last bits may differ between the two. */
+/* The same, and the moments [2][o] of y while it is in cache, for a batch norm behind: the mean
+ * over all pixels of all images, and the sum of the squared distances from it. pass tells which
+ * forward the scratch is for. The moments' last bits may differ between the two. */
 size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                                     kdi_conv_pass pass);
 void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,

@@ -7,14 +7,14 @@
  *       would save one of six transforms, 2-3 % of the time, and add to every pixel of dX up to
  *       four times.
  *   dW  = G' dU G with dU[o,c] = sum over tiles of dM[t,o] V[t,c], dM = A dY A', V = B' d B: the
- *       exact adjoint. Tiles go in chunks: V and dM of a chunk first, then for each block of filters
- *       and channels dU is summed over the chunk's tiles in cache and G' dU G added to its part of
- *       dW, chunk after chunk. dU is never whole in memory.
+ *       exact adjoint. Tiles go in chunks: V and dM of a chunk first, then for each block of
+ *       filters and channels dU is summed over the chunk's tiles in cache and G' dU G added to its
+ *       part of dW, chunk after chunk. dU is never whole in memory.
  *   db  sums dY along the way: a few tiles at a time, then those in order.
  *
- * Where dW is small and tiles are many, they fall into groups with a dW of their own, added in order
- * at the end. A thread that takes a whole group reads nothing that another wrote; where groups do
- * not share out evenly over the threads, all work on one chunk, to the same bits. */
+ * Where dW is small and tiles are many, they fall into groups with a dW of their own, added in
+ * order at the end. A thread that takes a whole group reads nothing that another wrote; where
+ * groups do not share out evenly over the threads, all work on one chunk, to the same bits. */
 #include "conv_winograd.h"
 
 #include <string.h>

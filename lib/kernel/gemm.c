@@ -248,9 +248,9 @@ static kdi_fetch panel_at(const kdi_gemm *g, size_t p, size_t depth, size_t j, s
     return (kdi_fetch){g->b + p * g->ldb + j, depth, columns, g->ldb};
 }
 
-/* One step along k, [p, p + block->k), with a B that is packed on the way: panel by panel, or at once
- * for a kernel that copies A in each call. While one part is worked on the next is fetched, at the
- * end the first of the next step; and all the while that step's A, if it is to be copied. */
+/* One step along k, [p, p + block->k), with a B that is packed on the way: panel by panel, or at
+ * once for a kernel that copies A in each call. While one part is worked on the next is fetched, at
+ * the end the first of the next step; and all the while that step's A, if it is to be copied. */
 static void panels(const struct job *job, const kdi_block *block, size_t i, size_t j, size_t p,
                    size_t end, float *panel)
 {

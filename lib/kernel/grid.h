@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * grid.h: the order of tasks that are rows by columns of blocks: a share of the rows, column by
  * column, then the next share. What a column needs stays in the cache for the rows of a share; and
- * with a share for each thread (parallel.c gives each the same range in every loop) rows are read by
- * who wrote them. */
+ * with a share for each thread (parallel.c gives each the same range in every loop) rows are read
+ * by who wrote them. */
 #ifndef KDI_GRID_H
 #define KDI_GRID_H
 

@@ -322,8 +322,8 @@ static bool is_real(kd_dtype dtype)
 }
 
 /* No network is made that is much larger than the file; what is merely missing, check_fit lists. A
- * new head has as many inputs as the file's, and new positions as many channels: only the numbers of
- * classes and pixels, which are the caller's, make it larger. */
+ * new head has as many inputs as the file's, and new positions as many channels: only the numbers
+ * of classes and pixels, which are the caller's, make it larger. */
 static kd_status check_size(kd_ctx *ctx, const kd_file *file, const kdi_spec *spec,
                             const kdi_spec *original)
 {

@@ -2,8 +2,8 @@
  * positions.c: position embeddings and tables of relative positions for another size of picture, as
  * timm has them:
  *
- * pos_embed [1,tokens+a*a,C] -> [1,tokens+b*b,C]: the tokens' rows stay; the others are a picture of
- * C channels, resized by Keys' cubic with a = -1/2, widened when it shrinks (antialias), the
+ * pos_embed [1,tokens+a*a,C] -> [1,tokens+b*b,C]: the tokens' rows stay; the others are a picture
+ * of C channels, resized by Keys' cubic with a = -1/2, widened when it shrinks (antialias), the
  * weights of a pixel summing to one.
  *
  * relative_position_bias_table [(2a-1)^2,heads] -> [(2b-1)^2,heads]: the old offsets lie on a scale

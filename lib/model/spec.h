@@ -57,8 +57,8 @@ struct kdi_family {
     size_t n_keys;
     /* Fill in what depends on other keys; refuse what cannot be. */
     kd_status (*complete)(kd_ctx *ctx, kdi_spec *spec);
-    /* x [N,image,image,channels] -> logits [N,classes]. opt->heads has room; a family with two heads
-     * fills it. */
+    /* x [N,image,image,channels] -> logits [N,classes]. opt->heads has room; a family with two
+     * heads fills it. */
     kd_value (*build)(const kdi_spec *spec, kd_graph *g, kd_value x, const kd_build_opt *opt);
     /* The parameters of the layer whose size is the number of classes, e.g. "classifier.weight",
      * one after another for i = 0, 1, ...; NULL past the last. */

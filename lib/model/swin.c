@@ -2,16 +2,16 @@
  * swin.c: Swin transformers (Liu et al. 2021): attention within windows of a map [N,H,W,C], every
  * second block's shifted by half a window, in stages that halve the map and double the channels.
  *
- *   patches [N,H,W,dim], norm; stages of depth[i] blocks, before each but the first: 2x2 pixels side
- *   by side, norm, reduction to half of those channels
+ *   patches [N,H,W,dim], norm; stages of depth[i] blocks, before each but the first: 2x2 pixels
+ *   side by side, norm, reduction to half of those channels
  *   a block: x += reverse(proj(attention(qkv(windows(norm1(x)))) + bias[relative position])); x +=
  *   fc2(gelu(fc1(norm2(x))))
  *   logits = head.fc(mean over the map of norm(x))
  *
  * Names, shapes and initial values are timm's, and so is what happens on small maps: a window is at
  * most the map, and a map that is one window is not shifted. A map that windows do not divide is
- * filled up with zeros, after the shift (torchvision and Hugging Face: before it). Blocks of a stage
- * share the mask. */
+ * filled up with zeros, after the shift (torchvision and Hugging Face: before it). Blocks of a
+ * stage share the mask. */
 #include "transformer.h"
 
 #include <stdio.h>

@@ -7,7 +7,8 @@
 
 /* A layer kd_linear, its weights normal with deviation .02. */
 kd_value kdi_dense(kd_graph *g, kd_value x, const char *name, int out, int bias);
-/* A parameter of deviation `scale` that weight decay leaves alone: a token, an embedding, a table. */
+/* A parameter of deviation `scale` that weight decay leaves alone: a token, an embedding, a
+ * table. */
 kd_value kdi_position(kd_graph *g, const char *name, int rank, const int64_t *dim, float scale);
 /* x [N,H,W,C] -> [N,H/patch,W/patch,dim]: patch_embed.proj, each patch by itself. */
 kd_value kdi_patches(kd_graph *g, kd_value x, int patch, int dim);

@@ -7,10 +7,10 @@
  *   logits = head(norm(x)[class token]); distilled: the mean with head_dist of the other token
  *   (dist_head=0: there is no such head, as in Hugging Face's DeiTForImageClassification)
  *
- * Names, shapes and initial values are timm's, and so is the norms' eps, 1e-6 (Hugging Face: 1e-12).
- * Of the last block only the tokens that the heads read are computed, behind its keys and values:
- * rows are independent, so this is the same function with one part in sixteen less work at twelve
- * blocks. */
+ * Names, shapes and initial values are timm's, and so is the norms' eps, 1e-6 (Hugging Face:
+ * 1e-12). Of the last block only the tokens that the heads read are computed, behind its keys and
+ * values: rows are independent, so this is the same function with one part in sixteen less work at
+ * twelve blocks. */
 #include "transformer.h"
 
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * add_broadcast.c: y = x + p for x [N,...] and p [1,...], the same p for every image: position
- * embeddings. dp is the sum of dy over the images, in their order; columns are cut, images are not. */
+ * embeddings. dp is the sum of dy over the images, in their order; columns are cut, images are
+ * not. */
 #include "ops.h"
 #include "shape.h"
 #include "work.h"

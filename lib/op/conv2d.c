@@ -6,7 +6,8 @@
  * whose parameters stay keep w' in the algorithm's own form ("prepared"); others fold at each run,
  * into scratch memory.
  *
- * The algorithm follows from the shape and the plan's largest batch, whatever the batch of a run. */
+ * The algorithm follows from the shape and the plan's largest batch, whatever the batch of a
+ * run. */
 #include "ops.h"
 #include "shape.h"
 

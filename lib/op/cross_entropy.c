@@ -2,8 +2,8 @@
  * cross_entropy.c: -sum_k w_k log p_k, p = softmax(logits), with w = 1 - e + e/K for the label and
  * e/K for the other classes, e being PyTorch's label smoothing. Gradient by the logits: p - w.
  *
- * For mixed pictures (mixup, CutMix) there are two labels: 1 - e is shared out between them, `share`
- * for the first. */
+ * For mixed pictures (mixup, CutMix) there are two labels: 1 - e is shared out between them,
+ * `share` for the first. */
 #include "loss.h"
 #include "shape.h"
 

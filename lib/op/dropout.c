@@ -2,8 +2,8 @@
  * dropout.c: training, each element is 0 with probability `rate` and else multiplied by
  * 1 / (1 - rate) (Srivastava et al. 2014, "inverted"); evaluating, nothing happens.
  *
- * Which elements: Philox keyed by the run's seed, counted by element of the whole batch, step and op
- * (kernel dropout).
+ * Which elements: Philox keyed by the run's seed, counted by element of the whole batch, step and
+ * op (kernel dropout).
  * The backward draws the same numbers again, so nothing is saved. */
 #include "ops.h"
 #include "shape.h"

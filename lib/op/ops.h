@@ -25,7 +25,8 @@ typedef struct kdi_conv2d_attr {
 bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                               size_t batch);
 
-/* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if has_bias. */
+/* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if
+ * has_bias. */
 typedef struct kdi_linear_attr {
     int out, has_bias, flatten;
     kdi_act act;  /* fused behind it; evaluation alone */

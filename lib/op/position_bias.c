@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * position_bias.c: Swin's relative position bias (Liu et al. 2021): of a table [(2h-1)*(2w-1),heads]
- * for windows of h by w pixels, the array [heads,T,T], T = h*w, that attention adds:
+ * position_bias.c: Swin's relative position bias (Liu et al. 2021): of a table
+ * [(2h-1)*(2w-1),heads] for windows of h by w pixels, the array [heads,T,T], T = h*w, that
+ * attention adds:
  *   y[head][i][j] = table[(yi - yj + h - 1) * (2w - 1) + xi - xj + w - 1][head]
  * where pixel i is (yi, xi). The backward sums each table entry's pairs in the order of i. */
 #include "ops.h"

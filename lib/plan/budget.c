@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * budget.c: which values a plan drops to stay within kd_plan_opt.max_arena.
  *
- * A choice is a set of forward nodes to be done again (recompute.c). Two kinds are tried, and each by
- * making the plan, so that sizes are exact:
+ * A choice is a set of forward nodes to be done again (recompute.c). Two kinds are tried, and each
+ * by making the plan, so that sizes are exact:
  *   cheap     nodes without multiply-accumulates whose inputs are kept anyway: norms, activations;
- *   segments  those, and all nodes between places where a single value crosses from what is before to
- *             what is behind (a residual stream, the input of a VGG's layer), which stays. Places are
- *             taken at several distances: long segments keep less, but need more while they run.
- * Of a kind that fits as a whole, as few parts are taken as will do, those first that save most bytes
- * for a multiply-accumulate; of all kinds, the one with the fewest. All of it follows from the graph
- * and the limit. */
+ *   segments  those, and all nodes between places where a single value crosses from what is before
+ *             to what is behind (a residual stream, the input of a VGG's layer), which stays.
+ *             Places are taken at several distances: long segments keep less, but need more
+ *             while they run.
+ * Of a kind that fits as a whole, as few parts are taken as will do, those first that save most
+ * bytes for a multiply-accumulate; of all kinds, the one with the fewest. All of it follows from
+ * the graph and the limit. */
 #include "plan.h"
 
 #include <stdlib.h>

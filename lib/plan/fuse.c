@@ -5,7 +5,8 @@
  *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, and their backwards
- *   evaluating:               an op that then does nothing (dropout) becomes another name of its input
+ *   evaluating:               an op that then does nothing (dropout) becomes another name of its
+ *                             input
  * Each rule but that one asks that the value between the two is read by nobody else. */
 #include "plan.h"
 

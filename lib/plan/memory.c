@@ -270,7 +270,8 @@ static kd_status stage_span(layout *l, kdi_step *step, size_t s)
     return add_span(l, region, &step->stage) ? KD_OK : KD_E_NOMEM;
 }
 
-/* Prepared weights are made of parameters alone: every input of the op but the first must be one. */
+/* Prepared weights are made of parameters alone: every input of the op but the first must be
+ * one. */
 bool kdi_can_prepare(const kdi_draft *d, const kdi_step *step)
 {
     if (!d->plan->frozen || step->backward || !step->op->prepare || !step->op->prepared)

@@ -4,9 +4,9 @@
  *
  * Evaluating only, and only steps whose rows do not see each other. Each piece reads the stretch's
  * weights again, so a step belongs to one as long as its weights are no larger than what a piece of
- * it reads and writes: a network's early layers, and all of a vision transformer. A step that has no
- * batch at all (a table of position biases) is done again for each piece. Values that live within
- * a stretch have room for one piece; those that cross its ends are whole. How the batch is
+ * it reads and writes: a network's early layers, and all of a vision transformer. A step that has
+ * no batch at all (a table of position biases) is done again for each piece. Values that live
+ * within a stretch have room for one piece; those that cross its ends are whole. How the batch is
  * cut follows from shapes alone and changes no bit of the result. */
 #include "plan.h"
 

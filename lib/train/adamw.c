@@ -8,8 +8,8 @@
  *   v   = beta2 * v + (1 - beta2) * g * g
  *   p  -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
  *
- * The betas are doubles: 1 - .999f would be off by 1e-5. One pass over the four arrays, threaded over
- * chunks: memory sets its speed. */
+ * The betas are doubles: 1 - .999f would be off by 1e-5. One pass over the four arrays, threaded
+ * over chunks: memory sets its speed. */
 #include "optim.h"
 
 #include <math.h>

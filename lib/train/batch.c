@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * batch.c: forward and backward of one batch, in as many pieces as the program takes. A piece of n
- * pictures has weight n / B, B being the batch that was asked for (pictures that cannot be read make
- * it smaller): in the loss that is summed up, and in the gradients, which are added in the pieces'
- * order. What the optimiser then sees is the batch's mean gradient, summed differently. */
+ * pictures has weight n / B, B being the batch that was asked for (pictures that cannot be read
+ * make it smaller): in the loss that is summed up, and in the gradients, which are added in the
+ * pieces' order. What the optimiser then sees is the batch's mean gradient, summed differently. */
 #include "train.h"
 
 /* A piece's arrays begin with picture `first`. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * checkpoint.c: all a resume needs, in one safetensors file: the network under its own names, so
- * that a checkpoint is also a model file; "optimizer.STATE.NAME" and "ema.NAME" beside it; and in the
- * metadata
+ * that a checkpoint is also a model file; "optimizer.STATE.NAME" and "ema.NAME" beside it; and in
+ * the metadata
  *
  *   libkd.kind     "checkpoint"
  *   libkd.run      what must be the same for a resume: spec, data, options, teachers

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * fit.c: a step's program within the context's limit of memory. First as it is; where a batch may be
- * cut at will, in smaller pieces; then with values that are computed again (kd_plan_opt.max_arena);
- * else the refusal says how many bytes would do.
+ * fit.c: a step's program within the context's limit of memory. First as it is; where a batch may
+ * be cut at will, in smaller pieces; then with values that are computed again
+ * (kd_plan_opt.max_arena); else the refusal says how many bytes would do.
  *
  * How a batch is cut changes results by rounding, so it follows from numbers that are the same on
  * every machine, threads or not: what is held when the run begins, and sizes of arrays. How many

@@ -3,9 +3,9 @@
  * fall from the head to the input (Clark et al. 2020, "ELECTRA"; Bao et al. 2021, "BEiT").
  *
  * The layers are timm's groups. Embeddings and tokens are the lowest. Each "blocks.N" (ViT),
- * "layers.N.blocks.M" (Swin; the merging "layers.N.downsample" goes with block 0) and "features.N" (VGG)
- * is one, in the order of their numbers. The norm behind the last block goes with it. All else is the
- * head. */
+ * "layers.N.blocks.M" (Swin; the merging "layers.N.downsample" goes with block 0) and "features.N"
+ * (VGG) is one, in the order of their numbers. The norm behind the last block goes with it. All
+ * else is the head. */
 #include "optim.h"
 
 #include <string.h>

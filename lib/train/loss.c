@@ -2,8 +2,9 @@
  * loss.c: the loss of a step, hard * cross-entropy + soft * sum over teachers of weight * what the
  * method asks for, written as ops; and the methods' names and defaults.
  *
- * Of a student with a distillation token the class head learns the labels, and the distillation head
- * from the teachers (Touvron et al. 2021, "DeiT"); without a teacher their mean learns the labels. */
+ * Of a student with a distillation token the class head learns the labels, and the distillation
+ * head from the teachers (Touvron et al. 2021, "DeiT"); without a teacher their mean learns the
+ * labels. */
 #include "train.h"
 
 #include <stdio.h>

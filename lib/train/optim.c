@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * optim.c: what all optimisers share: the flat arrays cut into chunks by shape, each chunk inside
- * one parameter, so that a chunk either decays or does not; norms and averages over the same cuts. */
+ * one parameter, so that a chunk either decays or does not; norms and averages over the same
+ * cuts. */
 #include "optim.h"
 
 #include <math.h>

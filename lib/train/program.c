@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * program.c: the program of a training step: the network, the loss and their gradient as a plan, for
- * the whole batch or for pieces of it that run one after another.
+ * program.c: the program of a training step: the network, the loss and their gradient as a plan,
+ * for the whole batch or for pieces of it that run one after another.
  *
- * KD_MICRO_AUTO takes the largest pieces whose values, forward and backward, stay within PIECE bytes,
- * and then makes them equal: 64 pictures of which 12 would fit become 6 pieces of 11. Measured: pieces
- * of so many take no longer than the whole batch, smaller ones do. */
+ * KD_MICRO_AUTO takes the largest pieces whose values, forward and backward, stay within PIECE
+ * bytes, and then makes them equal: 64 pictures of which 12 would fit become 6 pieces of 11.
+ * Measured: pieces of so many take no longer than the whole batch, smaller ones do. */
 #include "train.h"
 
 #include <stdio.h>

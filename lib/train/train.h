@@ -18,7 +18,8 @@ typedef struct kdt_teacher {
     size_t view; /* which of the loader's */
 } kdt_teacher;
 
-/* Sums over the epoch so far: what a checkpoint carries so that a resumed epoch reports the same. */
+/* Sums over the epoch so far: what a checkpoint carries so that a resumed epoch reports the
+ * same. */
 typedef struct kdt_sums {
     double loss; /* of batches, a shorter one counted less */
     uint64_t images, correct, batches;
@@ -142,14 +143,14 @@ void kdt_folder_close(kdt_run *run);
 
 /* metrics.c */
 kd_status kdt_metrics_append(kdt_run *run, double lr);
-/* Keep the lines of the first `epochs` epochs, one for each, and drop all else: in the run's file, or
- * in a text. */
+/* Keep the lines of the first `epochs` epochs, one for each, and drop all else: in the run's file,
+ * or in a text. */
 kd_status kdt_metrics_trim(kdt_run *run, size_t epochs);
 kd_status kdt_metrics_filter(kd_ctx *ctx, char *text, size_t *size, size_t epochs);
 
-/* nonfinite.c: before each batch, keep what it may spoil; after one whose loss (`what`) is not finite, undo
- * that, name the first tensor that is not, and stop with KD_E_NONFINITE or log that the step is
- * skipped. */
+/* nonfinite.c: before each batch, keep what it may spoil; after one whose loss (`what`) is not
+ * finite, undo that, name the first tensor that is not, and stop with KD_E_NONFINITE or log that
+ * the step is skipped. */
 kd_status kdt_keep_buffers(kdt_run *run);
 kd_status kdt_nonfinite(kdt_run *run, const char *what);
 

@@ -204,7 +204,8 @@ static double learning_rate(const kdt_run *run)
     return lr;
 }
 
-/* The batches of a step: the gradients are the sum over them of pictures / batch * mean gradient. */
+/* The batches of a step: the gradients are the sum over them of pictures / batch * mean
+ * gradient. */
 typedef struct batches {
     size_t pictures;
     bool finite;

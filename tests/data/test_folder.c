@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_folder.c: picture files in folders: layout and order, what a loader shows of them, any number
- * of threads, broken files and hostile ones, failing allocations. The files are those of
+ * test_folder.c: picture files in folders: layout and order, what a loader shows of them, any
+ * number of threads, broken files and hostile ones, failing allocations. The files are those of
  * tests/golden/pictures.safetensors, or PNGs as libpng writes them. */
 #include "../model/golden.h"
 #include "files.h"
@@ -177,7 +177,8 @@ static kd_loader *load(kd_dataset *data, kd_ctx *ctx, kd_loader_opt opt)
     return l;
 }
 
-/* An evaluation's view is the resized middle of the picture, here of one that is stored as it is. */
+/* An evaluation's view is the resized middle of the picture, here of one that is stored as it
+ * is. */
 START_TEST(test_centre)
 {
     static const float zero[3] = {0, 0, 0}, unit[3] = {1, 1, 1};
@@ -441,7 +442,8 @@ static kd_status try(kdi_decoder *d, const uint8_t *bytes, size_t size)
     return status;
 }
 
-/* Cut off anywhere: an error, but for the very last bytes. Changed anywhere: whatever, but safely. */
+/* Cut off anywhere: an error, but for the very last bytes. Changed anywhere: whatever, but
+ * safely. */
 START_TEST(test_hostile)
 {
     kd_ctx *ctx = test_ctx(1, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_experiments.c: the programs of examples/experiments as a user runs them, at the smallest scale:
- * every run is done once, whichever program needs it; what was cut off goes on to the same bits; a
- * run that kd made counts; the report says what the records say. */
+ * test_experiments.c: the programs of examples/experiments as a user runs them, at the smallest
+ * scale: every run is done once, whichever program needs it; what was cut off goes on to the same
+ * bits; a run that kd made counts; the report says what the records say. */
 #include "../spawn.h"
 
 #include <kd/kd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * fuzz.h: what the fuzz targets share: the entry point's name, promises, one context whose memory is
- * measured, and files made from the input.
+ * fuzz.h: what the fuzz targets share: the entry point's name, promises, one context whose memory
+ * is measured, and files made from the input.
  *
  * `make fuzz` builds each fuzz_NAME.c with libFuzzer (FUZZ_ALONE); the test suite builds the same
  * files under the names of targets.def and replays the corpus (test_replay.c). A target keeps
@@ -30,8 +30,8 @@ void fuzz_require(bool truth, const char *what, const char *file, int line);
 /* What is being run, for the words of a broken promise. */
 extern const char *fuzz_running;
 
-/* The context of all inputs: one thread, no error noted, peak of memory at zero. limit: bytes it may
- * hold (kd_config's max_memory; 0: none), the same at each call of a target. */
+/* The context of all inputs: one thread, no error noted, peak of memory at zero. limit: bytes it
+ * may hold (kd_config's max_memory; 0: none), the same at each call of a target. */
 kd_ctx *fuzz_begin(size_t limit);
 /* Bytes the library has held, or asked for in vain, since fuzz_begin or the last fuzz_peak. What is
  * asked for beyond FUZZ_MOST is refused, so that a greedy reader shows without a greedy machine. */

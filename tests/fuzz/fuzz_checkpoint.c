@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * fuzz_checkpoint.c: a fuzz target. The input is a whole checkpoint file, from which a run goes on:
- * weights, averages, the optimiser's state, and the counters in the JSON of its metadata. The run is
- * a small one that is always the same.
+ * weights, averages, the optimiser's state, and the counters in the JSON of its metadata. The run
+ * is a small one that is always the same.
  *
  * Promises: reading takes no memory beyond the file's tables and one tensor; where it succeeds, the
  * run stands at a step that exists. */

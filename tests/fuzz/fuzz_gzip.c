@@ -11,7 +11,8 @@
 
 #include "../../lib/data/data.h"
 
-/* MOST: pieces of what a small file unpacks to are enough. SINGLE: so many are read one at a time. */
+/* MOST: pieces of what a small file unpacks to are enough. SINGLE: so many are read one at a
+ * time. */
 enum { ROOM = 4096, MOST = 1 << 17, MEMORY = 160 * 1024, SINGLE = 64 };
 
 int FUZZ_TARGET(gzip)(const uint8_t *bytes, size_t size)

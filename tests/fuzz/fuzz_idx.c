@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * fuzz_idx.c: a fuzz target. The input is a recipe for the four idx files of Fashion-MNIST, which
- * kd_dataset_open then reads: byte 0 says whether they bear the names of gzip files (bit 0) and which
- * are wrapped into one with a right check sum (bits 4-7); then comes the content of each
+ * kd_dataset_open then reads: byte 0 says whether they bear the names of gzip files (bit 0) and
+ * which are wrapped into one with a right check sum (bits 4-7); then comes the content of each
  * (fuzz_content). Without a wrapping the content may itself be gzip, a damaged one, too.
  *
  * Promises as for CIFAR; a gzip file counts as what deflate can unpack from it at most. */

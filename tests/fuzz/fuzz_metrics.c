@@ -2,8 +2,8 @@
  * fuzz_metrics.c: a fuzz target. Byte 0 of the input says how many epochs are done, the rest is a
  * metrics.jsonl that a resumed run finds.
  *
- * Promises: each line that is kept is one of the text's, of an epoch that is done and later than the
- * line before; no such line is dropped where the text has it in its place; memory does not grow
+ * Promises: each line that is kept is one of the text's, of an epoch that is done and later than
+ * the line before; no such line is dropped where the text has it in its place; memory does not grow
  * beyond what a line's JSON takes. */
 #include "fuzz.h"
 

@@ -2,9 +2,9 @@
  * fuzz_options.c: a fuzz target. The input is a command line of `kd`: byte 0 says which command and
  * how many words it takes; then the words, each ended by a newline.
  *
- * Promises: what parses is in the range the table of options states, lists do not overflow, and what
- * is said about the rest is one printable line. The functions that would print stand here instead of
- * in kd.c. */
+ * Promises: what parses is in the range the table of options states, lists do not overflow, and
+ * what is said about the rest is one printable line. The functions that would print stand here
+ * instead of in kd.c. */
 #include "fuzz.h"
 
 #include <math.h>

@@ -5,8 +5,8 @@
  *   m SPEC;DEFAULTS;CHANGE  read as a user, a data set and kd_model_load_as give them
  *   c SPEC                  its parameters and multiply-accumulates: graph and plan
  *
- * Promises: a complete spec is complete, and stays what it is when it is read again; a plan takes no
- * memory for pictures, however large. */
+ * Promises: a complete spec is complete, and stays what it is when it is read again; a plan takes
+ * no memory for pictures, however large. */
 #include "fuzz.h"
 
 #include <stdlib.h>

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Pictures of more than SMALL pixels go beyond their header once in SELDOM times, those of more than
- * PIXELS once in SELDOM squared, and are never read in whole: else most of the time would go there.
- * Sides count as multiples of BLOCK, as they do for a JPEG's coefficients. */
+/* Pictures of more than SMALL pixels go beyond their header once in SELDOM times, those of more
+ * than PIXELS once in SELDOM squared, and are never read in whole: else most of the time would go
+ * there. Sides count as multiples of BLOCK, as they do for a JPEG's coefficients. */
 enum { BLOCK = 32, MEMORY = 64 << 20, SMALL = 1 << 12, PIXELS = 1 << 18, SELDOM = 64, CANVAS = 16 };
 
 typedef struct rows {

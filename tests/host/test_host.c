@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_host.c: the library as a guest in somebody's program: what that program set is as it was, two
- * contexts do not see each other, a plan may be shared, fork leaves a usable child. The suite means
- * most under the thread sanitizer. */
+ * test_host.c: the library as a guest in somebody's program: what that program set is as it was,
+ * two contexts do not see each other, a plan may be shared, fork leaves a usable child. The suite
+ * means most under the thread sanitizer. */
 #include "../test.h"
 
 #include <kd/kd.h>

@@ -29,7 +29,7 @@ static const trial tiny = {.name = "tiny",
                                      "16", "--epochs", "2", "--seed", "3"},
                            .epochs = 2};
 
-/* ---- one call after the other ---------------------------------------------------------------------- */
+/* ---- one call after the other ---------------------------------------------------------------- */
 
 typedef enum start_from { EMPTY, HALF, DONE } start_from;
 

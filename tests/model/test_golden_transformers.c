@@ -48,8 +48,8 @@ static kd_plan *step_plan(kd_model *model, size_t batch)
     return plan;
 }
 
-/* Ten steps of AdamW on one batch: each loss before its step, and the logits after the last, are those
- * of the file's tensors PREFIXadamw.losses and PREFIXadamw.logits. */
+/* Ten steps of AdamW on one batch: each loss before its step, and the logits after the last, are
+ * those of the file's tensors PREFIXadamw.losses and PREFIXadamw.logits. */
 static void walk(kd_model *model, const golden *file, const char *prefix, size_t batch,
                  const float *x, const int32_t *labels, float rate)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_recompute.c: plans that must stay within so many bytes drop values and compute them again:
- * the same bits of loss, gradients and running statistics, for several limits, fused and not, whatever
- * the threads, with guards; what is impossible is refused with a number that is enough. */
+ * the same bits of loss, gradients and running statistics, for several limits, fused and not,
+ * whatever the threads, with guards; what is impossible is refused with a number that is enough. */
 #include "../test.h"
 
 #include <kd/kd.h>

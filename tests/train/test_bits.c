@@ -56,7 +56,8 @@ static const course dropped = {
     .brief = true,
     .stops = {{1}}};
 
-/* Attention, two heads, drop path, mixed pictures, AdamW; a Swin as the teacher, at another size. */
+/* Attention, two heads, drop path, mixed pictures, AdamW; a Swin as the teacher, at another
+ * size. */
 static const course deit = {
     .name = "DeiT",
     .data = "synthetic:image=16,train=96,test=24",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_fit.c: training within a limit of memory: values that are computed again change no bit, smaller
- * pieces are taken where they may be, and a refusal's number is enough. */
+ * test_fit.c: training within a limit of memory: values that are computed again change no bit,
+ * smaller pieces are taken where they may be, and a refusal's number is enough. */
 #include "../test.h"
 
 #include <kd/kd.h>
@@ -101,8 +101,8 @@ static void outcome_free(outcome *o)
     free(o->buffers);
 }
 
-/* From a limit that is too low to one that is enough. The step's refusal names all that a run needs,
- * the allocator's only what one more block does: after that one, and a little more. */
+/* From a limit that is too low to one that is enough. The step's refusal names all that a run
+ * needs, the allocator's only what one more block does: after that one, and a little more. */
 static outcome find(course *c, bool *named)
 {
     outcome o = run(*c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_train_mixed.c: training with mixed pictures and repeated augmentation: it learns, threads
- * change nothing, a stopped run goes on to the same bits, distillation takes part or says why not. */
+ * change nothing, a stopped run goes on to the same bits, distillation takes part or says why
+ * not. */
 #include "../test.h"
 
 #include <kd/kd.h>

@@ -3,10 +3,10 @@
  *
  * A float's 24 bits are cut into three bfloat16 of 8: x = high + middle + low, exactly. Of the nine
  * products of two such sums the six that matter are formed, exactly, and added up in float32; what
- * is left out is at most 2^-24 of the product. A tile instruction sums 32 products on their own before
- * it adds them to C, so that the sum of all is rounded less often than with multiply-adds. Where
- * there are infinities or NaN floats are multiplied; what lies below 2^-126 may be lost. After
- * Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
+ * is left out is at most 2^-24 of the product. A tile instruction sums 32 products on their own
+ * before it adds them to C, so that the sum of all is rounded less often than with multiply-adds.
+ * Where there are infinities or NaN floats are multiplied; what lies below 2^-126 may be lost.
+ * After Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
  * higher-precision computations", ARITH 2019.
  *
  * A block of A is cut once, strip by strip, and kept in cache; then B panel by panel. Products over
@@ -77,8 +77,8 @@ INLINE __mmask16 large(__m512 x)
                                    _mm512_set1_epi32((int)0xfeff0000u));
 }
 
-/* The largest floats are cut off instead of rounded. Infinities and NaN have no parts (infinity times
- * a part that is 0 would be NaN): they are left out, and said. */
+/* The largest floats are cut off instead of rounded. Infinities and NaN have no parts (infinity
+ * times a part that is 0 would be NaN): they are left out, and said. */
 static __attribute__((noinline)) void cut_large(__m512 x, cut *to, bool *special)
 {
     const __mmask16 finite = (__mmask16)~_mm512_fpclass_ps_mask(x, NOT_FINITE);
@@ -441,8 +441,8 @@ static __attribute__((noinline)) void in_floats(const kdi_block *g, size_t i, si
 }
 
 /* Rows [i, i + m) of the block, numbers [p, p + count) of k. While a panel's strips are multiplied
- * the next panel of B is cut, the last panel of C put away, and, the first time, the next strip of A
- * cut. */
+ * the next panel of B is cut, the last panel of C put away, and, the first time, the next strip of
+ * A cut. */
 static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, size_t count,
                               bool last, stream far[2])
 {

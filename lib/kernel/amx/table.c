@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * table.c: AVX-512's kernels, but for what tiles of bfloat16 (AMX) do faster and no less exactly. */
+ * table.c: AVX-512's kernels, but for what tiles of bfloat16 (AMX) do faster and no less
+ * exactly. */
 #include "../isa/isa.h"
 
 #define CONSTANT(name, type, value)

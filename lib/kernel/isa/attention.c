@@ -29,8 +29,9 @@ INLINE kdi_v score(const float *s, float scale, const float *bias, const float *
     return kdi_select(kdi_load(lane) < (float)count, v, kdi_splat(-INFINITY));
 }
 
-/* exp(x), x <= 0. What the mask puts out would be 1e-44, and products of such numbers take a hundred
- * times as long as others: 0 instead, from where a row's sum, at least 1, is far beyond noticing. */
+/* exp(x), x <= 0. What the mask puts out would be 1e-44, and products of such numbers take a
+ * hundred times as long as others: 0 instead, from where a row's sum, at least 1, is far beyond
+ * noticing. */
 INLINE kdi_v weight(kdi_v x)
 {
     return kdi_select(x < kdi_splat(-64), kdi_splat(0), kdi_exp_negative(x));

@@ -27,7 +27,8 @@
 
 enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
 
-/* Where a tile goes: rows from i, columns from j of the block; of `tiles` tiles the one number t. */
+/* Where a tile goes: rows from i, columns from j of the block; of `tiles` tiles the one number
+ * t. */
 typedef struct place {
     const kdi_block *g;
     size_t i, j, t, tiles;
@@ -45,8 +46,8 @@ typedef struct stream {
 
 enum { LINE = 64 };
 
-/* This tile's share of what is to be fetched: where there are two arrays, the odd tiles' or the even
- * tiles'. */
+/* This tile's share of what is to be fetched: where there are two arrays, the odd tiles' or the
+ * even tiles'. */
 INLINE stream stream_of(place at)
 {
     const kdi_block *g = at.g;

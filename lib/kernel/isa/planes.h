@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * planes.h: what the transforms of winograd.c and toeplitz.c have in common: a map of a few numbers
- * to a few others, applied to the columns of a square and then to its rows, for a vector of channels
- * at a time. Sizes and the map are constants once these bodies are inlined.
+ * to a few others, applied to the columns of a square and then to its rows, for a vector of
+ * channels at a time. Sizes and the map are constants once these bodies are inlined.
  *
  * Planes hold channels in blocks of a vector, [plane][channel block][tile][KDI_VL]; lanes behind
  * the last channel are zero. at[] is where each pixel of a tile's window begins, in floats from the
@@ -104,7 +104,8 @@ INLINE void filter_square(const size_t to, line_fn *line, const kdi_v g[9], floa
 }
 
 /* Filters w [o][3][3][c], with ldw floats from one to the next and tap floats between taps, o at
- * most width, to u [plane][c][width], zero for filters there are not. width is one vector or two. */
+ * most width, to u [plane][c][width], zero for filters there are not. width is one vector or
+ * two. */
 INLINE void filters(const size_t to, line_fn *line, const float *w, size_t ldw, size_t tap,
                     size_t o, size_t c, float *u, size_t plane, size_t width)
 {
@@ -143,7 +144,8 @@ INLINE void filters_turned(const size_t to, line_fn *line, const float *w, size_
         }
 }
 
-/* du [plane][o][ldu], from x from planes, to dw [o][3][3][c], written or added, strides as above. */
+/* du [plane][o][ldu], from x from planes, to dw [o][3][3][c], written or added, strides as
+ * above. */
 INLINE void filter_gradients(const size_t from, line_fn *line, const float *du, size_t plane,
                              size_t ldu, size_t o, size_t c, float *dw, size_t ldw, size_t tap,
                              bool accumulate)
