@@ -37,6 +37,7 @@ void *kdi_default_alloc(void *user, void *ptr, size_t old_size, size_t new_size,
         return NULL;
     }
     void *fresh;
+    if (new_size > PTRDIFF_MAX) return NULL; /* no object is larger */
     if (posix_memalign(&fresh, align < sizeof(void *) ? sizeof(void *) : align, new_size))
         return NULL;
     advise(fresh, new_size);

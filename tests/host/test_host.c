@@ -324,6 +324,7 @@ static void work_after_fork(int threads)
             const answer again = use_with(3, "child2");
             good = good && equal(&again, &whole);
         }
+        free(x);
         _exit(good ? 0 : 3);
     }
     int status;

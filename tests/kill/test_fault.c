@@ -239,7 +239,7 @@ static bool mount_small(const char *folder)
     if (unshare(uid ? CLONE_NEWUSER | CLONE_NEWNS : CLONE_NEWNS)) return false;
     snprintf(map, sizeof map, "0 %u 1", uid);
     if (uid && !write_text("/proc/self/uid_map", map)) return false;
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    return mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("tmpfs", folder, "tmpfs", 0, "size=8k") == 0;
 }
 
