@@ -393,7 +393,8 @@ static void tiles_task(void *arg, size_t index, int worker)
         for (size_t p = 0; p < g->planes; p++) {
             for (size_t i = 0; i < panels; i++) {
                 const float *u = filters_at(g, j->u, p, i, 0);
-                const float *after = filters_at(g, j->u, p + (i + 1) / panels, (i + 1) % panels, 0);
+                const bool last = i + 1 == panels;
+                const float *after = filters_at(g, j->u, last ? p + 1 : p, last ? 0 : i + 1, 0);
                 multiply(g, p, i, tiles, 0, g->c, v, u, after, from_block(m, 2 * i));
             }
             for (size_t t = t0 + p * tiles / g->planes; t < t0 + (p + 1) * tiles / g->planes; t++) {
@@ -441,21 +442,22 @@ static void panels_task(void *arg, size_t index, int worker)
     v.data += t0 * g->lanes;
     const size_t step = !j->u ? SLICE : tiles <= FEW ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
-        const size_t channels = min(step, g->c - c0), products = g->planes * count;
+        const size_t channels = min(step, g->c - c0);
         for (size_t i = 0; !j->u && i < count; i++)
             filter_panel(g, j->w, panel0 + i, c0, channels, slices + i * slice_size(g));
         const float *u = task_filters(j, slices, panel0, 0, 0, c0, channels);
-        for (size_t n = 0; n < products; n++) {
-            const size_t i = n % count, next = n + 1;
+        for (size_t p = 0, i = 0; p < g->planes;) {
+            const size_t plane = p, panel = i;
+            if (++i == count) i = 0, p++;
             const float *after = u;
-            if (next < products)
-                after = task_filters(j, slices, panel0, next % count, next / count, c0, channels);
+            if (p < g->planes)
+                after = task_filters(j, slices, panel0, i, p, c0, channels);
             else if (j->u && c0 + step < g->c)
                 after = filters_at(g, j->u, 0, panel0, c0 + step);
             else if (j->u && 2 * (panel0 + count) < g->o_blocks)
                 after = filters_at(g, j->u, 0, panel0 + count, 0);
-            multiply(g, n / count, panel0 + i, tiles, c0, channels, v, u, after,
-                     from_block(m, 2 * i));
+            multiply(g, plane, panel0 + panel, tiles, c0, channels, v, u, after,
+                     from_block(m, 2 * panel));
             u = after;
         }
     }

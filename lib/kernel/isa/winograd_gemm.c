@@ -19,9 +19,7 @@
 /* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
  * channels. */
 enum { L = KDI_VL, MR = KDI_GEMM_MR };
-/* Where tiles are few the filters come from memory as fast as it can, and with many they still come
- * from far: all strips together ask for those of the next product. */
-enum { LINE = 64 };
+enum { LINE = 64 }; /* bytes that come at once */
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
 #elif KDI_VL == 8
@@ -32,7 +30,9 @@ enum { OR = 4, CV = 4 };
 enum { OR = 4, CV = 2 };
 #endif
 
-/* What a strip asks for: `step` bytes more for each of k. */
+/* Where tiles are few the filters come from memory as fast as it can, and with many they still come
+ * from far: all strips together ask for what the next product reads, each for `step` bytes with
+ * each of k. */
 typedef struct ahead {
     const char *at;
     size_t step;
@@ -133,41 +133,37 @@ INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const f
         kdi_store(du + r * ldu + j * L, sum[r][j]);
 }
 
-/* Share `index` of as many as there are register tiles, for `blocks` of tiles from x on. */
-INLINE ahead share_of(const float *x, size_t blocks, size_t block, size_t tiles, size_t index,
-                      size_t count)
-{
-    const size_t step = (blocks * block * sizeof *x + count * tiles - 1) / (count * tiles);
-    return (ahead){(const char *)x + index * step * tiles, step};
-}
-
 void KDI_FN(winograd_outer)(size_t tiles, size_t o_blocks, size_t c_blocks, const float *dm,
                             const float *next_dm, size_t m_block, const float *v,
                             const float *next_v, size_t v_block, float *du, size_t ldu)
 {
-    const size_t rows = o_blocks * L / OR, columns = (c_blocks + CV - 1) / CV;
-    for (size_t n = 0; n < rows * columns; n++) {
-        const size_t i = n / columns * OR, j = n % columns * CV;
-        const float *mi = dm + i / L * m_block + i % L, *vj = v + j * v_block;
-        float *to = du + i * ldu + j * L;
-        const ahead far[2] = {share_of(next_dm, o_blocks, m_block, tiles, n, rows * columns),
-                              share_of(next_v, c_blocks, v_block, tiles, n, rows * columns)};
-        switch (c_blocks - j) {
-        case 1:
-            outer_tile(1, tiles, mi, vj, v_block, far, to, ldu);
-            break;
+    /* All register tiles together ask for the next plane's. */
+    const size_t times = o_blocks * L / OR * ((c_blocks + CV - 1) / CV) * tiles;
+    ahead far[2] = {{(const char *)next_dm, (o_blocks * m_block * sizeof *dm + times - 1) / times},
+                    {(const char *)next_v, (c_blocks * v_block * sizeof *v + times - 1) / times}};
+    for (size_t i = 0; i < o_blocks * L; i += OR) {
+        const float *mi = dm + i / L * m_block + i % L;
+        for (size_t j = 0; j < c_blocks; j += CV) {
+            const float *vj = v + j * v_block;
+            float *to = du + i * ldu + j * L;
+            switch (c_blocks - j) {
+            case 1:
+                outer_tile(1, tiles, mi, vj, v_block, far, to, ldu);
+                break;
 #if KDI_VL == 8 || defined(__aarch64__)
-        case 2:
-            outer_tile(2, tiles, mi, vj, v_block, far, to, ldu);
-            break;
+            case 2:
+                outer_tile(2, tiles, mi, vj, v_block, far, to, ldu);
+                break;
 #endif
 #if defined(__aarch64__)
-        case 3:
-            outer_tile(3, tiles, mi, vj, v_block, far, to, ldu);
-            break;
+            case 3:
+                outer_tile(3, tiles, mi, vj, v_block, far, to, ldu);
+                break;
 #endif
-        default:
-            outer_tile(CV, tiles, mi, vj, v_block, far, to, ldu);
+            default:
+                outer_tile(CV, tiles, mi, vj, v_block, far, to, ldu);
+            }
+            for (size_t n = 0; n < 2; n++) far[n].at += far[n].step * tiles;
         }
     }
 }
