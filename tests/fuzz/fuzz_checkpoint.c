@@ -8,33 +8,45 @@
 #include "fuzz.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../lib/train/train.h"
 
 enum { BATCHES = 7 };
 
-/* Made once: a run of its own memory, so that what one input takes can be measured. */
-static void make_run(kdt_run *run)
+/* Made once, ended with the process: a run of its own memory, so that what one input takes can be
+ * measured. */
+static kd_ctx *own;
+static kdt_run made;
+
+static void end_run(void)
 {
-    static kd_ctx *own;
+    kd_params_destroy(made.ema);
+    kd_optim_destroy(made.optim);
+    kd_model_destroy(made.model);
+    kd_ctx_destroy(own);
+}
+
+static void make_run(void)
+{
     const kd_config config = {.struct_size = sizeof config, .threads = 1, .isa = "generic"};
     const kd_optim_opt optim = {.struct_size = sizeof optim};
     require(!kd_ctx_create(&config, &own));
     require(!kd_model_create(own, "vgg2_bn,width=0.015625,classes=2,image=4,channels=1", 1,
-                             &run->model));
-    require(!kd_optim_create(kd_model_params(run->model), &optim, &run->optim));
-    require(!kd_params_clone(kd_model_params(run->model), &run->ema));
-    memcpy(run->description, "{\"run\":1}", 10);
-    run->batches = BATCHES;
+                             &made.model));
+    require(!kd_optim_create(kd_model_params(made.model), &optim, &made.optim));
+    require(!kd_params_clone(kd_model_params(made.model), &made.ema));
+    memcpy(made.description, "{\"run\":1}", 10);
+    made.batches = BATCHES;
+    require(!atexit(end_run));
 }
 
 int FUZZ_TARGET(checkpoint)(const uint8_t *bytes, size_t size)
 {
-    static kdt_run made;
     kd_ctx *ctx = fuzz_begin(0);
     kd_file *f;
-    if (!made.model) make_run(&made);
+    if (!made.model) make_run();
     if (kd_file_from_memory(ctx, bytes, size, "input", &f) == KD_OK) {
         kdt_run run = made;
         run.ctx = ctx;
