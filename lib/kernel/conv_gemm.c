@@ -12,6 +12,10 @@
  * Backward to the weights, k runs over the pixels, in parts that are added in order. */
 #include "conv_algo.h"
 
+#include "grid.h"
+
+#include <string.h>
+
 enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
 /* Floats of patches that a worker keeps for its next block, at most: a part of a second-level
  * cache. */
@@ -123,9 +127,11 @@ typedef struct plan {
     size_t slab;           /* floats of one step's patches */
     bool keeps;            /* a worker's first block copies the patches, of all steps, for all */
     size_t head, kernel;   /* floats of a worker: whether patches are there, of the kernel, */
-    size_t a_size, c_size; /* of patches, of sums before they are scattered */
+    size_t a_size, c_size; /* of patches, of sums before they are scattered, */
+    size_t sums;           /* of sums without what is padding, or 0 */
     const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
-    float *c, *workers;
+    float *c, *workers;    /* the workers' scratch room floats apart */
+    size_t room;
     bool accumulate;
     const kdi_epilogue *epilogue;
 } plan;
@@ -144,6 +150,19 @@ static size_t steps_of(const plan *p)
 {
     const size_t taps = p->h.k * p->w.k;
     return p->step > p->in ? ceil_div(taps, p->step / p->in) : taps * ceil_div(p->in, p->step);
+}
+
+/* Floats of the sums of a block that leaves out what is padding; 0 if it leaves out nothing. That is
+ * worth it with a few rows of one image, for points of their own steps. */
+static size_t sums_of(const plan *p)
+{
+    size_t h_in, h_all, w_in, w_all;
+    if (p->n > 1 || p->tiny || p->rows > 1 || phases(&p->h) * phases(&p->w) > 1) return 0;
+    if (p->step > p->in || p->h.to * p->w.to > FEW_ROWS) return 0;
+    count_points(&p->h, &h_in, &h_all);
+    count_points(&p->w, &w_in, &w_all);
+    if (h_in == h_all && w_in == w_all) return 0;
+    return round_up((p->w.k + 1) * p->h.to * p->w.to * p->nb, ALIGN);
 }
 
 static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
@@ -170,6 +189,7 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     p.columns = ceil_div(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
     p.a_size = p.keeps ? steps_of(&p) * p.slab : p.slab;
+    p.sums = sums_of(&p);
     p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
     return p;
 }
@@ -187,24 +207,53 @@ static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h,
     }
 }
 
-/* One image's block of all rows, for the points of kernel row i: only the rows of the map that the
- * kernel's row meets inside the image. */
-static void crop(const plan *p, const axis *h, const axis *w, size_t i, kdi_patches *from,
-                 kdi_block *block, float *c)
+/* Positions whose point t is inside: how many, and the first of them. */
+static size_t span_of(const side *s, const axis *a, size_t t, size_t *first)
 {
-    size_t low = 0, high = h->grid;
-    while (low < high && !inside(&p->h, h, low, i)) low++;
-    while (high > low && !inside(&p->h, h, high - 1, i)) high--;
-    from->top = low;
-    from->grid_h = high - low;
-    from->rows = block->m = (high - low) * w->grid;
-    block->c = c + low * w->grid * block->ldc;
+    size_t low = 0, high = a->grid;
+    while (low < high && !inside(s, a, low, t)) low++;
+    while (high > low && !inside(s, a, high - 1, t)) high--;
+    *first = low;
+    return high - low;
+}
+
+/* One image's block of all rows without what is padding: the patches of point t at the positions
+ * where it is inside, and the sums [positions][nb] they are added to. Where a column of the kernel
+ * is outside of some of the map's columns, it has sums of its own, of the other columns alone. */
+static void crop(const plan *p, const axis *h, const axis *w, size_t t, kdi_patches *from,
+                 kdi_block *block, float *sums)
+{
+    const size_t j = t % w->count;
+    from->grid_h = span_of(&p->h, h, t / w->count, &from->top);
+    from->grid_w = span_of(&p->w, w, j, &from->left);
+    from->rows = block->m = from->grid_h * from->grid_w;
+    if (from->grid_w < w->grid) sums += (j + 1) * h->grid * w->grid * p->nb;
+    block->c = sums + from->top * from->grid_w * p->nb;
+    block->ldc = p->nb;
+}
+
+/* The sums of a block that crop gave out, to C. */
+static void join(const plan *p, const axis *h, const axis *w, float *sums, const kdi_block *block,
+                 bool accumulate)
+{
+    const size_t rows = h->grid * w->grid;
+    for (size_t j = 0; j < w->count; j++) {
+        size_t low;
+        const size_t columns = span_of(&p->w, w, j, &low);
+        const float *own = sums + (j + 1) * rows * p->nb;
+        for (size_t y = 0; y < h->grid && columns < w->grid; y++, own += columns * p->nb)
+            p->kernels->sum_parts(columns * p->nb, 1, own, 0, sums + (y * w->grid + low) * p->nb,
+                                  true);
+    }
+    for (size_t i = 0; i < rows; i++)
+        p->kernels->sum_parts(block->n, 1, sums + i * p->nb, 0, block->c + i * block->ldc,
+                              accumulate);
 }
 
 /* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they
  * are there. */
 static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
-                 const float *b, float *a, bool there, bool accumulate,
+                 const float *b, float *a, float *sums, bool there, bool accumulate,
                  const kdi_epilogue *epilogue)
 {
     const size_t nr = p->kernels->gemm_nr, taps = h->count * w->count;
@@ -216,16 +265,14 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     block->rsa = p->step + PAD;
     block->csa = 1;
     block->accumulate = accumulate;
-    /* A few rows of one image: those that are padding are worth leaving out. Then products over no
-     * k begin and end the sums of all rows. */
-    const bool crops = p->n == 1 && !p->tiny && p->rows == 1 && !p->c_size && most == 1 &&
-                       block->m <= FEW_ROWS && w->count > 0;
-    float *c0 = block->c;
     block->a = a;
-    if (taps == 0 || (crops && !accumulate)) {
-        block->epilogue = crops ? NULL : epilogue;
-        p->kernels->gemm_block(block);
+    const kdi_block whole = *block;
+    if (p->sums) {
+        memset(sums, 0, p->sums * sizeof *sums);
         block->accumulate = true;
+    } else if (taps == 0) {
+        block->epilogue = epilogue;
+        p->kernels->gemm_block(block);
     }
     from->tap_width = w->count;
     for (size_t t = 0; t < taps; t += from->taps) {
@@ -233,7 +280,8 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             (h->first + t / w->count * h->step) * p->w.k + w->first + t % w->count * w->step;
         from->tap = t;
         from->taps = least(most, taps - t);
-        if (crops) crop(p, h, w, t / w->count, from, block, c0);
+        if (p->sums) crop(p, h, w, t, from, block, sums);
+        if (p->sums && from->rows == 0) continue; /* inside nowhere */
         for (size_t c = 0; c < p->in; c += from->channels) {
             from->x = x + c;
             from->channels = least(channels, p->in - c);
@@ -241,12 +289,12 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             block->b = b + (point * p->in + c) * nr;
             block->ahead[0] = (kdi_fetch){0};
             const bool last = t + from->taps == taps && c + from->channels == p->in;
-            if (block->m <= FEW_ROWS) { /* the time is that of reading b */
+            if (whole.m <= FEW_ROWS) { /* the time is that of reading b */
                 const size_t panels = ceil_div(block->n, nr);
                 const float *next = last ? b + panels * block->panel : block->b + block->k * nr;
                 block->ahead[0] = (kdi_fetch){next, panels, block->k * nr, block->panel};
             }
-            if (!crops && last) block->epilogue = epilogue;
+            if (!p->sums && last) block->epilogue = epilogue;
             if (!there) p->kernels->patch_rows(from, a, block->rsa);
             block->a = a;
             p->kernels->gemm_block(block);
@@ -254,10 +302,11 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
             if (p->keeps) a += p->slab;
         }
     }
-    if (crops && epilogue) {
-        block->m = h->grid * w->grid;
-        block->k = 0;
-        block->c = c0;
+    if (!p->sums) return;
+    join(p, h, w, sums, &whole, accumulate);
+    if (epilogue) { /* which a product over no k applies */
+        *block = whole;
+        block->accumulate = true;
         block->epilogue = epilogue;
         p->kernels->gemm_block(block);
     }
@@ -305,12 +354,13 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
     kdi_block block = {
         .m = from.rows, .n = least(p->nb, p->out - j), .panel = panel, .scratch = own};
     own += p->kernel;
+    float *sums = own + p->a_size + p->c_size;
     kdi_epilogue epilogue;
     if (p->epilogue) epilogue = kdi_epilogue_at(p->epilogue, i, g * p->out + j);
     if (p->c_size) {
         block.c = own + p->a_size;
         block.ldc = p->nb;
-        walk(p, &h, &w, &from, &block, b, own, there, false, NULL);
+        walk(p, &h, &w, &from, &block, b, own, sums, there, false, NULL);
         scatter(p, &h, &w, at_h, at_w, i, &block, c, ldc);
         return;
     }
@@ -325,13 +375,8 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
             epilogue.ldr = map * p->epilogue->ldr;
         }
     }
-    walk(p, &h, &w, &from, &block, b, own, there, p->accumulate, p->epilogue ? &epilogue : NULL);
-}
-
-/* Floats. */
-static size_t worker_size(const plan *p)
-{
-    return p->head + p->kernel + p->a_size + p->c_size;
+    walk(p, &h, &w, &from, &block, b, own, sums, there, p->accumulate,
+         p->epilogue ? &epilogue : NULL);
 }
 
 static void block_task(void *arg, size_t index, int worker)
@@ -341,14 +386,15 @@ static void block_task(void *arg, size_t index, int worker)
     const size_t row = index % p->rows, column = index / p->rows % p->columns;
     const size_t product = index / p->rows / p->columns % products;
     block_of(p, index / p->rows / p->columns / products, product, row, column,
-             p->workers + (size_t)worker * worker_size(p));
+             p->workers + (size_t)worker * p->room);
 }
 
 static void run(kd_ctx *ctx, plan *p)
 {
     const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
-    for (int i = 0; p->keeps && i < kd_ctx_threads(ctx); i++)
-        p->workers[(size_t)i * worker_size(p)] = 0;
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
+    p->room = kdi_worker_room(p->head + p->kernel + p->a_size + p->c_size + p->sums, threads);
+    for (size_t i = 0; p->keeps && i < threads; i++) p->workers[i * p->room] = 0;
     kd_parallel_for(ctx, p->groups * products * p->columns * p->rows, block_task, p);
 }
 
@@ -643,14 +689,18 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
     const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
     const bool scattered = phases(&p.h) * phases(&p.w) > 1;
+    kdi_conv one = *v;
+    one.n = least(v->n, 1);
     const size_t slab = round_up(most * (p.step + PAD), ALIGN);
     const size_t few = round_up(least(most, FEW_ROWS) * (p.step + PAD), ALIGN);
     const size_t kept = back ? 0 : ALIGN + least(KEPT, steps_of(&p) * few);
     const size_t floats = p.kernels->gemm_scratch(most, p.step) + largest(slab, kept) +
+                          plan_of(p.kernels, &one, back).sums +
                           (scattered ? round_up(most * columns, ALIGN) : 0);
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t bytes;
     if (packed == SIZE_MAX ||
-        !kdi_mul(floats * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
+        !kdi_mul(kdi_worker_room(floats, threads) * sizeof(float), threads, &bytes) ||
         !kdi_add(bytes, packed, &bytes))
         return SIZE_MAX;
     return bytes;

@@ -21,6 +21,8 @@
  *              read once for all these tiles; where it is not prepared and there are many outputs,
  *              the task transforms its own filters, a slice that fits the cache at a time, and U is
  *              never in memory.
+ *              With few tiles each worker makes all of V for itself, as it would wait longer for
+ *              what another processor has written.
  * The sum over channels runs in order either way: the bits are the same. */
 #include "conv_winograd.h"
 
@@ -34,6 +36,8 @@ enum {
     BLOCK = 16,              /* tiles a task has in hand */
     RUN = 4,                 /* blocks it takes, where there are many */
     /* by panels */
+    OWN = 16,        /* tiles, at most, of which each worker makes its own V, */
+    HEAD = 16,       /* floats ahead of it: whether it is made */
     MIN_CHUNK = 128, /* tiles of V at a time */
     MAX_CHUNK = 256,
     CHUNK_BYTES = 4 << 20, /* of V, within those bounds */
@@ -219,6 +223,7 @@ typedef struct layout {
     size_t chunk, part;    /* tiles by panels: of V, and of a task */
     size_t panels;         /* of a task by panels */
     size_t u, v, worker;   /* floats: all of U, V of a chunk, each worker's own piece */
+    size_t own;            /* the same with all of V, where there are few tiles */
 } layout;
 
 /* Floats of a slice of one panel's filters. */
@@ -257,9 +262,10 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->part = even(l->chunk, l->m_room);
     l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
     l->worker = kdi_planes_size(g, 2 * l->panels, l->m_room);
-    return l->v != SIZE_MAX &&
-           (!l->slices ||
-            kdi_winograd_reserve(&l->worker, g->planes * l->panels, (2 * SLICE + 1) * g->lanes));
+    if (l->v == SIZE_MAX || (l->slices && !kdi_winograd_reserve(&l->worker, g->planes * l->panels,
+                                                                (2 * SLICE + 1) * g->lanes)))
+        return false;
+    return kdi_add(kdi_planes_size(g, g->c_blocks, min(l->v_room, OWN)) + HEAD, l->worker, &l->own);
 }
 
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
@@ -276,10 +282,13 @@ kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
 
 size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared)
 {
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
     layout l;
-    size_t total;
-    if (!lay_out(g, prepared, &l) || !kdi_mul(l.worker, (size_t)kd_ctx_threads(ctx), &total) ||
-        !kdi_add(total, l.u, &total) || !kdi_add(total, l.v, &total))
+    size_t shared, own, total;
+    if (!lay_out(g, prepared, &l) ||
+        !kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
+        !kdi_mul(kdi_worker_room(l.own, threads), threads, &own) ||
+        !kdi_add(shared, l.v, &shared) || !kdi_add(l.u, own > shared ? own : shared, &total))
         return SIZE_MAX;
     return total;
 }
@@ -294,11 +303,13 @@ typedef struct job {
     layout l;
     float *filters;   /* where all filters are to be transformed to */
     const float *u;   /* all transformed filters, or NULL with slices */
-    kdi_planes v;     /* by panels: of this chunk */
+    bool own;         /* by panels: each worker makes its own V; */
+    kdi_planes v;     /* else that of this chunk */
     size_t t0, tiles; /* the chunk */
     kdi_grid grid;    /* by panels: parts of the chunk by groups of panels */
     size_t run;       /* by tiles: blocks of a task */
-    float *workers;
+    float *workers;   /* each worker's own scratch, room floats apart */
+    size_t room;
 } job;
 
 /* Filters of one panel for channels [c0, c0 + channels), planes panel_plane(channels) apart. */
@@ -382,7 +393,7 @@ static void tiles_task(void *arg, size_t index, int worker)
     const job *j = arg;
     const kdi_winograd *g = j->g;
     const size_t panels = cut(g->o_blocks, 2);
-    float *own = j->workers + (size_t)worker * j->l.worker;
+    float *own = j->workers + (size_t)worker * j->room;
     const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, BLOCK);
     own += kdi_planes_size(g, g->c_blocks, BLOCK);
     const kdi_planes m = kdi_planes_of(g, own, g->o_blocks, BLOCK);
@@ -425,6 +436,15 @@ static const float *task_filters(const job *j, const float *slices, size_t panel
     return slices + i * slice_size(g) + p * panel_plane(g, panel0 + i, channels);
 }
 
+/* A worker's own V of all tiles: made by the first of its tasks. */
+static kdi_planes own_input(const job *j, float *made)
+{
+    const kdi_planes v = kdi_planes_of(j->g, made + HEAD, j->g->c_blocks, j->l.v_room);
+    if (*made == 0) input(j, 0, j->tiles, v, 0);
+    *made = 1;
+    return v;
+}
+
 /* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
 static void panels_task(void *arg, size_t index, int worker)
 {
@@ -435,10 +455,10 @@ static void panels_task(void *arg, size_t index, int worker)
     const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
     const size_t count = min(j->l.panels, cut(g->o_blocks, 2) - panel0);
     const size_t tiles = min(j->l.part, j->tiles - t0);
-    float *own = j->workers + (size_t)worker * j->l.worker;
+    float *own = j->workers + (size_t)worker * j->room;
     const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
-    kdi_planes v = j->v;
+    kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
     v.data += t0 * g->lanes;
     const size_t step = !j->u ? SLICE : tiles <= FEW ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
@@ -479,18 +499,24 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         j.u = j.filters = scratch;
         kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
     }
-    j.v = kdi_planes_of(g, scratch + j.l.u, g->c_blocks, j.l.v_room);
-    j.workers = scratch + j.l.u + j.l.v;
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
+    j.own = !j.l.by_tiles && g->tiles <= OWN;
+    j.workers = scratch + j.l.u;
+    j.room = kdi_worker_room(j.own ? j.l.own : j.l.worker, threads);
     if (j.l.by_tiles) {
         j.run = g->tiles >= 16 * RUN * BLOCK ? RUN : 1;
         kd_parallel_for(ctx, cut(g->tiles, j.run * BLOCK), tiles_task, &j);
         return;
     }
     const size_t groups = cut(cut(g->o_blocks, 2), j.l.panels);
+    if (j.own)
+        for (size_t t = 0; t < threads; t++) j.workers[t * j.room + j.l.worker] = 0;
+    else
+        j.v = kdi_planes_of(g, j.workers + threads * j.room, g->c_blocks, j.l.v_room);
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
         j.tiles = min(j.l.chunk, g->tiles - j.t0);
-        kd_parallel_for(ctx, cut(j.tiles, FEW), input_task, &j);
-        j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups, (size_t)kd_ctx_threads(ctx));
+        if (!j.own) kd_parallel_for(ctx, cut(j.tiles, FEW), input_task, &j);
+        j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups, threads);
         kd_parallel_for(ctx, kdi_grid_tasks(&j.grid), panels_task, &j);
     }
 }

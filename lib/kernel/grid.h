@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * grid.h: the order of tasks that are rows by columns of blocks: a share of the rows, column by
- * column, then the next share. What a column needs stays in the cache for the rows of a share; and
- * with a share for each thread (parallel.c gives each the same range in every loop) rows are read
- * by who wrote them. */
+ * grid.h: which worker has what in its cache.
+ *
+ * The order of tasks that are rows by columns of blocks: a share of the rows, column by column, then
+ * the next share. What a column needs stays in the cache for the rows of a share; and with a share
+ * for each thread (parallel.c gives each the same range in every loop) rows are read by who wrote
+ * them. */
 #ifndef KDI_GRID_H
 #define KDI_GRID_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "../base/checked.h"
 
 typedef struct kdi_grid {
     size_t rows, columns, share; /* rows of a share */
@@ -32,6 +36,19 @@ static inline bool kdi_grid_at(const kdi_grid *g, size_t task, size_t *row, size
     *row = task / size * g->share + rest % g->share;
     *column = rest / g->share;
     return *row < g->rows;
+}
+
+/* Floats from one worker's scratch to the next one's, of which each needs so many: a power of two, a
+ * multiple of 512 KiB above that. Most layers agree on it, so a worker's scratch lies where it was
+ * in the layer before; a line that another processor wrote takes long to come. SIZE_MAX stays. */
+static inline size_t kdi_worker_room(size_t floats, size_t workers)
+{
+    const size_t step = (size_t)128 << 10;
+    size_t room = 16;
+    if (workers <= 1) return floats;
+    if (floats > step) return kdi_round_up(floats, step, &room) ? room : SIZE_MAX;
+    while (room < floats) room *= 2;
+    return room;
 }
 
 #endif

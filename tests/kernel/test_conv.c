@@ -245,6 +245,32 @@ START_TEST(test_random_shapes)
 }
 END_TEST
 
+/* One or two images of a few pixels, so many channels that each point of the kernel is a step. */
+START_TEST(test_random_few_pixels)
+{
+    kdi_rng r = kdi_rng_make(4, KDI_RNG_TEST, 0, 0);
+    for (uint64_t t = 0; t < 40;) {
+        kdi_conv v = {.n = 1 + kdi_rng_below(&r, 4) / 3,
+                      .h = 1 + kdi_rng_below(&r, 6),
+                      .w = 1 + kdi_rng_below(&r, 6),
+                      .c = 257 + kdi_rng_below(&r, 60),
+                      .o = 1 + kdi_rng_below(&r, 70),
+                      .kh = 1 + kdi_rng_below(&r, 4),
+                      .kw = 1 + kdi_rng_below(&r, 4),
+                      .sh = 1 + kdi_rng_below(&r, 3) / 2,
+                      .sw = 1 + kdi_rng_below(&r, 3) / 2,
+                      .ph = kdi_rng_below(&r, 3),
+                      .pw = kdi_rng_below(&r, 3),
+                      .dh = 1 + kdi_rng_below(&r, 3) / 2,
+                      .dw = 1 + kdi_rng_below(&r, 3) / 2,
+                      .groups = 1};
+        if (!output_map(&v)) continue;
+        check_shape(&v, t, t & 1, 3);
+        t++;
+    }
+}
+END_TEST
+
 /* Shapes that the networks have, small, and that each way of cutting needs. */
 START_TEST(test_chosen_shapes)
 {
@@ -264,6 +290,8 @@ START_TEST(test_chosen_shapes)
         {2, 9, 9, 5, 5, 7, 7, 2, 1, 3, 3, 1, 1, 5, 0, 0},     /* depthwise, more than 32 points */
         {1, 8, 8, 17, 600, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* several blocks of columns */
         {1, 4, 4, 300, 100, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0}, /* patches of many steps kept */
+        {1, 1, 1, 300, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* one pixel: eight points nowhere */
+        {1, 3, 1, 260, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* one column */
         {2, 2, 2, 450, 100, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0}, /* the same of two pictures */
         {1, 5, 5, 2, 2, 3, 3, 1, 1, 4, 4, 1, 1, 1, 0, 0},     /* more padding than kernel */
         {1, 4, 4, 2, 2, 1, 1, 3, 3, 2, 2, 1, 1, 1, 0, 0},     /* outputs that see nothing */
@@ -341,4 +369,5 @@ START_TEST(test_choice)
 }
 END_TEST
 
-TEST_SUITE(conv, 120, &test_random_shapes, &test_chosen_shapes, &test_scratch_grows, &test_choice)
+TEST_SUITE(conv, 120, &test_random_shapes, &test_random_few_pixels, &test_chosen_shapes,
+           &test_scratch_grows, &test_choice)
