@@ -48,7 +48,8 @@ struct job {
     kdi_grid grid;  /* blocks of C */
     const float *b; /* all of B in panels, or NULL */
     float *parts;   /* [parts][m][n] */
-    float *workers; /* scratch of each worker: of the kernel, of A, of B */
+    float *workers; /* scratch of each worker, room floats apart: of the kernel, of A, of B */
+    size_t room;
 };
 
 static size_t ceil_div(size_t a, size_t b)
@@ -395,7 +396,7 @@ static void product_task(void *arg, size_t index, int worker)
     size_t row, column;
     if (!kdi_grid_at(&job->grid, index % tasks, &row, &column)) return;
     const size_t end = job->g.k - p < c->part ? job->g.k : p + c->part;
-    product(job, row * c->mb, column * c->nb, p, end, job->workers + (size_t)worker * own_size(c));
+    product(job, row * c->mb, column * c->nb, p, end, job->workers + (size_t)worker * job->room);
 }
 
 /* Add the parts of a block of rows, in order, and finish them. */
@@ -472,8 +473,8 @@ static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
     return true;
 }
 
-/* The copies of one worker, for this m or any smaller one. */
-static size_t worker_room(const kdi_kernels *kernels, const kdi_gemm *g)
+/* Floats of one worker, for this m or any smaller one. */
+static size_t worker_size(const kdi_kernels *kernels, const kdi_gemm *g)
 {
     const size_t kc = least(round_up(g->k, kernels->gemm_unit), DEPTH);
     const size_t columns = kernels->gemm_copies ? least(g->n, COLUMNS) : kernels->gemm_nr;
@@ -491,9 +492,9 @@ size_t kdi_gemm_scratch(kd_ctx *ctx, const kdi_gemm *g)
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     room r;
     size_t size, own, bytes;
-    if (!room_of(ctx, g, &c, &r) || !kdi_mul(worker_room(kernels, g), threads, &own) ||
-        !kdi_add(r.b, r.parts, &size) || !kdi_add(size, own, &size) ||
-        !kdi_mul(size, sizeof(float), &bytes))
+    const size_t one = kdi_worker_room(worker_size(kernels, g), threads);
+    if (!room_of(ctx, g, &c, &r) || !kdi_mul(one, threads, &own) || !kdi_add(r.b, r.parts, &size) ||
+        !kdi_add(size, own, &size) || !kdi_mul(size, sizeof(float), &bytes))
         return SIZE_MAX;
     return bytes;
 }
@@ -512,15 +513,17 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
         job.b = b;
     }
     job.parts = b + r.b;
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
     job.workers = job.parts + r.parts;
-    job.grid = kdi_grid_of(job.cut.rows, job.cut.columns, (size_t)kd_ctx_threads(ctx));
+    job.room = kdi_worker_room(own_size(&job.cut), threads);
+    job.grid = kdi_grid_of(job.cut.rows, job.cut.columns, threads);
     kd_parallel_for(ctx, kdi_grid_tasks(&job.grid) * job.cut.parts, product_task, &job);
     if (job.cut.parts > 1) kd_parallel_for(ctx, TASKS, sum_task, &job);
 }
 
 size_t kdi_gemm_serial_scratch(kd_ctx *ctx, const kdi_gemm *g)
 {
-    return worker_room(kdi_ctx_kernels(ctx), g) * sizeof(float);
+    return worker_size(kdi_ctx_kernels(ctx), g) * sizeof(float);
 }
 
 void kdi_gemm_serial(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
@@ -558,10 +561,10 @@ static void batch_task(void *arg, size_t index, int worker)
 
 size_t kdi_gemm_batch_scratch(kd_ctx *ctx, const kdi_gemm *g)
 {
+    const size_t threads = (size_t)kd_ctx_threads(ctx);
+    const size_t one = kdi_worker_room(worker_size(kdi_ctx_kernels(ctx), g), threads);
     size_t bytes;
-    if (!kdi_mul(kdi_gemm_serial_scratch(ctx, g), (size_t)kd_ctx_threads(ctx), &bytes))
-        return SIZE_MAX;
-    return bytes;
+    return kdi_mul(one * sizeof(float), threads, &bytes) ? bytes : SIZE_MAX;
 }
 
 void kdi_gemm_batch(kd_ctx *ctx, const kdi_gemm *g, size_t count, const kdi_gemm_steps *steps,
@@ -572,6 +575,7 @@ void kdi_gemm_batch(kd_ctx *ctx, const kdi_gemm *g, size_t count, const kdi_gemm
         .steps = *steps};
     if (g->m == 0 || g->n == 0) return;
     b.job.cut = cut_of(b.job.kernels, g, true);
+    b.job.room = kdi_worker_room(own_size(&b.job.cut), (size_t)kd_ctx_threads(ctx));
     b.job.grid = kdi_grid_of(b.job.cut.rows, b.job.cut.columns, 1);
     kd_parallel_for(ctx, count * kdi_grid_tasks(&b.job.grid), batch_task, &b);
 }
