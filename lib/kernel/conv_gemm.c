@@ -124,11 +124,12 @@ typedef struct plan {
     size_t mb, nb;         /* a block */
     size_t step;           /* floats along k, at most */
     size_t rows, columns;  /* blocks of one product */
+    bool crops;            /* what is padding is left out */
     size_t slab;           /* floats of one step's patches */
     bool keeps;            /* a worker's first block copies the patches, of all steps, for all */
     size_t head, kernel;   /* floats of a worker: whether patches are there, of the kernel, */
     size_t a_size, c_size; /* of patches, of sums before they are scattered, */
-    size_t sums;           /* of sums without what is padding, or 0 */
+    size_t sums;           /* of sums if it crops */
     const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
     float *c, *workers;    /* the workers' scratch room floats apart */
     size_t room;
@@ -152,17 +153,16 @@ static size_t steps_of(const plan *p)
     return p->step > p->in ? ceil_div(taps, p->step / p->in) : taps * ceil_div(p->in, p->step);
 }
 
-/* Floats of the sums of a block that leaves out what is padding; 0 if it leaves out nothing. That is
- * worth it with a few rows of one image, for points of their own steps. */
-static size_t sums_of(const plan *p)
+/* Leaving out what is padding is worth it with a few rows of one image, for points of their own
+ * steps. */
+static bool crops(const plan *p)
 {
     size_t h_in, h_all, w_in, w_all;
-    if (p->n > 1 || p->tiny || p->rows > 1 || phases(&p->h) * phases(&p->w) > 1) return 0;
-    if (p->step > p->in || p->h.to * p->w.to > FEW_ROWS) return 0;
+    if (p->n > 1 || p->tiny || p->rows > 1 || p->step > p->in) return false;
+    if (p->h.stride > 1 || phases(&p->w) > 1 || p->h.to * p->w.to > FEW_ROWS) return false;
     count_points(&p->h, &h_in, &h_all);
     count_points(&p->w, &w_in, &w_all);
-    if (h_in == h_all && w_in == w_all) return 0;
-    return round_up((p->w.k + 1) * p->h.to * p->w.to * p->nb, ALIGN);
+    return h_in < h_all || w_in < w_all;
 }
 
 static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
@@ -180,16 +180,17 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
                                         : kdi_piece(p.in, KDI_GEMM_DEPTH, 8);
     p.kernel = kernels->gemm_scratch(p.mb, p.step);
-    p.slab = round_up(p.mb * (p.step + PAD), ALIGN);
+    p.crops = crops(&p);
+    p.slab = round_up((p.crops ? p.h.from * p.w.to : p.mb) * (p.step + PAD), ALIGN);
     const bool few = p.n * map <= FEW_ROWS;
-    p.keeps =
-        few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && steps_of(&p) * p.slab <= KEPT;
+    const size_t slabs = p.crops ? p.w.k * ceil_div(p.in, p.step) : steps_of(&p);
+    p.keeps = few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && slabs * p.slab <= KEPT;
     /* Few rows: b is read as it lies in memory, panel by panel; patches not kept may serve two. */
     if (few) p.nb = (p.keeps || p.n * map <= 8 ? 1 : 2) * kernels->gemm_nr;
     p.columns = ceil_div(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
-    p.a_size = p.keeps ? steps_of(&p) * p.slab : p.slab;
-    p.sums = sums_of(&p);
+    p.a_size = p.keeps ? slabs * p.slab : round_up(p.mb * (p.step + PAD), ALIGN);
+    p.sums = p.crops ? round_up((p.w.k + 1) * map * p.nb, ALIGN) : 0;
     p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
     return p;
 }
@@ -207,6 +208,57 @@ static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h,
     }
 }
 
+/* What step of point t and `channels` channels from c on reads of b, and what the next one will:
+ * where rows are few the time is that of reading b. */
+static void aim(const plan *p, const axis *h, const axis *w, size_t t, size_t taps, size_t c,
+                size_t channels, const float *b, kdi_block *block)
+{
+    const size_t nr = p->kernels->gemm_nr, panels = ceil_div(block->n, nr);
+    const size_t point =
+        (h->first + t / w->count * h->step) * p->w.k + w->first + t % w->count * w->step;
+    const bool last = t + taps == h->count * w->count && c + channels == p->in;
+    block->k = taps * channels;
+    block->b = b + (point * p->in + c) * nr;
+    const float *next = last ? b + panels * block->panel : block->b + block->k * nr;
+    block->ahead[0] = (kdi_fetch){next, panels, block->k * nr, block->panel};
+}
+
+/* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they
+ * are there. */
+static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
+                 const float *b, float *a, bool there, const kdi_epilogue *epilogue)
+{
+    const size_t taps = h->count * w->count;
+    /* Several points in one step if their slabs lie one after another. */
+    const bool neighbours = w->step == 1 && w->count == p->w.k && (h->step == 1 || h->count == 1);
+    const size_t most = neighbours && p->step > p->in ? p->step / p->in : 1;
+    const size_t channels = least(p->step, p->in);
+    const float *x = from->x;
+    block->a = a;
+    if (taps == 0) {
+        block->epilogue = epilogue;
+        p->kernels->gemm_block(block);
+    }
+    for (size_t t = 0; t < taps; t += from->taps) {
+        from->tap = t;
+        from->taps = least(most, taps - t);
+        for (size_t c = 0; c < p->in; c += from->channels) {
+            from->x = x + c;
+            from->channels = least(channels, p->in - c);
+            aim(p, h, w, t, from->taps, c, from->channels, b, block);
+            if (block->m > FEW_ROWS) block->ahead[0] = (kdi_fetch){0};
+            if (t + from->taps == taps && c + from->channels == p->in) block->epilogue = epilogue;
+            if (!there) p->kernels->patch_rows(from, a, block->rsa);
+            block->a = a;
+            p->kernels->gemm_block(block);
+            block->accumulate = true;
+            if (p->keeps) a += p->slab;
+        }
+    }
+}
+
+/* ---- a few rows of one image, without what is padding ----------------------------------------- */
+
 /* Positions whose point t is inside: how many, and the first of them. */
 static size_t span_of(const side *s, const axis *a, size_t t, size_t *first)
 {
@@ -217,24 +269,28 @@ static size_t span_of(const side *s, const axis *a, size_t t, size_t *first)
     return high - low;
 }
 
-/* One image's block of all rows without what is padding: the patches of point t at the positions
- * where it is inside, and the sums [positions][nb] they are added to. Where a column of the kernel
- * is outside of some of the map's columns, it has sums of its own, of the other columns alone. */
-static void crop(const plan *p, const axis *h, const axis *w, size_t t, kdi_patches *from,
-                 kdi_block *block, float *sums)
+/* For each of the kernel's columns, step by step: the pixels that it meets, of all of the map's
+ * rows. The patches of one of its points, where it is inside, are rows of that. */
+static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patches from, float *a)
 {
-    const size_t j = t % w->count;
-    from->grid_h = span_of(&p->h, h, t / w->count, &from->top);
-    from->grid_w = span_of(&p->w, w, j, &from->left);
-    from->rows = block->m = from->grid_h * from->grid_w;
-    if (from->grid_w < w->grid) sums += (j + 1) * h->grid * w->grid * p->nb;
-    block->c = sums + from->top * from->grid_w * p->nb;
-    block->ldc = p->nb;
+    const float *x = from.x;
+    from.top = (size_t)-h->off; /* its point 0 meets row 0 */
+    from.grid_h = p->h.from;
+    for (size_t j = 0; j < w->count; j++) {
+        from.tap = j;
+        from.grid_w = span_of(&p->w, w, j, &from.left);
+        from.rows = from.grid_h * from.grid_w;
+        for (size_t c = 0; c < p->in; c += p->step, a += p->slab) {
+            from.x = x + c;
+            from.channels = least(p->step, p->in - c);
+            if (from.rows > 0) p->kernels->patch_rows(&from, a, p->step + PAD);
+        }
+    }
 }
 
-/* The sums of a block that crop gave out, to C. */
-static void join(const plan *p, const axis *h, const axis *w, float *sums, const kdi_block *block,
-                 bool accumulate)
+/* The sums by the kernel's columns to C, through the epilogue. */
+static void join(const plan *p, const axis *h, const axis *w, float *sums, kdi_block *block,
+                 const kdi_epilogue *epilogue)
 {
     const size_t rows = h->grid * w->grid;
     for (size_t j = 0; j < w->count; j++) {
@@ -247,70 +303,57 @@ static void join(const plan *p, const axis *h, const axis *w, float *sums, const
     }
     for (size_t i = 0; i < rows; i++)
         p->kernels->sum_parts(block->n, 1, sums + i * p->nb, 0, block->c + i * block->ldc,
-                              accumulate);
+                              block->accumulate);
+    if (!epilogue) return;
+    block->accumulate = true; /* a product over no k applies it */
+    block->epilogue = epilogue;
+    p->kernels->gemm_block(block);
 }
 
-/* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they
- * are there. */
-static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
-                 const float *b, float *a, float *sums, bool there, bool accumulate,
-                 const kdi_epilogue *epilogue)
+/* Walk along k with the positions alone where a point is inside. A column of the kernel that is
+ * outside of some of the map's columns has sums of its own, [positions inside][nb]: with evenly
+ * spaced rows, as the rest. Patches are kept as copy_columns lays them. */
+static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches *from,
+                        kdi_block *block, const float *b, float *a, float *sums, bool there,
+                        const kdi_epilogue *epilogue)
 {
-    const size_t nr = p->kernels->gemm_nr, taps = h->count * w->count;
-    /* Several points in one step if their slabs lie one after another. */
-    const bool neighbours = w->step == 1 && w->count == p->w.k && (h->step == 1 || h->count == 1);
-    const size_t most = neighbours && p->step > p->in ? p->step / p->in : 1;
-    const size_t channels = least(p->step, p->in);
+    const size_t rows = h->grid * w->grid, steps = ceil_div(p->in, p->step);
     const float *x = from->x;
-    block->rsa = p->step + PAD;
-    block->csa = 1;
-    block->accumulate = accumulate;
+    kdi_block part = *block;
     block->a = a;
-    const kdi_block whole = *block;
-    if (p->sums) {
-        memset(sums, 0, p->sums * sizeof *sums);
-        block->accumulate = true;
-    } else if (taps == 0) {
-        block->epilogue = epilogue;
-        p->kernels->gemm_block(block);
-    }
-    from->tap_width = w->count;
-    for (size_t t = 0; t < taps; t += from->taps) {
-        const size_t point =
-            (h->first + t / w->count * h->step) * p->w.k + w->first + t % w->count * w->step;
+    memset(sums, 0, p->sums * sizeof *sums);
+    part.ldc = p->nb;
+    part.accumulate = true;
+    from->taps = 1;
+    if (p->keeps && !there) copy_columns(p, h, w, *from, a);
+    for (size_t t = 0; t < h->count * w->count; t++) {
+        const size_t i = t / w->count, j = t % w->count;
         from->tap = t;
-        from->taps = least(most, taps - t);
-        if (p->sums) crop(p, h, w, t, from, block, sums);
-        if (p->sums && from->rows == 0) continue; /* inside nowhere */
+        from->grid_h = span_of(&p->h, h, i, &from->top);
+        from->grid_w = span_of(&p->w, w, j, &from->left);
+        from->rows = part.m = from->grid_h * from->grid_w;
+        if (from->rows == 0) continue;
+        part.c = sums + from->top * from->grid_w * p->nb;
+        if (from->grid_w < w->grid) part.c += (j + 1) * rows * p->nb;
+        /* The first pixel row, of those copied. */
+        const size_t first = (size_t)((ptrdiff_t)(from->top + i * (size_t)h->tap) + h->off);
         for (size_t c = 0; c < p->in; c += from->channels) {
-            from->x = x + c;
-            from->channels = least(channels, p->in - c);
-            block->k = from->taps * from->channels;
-            block->b = b + (point * p->in + c) * nr;
-            block->ahead[0] = (kdi_fetch){0};
-            const bool last = t + from->taps == taps && c + from->channels == p->in;
-            if (whole.m <= FEW_ROWS) { /* the time is that of reading b */
-                const size_t panels = ceil_div(block->n, nr);
-                const float *next = last ? b + panels * block->panel : block->b + block->k * nr;
-                block->ahead[0] = (kdi_fetch){next, panels, block->k * nr, block->panel};
+            from->channels = least(p->step, p->in - c);
+            aim(p, h, w, t, 1, c, from->channels, b, &part);
+            part.a = a;
+            if (p->keeps)
+                part.a += (j * steps + c / p->step) * p->slab + first * from->grid_w * part.rsa;
+            else {
+                from->x = x + c;
+                p->kernels->patch_rows(from, a, part.rsa);
             }
-            if (!p->sums && last) block->epilogue = epilogue;
-            if (!there) p->kernels->patch_rows(from, a, block->rsa);
-            block->a = a;
-            p->kernels->gemm_block(block);
-            block->accumulate = true;
-            if (p->keeps) a += p->slab;
+            p->kernels->gemm_block(&part);
         }
     }
-    if (!p->sums) return;
-    join(p, h, w, sums, &whole, accumulate);
-    if (epilogue) { /* which a product over no k applies */
-        *block = whole;
-        block->accumulate = true;
-        block->epilogue = epilogue;
-        p->kernels->gemm_block(block);
-    }
+    join(p, h, w, sums, block, epilogue);
 }
+
+/* ---- block by block --------------------------------------------------------------------------- */
 
 /* Whether a worker's patches are there, which they are after this. */
 static bool patches_there(const plan *p, float *own)
@@ -347,20 +390,24 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
                         .off_w = w.off,
                         .tap_h = h.tap,
                         .tap_w = w.tap,
+                        .tap_width = w.count,
                         .row = i,
                         .rows = least(p->mb, rows - i)};
     const bool there = patches_there(p, own);
     own += p->head;
-    kdi_block block = {
-        .m = from.rows, .n = least(p->nb, p->out - j), .panel = panel, .scratch = own};
+    kdi_block block = {.m = from.rows,
+                       .n = least(p->nb, p->out - j),
+                       .rsa = p->step + PAD,
+                       .csa = 1,
+                       .panel = panel,
+                       .scratch = own};
     own += p->kernel;
-    float *sums = own + p->a_size + p->c_size;
     kdi_epilogue epilogue;
     if (p->epilogue) epilogue = kdi_epilogue_at(p->epilogue, i, g * p->out + j);
     if (p->c_size) {
         block.c = own + p->a_size;
         block.ldc = p->nb;
-        walk(p, &h, &w, &from, &block, b, own, sums, there, false, NULL);
+        walk(p, &h, &w, &from, &block, b, own, there, NULL);
         scatter(p, &h, &w, at_h, at_w, i, &block, c, ldc);
         return;
     }
@@ -375,8 +422,12 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
             epilogue.ldr = map * p->epilogue->ldr;
         }
     }
-    walk(p, &h, &w, &from, &block, b, own, sums, there, p->accumulate,
-         p->epilogue ? &epilogue : NULL);
+    block.accumulate = p->accumulate;
+    const kdi_epilogue *end = p->epilogue ? &epilogue : NULL;
+    if (p->crops)
+        walk_inside(p, &h, &w, &from, &block, b, own, own + p->a_size, there, end);
+    else
+        walk(p, &h, &w, &from, &block, b, own, there, end);
 }
 
 static void block_task(void *arg, size_t index, int worker)
@@ -684,19 +735,21 @@ static size_t largest(size_t a, size_t b)
 
 static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t packed)
 {
-    /* The most for this n or a smaller one: all of a block's rows that can be. */
+    /* The most for this n or a smaller one: all of a block's rows that can be. One image may be
+     * walked in a way of its own. */
+    kdi_conv first = *v;
+    first.n = least(v->n, 1);
     const plan p = plan_of(kdi_ctx_kernels(ctx), v, back);
+    const plan one = plan_of(p.kernels, &first, back);
     const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
     const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
     const bool scattered = phases(&p.h) * phases(&p.w) > 1;
-    kdi_conv one = *v;
-    one.n = least(v->n, 1);
     const size_t slab = round_up(most * (p.step + PAD), ALIGN);
     const size_t few = round_up(least(most, FEW_ROWS) * (p.step + PAD), ALIGN);
     const size_t kept = back ? 0 : ALIGN + least(KEPT, steps_of(&p) * few);
-    const size_t floats = p.kernels->gemm_scratch(most, p.step) + largest(slab, kept) +
-                          plan_of(p.kernels, &one, back).sums +
-                          (scattered ? round_up(most * columns, ALIGN) : 0);
+    const size_t sums = scattered ? round_up(most * columns, ALIGN) : 0;
+    const size_t floats = p.kernels->gemm_scratch(most, p.step) +
+                          largest(largest(slab, kept) + sums, one.head + one.a_size + one.sums);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t bytes;
     if (packed == SIZE_MAX ||
