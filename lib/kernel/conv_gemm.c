@@ -6,8 +6,9 @@
  * over the kernel points that touch it and the output channels; with stride s the input pixels fall
  * into s * s phases with their own points each, so nothing is multiplied by a zero of the stride.
  * On maps so small that much of every patch is padding, one pixel of all images makes a product of
- * its own, with only the points that are inside. Each task copies the patches of its block of rows
- * for one step along k at a time, which stays in cache.
+ * its own, with only the points that are inside; of one image of few pixels, a point's product has
+ * only the rows where it is inside. Each task copies the patches of its block of rows for one step
+ * along k at a time, which stays in cache.
  *
  * Backward to the weights, k runs over the pixels, in parts that are added in order. */
 #include "conv_algo.h"
