@@ -154,13 +154,12 @@ static size_t steps_of(const plan *p)
     return p->step > p->in ? ceil_div(taps, p->step / p->in) : taps * ceil_div(p->in, p->step);
 }
 
-/* Leaving out what is padding is worth it with a few rows of one image, for points of their own
- * steps. */
+/* Leaving out what is padding is worth it with a few rows, for points of their own steps. */
 static bool crops(const plan *p)
 {
     size_t h_in, h_all, w_in, w_all;
-    if (p->n > 1 || p->tiny || p->rows > 1 || p->step > p->in) return false;
-    if (p->h.stride > 1 || phases(&p->w) > 1 || p->h.to * p->w.to > FEW_ROWS) return false;
+    if (p->tiny || p->rows > 1 || p->step > p->in) return false;
+    if (p->h.stride > 1 || phases(&p->w) > 1 || p->n * p->h.to * p->w.to > FEW_ROWS) return false;
     count_points(&p->h, &h_in, &h_all);
     count_points(&p->w, &w_in, &w_all);
     return h_in < h_all || w_in < w_all;
@@ -184,14 +183,14 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     p.crops = crops(&p);
     p.slab = round_up((p.crops ? p.h.from * p.w.to : p.mb) * (p.step + PAD), ALIGN);
     const bool few = p.n * map <= FEW_ROWS;
-    const size_t slabs = p.crops ? p.w.k * ceil_div(p.in, p.step) : steps_of(&p);
+    const size_t slabs = p.crops ? p.n * p.w.k * ceil_div(p.in, p.step) : steps_of(&p);
     p.keeps = few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && slabs * p.slab <= KEPT;
     /* Few rows: b is read as it lies in memory, panel by panel; patches not kept may serve two. */
     if (few) p.nb = (p.keeps || p.n * map <= 8 ? 1 : 2) * kernels->gemm_nr;
     p.columns = ceil_div(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
     p.a_size = p.keeps ? slabs * p.slab : round_up(p.mb * (p.step + PAD), ALIGN);
-    p.sums = p.crops ? round_up((p.w.k + 1) * map * p.nb, ALIGN) : 0;
+    p.sums = p.crops ? round_up((p.w.k + 1) * p.n * map * p.nb, ALIGN) : 0;
     p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
     return p;
 }
@@ -258,7 +257,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     }
 }
 
-/* ---- a few rows of one image, without what is padding ----------------------------------------- */
+/* ---- a few rows, without what is padding ------------------------------------------------------ */
 
 /* Positions whose point t is inside: how many, and the first of them. */
 static size_t span_of(const side *s, const axis *a, size_t t, size_t *first)
@@ -270,17 +269,18 @@ static size_t span_of(const side *s, const axis *a, size_t t, size_t *first)
     return high - low;
 }
 
-/* For each of the kernel's columns, step by step: the pixels that it meets, of all of the map's
- * rows. The patches of one of its points, where it is inside, are rows of that. */
+/* For each image and each of the kernel's columns, step by step: the pixels that it meets, of all of
+ * the map's rows. The patches of one of its points, where it is inside, are rows of that. */
 static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patches from, float *a)
 {
     const float *x = from.x;
     from.top = (size_t)-h->off; /* its point 0 meets row 0 */
     from.grid_h = p->h.from;
-    for (size_t j = 0; j < w->count; j++) {
-        from.tap = j;
-        from.grid_w = span_of(&p->w, w, j, &from.left);
+    for (size_t t = 0; t < p->n * w->count; t++) {
+        from.tap = t % w->count;
+        from.grid_w = span_of(&p->w, w, from.tap, &from.left);
         from.rows = from.grid_h * from.grid_w;
+        from.row = t / w->count * from.rows;
         for (size_t c = 0; c < p->in; c += p->step, a += p->slab) {
             from.x = x + c;
             from.channels = least(p->step, p->in - c);
@@ -289,9 +289,9 @@ static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patche
     }
 }
 
-/* The sums by the kernel's columns to C, through the epilogue. */
-static void join(const plan *p, const axis *h, const axis *w, float *sums, kdi_block *block,
-                 const kdi_epilogue *epilogue)
+/* One image's sums by the kernel's columns to C. */
+static void join(const plan *p, const axis *h, const axis *w, float *sums, const kdi_block *block,
+                 size_t image)
 {
     const size_t rows = h->grid * w->grid;
     for (size_t j = 0; j < w->count; j++) {
@@ -302,30 +302,27 @@ static void join(const plan *p, const axis *h, const axis *w, float *sums, kdi_b
             p->kernels->sum_parts(columns * p->nb, 1, own, 0, sums + (y * w->grid + low) * p->nb,
                                   true);
     }
+    float *c = block->c + image * rows * block->ldc;
     for (size_t i = 0; i < rows; i++)
-        p->kernels->sum_parts(block->n, 1, sums + i * p->nb, 0, block->c + i * block->ldc,
+        p->kernels->sum_parts(block->n, 1, sums + i * p->nb, 0, c + i * block->ldc,
                               block->accumulate);
-    if (!epilogue) return;
-    block->accumulate = true; /* a product over no k applies it */
-    block->epilogue = epilogue;
-    p->kernels->gemm_block(block);
 }
 
-/* Walk along k with the positions alone where a point is inside. A column of the kernel that is
- * outside of some of the map's columns has sums of its own, [positions inside][nb]: with evenly
- * spaced rows, as the rest. Patches are kept as copy_columns lays them. */
+/* Walk along k, image by image, with the positions alone where a point is inside. A column of the
+ * kernel that is outside of some of the map's columns has sums of its own, [positions inside][nb]:
+ * with evenly spaced rows, as the rest. Patches are kept as copy_columns lays them. */
 static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches *from,
                         kdi_block *block, const float *b, float *a, float *sums, bool there,
                         const kdi_epilogue *epilogue)
 {
-    const size_t rows = h->grid * w->grid, steps = ceil_div(p->in, p->step);
+    const size_t rows = h->grid * w->grid, size = (w->count + 1) * rows * p->nb;
+    const size_t steps = ceil_div(p->in, p->step);
     const float *x = from->x;
     kdi_block part = *block;
-    block->a = a;
-    memset(sums, 0, p->sums * sizeof *sums);
     part.ldc = p->nb;
     part.accumulate = true;
     from->taps = 1;
+    memset(sums, 0, p->n * size * sizeof *sums);
     if (p->keeps && !there) copy_columns(p, h, w, *from, a);
     for (size_t t = 0; t < h->count * w->count; t++) {
         const size_t i = t / w->count, j = t % w->count;
@@ -334,24 +331,37 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
         from->grid_w = span_of(&p->w, w, j, &from->left);
         from->rows = part.m = from->grid_h * from->grid_w;
         if (from->rows == 0) continue;
-        part.c = sums + from->top * from->grid_w * p->nb;
-        if (from->grid_w < w->grid) part.c += (j + 1) * rows * p->nb;
-        /* The first pixel row, of those copied. */
+        /* Where its sums begin; the first pixel row, of those copied. */
+        const size_t own = from->grid_w < w->grid ? (j + 1) * rows : 0;
         const size_t first = (size_t)((ptrdiff_t)(from->top + i * (size_t)h->tap) + h->off);
         for (size_t c = 0; c < p->in; c += from->channels) {
             from->channels = least(p->step, p->in - c);
             aim(p, h, w, t, 1, c, from->channels, b, &part);
-            part.a = a;
-            if (p->keeps)
-                part.a += (j * steps + c / p->step) * p->slab + first * from->grid_w * part.rsa;
-            else {
-                from->x = x + c;
-                p->kernels->patch_rows(from, a, part.rsa);
+            const kdi_fetch ahead = part.ahead[0];
+            for (size_t image = 0; image < p->n; image++) {
+                const size_t slab = (image * w->count + j) * steps + c / p->step;
+                part.a = a;
+                if (p->keeps)
+                    part.a += slab * p->slab + first * from->grid_w * part.rsa;
+                else {
+                    from->x = x + c;
+                    from->row = image * from->rows;
+                    p->kernels->patch_rows(from, a, part.rsa);
+                }
+                part.c = sums + image * size + (own + from->top * from->grid_w) * p->nb;
+                /* Each image asks for a share. */
+                part.ahead[0].columns = ahead.columns / p->n;
+                part.ahead[0].x = ahead.x + image * part.ahead[0].columns;
+                p->kernels->gemm_block(&part);
             }
-            p->kernels->gemm_block(&part);
         }
     }
-    join(p, h, w, sums, block, epilogue);
+    for (size_t image = 0; image < p->n; image++) join(p, h, w, sums + image * size, block, image);
+    if (!epilogue) return;
+    block->a = a;
+    block->accumulate = true; /* a product over no k applies it */
+    block->epilogue = epilogue;
+    p->kernels->gemm_block(block);
 }
 
 /* ---- block by block --------------------------------------------------------------------------- */
@@ -736,12 +746,15 @@ static size_t largest(size_t a, size_t b)
 
 static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t packed)
 {
-    /* The most for this n or a smaller one: all of a block's rows that can be. One image may be
-     * walked in a way of its own. */
-    kdi_conv first = *v;
-    first.n = least(v->n, 1);
+    /* The most for this n or a smaller one: all of a block's rows that can be. A few images may be
+     * walked in a way of their own. */
     const plan p = plan_of(kdi_ctx_kernels(ctx), v, back);
-    const plan one = plan_of(p.kernels, &first, back);
+    size_t inside = 0;
+    kdi_conv w = *v;
+    for (w.n = 1; w.n <= v->n && w.n * p.h.to * p.w.to <= FEW_ROWS; w.n++) {
+        const plan q = plan_of(p.kernels, &w, back);
+        inside = largest(inside, q.head + q.a_size + q.sums);
+    }
     const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
     const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
     const bool scattered = phases(&p.h) * phases(&p.w) > 1;
@@ -749,8 +762,8 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     const size_t few = round_up(least(most, FEW_ROWS) * (p.step + PAD), ALIGN);
     const size_t kept = back ? 0 : ALIGN + least(KEPT, steps_of(&p) * few);
     const size_t sums = scattered ? round_up(most * columns, ALIGN) : 0;
-    const size_t floats = p.kernels->gemm_scratch(most, p.step) +
-                          largest(largest(slab, kept) + sums, one.head + one.a_size + one.sums);
+    const size_t floats =
+        p.kernels->gemm_scratch(most, p.step) + largest(largest(slab, kept) + sums, inside);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t bytes;
     if (packed == SIZE_MAX ||

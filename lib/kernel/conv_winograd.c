@@ -36,7 +36,8 @@ enum {
     BLOCK = 16,              /* tiles a task has in hand */
     RUN = 4,                 /* blocks it takes, where there are many */
     /* by panels */
-    OWN = 16,        /* tiles, at most, of which each worker makes its own V, */
+    OWN = 32,        /* tiles, at most, of which each worker makes its own V, */
+    OWN_WORKERS = 8, /* of so many, at most; */
     HEAD = 16,       /* floats ahead of it: whether it is made */
     MIN_CHUNK = 128, /* tiles of V at a time */
     MAX_CHUNK = 256,
@@ -287,7 +288,7 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     size_t shared, own, total;
     if (!lay_out(g, prepared, &l) ||
         !kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
-        !kdi_mul(kdi_worker_room(l.own, threads), threads, &own) ||
+        !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
         !kdi_add(shared, l.v, &shared) || !kdi_add(l.u, own > shared ? own : shared, &total))
         return SIZE_MAX;
     return total;
@@ -500,7 +501,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
     }
     const size_t threads = (size_t)kd_ctx_threads(ctx);
-    j.own = !j.l.by_tiles && g->tiles <= OWN;
+    j.own = !j.l.by_tiles && g->tiles <= OWN && threads <= OWN_WORKERS;
     j.workers = scratch + j.l.u;
     j.room = kdi_worker_room(j.own ? j.l.own : j.l.worker, threads);
     if (j.l.by_tiles) {

@@ -245,12 +245,12 @@ START_TEST(test_random_shapes)
 }
 END_TEST
 
-/* One or two images of a few pixels, so many channels that each point of the kernel is a step. */
+/* A few images of a few pixels, so many channels that each point of the kernel is a step. */
 START_TEST(test_random_few_pixels)
 {
     kdi_rng r = kdi_rng_make(4, KDI_RNG_TEST, 0, 0);
     for (uint64_t t = 0; t < 40;) {
-        kdi_conv v = {.n = 1 + kdi_rng_below(&r, 4) / 3,
+        kdi_conv v = {.n = 1 + kdi_rng_below(&r, 5),
                       .h = 1 + kdi_rng_below(&r, 6),
                       .w = 1 + kdi_rng_below(&r, 6),
                       .c = 257 + kdi_rng_below(&r, 60),
@@ -351,13 +351,15 @@ START_TEST(test_choice)
     const kdi_conv pointwise = {4, 8, 8, 32, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1, 8, 8};
     ck_assert_int_eq(kdi_conv_choose(&first, NULL), KDI_CONV_DIRECT);
     ck_assert_int_eq(kdi_conv_choose(&deep, NULL), KDI_CONV_TOEPLITZ);
-    ck_assert_int_eq(kdi_conv_choose_for(&deep, 8, NULL), KDI_CONV_GEMM);
+    ck_assert_int_eq(kdi_conv_choose_for(&deep, 1, NULL), KDI_CONV_GEMM);
+    ck_assert_int_eq(kdi_conv_choose_for(&deep, 2, NULL), KDI_CONV_TOEPLITZ);
     ck_assert_int_eq(kdi_conv_choose(&depthwise, NULL), KDI_CONV_DEPTHWISE);
     ck_assert_int_eq(kdi_conv_choose(&pointwise, NULL), KDI_CONV_GEMM);
 
     /* Few pixels: Winograd's weights, four times as many, would be read for little. */
     const kdi_conv late = {1, 4, 4, 512, 512, 3, 3, 1, 1, 1, 1, 1, 1, 1, 4, 4};
     ck_assert_int_eq(kdi_conv_choose_for(&late, 1, NULL), KDI_CONV_GEMM);
+    ck_assert_int_eq(kdi_conv_choose_for(&late, 4, NULL), KDI_CONV_WINOGRAD2);
     ck_assert_int_eq(kdi_conv_choose_for(&late, 128, NULL), KDI_CONV_WINOGRAD);
     ck_assert_int_eq(kdi_conv_choose(&late, NULL), KDI_CONV_WINOGRAD);
 
