@@ -451,11 +451,18 @@ static void block_task(void *arg, size_t index, int worker)
              p->workers + (size_t)worker * p->room);
 }
 
+/* Floats from worker to worker. Backward they are packed, as the largest scratch of a small network's
+ * training is here. */
+static size_t room_of(const plan *p, size_t floats, size_t threads)
+{
+    return p->h.back ? floats : kdi_worker_room(floats, threads);
+}
+
 static void run(kd_ctx *ctx, plan *p)
 {
     const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
-    p->room = kdi_worker_room(p->head + p->kernel + p->a_size + p->c_size + p->sums, threads);
+    p->room = room_of(p, p->head + p->kernel + p->a_size + p->c_size + p->sums, threads);
     for (size_t i = 0; p->keeps && i < threads; i++) p->workers[i * p->room] = 0;
     kd_parallel_for(ctx, p->groups * products * p->columns * p->rows, block_task, p);
 }
@@ -767,7 +774,7 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t bytes;
     if (packed == SIZE_MAX ||
-        !kdi_mul(kdi_worker_room(floats, threads) * sizeof(float), threads, &bytes) ||
+        !kdi_mul(room_of(&p, floats, threads) * sizeof(float), threads, &bytes) ||
         !kdi_add(bytes, packed, &bytes))
         return SIZE_MAX;
     return bytes;

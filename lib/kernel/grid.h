@@ -38,14 +38,15 @@ static inline bool kdi_grid_at(const kdi_grid *g, size_t task, size_t *row, size
     return *row < g->rows;
 }
 
-/* Floats from one worker's scratch to the next one's, of which each needs so many: a power of two, a
- * multiple of 512 KiB above that. Most layers agree on it, so a worker's scratch lies where it was
- * in the layer before; a line that another processor wrote takes long to come. SIZE_MAX stays. */
+/* Floats from one worker's scratch to the next one's, of which each needs so many, a multiple of 16:
+ * above 128 KiB a power of two, above 512 a multiple of that. Many layers agree on it, so a worker's
+ * scratch lies where it was in the layer before; a line that another processor wrote takes long to
+ * come. SIZE_MAX stays. */
 static inline size_t kdi_worker_room(size_t floats, size_t workers)
 {
-    const size_t step = (size_t)128 << 10;
-    size_t room = 16;
-    if (workers <= 1) return floats;
+    const size_t small = (size_t)32 << 10, step = 4 * small;
+    size_t room = small;
+    if (workers <= 1 || floats <= small) return floats;
     if (floats > step) return kdi_round_up(floats, step, &room) ? room : SIZE_MAX;
     while (room < floats) room *= 2;
     return room;
