@@ -180,14 +180,14 @@ run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%) $(if $
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
 arm_suites ?= base half activation norm pool linear gemm conv winograd golden_ops golden_models
 .PHONY: check-arm
-check-arm: ## the neon table's tests, cross-compiled, under QEMU
+check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
 	@sh .ci/deps.sh arm
 	@$(MAKE) --no-print-directory $(parallel) run-tests CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy \
 	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
 
 # What a run loses when it is killed: nothing.
 KILLS ?= 20
-kill: ## kill training runs at random moments, KILLS times, and at every change of a file
+kill: deps ## kill training runs at random moments, KILLS times, and at every change of a file
 	@KD_KILLS=$(KILLS) KD_EVERY=1 $(MAKE) --no-print-directory $(parallel) run-tests SUITES="kill fault"
 
 # Memory that is read before it is written, which no sanitizer here sees. valgrind knows no AVX-512,
@@ -199,7 +199,7 @@ all_suites = $(shell sed -n 's/^SUITE(\(.*\))$$/\1/p' tests/suites.def)
 valgrind_suites = $(if $(filter all,$(VALGRIND_SUITES)),$(all_suites),$(VALGRIND_SUITES))
 valgrind = env CK_TIMEOUT_MULTIPLIER=100 KD_ISA=$(VALGRIND_ISA) valgrind -q --error-exitcode=9 --leak-check=full
 .PHONY: check-valgrind
-check-valgrind: ## some suites under valgrind; VALGRIND_SUITES=all VALGRIND_ISA=generic: all of them
+check-valgrind: deps ## some suites under valgrind; VALGRIND_SUITES=all VALGRIND_ISA=generic: all of them
 	@sh .ci/deps.sh valgrind
 	@for s in $(valgrind_suites); do \
 	    case $$s in fuzz) fork=yes;; *) fork=no;; esac; \
