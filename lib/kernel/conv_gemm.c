@@ -6,113 +6,22 @@
  * over the kernel points that touch it and the output channels; with stride s the input pixels fall
  * into s * s phases with their own points each, so nothing is multiplied by a zero of the stride.
  * On maps so small that much of every patch is padding, one pixel of all images makes a product of
- * its own, with only the points that are inside; of one image of few pixels, a point's product has
- * only the rows where it is inside. Each task copies the patches of its block of rows for one step
+ * its own, with only the points that are inside; of a few images of few pixels, a point's product
+ * has only the rows where it is inside. Each task copies the patches of its block of rows for one step
  * along k at a time, which stays in cache.
  *
- * Backward to the weights, k runs over the pixels, in parts that are added in order. */
-#include "conv_algo.h"
+ * Backward to the weights: conv_gemm_weights.c. */
+#include "conv_gemm.h"
 
+#include "conv_algo.h"
 #include "grid.h"
 
 #include <string.h>
 
-enum { PAD = 16, ALIGN = 16, TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
+enum { TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
 /* Floats of patches that a worker keeps for its next block, at most: a part of a second-level
  * cache. */
 enum { KEPT = 96 << 10 };
-
-static size_t ceil_div(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static size_t round_up(size_t a, size_t b)
-{
-    return ceil_div(a, b) * b;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* ---- one axis -------------------------------------------------------------------------------- */
-
-/* One axis of a convolution from a map of `from` pixels to one of `to`. */
-typedef struct side {
-    size_t from, to, k, stride, pad, dilation;
-    bool back; /* to the data: from is the output's map */
-} side;
-
-/* Kernel points first, first + step, ...: `count` of them. Point t of grid position g lies at pixel
- * g * stride + off + t * tap, the position being pixel phase + g * phases of the map written. */
-typedef struct axis {
-    size_t first, step, count;
-    ptrdiff_t stride, off, tap;
-    size_t begin, grid; /* positions */
-} axis;
-
-static size_t phases(const side *s)
-{
-    return s->back ? s->stride : 1;
-}
-
-static axis axis_of(const side *s, size_t phase)
-{
-    axis a = {.first = 0, .step = 1, .stride = 1};
-    if (!s->back) {
-        a.count = s->k;
-        a.stride = (ptrdiff_t)s->stride;
-        a.off = -(ptrdiff_t)s->pad;
-        a.tap = (ptrdiff_t)s->dilation;
-        a.grid = s->to;
-        return a;
-    }
-    /* Point i of the kernel joins input pixel p and output pixel (p + pad - i * dilation) / stride
-     * where that is whole: every step-th point. */
-    const size_t at = phase + s->pad;
-    while (a.first < s->k &&
-           (at % s->stride + s->stride - a.first * s->dilation % s->stride) % s->stride != 0)
-        a.first++;
-    while (a.step * s->dilation % s->stride != 0) a.step++;
-    a.count = a.first < s->k ? ceil_div(s->k - a.first, a.step) : 0;
-    a.off = ((ptrdiff_t)at - (ptrdiff_t)(a.first * s->dilation)) / (ptrdiff_t)s->stride;
-    a.tap = -(ptrdiff_t)(a.step * s->dilation / s->stride);
-    a.grid = phase < s->to ? ceil_div(s->to - phase, s->stride) : 0;
-    return a;
-}
-
-static bool inside(const side *s, const axis *a, size_t g, size_t t)
-{
-    const ptrdiff_t pixel = (ptrdiff_t)g * a->stride + a->off + (ptrdiff_t)t * a->tap;
-    return pixel >= 0 && (size_t)pixel < s->from;
-}
-
-/* The axis of one pixel of the map written, with no point but those inside. */
-static axis axis_at(const side *s, size_t pixel)
-{
-    axis a = axis_of(s, pixel % phases(s));
-    a.begin = pixel / phases(s);
-    a.grid = 1;
-    size_t low = 0, high = a.count;
-    while (low < high && !inside(s, &a, a.begin, low)) low++;
-    while (high > low && !inside(s, &a, a.begin, high - 1)) high--;
-    a.first += low * a.step;
-    a.off += (ptrdiff_t)low * a.tap;
-    a.count = high - low;
-    return a;
-}
-
-/* Points inside, and points in all, summed over the pixels of the map written. */
-static void count_points(const side *s, size_t *in, size_t *all)
-{
-    *in = *all = 0;
-    for (size_t p = 0; p < s->to; p++) {
-        *in += axis_at(s, p).count;
-        *all += axis_of(s, p % phases(s)).count;
-    }
-}
 
 /* ---- forward, and backward to the data ------------------------------------------------------- */
 
@@ -258,16 +167,6 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
 }
 
 /* ---- a few rows, without what is padding ------------------------------------------------------ */
-
-/* Positions whose point t is inside: how many, and the first of them. */
-static size_t span_of(const side *s, const axis *a, size_t t, size_t *first)
-{
-    size_t low = 0, high = a->grid;
-    while (low < high && !inside(s, a, low, t)) low++;
-    while (high > low && !inside(s, a, high - 1, t)) high--;
-    *first = low;
-    return high - low;
-}
 
 /* For each image and each of the kernel's columns, step by step: the pixels that it meets, of all of
  * the map's rows. The patches of one of its points, where it is inside, are rows of that. */
@@ -469,11 +368,6 @@ static void run(kd_ctx *ctx, plan *p)
 
 /* ---- weights in panels ----------------------------------------------------------------------- */
 
-static size_t points_of(const kdi_conv *v)
-{
-    return v->kh * v->kw * (v->c / v->groups);
-}
-
 static size_t prepared_size(kd_ctx *ctx, const kdi_conv *v)
 {
     size_t bytes = kdi_gemm_packed_size(ctx, v->o / v->groups, points_of(v));
@@ -517,200 +411,6 @@ static void flip_task(void *arg, size_t index, int worker)
                        f->to + g * ceil_div(c, nr) * panel + t * o * nr, panel);
 }
 
-/* ---- backward to the weights ----------------------------------------------------------------- */
-
-enum { DEPTH = 192, TASKS = 16, PART_DEPTH = 1024, PARTS_SIZE = 1 << 20, SUM_SIZE = 1 << 14 };
-
-typedef struct weights {
-    const kdi_kernels *kernels;
-    const kdi_conv *v;
-    size_t c, o;                               /* channels of a group */
-    size_t mb;                                 /* output channels of a block */
-    size_t taps, nb;                           /* a block's kernel points, and channels of each */
-    size_t rows, columns;                      /* blocks */
-    size_t parts;                              /* of the pixels */
-    bool panels;                               /* patches go straight to panels */
-    bool copy;                                 /* dy is copied */
-    size_t kernel, a_size, b_size, patch_size; /* floats of a worker */
-    const float *x, *dy;
-    float *dw, *workers; /* dw: [parts][o][kh * kw * c] */
-    bool accumulate;
-} weights;
-
-static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
-{
-    const size_t points = v->kh * v->kw, nr = kernels->gemm_nr;
-    weights p = {
-        .kernels = kernels, .v = v, .c = v->c / v->groups, .o = v->o / v->groups, .parts = 1};
-    p.mb = kdi_piece(p.o, KDI_GEMM_ROWS, 1);
-    p.nb = p.c;
-    p.taps = 1;
-    /* Many channels: one point, whose rows outside the map are left out. Few: several points. */
-    if (p.c * 2 > KDI_GEMM_COLUMNS)
-        p.nb = kdi_piece(p.c, KDI_GEMM_COLUMNS, nr);
-    else
-        p.taps = kdi_piece(points, KDI_GEMM_COLUMNS / p.c, 1);
-    p.rows = ceil_div(p.o, p.mb);
-    p.columns = ceil_div(points, p.taps) * ceil_div(p.c, p.nb);
-    const size_t tasks = p.rows * p.columns * v->groups, size = v->o * points * p.c;
-    if (tasks && tasks < TASKS) {
-        p.parts = least(least(ceil_div(TASKS, tasks), v->n * v->oh * v->ow / PART_DEPTH),
-                        PARTS_SIZE / size);
-        if (p.parts < 1) p.parts = 1;
-    }
-    p.panels = p.taps == 1 || p.c % nr == 0;
-    p.copy = p.taps == 1 || v->o > 128;
-    p.kernel = kernels->gemm_scratch(p.mb, DEPTH);
-    p.a_size = p.copy ? DEPTH * (p.mb + PAD) : 0;
-    p.b_size = DEPTH * round_up(p.taps * p.nb, nr);
-    p.patch_size = p.panels ? 0 : DEPTH * p.taps * p.nb;
-    p.a_size = round_up(p.a_size, ALIGN);
-    return p;
-}
-
-/* The positions g of [0, to) at which point t lies inside. */
-static void clip(const side *s, size_t t, size_t *begin, size_t *count)
-{
-    const axis a = axis_of(s, 0);
-    size_t low = 0, high = s->to;
-    while (low < high && !inside(s, &a, low, t)) low++;
-    while (high > low && !inside(s, &a, high - 1, t)) high--;
-    *begin = low;
-    *count = high - low;
-}
-
-/* One block of dw over part `part` of the pixels. */
-static void weights_block(const weights *p, size_t g, size_t row, size_t column, size_t part,
-                          float *own)
-{
-    const kdi_conv *v = p->v;
-    const size_t pieces = ceil_div(p->c, p->nb), points = v->kh * v->kw, nr = p->kernels->gemm_nr;
-    const size_t tap = column / pieces * p->taps, taps = least(p->taps, points - tap);
-    const size_t c = column % pieces * p->nb, channels = least(p->nb, p->c - c);
-    const size_t o = row * p->mb;
-    kdi_patches from = {.x = p->x + g * p->c + c,
-                        .h = v->h,
-                        .w = v->w,
-                        .ld = v->c,
-                        .grid_h = v->oh,
-                        .grid_w = v->ow,
-                        .step_h = (ptrdiff_t)v->sh,
-                        .step_w = (ptrdiff_t)v->sw,
-                        .off_h = -(ptrdiff_t)v->ph,
-                        .off_w = -(ptrdiff_t)v->pw,
-                        .tap_h = (ptrdiff_t)v->dh,
-                        .tap_w = (ptrdiff_t)v->dw,
-                        .tap_width = v->kw,
-                        .tap = tap,
-                        .taps = taps,
-                        .channels = channels};
-    if (p->taps == 1) {
-        const side h = {v->h, v->oh, v->kh, v->sh, v->ph, v->dh, false};
-        const side w = {v->w, v->ow, v->kw, v->sw, v->pw, v->dw, false};
-        clip(&h, tap / v->kw, &from.top, &from.grid_h);
-        clip(&w, tap % v->kw, &from.left, &from.grid_w);
-    }
-    kdi_patches dy = {.x = p->dy + g * p->o + o,
-                      .h = v->oh,
-                      .w = v->ow,
-                      .ld = v->o,
-                      .top = from.top,
-                      .left = from.left,
-                      .grid_h = from.grid_h,
-                      .grid_w = from.grid_w,
-                      .step_h = 1,
-                      .step_w = 1,
-                      .tap_width = 1,
-                      .taps = 1,
-                      .channels = least(p->mb, p->o - o)};
-    float *a = own + p->kernel, *b = a + p->a_size, *patches = b + p->b_size;
-    kdi_block block = {.m = dy.channels,
-                       .n = taps * channels,
-                       .rsa = 1,
-                       .csa = v->o,
-                       .ldc = points * p->c,
-                       .c = p->dw + (part * v->o + g * p->o + o) * points * p->c + tap * p->c + c,
-                       .accumulate = p->parts == 1 && p->accumulate,
-                       .b = b,
-                       .scratch = own};
-    const size_t pixels = v->n * from.grid_h * from.grid_w, each = ceil_div(pixels, p->parts);
-    const size_t end = least(pixels, (part + 1) * each);
-    size_t i = part * each;
-    do {
-        const size_t count = i < end ? least(DEPTH, end - i) : 0;
-        from.row = dy.row = i;
-        from.rows = dy.rows = block.k = count;
-        block.panel = count * nr;
-        if (count && p->panels) {
-            p->kernels->patch_panels(&from, b, block.panel);
-        } else if (count) {
-            p->kernels->patch_rows(&from, patches, block.n);
-            p->kernels->pack_b(count, block.n, patches, block.n, b, block.panel);
-        }
-        if (p->copy) {
-            block.a = a;
-            block.csa = p->mb + PAD;
-            if (count) p->kernels->patch_rows(&dy, a, block.csa);
-        } else {
-            block.a = dy.x + i * v->o;
-        }
-        p->kernels->gemm_block(&block);
-        block.accumulate = true;
-        i += count;
-    } while (i < end);
-}
-
-static size_t own_size(const weights *p)
-{
-    return p->kernel + p->a_size + p->b_size + p->patch_size;
-}
-
-static void weights_task(void *arg, size_t index, int worker)
-{
-    const weights *p = arg;
-    const size_t row = index % p->rows, column = index / p->rows % p->columns;
-    const size_t rest = index / p->rows / p->columns;
-    weights_block(p, rest % p->v->groups, row, column, rest / p->v->groups,
-                  p->workers + (size_t)worker * own_size(p));
-}
-
-/* Floats for the parts of dw, for this n or any smaller one. */
-static size_t parts_size(const kdi_conv *v)
-{
-    const size_t size = v->o * points_of(v);
-    return size * 2 > PARTS_SIZE ? 0 : round_up(least(PARTS_SIZE, size * TASKS), ALIGN);
-}
-
-typedef struct sum {
-    const weights *p;
-    const float *parts;
-    float *dw;
-} sum;
-
-static void sum_task(void *arg, size_t index, int worker)
-{
-    const sum *s = arg;
-    const size_t size = s->p->v->o * points_of(s->p->v), i = index * SUM_SIZE;
-    (void)worker;
-    s->p->kernels->sum_parts(least(SUM_SIZE, size - i), s->p->parts, s->parts + i, size, s->dw + i,
-                             s->p->accumulate);
-}
-
-static void weights_run(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *dy, float *dw,
-                        bool accumulate, float *scratch)
-{
-    weights p = weights_of(kdi_ctx_kernels(ctx), v);
-    p.x = x;
-    p.dy = dy;
-    p.dw = p.parts > 1 ? scratch : dw;
-    p.workers = scratch + parts_size(v);
-    p.accumulate = accumulate;
-    kd_parallel_for(ctx, p.rows * p.columns * v->groups * p.parts, weights_task, &p);
-    if (p.parts == 1) return;
-    sum s = {&p, scratch, dw};
-    kd_parallel_for(ctx, ceil_div(v->o * points_of(v), SUM_SIZE), sum_task, &s);
-}
-
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* 1x1 at every pixel: the product as it is. */
@@ -746,11 +446,6 @@ static kdi_gemm data_gemm(const kdi_conv *v, const float *w, const float *dy, fl
                       .ldc = v->c};
 }
 
-static size_t largest(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t packed)
 {
     /* The most for this n or a smaller one: all of a block's rows that can be. A few images may be
@@ -780,12 +475,6 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     return bytes;
 }
 
-static size_t weights_scratch(kd_ctx *ctx, const kdi_conv *v)
-{
-    const weights p = weights_of(kdi_ctx_kernels(ctx), v);
-    return (parts_size(v) + own_size(&p) * (size_t)kd_ctx_threads(ctx)) * sizeof(float);
-}
-
 static size_t scratch_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
 {
     const float packed = 0;
@@ -802,9 +491,9 @@ static size_t scratch_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
     case KDI_CONV_BACKWARD:
         if (!pointwise(v))
             return largest(plan_scratch(ctx, v, true, flipped_size(ctx, v)),
-                           weights_scratch(ctx, v));
+                           kdi_conv_gemm_weights_scratch(ctx, v));
         g = data_gemm(v, NULL, NULL, NULL);
-        return largest(kdi_gemm_scratch(ctx, &g), weights_scratch(ctx, v));
+        return largest(kdi_gemm_scratch(ctx, &g), kdi_conv_gemm_weights_scratch(ctx, v));
     default:
         return 0;
     }
@@ -861,7 +550,7 @@ static void backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float
 {
     kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
     if (dx) backward_data(ctx, v, w, dy, dx, accumulate_dx, scratch);
-    if (dw) weights_run(ctx, v, x, dy, dw, accumulate_dw, scratch);
+    if (dw) kdi_conv_gemm_weights(ctx, v, x, dy, dw, accumulate_dw, scratch);
 }
 
 static bool can(const kdi_conv *v)
