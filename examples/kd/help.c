@@ -90,5 +90,5 @@ void cli_help(void)
            "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
            "Environment: KD_DATA (folder of the data sets), KD_ISA (generic, avx2, avx512, amx, "
            "neon),\n"
-           "KD_CONV (gemm, direct, depthwise, winograd, winograd2, toeplitz).\n");
+           "KD_CONV (gemm, direct, depthwise, winograd, winograd2, toeplitz, toeplitz4).\n");
 }

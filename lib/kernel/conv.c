@@ -15,13 +15,16 @@ static const kdi_conv_rule rules[] = {
     {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, 4, 4, 4, "the time is that of reading weights"},
     {KDI_CONV_TOEPLITZ, 32, SIZE_MAX, 32, SIZE_MAX, 4, 4, SIZE_MAX, "2x2: 9 products for 16"},
     {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
+    {KDI_CONV_TOEPLITZ4, 64, SIZE_MAX, 64, SIZE_MAX, 16, 16, 16, "4x4: as few weights as possible"},
+    {KDI_CONV_TOEPLITZ4, 192, SIZE_MAX, 192, SIZE_MAX, 16, 16, 32,
+     "two images: the time is still that of reading weights, if there are many"},
     {KDI_CONV_GEMM, 192, SIZE_MAX, 192, SIZE_MAX, 5, 25, 25,
      "few tiles: the time is that of reading weights, of which Winograd has more"},
-    {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, ANY, 48, "the same with more weights"},
+    {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, 5, 15, 48, "the same with more weights"},
     {KDI_CONV_WINOGRAD2, 8, SIZE_MAX, 8, SIZE_MAX, 5, 25, 48,
      "some tiles: F(2x2) has fewer weights than F(4x4), which stay in cache if channels are few"},
     {KDI_CONV_WINOGRAD2, 192, SIZE_MAX, 192, SIZE_MAX, 5, 25, 80, "the same with more weights"},
-    {KDI_CONV_WINOGRAD2, 384, SIZE_MAX, 384, SIZE_MAX, 5, 25, 208, "the same with more weights"},
+    {KDI_CONV_WINOGRAD2, 384, SIZE_MAX, 384, SIZE_MAX, 5, 25, 112, "the same with more weights"},
     {KDI_CONV_WINOGRAD2, 128, SIZE_MAX, 192, SIZE_MAX, 26, 100, 100, "the same on larger maps"},
     {KDI_CONV_WINOGRAD, 8, SIZE_MAX, 8, SIZE_MAX, ANY, SIZE_MAX, "a quarter of the products"},
     {KDI_CONV_DIRECT, 1, 32, ANY, 16, SIZE_MAX, SIZE_MAX, "patches would cost more than they save"},
@@ -34,9 +37,19 @@ static bool winograd_can(const kdi_conv *v)
            v->ph <= 2 && v->pw <= 2;
 }
 
+static bool map_can(const kdi_conv *v, size_t side)
+{
+    return winograd_can(v) && v->ph == 1 && v->pw == 1 && v->h == side && v->w == side;
+}
+
 static bool toeplitz_can(const kdi_conv *v)
 {
-    return winograd_can(v) && v->ph == 1 && v->pw == 1 && v->h == 2 && v->w == 2;
+    return map_can(v, 2);
+}
+
+static bool toeplitz4_can(const kdi_conv *v)
+{
+    return map_can(v, 4);
 }
 
 /* A method of conv_winograd.h's of one kind. */
@@ -75,11 +88,13 @@ METHOD(winograd, KDI_WINOGRAD_F4);
 #define winograd2_can winograd_can
 METHOD(winograd2, KDI_WINOGRAD_F2);
 METHOD(toeplitz, KDI_WINOGRAD_2X2);
+METHOD(toeplitz4, KDI_WINOGRAD_4X4);
 
 static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
     [KDI_CONV_GEMM] = &kdi_conv_gemm,           [KDI_CONV_DIRECT] = &kdi_conv_direct,
     [KDI_CONV_DEPTHWISE] = &kdi_conv_depthwise, [KDI_CONV_WINOGRAD] = &winograd,
     [KDI_CONV_WINOGRAD2] = &winograd2,          [KDI_CONV_TOEPLITZ] = &toeplitz,
+    [KDI_CONV_TOEPLITZ4] = &toeplitz4,
 };
 
 const kdi_conv_rule *kdi_conv_rules(size_t *count)
@@ -157,14 +172,21 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
 
 static kdi_winograd_kind kind_of(kdi_conv_algo algo)
 {
-    return algo == KDI_CONV_TOEPLITZ    ? KDI_WINOGRAD_2X2
-           : algo == KDI_CONV_WINOGRAD2 ? KDI_WINOGRAD_F2
-                                        : KDI_WINOGRAD_F4;
+    switch (algo) {
+    case KDI_CONV_WINOGRAD2:
+        return KDI_WINOGRAD_F2;
+    case KDI_CONV_TOEPLITZ:
+        return KDI_WINOGRAD_2X2;
+    case KDI_CONV_TOEPLITZ4:
+        return KDI_WINOGRAD_4X4;
+    default:
+        return KDI_WINOGRAD_F4;
+    }
 }
 
 bool kdi_conv_tells_moments(kdi_conv_algo algo)
 {
-    return algo == KDI_CONV_WINOGRAD || algo == KDI_CONV_WINOGRAD2 || algo == KDI_CONV_TOEPLITZ;
+    return algo >= KDI_CONV_WINOGRAD && algo <= KDI_CONV_TOEPLITZ4;
 }
 
 size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo)

@@ -29,6 +29,7 @@ typedef enum kdi_conv_algo {
     KDI_CONV_WINOGRAD,  /* F(4x4,3x3): 3x3, stride 1, dilation 1, groups 1 */
     KDI_CONV_WINOGRAD2, /* F(2x2,3x3): the same shapes, smaller filters, more multiplications */
     KDI_CONV_TOEPLITZ,  /* 2x2 maps, 3x3, padding 1: 9 products for 16 */
+    KDI_CONV_TOEPLITZ4, /* 4x4 maps, 3x3, padding 1: 81 products for 100, filters as many */
     KDI_CONV_ALGOS
 } kdi_conv_algo;
 

@@ -70,6 +70,10 @@ static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind
         return (kdi_transforms){k->toeplitz_input,         k->toeplitz_output,
                                 k->toeplitz_gradient,      k->toeplitz_filter,
                                 k->toeplitz_filter_turned, k->toeplitz_filter_gradient};
+    if (kind == KDI_WINOGRAD_4X4)
+        return (kdi_transforms){k->toeplitz4_input,         k->toeplitz4_output,
+                                k->toeplitz4_gradient,      k->toeplitz4_filter,
+                                k->toeplitz4_filter_turned, k->toeplitz4_filter_gradient};
     return (kdi_transforms){k->winograd_input,         k->winograd_output,
                             k->winograd_gradient,      k->winograd_filter,
                             k->winograd_filter_turned, k->winograd_filter_gradient};
@@ -81,14 +85,16 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     const size_t lanes = kernels->winograd_lanes;
     kdi_winograd g = {.kernels = kernels, .lanes = lanes, .turned = turned};
     static const struct {
-        size_t planes, tile, side;
-    } sizes[] = {[KDI_WINOGRAD_F4] = {36, 4, 6},
-                 [KDI_WINOGRAD_F2] = {16, 2, 4},
-                 [KDI_WINOGRAD_2X2] = {9, 2, 2}};
+        size_t planes, tile, side, rows;
+    } sizes[] = {[KDI_WINOGRAD_F4] = {36, 4, 6, 1},
+                 [KDI_WINOGRAD_F2] = {16, 2, 4, 1},
+                 [KDI_WINOGRAD_2X2] = {9, 2, 2, 1},
+                 [KDI_WINOGRAD_4X4] = {9, 4, 4, 9}};
     g.transforms = transforms_of(kernels, kind);
     g.planes = sizes[kind].planes;
     g.tile = sizes[kind].tile;
     g.side = sizes[kind].side;
+    g.rows = sizes[kind].rows;
     if (turned) {
         g.h = v->oh, g.w = v->ow, g.c = v->o;
         g.oh = v->h, g.ow = v->w, g.o = v->c;
@@ -98,7 +104,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
         g.oh = v->oh, g.ow = v->ow, g.o = v->o;
         g.ph = v->ph, g.pw = v->pw;
     }
-    if (kind == KDI_WINOGRAD_2X2) g.ph = g.pw = 0; /* the transform knows */
+    if (g.side == g.tile) g.ph = g.pw = 0; /* the transform knows */
     g.tiles_h = cut(g.oh, g.tile), g.tiles_w = cut(g.ow, g.tile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
     g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
@@ -168,7 +174,7 @@ size_t kdi_planes_size(const kdi_winograd *g, size_t blocks, size_t tiles)
 {
     const size_t lanes = g->lanes;
     size_t plane, total = 0;
-    if (!kdi_mul(blocks, (tiles | 1) * lanes, &plane) || !kdi_add(plane, lanes, &plane) ||
+    if (!kdi_mul(blocks, (tiles * g->rows | 1) * lanes, &plane) || !kdi_add(plane, lanes, &plane) ||
         !kdi_winograd_reserve(&total, g->planes, plane))
         return SIZE_MAX;
     return total;
@@ -176,7 +182,7 @@ size_t kdi_planes_size(const kdi_winograd *g, size_t blocks, size_t tiles)
 
 kdi_planes kdi_planes_of(const kdi_winograd *g, float *data, size_t blocks, size_t tiles)
 {
-    const size_t block = (tiles | 1) * g->lanes;
+    const size_t block = (tiles * g->rows | 1) * g->lanes;
     return (kdi_planes){data, blocks * block + g->lanes, block};
 }
 
@@ -246,8 +252,8 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     if (filters == SIZE_MAX || !g->lanes) return false;
     *l = (layout){.by_tiles = filters <= SMALL_BYTES / sizeof(float)};
     if (l->by_tiles) {
-        const size_t v = kdi_planes_size(g, g->c_blocks, BLOCK);
-        const size_t m = kdi_planes_size(g, g->o_blocks, BLOCK);
+        const size_t v = kdi_planes_size(g, g->c_blocks, kdi_winograd_tiles(g, BLOCK));
+        const size_t m = kdi_planes_size(g, g->o_blocks, kdi_winograd_tiles(g, BLOCK));
         l->u = prepared ? 0 : filters;
         return kdi_add(v, m, &l->worker);
     }
@@ -257,8 +263,10 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->slices = !prepared && many;
     l->u = prepared || l->slices ? 0 : filters;
     const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / g->c_blocks;
-    l->v_room = min(most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK), g->tiles);
-    l->m_room = l->slices ? l->v_room : min(l->v_room, many ? 2 * PART : PART);
+    const size_t rows = most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK);
+    l->v_room = min(kdi_winograd_tiles(g, rows), g->tiles);
+    l->m_room =
+        l->slices ? l->v_room : min(l->v_room, kdi_winograd_tiles(g, many ? 2 * PART : PART));
     l->chunk = even(g->tiles, l->v_room);
     l->part = even(l->chunk, l->m_room);
     l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
@@ -266,15 +274,16 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     if (l->v == SIZE_MAX || (l->slices && !kdi_winograd_reserve(&l->worker, g->planes * l->panels,
                                                                 (2 * SLICE + 1) * g->lanes)))
         return false;
-    return kdi_add(kdi_planes_size(g, g->c_blocks, min(l->v_room, OWN)) + HEAD, l->worker, &l->own);
+    const size_t own = min(l->v_room, kdi_winograd_tiles(g, OWN));
+    return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own);
 }
 
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
 {
     layout l;
     if (g->tiles == 0 || !lay_out(g, prepared, &l)) return (kdi_winograd_parts){0};
-    const size_t blocks = cut(g->tiles, BLOCK);
-    if (l.by_tiles) return (kdi_winograd_parts){BLOCK, BLOCK, blocks, blocks};
+    const size_t block = kdi_winograd_tiles(g, BLOCK), blocks = cut(g->tiles, block);
+    if (l.by_tiles) return (kdi_winograd_parts){block, block, blocks, blocks};
     return (kdi_winograd_parts){.tiles = l.part,
                                 .chunk = l.chunk,
                                 .count = cut(g->tiles, l.chunk) * cut(l.chunk, l.part),
@@ -342,7 +351,8 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
         size_t at[KDI_WINDOW];
         if (t0 + t + AHEAD < g->tiles) kdi_winograd_fetch_x(g, j->x, t0 + t + AHEAD);
         kdi_winograd_window_x(g, t0 + t, at);
-        g->transforms.input(j->x, at, g->c, v.data + (to + t) * g->lanes, v.plane, v.block);
+        g->transforms.input(j->x, at, g->c, v.data + (to + t) * g->rows * g->lanes, v.plane,
+                            v.block);
     }
 }
 
@@ -352,7 +362,7 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
 static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t tiles, size_t c0,
                      size_t channels, kdi_planes v, const float *u, const float *next, kdi_planes m)
 {
-    g->kernels->winograd_product(tiles, channels, panel_vecs(g, panel),
+    g->kernels->winograd_product(tiles * g->rows, channels, panel_vecs(g, panel),
                                  v.data + plane * v.plane + c0 / g->lanes * v.block, v.block, u,
                                  next, m.data + plane * m.plane, m.block, c0 > 0);
 }
@@ -372,8 +382,8 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
             fetch(j->y + channel, at, g->tile * g->tile, count);
         }
         kdi_winograd_window_y(g, t0 + t, at);
-        g->transforms.output(m.data + t * g->lanes, m.plane, m.block, channel, count, j->epilogue,
-                             j->y, at);
+        g->transforms.output(m.data + t * g->rows * g->lanes, m.plane, m.block, channel, count,
+                             j->epilogue, j->y, at);
         if (j->moments)
             g->kernels->winograd_moments(j->y + channel, at, g->tile * g->tile, count, t == 0,
                                          j->moments + 3 * part * step + channel, step);
@@ -393,14 +403,14 @@ static void tiles_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t panels = cut(g->o_blocks, 2);
+    const size_t panels = cut(g->o_blocks, 2), block = kdi_winograd_tiles(g, BLOCK);
     float *own = j->workers + (size_t)worker * j->room;
-    const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, BLOCK);
-    own += kdi_planes_size(g, g->c_blocks, BLOCK);
-    const kdi_planes m = kdi_planes_of(g, own, g->o_blocks, BLOCK);
-    const size_t end = min((index + 1) * j->run * BLOCK, g->tiles);
-    for (size_t t0 = index * j->run * BLOCK; t0 < end; t0 += BLOCK) {
-        const size_t tiles = min(BLOCK, end - t0);
+    const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, block);
+    own += kdi_planes_size(g, g->c_blocks, block);
+    const kdi_planes m = kdi_planes_of(g, own, g->o_blocks, block);
+    const size_t end = min((index + 1) * j->run * block, g->tiles);
+    for (size_t t0 = index * j->run * block; t0 < end; t0 += block) {
+        const size_t tiles = min(block, end - t0);
         input(j, t0, tiles, v, 0);
         for (size_t p = 0; p < g->planes; p++) {
             for (size_t i = 0; i < panels; i++) {
@@ -411,10 +421,10 @@ static void tiles_task(void *arg, size_t index, int worker)
             }
             for (size_t t = t0 + p * tiles / g->planes; t < t0 + (p + 1) * tiles / g->planes; t++) {
                 kdi_winograd_fetch_y(g, j->y, t);
-                if (t + BLOCK < end) kdi_winograd_fetch_x(g, j->x, t + BLOCK);
+                if (t + block < end) kdi_winograd_fetch_x(g, j->x, t + block);
             }
         }
-        output(j, t0, tiles, 0, g->o_blocks, m, t0 / BLOCK);
+        output(j, t0, tiles, 0, g->o_blocks, m, t0 / block);
     }
 }
 
@@ -422,9 +432,9 @@ static void tiles_task(void *arg, size_t index, int worker)
 static void input_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
-    const size_t t0 = index * FEW;
+    const size_t few = kdi_winograd_tiles(j->g, FEW), t0 = index * few;
     (void)worker;
-    input(j, j->t0 + t0, min(FEW, j->tiles - t0), j->v, t0);
+    input(j, j->t0 + t0, min(few, j->tiles - t0), j->v, t0);
 }
 
 /* Where a task's filters lie: plane p of its panel number i, from channel c0 on, of all filters or
@@ -460,8 +470,8 @@ static void panels_task(void *arg, size_t index, int worker)
     const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
-    v.data += t0 * g->lanes;
-    const size_t step = !j->u ? SLICE : tiles <= FEW ? g->c : DEPTH;
+    v.data += t0 * g->rows * g->lanes;
+    const size_t step = !j->u ? SLICE : tiles <= kdi_winograd_tiles(g, FEW) ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
         const size_t channels = min(step, g->c - c0);
         for (size_t i = 0; !j->u && i < count; i++)
@@ -501,12 +511,13 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
     }
     const size_t threads = (size_t)kd_ctx_threads(ctx);
-    j.own = !j.l.by_tiles && g->tiles <= OWN && threads <= OWN_WORKERS;
+    j.own = !j.l.by_tiles && g->tiles <= kdi_winograd_tiles(g, OWN) && threads <= OWN_WORKERS;
     j.workers = scratch + j.l.u;
     j.room = kdi_worker_room(j.own ? j.l.own : j.l.worker, threads);
     if (j.l.by_tiles) {
-        j.run = g->tiles >= 16 * RUN * BLOCK ? RUN : 1;
-        kd_parallel_for(ctx, cut(g->tiles, j.run * BLOCK), tiles_task, &j);
+        const size_t block = kdi_winograd_tiles(g, BLOCK);
+        j.run = g->tiles >= 16 * RUN * block ? RUN : 1;
+        kd_parallel_for(ctx, cut(g->tiles, j.run * block), tiles_task, &j);
         return;
     }
     const size_t groups = cut(cut(g->o_blocks, 2), j.l.panels);
@@ -516,7 +527,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         j.v = kdi_planes_of(g, j.workers + threads * j.room, g->c_blocks, j.l.v_room);
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
         j.tiles = min(j.l.chunk, g->tiles - j.t0);
-        if (!j.own) kd_parallel_for(ctx, cut(j.tiles, FEW), input_task, &j);
+        if (!j.own) kd_parallel_for(ctx, cut(j.tiles, kdi_winograd_tiles(g, FEW)), input_task, &j);
         j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups, threads);
         kd_parallel_for(ctx, kdi_grid_tasks(&j.grid), panels_task, &j);
     }

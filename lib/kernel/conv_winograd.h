@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * conv_winograd.h: 3x3 convolutions of stride 1 in fewer multiplications, float32, forward and
- * backward, in two ways that differ in their transforms alone.
+ * backward, in four ways that differ in their transforms alone.
  *
  * Stride, dilation and groups are 1, channels any. Layouts are conv.h's. Scratch memory is the
  * caller's, 64-byte aligned; its size grows with n. The same bits for any number of threads, and
@@ -11,13 +11,14 @@
 #include "conv.h"
 
 typedef enum kdi_winograd_kind {
-    KDI_WINOGRAD_F4, /* F(4x4,3x3): a quarter of the multiplications; any maps, padding 0 to 2 */
-    KDI_WINOGRAD_F2, /* F(2x2,3x3): 4 multiplications for 9, half the filters; any maps, too */
-    KDI_WINOGRAD_2X2 /* 2x2 maps with padding 1: 9 for 16 (isa/toeplitz.c) */
+    KDI_WINOGRAD_F4,  /* F(4x4,3x3): a quarter of the multiplications; any maps, padding 0 to 2 */
+    KDI_WINOGRAD_F2,  /* F(2x2,3x3): 4 multiplications for 9, half the filters; any maps, too */
+    KDI_WINOGRAD_2X2, /* 2x2 maps with padding 1: 9 for 16 (isa/toeplitz.c) */
+    KDI_WINOGRAD_4X4  /* 4x4 maps with padding 1: 81 for 100 (isa/toeplitz4.c) */
 } kdi_winograd_kind;
 
 /* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w; less
- * than twice with F2, as much as theirs for 2x2 maps. */
+ * than twice with F2, as much as theirs for 2x2 and 4x4 maps. */
 size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind);
 /* Needs no scratch: kdi_winograd_scratch(ctx, conv, KDI_CONV_PREPARE) is 0. */
 void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *w,
@@ -73,6 +74,7 @@ typedef struct kdi_winograd {
     const kdi_kernels *kernels;
     kdi_transforms transforms;
     size_t planes, tile, side; /* products; sides of a tile of y and of its window of x */
+    size_t rows;               /* of V and M for a tile */
     size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
@@ -82,6 +84,12 @@ typedef struct kdi_winograd {
 
 kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                              bool turned);
+
+/* As many tiles as have about so many rows. */
+static inline size_t kdi_winograd_tiles(const kdi_winograd *g, size_t rows)
+{
+    return (rows + g->rows - 1) / g->rows;
+}
 
 /* Floats of scratch, and the correlation itself: what forward and dX have in common. moments, or
  * NULL, is where it leaves y's moments: [parts][3][o_blocks * lanes] as winograd_moments has them,
@@ -104,7 +112,7 @@ void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WIN
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
 
-/* The planes of some tiles: [planes][blocks][tiles][lanes], strides that spread the numbers of one
+/* The planes of some tiles: [planes][blocks][tiles * rows][lanes], strides that spread the numbers of one
  * tile and channel over the sets of the cache. */
 typedef struct kdi_planes {
     float *data;

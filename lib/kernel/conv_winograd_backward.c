@@ -86,10 +86,10 @@ static void lay_out(job *j)
     const size_t blocks = g->c_blocks + g->o_blocks;
     const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / blocks;
     const bool small = g->c <= GROUP_SIZE / 9 / g->o;
-    j->groups = small ? min(g->tiles / MIN_CHUNK, GROUPS) : 1;
+    j->groups = small ? min(g->tiles / kdi_winograd_tiles(g, MIN_CHUNK), GROUPS) : 1;
     if (j->groups == 0) j->groups = 1;
-    j->room = most < MIN_CHUNK ? MIN_CHUNK : min(most, small ? MAX_SLOT : MAX_CHUNK);
-    j->room = min(j->room, g->tiles);
+    const size_t rows = most < MIN_CHUNK ? MIN_CHUNK : min(most, small ? MAX_SLOT : MAX_CHUNK);
+    j->room = min(kdi_winograd_tiles(g, rows), g->tiles);
     j->share = cut(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
     const size_t chunks = cut(j->share, j->room);
@@ -105,7 +105,7 @@ static void lay_out(job *j)
         else
             break;
     }
-    j->rows = cut(j->room, FEW);
+    j->rows = cut(j->room, kdi_winograd_tiles(g, FEW));
     j->worker = g->planes * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
 }
 
@@ -130,10 +130,10 @@ static void transform(const chunk *k, size_t index)
 {
     const job *j = k->j;
     const kdi_winograd *g = j->g;
-    const size_t end = min((index + 1) * FEW, k->tiles);
+    const size_t few = kdi_winograd_tiles(g, FEW), end = min((index + 1) * few, k->tiles);
     float *sum = k->sums ? k->sums + index * g->o_blocks * g->lanes : NULL;
-    for (size_t t = index * FEW; t < end; t++) {
-        const size_t tile = k->t0 + t, next = tile + AHEAD;
+    for (size_t t = index * few; t < end; t++) {
+        const size_t tile = k->t0 + t, next = tile + AHEAD, row = t * g->rows * g->lanes;
         size_t at[KDI_WINDOW];
         if (next < g->tiles) {
             if (j->dw) kdi_winograd_fetch_x(g, j->x, next);
@@ -141,11 +141,10 @@ static void transform(const chunk *k, size_t index)
         }
         if (j->dw) {
             kdi_winograd_window_x(g, tile, at);
-            g->transforms.input(j->x, at, g->c, k->v.data + t * g->lanes, k->v.plane, k->v.block);
+            g->transforms.input(j->x, at, g->c, k->v.data + row, k->v.plane, k->v.block);
         }
         kdi_winograd_window_y(g, tile, at);
-        g->transforms.gradient(j->dy, at, g->o, k->m.data + t * g->lanes, k->m.plane, k->m.block,
-                               sum);
+        g->transforms.gradient(j->dy, at, g->o, k->m.data + row, k->m.plane, k->m.block, sum);
     }
 }
 
@@ -163,8 +162,8 @@ static void sum(const chunk *k, size_t index, float *du)
     for (size_t p = 0; p < g->planes; p++) {
         const bool last = p + 1 == g->planes;
         const float *next_m = last ? m : m + k->m.plane, *next_v = last ? v : v + k->v.plane;
-        g->kernels->winograd_outer(k->tiles, o_blocks, c_blocks, m, next_m, k->m.block, v, next_v,
-                                   k->v.block, du + p * plane, ldu);
+        g->kernels->winograd_outer(k->tiles * g->rows, o_blocks, c_blocks, m, next_m, k->m.block, v,
+                                   next_v, k->v.block, du + p * plane, ldu);
         m = next_m;
         v = next_v;
     }
@@ -180,7 +179,7 @@ static void group_task(void *arg, size_t group, int worker)
     const job *j = arg;
     for (size_t step = 0; step * j->chunk < j->share; step++) {
         const chunk k = chunk_of(j, group, step, (size_t)worker);
-        for (size_t i = 0; i < cut(k.tiles, FEW); i++) transform(&k, i);
+        for (size_t i = 0; i < cut(k.tiles, kdi_winograd_tiles(j->g, FEW)); i++) transform(&k, i);
         for (size_t i = 0; j->dw && k.tiles > 0 && i < blocks_of(j); i++)
             sum(&k, i, j->workers + (size_t)worker * j->worker);
     }
@@ -262,7 +261,7 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     if (each) kd_parallel_for(ctx, j.groups, group_task, &j);
     for (j.group = 0; !each && j.group < j.groups; j.group++)
         for (j.step = 0; j.step * j.chunk < j.share; j.step++) {
-            kd_parallel_for(ctx, cut(j.chunk, FEW), transform_task, &j);
+            kd_parallel_for(ctx, cut(j.chunk, kdi_winograd_tiles(g, FEW)), transform_task, &j);
             if (dw) kd_parallel_for(ctx, blocks_of(&j), sum_task, &j);
         }
     if (j.parts) kd_parallel_for(ctx, g->o, add_task, &j);

@@ -275,26 +275,29 @@ END_TEST
 START_TEST(test_chosen_shapes)
 {
     static const kdi_conv shapes[] = {
-        {2, 9, 9, 3, 33, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},    /* first layer */
-        {1, 20, 37, 3, 20, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0},  /* the same, strided */
-        {9, 2, 2, 37, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* deep: one pixel a product */
-        {8, 1, 1, 330, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* one point of nine */
-        {8, 3, 2, 300, 9, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0},   /* and strided */
-        {2, 6, 5, 300, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* one point at a time */
-        {2, 7, 7, 64, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* several points in panels */
-        {1, 33, 40, 7, 30, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* several parts of dw */
-        {3, 5, 5, 40, 37, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0},   /* pointwise */
-        {2, 6, 6, 18, 37, 1, 1, 2, 2, 0, 0, 1, 1, 1, 0, 0},   /* strided pointwise: empty phases */
-        {2, 8, 8, 3, 24, 4, 4, 4, 4, 0, 0, 1, 1, 1, 0, 0},    /* patch embedding */
-        {2, 7, 6, 35, 35, 3, 3, 1, 1, 1, 1, 1, 1, 35, 0, 0},  /* depthwise */
-        {2, 9, 9, 5, 5, 7, 7, 2, 1, 3, 3, 1, 1, 5, 0, 0},     /* depthwise, more than 32 points */
-        {1, 8, 8, 17, 600, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* several blocks of columns */
-        {1, 4, 4, 300, 100, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0}, /* patches of many steps kept */
-        {1, 1, 1, 300, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* one pixel: eight points nowhere */
-        {1, 3, 1, 260, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* one column */
-        {2, 2, 2, 450, 100, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0}, /* the same of two pictures */
-        {1, 5, 5, 2, 2, 3, 3, 1, 1, 4, 4, 1, 1, 1, 0, 0},     /* more padding than kernel */
-        {1, 4, 4, 2, 2, 1, 1, 3, 3, 2, 2, 1, 1, 1, 0, 0},     /* outputs that see nothing */
+        {2, 9, 9, 3, 33, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},     /* first layer */
+        {1, 20, 37, 3, 20, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0},   /* the same, strided */
+        {9, 2, 2, 37, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},    /* deep: one pixel a product */
+        {8, 1, 1, 330, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* one point of nine */
+        {8, 3, 2, 300, 9, 3, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0},    /* and strided */
+        {2, 6, 5, 300, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* one point at a time */
+        {2, 7, 7, 64, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},    /* several points in panels */
+        {1, 33, 40, 7, 30, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* several parts of dw */
+        {3, 5, 5, 40, 37, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0},    /* pointwise */
+        {2, 6, 6, 18, 37, 1, 1, 2, 2, 0, 0, 1, 1, 1, 0, 0},    /* strided pointwise: empty phases */
+        {2, 8, 8, 3, 24, 4, 4, 4, 4, 0, 0, 1, 1, 1, 0, 0},     /* patch embedding */
+        {2, 7, 6, 35, 35, 3, 3, 1, 1, 1, 1, 1, 1, 35, 0, 0},   /* depthwise */
+        {2, 9, 9, 5, 5, 7, 7, 2, 1, 3, 3, 1, 1, 5, 0, 0},      /* depthwise, more than 32 points */
+        {1, 8, 8, 17, 600, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* several blocks of columns */
+        {1, 4, 4, 300, 100, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* patches of many steps kept */
+        {1, 1, 1, 300, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* one pixel: eight points nowhere */
+        {1, 3, 1, 260, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},   /* one column */
+        {2, 2, 2, 450, 100, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* the same of two pictures */
+        {3, 4, 4, 37, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},    /* 4x4 maps, by tiles */
+        {2, 4, 4, 150, 230, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0},  /* by panels, each V its own */
+        {17, 4, 4, 140, 170, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0}, /* and not */
+        {1, 5, 5, 2, 2, 3, 3, 1, 1, 4, 4, 1, 1, 1, 0, 0},      /* more padding than kernel */
+        {1, 4, 4, 2, 2, 1, 1, 3, 3, 2, 2, 1, 1, 1, 0, 0},      /* outputs that see nothing */
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         kdi_conv v = shapes[i];
@@ -358,7 +361,7 @@ START_TEST(test_choice)
 
     /* Few pixels: Winograd's weights, four times as many, would be read for little. */
     const kdi_conv late = {1, 4, 4, 512, 512, 3, 3, 1, 1, 1, 1, 1, 1, 1, 4, 4};
-    ck_assert_int_eq(kdi_conv_choose_for(&late, 1, NULL), KDI_CONV_GEMM);
+    ck_assert_int_eq(kdi_conv_choose_for(&late, 1, NULL), KDI_CONV_TOEPLITZ4);
     ck_assert_int_eq(kdi_conv_choose_for(&late, 4, NULL), KDI_CONV_WINOGRAD2);
     ck_assert_int_eq(kdi_conv_choose_for(&late, 128, NULL), KDI_CONV_WINOGRAD);
     ck_assert_int_eq(kdi_conv_choose(&late, NULL), KDI_CONV_WINOGRAD);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * planes.h: what the transforms of winograd.c and toeplitz.c have in common: a map of a few numbers
+ * planes.h: what the transforms of winograd*.c and toeplitz*.c have in common: a map of a few numbers
  * to a few others, applied to the columns of a square and then to its rows, for a vector of
  * channels at a time. Sizes and the map are constants once these bodies are inlined.
  *
@@ -56,35 +56,44 @@ INLINE void spread(const size_t side, const size_t to, line_fn *line, const floa
     }
 }
 
+/* The second half of an output: `half`, side lines of `from` numbers, through the epilogue (or NULL)
+ * to the window of side x side pixels of y, a vector of channels from channel `to` of y, bias and
+ * residual on, of which there are `left`. */
+INLINE void finish(const size_t side, const size_t from, line_fn *line, const kdi_v *half,
+                   size_t to, size_t left, const kdi_epilogue *epilogue, float *y, const size_t *at)
+{
+    static const kdi_epilogue none = {0};
+    const kdi_epilogue *e = epilogue ? epilogue : &none;
+    const kdi_v bias = e->bias ? load(e->bias + to, left) : (kdi_v){0};
+    for (size_t i = 0; i < side; i++) {
+        kdi_v out[MOST];
+        line(half + from * i, out);
+        for (size_t j = 0; j < side; j++) {
+            const size_t p = at[side * i + j];
+            if (p == SIZE_MAX) continue;
+            kdi_v r = out[j] + bias;
+            if (e->residual) r += load(e->residual + p + to, left);
+            if (e->act == KDI_ACT_RELU) r = kdi_relu(r);
+            if (e->act == KDI_ACT_GELU) r = kdi_gelu(r);
+            store(y + p + to, r, left);
+        }
+    }
+}
+
 /* from x from planes, through the epilogue (or NULL), to the window of side x side pixels of y: o
  * channels, beginning with channel `first` of y, bias and residual. */
 INLINE void gather(const size_t from, const size_t side, line_fn *line, const float *m,
                    size_t plane, size_t block, size_t first, size_t o, const kdi_epilogue *epilogue,
                    float *y, const size_t *at)
 {
-    static const kdi_epilogue none = {0};
-    const kdi_epilogue *e = epilogue ? epilogue : &none;
     for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
-        const size_t left = o - o0, to = first + o0;
         kdi_v half[MOST * MOST], in[MOST], out[MOST];
         for (size_t j = 0; j < from; j++) {
             for (size_t i = 0; i < from; i++) in[i] = kdi_load(m + (from * i + j) * plane);
             line(in, out);
             for (size_t i = 0; i < side; i++) half[from * i + j] = out[i];
         }
-        const kdi_v bias = e->bias ? load(e->bias + to, left) : (kdi_v){0};
-        for (size_t i = 0; i < side; i++) {
-            line(half + from * i, out);
-            for (size_t j = 0; j < side; j++) {
-                const size_t p = at[side * i + j];
-                if (p == SIZE_MAX) continue;
-                kdi_v r = out[j] + bias;
-                if (e->residual) r += load(e->residual + p + to, left);
-                if (e->act == KDI_ACT_RELU) r = kdi_relu(r);
-                if (e->act == KDI_ACT_GELU) r = kdi_gelu(r);
-                store(y + p + to, r, left);
-            }
-        }
+        finish(side, from, line, half, first + o0, o - o0, epilogue, y, at);
     }
 }
 
