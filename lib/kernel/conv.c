@@ -81,8 +81,8 @@ static bool toeplitz4_can(const kdi_conv *v)
                               scratch);                                                            \
     }                                                                                              \
     static const kdi_conv_method name = {                                                          \
-        #name,          name##_can,     name##_scratch, name##_prepared_size,                      \
-        name##_prepare, name##_forward, name##_backward}
+        #name,          name##_can,     name##_scratch,  name##_prepared_size,                     \
+        name##_prepare, name##_forward, name##_backward, true}
 
 METHOD(winograd, KDI_WINOGRAD_F4);
 #define winograd2_can winograd_can
@@ -117,7 +117,8 @@ int kdi_conv_algo_named(const char *name)
 
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
 {
-    return (size_t)algo < KDI_CONV_ALGOS && methods[algo]->can(v);
+    return (size_t)algo < KDI_CONV_ALGOS && (!v->pools || methods[algo]->pools) &&
+           methods[algo]->can(v);
 }
 
 static bool holds(const kdi_conv_rule *r, const kdi_conv *v, size_t batch)

@@ -20,6 +20,7 @@ typedef struct kdi_conv {
     size_t dh, dw;     /* dilation */
     size_t groups;     /* divides c and o */
     size_t oh, ow;     /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
+    bool pools;        /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
 } kdi_conv;
 
 typedef enum kdi_conv_algo {
@@ -74,7 +75,7 @@ void kdi_conv_prepare(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
 
 /* y = act(x * w + bias + residual). prepared, from kdi_conv_prepare, takes the place of w; the
  * scratch is KDI_CONV_FORWARD's or KDI_CONV_FORWARD_PREPARED's. epilogue may be NULL; its
- * residual has y's layout, ldr = o. */
+ * residual has y's layout, ldr = o; where v pools there is none. */
 void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                       const float *w, const void *prepared, const kdi_epilogue *epilogue, float *y,
                       void *scratch);

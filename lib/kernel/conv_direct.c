@@ -8,6 +8,8 @@
  * them for each kernel row, against the same rows of dy in panels. Tasks are images' bands of
  * output rows; for the weights, a fixed number of parts made of bands, added in order.
  *
+ * Where the output is pooled, two of its rows at a time wait in the worker's scratch.
+ *
  * A kernel of one point has no rows of its own and is left to the products of conv_gemm.c.
  *
  * Depthwise (one channel a group): every pixel is a sum over the kernel's points of vectors of
@@ -22,7 +24,8 @@ enum {
     BAND_PIXELS = 256,    /* output pixels of a band of dy, about */
     PARTS = 32,           /* of the weights' gradient, at most */
     PARTS_SIZE = 1 << 20, /* floats of all parts together, at most, if there are two or more */
-    SUM_ROWS = 32         /* of the gradient, turned, in a task that adds the parts */
+    SUM_ROWS = 32,        /* of the gradient, turned, in a task that adds the parts */
+    POOLED = 32           /* pixels pooled at a time */
 };
 
 static size_t ceil_div(size_t a, size_t b)
@@ -55,6 +58,7 @@ typedef struct direct {
     size_t bands;     /* of an image */
     size_t rows_size; /* floats of a band's padded rows */
     size_t kernel;    /* floats of a worker's gemm_block */
+    size_t pair;      /* floats of two output rows to be pooled */
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
     float *y, *parts, *workers; /* y is dw on the way back */
@@ -62,18 +66,25 @@ typedef struct direct {
     const kdi_epilogue *epilogue;
 } direct;
 
+/* Output rows to be computed. */
+static size_t height(const kdi_conv *v)
+{
+    return v->pools ? v->oh / 2 * 2 : v->oh;
+}
+
 static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weights)
 {
     direct d = {.kernels = kernels, .v = v};
     const size_t k = v->kh * v->kw * v->c;
     const size_t rows = weights ? BAND_PIXELS / v->ow : BAND_WORK / (v->ow * k * v->o);
-    d.band = kdi_piece(v->oh, rows ? rows : 1, 1);
-    d.bands = ceil_div(v->oh, d.band);
+    d.band = kdi_piece(height(v), rows ? rows : 1, v->pools ? 2 : 1);
+    d.bands = ceil_div(height(v), d.band);
     d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
     d.rows_size = round_up(((d.band - 1) * v->sh + (v->kh - 1) * v->dh + 1) * d.width, ALIGN);
     d.kernel = weights ? kernels->gemm_scratch(v->kw * v->c, d.band * v->ow)
                        : kernels->gemm_scratch(v->ow, k);
-    d.own = d.kernel + d.rows_size;
+    d.pair = v->pools ? round_up(2 * v->ow * v->o, ALIGN) : 0;
+    d.own = d.kernel + d.rows_size + d.pair;
     if (weights) d.own += d.band * v->ow * round_up(v->o, kernels->gemm_nr);
     return d;
 }
@@ -106,14 +117,26 @@ static void pad_rows(const direct *d, const float *image, size_t row, size_t row
     }
 }
 
+/* Two rows of the output to one of y. */
+static void pool_pair(const direct *d, const float *pair, float *y)
+{
+    const size_t width = d->v->ow / 2, o = d->v->o;
+    const kdi_window both = {.end = 2, .extent = 2};
+    kdi_window columns[POOLED];
+    for (uint32_t i = 0; i < POOLED; i++) columns[i] = (kdi_window){2 * i, 2 * i + 2, 2};
+    for (size_t q = 0; q < width; q += POOLED)
+        d->kernels->max_pool(least(POOLED, width - q), o, &both, columns, pair + 2 * q * o,
+                             d->v->ow * o, y + q * o, NULL, 0);
+}
+
 static void forward_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
     const kdi_conv *v = d->v;
     const size_t image = index / d->bands, row = index % d->bands * d->band;
-    const size_t rows = least(d->band, v->oh - row), k = v->kw * v->c;
+    const size_t rows = least(d->band, height(v) - row), k = v->kw * v->c;
     float *scratch = d->workers + (size_t)worker * d->own;
-    float *own = scratch + d->kernel;
+    float *own = scratch + d->kernel, *pair = own + d->rows_size;
     kdi_epilogue epilogue;
     pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
     for (size_t r = 0; r < rows; r++) {
@@ -128,7 +151,7 @@ static void forward_task(void *arg, size_t index, int worker)
                            .csa = 1,
                            .b = d->b,
                            .panel = v->kh * k * d->kernels->gemm_nr,
-                           .c = d->y + i * v->o,
+                           .c = v->pools ? pair + r % 2 * v->ow * v->o : d->y + i * v->o,
                            .ldc = v->o,
                            .scratch = scratch};
         if (d->epilogue) {
@@ -136,6 +159,8 @@ static void forward_task(void *arg, size_t index, int worker)
             block.epilogue = &epilogue;
         }
         d->kernels->gemm_block(&block);
+        if (v->pools && r % 2 == 1)
+            pool_pair(d, pair, d->y + (image * (v->oh / 2) + (row + r) / 2) * (v->ow / 2) * v->o);
     }
 }
 
@@ -261,8 +286,8 @@ static bool direct_can(const kdi_conv *v)
 }
 
 const kdi_conv_method kdi_conv_direct = {
-    "direct",       direct_can,     direct_scratch, direct_prepared_size,
-    direct_prepare, direct_forward, direct_backward};
+    "direct",       direct_can,     direct_scratch,  direct_prepared_size,
+    direct_prepare, direct_forward, direct_backward, true};
 
 /* ---- depthwise ------------------------------------------------------------------------------- */
 
@@ -446,6 +471,6 @@ static bool depthwise_can(const kdi_conv *v)
     return v->groups == v->c && v->o == v->c;
 }
 
-const kdi_conv_method kdi_conv_depthwise = {"depthwise",       depthwise_can,     depthwise_scratch,
-                                            depthwise_size,    depthwise_prepare, depthwise_forward,
-                                            depthwise_backward};
+const kdi_conv_method kdi_conv_depthwise = {
+    "depthwise",       depthwise_can,     depthwise_scratch,  depthwise_size,
+    depthwise_prepare, depthwise_forward, depthwise_backward, false};

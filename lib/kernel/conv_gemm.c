@@ -560,4 +560,4 @@ static bool can(const kdi_conv *v)
 }
 
 const kdi_conv_method kdi_conv_gemm = {"gemm",  can,     scratch_size, prepared_size,
-                                       prepare, forward, backward};
+                                       prepare, forward, backward,     false};

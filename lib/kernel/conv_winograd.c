@@ -105,6 +105,9 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
         g.ph = v->ph, g.pw = v->pw;
     }
     if (g.side == g.tile) g.ph = g.pw = 0; /* the transform knows */
+    g.pools = v->pools && !turned;
+    const size_t each = g.pools ? 2 : 1;
+    g.yh = g.oh / each, g.yw = g.ow / each, g.ytile = g.tile / each;
     g.tiles_h = cut(g.oh, g.tile), g.tiles_w = cut(g.ow, g.tile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
     g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
@@ -134,7 +137,7 @@ void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WIN
 void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW])
 {
     const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
-    window(row / g->tiles_h, g->oh, g->ow, g->o, g->tile * y, g->tile * x, g->tile, at);
+    window(row / g->tiles_h, g->yh, g->yw, g->o, g->ytile * y, g->ytile * x, g->ytile, at);
 }
 
 static void fetch(const float *p, const size_t *at, size_t pixels, size_t channels)
@@ -158,7 +161,7 @@ void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile)
 {
     size_t at[KDI_WINDOW];
     kdi_winograd_window_y(g, tile, at);
-    fetch(y, at, g->tile * g->tile, g->o);
+    fetch(y, at, g->ytile * g->ytile, g->o);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -379,11 +382,11 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
         size_t at[KDI_WINDOW];
         if (t + AHEAD < tiles) {
             kdi_winograd_window_y(g, t0 + t + AHEAD, at);
-            fetch(j->y + channel, at, g->tile * g->tile, count);
+            fetch(j->y + channel, at, g->ytile * g->ytile, count);
         }
         kdi_winograd_window_y(g, t0 + t, at);
         g->transforms.output(m.data + t * g->rows * g->lanes, m.plane, m.block, channel, count,
-                             j->epilogue, j->y, at);
+                             j->epilogue, g->pools, j->y, at);
         if (j->moments)
             g->kernels->winograd_moments(j->y + channel, at, g->tile * g->tile, count, t == 0,
                                          j->moments + 3 * part * step + channel, step);

@@ -56,7 +56,7 @@ void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind 
 typedef struct kdi_transforms {
     void (*input)(const float *x, const size_t *at, size_t c, float *v, size_t plane, size_t block);
     void (*output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
-                   const kdi_epilogue *epilogue, float *y, const size_t *at);
+                   const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at);
     void (*gradient)(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
                      size_t block, float *sum);
     void (*filter)(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
@@ -77,6 +77,9 @@ typedef struct kdi_winograd {
     size_t rows;               /* of V and M for a tile */
     size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
+    bool pools; /* what is written is the largest of each 2x2 pixels of the output: */
+    size_t yh, yw,
+        ytile; /* the map written, and a tile's side of it; else the same as oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
     size_t c_blocks, o_blocks;
     bool turned; /* filters w[c,3,3,o] of the opposite direction, to be turned: dX from dY */

@@ -54,7 +54,8 @@ static kdi_conv conv_from(const kdi_conv2d_attr *a, const size_t x[4])
                   .pw = (size_t)a->pad[1],
                   .dh = (size_t)a->dilation[0],
                   .dw = (size_t)a->dilation[1],
-                  .groups = (size_t)a->groups};
+                  .groups = (size_t)a->groups,
+                  .pools = a->pools != 0};
     v.oh = out_size(v.h, a->pad[0], a->dilation[0], a->kernel[0], a->stride[0]);
     v.ow = out_size(v.w, a->pad[1], a->dilation[1], a->kernel[1], a->stride[1]);
     return v;
@@ -211,12 +212,26 @@ static uint64_t macs(const kd_op_call *c)
     return (uint64_t)v.n * v.oh * v.ow * v.o * weight_row(&v);
 }
 
+static kdi_conv conv_for(const kdi_conv2d_attr *a, const kd_shape *x, size_t batch)
+{
+    const size_t dim[4] = {batch, (size_t)x->dim[1], (size_t)x->dim[2], (size_t)x->dim[3]};
+    return conv_from(a, dim);
+}
+
 bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
                               size_t batch)
 {
-    const size_t dim[4] = {batch, (size_t)x->dim[1], (size_t)x->dim[2], (size_t)x->dim[3]};
-    const kdi_conv v = conv_from(a, dim);
+    const kdi_conv v = conv_for(a, x, batch);
     return kdi_conv_tells_moments(choose(ctx, &v, batch));
+}
+
+bool kdi_conv2d_can_pool(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                         size_t batch)
+{
+    kdi_conv v = conv_for(a, x, batch);
+    const kdi_conv_algo algo = choose(ctx, &v, batch);
+    v.pools = true;
+    return kdi_conv_can(&v, algo) && choose(ctx, &v, batch) == algo;
 }
 
 /* ---- the op ---------------------------------------------------------------------------------- */

@@ -19,11 +19,15 @@ typedef struct kdi_conv2d_attr {
     int has_bias, bn;
     float bn_eps;
     kdi_act act; /* fused behind it; evaluation alone */
+    int pools;   /* y [N,OH/2,OW/2,O] is the largest of each 2x2 pixels; evaluation alone */
     int moments; /* out[1] [2,O]: y's mean, and the sum of its squared distances from it */
 } kdi_conv2d_attr;
 /* Whether it can tell them at almost no cost. */
 bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                               size_t batch);
+/* Whether it can pool in one pass. */
+bool kdi_conv2d_can_pool(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
+                         size_t batch);
 
 /* Inputs: x [...,C], weight [O,C] (flatten: x [N,H,W,C], weight [O,H,W,C]), bias [O] if
  * has_bias. */

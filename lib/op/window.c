@@ -63,6 +63,12 @@ kd_status kdi_window_shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+bool kdi_window_is_2x2(const kdi_window_attr *a)
+{
+    return !a->adaptive && !a->ceil_mode && a->kernel[0] == 2 && a->kernel[1] == 2 &&
+           a->stride[0] == 2 && a->stride[1] == 2 && !a->pad[0] && !a->pad[1];
+}
+
 static void fill(const kdi_window_attr *a, int axis, size_t n, size_t out, kdi_window *w)
 {
     const int64_t stride = a->stride[axis], pad = a->pad[axis], size = (int64_t)n;

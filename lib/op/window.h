@@ -13,6 +13,9 @@ typedef struct kdi_window_attr {
 /* A pooling op from its options, whose defaults are filled in. */
 kd_value kdi_window_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *opt);
 
+/* Windows of 2x2 pixels, one beside the other, and none that is partly outside. */
+bool kdi_window_is_2x2(const kdi_window_attr *a);
+
 /* Output 0 is [N,OH,OW,C]. Checks input 0 and the attributes. */
 kd_status kdi_window_shape(kd_op_shapes *s);
 

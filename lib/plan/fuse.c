@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * fuse.c: ops merged into one pass over memory.
- *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu;  linear + relu or gelu
+ *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu, then + max_pool of 2x2;
+ *                             linear + relu or gelu
  *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
@@ -11,6 +12,7 @@
 #include "plan.h"
 
 #include "../op/ops.h"
+#include "../op/window.h"
 
 #include <string.h>
 
@@ -111,6 +113,23 @@ static void fold_activation(kdi_draft *d, int node, kdi_act *act)
     if (backward_of(d, reader) >= 0 || backward_of(d, node) >= 0) return;
     *act = activation(d->nodes[reader].op);
     d->nodes[node].out[0] = d->nodes[reader].out[0];
+    drop(d, reader);
+}
+
+/* conv2d, then a max_pool of 2x2 pixels: what lies between is never in memory. */
+static void fold_pool(kdi_draft *d, int conv)
+{
+    kdi_node *c = &d->nodes[conv];
+    kdi_conv2d_attr *attr = c->attr;
+    const int reader = only_reader(d, c->out[0]);
+    if (reader < 0 || d->nodes[reader].op != &kdi_op_max_pool || attr->pools) return;
+    const kdi_node *pool = &d->nodes[reader];
+    if (!kdi_window_is_2x2(pool->attr) || backward_of(d, reader) >= 0 || backward_of(d, conv) >= 0)
+        return;
+    if (!kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
+        return;
+    attr->pools = 1;
+    c->out[0] = pool->out[0];
     drop(d, reader);
 }
 
@@ -225,6 +244,7 @@ kd_status kdi_fuse(kdi_draft *d)
             const kd_status status = fold_norm(d, (int)i);
             if (status) return status;
             fold_activation(d, (int)i, &((kdi_conv2d_attr *)n->attr)->act);
+            fold_pool(d, (int)i);
         } else if (n->op == &kdi_op_conv2d) {
             const kd_status status = tell_moments(d, (int)i);
             if (status) return status;

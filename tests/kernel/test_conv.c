@@ -338,6 +338,92 @@ START_TEST(test_scratch_grows)
 }
 END_TEST
 
+/* y of the prepared convolution, or of the one with weights. */
+static float *output_of(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
+                        const float *w, const kdi_epilogue *e, bool prepare, size_t floats)
+{
+    float *y = malloc((floats ? floats : 1) * sizeof *y);
+    void *prepared = NULL;
+    if (prepare) {
+        void *scratch = scratch_of(kdi_conv_scratch(ctx, v, algo, KDI_CONV_PREPARE));
+        prepared = scratch_of(kdi_conv_prepared_size(ctx, v, algo));
+        kdi_conv_prepare(ctx, v, algo, w, prepared, scratch);
+        free(scratch);
+    }
+    void *scratch = scratch_of(
+        kdi_conv_scratch(ctx, v, algo, prepare ? KDI_CONV_FORWARD_PREPARED : KDI_CONV_FORWARD));
+    kdi_conv_forward(ctx, v, algo, x, w, prepared, e, y, scratch);
+    free(scratch);
+    free(prepared);
+    return y;
+}
+
+/* The first among equals, NaN over all. */
+static void pool(const kdi_conv *v, const float *y, float *pooled)
+{
+    const size_t h = v->oh / 2, w = v->ow / 2;
+    for (size_t i = 0; i < v->n * h * w * v->o; i++) {
+        const size_t k = i % v->o, q = i / v->o % w, p = i / v->o / w % h, n = i / v->o / w / h;
+        for (size_t j = 0; j < 4; j++) {
+            const float f = y[((n * v->oh + 2 * p + j / 2) * v->ow + 2 * q + j % 2) * v->o + k];
+            if (j == 0 || f > pooled[i] || isnan(f)) pooled[i] = f;
+        }
+    }
+}
+
+/* Pooled on the way: the same bits as pooled afterwards. NaN among the inputs, whose bits may
+ * differ. */
+START_TEST(test_pooled)
+{
+    static const kdi_conv shapes[] = {
+        {2, 8, 8, 3, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},
+        {1, 9, 75, 3, 33, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},   /* direct: odd, wide */
+        {2, 40, 21, 4, 30, 5, 5, 2, 2, 2, 2, 1, 1, 1, 0, 0, false},  /* strided */
+        {2, 6, 6, 18, 37, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},   /* half a tile */
+        {1, 13, 11, 20, 17, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false}, /* odd maps */
+        {3, 5, 3, 130, 150, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false}, /* by panels */
+        {9, 2, 2, 37, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},
+        {3, 4, 4, 40, 37, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},
+    };
+    const kdi_kernels *k;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        kdi_conv v = shapes[i];
+        ck_assert(output_map(&v));
+        const sizes s = sizes_of(&v);
+        const size_t pooled = v.n * (v.oh / 2) * (v.ow / 2) * v.o;
+        float *x = array(s.x, i), *w = array(s.w, i + 1), *bias = array(v.o, i + 2);
+        float *want = malloc(pooled * sizeof *want);
+        x[s.x / 3] = NAN;
+        for (int t = 0; (k = kdi_kernels_at(t)); t++)
+            for (kdi_conv_algo algo = KDI_CONV_GEMM; algo < KDI_CONV_ALGOS; algo++)
+                for (int threads = 1; threads <= 3; threads++) {
+                    const kdi_epilogue e = {.bias = bias, .act = (kdi_act)((threads + (int)i) % 3)};
+                    kdi_conv to = v;
+                    to.pools = true;
+                    if (!kdi_conv_can(&to, algo)) continue;
+                    ck_assert(kdi_conv_can(&v, algo));
+                    kd_ctx *ctx = test_ctx(threads, k->name);
+                    float *y = output_of(ctx, &v, algo, x, w, &e, threads == 2, s.y);
+                    float *got = output_of(ctx, &to, algo, x, w, &e, threads == 2, pooled);
+                    pool(&v, y, want);
+                    for (size_t j = 0; j < pooled; j++)
+                        ck_assert_msg(!memcmp(got + j, want + j, sizeof *got) ||
+                                          (isnan(got[j]) && isnan(want[j])),
+                                      "%s, pooled: y[%zu] is %g, not %g",
+                                      describe(&v, k->name, algo), j, (double)got[j],
+                                      (double)want[j]);
+                    free(y);
+                    free(got);
+                    kd_ctx_destroy(ctx);
+                }
+        free(x);
+        free(w);
+        free(bias);
+        free(want);
+    }
+}
+END_TEST
+
 START_TEST(test_choice)
 {
     size_t count;
@@ -375,4 +461,4 @@ START_TEST(test_choice)
 END_TEST
 
 TEST_SUITE(conv, 120, &test_random_shapes, &test_random_few_pixels, &test_chosen_shapes,
-           &test_scratch_grows, &test_choice)
+           &test_scratch_grows, &test_pooled, &test_choice)

@@ -220,7 +220,7 @@ START_TEST(test_depth_first_changes_no_bit)
     kd_model *m;
     kd_graph *g;
     test_fill(x, MANY * PICTURE, 3, 1);
-    test_ok(ctx, kd_model_create(ctx, "vgg8_bn,width=0.25,classes=10,image=32", 1, &m));
+    test_ok(ctx, kd_model_create(ctx, "vgg13_bn,width=0.25,classes=10,image=32", 1, &m));
     test_ok(ctx, kd_graph_create(ctx, &g));
     const kd_value input = kd_input(g, "input", KD_F32, 4, dim);
     const kd_value logits = kd_model_build(m, g, input, NULL);

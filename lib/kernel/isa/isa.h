@@ -69,6 +69,12 @@ static inline kdi_v kdi_select(kdi_vi m, kdi_v a, kdi_v b)
     return (kdi_v)((m & (kdi_vi)a) | (~m & (kdi_vi)b));
 }
 
+/* Where x takes the place of the largest number so far: the first among equals, NaN over all. */
+static inline kdi_vi kdi_beats(kdi_v x, kdi_v best)
+{
+    return (x > best) | (x != x);
+}
+
 static inline kdi_v kdi_max(kdi_v a, kdi_v b)
 {
     return kdi_select(a > b, a, b);

@@ -56,26 +56,41 @@ INLINE void spread(const size_t side, const size_t to, line_fn *line, const floa
     }
 }
 
+/* The largest number, as a max_pool has it. */
+INLINE kdi_v larger(kdi_v best, kdi_v x)
+{
+    return kdi_select(kdi_beats(x, best), x, best);
+}
+
 /* The second half of an output: `half`, side lines of `from` numbers, through the epilogue (or NULL)
  * to the window of side x side pixels of y, a vector of channels from channel `to` of y, bias and
- * residual on, of which there are `left`. */
+ * residual on, of which there are `left`. If it pools, the window is that of half the side, and
+ * there is no residual. */
 INLINE void finish(const size_t side, const size_t from, line_fn *line, const kdi_v *half,
-                   size_t to, size_t left, const kdi_epilogue *epilogue, float *y, const size_t *at)
+                   size_t to, size_t left, const kdi_epilogue *epilogue, const bool pools, float *y,
+                   const size_t *at)
 {
     static const kdi_epilogue none = {0};
     const kdi_epilogue *e = epilogue ? epilogue : &none;
     const kdi_v bias = e->bias ? load(e->bias + to, left) : (kdi_v){0};
+    kdi_v best[MOST] = {0};
     for (size_t i = 0; i < side; i++) {
         kdi_v out[MOST];
         line(half + from * i, out);
         for (size_t j = 0; j < side; j++) {
-            const size_t p = at[side * i + j];
+            const size_t p = pools ? 0 : at[side * i + j];
             if (p == SIZE_MAX) continue;
-            kdi_v r = out[j] + bias;
-            if (e->residual) r += load(e->residual + p + to, left);
-            if (e->act == KDI_ACT_RELU) r = kdi_relu(r);
-            if (e->act == KDI_ACT_GELU) r = kdi_gelu(r);
-            store(y + p + to, r, left);
+            out[j] += bias;
+            if (e->residual) out[j] += load(e->residual + p + to, left);
+            if (e->act == KDI_ACT_RELU) out[j] = kdi_relu(out[j]);
+            if (e->act == KDI_ACT_GELU) out[j] = kdi_gelu(out[j]);
+            if (!pools) store(y + p + to, out[j], left);
+        }
+        for (size_t j = 0; pools && j < side / 2; j++) {
+            const kdi_v pair = larger(out[2 * j], out[2 * j + 1]);
+            const size_t p = at[i / 2 * (side / 2) + j];
+            best[j] = i % 2 ? larger(best[j], pair) : pair;
+            if (i % 2 && p != SIZE_MAX) store(y + p + to, best[j], left);
         }
     }
 }
@@ -84,7 +99,7 @@ INLINE void finish(const size_t side, const size_t from, line_fn *line, const kd
  * channels, beginning with channel `first` of y, bias and residual. */
 INLINE void gather(const size_t from, const size_t side, line_fn *line, const float *m,
                    size_t plane, size_t block, size_t first, size_t o, const kdi_epilogue *epilogue,
-                   float *y, const size_t *at)
+                   const bool pools, float *y, const size_t *at)
 {
     for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
         kdi_v half[MOST * MOST], in[MOST], out[MOST];
@@ -93,7 +108,7 @@ INLINE void gather(const size_t from, const size_t side, line_fn *line, const fl
             line(in, out);
             for (size_t i = 0; i < side; i++) half[from * i + j] = out[i];
         }
-        finish(side, from, line, half, first + o0, o - o0, epilogue, y, at);
+        finish(side, from, line, half, first + o0, o - o0, epilogue, pools, y, at);
     }
 }
 

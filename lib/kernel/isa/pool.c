@@ -3,7 +3,8 @@
  * as tables, so that any kernel, stride, padding and the adaptive windows are one code. Channels
  * are the vectors; a block of them stays in registers while its window is gone through.
  *
- * The largest number of a window is the first among equals; NaN is larger than any number. */
+ * The largest number of a window is the first among equals; NaN is larger than any number
+ * (kdi_beats). */
 #include "vec_math.h"
 
 #include <string.h>
@@ -54,7 +55,7 @@ INLINE kdi_vi get_index(const void *index, int wide, size_t j, size_t n)
 
 INLINE void larger(kdi_v *best, kdi_vi *at, kdi_v v, int32_t k, bool indexed)
 {
-    const kdi_vi m = (v > *best) | (v != v);
+    const kdi_vi m = kdi_beats(v, *best);
     if (indexed) *at = (m & kdi_isplat(k)) | (~m & *at);
     *best = kdi_select(m, v, *best);
 }

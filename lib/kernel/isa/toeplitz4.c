@@ -113,7 +113,7 @@ void KDI_FN(toeplitz4_input)(const float *x, const size_t *at, size_t c, float *
 
 /* An image of y from M, through the epilogue. */
 void KDI_FN(toeplitz4_output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
-                              const kdi_epilogue *epilogue, float *y, const size_t *at)
+                              const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
 {
     for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
         kdi_v half[SIDE][LINES], in[LINES], out[SIDE];
@@ -122,7 +122,7 @@ void KDI_FN(toeplitz4_output)(const float *m, size_t plane, size_t block, size_t
             output_1d(in, out);
             for (size_t i = 0; i < SIDE; i++) half[i][j] = out[i];
         }
-        finish(SIDE, LINES, output_1d, half[0], first + o0, o - o0, epilogue, y, at);
+        finish(SIDE, LINES, output_1d, half[0], first + o0, o - o0, epilogue, pools, y, at);
     }
 }
 

@@ -87,9 +87,12 @@ void KDI_FN(winograd_input)(const float *x, const size_t *at, size_t c, float *v
 
 /* A tile of y from M, through the epilogue. */
 void KDI_FN(winograd_output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
-                             const kdi_epilogue *epilogue, float *y, const size_t *at)
+                             const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
 {
-    gather(6, 4, output_1d, m, plane, block, first, o, epilogue, y, at);
+    if (pools)
+        gather(6, 4, output_1d, m, plane, block, first, o, epilogue, true, y, at);
+    else
+        gather(6, 4, output_1d, m, plane, block, first, o, epilogue, false, y, at);
 }
 
 /* dM of one tile, the adjoint of the output's transform, and the sum of its dY. */
