@@ -27,6 +27,7 @@
 #include "conv_winograd.h"
 
 #include "../base/checked.h"
+#include "../base/prefetch.h"
 #include "grid.h"
 
 enum {
@@ -53,6 +54,11 @@ enum {
 static size_t min(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
 }
 
 static size_t cut(size_t a, size_t b)
@@ -110,6 +116,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     g.yh = g.oh / each, g.yw = g.ow / each, g.ytile = g.tile / each;
     g.tiles_h = cut(g.oh, g.tile), g.tiles_w = cut(g.ow, g.tile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
+    g.ahead = g.tiles_w + AHEAD;
     g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
     return g;
 }
@@ -144,24 +151,27 @@ static void fetch(const float *p, const size_t *at, size_t pixels, size_t channe
 {
     for (size_t i = 0; i < pixels; i++)
         if (at[i] != SIZE_MAX)
-            for (size_t c = 0; c < channels; c += 16) __builtin_prefetch(p + at[i] + c);
+            for (size_t c = 0; c < channels; c += 16) kdi_prefetch(p + at[i] + c);
+}
+
+/* The share of a tile in its image of so many floats: what tiles in order add to those before them,
+ * in the order of memory, which comes faster than tile by tile. */
+static void fetch_share(const kdi_winograd *g, const float *p, size_t image, size_t tile)
+{
+    const size_t tiles = g->tiles_h * g->tiles_w, i = tile % tiles;
+    const size_t begin = i * image / tiles, end = (i + 1) * image / tiles;
+    p += tile / tiles * image;
+    for (size_t c = begin; c < end; c += 16) kdi_prefetch(p + c);
 }
 
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile)
 {
-    const size_t row = tile / g->tiles_w, i = row % g->tiles_h, j = tile % g->tiles_w;
-    size_t at[KDI_WINDOW];
-    const size_t beyond = g->side - g->tile; /* what it shares with the tile before */
-    window(row / g->tiles_h, g->h, g->w, g->c, g->tile * i - g->ph + beyond,
-           g->tile * j - g->pw + beyond, g->tile, at);
-    fetch(x, at, g->tile * g->tile, g->c);
+    fetch_share(g, x, g->h * g->w * g->c, tile);
 }
 
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile)
 {
-    size_t at[KDI_WINDOW];
-    kdi_winograd_window_y(g, tile, at);
-    fetch(y, at, g->ytile * g->ytile, g->o);
+    fetch_share(g, y, g->yh * g->yw * g->o, tile);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -233,7 +243,7 @@ typedef struct layout {
     size_t chunk, part;    /* tiles by panels: of V, and of a task */
     size_t panels;         /* of a task by panels */
     size_t u, v, worker;   /* floats: all of U, V of a chunk, each worker's own piece */
-    size_t own;            /* the same with all of V, where there are few tiles */
+    size_t own, apart;     /* the same with V: of all tiles, where they are few, and of a task's */
 } layout;
 
 /* Floats of a slice of one panel's filters. */
@@ -242,10 +252,13 @@ static size_t slice_size(const kdi_winograd *g)
     return g->planes * (2 * SLICE + 1) * g->lanes;
 }
 
-/* Tiles of one of as few shares, none above most, of about one size. */
+/* Tiles of one of a few shares, none above most, of about one size: of a number that threads can
+ * share out. */
 static size_t even(size_t tiles, size_t most)
 {
-    return tiles ? cut(tiles, cut(tiles, most)) : 0;
+    size_t shares = tiles ? cut(tiles, most) : 1;
+    if (shares > 2) shares = cut(shares, 4) * 4;
+    return cut(tiles, shares);
 }
 
 /* False on overflow. */
@@ -278,7 +291,8 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
                                                                 (2 * SLICE + 1) * g->lanes)))
         return false;
     const size_t own = min(l->v_room, kdi_winograd_tiles(g, OWN));
-    return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own);
+    return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own) &&
+           kdi_add(kdi_planes_size(g, g->c_blocks, l->m_room), l->worker, &l->apart);
 }
 
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
@@ -297,11 +311,13 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
 {
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     layout l;
-    size_t shared, own, total;
-    if (!lay_out(g, prepared, &l) ||
-        !kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
+    size_t shared, own, apart, total;
+    if (!lay_out(g, prepared, &l)) return SIZE_MAX;
+    const bool parts = !l.by_tiles && cut(g->tiles, l.m_room) >= threads && threads > 1;
+    if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
         !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
-        !kdi_add(shared, l.v, &shared) || !kdi_add(l.u, own > shared ? own : shared, &total))
+        !kdi_mul(l.apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||
+        !kdi_add(l.u, larger(larger(own, apart), shared), &total))
         return SIZE_MAX;
     return total;
 }
@@ -352,7 +368,7 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
     const kdi_winograd *g = j->g;
     for (size_t t = 0; t < tiles; t++) {
         size_t at[KDI_WINDOW];
-        if (t0 + t + AHEAD < g->tiles) kdi_winograd_fetch_x(g, j->x, t0 + t + AHEAD);
+        if (t0 + t + g->ahead < g->tiles) kdi_winograd_fetch_x(g, j->x, t0 + t + g->ahead);
         kdi_winograd_window_x(g, t0 + t, at);
         g->transforms.input(j->x, at, g->c, v.data + (to + t) * g->rows * g->lanes, v.plane,
                             v.block);
@@ -459,17 +475,19 @@ static kdi_planes own_input(const job *j, float *made)
     return v;
 }
 
-/* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
-static void panels_task(void *arg, size_t index, int worker)
+/* Tasks by panels that the outputs make. */
+static size_t groups_of(const job *j)
 {
-    const job *j = arg;
+    return cut(cut(j->g->o_blocks, 2), j->l.panels);
+}
+
+/* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
+static void panels(const job *j, size_t row, size_t column, float *own)
+{
     const kdi_winograd *g = j->g;
-    size_t row, column;
-    if (!kdi_grid_at(&j->grid, index, &row, &column)) return;
     const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
     const size_t count = min(j->l.panels, cut(g->o_blocks, 2) - panel0);
     const size_t tiles = min(j->l.part, j->tiles - t0);
-    float *own = j->workers + (size_t)worker * j->room;
     const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
@@ -495,9 +513,35 @@ static void panels_task(void *arg, size_t index, int worker)
             u = after;
         }
     }
-    const size_t part = j->t0 / j->l.chunk * cut(j->l.chunk, j->l.part) + t0 / j->l.part;
+    const size_t part = (j->t0 + t0) / j->l.chunk * cut(j->l.chunk, j->l.part) +
+                        (j->t0 + t0) % j->l.chunk / j->l.part;
     const size_t first = 2 * panel0;
     output(j, j->t0 + t0, tiles, first, min(2 * count, g->o_blocks - first), m, part);
+}
+
+static void panels_task(void *arg, size_t index, int worker)
+{
+    const job *j = arg;
+    size_t row, column;
+    if (kdi_grid_at(&j->grid, index, &row, &column))
+        panels(j, row, column, j->workers + (size_t)worker * j->room);
+}
+
+/* A part of a chunk, both steps: nothing is read that another thread wrote. */
+static void part_task(void *arg, size_t index, int worker)
+{
+    const job *all = arg;
+    const kdi_winograd *g = all->g;
+    const size_t parts = cut(all->l.chunk, all->l.part), columns = groups_of(all);
+    float *own = all->workers + (size_t)worker * all->room;
+    job j = *all;
+    j.v = kdi_planes_of(g, own + j.l.worker, g->c_blocks, j.l.m_room);
+    const size_t chunk = index / parts * j.l.chunk, end = min(chunk + j.l.chunk, g->tiles);
+    j.t0 = chunk + index % parts * j.l.part;
+    if (j.t0 >= end) return;
+    j.tiles = min(j.l.part, end - j.t0);
+    input(&j, j.t0, j.tiles, j.v, 0);
+    for (size_t i = 0; i < columns; i++) panels(&j, 0, i, own);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -523,7 +567,12 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         kd_parallel_for(ctx, cut(g->tiles, j.run * block), tiles_task, &j);
         return;
     }
-    const size_t groups = cut(cut(g->o_blocks, 2), j.l.panels);
+    const size_t parts = cut(g->tiles, j.l.chunk) * cut(j.l.chunk, j.l.part);
+    if (!j.own && threads > 1 && parts % threads == 0) {
+        j.room = j.l.apart;
+        kd_parallel_for(ctx, parts, part_task, &j);
+        return;
+    }
     if (j.own)
         for (size_t t = 0; t < threads; t++) j.workers[t * j.room + j.l.worker] = 0;
     else
@@ -531,7 +580,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
         j.tiles = min(j.l.chunk, g->tiles - j.t0);
         if (!j.own) kd_parallel_for(ctx, cut(j.tiles, kdi_winograd_tiles(g, FEW)), input_task, &j);
-        j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups, threads);
+        j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups_of(&j), threads);
         kd_parallel_for(ctx, kdi_grid_tasks(&j.grid), panels_task, &j);
     }
 }

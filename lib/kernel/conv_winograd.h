@@ -81,6 +81,7 @@ typedef struct kdi_winograd {
     size_t yh, yw,
         ytile; /* the map written, and a tile's side of it; else the same as oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
+    size_t ahead; /* tiles, to fetch */
     size_t c_blocks, o_blocks;
     bool turned; /* filters w[c,3,3,o] of the opposite direction, to be turned: dX from dY */
 } kdi_winograd;

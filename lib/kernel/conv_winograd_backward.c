@@ -20,14 +20,10 @@
 #include <string.h>
 
 enum {
-    MIN_CHUNK = 128, /* tiles whose V and dM are made before they are summed */
-    MAX_CHUNK = 256,
-    MAX_SLOT = 192,        /* the same where each thread has one in hand */
-    CHUNK_BYTES = 4 << 20, /* of them, within those bounds */
-    FEW = 8,               /* tiles of a task that makes them */
-    PART = 64,             /* channels of a task that sums; filters at most half */
+    CHUNK = 128, /* tiles whose V and dM are made before they are summed */
+    FEW = 8,     /* tiles of a task that makes them */
+    PART = 64,   /* channels of a task that sums; filters at most half */
     MIN_TASKS = 16,
-    AHEAD = 2, /* tiles to fetch ahead */
     GROUPS = 4,
     GROUP_SIZE = 600000 /* numbers of dW, at most, to have more than one */
 };
@@ -83,13 +79,9 @@ static bool apart(const job *j, kd_ctx *ctx)
 static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
-    const size_t blocks = g->c_blocks + g->o_blocks;
-    const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / blocks;
     const bool small = g->c <= GROUP_SIZE / 9 / g->o;
-    j->groups = small ? min(g->tiles / kdi_winograd_tiles(g, MIN_CHUNK), GROUPS) : 1;
-    if (j->groups == 0) j->groups = 1;
-    const size_t rows = most < MIN_CHUNK ? MIN_CHUNK : min(most, small ? MAX_SLOT : MAX_CHUNK);
-    j->room = min(kdi_winograd_tiles(g, rows), g->tiles);
+    j->room = min(kdi_winograd_tiles(g, CHUNK), g->tiles);
+    j->groups = small && j->room ? min(g->tiles / j->room, GROUPS) : 1;
     j->share = cut(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
     const size_t chunks = cut(j->share, j->room);
@@ -133,7 +125,7 @@ static void transform(const chunk *k, size_t index)
     const size_t few = kdi_winograd_tiles(g, FEW), end = min((index + 1) * few, k->tiles);
     float *sum = k->sums ? k->sums + index * g->o_blocks * g->lanes : NULL;
     for (size_t t = index * few; t < end; t++) {
-        const size_t tile = k->t0 + t, next = tile + AHEAD, row = t * g->rows * g->lanes;
+        const size_t tile = k->t0 + t, next = tile + g->ahead, row = t * g->rows * g->lanes;
         size_t at[KDI_WINDOW];
         if (next < g->tiles) {
             if (j->dw) kdi_winograd_fetch_x(g, j->x, next);

@@ -19,6 +19,7 @@
 #include "ops.h"
 #include "shape.h"
 
+#include "../base/prefetch.h"
 #include "../kernel/kernels.h"
 
 #include <math.h>
@@ -161,7 +162,7 @@ static factor rows_of(const attention *a, size_t rows, const float *x, size_t ld
 static void fetch(const float *x, size_t rows, size_t ld, size_t d)
 {
     for (size_t i = 0; i < rows; i++, x += ld)
-        for (size_t j = 0; j < d; j += 16) __builtin_prefetch(x + j);
+        for (size_t j = 0; j < d; j += 16) kdi_prefetch(x + j);
 }
 
 static size_t in_qkv(const head *h)

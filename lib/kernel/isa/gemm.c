@@ -202,7 +202,7 @@ static void fetch(const kdi_fetch *f, size_t p, size_t end)
 {
     for (size_t row = 0; row < f->rows; row++)
         for (size_t q = p; q < end; q += LINE / sizeof(float))
-            __builtin_prefetch(f->x + row * f->step + q, 0, 2);
+            kdi_prefetch_far(f->x + row * f->step + q);
 }
 
 /* One strip of R rows over all columns; with each tile comes a part of the next strip's A. */

@@ -7,6 +7,7 @@
 #ifndef KDI_ISA_H
 #define KDI_ISA_H
 
+#include "../../base/prefetch.h"
 #include "../kernels.h"
 
 #define KDI_CAT2(a, b) kdi_##a##_##b
