@@ -47,8 +47,8 @@ enum {
     GROUP = 64,            /* outputs of a task; half as many where there are few */
     MANY = 8,              /* groups that keep the threads busy by themselves */
     PART = 64,             /* tiles of a task, where U is at hand; twice as many with MANY groups */
-    DEPTH = 128,           /* channels summed at a time: their U stays in the first-level cache */
-    SLICE = 64             /* the same, where the task transforms it */
+    DEPTH = 128            /* channels summed at a time: their U, or the slice of it that the task
+                            * transforms, stays in the nearest caches */
 };
 
 static size_t min(size_t a, size_t b)
@@ -249,7 +249,7 @@ typedef struct layout {
 /* Floats of a slice of one panel's filters. */
 static size_t slice_size(const kdi_winograd *g)
 {
-    return g->planes * (2 * SLICE + 1) * g->lanes;
+    return g->planes * (2 * DEPTH + 1) * g->lanes;
 }
 
 /* Tiles of one of a few shares, none above most, of about one size: of a number that threads can
@@ -288,7 +288,7 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
     l->worker = kdi_planes_size(g, 2 * l->panels, l->m_room);
     if (l->v == SIZE_MAX || (l->slices && !kdi_winograd_reserve(&l->worker, g->planes * l->panels,
-                                                                (2 * SLICE + 1) * g->lanes)))
+                                                                (2 * DEPTH + 1) * g->lanes)))
         return false;
     const size_t own = min(l->v_room, kdi_winograd_tiles(g, OWN));
     return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own) &&
@@ -492,7 +492,7 @@ static void panels(const job *j, size_t row, size_t column, float *own)
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
     v.data += t0 * g->rows * g->lanes;
-    const size_t step = !j->u ? SLICE : tiles <= kdi_winograd_tiles(g, FEW) ? g->c : DEPTH;
+    const size_t step = j->u && tiles <= kdi_winograd_tiles(g, FEW) ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
         const size_t channels = min(step, g->c - c0);
         for (size_t i = 0; !j->u && i < count; i++)

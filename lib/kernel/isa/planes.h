@@ -137,9 +137,11 @@ INLINE void filters(const size_t to, line_fn *line, const float *w, size_t ldw, 
         for (size_t o0 = 0; o0 < width; o0 += L) {
             kdi_v g[9][L]; /* [tap][channel], each a vector of filters */
             for (size_t t = 0; t < 9; t++) {
-                for (size_t i = 0; i < L; i++)
-                    g[t][i] =
-                        o0 + i < o ? load(w + (o0 + i) * ldw + t * tap + c0, c - c0) : (kdi_v){0};
+                for (size_t i = 0; i < L; i++) {
+                    const float *from = w + (o0 + i) * ldw + t * tap + c0;
+                    if (c0 + L < c) __builtin_prefetch(from + L);
+                    g[t][i] = o0 + i < o ? load(from, c - c0) : (kdi_v){0};
+                }
                 kdi_transpose_square(g[t]);
             }
             for (size_t q = 0; q < L && c0 + q < c; q++) {
