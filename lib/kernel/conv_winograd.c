@@ -21,8 +21,9 @@
  *              read once for all these tiles; where it is not prepared and there are many outputs,
  *              the task transforms its own filters, a slice that fits the cache at a time, and U is
  *              never in memory.
- *              With few tiles each worker makes all of V for itself, as it would wait longer for
- *              what another processor has written.
+ *              What another processor has written takes long to come. So with few tiles each
+ *              worker makes all of V for itself; and where the parts of tiles share out evenly, each
+ *              takes parts of its own through both steps.
  * The sum over channels runs in order either way: the bits are the same. */
 #include "conv_winograd.h"
 
@@ -31,7 +32,7 @@
 #include "grid.h"
 
 enum {
-    AHEAD = 2, /* tiles to fetch ahead */
+    AHEAD = 2, /* tiles to fetch ahead, behind a row of them */
     /* by tiles */
     SMALL_BYTES = 640 << 10, /* of U, at most */
     BLOCK = 16,              /* tiles a task has in hand */
@@ -154,12 +155,12 @@ static void fetch(const float *p, const size_t *at, size_t pixels, size_t channe
             for (size_t c = 0; c < channels; c += 16) kdi_prefetch(p + at[i] + c);
 }
 
-/* The share of a tile in its image of so many floats: what tiles in order add to those before them,
- * in the order of memory, which comes faster than tile by tile. */
+/* The share of a tile in its image of so many floats, in the order of memory: it comes faster than
+ * tile by tile. */
 static void fetch_share(const kdi_winograd *g, const float *p, size_t image, size_t tile)
 {
-    const size_t tiles = g->tiles_h * g->tiles_w, i = tile % tiles;
-    const size_t begin = i * image / tiles, end = (i + 1) * image / tiles;
+    const size_t tiles = g->tiles_h * g->tiles_w, share = cut(image, tiles);
+    const size_t begin = tile % tiles * share, end = min(begin + share, image);
     p += tile / tiles * image;
     for (size_t c = begin; c < end; c += 16) kdi_prefetch(p + c);
 }

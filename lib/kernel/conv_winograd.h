@@ -81,7 +81,7 @@ typedef struct kdi_winograd {
     size_t yh, yw,
         ytile; /* the map written, and a tile's side of it; else the same as oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
-    size_t ahead; /* tiles, to fetch */
+    size_t ahead;                   /* tiles, to fetch */
     size_t c_blocks, o_blocks;
     bool turned; /* filters w[c,3,3,o] of the opposite direction, to be turned: dX from dY */
 } kdi_winograd;
@@ -111,8 +111,8 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
 /* Where the pixels of a tile's window of x or y begin, in floats; SIZE_MAX outside. */
 void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
 void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
-/* Bring into the cache what a tile's window of x adds to those left of and above it, and its window
- * of y. */
+/* Bring into the cache a tile's share of x, or of y: what tiles in order add to those before
+ * them. */
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
 
