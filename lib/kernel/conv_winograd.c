@@ -314,7 +314,7 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     layout l;
     size_t shared, own, apart, total;
     if (!lay_out(g, prepared, &l)) return SIZE_MAX;
-    const bool parts = !l.by_tiles && cut(g->tiles, l.m_room) >= threads && threads > 1;
+    const bool parts = l.m_room > 0 && cut(g->tiles, l.m_room) >= threads && threads > 1;
     if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
         !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
         !kdi_mul(l.apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||

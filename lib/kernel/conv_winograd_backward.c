@@ -81,7 +81,9 @@ static void lay_out(job *j)
     const kdi_winograd *g = j->g;
     const bool small = g->c <= GROUP_SIZE / 9 / g->o;
     j->room = min(kdi_winograd_tiles(g, CHUNK), g->tiles);
-    j->groups = small && j->room ? min(g->tiles / j->room, GROUPS) : 1;
+    if (j->room == 0) j->room = 1;
+    j->groups = small ? min(g->tiles / j->room, GROUPS) : 1;
+    if (j->groups == 0) j->groups = 1;
     j->share = cut(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
     const size_t chunks = cut(j->share, j->room);
