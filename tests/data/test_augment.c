@@ -188,8 +188,8 @@ START_TEST(test_specs)
                                       "flip,crop",
                                       "crop:-1",
                                       "crop:99999999999999999999999",
-                                      "flip-flip-flip-flip-flip-flip-flip-flip-"
-                                      "flip-flip-flip-flip-flip-flip-flip-flip"};
+                                      ("flip-flip-flip-flip-flip-flip-flip-flip-"
+                                       "flip-flip-flip-flip-flip-flip-flip-flip")};
     kd_ctx *ctx = test_ctx(1, NULL);
     kdi_augmentation a, b;
     const kdi_shape shape = {10, 7, 3};
