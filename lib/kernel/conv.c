@@ -53,36 +53,44 @@ static bool toeplitz4_can(const kdi_conv *v)
 }
 
 /* A method of conv_winograd.h's of one kind. */
-#define METHOD(name, kind)                                                                         \
-    static size_t name##_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)               \
+#define METHOD(algo, kind)                                                                         \
+    static size_t algo##_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)               \
     {                                                                                              \
         return kdi_winograd_scratch(ctx, v, kind, pass);                                           \
     }                                                                                              \
-    static size_t name##_prepared_size(kd_ctx *ctx, const kdi_conv *v)                             \
+    static size_t algo##_prepared_size(kd_ctx *ctx, const kdi_conv *v)                             \
     {                                                                                              \
         return kdi_winograd_prepared_size(ctx, v, kind);                                           \
     }                                                                                              \
-    static void name##_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared,     \
+    static void algo##_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared,     \
                                void *scratch)                                                      \
     {                                                                                              \
         kdi_winograd_prepare(ctx, v, kind, w, prepared, scratch);                                  \
     }                                                                                              \
-    static void name##_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,     \
+    static void algo##_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,     \
                                const void *prepared, const kdi_epilogue *epilogue, float *y,       \
                                void *scratch)                                                      \
     {                                                                                              \
         kdi_winograd_forward(ctx, v, kind, x, w, prepared, epilogue, y, scratch);                  \
     }                                                                                              \
-    static void name##_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,    \
+    static void algo##_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,    \
                                 const float *dy, float *dx, float *dw, float *db,                  \
                                 bool accumulate_dx, bool accumulate_dw, void *scratch)             \
     {                                                                                              \
         kdi_winograd_backward(ctx, v, kind, x, w, dy, dx, dw, db, accumulate_dx, accumulate_dw,    \
                               scratch);                                                            \
     }                                                                                              \
-    static const kdi_conv_method name = {                                                          \
-        #name,          name##_can,     name##_scratch,  name##_prepared_size,                     \
-        name##_prepare, name##_forward, name##_backward, true}
+    static const kdi_conv_method algo = {                                                          \
+        .name = #algo,                                                                             \
+        .can = algo##_can,                                                                         \
+        .scratch = algo##_scratch,                                                                 \
+        .prepared_size = algo##_prepared_size,                                                     \
+        .prepare = algo##_prepare,                                                                 \
+        .forward = algo##_forward,                                                                 \
+        .backward = algo##_backward,                                                               \
+        .pools = true,                                                                             \
+        .tells_moments = true,                                                                     \
+    }
 
 METHOD(winograd, KDI_WINOGRAD_F4);
 #define winograd2_can winograd_can
@@ -187,7 +195,7 @@ static kdi_winograd_kind kind_of(kdi_conv_algo algo)
 
 bool kdi_conv_tells_moments(kdi_conv_algo algo)
 {
-    return algo >= KDI_CONV_WINOGRAD && algo <= KDI_CONV_TOEPLITZ4;
+    return methods[algo]->tells_moments;
 }
 
 size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo)

@@ -18,7 +18,8 @@ typedef struct kdi_conv_method {
     void (*backward)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
                      const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                      bool accumulate_dw, void *scratch);
-    bool pools; /* it can write the largest of each 2x2 pixels alone */
+    bool pools;         /* it can write the largest of each 2x2 pixels alone */
+    bool tells_moments; /* of what it writes, at almost no cost */
 } kdi_conv_method;
 
 /* db, for the methods that do not come by it on their way. */

@@ -286,8 +286,15 @@ static bool direct_can(const kdi_conv *v)
 }
 
 const kdi_conv_method kdi_conv_direct = {
-    "direct",       direct_can,     direct_scratch,  direct_prepared_size,
-    direct_prepare, direct_forward, direct_backward, true};
+    .name = "direct",
+    .can = direct_can,
+    .scratch = direct_scratch,
+    .prepared_size = direct_prepared_size,
+    .prepare = direct_prepare,
+    .forward = direct_forward,
+    .backward = direct_backward,
+    .pools = true,
+};
 
 /* ---- depthwise ------------------------------------------------------------------------------- */
 
@@ -472,5 +479,11 @@ static bool depthwise_can(const kdi_conv *v)
 }
 
 const kdi_conv_method kdi_conv_depthwise = {
-    "depthwise",       depthwise_can,     depthwise_scratch,  depthwise_size,
-    depthwise_prepare, depthwise_forward, depthwise_backward, false};
+    .name = "depthwise",
+    .can = depthwise_can,
+    .scratch = depthwise_scratch,
+    .prepared_size = depthwise_size,
+    .prepare = depthwise_prepare,
+    .forward = depthwise_forward,
+    .backward = depthwise_backward,
+};

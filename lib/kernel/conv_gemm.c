@@ -559,5 +559,12 @@ static bool can(const kdi_conv *v)
     return true;
 }
 
-const kdi_conv_method kdi_conv_gemm = {"gemm",  can,     scratch_size, prepared_size,
-                                       prepare, forward, backward,     false};
+const kdi_conv_method kdi_conv_gemm = {
+    .name = "gemm",
+    .can = can,
+    .scratch = scratch_size,
+    .prepared_size = prepared_size,
+    .prepare = prepare,
+    .forward = forward,
+    .backward = backward,
+};

@@ -115,7 +115,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     g.pools = v->pools && !turned;
     const size_t each = g.pools ? 2 : 1;
     g.yh = g.oh / each, g.yw = g.ow / each, g.ytile = g.tile / each;
-    g.tiles_h = cut(g.oh, g.tile), g.tiles_w = cut(g.ow, g.tile);
+    g.tiles_h = cut(g.yh, g.ytile), g.tiles_w = cut(g.yw, g.ytile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
     g.ahead = g.tiles_w + AHEAD;
     g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
@@ -253,13 +253,24 @@ static size_t slice_size(const kdi_winograd *g)
     return g->planes * (2 * DEPTH + 1) * g->lanes;
 }
 
-/* Tiles of one of a few shares, none above most, of about one size: of a number that threads can
- * share out. */
+/* A few shares of the tiles, none above most: of a number that threads can share out. Grows with
+ * tiles. */
+static size_t shares_of(size_t tiles, size_t most)
+{
+    const size_t shares = tiles ? cut(tiles, most) : 1;
+    return shares > 2 ? cut(shares, 4) * 4 : shares;
+}
+
+/* Tiles of one of them, all of about one size. */
 static size_t even(size_t tiles, size_t most)
 {
-    size_t shares = tiles ? cut(tiles, most) : 1;
-    if (shares > 2) shares = cut(shares, 4) * 4;
-    return cut(tiles, shares);
+    return cut(tiles, shares_of(tiles, most));
+}
+
+/* Parts by panels of these tiles, or of fewer, at most. */
+static size_t most_parts(const kdi_winograd *g, const layout *l)
+{
+    return shares_of(g->tiles, l->v_room) * shares_of(l->v_room, l->m_room);
 }
 
 /* False on overflow. */
@@ -305,7 +316,7 @@ kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
     return (kdi_winograd_parts){.tiles = l.part,
                                 .chunk = l.chunk,
                                 .count = cut(g->tiles, l.chunk) * cut(l.chunk, l.part),
-                                .room = g->tiles / l.m_room + 2 * cut(g->tiles, l.v_room) + 1};
+                                .room = most_parts(g, &l)};
 }
 
 size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared)
@@ -314,7 +325,7 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     layout l;
     size_t shared, own, apart, total;
     if (!lay_out(g, prepared, &l)) return SIZE_MAX;
-    const bool parts = l.m_room > 0 && cut(g->tiles, l.m_room) >= threads && threads > 1;
+    const bool parts = !l.by_tiles && threads > 1 && most_parts(g, &l) >= threads;
     if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
         !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
         !kdi_mul(l.apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||

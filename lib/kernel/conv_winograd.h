@@ -77,9 +77,8 @@ typedef struct kdi_winograd {
     size_t rows;               /* of V and M for a tile */
     size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
-    bool pools; /* what is written is the largest of each 2x2 pixels of the output: */
-    size_t yh, yw,
-        ytile; /* the map written, and a tile's side of it; else the same as oh, ow, tile */
+    bool pools;           /* written is the largest of each 2x2 pixels of the output: */
+    size_t yh, yw, ytile; /* the map written, and a tile's side of it; else oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
     size_t ahead;                   /* tiles, to fetch */
     size_t c_blocks, o_blocks;
@@ -116,8 +115,8 @@ void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WIN
 void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
 void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
 
-/* The planes of some tiles: [planes][blocks][tiles * rows][lanes], strides that spread the numbers of one
- * tile and channel over the sets of the cache. */
+/* The planes of some tiles: [planes][blocks][tiles * rows][lanes], strides that spread the numbers of
+ * one tile and channel over the sets of the cache. */
 typedef struct kdi_planes {
     float *data;
     size_t plane, block; /* floats from one to the next */

@@ -37,6 +37,7 @@ static const shape shapes[] = {
     {2, 1, 4, 16, 3, 2, 0, KDI_WINOGRAD_F4},      {3, 10, 9, 3, 70, 1, 2, KDI_WINOGRAD_F4},
     {3, 4, 4, 70, 70, 1, 1, KDI_WINOGRAD_F4},     {2, 11, 12, 70, 70, 0, 2, KDI_WINOGRAD_F4},
     {2, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_F4},   {1, 2, 3, 270, 300, 1, 1, KDI_WINOGRAD_F4},
+    {192, 1, 1, 35, 140, 1, 1, KDI_WINOGRAD_F4},  {520, 1, 1, 35, 140, 1, 1, KDI_WINOGRAD_F4},
     {2, 91, 91, 5, 3, 1, 1, KDI_WINOGRAD_F4},     {1, 61, 50, 130, 40, 1, 1, KDI_WINOGRAD_F4},
     {5, 33, 37, 17, 35, 1, 1, KDI_WINOGRAD_F4},
 };
@@ -252,7 +253,7 @@ START_TEST(test_threads)
     problem p = problem_of(shapes[_i]);
     kd_ctx *one = test_ctx(1, NULL);
     const result a = run(one, &p);
-    static const int widths[] = {2, 3, 7};
+    static const int widths[] = {2, 3, 4, 7};
     for (size_t t = 0; t < sizeof widths / sizeof *widths; t++) {
         kd_ctx *ctx = test_ctx(widths[t], NULL);
         const result b = run(ctx, &p);
@@ -400,6 +401,27 @@ START_TEST(test_error_of_deep_sums)
 }
 END_TEST
 
+/* Tasks fall into parts however many tiles there are: never more of them than memory is laid out
+ * for. */
+START_TEST(test_parts)
+{
+    kd_ctx *ctx = test_ctx(4, NULL);
+    for (int i = 0; i < SHAPES; i++)
+        for (size_t n = 1; n < 1200; n++) {
+            shape s = shapes[i];
+            s.n = n;
+            const kdi_conv v = conv_of(s);
+            const kdi_winograd g = kdi_winograd_of(ctx, &v, s.kind, false);
+            for (int prepared = 0; prepared < 2; prepared++) {
+                const kdi_winograd_parts p = kdi_winograd_parts_of(&g, prepared);
+                ck_assert_msg(p.count <= p.room, "shape %d, %zu images: %zu parts, room for %zu", i,
+                              n, p.count, p.room);
+            }
+        }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* Memory: more images never need less, and sizes that overflow are told. */
 START_TEST(test_sizes)
 {
@@ -447,6 +469,7 @@ Suite *winograd_suite(void)
     tcase_add_loop_test(tcase, test_epilogue, 0, SHAPES - 2);
     tcase_add_loop_test(tcase, test_moments, 0, SHAPES);
     tcase_add_loop_test(tcase, test_error_of_deep_sums, 0, sizeof deep / sizeof *deep);
+    tcase_add_test(tcase, test_parts);
     tcase_add_test(tcase, test_sizes);
     suite_add_tcase(suite, tcase);
     return suite;

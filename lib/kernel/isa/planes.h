@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * planes.h: what the transforms of winograd*.c and toeplitz*.c have in common: a map of a few numbers
- * to a few others, applied to the columns of a square and then to its rows, for a vector of
+ * planes.h: what the transforms of winograd*.c and toeplitz*.c have in common: a map of a few
+ * numbers to a few others, applied to the columns of a square and then to its rows, for a vector of
  * channels at a time. Sizes and the map are constants once these bodies are inlined.
  *
  * Planes hold channels in blocks of a vector, [plane][channel block][tile][KDI_VL]; lanes behind
@@ -138,9 +138,11 @@ INLINE void filters(const size_t to, line_fn *line, const float *w, size_t ldw, 
             kdi_v g[9][L]; /* [tap][channel], each a vector of filters */
             for (size_t t = 0; t < 9; t++) {
                 for (size_t i = 0; i < L; i++) {
+                    g[t][i] = (kdi_v){0};
+                    if (o0 + i >= o) continue;
                     const float *from = w + (o0 + i) * ldw + t * tap + c0;
                     if (c0 + L < c) __builtin_prefetch(from + L);
-                    g[t][i] = o0 + i < o ? load(from, c - c0) : (kdi_v){0};
+                    g[t][i] = load(from, c - c0);
                 }
                 kdi_transpose_square(g[t]);
             }
