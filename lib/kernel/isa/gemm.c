@@ -11,11 +11,6 @@
 
 #include <string.h>
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define INLINE static inline __attribute__((always_inline))
 
 /* gcc for arm64 would load all of A ahead, and have no registers left for the sums. */
@@ -122,11 +117,12 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     const kdi_block *g = at.g;
     const size_t rsa = g->rsa, csa = g->csa;
     kdi_v acc[MR][V];
-    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] =
-        (kdi_v){0};
+    KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
+        acc[i][j] = (kdi_v){0};
     float *c = g->c + at.i * g->ldc + at.j;
-    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
-        __builtin_prefetch(c + i * g->ldc + j, 1, 3);
+    KDI_UNROLL for (size_t i = 0; i < rows; i++)
+        KDI_UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
+            __builtin_prefetch(c + i * g->ldc + j, 1, 3);
     if (g->epilogue && g->epilogue->residual)
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < vecs * KDI_VL; j += 16)
@@ -143,22 +139,22 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
         const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
         for (size_t p = g->k; p > 0; p--) {
             kdi_v bv[V];
-            UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
+            KDI_UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
             __builtin_prefetch(far.row + far.at, 0, 2);
             __builtin_prefetch(far.row + far.at + far.second, 0, 2);
             far.at += far.step;
             far.row += far.at >= far.end ? far.jump : 0;
             far.at -= far.at >= far.end ? far.end : 0;
             b += NR;
-            UNROLL for (size_t i = 0; i < rows; i++)
+            KDI_UNROLL for (size_t i = 0; i < rows; i++)
             {
                 const kdi_v av = kdi_splat(row[i / 4][i % 4 * rsa]);
-                UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] += av * bv[j];
+                KDI_UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] += av * bv[j];
                 if (i % 4 == 3) LOADS_STAY;
             }
             /* The empty asm keeps the compiler from giving each row a pointer of its own, which
              * there are no registers for. */
-            UNROLL for (size_t i = 0; i < (rows + 3) / 4; i++)
+            KDI_UNROLL for (size_t i = 0; i < (rows + 3) / 4; i++)
             {
                 row[i] += csa;
                 __asm__("" : "+r"(row[i]));
@@ -169,30 +165,30 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
 
     if (columns < vecs * KDI_VL) {
         float edge[MR * NR];
-        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             kdi_store(edge + i * NR + j * KDI_VL, acc[i][j]);
         put_partial(at, rows, columns, edge, NR);
         return;
     }
     const kdi_epilogue *e = g->epilogue;
     if (g->accumulate)
-        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] += kdi_load(c + i * g->ldc + j * KDI_VL);
-    if (e && e->bias) UNROLL for (size_t j = 0; j < vecs; j++)
+    if (e && e->bias) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
         {
             const kdi_v bias = kdi_load(e->bias + at.j + j * KDI_VL);
-            UNROLL for (size_t i = 0; i < rows; i++) acc[i][j] += bias;
+            KDI_UNROLL for (size_t i = 0; i < rows; i++) acc[i][j] += bias;
         }
     if (e && e->residual)
-        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] += kdi_load(e->residual + (at.i + i) * e->ldr + at.j + j * KDI_VL);
     if (e && e->before)
-        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             kdi_store(e->before + (at.i + i) * e->ldb + at.j + j * KDI_VL, acc[i][j]);
     if (e && e->act == KDI_ACT_RELU)
-        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] = kdi_relu(acc[i][j]);
-    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++)
+    KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
         kdi_store(c + i * g->ldc + j * KDI_VL, acc[i][j]);
     if (e && e->act == KDI_ACT_GELU) gelu_tile(rows, vecs, c, g->ldc);
 }
@@ -289,7 +285,7 @@ void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packe
         for (; j + NR <= n; j += NR, to += panel) {
             __builtin_prefetch(b + 2 * ldb + j);
             __builtin_prefetch(b + 2 * ldb + j + NR / 2);
-            UNROLL for (size_t v = 0; v < V; v++)
+            KDI_UNROLL for (size_t v = 0; v < V; v++)
                 kdi_store(to + v * KDI_VL, kdi_load(b + j + v * KDI_VL));
         }
         if (j == n) continue;
@@ -304,13 +300,13 @@ INLINE void turn(const float *b, size_t ldb, size_t count, size_t depth, float *
 {
     if (depth >= KDI_VL) {
         kdi_v square[KDI_VL];
-        UNROLL for (size_t i = 0; i < KDI_VL; i++)
+        KDI_UNROLL for (size_t i = 0; i < KDI_VL; i++)
         {
             if (i < count) __builtin_prefetch(b + i * ldb + 4 * KDI_VL);
             square[i] = i < count ? kdi_load(b + i * ldb) : kdi_splat(0);
         }
         kdi_transpose_square(square);
-        UNROLL for (size_t p = 0; p < KDI_VL; p++) kdi_store(to + p * NR, square[p]);
+        KDI_UNROLL for (size_t p = 0; p < KDI_VL; p++) kdi_store(to + p * NR, square[p]);
         return;
     }
     for (size_t p = 0; p < depth && p < KDI_VL; p++)
@@ -362,9 +358,9 @@ void KDI_FN(sum_parts)(size_t n, size_t parts, const float *x, size_t step, floa
     for (; j + WIDE * KDI_VL <= n; j += WIDE * KDI_VL) {
         kdi_v sum[WIDE] = {{0}};
         for (size_t p = 0; p < parts; p++)
-            UNROLL for (size_t v = 0; v < WIDE; v++) sum[v] +=
+            KDI_UNROLL for (size_t v = 0; v < WIDE; v++) sum[v] +=
                 kdi_load(x + p * step + j + v * KDI_VL);
-        UNROLL for (size_t v = 0; v < WIDE; v++)
+        KDI_UNROLL for (size_t v = 0; v < WIDE; v++)
         {
             if (accumulate) sum[v] += kdi_load(y + j + v * KDI_VL);
             kdi_store(y + j + v * KDI_VL, sum[v]);

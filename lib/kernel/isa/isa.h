@@ -64,6 +64,21 @@ static inline kdi_v kdi_splat(float x)
     return x - (kdi_v){0}; /* not + 0, which would turn -0 into 0 and cost an addition */
 }
 
+/* Before a loop whose length is a constant. */
+#if defined(__clang__)
+#define KDI_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define KDI_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* n, of which the compiler knows nothing more: else it works out all its multiples before a loop, and
+ * with more of them than registers each store waits for an address from memory. */
+static inline __attribute__((always_inline)) size_t kdi_opaque(size_t n)
+{
+    __asm__ volatile("" : "+r"(n));
+    return n;
+}
+
 /* m has all bits set where a is wanted, none where b is. */
 static inline kdi_v kdi_select(kdi_vi m, kdi_v a, kdi_v b)
 {

@@ -13,10 +13,14 @@
 
 #include "vec_math.h"
 
-enum { L = KDI_VL, MOST = 6 }; /* a square's side, at most */
+/* MOST: a square's side, at most. RUN: channels of a tile at a time. */
+enum { L = KDI_VL, MOST = 6, RUN = 256 };
 #define INLINE static inline __attribute__((always_inline))
 
+/* y of a line of x. */
 typedef void line_fn(const kdi_v *x, kdi_v *y);
+/* Of six such y, pair 0: the first and the last; 1 and 2: two each of the others. */
+typedef void pair_fn(size_t pair, const kdi_v *x, kdi_v *y);
 
 /* Channels c0... of c. */
 INLINE kdi_v load(const float *p, size_t left)
@@ -32,26 +36,83 @@ INLINE void store(float *p, kdi_v v, size_t left)
         kdi_store_part(p, left, v);
 }
 
-/* A tile's window of side x side pixels of x, c channels, to to x to planes; sum, where not NULL,
- * has the pixels added to it: [c], rounded up to whole vectors. */
-INLINE void spread(const size_t side, const size_t to, line_fn *line, const float *x,
+/* Where channel `begin` of a window's pixels is, for up to RUN channels; where there is no pixel it
+ * is zero. */
+INLINE void find(const size_t pixels, const float *x, const size_t *at, size_t begin,
+                 const float **from)
+{
+    static const float outside[RUN];
+    for (size_t i = 0; i < pixels; i++) from[i] = at[i] != SIZE_MAX ? x + at[i] + begin : outside;
+}
+
+/* A square of side x side pixels, channels c0.. of those found, to to x to numbers of v, planes
+ * `plane` apart; the sum of the pixels. */
+INLINE kdi_v square(const size_t side, const size_t to, line_fn *line, const float *const *from,
+                    size_t c0, size_t left, float *v, size_t plane)
+{
+    kdi_v half[MOST * MOST], in[MOST], out[MOST], total = {0};
+    for (size_t j = 0; j < side; j++) {
+        for (size_t i = 0; i < side; i++) {
+            in[i] = load(from[side * i + j] + c0, left);
+            total += in[i];
+        }
+        line(in, out);
+        for (size_t i = 0; i < to; i++) half[side * i + j] = out[i];
+    }
+    for (size_t i = 0; i < to; i++) {
+        line(half + side * i, out);
+        for (size_t j = 0; j < to; j++) kdi_store(v + (to * i + j) * plane, out[j]);
+    }
+    return total;
+}
+
+/* The same to 6 x 6 numbers, two rows of them at a time: with half of all there would be too many
+ * for the registers, while a pixel is loaded again for nothing. Rows that `two` makes have most of
+ * their work in common, so nothing is computed again either. */
+INLINE kdi_v square_by_pairs(const size_t side, pair_fn *two, line_fn *line,
+                             const float *const *from, size_t c0, size_t left, float *v,
+                             size_t plane)
+{
+    static const size_t rows[3][2] = {{0, 5}, {1, 2}, {3, 4}};
+    kdi_v total = {0};
+    KDI_UNROLL for (size_t pair = 0; pair < 3; pair++)
+    {
+        kdi_v half[2][6], in[MOST], out[6];
+        KDI_UNROLL for (size_t j = 0; j < side; j++)
+        {
+            for (size_t i = 0; i < side; i++) {
+                in[i] = load(from[side * i + j] + c0, left);
+                if (pair == 1) total += in[i];
+            }
+            two(pair, in, out);
+            half[0][j] = out[0];
+            half[1][j] = out[1];
+        }
+        for (size_t i = 0; i < 2; i++) {
+            line(half[i], out);
+            for (size_t j = 0; j < 6; j++) kdi_store(v + (6 * rows[pair][i] + j) * plane, out[j]);
+        }
+    }
+    return total;
+}
+
+/* A tile's window of side x side pixels of x, c channels, to to x to planes, where `two` is not NULL
+ * by pairs; sum, where not NULL, has the pixels added to it: [c], rounded up to whole vectors. */
+INLINE void spread(const size_t side, const size_t to, line_fn *line, pair_fn *two, const float *x,
                    const size_t *at, size_t c, float *v, size_t plane, size_t block, float *sum)
 {
-    for (size_t c0 = 0; c0 < c; c0 += L, v += block) {
-        kdi_v half[MOST * MOST], in[MOST], out[MOST], total = {0};
-        for (size_t j = 0; j < side; j++) {
-            for (size_t i = 0; i < side; i++) {
-                const size_t from = at[side * i + j];
-                in[i] = from != SIZE_MAX ? load(x + from + c0, c - c0) : (kdi_v){0};
-                total += in[i];
-            }
-            line(in, out);
-            for (size_t i = 0; i < to; i++) half[side * i + j] = out[i];
-        }
-        if (sum) kdi_store(sum + c0, kdi_load(sum + c0) + total);
-        for (size_t i = 0; i < to; i++) {
-            line(half + side * i, out);
-            for (size_t j = 0; j < to; j++) kdi_store(v + (to * i + j) * plane, out[j]);
+    for (size_t begin = 0; begin < c; begin += RUN) {
+        const size_t count = c - begin < RUN ? c - begin : RUN;
+        const float *found[MOST * MOST];
+        find(side * side, x, at, begin, found);
+        for (size_t c0 = 0; c0 < count; c0 += L, v += block) {
+            const float *const *from = found;
+            const size_t apart = kdi_opaque(plane);
+            __asm__ volatile("" : "+r"(from)); /* addresses, too, stay where they are */
+            const kdi_v total =
+                two ? square_by_pairs(side, two, line, from, c0, count - c0, v, apart)
+                    : square(side, to, line, from, c0, count - c0, v, apart);
+            if (sum) kdi_store(sum + begin + c0, kdi_load(sum + begin + c0) + total);
         }
     }
 }
@@ -103,8 +164,9 @@ INLINE void gather(const size_t from, const size_t side, line_fn *line, const fl
 {
     for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
         kdi_v half[MOST * MOST], in[MOST], out[MOST];
+        const size_t apart = kdi_opaque(plane);
         for (size_t j = 0; j < from; j++) {
-            for (size_t i = 0; i < from; i++) in[i] = kdi_load(m + (from * i + j) * plane);
+            for (size_t i = 0; i < from; i++) in[i] = kdi_load(m + (from * i + j) * apart);
             line(in, out);
             for (size_t i = 0; i < side; i++) half[from * i + j] = out[i];
         }

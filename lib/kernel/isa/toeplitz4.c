@@ -88,6 +88,7 @@ INLINE void spread_map(line_fn *line, const float *x, const size_t *at, size_t c
 {
     for (size_t c0 = 0; c0 < c; c0 += L, v += block) {
         kdi_v half[LINES][SIDE], in[SIDE], out[LINES], total = {0};
+        const size_t apart = kdi_opaque(plane);
         for (size_t j = 0; j < SIDE; j++) {
             for (size_t i = 0; i < SIDE; i++) {
                 in[i] = load(x + at[SIDE * i + j] + c0, c - c0);
@@ -99,7 +100,7 @@ INLINE void spread_map(line_fn *line, const float *x, const size_t *at, size_t c
         if (sum) kdi_store(sum + c0, kdi_load(sum + c0) + total);
         for (size_t i = 0; i < LINES; i++) {
             line(half[i], out);
-            for (size_t j = 0; j < LINES; j++) kdi_store(v + place(i, j, plane), out[j]);
+            for (size_t j = 0; j < LINES; j++) kdi_store(v + place(i, j, apart), out[j]);
         }
     }
 }
@@ -117,8 +118,9 @@ void KDI_FN(toeplitz4_output)(const float *m, size_t plane, size_t block, size_t
 {
     for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
         kdi_v half[SIDE][LINES], in[LINES], out[SIDE];
+        const size_t apart = kdi_opaque(plane);
         for (size_t j = 0; j < LINES; j++) {
-            for (size_t i = 0; i < LINES; i++) in[i] = kdi_load(m + place(i, j, plane));
+            for (size_t i = 0; i < LINES; i++) in[i] = kdi_load(m + place(i, j, apart));
             output_1d(in, out);
             for (size_t i = 0; i < SIDE; i++) half[i][j] = out[i];
         }

@@ -18,17 +18,53 @@
 #define PNA (2 * PA2 * (PA2 - PB2)) /* G's denominators */
 #define PNB (2 * PB2 * (PB2 - PA2))
 
-/* y[0..5] = B' x[0..5] */
+/* B' x[0..5]: rows 0 and 5, 1 and 2, or 3 and 4 of it. */
+INLINE void input_pair(size_t pair, const kdi_v *x, kdi_v *y)
+{
+    if (pair == 0) {
+        y[0] = x[4] - (PA2 + PB2) * x[2] + PA2 * PB2 * x[0];
+        y[1] = x[5] - (PA2 + PB2) * x[3] + PA2 * PB2 * x[1];
+    } else {
+        const float p = pair == 1 ? PA : PB, q2 = pair == 1 ? PB2 : PA2;
+        const kdi_v even = x[4] - q2 * x[2], odd = x[3] - q2 * x[1];
+        y[0] = even + p * odd;
+        y[1] = even - p * odd;
+    }
+}
+
+/* A x[0..3], likewise. */
+INLINE void gradient_pair(size_t pair, const kdi_v *x, kdi_v *y)
+{
+    if (pair == 0) {
+        y[0] = x[0];
+        y[1] = x[3];
+    } else {
+        const float p = pair == 1 ? PA : PB;
+        const kdi_v even = x[0] + p * p * x[2], odd = p * x[1] + p * p * p * x[3];
+        y[0] = even + odd;
+        y[1] = even - odd;
+    }
+}
+
+/* y[0..5], of three pairs. */
+INLINE void six(pair_fn *two, const kdi_v *x, kdi_v *y)
+{
+    kdi_v ends[2];
+    two(0, x, ends);
+    two(1, x, y + 1);
+    two(2, x, y + 3);
+    y[0] = ends[0];
+    y[5] = ends[1];
+}
+
 INLINE void input_1d(const kdi_v *x, kdi_v *y)
 {
-    const kdi_v ea = x[4] - PB2 * x[2], oa = x[3] - PB2 * x[1];
-    const kdi_v eb = x[4] - PA2 * x[2], ob = x[3] - PA2 * x[1];
-    y[0] = x[4] - (PA2 + PB2) * x[2] + PA2 * PB2 * x[0];
-    y[1] = ea + PA * oa;
-    y[2] = ea - PA * oa;
-    y[3] = eb + PB * ob;
-    y[4] = eb - PB * ob;
-    y[5] = x[5] - (PA2 + PB2) * x[3] + PA2 * PB2 * x[1];
+    six(input_pair, x, y);
+}
+
+INLINE void gradient_1d(const kdi_v *x, kdi_v *y)
+{
+    six(gradient_pair, x, y);
 }
 
 /* y[0..3] = A' x[0..5] */
@@ -40,19 +76,6 @@ INLINE void output_1d(const kdi_v *x, kdi_v *y)
     y[1] = PA * da + PB * db;
     y[2] = PA2 * sa + PB2 * sb;
     y[3] = x[5] + PA * PA2 * da + PB * PB2 * db;
-}
-
-/* y[0..5] = A x[0..3] */
-INLINE void gradient_1d(const kdi_v *x, kdi_v *y)
-{
-    const kdi_v ea = x[0] + PA2 * x[2], oa = PA * x[1] + PA * PA2 * x[3];
-    const kdi_v eb = x[0] + PB2 * x[2], ob = PB * x[1] + PB * PB2 * x[3];
-    y[0] = x[0];
-    y[1] = ea + oa;
-    y[2] = ea - oa;
-    y[3] = eb + ob;
-    y[4] = eb - ob;
-    y[5] = x[3];
 }
 
 /* y[0..5] = G x[0..2] */
@@ -82,7 +105,7 @@ INLINE void filter_gradient_1d(const kdi_v *x, kdi_v *y)
 void KDI_FN(winograd_input)(const float *x, const size_t *at, size_t c, float *v, size_t plane,
                             size_t block)
 {
-    spread(6, 6, input_1d, x, at, c, v, plane, block, NULL);
+    spread(6, 6, input_1d, input_pair, x, at, c, v, plane, block, NULL);
 }
 
 /* A tile of y from M, through the epilogue. */
@@ -99,7 +122,7 @@ void KDI_FN(winograd_output)(const float *m, size_t plane, size_t block, size_t 
 void KDI_FN(winograd_gradient)(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
                                size_t block, float *sum)
 {
-    spread(4, 6, gradient_1d, dy, at, o, m, plane, block, sum);
+    spread(4, 6, gradient_1d, gradient_pair, dy, at, o, m, plane, block, sum);
 }
 
 /* U of filters as the second factor of V U. */

@@ -49,7 +49,7 @@ INLINE void filter_gradient_1d(const kdi_v *x, kdi_v *y)
 void KDI_FN(winograd2_input)(const float *x, const size_t *at, size_t c, float *v, size_t plane,
                              size_t block)
 {
-    spread(4, 4, input_1d, x, at, c, v, plane, block, NULL);
+    spread(4, 4, input_1d, NULL, x, at, c, v, plane, block, NULL);
 }
 
 /* A tile of y from M, through the epilogue. */
@@ -66,7 +66,7 @@ void KDI_FN(winograd2_output)(const float *m, size_t plane, size_t block, size_t
 void KDI_FN(winograd2_gradient)(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
                                 size_t block, float *sum)
 {
-    spread(2, 4, gradient_1d, dy, at, o, m, plane, block, sum);
+    spread(2, 4, gradient_1d, NULL, dy, at, o, m, plane, block, sum);
 }
 
 /* U of filters as the second factor of V U. */

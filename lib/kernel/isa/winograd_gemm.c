@@ -8,12 +8,6 @@
  * change a bit of the result. */
 #include "isa.h"
 
-/* gcc leaves loops this long alone unless told; clang does not need to be. */
-#ifdef __clang__
-#define UNROLL
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define INLINE static inline __attribute__((always_inline))
 
 /* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
@@ -45,7 +39,7 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
 {
     const size_t second = far.step > LINE ? LINE : 0;
     kdi_v sum[MR][2];
-    UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
+    KDI_UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
         accumulate ? kdi_load(m + j * m_block + r * L) : (kdi_v){0};
     for (; k > 0; v += v_block) {
         const size_t lanes = k < L ? k : L;
@@ -55,7 +49,7 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
             __builtin_prefetch(far.at, 0, 3);
             __builtin_prefetch(far.at + second, 0, 3);
             far.at += far.step;
-            UNROLL for (size_t r = 0; r < rows; r++)
+            KDI_UNROLL for (size_t r = 0; r < rows; r++)
             {
                 const kdi_v x = kdi_splat(v[r * L + q]);
                 for (size_t j = 0; j < vecs; j++) sum[r][j] += x * y[j];
@@ -63,7 +57,7 @@ INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const f
         }
         k -= lanes;
     }
-    UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++)
+    KDI_UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++)
         kdi_store(m + j * m_block + r * L, sum[r][j]);
 }
 
@@ -115,7 +109,8 @@ INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const f
 {
     ahead far_m = far[0], far_v = far[1];
     kdi_v sum[OR][CV];
-    UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] = (kdi_v){0};
+    KDI_UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
+        (kdi_v){0};
     for (size_t t = 0; t < tiles; t++, dm += L, v += L) {
         kdi_v y[CV];
         for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(v + j * v_block);
@@ -123,13 +118,13 @@ INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const f
         __builtin_prefetch(far_v.at, 0, 3);
         far_m.at += far_m.step;
         far_v.at += far_v.step;
-#pragma GCC unroll 16
-        for (size_t r = 0; r < OR; r++) {
+        KDI_UNROLL for (size_t r = 0; r < OR; r++)
+        {
             const kdi_v x = kdi_splat(dm[r]);
             for (size_t j = 0; j < vecs; j++) sum[r][j] += x * y[j];
         }
     }
-    UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++)
+    KDI_UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++)
         kdi_store(du + r * ldu + j * L, sum[r][j]);
 }
 
