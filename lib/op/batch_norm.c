@@ -11,7 +11,9 @@
  * backward reads x and dy twice: with g = dy (where y > 0) and d = x - mean,
  *   dbias = sum g, dweight = invstd sum g d,
  *   dx = weight invstd (g - sum g / M - d invstd^2 sum g d / M), or weight invstd g evaluating.
- * Second passes go backwards through memory, to what the caches still hold. */
+ * All passes take the blocks in the same order, so that a thread meets what it has in its caches.
+ * Where a max_pool of 2x2 pixels was fused behind all that, y and dy are the pooled maps, a block is
+ * of whole pairs of rows of pixels, and g is dy at the largest pixel of each window. */
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -19,6 +21,7 @@
 #include "../kernel/kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { BLOCK = 16384, JOIN = 16, MOMENTS = 6 };
 
@@ -29,22 +32,27 @@ typedef struct norm {
     const kd_op_call *call;
     const kdi_batch_norm_attr *attr;
     size_t m, c, block, blocks; /* rows, channels, rows of a block */
-    float *parts;               /* [blocks][PARTS][c] */
-    float *scale;               /* weight * invstd */
-    float *slope, *constant;    /* of the backward; in the forward, slope is the batch's mean */
+    size_t pair;             /* if it pools, rows of x under one of windows; block is a multiple */
+    float *parts;            /* [blocks][PARTS][c] */
+    float *scale;            /* weight * invstd */
+    float *slope, *constant; /* of the backward; in the forward, slope is the batch's mean */
     const float *mean, *shift;
 } norm;
 
-static size_t block_rows(size_t c)
+/* Sizes alone. */
+static norm measure(const kd_op_call *c)
 {
-    return c < BLOCK ? BLOCK / c : 1;
+    const kd_tensor *x = &c->in[0];
+    norm n = {.call = c, .attr = c->attr, .m = kdi_rows(x), .c = kdi_cols(x)};
+    n.pair = n.attr->pools ? 2 * x->dim[2] : 1;
+    const size_t pairs = BLOCK / n.c / n.pair;
+    n.block = pairs ? pairs * n.pair : n.pair;
+    return n;
 }
 
 static norm norm_of(const kd_op_call *c)
 {
-    const kd_tensor *x = &c->in[0];
-    norm n = {.call = c, .attr = c->attr, .m = kdi_rows(x), .c = kdi_cols(x)};
-    n.block = block_rows(n.c);
+    norm n = measure(c);
     n.blocks = n.m / n.block + (n.m % n.block != 0);
     n.parts = c->scratch;
     n.scale = n.parts + n.blocks * PARTS * n.c;
@@ -56,10 +64,9 @@ static norm norm_of(const kd_op_call *c)
 
 static size_t scratch(const kd_op_call *c, int backward)
 {
-    const norm n = {.m = kdi_rows(&c->in[0]), .c = kdi_cols(&c->in[0])};
-    const size_t rows = block_rows(n.c);
+    const norm n = measure(c);
     (void)backward;
-    return (PARTS * (n.m / rows + 1) + 3) * n.c * sizeof(float);
+    return (PARTS * (n.m / n.block + 1) + 3) * n.c * sizeof(float);
 }
 
 static size_t rows_of(const norm *n, size_t block)
@@ -70,6 +77,13 @@ static size_t rows_of(const norm *n, size_t block)
 static void for_blocks(norm *n, kd_task_fn fn)
 {
     kd_parallel_for(n->call->ctx, n->blocks, fn, n);
+}
+
+/* fn for each two rows of pixels of a block: x from float `at` on, the pooled from at / 4. */
+static void for_pairs(const norm *n, size_t b, void (*fn)(const norm *n, size_t at, float *part))
+{
+    const size_t begin = b * n->block * n->c, end = begin + rows_of(n, b) * n->c;
+    for (size_t at = begin; at < end; at += n->pair * n->c) fn(n, at, n->parts + b * PARTS * n->c);
 }
 
 static void for_channels(norm *n, kd_task_fn fn)
@@ -161,13 +175,27 @@ static void use_running(const norm *n)
     }
 }
 
-static void apply_block(void *arg, size_t index, int worker)
+static void pool_pair(const norm *n, size_t at, float *part)
+{
+    const kd_op_call *c = n->call;
+    const float *x = c->in[0].data;
+    float *y = c->out[0].data;
+    (void)part;
+    c->kernels->bn_pool(n->pair / 4, n->c, x + at, n->pair / 2 * n->c, n->mean, n->scale, n->shift,
+                        n->attr->relu, y + at / 4);
+}
+
+static void apply_block(void *arg, size_t b, int worker)
 {
     const norm *n = arg;
-    const size_t b = n->blocks - 1 - index, at = b * n->block * n->c;
+    const size_t at = b * n->block * n->c;
     const float *x = n->call->in[0].data;
     float *y = n->call->out[0].data;
     (void)worker;
+    if (n->attr->pools) {
+        for_pairs(n, b, pool_pair);
+        return;
+    }
     n->call->kernels->bn_apply(rows_of(n, b), n->c, x + at, n->mean, n->scale, n->shift,
                                n->attr->relu, y + at);
 }
@@ -198,6 +226,15 @@ static kd_status forward(const kd_op_call *c)
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
+static void sum_pair(const norm *n, size_t at, float *part)
+{
+    const kd_op_call *c = n->call;
+    const float *x = c->in[0].data, *dy = c->dout[0].data;
+    c->kernels->bn_pool_backward_sums(n->pair / 4, n->c, x + at, n->pair / 2 * n->c, dy + at / 4,
+                                      n->mean, n->scale, n->shift, n->attr->relu, part,
+                                      part + n->c);
+}
+
 static void sum_gradients(void *arg, size_t b, int worker)
 {
     const norm *n = arg;
@@ -205,6 +242,11 @@ static void sum_gradients(void *arg, size_t b, int worker)
     const float *x = n->call->in[0].data, *dy = n->call->dout[0].data;
     float *part = n->parts + b * PARTS * n->c;
     (void)worker;
+    if (n->attr->pools) {
+        memset(part, 0, 2 * n->c * sizeof *part);
+        for_pairs(n, b, sum_pair);
+        return;
+    }
     n->call->kernels->bn_backward_sums(rows_of(n, b), n->c, x + at, dy + at, n->mean, n->scale,
                                        n->shift, n->attr->relu, part, part + n->c);
 }
@@ -240,14 +282,30 @@ static void join_gradients(void *arg, size_t index, int worker)
     }
 }
 
-static void gradient_block(void *arg, size_t index, int worker)
+static void gradient_pair(const norm *n, size_t at, float *part)
+{
+    const kd_op_call *c = n->call;
+    const float *x = c->in[0].data, *dy = c->dout[0].data;
+    float *dx = c->din[0].data;
+    (void)part;
+    c->kernels->bn_pool_backward(n->pair / 4, n->c, x + at, n->pair / 2 * n->c, dy + at / 4,
+                                 n->mean, n->scale, n->shift, n->attr->relu,
+                                 c->training ? n->slope : NULL, n->constant, dx + at,
+                                 (int)(c->accumulate & 1));
+}
+
+static void gradient_block(void *arg, size_t b, int worker)
 {
     const norm *n = arg;
     const kd_op_call *c = n->call;
-    const size_t b = n->blocks - 1 - index, at = b * n->block * n->c;
+    const size_t at = b * n->block * n->c;
     const float *x = c->in[0].data, *dy = c->dout[0].data;
     float *dx = c->din[0].data;
     (void)worker;
+    if (n->attr->pools) {
+        for_pairs(n, b, gradient_pair);
+        return;
+    }
     c->kernels->bn_backward(rows_of(n, b), n->c, x + at, dy + at, n->mean, n->scale, n->shift,
                             n->attr->relu, c->training ? n->slope : NULL, n->constant, dx + at,
                             (int)(c->accumulate & 1));

@@ -42,7 +42,8 @@ typedef struct kdi_linear_attr {
  * Outputs: y, and for the backward: mean [C], inverse standard deviation [C]. */
 typedef struct kdi_batch_norm_attr {
     float momentum, eps;
-    int relu; /* fused behind it: y = max(0, ...) */
+    int relu;  /* fused behind it: y = max(0, ...) */
+    int pools; /* fused behind that: a max_pool of 2x2 pixels; x is [N,H,W,C], H and W even */
 } kdi_batch_norm_attr;
 
 #endif

@@ -5,7 +5,7 @@
  *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
- *   with or without gradient: batch_norm + relu, and their backwards
+ *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its
  *                             input
  * Each rule but that one asks that the value between the two is read by nobody else. */
@@ -199,6 +199,19 @@ static kd_status fold_residual(kdi_draft *d, int linear)
     return KD_OK;
 }
 
+/* The backward node `first` takes what reaches `behind`, which it then replaces, where nobody else
+ * wants what lies between. */
+static bool take_gradient(kdi_draft *d, int first, int behind)
+{
+    kdi_node *f = &d->nodes[first];
+    const kdi_node *b = &d->nodes[behind];
+    if (b->din[0] != f->dout[0] || b->accumulate) return false;
+    if (kdi_draft_readers(d, b->din[0]) != 1) return false;
+    f->dout[0] = b->dout[0];
+    drop(d, behind);
+    return true;
+}
+
 /* batch_norm, then relu; in the backward the norm's takes over the relu's gradient. */
 static void norm_relu(kdi_draft *d, int norm)
 {
@@ -208,17 +221,27 @@ static void norm_relu(kdi_draft *d, int norm)
     if (relu < 0 || d->nodes[relu].op != &kdi_op_relu || attr->relu) return;
     const int norm_back = backward_of(d, norm), relu_back = backward_of(d, relu);
     if ((norm_back < 0) != (relu_back < 0)) return;
-    if (norm_back >= 0) {
-        kdi_node *nb = &d->nodes[norm_back];
-        const kdi_node *rb = &d->nodes[relu_back];
-        if (rb->din[0] != nb->dout[0] || rb->accumulate) return;
-        if (kdi_draft_readers(d, rb->din[0]) != 1) return;
-        nb->dout[0] = rb->dout[0];
-        drop(d, relu_back);
-    }
+    if (norm_back >= 0 && !take_gradient(d, norm_back, relu_back)) return;
     attr->relu = 1;
     n->out[0] = d->nodes[relu].out[0];
     drop(d, relu);
+}
+
+/* batch_norm, then a max_pool of 2x2 pixels of which none is left over, likewise. */
+static void norm_pool(kdi_draft *d, int norm)
+{
+    kdi_node *n = &d->nodes[norm];
+    kdi_batch_norm_attr *attr = n->attr;
+    const kd_shape *x = &d->values[n->in[0]].shape;
+    const int pool = only_reader(d, n->out[0]);
+    if (pool < 0 || d->nodes[pool].op != &kdi_op_max_pool || attr->pools) return;
+    if (!kdi_window_is_2x2(d->nodes[pool].attr) || x->dim[1] % 2 || x->dim[2] % 2) return;
+    const int norm_back = backward_of(d, norm), pool_back = backward_of(d, pool);
+    if ((norm_back < 0) != (pool_back < 0)) return;
+    if (norm_back >= 0 && !take_gradient(d, norm_back, pool_back)) return;
+    attr->pools = 1;
+    n->out[0] = d->nodes[pool].out[0];
+    drop(d, pool);
 }
 
 static void identity(kdi_draft *d, int node)
@@ -255,6 +278,7 @@ kd_status kdi_fuse(kdi_draft *d)
             if (status) return status;
         } else if (n->op == &kdi_op_batch_norm) {
             norm_relu(d, (int)i);
+            norm_pool(d, (int)i);
         }
     }
     return KD_OK;

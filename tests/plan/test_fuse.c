@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_fuse.c: a max_pool of 2x2 pixels joins the convolution before it where nothing else wants
- * what lies between, and only there; the numbers are those of the plan without fusion. */
+ * test_fuse.c: a max_pool of 2x2 pixels joins the convolution or the batch norm before it where
+ * nothing else wants what lies between, and only there; the numbers are those of the plan without
+ * fusion. */
 #include "../test.h"
 
 #include <kd/kd.h>
@@ -125,4 +126,117 @@ START_TEST(test_pool_behind_convolution)
 }
 END_TEST
 
-TEST_SUITE(fuse, 60, &test_pool_behind_convolution)
+/* ---- behind a batch norm, with gradients ------------------------------------------------------- */
+
+typedef struct norm_variant {
+    const char *name;
+    int h, w, channels, relu, kernel, twice;
+    size_t pools; /* steps left */
+} norm_variant;
+
+static const norm_variant norm_variants[] = {
+    {"whole vectors", 6, 8, 32, 1, 2, 0, 0},   {"part of one", 4, 10, 21, 1, 2, 0, 0},
+    {"no activation", 6, 8, 21, 0, 2, 0, 0},   {"one window", 2, 2, 70, 1, 2, 0, 0},
+    {"a row left over", 7, 8, 21, 1, 2, 0, 1}, {"a column left over", 6, 9, 21, 1, 2, 0, 1},
+    {"windows of 3x3", 6, 9, 21, 1, 3, 0, 1},  {"two readers", 6, 8, 21, 1, 2, 1, 1},
+};
+
+enum { IMAGES = 5, MAP = 10 * 10, FLAT = 8192 };
+
+typedef struct outcome {
+    float loss, grads[FLAT], y[IMAGES * MAP * 70];
+    size_t count, n_y, pools;
+} outcome;
+
+static kd_graph *norm_graph(kd_ctx *ctx, const norm_variant *v)
+{
+    kd_graph *g;
+    const int64_t dim[] = {KD_BATCH, v->h, v->w, 3};
+    const kd_conv2d_opt conv = {.struct_size = sizeof conv, .out = v->channels, .kernel = {1, 1}};
+    const kd_pool_opt pool = {.struct_size = sizeof pool,
+                              .kernel = {v->kernel, v->kernel},
+                              .stride = {v->kernel, v->kernel}};
+    test_ok(ctx, kd_graph_create(ctx, &g));
+    kd_value x = kd_input(g, "x", KD_F32, 4, dim);
+    const kd_value labels = kd_input(g, "labels", KD_I32, 1, dim);
+    x = kd_conv2d(g, x, "conv", &conv);
+    x = kd_batch_norm(g, x, "norm", .1f, 1e-5f);
+    if (v->relu) x = kd_relu(g, x);
+    if (v->twice) kd_output(g, x, "between");
+    x = kd_max_pool(g, x, &pool);
+    kd_output(g, x, "y");
+    const kd_value logits = kd_flatten_linear(g, x, "classifier", 4, 1);
+    const kd_value loss = kd_cross_entropy(g, logits, labels, 0);
+    test_ok(ctx, kd_graph_grad(g, loss));
+    kd_output(g, loss, "loss");
+    test_ok(ctx, kd_graph_status(g));
+    return g;
+}
+
+/* Two runs, the second adding its gradients to the first's. */
+static void run_norm(const norm_variant *v, int training, int no_fusion, int threads, outcome *o)
+{
+    const kd_config config = {.struct_size = sizeof config, .threads = threads};
+    const kd_plan_opt opt = {
+        .struct_size = sizeof opt, .batch = IMAGES, .training = training, .no_fusion = no_fusion};
+    static float x[IMAGES * MAP * 3];
+    const int32_t labels[IMAGES] = {0, 3, 1, 2, 2};
+    kd_ctx *ctx;
+    kd_plan *plan;
+    kd_exec *exec;
+    kd_params *params;
+    test_fill(x, sizeof x / sizeof *x, 7, 1);
+    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
+    kd_graph *g = norm_graph(ctx, v);
+    test_ok(ctx, kd_params_create(g, 1, &params));
+    /* Of equal numbers the first is the largest, and x tells who it was. */
+    memset(kd_params_values(params) + kd_params_find(params, "conv.weight")->offset, 0,
+           sizeof(float[4][3]));
+    test_ok(ctx, kd_plan_create(g, &opt, &plan));
+    test_ok(ctx, kd_exec_create(plan, params, NULL, &exec));
+    test_ok(ctx, kd_exec_bind(exec, "x", x));
+    test_ok(ctx, kd_exec_bind(exec, "labels", labels));
+    for (int i = 0; i < 2; i++) {
+        const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .accumulate = i};
+        test_ok(ctx, kd_exec_run(exec, &run_opt));
+    }
+    const kd_shape shape = kd_exec_output_shape(exec, "y");
+    o->n_y = (size_t)(IMAGES * shape.dim[1] * shape.dim[2] * shape.dim[3]);
+    o->count = kd_params_flat_count(params);
+    ck_assert_uint_le(o->count, FLAT);
+    o->loss = *(const float *)kd_exec_output(exec, "loss");
+    memcpy(o->y, kd_exec_output(exec, "y"), o->n_y * sizeof *o->y);
+    memcpy(o->grads, kd_params_grads(params), o->count * sizeof *o->grads);
+    o->pools = count_pools(plan);
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+    kd_params_destroy(params);
+    kd_graph_destroy(g);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+
+START_TEST(test_pool_behind_norm)
+{
+    static outcome fused, plain, alone;
+    for (size_t i = 0; i < 2 * sizeof norm_variants / sizeof *norm_variants; i++) {
+        const norm_variant *v = &norm_variants[i / 2];
+        const int training = i % 2 != 0;
+        run_norm(v, training, 0, 3, &fused);
+        run_norm(v, training, 0, 1, &alone);
+        run_norm(v, training, 1, 1, &plain);
+        ck_assert_uint_eq(plain.pools, 1);
+        ck_assert_msg(fused.pools == v->pools, "%s: %zu pooling steps", v->name, fused.pools);
+        ck_assert_uint_eq(fused.n_y, plain.n_y);
+        ck_assert_msg(!memcmp(fused.y, plain.y, plain.n_y * sizeof *plain.y), "%s: y", v->name);
+        ck_assert_double_eq_tol((double)fused.loss, (double)plain.loss, 1e-6);
+        ck_assert_msg(test_distance(fused.grads, plain.grads, plain.count) < 1e-5,
+                      "%s: gradients, %g", v->name,
+                      test_distance(fused.grads, plain.grads, plain.count));
+        ck_assert_msg(!memcmp(fused.grads, alone.grads, alone.count * sizeof *alone.grads),
+                      "%s: other bits with other threads", v->name);
+    }
+}
+END_TEST
+
+TEST_SUITE(fuse, 60, &test_pool_behind_convolution, &test_pool_behind_norm)
