@@ -80,6 +80,16 @@ static bool toeplitz4_can(const kdi_conv *v)
         kdi_winograd_backward(ctx, v, kind, x, w, dy, dx, dw, db, accumulate_dx, accumulate_dw,    \
                               scratch);                                                            \
     }                                                                                              \
+    static size_t algo##_moments_scratch(kd_ctx *ctx, const kdi_conv *v)                           \
+    {                                                                                              \
+        return kdi_winograd_moments_scratch(ctx, v, kind, KDI_CONV_FORWARD);                       \
+    }                                                                                              \
+    static void algo##_forward_moments(kd_ctx *ctx, const kdi_conv *v, const float *x,             \
+                                       const float *w, const kdi_epilogue *epilogue, float *y,     \
+                                       float *moments, void *scratch)                              \
+    {                                                                                              \
+        kdi_winograd_forward_moments(ctx, v, kind, x, w, NULL, epilogue, y, moments, scratch);     \
+    }                                                                                              \
     static const kdi_conv_method algo = {                                                          \
         .name = #algo,                                                                             \
         .can = algo##_can,                                                                         \
@@ -88,8 +98,9 @@ static bool toeplitz4_can(const kdi_conv *v)
         .prepare = algo##_prepare,                                                                 \
         .forward = algo##_forward,                                                                 \
         .backward = algo##_backward,                                                               \
+        .moments_scratch = algo##_moments_scratch,                                                 \
+        .forward_moments = algo##_forward_moments,                                                 \
         .pools = true,                                                                             \
-        .tells_moments = true,                                                                     \
     }
 
 METHOD(winograd, KDI_WINOGRAD_F4);
@@ -179,35 +190,21 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
     if (v->n > 0) methods[algo]->forward(ctx, v, x, w, prepared, epilogue, y, scratch);
 }
 
-static kdi_winograd_kind kind_of(kdi_conv_algo algo)
-{
-    switch (algo) {
-    case KDI_CONV_WINOGRAD2:
-        return KDI_WINOGRAD_F2;
-    case KDI_CONV_TOEPLITZ:
-        return KDI_WINOGRAD_2X2;
-    case KDI_CONV_TOEPLITZ4:
-        return KDI_WINOGRAD_4X4;
-    default:
-        return KDI_WINOGRAD_F4;
-    }
-}
-
 bool kdi_conv_tells_moments(kdi_conv_algo algo)
 {
-    return methods[algo]->tells_moments;
+    return methods[algo]->forward_moments != NULL;
 }
 
 size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo)
 {
-    return kdi_winograd_moments_scratch(ctx, v, kind_of(algo), KDI_CONV_FORWARD);
+    return methods[algo]->moments_scratch(ctx, v);
 }
 
 void kdi_conv_forward_moments(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                               const float *w, const kdi_epilogue *epilogue, float *y,
                               float *moments, void *scratch)
 {
-    kdi_winograd_forward_moments(ctx, v, kind_of(algo), x, w, NULL, epilogue, y, moments, scratch);
+    methods[algo]->forward_moments(ctx, v, x, w, epilogue, y, moments, scratch);
 }
 
 void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,

@@ -18,8 +18,11 @@ typedef struct kdi_conv_method {
     void (*backward)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
                      const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                      bool accumulate_dw, void *scratch);
-    bool pools;         /* it can write the largest of each 2x2 pixels alone */
-    bool tells_moments; /* of what it writes, at almost no cost */
+    /* NULL: it cannot tell the moments of what it writes, at almost no cost */
+    size_t (*moments_scratch)(kd_ctx *ctx, const kdi_conv *v);
+    void (*forward_moments)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                            const kdi_epilogue *epilogue, float *y, float *moments, void *scratch);
+    bool pools; /* it can write the largest of each 2x2 pixels alone */
 } kdi_conv_method;
 
 /* db, for the methods that do not come by it on their way. */

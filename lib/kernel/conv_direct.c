@@ -15,6 +15,7 @@
  * Depthwise (one channel a group): every pixel is a sum over the kernel's points of vectors of
  * channels, with the weights turned to [kh,kw,c]. */
 #include "conv_algo.h"
+#include "conv_moments.h"
 
 #include <string.h>
 
@@ -25,7 +26,9 @@ enum {
     PARTS = 32,           /* of the weights' gradient, at most */
     PARTS_SIZE = 1 << 20, /* floats of all parts together, at most, if there are two or more */
     SUM_ROWS = 32,        /* of the gradient, turned, in a task that adds the parts */
-    POOLED = 32           /* pixels pooled at a time */
+    POOLED = 32,          /* pixels pooled at a time */
+    SEEN = 32,            /* pixels whose moments are summed at a time */
+    MOST_PIXELS = 4096    /* of a band of y: their sums are float32 */
 };
 
 static size_t ceil_div(size_t a, size_t b)
@@ -62,6 +65,7 @@ typedef struct direct {
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
     float *y, *parts, *workers; /* y is dw on the way back */
+    float *moments;             /* of each band, [bands][3][o in whole vectors], or NULL */
     bool accumulate;
     const kdi_epilogue *epilogue;
 } direct;
@@ -76,7 +80,8 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
 {
     direct d = {.kernels = kernels, .v = v};
     const size_t k = v->kh * v->kw * v->c;
-    const size_t rows = weights ? BAND_PIXELS / v->ow : BAND_WORK / (v->ow * k * v->o);
+    const size_t rows =
+        weights ? BAND_PIXELS / v->ow : least(BAND_WORK / (v->ow * k * v->o), MOST_PIXELS / v->ow);
     d.band = kdi_piece(height(v), rows ? rows : 1, v->pools ? 2 : 1);
     d.bands = ceil_div(height(v), d.band);
     d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
@@ -129,6 +134,23 @@ static void pool_pair(const direct *d, const float *pair, float *y)
                              d->v->ow * o, y + q * o, NULL, 0);
 }
 
+/* Floats of a row of a band's moments. */
+static size_t moments_step(const direct *d)
+{
+    return round_up(d->v->o, ALIGN);
+}
+
+/* A row of y adds to its band's moments. */
+static void see_row(const direct *d, size_t band, bool first, const float *y)
+{
+    const size_t step = moments_step(d), o = d->v->o;
+    size_t at[SEEN];
+    for (size_t i = 0; i < SEEN; i++) at[i] = i * o;
+    for (size_t q = 0; q < d->v->ow; q += SEEN)
+        d->kernels->winograd_moments(y + q * o, at, least(SEEN, d->v->ow - q), o, first && q == 0,
+                                     d->moments + 3 * band * step, step);
+}
+
 static void forward_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
@@ -159,6 +181,7 @@ static void forward_task(void *arg, size_t index, int worker)
             block.epilogue = &epilogue;
         }
         d->kernels->gemm_block(&block);
+        if (d->moments) see_row(d, index, r == 0, d->y + i * v->o);
         if (v->pools && r % 2 == 1)
             pool_pair(d, pair, d->y + (image * (v->oh / 2) + (row + r) / 2) * (v->ow / 2) * v->o);
     }
@@ -177,11 +200,12 @@ static void direct_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void 
     kdi_gemm_pack_b(ctx, v->o, k, true, w, k, prepared);
 }
 
-static void direct_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
-                           const void *prepared, const kdi_epilogue *epilogue, float *y,
-                           void *scratch)
+static void run(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                const void *prepared, const kdi_epilogue *epilogue, float *y, float *moments,
+                void *scratch)
 {
     direct d = direct_of(kdi_ctx_kernels(ctx), v, false);
+    d.moments = moments;
     d.workers = scratch;
     if (!prepared) {
         direct_prepare(ctx, v, w, scratch, NULL);
@@ -193,6 +217,30 @@ static void direct_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const
     d.y = y;
     d.epilogue = epilogue;
     kd_parallel_for(ctx, v->n * d.bands, forward_task, &d);
+}
+
+static void direct_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                           const void *prepared, const kdi_epilogue *epilogue, float *y,
+                           void *scratch)
+{
+    run(ctx, v, x, w, prepared, epilogue, y, NULL, scratch);
+}
+
+static size_t band_pixels(const void *arg, size_t index)
+{
+    const direct *d = arg;
+    return least(d->band, height(d->v) - index % d->bands * d->band) * d->v->ow;
+}
+
+static void direct_forward_moments(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
+                                   const kdi_epilogue *epilogue, float *y, float *moments,
+                                   void *scratch)
+{
+    const direct d = direct_of(kdi_ctx_kernels(ctx), v, false);
+    float *sums = scratch;
+    const kdi_moment_parts parts = {sums, v->n * d.bands, moments_step(&d), v->o, band_pixels, &d};
+    run(ctx, v, x, w, NULL, epilogue, y, sums, sums + 3 * parts.count * parts.step);
+    kdi_join_moments(ctx, &parts, moments);
 }
 
 /* Part `index` of the gradient, turned: [kh * kw * c][o]. */
@@ -280,6 +328,17 @@ static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
     return back ? largest(bytes, kdi_conv_gemm.scratch(ctx, v, pass)) : bytes;
 }
 
+static size_t direct_moments_scratch(kd_ctx *ctx, const kdi_conv *v)
+{
+    const direct d = direct_of(kdi_ctx_kernels(ctx), v, false);
+    size_t sums, bytes;
+    return kdi_mul(v->n, 3 * d.bands * sizeof(float), &sums) &&
+                   kdi_mul(sums, moments_step(&d), &sums) &&
+                   kdi_add(sums, direct_scratch(ctx, v, KDI_CONV_FORWARD), &bytes)
+               ? bytes
+               : SIZE_MAX;
+}
+
 static bool direct_can(const kdi_conv *v)
 {
     return v->groups == 1 && (v->dw == 1 || v->kw == 1) && v->kh * v->kw > 1;
@@ -293,6 +352,8 @@ const kdi_conv_method kdi_conv_direct = {
     .prepare = direct_prepare,
     .forward = direct_forward,
     .backward = direct_backward,
+    .moments_scratch = direct_moments_scratch,
+    .forward_moments = direct_forward_moments,
     .pools = true,
 };
 

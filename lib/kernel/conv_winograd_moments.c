@@ -3,17 +3,13 @@
  * what it made, channel by channel: a batch norm behind it need not read y for them.
  *
  * Each task sums y - shift and its square over its tiles, right after they are written, in float32;
- * the shift is the part's first pixel, so that nothing cancels. The parts are then joined in their
- * order, in double precision (Chan, Golub and LeVeque 1979). Parts are cut by shape. */
+ * the shift is the part's first pixel, so that nothing cancels. Parts are cut by shape. */
+#include "conv_moments.h"
 #include "conv_winograd.h"
-
-enum { JOIN = 16 }; /* channels of a task that joins */
 
 typedef struct job {
     const kdi_winograd *g;
     kdi_winograd_parts parts;
-    const float *sums; /* [parts][3][o_blocks * lanes] */
-    float *moments;
 } job;
 
 static size_t min(size_t a, size_t b)
@@ -32,8 +28,9 @@ static size_t part_tiles(const job *j, size_t part, size_t *first)
 }
 
 /* Pixels of y in a part: tiles at the border may have fewer than 16. */
-static size_t part_pixels(const job *j, size_t part)
+static size_t part_pixels(const void *arg, size_t part)
 {
+    const job *j = arg;
     const kdi_winograd *g = j->g;
     size_t first, pixels = 0;
     const size_t tiles = part_tiles(j, part, &first);
@@ -42,31 +39,6 @@ static size_t part_pixels(const job *j, size_t part)
         pixels += min(g->tile, g->oh - y) * min(g->tile, g->ow - x);
     }
     return pixels;
-}
-
-static void join_task(void *arg, size_t index, int worker)
-{
-    const job *j = arg;
-    const size_t step = j->g->o_blocks * j->g->lanes;
-    const size_t o = index * JOIN, count = min(JOIN, j->g->o - o);
-    double mean[JOIN] = {0}, m2[JOIN] = {0}, seen = 0;
-    (void)worker;
-    for (size_t p = 0; p < j->parts.count; p++) {
-        const double n = (double)part_pixels(j, p);
-        if (n == 0) continue;
-        const float *shift = j->sums + 3 * p * step + o, *square = shift + step;
-        const float *sum = square + step;
-        for (size_t i = 0; i < count; i++) {
-            const double s = (double)sum[i], d = (double)shift[i] + s / n - mean[i];
-            m2[i] += (double)square[i] - s * s / n + d * d * seen * n / (seen + n);
-            mean[i] += d * n / (seen + n);
-        }
-        seen += n;
-    }
-    for (size_t i = 0; i < count; i++) {
-        j->moments[o + i] = (float)mean[i];
-        j->moments[j->g->o + o + i] = (float)m2[i];
-    }
 }
 
 /* Floats of the parts; SIZE_MAX on overflow. */
@@ -99,7 +71,9 @@ void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winogra
     const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     const bool ready = prepared != NULL;
     float *sums = scratch;
-    job j = {&g, kdi_winograd_parts_of(&g, ready), sums, moments};
+    const job j = {&g, kdi_winograd_parts_of(&g, ready)};
+    const kdi_moment_parts parts = {sums, j.parts.count, g.o_blocks * g.lanes,
+                                    g.o,  part_pixels,   &j};
     kdi_winograd_run(ctx, &g, x, w, prepared, epilogue, y, sums, sums + sums_size(&g, ready));
-    kd_parallel_for(ctx, (g.o + JOIN - 1) / JOIN, join_task, &j);
+    kdi_join_moments(ctx, &parts, moments);
 }
