@@ -147,8 +147,8 @@ static void see_row(const direct *d, size_t band, bool first, const float *y)
     size_t at[SEEN];
     for (size_t i = 0; i < SEEN; i++) at[i] = i * o;
     for (size_t q = 0; q < d->v->ow; q += SEEN)
-        d->kernels->winograd_moments(y + q * o, at, least(SEEN, d->v->ow - q), o, first && q == 0,
-                                     d->moments + 3 * band * step, step);
+        d->kernels->pixel_moments(y + q * o, at, least(SEEN, d->v->ow - q), o, first && q == 0,
+                                  d->moments + 3 * band * step, step);
 }
 
 static void forward_task(void *arg, size_t index, int worker)

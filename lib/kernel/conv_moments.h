@@ -6,7 +6,7 @@
 
 #include "conv.h"
 
-/* Parts' sums, [count][3][step], as the kernel winograd_moments leaves them, of o channels. */
+/* Parts' sums, [count][3][step], as the kernel pixel_moments leaves them, of o channels. */
 typedef struct kdi_moment_parts {
     const float *sums;
     size_t count, step, o;

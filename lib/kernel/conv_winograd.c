@@ -416,8 +416,8 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
         g->transforms.output(m.data + t * g->rows * g->lanes, m.plane, m.block, channel, count,
                              j->epilogue, g->pools, j->y, at);
         if (j->moments)
-            g->kernels->winograd_moments(j->y + channel, at, g->tile * g->tile, count, t == 0,
-                                         j->moments + 3 * part * step + channel, step);
+            g->kernels->pixel_moments(j->y + channel, at, g->tile * g->tile, count, t == 0,
+                                      j->moments + 3 * part * step + channel, step);
     }
 }
 

@@ -95,7 +95,7 @@ static inline size_t kdi_winograd_tiles(const kdi_winograd *g, size_t rows)
 }
 
 /* Floats of scratch, and the correlation itself: what forward and dX have in common. moments, or
- * NULL, is where it leaves y's moments: [parts][3][o_blocks * lanes] as winograd_moments has them,
+ * NULL, is where it leaves y's moments: [parts][3][o_blocks * lanes] as pixel_moments has them,
  * a part for every so many tiles. */
 typedef struct kdi_winograd_parts {
     size_t tiles, chunk; /* of a part, and how many after which parts begin anew; chunk >= tiles */

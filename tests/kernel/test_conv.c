@@ -335,6 +335,12 @@ START_TEST(test_scratch_grows)
                     prepared = size;
                 }
             }
+            size_t before = 0;
+            for (v.n = 1; kdi_conv_tells_moments(algo) && v.n < 300; v.n += 1 + v.n / 9) {
+                const size_t now = kdi_conv_moments_scratch(ctx, &v, algo);
+                ck_assert_uint_ge(now, before);
+                before = now;
+            }
         }
     kd_ctx_destroy(ctx);
 }
@@ -426,6 +432,65 @@ START_TEST(test_pooled)
 }
 END_TEST
 
+/* Mean and squared deviations of y as it was written, far from zero, by all that tell them; y is what
+ * it is without. */
+START_TEST(test_moments)
+{
+    static const kdi_conv shapes[] = {
+        {3, 8, 8, 3, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},
+        {2, 70, 75, 3, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false}, /* direct: several bands */
+        {2, 90, 71, 1, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},  /* many pixels in one */
+        {2, 40, 21, 4, 30, 5, 5, 2, 2, 2, 2, 1, 1, 1, 0, 0, false}, /* strided */
+        {3, 5, 3, 130, 150, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},
+        {9, 2, 2, 37, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, false},
+    };
+    const kdi_kernels *k;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        kdi_conv v = shapes[i];
+        ck_assert(output_map(&v));
+        const sizes s = sizes_of(&v);
+        const size_t pixels = s.y / v.o;
+        float *x = array(s.x, i), *w = array(s.w, i + 1), *bias = array(v.o, i + 2);
+        float *y = malloc(s.y * sizeof *y), moments[2 * 150], first[2 * 150];
+        for (size_t j = 0; j < v.o; j++) bias[j] *= 1000;
+        const kdi_epilogue e = {.bias = bias};
+        for (int t = 0; (k = kdi_kernels_at(t)); t++)
+            for (kdi_conv_algo algo = KDI_CONV_GEMM; algo < KDI_CONV_ALGOS; algo++)
+                for (int threads = 1; threads <= 3; threads++) {
+                    if (!kdi_conv_can(&v, algo) || !kdi_conv_tells_moments(algo)) continue;
+                    kd_ctx *ctx = test_ctx(threads, k->name);
+                    const char *shape = describe(&v, k->name, algo);
+                    void *scratch = scratch_of(kdi_conv_moments_scratch(ctx, &v, algo));
+                    float *plain = output_of(ctx, &v, algo, x, w, &e, false, s.y);
+                    kdi_conv_forward_moments(ctx, &v, algo, x, w, &e, y, moments, scratch);
+                    ck_assert_mem_eq(y, plain, s.y * sizeof *y);
+                    if (threads == 1) memcpy(first, moments, sizeof first);
+                    ck_assert_mem_eq(moments, first, 2 * v.o * sizeof *moments);
+                    for (size_t o = 0; o < v.o && threads == 1; o++) {
+                        double mean = 0, square = 0;
+                        for (size_t q = 0; q < pixels; q++)
+                            mean += (double)y[q * v.o + o] / (double)pixels;
+                        for (size_t q = 0; q < pixels; q++)
+                            square += pow((double)y[q * v.o + o] - mean, 2);
+                        ck_assert_msg(fabs((double)moments[o] - mean) <
+                                          2e-6 * sqrt(square / (double)pixels) + 1e-7 * fabs(mean),
+                                      "%s: mean %g, not %g", shape, (double)moments[o], mean);
+                        ck_assert_msg(fabs((double)moments[v.o + o] - square) < 1e-5 * square,
+                                      "%s: deviations %g, not %g", shape, (double)moments[v.o + o],
+                                      square);
+                    }
+                    free(plain);
+                    free(scratch);
+                    kd_ctx_destroy(ctx);
+                }
+        free(x);
+        free(w);
+        free(bias);
+        free(y);
+    }
+}
+END_TEST
+
 START_TEST(test_choice)
 {
     size_t count;
@@ -463,4 +528,4 @@ START_TEST(test_choice)
 END_TEST
 
 TEST_SUITE(conv, 120, &test_random_shapes, &test_random_few_pixels, &test_chosen_shapes,
-           &test_scratch_grows, &test_pooled, &test_choice)
+           &test_scratch_grows, &test_pooled, &test_moments, &test_choice)

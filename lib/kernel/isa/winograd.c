@@ -148,8 +148,8 @@ void KDI_FN(winograd_filter_gradient)(const float *du, size_t plane, size_t ldu,
 /* Moments of a tile's pixels of y, o channels, kept as three rows of `step` floats: a shift, the
  * sum of (y - shift)^2 and the sum of y - shift. `begin` sets the shift to the tile's first pixel,
  * and the sums to zero. */
-void KDI_FN(winograd_moments)(const float *y, const size_t *at, size_t pixels, size_t o, bool begin,
-                              float *moments, size_t step)
+void KDI_FN(pixel_moments)(const float *y, const size_t *at, size_t pixels, size_t o, bool begin,
+                           float *moments, size_t step)
 {
     for (size_t o0 = 0; o0 < o; o0 += L) {
         float *m = moments + o0;
