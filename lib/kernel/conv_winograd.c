@@ -295,6 +295,9 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->v_room = min(kdi_winograd_tiles(g, rows), g->tiles);
     l->m_room =
         l->slices ? l->v_room : min(l->v_room, kdi_winograd_tiles(g, many ? 2 * PART : PART));
+    /* Rather two parts than one, with filters at hand: then nobody reads another thread's V. */
+    if (prepared && many)
+        l->m_room = min(l->m_room, larger(cut(g->tiles, 2), kdi_winograd_tiles(g, PART)));
     l->chunk = even(g->tiles, l->v_room);
     l->part = even(l->chunk, l->m_room);
     l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
