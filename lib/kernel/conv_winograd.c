@@ -22,8 +22,8 @@
  *              the task transforms its own filters, a slice that fits the cache at a time, and U is
  *              never in memory.
  *              What another processor has written takes long to come. So with few tiles each
- *              worker makes all of V for itself; and where the parts of tiles share out evenly, each
- *              takes parts of its own through both steps.
+ *              worker makes all of V for itself; and where the parts of tiles share out evenly and
+ *              are small, each takes parts of its own through both steps.
  * The sum over channels runs in order either way: the bits are the same. */
 #include "conv_winograd.h"
 
@@ -43,12 +43,14 @@ enum {
     HEAD = 16,       /* floats ahead of it: whether it is made */
     MIN_CHUNK = 128, /* tiles of V at a time */
     MAX_CHUNK = 256,
-    CHUNK_BYTES = 4 << 20, /* of V, within those bounds */
-    FEW = 8,               /* tiles of V a task makes */
-    GROUP = 64,            /* outputs of a task; half as many where there are few */
-    MANY = 8,              /* groups that keep the threads busy by themselves */
-    PART = 64,             /* tiles of a task, where U is at hand; twice as many with MANY groups */
-    DEPTH = 128            /* channels summed at a time: their U, or the slice of it that the task
+    CHUNK_BYTES = 4 << 20,  /* of V, within those bounds */
+    APART_BYTES = 12 << 20, /* of all workers' own V and M of parts, at most: with more of them a
+                             * cache that they share has no room for the filters */
+    FEW = 8,                /* tiles of V a task makes */
+    GROUP = 64,             /* outputs of a task; half as many where there are few */
+    MANY = 8,               /* groups that keep the threads busy by themselves */
+    PART = 64,  /* tiles of a task, where U is at hand; twice as many with MANY groups */
+    DEPTH = 128 /* channels summed at a time: their U, or the slice of it that the task
                             * transforms, stays in the nearest caches */
 };
 
@@ -267,6 +269,12 @@ static size_t even(size_t tiles, size_t most)
     return cut(tiles, shares_of(tiles, most));
 }
 
+/* Floats that each worker may have for parts of its own. */
+static size_t apart_room(size_t threads)
+{
+    return APART_BYTES / sizeof(float) / threads;
+}
+
 /* Parts by panels of these tiles, or of fewer, at most. */
 static size_t most_parts(const kdi_winograd *g, const layout *l)
 {
@@ -329,9 +337,10 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     size_t shared, own, apart, total;
     if (!lay_out(g, prepared, &l)) return SIZE_MAX;
     const bool parts = !l.by_tiles && threads > 1 && most_parts(g, &l) >= threads;
+    apart = min(l.apart, apart_room(threads)); /* those of fewer tiles may be small enough */
     if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
         !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
-        !kdi_mul(l.apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||
+        !kdi_mul(apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||
         !kdi_add(l.u, larger(larger(own, apart), shared), &total))
         return SIZE_MAX;
     return total;
@@ -583,7 +592,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         return;
     }
     const size_t parts = cut(g->tiles, j.l.chunk) * cut(j.l.chunk, j.l.part);
-    if (!j.own && threads > 1 && parts % threads == 0) {
+    if (!j.own && threads > 1 && parts % threads == 0 && j.l.apart <= apart_room(threads)) {
         j.room = j.l.apart;
         kd_parallel_for(ctx, parts, part_task, &j);
         return;
