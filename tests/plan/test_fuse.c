@@ -75,38 +75,57 @@ static size_t count_pools(const kd_plan *plan)
     return pools;
 }
 
+typedef struct session {
+    kd_ctx *ctx;
+    kd_graph *graph;
+    kd_params *params;
+    kd_plan *plan;
+    kd_exec *exec;
+} session;
+
+/* A session that has its graph gets all else. */
+static void start(session *s, const kd_plan_opt *opt, const float *x, const int32_t *labels)
+{
+    test_ok(s->ctx, kd_params_create(s->graph, 1, &s->params));
+    test_ok(s->ctx, kd_plan_create(s->graph, opt, &s->plan));
+    test_ok(s->ctx, kd_exec_create(s->plan, s->params, NULL, &s->exec));
+    test_ok(s->ctx, kd_exec_bind(s->exec, "x", x));
+    if (labels) test_ok(s->ctx, kd_exec_bind(s->exec, "labels", labels));
+}
+
+/* The numbers of y of so many images, and the pooling steps of the plan; then the end of it all. */
+static size_t stop(session *s, size_t images, float *y, size_t *pools)
+{
+    const kd_shape shape = kd_exec_output_shape(s->exec, "y");
+    const size_t count = images * (size_t)(shape.dim[1] * shape.dim[2] * shape.dim[3]);
+    memcpy(y, kd_exec_output(s->exec, "y"), count * sizeof *y);
+    *pools = count_pools(s->plan);
+    kd_exec_destroy(s->exec);
+    kd_plan_destroy(s->plan);
+    kd_params_destroy(s->params);
+    kd_graph_destroy(s->graph);
+    ck_assert_uint_eq(kd_ctx_memory(s->ctx), 0);
+    kd_ctx_destroy(s->ctx);
+    return count;
+}
+
 /* y, and the pooling steps of the plan. */
 static size_t run(const variant *v, int no_fusion, size_t batch, float *y, size_t *count)
 {
     const kd_config config = {.struct_size = sizeof config, .threads = 2, .conv = v->conv};
     const kd_plan_opt opt = {
         .struct_size = sizeof opt, .batch = batch, .training = v->training, .no_fusion = no_fusion};
+    const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .batch = N};
     static float x[N * SIDE * SIDE * CHANNELS];
     const int32_t labels[N] = {0, 3, 1};
-    kd_ctx *ctx;
-    kd_plan *plan;
-    kd_exec *exec;
-    kd_params *params;
+    session s;
+    size_t pools;
     test_fill(x, sizeof x / sizeof *x, 5, 1);
-    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
-    kd_graph *g = graph_of(ctx, v);
-    test_ok(ctx, kd_params_create(g, 1, &params));
-    test_ok(ctx, kd_plan_create(g, &opt, &plan));
-    test_ok(ctx, kd_exec_create(plan, params, NULL, &exec));
-    test_ok(ctx, kd_exec_bind(exec, "x", x));
-    if (v->training) test_ok(ctx, kd_exec_bind(exec, "labels", labels));
-    const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .batch = N};
-    test_ok(ctx, kd_exec_run(exec, &run_opt));
-    const kd_shape shape = kd_exec_output_shape(exec, "y");
-    *count = (size_t)(N * shape.dim[1] * shape.dim[2] * shape.dim[3]);
-    memcpy(y, kd_exec_output(exec, "y"), *count * sizeof *y);
-    const size_t pools = count_pools(plan);
-    kd_exec_destroy(exec);
-    kd_plan_destroy(plan);
-    kd_params_destroy(params);
-    kd_graph_destroy(g);
-    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
-    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
+    s.graph = graph_of(s.ctx, v);
+    start(&s, &opt, x, v->training ? labels : NULL);
+    test_ok(s.ctx, kd_exec_run(s.exec, &run_opt));
+    *count = stop(&s, N, y, &pools);
     return pools;
 }
 
@@ -181,39 +200,23 @@ static void run_norm(const norm_variant *v, int training, int no_fusion, int thr
         .struct_size = sizeof opt, .batch = IMAGES, .training = training, .no_fusion = no_fusion};
     static float x[IMAGES * MAP * 3];
     const int32_t labels[IMAGES] = {0, 3, 1, 2, 2};
-    kd_ctx *ctx;
-    kd_plan *plan;
-    kd_exec *exec;
-    kd_params *params;
+    session s;
     test_fill(x, sizeof x / sizeof *x, 7, 1);
-    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
-    kd_graph *g = norm_graph(ctx, v);
-    test_ok(ctx, kd_params_create(g, 1, &params));
+    ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
+    s.graph = norm_graph(s.ctx, v);
+    start(&s, &opt, x, labels);
     /* Of equal numbers the first is the largest, and x tells who it was. */
-    memset(kd_params_values(params) + kd_params_find(params, "conv.weight")->offset, 0,
+    memset(kd_params_values(s.params) + kd_params_find(s.params, "conv.weight")->offset, 0,
            sizeof(float[4][3]));
-    test_ok(ctx, kd_plan_create(g, &opt, &plan));
-    test_ok(ctx, kd_exec_create(plan, params, NULL, &exec));
-    test_ok(ctx, kd_exec_bind(exec, "x", x));
-    test_ok(ctx, kd_exec_bind(exec, "labels", labels));
     for (int i = 0; i < 2; i++) {
         const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .accumulate = i};
-        test_ok(ctx, kd_exec_run(exec, &run_opt));
+        test_ok(s.ctx, kd_exec_run(s.exec, &run_opt));
     }
-    const kd_shape shape = kd_exec_output_shape(exec, "y");
-    o->n_y = (size_t)(IMAGES * shape.dim[1] * shape.dim[2] * shape.dim[3]);
-    o->count = kd_params_flat_count(params);
+    o->count = kd_params_flat_count(s.params);
     ck_assert_uint_le(o->count, FLAT);
-    o->loss = *(const float *)kd_exec_output(exec, "loss");
-    memcpy(o->y, kd_exec_output(exec, "y"), o->n_y * sizeof *o->y);
-    memcpy(o->grads, kd_params_grads(params), o->count * sizeof *o->grads);
-    o->pools = count_pools(plan);
-    kd_exec_destroy(exec);
-    kd_plan_destroy(plan);
-    kd_params_destroy(params);
-    kd_graph_destroy(g);
-    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
-    kd_ctx_destroy(ctx);
+    o->loss = *(const float *)kd_exec_output(s.exec, "loss");
+    memcpy(o->grads, kd_params_grads(s.params), o->count * sizeof *o->grads);
+    o->n_y = stop(&s, IMAGES, o->y, &o->pools);
 }
 
 START_TEST(test_pool_behind_norm)

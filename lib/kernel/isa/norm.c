@@ -20,7 +20,7 @@
         if (j_ < (c)) body(__VA_ARGS__, j_, (c)-j_);                                               \
     } while (0)
 
-enum { AHEAD = 1024 }; /* floats to ask for ahead: memory is twice as fast then */
+enum { AHEAD = 1024 }; /* floats to ask for: the processor's own fetching does not keep up */
 
 typedef struct sums {
     size_t c;
@@ -160,9 +160,11 @@ INLINE void gradient_row(const back *b, size_t offset, size_t j, size_t n)
 {
     const size_t at = offset + j;
     kdi_v d = {0};
-    kdi_prefetch(b->x + at + AHEAD);
     kdi_prefetch(b->dy + at + AHEAD);
-    if (b->relu || b->statistics) d = kdi_get(b->x + at, n) - kdi_get(b->mean + j, n);
+    if (b->relu || b->statistics) {
+        kdi_prefetch(b->x + at + AHEAD);
+        d = kdi_get(b->x + at, n) - kdi_get(b->mean + j, n);
+    }
     kdi_v v = masked(b, b->dy + at, d, j, n) * kdi_get(b->scale + j, n);
     if (b->statistics) v += d * kdi_get(b->slope + j, n) + kdi_get(b->constant + j, n);
     if (b->accumulate) v += kdi_get(b->dx + at, n);
