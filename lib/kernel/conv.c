@@ -101,6 +101,7 @@ static bool toeplitz4_can(const kdi_conv *v)
         .moments_scratch = algo##_moments_scratch,                                                 \
         .forward_moments = algo##_forward_moments,                                                 \
         .pools = true,                                                                             \
+        .norms = true,                                                                             \
     }
 
 METHOD(winograd, KDI_WINOGRAD_F4);
@@ -137,7 +138,7 @@ int kdi_conv_algo_named(const char *name)
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
 {
     return (size_t)algo < KDI_CONV_ALGOS && (!v->pools || methods[algo]->pools) &&
-           methods[algo]->can(v);
+           (!v->norm || methods[algo]->norms) && methods[algo]->can(v);
 }
 
 static bool holds(const kdi_conv_rule *r, const kdi_conv *v, size_t batch)

@@ -12,6 +12,13 @@
 
 #include "gemm.h"
 
+/* What x goes through before a convolution reads it: (x - mean) scale + shift, with relu max(0, of
+ * that); [c] each. */
+typedef struct kdi_conv_norm {
+    const float *mean, *scale, *shift;
+    bool relu;
+} kdi_conv_norm;
+
 typedef struct kdi_conv {
     size_t n, h, w, c; /* input */
     size_t o, kh, kw;  /* output channels, kernel */
@@ -21,6 +28,8 @@ typedef struct kdi_conv {
     size_t groups;     /* divides c and o */
     size_t oh, ow;     /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
     bool pools;        /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
+    const kdi_conv_norm *norm; /* of x, padding excluded; NULL: none. dx is the gradient of what
+                                * comes of it */
 } kdi_conv;
 
 typedef enum kdi_conv_algo {

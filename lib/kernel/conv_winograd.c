@@ -32,7 +32,8 @@
 #include "grid.h"
 
 enum {
-    AHEAD = 2, /* tiles to fetch ahead, behind a row of them */
+    AHEAD = 2,   /* tiles to fetch ahead, behind a row of them */
+    NORMED = 64, /* channels of a window that are normed at a time */
     /* by tiles */
     SMALL_BYTES = 640 << 10, /* of U, at most */
     BLOCK = 16,              /* tiles a task has in hand */
@@ -115,6 +116,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     }
     if (g.side == g.tile) g.ph = g.pw = 0; /* the transform knows */
     g.pools = v->pools && !turned;
+    g.norm = turned ? NULL : v->norm;
     const size_t each = g.pools ? 2 : 1;
     g.yh = g.oh / each, g.yw = g.ow / each, g.ytile = g.tile / each;
     g.tiles_h = cut(g.yh, g.ytile), g.tiles_w = cut(g.yw, g.ytile);
@@ -148,6 +150,28 @@ void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WIN
 {
     const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
     window(row / g->tiles_h, g->yh, g->yw, g->o, g->ytile * y, g->ytile * x, g->ytile, at);
+}
+
+void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_planes v,
+                        size_t row)
+{
+    const size_t pixels = g->side * g->side;
+    float *to = v.data + row * g->rows * g->lanes;
+    size_t at[KDI_WINDOW], here[KDI_WINDOW];
+    kdi_winograd_window_x(g, tile, at);
+    if (!g->norm) {
+        g->transforms.input(x, at, g->c, to, v.plane, v.block);
+        return;
+    }
+    const kdi_conv_norm *n = g->norm;
+    for (size_t c = 0; c < g->c; c += NORMED) {
+        const size_t count = min(NORMED, g->c - c);
+        _Alignas(64) float window[KDI_WINDOW * NORMED];
+        for (size_t i = 0; i < pixels; i++) here[i] = i * count;
+        g->kernels->bn_gather(pixels, count, x + c, at, n->mean + c, n->scale + c, n->shift + c,
+                              n->relu, window);
+        g->transforms.input(window, here, count, to + c / g->lanes * v.block, v.plane, v.block);
+    }
 }
 
 static void fetch(const float *p, const size_t *at, size_t pixels, size_t channels)
@@ -391,11 +415,8 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
 {
     const kdi_winograd *g = j->g;
     for (size_t t = 0; t < tiles; t++) {
-        size_t at[KDI_WINDOW];
         if (t0 + t + g->ahead < g->tiles) kdi_winograd_fetch_x(g, j->x, t0 + t + g->ahead);
-        kdi_winograd_window_x(g, t0 + t, at);
-        g->transforms.input(j->x, at, g->c, v.data + (to + t) * g->rows * g->lanes, v.plane,
-                            v.block);
+        kdi_winograd_input(g, j->x, t0 + t, v, to + t);
     }
 }
 

@@ -77,6 +77,7 @@ typedef struct kdi_winograd {
     size_t rows;               /* of V and M for a tile */
     size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
+    const kdi_conv_norm *norm; /* of x, or NULL */
     bool pools;           /* written is the largest of each 2x2 pixels of the output: */
     size_t yh, yw, ytile; /* the map written, and a tile's side of it; else oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
@@ -107,20 +108,23 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
                       const float *prepared, const kdi_epilogue *epilogue, float *y, float *moments,
                       float *scratch);
 
-/* Where the pixels of a tile's window of x or y begin, in floats; SIZE_MAX outside. */
-void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
-void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
-/* Bring into the cache a tile's share of x, or of y: what tiles in order add to those before
- * them. */
-void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
-void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
-
 /* The planes of some tiles: [planes][blocks][tiles * rows][lanes], strides that spread the numbers of
  * one tile and channel over the sets of the cache. */
 typedef struct kdi_planes {
     float *data;
     size_t plane, block; /* floats from one to the next */
 } kdi_planes;
+
+/* Where the pixels of a tile's window of x or y begin, in floats; SIZE_MAX outside. */
+void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
+void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
+/* V of a tile, which is number `row` of v. */
+void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_planes v,
+                        size_t row);
+/* Bring into the cache a tile's share of x, or of y: what tiles in order add to those before
+ * them. */
+void kdi_winograd_fetch_x(const kdi_winograd *g, const float *x, size_t tile);
+void kdi_winograd_fetch_y(const kdi_winograd *g, const float *y, size_t tile);
 
 kdi_planes kdi_planes_of(const kdi_winograd *g, float *data, size_t blocks, size_t tiles);
 

@@ -133,10 +133,7 @@ static void transform(const chunk *k, size_t index)
             if (j->dw) kdi_winograd_fetch_x(g, j->x, next);
             kdi_winograd_fetch_y(g, j->dy, next);
         }
-        if (j->dw) {
-            kdi_winograd_window_x(g, tile, at);
-            g->transforms.input(j->x, at, g->c, k->v.data + row, k->v.plane, k->v.block);
-        }
+        if (j->dw) kdi_winograd_input(g, j->x, tile, k->v, t);
         kdi_winograd_window_y(g, tile, at);
         g->transforms.gradient(j->dy, at, g->o, k->m.data + row, k->m.plane, k->m.block, sum);
     }

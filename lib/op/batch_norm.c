@@ -220,7 +220,7 @@ static kd_status forward(const kd_op_call *c)
     } else {
         use_running(&n);
     }
-    for_blocks(&n, apply_block);
+    if (c->out[0].data) for_blocks(&n, apply_block);
     return KD_OK;
 }
 
@@ -368,7 +368,7 @@ const kd_op kdi_op_batch_norm = {
     .backward = backward,
     .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1) | KD_KEEP_IN(2) | KD_KEEP_OUT(1) | KD_KEEP_OUT(2),
     .updates = 1u << 3 | 1u << 4 | 1u << 5,
-    .optional_out = 1u << 1 | 1u << 2,
+    .optional_out = 1u << 0 | 1u << 1 | 1u << 2,
     .accumulates = 1,
     .repeats = 1,
     .mixes_in_training = 1,

@@ -120,6 +120,32 @@ static size_t folded_size(const kd_op_call *c, const kdi_conv *v)
     return a->bn ? (pad(v->o) + pad(v->o * weight_row(v))) * sizeof(float) : 0;
 }
 
+/* ---- the batch norm before it ---------------------------------------------------------------- */
+
+/* The weights' gradient needs as much of the norm as the forward does. */
+static uint32_t keeps(const void *attr)
+{
+    const kdi_conv2d_attr *a = attr;
+    uint32_t bits = KD_KEEP_IN(0) | KD_KEEP_IN(1);
+    for (int i = 2 + a->has_bias; a->norms && i < 6 + a->has_bias; i++) bits |= KD_KEEP_IN(i);
+    return bits;
+}
+
+static size_t norm_size(const kdi_conv2d_attr *a, const kdi_conv *v)
+{
+    return a->norms ? pad(v->c) : 0;
+}
+
+/* The norm of x; its scale [C] is computed as the batch norm itself does, to the same bits. */
+static kdi_conv_norm norm_of(const kd_op_call *c, float *scale)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kd_tensor *norm = c->in + 2 + a->has_bias;
+    const float *weight = norm[0].data, *inverse = norm[3].data;
+    for (size_t j = 0; j < c->in[0].dim[3]; j++) scale[j] = weight[j] * inverse[j];
+    return (kdi_conv_norm){norm[2].data, scale, norm[1].data, a->norm_relu != 0};
+}
+
 /* ---- prepared weights: the bias [O], then the weights in the algorithm's form ---------------- */
 
 static size_t prepared(const kd_op_call *c)
@@ -149,10 +175,16 @@ static kd_status prepare(const kd_op_call *c)
 static kd_status forward(const kd_op_call *c)
 {
     const kdi_conv2d_attr *a = c->attr;
-    const kdi_conv v = conv_of(c);
+    kdi_conv v = conv_of(c);
     const float *x = c->in[0].data, *w = c->in[1].data, *packed = NULL;
     float *scratch = c->scratch, *bias = c->prepared;
     kdi_epilogue epilogue = {.act = a->act};
+    kdi_conv_norm norm;
+    if (a->norms) {
+        norm = norm_of(c, scratch);
+        scratch += norm_size(a, &v);
+        v.norm = &norm;
+    }
     if (a->moments) {
         epilogue.bias = bias_of(c, NULL);
         kdi_conv_forward_moments(c->ctx, &v, algo_of(c, &v), x, w, &epilogue, c->out[0].data,
@@ -177,17 +209,24 @@ static kd_status forward(const kd_op_call *c)
 static kd_status backward(const kd_op_call *c)
 {
     const kdi_conv2d_attr *a = c->attr;
-    const kdi_conv v = conv_of(c);
+    kdi_conv v = conv_of(c);
     const kdi_conv_algo algo = algo_of(c, &v);
     const float *x = c->in[0].data, *w = c->in[1].data, *dy = c->dout[0].data;
+    float *scratch = c->scratch;
+    kdi_conv_norm norm;
+    if (a->norms) {
+        norm = norm_of(c, scratch);
+        scratch += norm_size(a, &v);
+        v.norm = &norm;
+    }
     float *dx = c->din[0].data, *dw = c->din[1].data, *db = a->has_bias ? c->din[2].data : NULL;
     const bool add_x = c->accumulate & 1, add_w = c->accumulate & 2, add_b = c->accumulate & 4;
     if (dw && db && add_w != add_b) {
-        kdi_conv_backward(c->ctx, &v, algo, x, w, dy, NULL, NULL, db, false, add_b, c->scratch);
+        kdi_conv_backward(c->ctx, &v, algo, x, w, dy, NULL, NULL, db, false, add_b, scratch);
         db = NULL;
     }
     kdi_conv_backward(c->ctx, &v, algo, x, w, dy, dx, dw, db, add_x, dw ? add_w : add_b,
-                      c->scratch);
+                      scratch);
     return KD_OK;
 }
 
@@ -197,13 +236,14 @@ static size_t scratch_bytes(const kd_op_call *c, int backwards)
     const kdi_conv v = conv_of(c);
     const kdi_conv_algo algo = algo_of(c, &v);
     const kdi_conv2d_attr *a = c->attr;
-    if (backwards) return kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD);
-    if (a->moments) return kdi_conv_moments_scratch(c->ctx, &v, algo);
+    const size_t norm = norm_size(a, &v) * sizeof(float);
+    if (backwards) return sum(norm, kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD));
+    if (a->moments) return sum(norm, kdi_conv_moments_scratch(c->ctx, &v, algo));
     if (c->prepared)
         return larger(
             kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD_PREPARED),
             sum(folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_PREPARE)));
-    return sum(folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD));
+    return sum(norm + folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD));
 }
 
 static uint64_t macs(const kd_op_call *c)
@@ -223,6 +263,16 @@ bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const
 {
     const kdi_conv v = conv_for(a, x, batch);
     return kdi_conv_tells_moments(choose(ctx, &v, batch));
+}
+
+bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                         size_t batch)
+{
+    static const kdi_conv_norm any;
+    kdi_conv v = conv_for(a, x, batch);
+    const kdi_conv_algo algo = choose(ctx, &v, batch);
+    v.norm = &any;
+    return kdi_conv_can(&v, algo);
 }
 
 bool kdi_conv2d_can_pool(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
@@ -305,7 +355,7 @@ const kd_op kdi_op_conv2d = {
     .shape = shape,
     .forward = forward,
     .backward = backward,
-    .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1),
+    .keeps_fn = keeps,
     .accumulates = 1,
     .scratch = scratch_bytes,
     .prepared = prepared,

@@ -4,6 +4,7 @@
  *                             linear + relu or gelu
  *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
+ *   training:                 batch_norm (+ relu) + conv2d, which then norms what it reads
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its
@@ -244,6 +245,61 @@ static void norm_pool(kdi_draft *d, int norm)
     drop(d, pool);
 }
 
+/* The forward node that reads v, if nothing but it and its backward does; -1 if others do. */
+static int reader_with_backward(const kdi_draft *d, kd_value v)
+{
+    for (size_t i = 0; i < d->n_nodes; i++) {
+        const kdi_node *n = &d->nodes[i];
+        if (!n->op || n->forward >= 0 || n->n_in == 0 || n->in[0] != v) continue;
+        const int back = backward_of(d, (int)i);
+        const size_t reads = back >= 0 && (kdi_node_keeps(n) & KD_KEEP_IN(0)) ? 2 : 1;
+        return kdi_draft_readers(d, v) == reads ? (int)i : -1;
+    }
+    return -1;
+}
+
+/* in[], or din[], of conv2d with four more values. */
+static kd_value *four_more(kdi_draft *d, const kd_value *list, int n, const kd_value four[4])
+{
+    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)n + 4, sizeof *to);
+    if (!to) return NULL;
+    memcpy(to, list, (size_t)n * sizeof *to);
+    memcpy(to + n, four, 4 * sizeof *to);
+    return to;
+}
+
+/* batch_norm, then conv2d, which reads the norm's input and norms it: what lies between is never in
+ * memory. Its gradient is, as before. */
+static kd_status norm_while_reading(kdi_draft *d, int norm)
+{
+    const kdi_node *n = &d->nodes[norm];
+    const kdi_batch_norm_attr *attr = n->attr;
+    const int reader = attr->pools ? -1 : reader_with_backward(d, n->out[0]);
+    if (reader < 0 || d->nodes[reader].op != &kdi_op_conv2d) return KD_OK;
+    kdi_node *c = &d->nodes[reader];
+    kdi_conv2d_attr *conv = c->attr;
+    const kd_shape *x = &d->values[n->in[0]].shape;
+    if (!kdi_conv2d_can_norm(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
+    const int back = backward_of(d, reader);
+    const kd_value params[4] = {n->in[1], n->in[2], n->out[1], n->out[2]};
+    const kd_value none[4] = {KD_NONE, KD_NONE, KD_NONE, KD_NONE};
+    kd_value *in = four_more(d, c->in, c->n_in, params);
+    if (!in) return KD_E_NOMEM;
+    in[0] = n->in[0];
+    if (back >= 0) {
+        kdi_node *b = &d->nodes[back];
+        b->din = four_more(d, b->din, b->n_in, none);
+        if (!b->din) return KD_E_NOMEM;
+        b->in = in;
+        b->n_in += 4;
+    }
+    c->in = in;
+    c->n_in += 4;
+    conv->norms = 1;
+    conv->norm_relu = attr->relu;
+    return KD_OK;
+}
+
 static void identity(kdi_draft *d, int node)
 {
     const kdi_node *n = &d->nodes[node];
@@ -279,6 +335,8 @@ kd_status kdi_fuse(kdi_draft *d)
         } else if (n->op == &kdi_op_batch_norm) {
             norm_relu(d, (int)i);
             norm_pool(d, (int)i);
+            const kd_status status = d->opt->training ? norm_while_reading(d, (int)i) : KD_OK;
+            if (status) return status;
         }
     }
     return KD_OK;

@@ -93,6 +93,31 @@ void KDI_FN(bn_apply)(size_t rows, size_t c, const float *x, const float *mean, 
         for (size_t r = 0; r < rows; r++) COLUMNS(c, apply_row, &plain, x + r * c, y + r * c);
 }
 
+INLINE void gather_pixels(const apply *a, size_t pixels, size_t c, const float *x, const size_t *at,
+                          float *y, size_t j, size_t n)
+{
+    const kdi_v mean = kdi_get(a->mean + j, n), scale = kdi_get(a->scale + j, n);
+    const kdi_v shift = kdi_get(a->shift + j, n);
+    for (size_t i = 0; i < pixels; i++) {
+        kdi_v v = {0};
+        if (at[i] != SIZE_MAX) {
+            v = (kdi_get(x + at[i] + j, n) - mean) * scale + shift;
+            if (a->relu) v = kdi_relu(v);
+        }
+        kdi_put(y + i * c + j, n, v);
+    }
+}
+
+void KDI_FN(bn_gather)(size_t pixels, size_t c, const float *x, const size_t *at, const float *mean,
+                       const float *scale, const float *shift, bool relu, float *y)
+{
+    const apply plain = {mean, scale, shift, false}, rectified = {mean, scale, shift, true};
+    if (relu)
+        COLUMNS(c, gather_pixels, &rectified, pixels, c, x, at, y);
+    else
+        COLUMNS(c, gather_pixels, &plain, pixels, c, x, at, y);
+}
+
 typedef struct back {
     size_t c;
     const float *x, *dy, *mean, *scale, *shift;
