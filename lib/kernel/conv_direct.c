@@ -65,6 +65,7 @@ typedef struct direct {
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
     float *y, *parts, *workers; /* y is dw on the way back */
+    float *sums;                /* of dy in each part, [parts][o], or NULL */
     float *moments;             /* of each band, [bands][3][o in whole vectors], or NULL */
     bool accumulate;
     const kdi_epilogue *epilogue;
@@ -253,13 +254,16 @@ static void weights_task(void *arg, size_t index, int worker)
     float *scratch = d->workers + (size_t)worker * d->own;
     float *own = scratch + d->kernel, *panels = own + d->rows_size;
     float *part = d->parts + index * v->kh * k * v->o;
+    float *sums = d->sums ? d->sums + index * v->o : NULL;
     if (index * each >= end) memset(part, 0, v->kh * k * v->o * sizeof *part);
+    if (sums && index * each >= end) memset(sums, 0, v->o * sizeof *sums);
     for (size_t b = index * each; b < end; b++) {
         const size_t image = b / d->bands, row = b % d->bands * d->band;
         const size_t rows = least(d->band, v->oh - row), panel = rows * v->ow * d->kernels->gemm_nr;
+        const float *dy = d->dy + (image * v->oh + row) * v->ow * v->o;
         pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
-        d->kernels->pack_b(rows * v->ow, v->o, d->dy + (image * v->oh + row) * v->ow * v->o, v->o,
-                           panels, panel);
+        d->kernels->pack_b(rows * v->ow, v->o, dy, v->o, panels, panel);
+        if (sums) d->kernels->sum_parts(v->o, rows * v->ow, dy, v->o, sums, b > index * each);
         for (size_t i = 0; i < v->kh; i++) {
             const kdi_block block = {.m = k,
                                      .n = v->o,
@@ -296,7 +300,7 @@ static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, cons
                             const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                             bool accumulate_dw, void *scratch)
 {
-    kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
+    if (!dw) kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
     if (dx)
         kdi_conv_gemm.backward(ctx, v, NULL, w, dy, dx, NULL, NULL, accumulate_dx, false, scratch);
     if (!dw) return;
@@ -305,10 +309,12 @@ static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, cons
     d.x = x;
     d.dy = dy;
     d.parts = scratch;
-    d.workers = d.parts + round_up(parts_of(&d) * size, ALIGN);
+    d.workers = d.parts + round_up(parts_of(&d) * (size + v->o), ALIGN);
+    if (db) d.sums = d.parts + parts_of(&d) * size;
     d.y = dw;
     d.accumulate = accumulate_dw;
     kd_parallel_for(ctx, parts_of(&d), weights_task, &d);
+    if (db) d.kernels->sum_parts(v->o, parts_of(&d), d.sums, v->o, db, accumulate_dw);
     kd_parallel_for(ctx, ceil_div(k, SUM_ROWS), turn_task, &d);
 }
 
@@ -319,7 +325,7 @@ static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
     size_t bytes, before = 0;
     if (pass == KDI_CONV_PREPARE) return 0;
     if (pass == KDI_CONV_FORWARD) before = direct_prepared_size(ctx, v);
-    if (back && (!kdi_mul(v->kh * v->kw * v->c * parts_of(&d), v->o, &before) ||
+    if (back && (!kdi_mul((v->kh * v->kw * v->c + 1) * parts_of(&d), v->o, &before) ||
                  !kdi_round_up(before, ALIGN, &before) || !kdi_mul(before, sizeof(float), &before)))
         return SIZE_MAX;
     if (!kdi_mul(d.own * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
