@@ -138,7 +138,8 @@ int kdi_conv_algo_named(const char *name)
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
 {
     return (size_t)algo < KDI_CONV_ALGOS && (!v->pools || methods[algo]->pools) &&
-           (!v->norm || methods[algo]->norms) && methods[algo]->can(v);
+           (!v->norm || methods[algo]->norms) && (!v->behind || methods[algo]->behind) &&
+           methods[algo]->can(v);
 }
 
 static bool holds(const kdi_conv_rule *r, const kdi_conv *v, size_t batch)

@@ -19,6 +19,16 @@ typedef struct kdi_conv_norm {
     bool relu;
 } kdi_conv_norm;
 
+/* The backward of a batch norm behind a convolution, which dy goes through before the convolution's
+ * own reads it; [o] each. With d = y - mean: g scale + d slope + constant, where g is dy, with relu
+ * where d scale + shift > 0; if it pools, dy is that of the map's largest numbers of 2x2 pixels each
+ * (isa/norm_pool.c), h and w even. */
+typedef struct kdi_conv_behind {
+    const float *y; /* of the convolution */
+    const float *mean, *scale, *shift, *slope, *constant;
+    bool relu, pools;
+} kdi_conv_behind;
+
 typedef struct kdi_conv {
     size_t n, h, w, c; /* input */
     size_t o, kh, kw;  /* output channels, kernel */
@@ -30,6 +40,7 @@ typedef struct kdi_conv {
     bool pools;        /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
     const kdi_conv_norm *norm; /* of x, padding excluded; NULL: none. dx is the gradient of what
                                 * comes of it */
+    const kdi_conv_behind *behind; /* backward, without dx: what dy goes through first, or NULL */
 } kdi_conv;
 
 typedef enum kdi_conv_algo {

@@ -61,7 +61,7 @@ typedef struct direct {
     size_t bands;     /* of an image */
     size_t rows_size; /* floats of a band's padded rows */
     size_t kernel;    /* floats of a worker's gemm_block */
-    size_t pair;      /* floats of two output rows to be pooled */
+    size_t pair;      /* floats of two output rows to be pooled, or of a band of dy behind a norm */
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
     float *y, *parts, *workers; /* y is dw on the way back */
@@ -83,13 +83,15 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
     const size_t k = v->kh * v->kw * v->c;
     const size_t rows =
         weights ? BAND_PIXELS / v->ow : least(BAND_WORK / (v->ow * k * v->o), MOST_PIXELS / v->ow);
-    d.band = kdi_piece(height(v), rows ? rows : 1, v->pools ? 2 : 1);
+    const bool pairs = v->pools || (v->behind && v->behind->pools);
+    d.band = kdi_piece(height(v), rows ? rows : 1, pairs ? 2 : 1);
     d.bands = ceil_div(height(v), d.band);
     d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
     d.rows_size = round_up(((d.band - 1) * v->sh + (v->kh - 1) * v->dh + 1) * d.width, ALIGN);
     d.kernel = weights ? kernels->gemm_scratch(v->kw * v->c, d.band * v->ow)
                        : kernels->gemm_scratch(v->ow, k);
     d.pair = v->pools ? round_up(2 * v->ow * v->o, ALIGN) : 0;
+    if (v->behind) d.pair = round_up(d.band * v->ow * v->o, ALIGN);
     d.own = d.kernel + d.rows_size + d.pair;
     if (weights) d.own += d.band * v->ow * round_up(v->o, kernels->gemm_nr);
     return d;
@@ -244,6 +246,23 @@ static void direct_forward_moments(kd_ctx *ctx, const kdi_conv *v, const float *
     kdi_join_moments(ctx, &parts, moments);
 }
 
+/* Rows [row, row + rows) of an image's dy, through the norm behind, to `to`. */
+static const float *through_norm(const direct *d, size_t image, size_t row, size_t rows, float *to)
+{
+    const kdi_conv_behind *b = d->v->behind;
+    const size_t line = d->v->ow * d->v->o, at = (image * d->v->oh + row) * line, o = d->v->o;
+    if (!b->pools) {
+        d->kernels->bn_backward(rows * d->v->ow, o, b->y + at, d->dy + at, b->mean, b->scale,
+                                b->shift, b->relu, b->slope, b->constant, to, 0);
+        return to;
+    }
+    for (size_t i = 0; i < rows * line; i += 2 * line)
+        d->kernels->bn_pool_backward(d->v->ow / 2, o, b->y + at + i, line, d->dy + (at + i) / 4,
+                                     b->mean, b->scale, b->shift, b->relu, b->slope, b->constant,
+                                     to + i, 0);
+    return to;
+}
+
 /* Part `index` of the gradient, turned: [kh * kw * c][o]. */
 static void weights_task(void *arg, size_t index, int worker)
 {
@@ -252,18 +271,20 @@ static void weights_task(void *arg, size_t index, int worker)
     const size_t bands = v->n * d->bands, each = ceil_div(bands, parts_of(d));
     const size_t end = least(bands, (index + 1) * each), k = v->kw * v->c;
     float *scratch = d->workers + (size_t)worker * d->own;
-    float *own = scratch + d->kernel, *panels = own + d->rows_size;
+    float *own = scratch + d->kernel, *panels = own + d->rows_size + d->pair;
     float *part = d->parts + index * v->kh * k * v->o;
     float *sums = d->sums ? d->sums + index * v->o : NULL;
-    if (index * each >= end) memset(part, 0, v->kh * k * v->o * sizeof *part);
+    if (index * each >= end && d->y) memset(part, 0, v->kh * k * v->o * sizeof *part);
     if (sums && index * each >= end) memset(sums, 0, v->o * sizeof *sums);
     for (size_t b = index * each; b < end; b++) {
         const size_t image = b / d->bands, row = b % d->bands * d->band;
         const size_t rows = least(d->band, v->oh - row), panel = rows * v->ow * d->kernels->gemm_nr;
-        const float *dy = d->dy + (image * v->oh + row) * v->ow * v->o;
+        const float *dy = v->behind ? through_norm(d, image, row, rows, panels - d->pair)
+                                    : d->dy + (image * v->oh + row) * v->ow * v->o;
+        if (sums) d->kernels->sum_parts(v->o, rows * v->ow, dy, v->o, sums, b > index * each);
+        if (!d->y) continue;
         pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
         d->kernels->pack_b(rows * v->ow, v->o, dy, v->o, panels, panel);
-        if (sums) d->kernels->sum_parts(v->o, rows * v->ow, dy, v->o, sums, b > index * each);
         for (size_t i = 0; i < v->kh; i++) {
             const kdi_block block = {.m = k,
                                      .n = v->o,
@@ -300,10 +321,9 @@ static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, cons
                             const float *dy, float *dx, float *dw, float *db, bool accumulate_dx,
                             bool accumulate_dw, void *scratch)
 {
-    if (!dw) kdi_conv_bias_gradient(ctx, v, dy, db, accumulate_dw, scratch);
     if (dx)
         kdi_conv_gemm.backward(ctx, v, NULL, w, dy, dx, NULL, NULL, accumulate_dx, false, scratch);
-    if (!dw) return;
+    if (!dw && !db) return;
     const size_t k = v->kh * v->kw * v->c, size = k * v->o;
     direct d = direct_of(kdi_ctx_kernels(ctx), v, true);
     d.x = x;
@@ -315,7 +335,7 @@ static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, cons
     d.accumulate = accumulate_dw;
     kd_parallel_for(ctx, parts_of(&d), weights_task, &d);
     if (db) d.kernels->sum_parts(v->o, parts_of(&d), d.sums, v->o, db, accumulate_dw);
-    kd_parallel_for(ctx, ceil_div(k, SUM_ROWS), turn_task, &d);
+    if (dw) kd_parallel_for(ctx, ceil_div(k, SUM_ROWS), turn_task, &d);
 }
 
 static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
@@ -361,6 +381,7 @@ const kdi_conv_method kdi_conv_direct = {
     .moments_scratch = direct_moments_scratch,
     .forward_moments = direct_forward_moments,
     .pools = true,
+    .behind = true,
 };
 
 /* ---- depthwise ------------------------------------------------------------------------------- */

@@ -322,6 +322,11 @@ static kd_status backward(const kd_op_call *c)
         for_channels(&n, join_gradients);
     }
     if (c->din[0].data) for_blocks(&n, gradient_block);
+    if (c->n_in > MOMENTS && c->din[MOMENTS].data) {
+        float *told = c->din[MOMENTS].data;
+        memcpy(told, n.slope, n.c * sizeof *told);
+        memcpy(told + n.c, n.constant, n.c * sizeof *told);
+    }
     return KD_OK;
 }
 

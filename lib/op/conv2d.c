@@ -120,15 +120,16 @@ static size_t folded_size(const kd_op_call *c, const kdi_conv *v)
     return a->bn ? (pad(v->o) + pad(v->o * weight_row(v))) * sizeof(float) : 0;
 }
 
-/* ---- the batch norm before it ---------------------------------------------------------------- */
+/* ---- batch norms before it and behind it ----------------------------------------------------- */
 
-/* The weights' gradient needs as much of the norm as the forward does. */
+/* The weights' gradient needs as much of the norm before it as the forward does. */
 static uint32_t keeps(const void *attr)
 {
     const kdi_conv2d_attr *a = attr;
     uint32_t bits = KD_KEEP_IN(0) | KD_KEEP_IN(1);
-    for (int i = 2 + a->has_bias; a->norms && i < 6 + a->has_bias; i++) bits |= KD_KEEP_IN(i);
-    return bits;
+    const int first = 2 + a->has_bias, count = 4 * (a->norms + a->behind);
+    for (int i = first; i < first + count; i++) bits |= KD_KEEP_IN(i);
+    return a->behind ? bits | KD_KEEP_OUT(0) : bits;
 }
 
 static size_t norm_size(const kdi_conv2d_attr *a, const kdi_conv *v)
@@ -144,6 +145,18 @@ static kdi_conv_norm norm_of(const kd_op_call *c, float *scale)
     const float *weight = norm[0].data, *inverse = norm[3].data;
     for (size_t j = 0; j < c->in[0].dim[3]; j++) scale[j] = weight[j] * inverse[j];
     return (kdi_conv_norm){norm[2].data, scale, norm[1].data, a->norm_relu != 0};
+}
+
+/* The norm's backward behind, likewise. */
+static kdi_conv_behind behind_of(const kd_op_call *c, float *scale)
+{
+    const kdi_conv2d_attr *a = c->attr;
+    const kd_tensor *norm = c->in + 2 + a->has_bias + 4 * a->norms;
+    const float *weight = norm[0].data, *inverse = norm[3].data, *slope = c->dout[1].data;
+    for (int j = 0; j < a->out; j++) scale[j] = weight[j] * inverse[j];
+    return (kdi_conv_behind){c->out[0].data, norm[2].data,        scale,
+                             norm[1].data,   slope,               slope + a->out,
+                             a->behind_relu != 0, a->behind_pools != 0};
 }
 
 /* ---- prepared weights: the bias [O], then the weights in the algorithm's form ---------------- */
@@ -219,6 +232,12 @@ static kd_status backward(const kd_op_call *c)
         scratch += norm_size(a, &v);
         v.norm = &norm;
     }
+    kdi_conv_behind behind;
+    if (a->behind) {
+        behind = behind_of(c, scratch);
+        scratch += pad(v.o);
+        v.behind = &behind;
+    }
     float *dx = c->din[0].data, *dw = c->din[1].data, *db = a->has_bias ? c->din[2].data : NULL;
     const bool add_x = c->accumulate & 1, add_w = c->accumulate & 2, add_b = c->accumulate & 4;
     if (dw && db && add_w != add_b) {
@@ -233,11 +252,16 @@ static kd_status backward(const kd_op_call *c)
 /* A run with prepared weights uses the scratch of their preparation, too. */
 static size_t scratch_bytes(const kd_op_call *c, int backwards)
 {
-    const kdi_conv v = conv_of(c);
-    const kdi_conv_algo algo = algo_of(c, &v);
     const kdi_conv2d_attr *a = c->attr;
+    kdi_conv v = conv_of(c);
+    const kdi_conv_algo algo = algo_of(c, &v);
     const size_t norm = norm_size(a, &v) * sizeof(float);
-    if (backwards) return sum(norm, kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD));
+    if (backwards) {
+        const kdi_conv_behind behind = {.pools = a->behind_pools != 0};
+        if (a->behind) v.behind = &behind;
+        return sum(norm + (a->behind ? pad(v.o) * sizeof(float) : 0),
+                   kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD));
+    }
     if (a->moments) return sum(norm, kdi_conv_moments_scratch(c->ctx, &v, algo));
     if (c->prepared)
         return larger(
@@ -263,6 +287,16 @@ bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const
 {
     const kdi_conv v = conv_for(a, x, batch);
     return kdi_conv_tells_moments(choose(ctx, &v, batch));
+}
+
+bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                         size_t batch)
+{
+    static const kdi_conv_behind any;
+    kdi_conv v = conv_for(a, x, batch);
+    const kdi_conv_algo algo = choose(ctx, &v, batch);
+    v.behind = &any;
+    return kdi_conv_can(&v, algo);
 }
 
 bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,

@@ -15,7 +15,10 @@
 /* Inputs: x [N,H,W,C], weight [O,kh,kw,C/groups], bias [O] if has_bias; then, if bn (evaluation
  * alone: fusion adds it), weight, bias, running_mean, running_var of the batch norm, [O] each.
  * If norms (training alone: fusion adds it): weight, bias, mean, inverse standard deviation of the
- * batch norm before it, [C] each, which x then goes through. */
+ * batch norm before it, [C] each, which x then goes through.
+ * If behind (training, fusion again), the backward alone has four more, of the batch norm behind it,
+ * [O] each; its dout[0] is then the gradient of what that norm makes, dout[1] [2,O] the last two of
+ * conv.h's kdi_conv_behind. */
 typedef struct kdi_conv2d_attr {
     int out, kernel[2], stride[2], pad[2], dilation[2], groups;
     int has_bias, bn;
@@ -24,10 +27,14 @@ typedef struct kdi_conv2d_attr {
     int pools;   /* y [N,OH/2,OW/2,O] is the largest of each 2x2 pixels; evaluation alone */
     int moments; /* out[1] [2,O]: y's mean, and the sum of its squared distances from it */
     int norms, norm_relu; /* x is normed first, and rectified */
+    int behind, behind_relu, behind_pools; /* the backward takes the norm's behind it along */
 } kdi_conv2d_attr;
 /* Whether it can tell them at almost no cost. */
 bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                               size_t batch);
+/* Whether its backward, without a gradient of x, can take that of a norm behind it along. */
+bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
+                         size_t batch);
 /* Whether it can norm x while reading it. */
 bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                          size_t batch);
@@ -45,6 +52,8 @@ typedef struct kdi_linear_attr {
 
 /* Inputs: x, weight, bias, running_mean, running_var [C], num_batches_tracked [] i64, and where a
  * convolution before it tells them, x's moments [2,C].
+ * Instead of the gradient of x the backward may write its slope and constant, [2,C], as that of the
+ * moments: the convolution before it then does the rest.
  * Outputs: y (optional: a convolution may make it while reading x), and for the backward: mean [C], inverse standard deviation [C]. */
 typedef struct kdi_batch_norm_attr {
     float momentum, eps;

@@ -111,8 +111,8 @@ kd_status kdi_draft_fill(kdi_draft *d)
     kd_ctx *ctx = d->plan->ctx;
     d->n_values = d->graph->n_values;
     d->n_nodes = d->graph->n_nodes;
-    /* Fusion may add a value for each node. */
-    const size_t most = d->n_values + d->n_nodes;
+    /* Fusion may add a value for each node, and one for a norm's backward. */
+    const size_t most = d->n_values + 2 * d->n_nodes;
     d->values = kd_alloc(ctx, most + 1, sizeof *d->values);
     d->nodes = kd_alloc(ctx, d->n_nodes + 1, sizeof *d->nodes);
     d->needed = kd_alloc(ctx, most + 1, sizeof *d->needed);

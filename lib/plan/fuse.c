@@ -5,6 +5,8 @@
  *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   training:                 batch_norm (+ relu) + conv2d, which then norms what it reads
+ *   training:                 the backward of a conv2d whose input needs no gradient takes that of
+ *                             the batch_norm behind it along
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its
@@ -66,29 +68,40 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     return KD_OK;
 }
 
+/* The batch_norm that reads v; -1 if none does. */
+static int norm_of(const kdi_draft *d, kd_value v)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
+            d->nodes[i].in[0] == v)
+            return (int)i;
+    return -1;
+}
+
+/* A value of fusion's own. */
+static kd_value add_value(kdi_draft *d, kd_shape shape)
+{
+    d->values[d->n_values] =
+        (kdi_value){.kind = KDI_RESULT, .dtype = KD_F32, .shape = shape, .alias = KD_NONE};
+    return (kd_value)d->n_values++;
+}
+
 /* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
  * are copied: a backward shares the old ones. */
 static kd_status tell_moments(kdi_draft *d, int conv)
 {
-    kdi_node *c = &d->nodes[conv], *norm = NULL;
+    kdi_node *c = &d->nodes[conv];
     kdi_conv2d_attr *attr = c->attr;
-    if (attr->moments ||
+    const int reader = norm_of(d, c->out[0]);
+    if (reader < 0 || attr->moments ||
         !kdi_conv2d_tells_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return KD_OK;
-    for (size_t i = 0; i < d->n_nodes && !norm; i++)
-        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
-            d->nodes[i].in[0] == c->out[0])
-            norm = &d->nodes[i];
-    if (!norm) return KD_OK;
+    kdi_node *norm = &d->nodes[reader];
     const size_t n_in = (size_t)norm->n_in;
     kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
     kd_value *in = kdi_pool_alloc(&d->plan->pool, n_in + 1, sizeof *in);
     if (!out || !in) return KD_E_NOMEM;
-    const kd_value moments = (kd_value)d->n_values++;
-    d->values[moments] = (kdi_value){.kind = KDI_RESULT,
-                                     .dtype = KD_F32,
-                                     .shape = {.rank = 2, .dim = {2, attr->out}},
-                                     .alias = KD_NONE};
+    const kd_value moments = add_value(d, (kd_shape){.rank = 2, .dim = {2, attr->out}});
     memcpy(in, norm->in, n_in * sizeof *in);
     in[n_in] = out[1] = moments;
     out[0] = c->out[0];
@@ -258,14 +271,25 @@ static int reader_with_backward(const kdi_draft *d, kd_value v)
     return -1;
 }
 
-/* in[], or din[], of conv2d with four more values. */
-static kd_value *four_more(kdi_draft *d, const kd_value *list, int n, const kd_value four[4])
+/* A list of a node's values with more of them, or with that many KD_NONE. */
+static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, const kd_value *values)
 {
-    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)n + 4, sizeof *to);
+    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)(n + more), sizeof *to);
     if (!to) return NULL;
     memcpy(to, list, (size_t)n * sizeof *to);
-    memcpy(to + n, four, 4 * sizeof *to);
+    for (int i = 0; i < more; i++) to[n + i] = values ? values[i] : KD_NONE;
     return to;
+}
+
+/* The parameters and statistics of a batch_norm, which a convolution takes along. */
+enum { NORM_VALUES = 4 };
+
+static void norm_values(const kdi_node *norm, kd_value values[NORM_VALUES])
+{
+    values[0] = norm->in[1];
+    values[1] = norm->in[2];
+    values[2] = norm->out[1];
+    values[3] = norm->out[2];
 }
 
 /* batch_norm, then conv2d, which reads the norm's input and norms it: what lies between is never in
@@ -281,22 +305,63 @@ static kd_status norm_while_reading(kdi_draft *d, int norm)
     const kd_shape *x = &d->values[n->in[0]].shape;
     if (!kdi_conv2d_can_norm(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
     const int back = backward_of(d, reader);
-    const kd_value params[4] = {n->in[1], n->in[2], n->out[1], n->out[2]};
-    const kd_value none[4] = {KD_NONE, KD_NONE, KD_NONE, KD_NONE};
-    kd_value *in = four_more(d, c->in, c->n_in, params);
+    kd_value values[NORM_VALUES];
+    norm_values(n, values);
+    kd_value *in = longer(d, c->in, c->n_in, NORM_VALUES, values);
     if (!in) return KD_E_NOMEM;
     in[0] = n->in[0];
     if (back >= 0) {
         kdi_node *b = &d->nodes[back];
-        b->din = four_more(d, b->din, b->n_in, none);
+        b->din = longer(d, b->din, b->n_in, NORM_VALUES, NULL);
         if (!b->din) return KD_E_NOMEM;
         b->in = in;
-        b->n_in += 4;
+        b->n_in += NORM_VALUES;
     }
     c->in = in;
-    c->n_in += 4;
+    c->n_in += NORM_VALUES;
     conv->norms = 1;
     conv->norm_relu = attr->relu;
+    return KD_OK;
+}
+
+/* conv2d that tells moments, then batch_norm: where x needs no gradient, the backward of the
+ * convolution takes the norm's along, which writes no gradient of its own. */
+static kd_status take_norm(kdi_draft *d, int conv)
+{
+    const kdi_node *c = &d->nodes[conv];
+    kdi_conv2d_attr *attr = c->attr;
+    const int norm = attr->moments ? norm_of(d, c->out[0]) : -1;
+    const int conv_back = backward_of(d, conv), norm_back = norm < 0 ? -1 : backward_of(d, norm);
+    if (norm_back < 0 || conv_back < 0) return KD_OK;
+    const kdi_node *n = &d->nodes[norm];
+    const kdi_batch_norm_attr *norm_attr = n->attr;
+    kdi_node *cb = &d->nodes[conv_back], *nb = &d->nodes[norm_back];
+    if (cb->din[0] != KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
+    if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
+    if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
+        return KD_OK;
+    kd_value values[NORM_VALUES];
+    norm_values(n, values);
+    kd_value *in = longer(d, cb->in, cb->n_in, NORM_VALUES, values);
+    kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES, NULL);
+    kd_value *dout = longer(d, cb->dout, 1, 1, NULL);
+    kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
+    if (!in || !din || !dout || !norm_din) return KD_E_NOMEM;
+    dout[0] = nb->dout[0];
+    dout[1] = norm_din[n->n_in - 1] = add_value(d, d->values[c->out[1]].shape);
+    norm_din[0] = KD_NONE;
+    cb->in = in;
+    cb->din = din;
+    cb->dout = dout;
+    cb->out = c->out;
+    cb->n_in += NORM_VALUES;
+    cb->n_out = 2;
+    nb->in = n->in;
+    nb->din = norm_din;
+    nb->n_in = n->n_in;
+    attr->behind = 1;
+    attr->behind_relu = norm_attr->relu;
+    attr->behind_pools = norm_attr->pools;
     return KD_OK;
 }
 
@@ -338,6 +403,11 @@ kd_status kdi_fuse(kdi_draft *d)
             const kd_status status = d->opt->training ? norm_while_reading(d, (int)i) : KD_OK;
             if (status) return status;
         }
+    }
+    for (size_t i = 0; i < d->n_nodes; i++) {
+        if (d->nodes[i].op != &kdi_op_conv2d || d->nodes[i].forward >= 0) continue;
+        const kd_status status = take_norm(d, (int)i);
+        if (status) return status;
     }
     return KD_OK;
 }
