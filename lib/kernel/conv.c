@@ -102,6 +102,8 @@ static bool toeplitz4_can(const kdi_conv *v)
         .forward_moments = algo##_forward_moments,                                                 \
         .pools = true,                                                                             \
         .norms = true,                                                                             \
+        .behind = true,                                                                            \
+        .behind_dx = true,                                                                         \
     }
 
 METHOD(winograd, KDI_WINOGRAD_F4);
@@ -137,9 +139,10 @@ int kdi_conv_algo_named(const char *name)
 
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
 {
-    return (size_t)algo < KDI_CONV_ALGOS && (!v->pools || methods[algo]->pools) &&
-           (!v->norm || methods[algo]->norms) && (!v->behind || methods[algo]->behind) &&
-           methods[algo]->can(v);
+    if ((size_t)algo >= KDI_CONV_ALGOS) return false;
+    const kdi_conv_method *m = methods[algo];
+    if (v->behind && !(v->behind->dx ? m->behind_dx : m->behind)) return false;
+    return (!v->pools || m->pools) && (!v->norm || m->norms) && m->can(v);
 }
 
 static bool holds(const kdi_conv_rule *r, const kdi_conv *v, size_t batch)

@@ -27,6 +27,7 @@ typedef struct kdi_conv_behind {
     const float *y; /* of the convolution */
     const float *mean, *scale, *shift, *slope, *constant;
     bool relu, pools;
+    bool dx; /* asked for is dx, too: not all can */
 } kdi_conv_behind;
 
 typedef struct kdi_conv {
@@ -40,7 +41,7 @@ typedef struct kdi_conv {
     bool pools;        /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
     const kdi_conv_norm *norm; /* of x, padding excluded; NULL: none. dx is the gradient of what
                                 * comes of it */
-    const kdi_conv_behind *behind; /* backward, without dx: what dy goes through first, or NULL */
+    const kdi_conv_behind *behind; /* backward, with dw or db: what dy goes through first, or NULL */
 } kdi_conv;
 
 typedef enum kdi_conv_algo {

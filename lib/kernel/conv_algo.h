@@ -24,7 +24,8 @@ typedef struct kdi_conv_method {
                             const kdi_epilogue *epilogue, float *y, float *moments, void *scratch);
     bool pools; /* it can write the largest of each 2x2 pixels alone */
     bool norms; /* it can norm x while reading it */
-    bool behind; /* it can take dy through a norm's backward while reading it */
+    bool behind; /* it can take dy through a norm's backward while reading it, */
+    bool behind_dx; /* and write dx, too */
 } kdi_conv_method;
 
 /* db, for the methods that do not come by it on their way. */

@@ -290,9 +290,9 @@ bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const
 }
 
 bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
-                         size_t batch)
+                         size_t batch, bool dx)
 {
-    static const kdi_conv_behind any;
+    const kdi_conv_behind any = {.dx = dx};
     kdi_conv v = conv_for(a, x, batch);
     const kdi_conv_algo algo = choose(ctx, &v, batch);
     v.behind = &any;

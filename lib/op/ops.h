@@ -32,9 +32,9 @@ typedef struct kdi_conv2d_attr {
 /* Whether it can tell them at almost no cost. */
 bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                               size_t batch);
-/* Whether its backward, without a gradient of x, can take that of a norm behind it along. */
+/* Whether its backward can take that of a norm behind it along; dx: x has a gradient, too. */
 bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
-                         size_t batch);
+                         size_t batch, bool dx);
 /* Whether it can norm x while reading it. */
 bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                          size_t batch);

@@ -5,8 +5,7 @@
  *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   training:                 batch_norm (+ relu) + conv2d, which then norms what it reads
- *   training:                 the backward of a conv2d whose input needs no gradient takes that of
- *                             the batch_norm behind it along
+ *   training:                 the backward of a conv2d takes that of the batch_norm behind it along
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its
@@ -324,8 +323,9 @@ static kd_status norm_while_reading(kdi_draft *d, int norm)
     return KD_OK;
 }
 
-/* conv2d that tells moments, then batch_norm: where x needs no gradient, the backward of the
- * convolution takes the norm's along, which writes no gradient of its own. */
+/* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
+ * which writes no gradient of its own. That pays where x needs no gradient, or the norm pools; else
+ * as much is read and written as before. */
 static kd_status take_norm(kdi_draft *d, int conv)
 {
     const kdi_node *c = &d->nodes[conv];
@@ -336,9 +336,11 @@ static kd_status take_norm(kdi_draft *d, int conv)
     const kdi_node *n = &d->nodes[norm];
     const kdi_batch_norm_attr *norm_attr = n->attr;
     kdi_node *cb = &d->nodes[conv_back], *nb = &d->nodes[norm_back];
-    if (cb->din[0] != KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
+    if (cb->din[1] == KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
     if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
-    if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
+    if (cb->din[0] != KD_NONE && !norm_attr->pools) return KD_OK;
+    if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
+                             cb->din[0] != KD_NONE))
         return KD_OK;
     kd_value values[NORM_VALUES];
     norm_values(n, values);
