@@ -178,7 +178,7 @@ run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%) $(if $
 	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
-arm_suites ?= base half activation norm pool fuse linear gemm conv winograd golden_ops golden_models
+arm_suites ?= base half activation norm pool fuse linear gemm conv conv_norm winograd golden_ops golden_models
 .PHONY: check-arm
 check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
 	@sh .ci/deps.sh arm

@@ -41,6 +41,7 @@ typedef struct kdi_node {
     uint32_t accumulate;  /* backward: as in kd_op_call */
     uint32_t id;          /* in a plan: the number of the forward node, whatever is added */
     bool again;           /* in a plan: a copy of a forward node, for the backward */
+    int over;             /* in a plan: a backward may write din[over] over in[over]; 0: none */
 } kdi_node;
 
 typedef struct kdi_param {

@@ -102,8 +102,7 @@ static bool toeplitz4_can(const kdi_conv *v)
         .forward_moments = algo##_forward_moments,                                                 \
         .pools = true,                                                                             \
         .norms = true,                                                                             \
-        .behind = true,                                                                            \
-        .behind_dx = true,                                                                         \
+        .behind_writes = true,                                                                     \
     }
 
 METHOD(winograd, KDI_WINOGRAD_F4);
@@ -141,7 +140,7 @@ bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
 {
     if ((size_t)algo >= KDI_CONV_ALGOS) return false;
     const kdi_conv_method *m = methods[algo];
-    if (v->behind && !(v->behind->dx ? m->behind_dx : m->behind)) return false;
+    if (v->behind && !(v->behind->writes ? m->behind_writes : m->behind)) return false;
     return (!v->pools || m->pools) && (!v->norm || m->norms) && m->can(v);
 }
 

@@ -27,21 +27,22 @@ typedef struct kdi_conv_behind {
     const float *y; /* of the convolution */
     const float *mean, *scale, *shift, *slope, *constant;
     bool relu, pools;
-    bool dx; /* asked for is dx, too: not all can */
+    bool writes;    /* what comes of it is written, too: some algorithms must, others cannot */
+    float *through; /* there, [n,oh,ow,o]; may be y */
 } kdi_conv_behind;
 
 typedef struct kdi_conv {
-    size_t n, h, w, c; /* input */
-    size_t o, kh, kw;  /* output channels, kernel */
-    size_t sh, sw;     /* stride */
-    size_t ph, pw;     /* padding with zeros on each side */
-    size_t dh, dw;     /* dilation */
-    size_t groups;     /* divides c and o */
-    size_t oh, ow;     /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
-    bool pools;        /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
+    size_t n, h, w, c;         /* input */
+    size_t o, kh, kw;          /* output channels, kernel */
+    size_t sh, sw;             /* stride */
+    size_t ph, pw;             /* padding with zeros on each side */
+    size_t dh, dw;             /* dilation */
+    size_t groups;             /* divides c and o */
+    size_t oh, ow;             /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
+    bool pools;                /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
     const kdi_conv_norm *norm; /* of x, padding excluded; NULL: none. dx is the gradient of what
                                 * comes of it */
-    const kdi_conv_behind *behind; /* backward, with dw or db: what dy goes through first, or NULL */
+    const kdi_conv_behind *behind; /* backward, without dx: what dy goes through first, or NULL */
 } kdi_conv;
 
 typedef enum kdi_conv_algo {

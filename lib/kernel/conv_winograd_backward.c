@@ -43,8 +43,7 @@ typedef struct job {
     const float *x, *dy;
     float *dw;
     bool accumulate;
-    const kdi_conv_behind *behind; /* dy goes through this first, to `through`, or NULL */
-    float *through;
+    const kdi_conv_behind *behind; /* dy goes through this first, or NULL */
     /* by shape alone */
     size_t groups, share;  /* tiles of a group */
     size_t room, chunk;    /* tiles of a chunk, at most, and where there are enough */
@@ -148,10 +147,10 @@ static void through_norm(const job *j, size_t tile)
             g->kernels->bn_pool_backward(p.w / 2, g->o, b->y + at, g->ow * g->o,
                                          j->dy + (row / 2 * (g->ow / 2) + p.x / 2) * g->o, b->mean,
                                          b->scale, b->shift, b->relu, b->slope, b->constant,
-                                         j->through + at, 0);
+                                         b->through + at, 0);
         else
             g->kernels->bn_backward(p.w, g->o, b->y + at, j->dy + at, b->mean, b->scale, b->shift,
-                                    b->relu, b->slope, b->constant, j->through + at, 0);
+                                    b->relu, b->slope, b->constant, b->through + at, 0);
     }
 }
 
@@ -164,7 +163,6 @@ static void fetch_gradient(const job *j, size_t tile)
         return;
     }
     kdi_winograd_fetch_y(g, j->behind->y, tile);
-    kdi_winograd_fetch_y(g, j->through, tile);
     if (!j->behind->pools) kdi_winograd_fetch_y(g, j->dy, tile);
 }
 
@@ -185,7 +183,8 @@ static void transform(const chunk *k, size_t index)
         if (j->dw) kdi_winograd_input(g, j->x, tile, k->v, t);
         kdi_winograd_window_y(g, tile, at);
         if (j->behind) through_norm(j, tile);
-        g->transforms.gradient(j->behind ? j->through : j->dy, at, g->o, k->m.data + row, k->m.plane, k->m.block, sum);
+        g->transforms.gradient(j->behind ? j->behind->through : j->dy, at, g->o, k->m.data + row,
+                               k->m.plane, k->m.block, sum);
     }
 }
 
@@ -283,14 +282,11 @@ static size_t filter_gradient_scratch(kd_ctx *ctx, const kdi_winograd *g)
     return measure(ctx, &j, &total) ? total : SIZE_MAX;
 }
 
-/* With behind, dy goes through it to `through`. */
 static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *dy,
-                            const kdi_conv_behind *behind, float *through, float *dw, float *db,
-                            bool accumulate, float *scratch)
+                            const kdi_conv_behind *behind, float *dw, float *db, bool accumulate,
+                            float *scratch)
 {
-    job j = {.g = g, .x = x, .dy = dy, .dw = dw, .accumulate = accumulate};
-    j.behind = behind;
-    j.through = through;
+    job j = {.g = g, .x = x, .dy = dy, .behind = behind, .dw = dw, .accumulate = accumulate};
     size_t total;
     if (!measure(ctx, &j, &total)) return; /* who asked for the scratch knows */
     j.planes = scratch;
@@ -319,32 +315,18 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     }
 }
 
-/* Floats of dY behind a norm; SIZE_MAX on overflow. */
-static size_t gradient_size(const kdi_conv *v)
-{
-    size_t pixels, total = 0;
-    if (!v->behind) return 0;
-    return kdi_mul(v->n, v->oh, &pixels) && kdi_mul(pixels, v->ow, &pixels) &&
-                   kdi_winograd_reserve(&total, pixels, v->o)
-               ? total
-               : SIZE_MAX;
-}
-
 void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
                            const float *x, const float *w, const float *dy, float *dx, float *dw,
                            float *db, bool accumulate_dx, bool accumulate_dw, void *scratch)
 {
-    float *through = scratch, *own = through;
-    if (conv->behind) own += gradient_size(conv);
-    if (dw || db) {
-        const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
-        filter_gradient(ctx, &g, x, dy, conv->behind, through, dw, db, accumulate_dw, own);
-        if (conv->behind) dy = through;
-    }
     if (dx) {
         const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, true);
         const kdi_epilogue add = {.residual = dx, .ldr = conv->c};
-        kdi_winograd_run(ctx, &g, dy, w, NULL, accumulate_dx ? &add : NULL, dx, NULL, own);
+        kdi_winograd_run(ctx, &g, dy, w, NULL, accumulate_dx ? &add : NULL, dx, NULL, scratch);
+    }
+    if (dw || db) {
+        const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+        filter_gradient(ctx, &g, x, dy, conv->behind, dw, db, accumulate_dw, scratch);
     }
 }
 
@@ -359,7 +341,7 @@ size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind
         const kdi_winograd turned = kdi_winograd_of(ctx, conv, kind, true);
         const size_t dx = kdi_winograd_run_scratch(ctx, &turned, false);
         const size_t dw = filter_gradient_scratch(ctx, &g);
-        if (!kdi_add(gradient_size(conv), dx > dw ? dx : dw, &floats)) return SIZE_MAX;
+        floats = dx > dw ? dx : dw;
     }
     return kdi_mul(floats, sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }

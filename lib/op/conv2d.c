@@ -127,9 +127,9 @@ static uint32_t keeps(const void *attr)
 {
     const kdi_conv2d_attr *a = attr;
     uint32_t bits = KD_KEEP_IN(0) | KD_KEEP_IN(1);
-    const int first = 2 + a->has_bias, count = 4 * (a->norms + a->behind);
+    const int first = 2 + a->has_bias, count = 4 * a->norms + 5 * a->behind;
     for (int i = first; i < first + count; i++) bits |= KD_KEEP_IN(i);
-    return a->behind ? bits | KD_KEEP_OUT(0) : bits;
+    return bits;
 }
 
 static size_t norm_size(const kdi_conv2d_attr *a, const kdi_conv *v)
@@ -151,12 +151,20 @@ static kdi_conv_norm norm_of(const kd_op_call *c, float *scale)
 static kdi_conv_behind behind_of(const kd_op_call *c, float *scale)
 {
     const kdi_conv2d_attr *a = c->attr;
-    const kd_tensor *norm = c->in + 2 + a->has_bias + 4 * a->norms;
+    const int first = 2 + a->has_bias + 4 * a->norms;
+    const kd_tensor *norm = c->in + first;
     const float *weight = norm[0].data, *inverse = norm[3].data, *slope = c->dout[1].data;
     for (int j = 0; j < a->out; j++) scale[j] = weight[j] * inverse[j];
-    return (kdi_conv_behind){c->out[0].data, norm[2].data,        scale,
-                             norm[1].data,   slope,               slope + a->out,
-                             a->behind_relu != 0, a->behind_pools != 0};
+    return (kdi_conv_behind){.y = norm[4].data,
+                             .mean = norm[2].data,
+                             .scale = scale,
+                             .shift = norm[1].data,
+                             .slope = slope,
+                             .constant = slope + a->out,
+                             .relu = a->behind_relu != 0,
+                             .pools = a->behind_pools != 0,
+                             .writes = a->behind_writes != 0,
+                             .through = c->din[first + 4].data};
 }
 
 /* ---- prepared weights: the bias [O], then the weights in the algorithm's form ---------------- */
@@ -243,9 +251,9 @@ static kd_status backward(const kd_op_call *c)
     if (dw && db && add_w != add_b) {
         kdi_conv_backward(c->ctx, &v, algo, x, w, dy, NULL, NULL, db, false, add_b, scratch);
         db = NULL;
+        if (a->behind_writes) dy = behind.through, v.behind = NULL; /* y may be gone */
     }
-    kdi_conv_backward(c->ctx, &v, algo, x, w, dy, dx, dw, db, add_x, dw ? add_w : add_b,
-                      scratch);
+    kdi_conv_backward(c->ctx, &v, algo, x, w, dy, dx, dw, db, add_x, dw ? add_w : add_b, scratch);
     return KD_OK;
 }
 
@@ -290,9 +298,9 @@ bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const
 }
 
 bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
-                         size_t batch, bool dx)
+                         size_t batch, bool writes)
 {
-    const kdi_conv_behind any = {.dx = dx};
+    const kdi_conv_behind any = {.writes = writes};
     kdi_conv v = conv_for(a, x, batch);
     const kdi_conv_algo algo = choose(ctx, &v, batch);
     v.behind = &any;

@@ -16,9 +16,10 @@
  * alone: fusion adds it), weight, bias, running_mean, running_var of the batch norm, [O] each.
  * If norms (training alone: fusion adds it): weight, bias, mean, inverse standard deviation of the
  * batch norm before it, [C] each, which x then goes through.
- * If behind (training, fusion again), the backward alone has four more, of the batch norm behind it,
- * [O] each; its dout[0] is then the gradient of what that norm makes, dout[1] [2,O] the last two of
- * conv.h's kdi_conv_behind. */
+ * If behind (training, fusion again), the backward alone has five more: the same four of the batch
+ * norm behind it, [O] each, and y. Its dout[0] is then the gradient of what that norm makes, dout[1]
+ * [2,O] the slope and constant of conv.h's kdi_conv_behind; if behind_writes, what it writes as the
+ * gradient of that last y is y's gradient, and may lie over it. */
 typedef struct kdi_conv2d_attr {
     int out, kernel[2], stride[2], pad[2], dilation[2], groups;
     int has_bias, bn;
@@ -26,15 +27,16 @@ typedef struct kdi_conv2d_attr {
     kdi_act act; /* fused behind it; evaluation alone */
     int pools;   /* y [N,OH/2,OW/2,O] is the largest of each 2x2 pixels; evaluation alone */
     int moments; /* out[1] [2,O]: y's mean, and the sum of its squared distances from it */
-    int norms, norm_relu; /* x is normed first, and rectified */
-    int behind, behind_relu, behind_pools; /* the backward takes the norm's behind it along */
+    int norms, norm_relu;                                 /* x is normed first, and rectified */
+    int behind, behind_relu, behind_pools, behind_writes; /* the backward takes a norm's along */
 } kdi_conv2d_attr;
 /* Whether it can tell them at almost no cost. */
 bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                               size_t batch);
-/* Whether its backward can take that of a norm behind it along; dx: x has a gradient, too. */
+/* Whether its backward can take that of a norm behind it along, if it writes y's gradient, and if
+ * not. */
 bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
-                         size_t batch, bool dx);
+                         size_t batch, bool writes);
 /* Whether it can norm x while reading it. */
 bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                          size_t batch);

@@ -17,7 +17,8 @@ static kd_status emit(kdi_draft *d, const kdi_node *n)
                     .id = n->id,
                     .n_in = n->n_in,
                     .n_out = n->n_out,
-                    .accumulate = n->accumulate};
+                    .accumulate = n->accumulate,
+                    .over = n->over};
     s->in = kdi_pool_copy(&p->pool, n->in, n_in, sizeof *n->in);
     s->out = kdi_pool_copy(&p->pool, n->out, n_out, sizeof *n->out);
     if (!s->in || !s->out) return KD_E_NOMEM;

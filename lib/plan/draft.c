@@ -111,10 +111,10 @@ kd_status kdi_draft_fill(kdi_draft *d)
     kd_ctx *ctx = d->plan->ctx;
     d->n_values = d->graph->n_values;
     d->n_nodes = d->graph->n_nodes;
-    /* Fusion may add a value for each node, and one for a norm's backward. */
+    /* Fusion may add two values and a node for each node. */
     const size_t most = d->n_values + 2 * d->n_nodes;
     d->values = kd_alloc(ctx, most + 1, sizeof *d->values);
-    d->nodes = kd_alloc(ctx, d->n_nodes + 1, sizeof *d->nodes);
+    d->nodes = kd_alloc(ctx, 2 * d->n_nodes + 1, sizeof *d->nodes);
     d->needed = kd_alloc(ctx, most + 1, sizeof *d->needed);
     if (!d->values || !d->nodes || !d->needed) return KD_E_NOMEM;
     if (d->n_values) memcpy(d->values, d->graph->values, d->n_values * sizeof *d->values);

@@ -273,7 +273,7 @@ static int reader_with_backward(const kdi_draft *d, kd_value v)
 /* A list of a node's values with more of them, or with that many KD_NONE. */
 static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, const kd_value *values)
 {
-    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)(n + more), sizeof *to);
+    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)(n + more) + 1, sizeof *to);
     if (!to) return NULL;
     memcpy(to, list, (size_t)n * sizeof *to);
     for (int i = 0; i < more; i++) to[n + i] = values ? values[i] : KD_NONE;
@@ -323,6 +323,32 @@ static kd_status norm_while_reading(kdi_draft *d, int norm)
     return KD_OK;
 }
 
+/* The backward of a convolution that takes a norm's along writes no gradient of x: a node of its own
+ * does, behind it, from y's gradient, which lies over y. */
+static kd_status split_gradient(kdi_draft *d, int conv_back)
+{
+    kdi_node *first = &d->nodes[conv_back];
+    kdi_node second = *first;
+    const int y = first->n_in - 1;
+    kdi_conv2d_attr *attr = kdi_pool_copy(&d->plan->pool, first->attr, 1, sizeof *attr);
+    second.dout = longer(d, first->dout, 1, 0, NULL);
+    second.din = longer(d, first->din, y, 0, NULL);
+    if (!attr || !second.dout || !second.din) return KD_E_NOMEM;
+    attr->behind = 0;
+    second.attr = attr;
+    second.n_in = y - NORM_VALUES;
+    second.n_out = 1;
+    second.dout[0] = first->din[y] = add_value(d, d->values[first->in[y]].shape);
+    for (int i = 1; i < second.n_in; i++) second.din[i] = KD_NONE;
+    first->din[0] = KD_NONE;
+    first->accumulate &= ~1u;
+    first->over = y;
+    memmove(first + 2, first + 1, (d->n_nodes - (size_t)conv_back - 1) * sizeof *first);
+    first[1] = second;
+    d->n_nodes++;
+    return KD_OK;
+}
+
 /* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
  * which writes no gradient of its own. That pays where x needs no gradient, or the norm pools; else
  * as much is read and written as before. */
@@ -336,16 +362,18 @@ static kd_status take_norm(kdi_draft *d, int conv)
     const kdi_node *n = &d->nodes[norm];
     const kdi_batch_norm_attr *norm_attr = n->attr;
     kdi_node *cb = &d->nodes[conv_back], *nb = &d->nodes[norm_back];
+    const bool writes = cb->din[0] != KD_NONE;
     if (cb->din[1] == KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
     if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
-    if (cb->din[0] != KD_NONE && !norm_attr->pools) return KD_OK;
+    if (writes && !norm_attr->pools) return KD_OK;
     if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
-                             cb->din[0] != KD_NONE))
+                             writes))
         return KD_OK;
-    kd_value values[NORM_VALUES];
+    kd_value values[NORM_VALUES + 1];
     norm_values(n, values);
-    kd_value *in = longer(d, cb->in, cb->n_in, NORM_VALUES, values);
-    kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES, NULL);
+    values[NORM_VALUES] = c->out[0];
+    kd_value *in = longer(d, cb->in, cb->n_in, NORM_VALUES + 1, values);
+    kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES + 1, NULL);
     kd_value *dout = longer(d, cb->dout, 1, 1, NULL);
     kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
     if (!in || !din || !dout || !norm_din) return KD_E_NOMEM;
@@ -356,7 +384,7 @@ static kd_status take_norm(kdi_draft *d, int conv)
     cb->din = din;
     cb->dout = dout;
     cb->out = c->out;
-    cb->n_in += NORM_VALUES;
+    cb->n_in += NORM_VALUES + 1;
     cb->n_out = 2;
     nb->in = n->in;
     nb->din = norm_din;
@@ -364,7 +392,8 @@ static kd_status take_norm(kdi_draft *d, int conv)
     attr->behind = 1;
     attr->behind_relu = norm_attr->relu;
     attr->behind_pools = norm_attr->pools;
-    return KD_OK;
+    attr->behind_writes = writes;
+    return writes ? split_gradient(d, conv_back) : KD_OK;
 }
 
 static void identity(kdi_draft *d, int node)

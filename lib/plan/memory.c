@@ -115,6 +115,7 @@ static void share_in_place(layout *l)
         if (step->backward) {
             if (step->op->in_place_backward && step->n_in && !(step->accumulate & 1))
                 merge(l, step->dout[0], step->din[0], s);
+            if (step->over) merge(l, step->in[step->over], step->din[step->over], s);
         } else if (step->op->in_place && step->n_in) {
             bool twice = false;
             for (int i = 1; i < step->n_in; i++)

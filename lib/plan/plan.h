@@ -43,6 +43,7 @@ typedef struct kdi_step {
     kd_value *in, *out;   /* slots, KD_NONE where the call gets no array */
     kd_value *dout, *din; /* backward */
     uint32_t accumulate;
+    int over;                      /* din[over] may lie over in[over]; 0: none */
     uint32_t staged;               /* bit i: din[i] goes through `stage` when it must be added */
     size_t scratch, scratch_bytes; /* offset in the arena */
     size_t prepared, prepared_bytes;

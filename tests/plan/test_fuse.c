@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_fuse.c: a max_pool of 2x2 pixels joins the convolution or the batch norm before it where
- * nothing else wants what lies between, and only there; the numbers are those of the plan without
- * fusion. */
+ * nothing else wants what lies between, and only there; likewise a batch norm joins the convolutions
+ * around it, training. The numbers are those of the plan without fusion. */
 #include "../test.h"
 
 #include <kd/kd.h>
@@ -160,7 +160,7 @@ static const norm_variant norm_variants[] = {
     {"windows of 3x3", 6, 9, 21, 1, 3, 0, 1},  {"two readers", 6, 8, 21, 1, 2, 1, 1},
 };
 
-enum { IMAGES = 5, MAP = 10 * 10, FLAT = 8192 };
+enum { IMAGES = 5, MAP = 10 * 10, FLAT = 50000 };
 
 typedef struct outcome {
     float loss, grads[FLAT], y[IMAGES * MAP * 70];
@@ -242,4 +242,128 @@ START_TEST(test_pool_behind_norm)
 }
 END_TEST
 
-TEST_SUITE(fuse, 60, &test_pool_behind_convolution, &test_pool_behind_norm)
+/* ---- norms that convolutions take along, training ---------------------------------------------- */
+
+enum { WIDE = 30 };
+
+typedef struct chain_variant {
+    const char *name;
+    const char *conv;
+    int kernel, relu, twice, bias;
+    size_t written; /* norms that write what they make */
+} chain_variant;
+
+static const chain_variant chain_variants[] = {
+    {"by shape", NULL, 3, 1, 0, 1, 2},         {"no activation", NULL, 3, 0, 0, 0, 2},
+    {"winograd2", "winograd2", 3, 1, 0, 1, 2}, {"products", "gemm", 3, 1, 0, 1, 6},
+    {"pointwise", NULL, 1, 1, 0, 1, 6},        {"two readers", NULL, 3, 1, 1, 1, 3},
+};
+
+/* Six convolutions with norms, a pooling behind the fourth. */
+static kd_graph *chain_graph(kd_ctx *ctx, const chain_variant *v)
+{
+    kd_graph *g;
+    const int64_t dim[] = {KD_BATCH, WIDE, WIDE, 3};
+    const int reach = v->kernel / 2;
+    const kd_pool_opt pool = {.struct_size = sizeof pool, .kernel = {2, 2}, .stride = {2, 2}};
+    test_ok(ctx, kd_graph_create(ctx, &g));
+    kd_value x = kd_input(g, "x", KD_F32, 4, dim);
+    const kd_value labels = kd_input(g, "labels", KD_I32, 1, dim);
+    for (int i = 0; i < 6; i++) {
+        const kd_conv2d_opt conv = {.struct_size = sizeof conv,
+                                    .out = 17 + 2 * i,
+                                    .kernel = {v->kernel, v->kernel},
+                                    .pad = {reach, reach},
+                                    .no_bias = !v->bias};
+        const char name[] = {(char)('a' + i), 0}, norm[] = {'n', (char)('a' + i), 0};
+        x = kd_conv2d(g, x, name, &conv);
+        x = kd_batch_norm(g, x, norm, .1f, 1e-5f);
+        if (v->relu) x = kd_relu(g, x);
+        if (v->twice && i == 2) kd_output(g, x, "between");
+        if (i == 3) x = kd_max_pool(g, x, &pool);
+    }
+    kd_output(g, x, "y");
+    const kd_value loss =
+        kd_cross_entropy(g, kd_flatten_linear(g, x, "classifier", 4, 1), labels, 0);
+    test_ok(ctx, kd_graph_grad(g, loss));
+    kd_output(g, loss, "loss");
+    test_ok(ctx, kd_graph_status(g));
+    return g;
+}
+
+/* Norms that write more than a batch's statistics. */
+static size_t count_written(const kd_plan *plan)
+{
+    size_t norms = 0;
+    kd_plan_step step;
+    for (size_t i = 0; i < kd_plan_steps(plan); i++) {
+        ck_assert_int_eq(kd_plan_step_info(plan, i, &step), KD_OK);
+        norms += step.part == KD_PART_FORWARD && !strcmp(step.op, "batch_norm") &&
+                 step.out_bytes > 2 * 27 * sizeof(float);
+    }
+    return norms;
+}
+
+typedef struct sizes {
+    size_t written, values, arena; /* norms that write; bytes */
+} sizes;
+
+/* Two runs, the second adding. */
+static void run_chain(const chain_variant *v, int no_fusion, int threads, size_t arena, outcome *o,
+                      sizes *size)
+{
+    const kd_config config = {.struct_size = sizeof config, .threads = threads, .conv = v->conv};
+    const kd_plan_opt opt = {.struct_size = sizeof opt,
+                             .batch = IMAGES,
+                             .training = 1,
+                             .no_fusion = no_fusion,
+                             .max_arena = arena};
+    static float x[IMAGES * WIDE * WIDE * 3];
+    const int32_t labels[IMAGES] = {0, 3, 1, 2, 2};
+    session s;
+    test_fill(x, sizeof x / sizeof *x, 7, 1);
+    ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
+    s.graph = chain_graph(s.ctx, v);
+    start(&s, &opt, x, labels);
+    for (int i = 0; i < 2; i++) {
+        const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .accumulate = i};
+        test_ok(s.ctx, kd_exec_run(s.exec, &run_opt));
+    }
+    *size = (sizes){count_written(s.plan), kd_plan_values_size(s.plan), kd_plan_arena_size(s.plan)};
+    o->count = kd_params_flat_count(s.params);
+    ck_assert_uint_le(o->count, FLAT);
+    o->loss = *(const float *)kd_exec_output(s.exec, "loss");
+    memcpy(o->grads, kd_params_grads(s.params), o->count * sizeof *o->grads);
+    o->n_y = stop(&s, IMAGES, o->y, &o->pools);
+}
+
+START_TEST(test_norms_taken_along)
+{
+    static outcome fused, plain, alone, limited;
+    for (size_t i = 0; i < sizeof chain_variants / sizeof *chain_variants; i++) {
+        const chain_variant *v = &chain_variants[i];
+        sizes size, all, less;
+        run_chain(v, 0, 3, 0, &fused, &size);
+        run_chain(v, 1, 1, 0, &plain, &all);
+        ck_assert_uint_eq(all.written, 6);
+        ck_assert_msg(size.written == v->written, "%s: %zu norms write", v->name, size.written);
+        ck_assert_msg(test_distance(fused.y, plain.y, plain.n_y) < 2e-5, "%s: y, %g", v->name,
+                      test_distance(fused.y, plain.y, plain.n_y));
+        ck_assert_double_eq_tol((double)fused.loss, (double)plain.loss, 1e-5);
+        ck_assert_msg(test_distance(fused.grads, plain.grads, plain.count) < 2e-5,
+                      "%s: gradients, %g", v->name,
+                      test_distance(fused.grads, plain.grads, plain.count));
+        run_chain(v, 0, 1, 0, &alone, &size);
+        ck_assert_msg(size.values < all.values, "%s: %zu bytes of %zu", v->name, size.values,
+                      all.values);
+        ck_assert_msg(!memcmp(fused.grads, alone.grads, alone.count * sizeof *alone.grads),
+                      "%s: other bits with other threads", v->name);
+        run_chain(v, 0, 1, size.arena - size.values / 8, &limited, &less);
+        ck_assert_uint_lt(less.arena, size.arena);
+        ck_assert_msg(!memcmp(limited.grads, alone.grads, alone.count * sizeof *alone.grads),
+                      "%s: other bits within a limit", v->name);
+    }
+}
+END_TEST
+
+TEST_SUITE(fuse, 60, &test_pool_behind_convolution, &test_pool_behind_norm, &test_norms_taken_along)
