@@ -350,8 +350,7 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
 }
 
 /* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
- * which writes no gradient of its own. That pays where x needs no gradient, or the norm pools; else
- * as much is read and written as before. */
+ * which writes no gradient of its own. */
 static kd_status take_norm(kdi_draft *d, int conv)
 {
     const kdi_node *c = &d->nodes[conv];
@@ -365,7 +364,6 @@ static kd_status take_norm(kdi_draft *d, int conv)
     const bool writes = cb->din[0] != KD_NONE;
     if (cb->din[1] == KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
     if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
-    if (writes && !norm_attr->pools) return KD_OK;
     if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
                              writes))
         return KD_OK;
