@@ -271,7 +271,7 @@ static void weights_task(void *arg, size_t index, int worker)
     const size_t bands = v->n * d->bands, each = ceil_div(bands, parts_of(d));
     const size_t end = least(bands, (index + 1) * each), k = v->kw * v->c;
     float *scratch = d->workers + (size_t)worker * d->own;
-    float *own = scratch + d->kernel, *panels = own + d->rows_size + d->pair;
+    float *own = scratch + d->kernel, *band = own + d->rows_size, *panels = band + d->pair;
     float *part = d->parts + index * v->kh * k * v->o;
     float *sums = d->sums ? d->sums + index * v->o : NULL;
     if (index * each >= end && d->y) memset(part, 0, v->kh * k * v->o * sizeof *part);
@@ -279,7 +279,7 @@ static void weights_task(void *arg, size_t index, int worker)
     for (size_t b = index * each; b < end; b++) {
         const size_t image = b / d->bands, row = b % d->bands * d->band;
         const size_t rows = least(d->band, v->oh - row), panel = rows * v->ow * d->kernels->gemm_nr;
-        const float *dy = v->behind ? through_norm(d, image, row, rows, panels - d->pair)
+        const float *dy = v->behind ? through_norm(d, image, row, rows, band)
                                     : d->dy + (image * v->oh + row) * v->ow * v->o;
         if (sums) d->kernels->sum_parts(v->o, rows * v->ow, dy, v->o, sums, b > index * each);
         if (!d->y) continue;

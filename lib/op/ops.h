@@ -56,7 +56,8 @@ typedef struct kdi_linear_attr {
  * convolution before it tells them, x's moments [2,C].
  * Instead of the gradient of x the backward may write its slope and constant, [2,C], as that of the
  * moments: the convolution before it then does the rest.
- * Outputs: y (optional: a convolution may make it while reading x), and for the backward: mean [C], inverse standard deviation [C]. */
+ * Outputs: y (optional: a convolution may make it while reading x), and for the backward: mean [C],
+ * inverse standard deviation [C]. */
 typedef struct kdi_batch_norm_attr {
     float momentum, eps;
     int relu;  /* fused behind it: y = max(0, ...) */

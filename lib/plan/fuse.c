@@ -4,19 +4,41 @@
  *                             linear + relu or gelu
  *   with or without gradient: linear + the add of a residual behind it
  *   training:                 the statistics of a batch_norm come from the conv2d before it
- *   training:                 batch_norm (+ relu) + conv2d, which then norms what it reads
- *   training:                 the backward of a conv2d takes that of the batch_norm behind it along
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its
  *                             input
- * Each rule but that one asks that the value between the two is read by nobody else. */
-#include "plan.h"
+ *   training:                 batch norms and the convolutions around them (fuse_norm.c)
+ * Each rule but the one of identities asks that the value between the two is read by nobody else. */
+#include "fuse.h"
 
 #include "../op/ops.h"
 #include "../op/window.h"
 
 #include <string.h>
+
+int kdi_backward_of(const kdi_draft *d, int forward)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op && d->nodes[i].forward == forward) return (int)i;
+    return -1;
+}
+
+int kdi_norm_of(const kdi_draft *d, kd_value v)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
+            d->nodes[i].in[0] == v)
+            return (int)i;
+    return -1;
+}
+
+kd_value kdi_add_value(kdi_draft *d, kd_shape shape)
+{
+    d->values[d->n_values] =
+        (kdi_value){.kind = KDI_RESULT, .dtype = KD_F32, .shape = shape, .alias = KD_NONE};
+    return (kd_value)d->n_values++;
+}
 
 /* The only reader of v, a forward node; -1 if there are others or none. */
 static int only_reader(const kdi_draft *d, kd_value v)
@@ -28,13 +50,6 @@ static int only_reader(const kdi_draft *d, kd_value v)
         for (int k = 0; k < n->n_in; k++)
             if (n->in[k] == v) return (int)i;
     }
-    return -1;
-}
-
-static int backward_of(const kdi_draft *d, int forward)
-{
-    for (size_t i = 0; i < d->n_nodes; i++)
-        if (d->nodes[i].op && d->nodes[i].forward == forward) return (int)i;
     return -1;
 }
 
@@ -50,7 +65,7 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     kdi_conv2d_attr *attr = c->attr;
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_batch_norm || attr->bn) return KD_OK;
-    if (backward_of(d, reader) >= 0 || backward_of(d, conv) >= 0) return KD_OK;
+    if (kdi_backward_of(d, reader) >= 0 || kdi_backward_of(d, conv) >= 0) return KD_OK;
     const kdi_node *norm = &d->nodes[reader];
     kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)c->n_in + 4, sizeof *in);
     if (!in) return KD_E_NOMEM;
@@ -67,31 +82,13 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     return KD_OK;
 }
 
-/* The batch_norm that reads v; -1 if none does. */
-static int norm_of(const kdi_draft *d, kd_value v)
-{
-    for (size_t i = 0; i < d->n_nodes; i++)
-        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
-            d->nodes[i].in[0] == v)
-            return (int)i;
-    return -1;
-}
-
-/* A value of fusion's own. */
-static kd_value add_value(kdi_draft *d, kd_shape shape)
-{
-    d->values[d->n_values] =
-        (kdi_value){.kind = KDI_RESULT, .dtype = KD_F32, .shape = shape, .alias = KD_NONE};
-    return (kd_value)d->n_values++;
-}
-
 /* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
  * are copied: a backward shares the old ones. */
 static kd_status tell_moments(kdi_draft *d, int conv)
 {
     kdi_node *c = &d->nodes[conv];
     kdi_conv2d_attr *attr = c->attr;
-    const int reader = norm_of(d, c->out[0]);
+    const int reader = kdi_norm_of(d, c->out[0]);
     if (reader < 0 || attr->moments ||
         !kdi_conv2d_tells_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return KD_OK;
@@ -100,7 +97,7 @@ static kd_status tell_moments(kdi_draft *d, int conv)
     kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
     kd_value *in = kdi_pool_alloc(&d->plan->pool, n_in + 1, sizeof *in);
     if (!out || !in) return KD_E_NOMEM;
-    const kd_value moments = add_value(d, (kd_shape){.rank = 2, .dim = {2, attr->out}});
+    const kd_value moments = kdi_add_value(d, (kd_shape){.rank = 2, .dim = {2, attr->out}});
     memcpy(in, norm->in, n_in * sizeof *in);
     in[n_in] = out[1] = moments;
     out[0] = c->out[0];
@@ -123,7 +120,7 @@ static void fold_activation(kdi_draft *d, int node, kdi_act *act)
     const int reader = only_reader(d, d->nodes[node].out[0]);
     if (reader < 0 || *act != KDI_ACT_NONE || activation(d->nodes[reader].op) == KDI_ACT_NONE)
         return;
-    if (backward_of(d, reader) >= 0 || backward_of(d, node) >= 0) return;
+    if (kdi_backward_of(d, reader) >= 0 || kdi_backward_of(d, node) >= 0) return;
     *act = activation(d->nodes[reader].op);
     d->nodes[node].out[0] = d->nodes[reader].out[0];
     drop(d, reader);
@@ -137,7 +134,7 @@ static void fold_pool(kdi_draft *d, int conv)
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_max_pool || attr->pools) return;
     const kdi_node *pool = &d->nodes[reader];
-    if (!kdi_window_is_2x2(pool->attr) || backward_of(d, reader) >= 0 || backward_of(d, conv) >= 0)
+    if (!kdi_window_is_2x2(pool->attr) || kdi_backward_of(d, reader) >= 0 || kdi_backward_of(d, conv) >= 0)
         return;
     if (!kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return;
@@ -232,7 +229,7 @@ static void norm_relu(kdi_draft *d, int norm)
     kdi_batch_norm_attr *attr = n->attr;
     const int relu = only_reader(d, n->out[0]);
     if (relu < 0 || d->nodes[relu].op != &kdi_op_relu || attr->relu) return;
-    const int norm_back = backward_of(d, norm), relu_back = backward_of(d, relu);
+    const int norm_back = kdi_backward_of(d, norm), relu_back = kdi_backward_of(d, relu);
     if ((norm_back < 0) != (relu_back < 0)) return;
     if (norm_back >= 0 && !take_gradient(d, norm_back, relu_back)) return;
     attr->relu = 1;
@@ -249,7 +246,7 @@ static void norm_pool(kdi_draft *d, int norm)
     const int pool = only_reader(d, n->out[0]);
     if (pool < 0 || d->nodes[pool].op != &kdi_op_max_pool || attr->pools) return;
     if (!kdi_window_is_2x2(d->nodes[pool].attr) || x->dim[1] % 2 || x->dim[2] % 2) return;
-    const int norm_back = backward_of(d, norm), pool_back = backward_of(d, pool);
+    const int norm_back = kdi_backward_of(d, norm), pool_back = kdi_backward_of(d, pool);
     if ((norm_back < 0) != (pool_back < 0)) return;
     if (norm_back >= 0 && !take_gradient(d, norm_back, pool_back)) return;
     attr->pools = 1;
@@ -257,147 +254,10 @@ static void norm_pool(kdi_draft *d, int norm)
     drop(d, pool);
 }
 
-/* The forward node that reads v, if nothing but it and its backward does; -1 if others do. */
-static int reader_with_backward(const kdi_draft *d, kd_value v)
-{
-    for (size_t i = 0; i < d->n_nodes; i++) {
-        const kdi_node *n = &d->nodes[i];
-        if (!n->op || n->forward >= 0 || n->n_in == 0 || n->in[0] != v) continue;
-        const int back = backward_of(d, (int)i);
-        const size_t reads = back >= 0 && (kdi_node_keeps(n) & KD_KEEP_IN(0)) ? 2 : 1;
-        return kdi_draft_readers(d, v) == reads ? (int)i : -1;
-    }
-    return -1;
-}
-
-/* A list of a node's values with more of them, or with that many KD_NONE. */
-static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, const kd_value *values)
-{
-    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)(n + more) + 1, sizeof *to);
-    if (!to) return NULL;
-    memcpy(to, list, (size_t)n * sizeof *to);
-    for (int i = 0; i < more; i++) to[n + i] = values ? values[i] : KD_NONE;
-    return to;
-}
-
-/* The parameters and statistics of a batch_norm, which a convolution takes along. */
-enum { NORM_VALUES = 4 };
-
-static void norm_values(const kdi_node *norm, kd_value values[NORM_VALUES])
-{
-    values[0] = norm->in[1];
-    values[1] = norm->in[2];
-    values[2] = norm->out[1];
-    values[3] = norm->out[2];
-}
-
-/* batch_norm, then conv2d, which reads the norm's input and norms it: what lies between is never in
- * memory. Its gradient is, as before. */
-static kd_status norm_while_reading(kdi_draft *d, int norm)
-{
-    const kdi_node *n = &d->nodes[norm];
-    const kdi_batch_norm_attr *attr = n->attr;
-    const int reader = attr->pools ? -1 : reader_with_backward(d, n->out[0]);
-    if (reader < 0 || d->nodes[reader].op != &kdi_op_conv2d) return KD_OK;
-    kdi_node *c = &d->nodes[reader];
-    kdi_conv2d_attr *conv = c->attr;
-    const kd_shape *x = &d->values[n->in[0]].shape;
-    if (!kdi_conv2d_can_norm(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
-    const int back = backward_of(d, reader);
-    kd_value values[NORM_VALUES];
-    norm_values(n, values);
-    kd_value *in = longer(d, c->in, c->n_in, NORM_VALUES, values);
-    if (!in) return KD_E_NOMEM;
-    in[0] = n->in[0];
-    if (back >= 0) {
-        kdi_node *b = &d->nodes[back];
-        b->din = longer(d, b->din, b->n_in, NORM_VALUES, NULL);
-        if (!b->din) return KD_E_NOMEM;
-        b->in = in;
-        b->n_in += NORM_VALUES;
-    }
-    c->in = in;
-    c->n_in += NORM_VALUES;
-    conv->norms = 1;
-    conv->norm_relu = attr->relu;
-    return KD_OK;
-}
-
-/* The backward of a convolution that takes a norm's along writes no gradient of x: a node of its own
- * does, behind it, from y's gradient, which lies over y. */
-static kd_status split_gradient(kdi_draft *d, int conv_back)
-{
-    kdi_node *first = &d->nodes[conv_back];
-    kdi_node second = *first;
-    const int y = first->n_in - 1;
-    kdi_conv2d_attr *attr = kdi_pool_copy(&d->plan->pool, first->attr, 1, sizeof *attr);
-    second.dout = longer(d, first->dout, 1, 0, NULL);
-    second.din = longer(d, first->din, y, 0, NULL);
-    if (!attr || !second.dout || !second.din) return KD_E_NOMEM;
-    attr->behind = 0;
-    second.attr = attr;
-    second.n_in = y - NORM_VALUES;
-    second.n_out = 1;
-    second.dout[0] = first->din[y] = add_value(d, d->values[first->in[y]].shape);
-    for (int i = 1; i < second.n_in; i++) second.din[i] = KD_NONE;
-    first->din[0] = KD_NONE;
-    first->accumulate &= ~1u;
-    first->over = y;
-    memmove(first + 2, first + 1, (d->n_nodes - (size_t)conv_back - 1) * sizeof *first);
-    first[1] = second;
-    d->n_nodes++;
-    return KD_OK;
-}
-
-/* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
- * which writes no gradient of its own. */
-static kd_status take_norm(kdi_draft *d, int conv)
-{
-    const kdi_node *c = &d->nodes[conv];
-    kdi_conv2d_attr *attr = c->attr;
-    const int norm = attr->moments ? norm_of(d, c->out[0]) : -1;
-    const int conv_back = backward_of(d, conv), norm_back = norm < 0 ? -1 : backward_of(d, norm);
-    if (norm_back < 0 || conv_back < 0) return KD_OK;
-    const kdi_node *n = &d->nodes[norm];
-    const kdi_batch_norm_attr *norm_attr = n->attr;
-    kdi_node *cb = &d->nodes[conv_back], *nb = &d->nodes[norm_back];
-    const bool writes = cb->din[0] != KD_NONE;
-    if (cb->din[1] == KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
-    if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
-    if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
-                             writes))
-        return KD_OK;
-    kd_value values[NORM_VALUES + 1];
-    norm_values(n, values);
-    values[NORM_VALUES] = c->out[0];
-    kd_value *in = longer(d, cb->in, cb->n_in, NORM_VALUES + 1, values);
-    kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES + 1, NULL);
-    kd_value *dout = longer(d, cb->dout, 1, 1, NULL);
-    kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
-    if (!in || !din || !dout || !norm_din) return KD_E_NOMEM;
-    dout[0] = nb->dout[0];
-    dout[1] = norm_din[n->n_in - 1] = add_value(d, d->values[c->out[1]].shape);
-    norm_din[0] = KD_NONE;
-    cb->in = in;
-    cb->din = din;
-    cb->dout = dout;
-    cb->out = c->out;
-    cb->n_in += NORM_VALUES + 1;
-    cb->n_out = 2;
-    nb->in = n->in;
-    nb->din = norm_din;
-    nb->n_in = n->n_in;
-    attr->behind = 1;
-    attr->behind_relu = norm_attr->relu;
-    attr->behind_pools = norm_attr->pools;
-    attr->behind_writes = writes;
-    return writes ? split_gradient(d, conv_back) : KD_OK;
-}
-
 static void identity(kdi_draft *d, int node)
 {
     const kdi_node *n = &d->nodes[node];
-    if (d->opt->training || !n->op->identity_in_eval || backward_of(d, node) >= 0) return;
+    if (d->opt->training || !n->op->identity_in_eval || kdi_backward_of(d, node) >= 0) return;
     d->values[n->out[0]].alias = n->in[0];
     drop(d, node);
     /* Readers of the output now read the input itself, so that the other rules see through it. */
@@ -429,14 +289,7 @@ kd_status kdi_fuse(kdi_draft *d)
         } else if (n->op == &kdi_op_batch_norm) {
             norm_relu(d, (int)i);
             norm_pool(d, (int)i);
-            const kd_status status = d->opt->training ? norm_while_reading(d, (int)i) : KD_OK;
-            if (status) return status;
         }
     }
-    for (size_t i = 0; i < d->n_nodes; i++) {
-        if (d->nodes[i].op != &kdi_op_conv2d || d->nodes[i].forward >= 0) continue;
-        const kd_status status = take_norm(d, (int)i);
-        if (status) return status;
-    }
-    return KD_OK;
+    return d->opt->training ? kdi_fuse_norms(d) : KD_OK;
 }

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ * fuse_norm.c: batch norms that convolutions take along, training. Two rules, which ask that the value
+ * between the two is read by nobody else:
+ *   batch_norm (+ relu), then conv2d   The convolution, and its weights' gradient, read what the norm
+ *                                      reads and norm it themselves: y is never in memory.
+ *   conv2d, then batch_norm (+ relu    The weights' gradient takes the norm's backward along. Where x
+ *   + max_pool), backward              has a gradient, too, it leaves y's in y's own place.
+ * Of the norm there remain the statistics, and in the backward the sums. */
+#include "fuse.h"
+
+#include "../op/ops.h"
+
+#include <string.h>
+
+/* The forward node that reads v, if nothing but it and its backward does; -1 if others do. */
+static int reader_with_backward(const kdi_draft *d, kd_value v)
+{
+    for (size_t i = 0; i < d->n_nodes; i++) {
+        const kdi_node *n = &d->nodes[i];
+        if (!n->op || n->forward >= 0 || n->n_in == 0 || n->in[0] != v) continue;
+        const int back = kdi_backward_of(d, (int)i);
+        const size_t reads = back >= 0 && (kdi_node_keeps(n) & KD_KEEP_IN(0)) ? 2 : 1;
+        return kdi_draft_readers(d, v) == reads ? (int)i : -1;
+    }
+    return -1;
+}
+
+/* A list of a node's values with more of them, or with that many KD_NONE. */
+static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, const kd_value *values)
+{
+    kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)(n + more) + 1, sizeof *to);
+    if (!to) return NULL;
+    memcpy(to, list, (size_t)n * sizeof *to);
+    for (int i = 0; i < more; i++) to[n + i] = values ? values[i] : KD_NONE;
+    return to;
+}
+
+/* The parameters and statistics of a batch_norm, which a convolution takes along. */
+enum { NORM_VALUES = 4 };
+
+static void norm_values(const kdi_node *norm, kd_value values[NORM_VALUES])
+{
+    values[0] = norm->in[1];
+    values[1] = norm->in[2];
+    values[2] = norm->out[1];
+    values[3] = norm->out[2];
+}
+
+/* batch_norm, then conv2d, which reads the norm's input and norms it: what lies between is never in
+ * memory. Its gradient is, as before. */
+static kd_status norm_while_reading(kdi_draft *d, int norm)
+{
+    const kdi_node *n = &d->nodes[norm];
+    const kdi_batch_norm_attr *attr = n->attr;
+    const int reader = attr->pools ? -1 : reader_with_backward(d, n->out[0]);
+    if (reader < 0 || d->nodes[reader].op != &kdi_op_conv2d) return KD_OK;
+    kdi_node *c = &d->nodes[reader];
+    kdi_conv2d_attr *conv = c->attr;
+    const kd_shape *x = &d->values[n->in[0]].shape;
+    if (!kdi_conv2d_can_norm(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
+    const int back = kdi_backward_of(d, reader);
+    kd_value values[NORM_VALUES];
+    norm_values(n, values);
+    kd_value *in = longer(d, c->in, c->n_in, NORM_VALUES, values);
+    if (!in) return KD_E_NOMEM;
+    in[0] = n->in[0];
+    if (back >= 0) {
+        kdi_node *b = &d->nodes[back];
+        b->din = longer(d, b->din, b->n_in, NORM_VALUES, NULL);
+        if (!b->din) return KD_E_NOMEM;
+        b->in = in;
+        b->n_in += NORM_VALUES;
+    }
+    c->in = in;
+    c->n_in += NORM_VALUES;
+    conv->norms = 1;
+    conv->norm_relu = attr->relu;
+    return KD_OK;
+}
+
+/* The backward of a convolution that takes a norm's along writes no gradient of x: a node of its own
+ * does, behind it, from y's gradient, which lies over y. */
+static kd_status split_gradient(kdi_draft *d, int conv_back)
+{
+    kdi_node *first = &d->nodes[conv_back];
+    kdi_node second = *first;
+    const int y = first->n_in - 1;
+    kdi_conv2d_attr *attr = kdi_pool_copy(&d->plan->pool, first->attr, 1, sizeof *attr);
+    second.dout = longer(d, first->dout, 1, 0, NULL);
+    second.din = longer(d, first->din, y, 0, NULL);
+    if (!attr || !second.dout || !second.din) return KD_E_NOMEM;
+    attr->behind = 0;
+    second.attr = attr;
+    second.n_in = y - NORM_VALUES;
+    second.n_out = 1;
+    second.dout[0] = first->din[y] = kdi_add_value(d, d->values[first->in[y]].shape);
+    for (int i = 1; i < second.n_in; i++) second.din[i] = KD_NONE;
+    first->din[0] = KD_NONE;
+    first->accumulate &= ~1u;
+    first->over = y;
+    memmove(first + 2, first + 1, (d->n_nodes - (size_t)conv_back - 1) * sizeof *first);
+    first[1] = second;
+    d->n_nodes++;
+    return KD_OK;
+}
+
+/* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
+ * which writes no gradient of its own. */
+static kd_status take_norm(kdi_draft *d, int conv)
+{
+    const kdi_node *c = &d->nodes[conv];
+    kdi_conv2d_attr *attr = c->attr;
+    const int norm = attr->moments ? kdi_norm_of(d, c->out[0]) : -1;
+    const int conv_back = kdi_backward_of(d, conv), norm_back = norm < 0 ? -1 : kdi_backward_of(d, norm);
+    if (norm_back < 0 || conv_back < 0) return KD_OK;
+    const kdi_node *n = &d->nodes[norm];
+    const kdi_batch_norm_attr *norm_attr = n->attr;
+    kdi_node *cb = &d->nodes[conv_back], *nb = &d->nodes[norm_back];
+    const bool writes = cb->din[0] != KD_NONE;
+    if (cb->din[1] == KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
+    if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
+    if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
+                             writes))
+        return KD_OK;
+    kd_value values[NORM_VALUES + 1];
+    norm_values(n, values);
+    values[NORM_VALUES] = c->out[0];
+    kd_value *in = longer(d, cb->in, cb->n_in, NORM_VALUES + 1, values);
+    kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES + 1, NULL);
+    kd_value *dout = longer(d, cb->dout, 1, 1, NULL);
+    kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
+    if (!in || !din || !dout || !norm_din) return KD_E_NOMEM;
+    dout[0] = nb->dout[0];
+    dout[1] = norm_din[n->n_in - 1] = kdi_add_value(d, d->values[c->out[1]].shape);
+    norm_din[0] = KD_NONE;
+    cb->in = in;
+    cb->din = din;
+    cb->dout = dout;
+    cb->out = c->out;
+    cb->n_in += NORM_VALUES + 1;
+    cb->n_out = 2;
+    nb->in = n->in;
+    nb->din = norm_din;
+    nb->n_in = n->n_in;
+    attr->behind = 1;
+    attr->behind_relu = norm_attr->relu;
+    attr->behind_pools = norm_attr->pools;
+    attr->behind_writes = writes;
+    return writes ? split_gradient(d, conv_back) : KD_OK;
+}
+
+kd_status kdi_fuse_norms(kdi_draft *d)
+{
+    kd_status status = KD_OK;
+    for (size_t i = 0; i < d->n_nodes && !status; i++) {
+        const kdi_node *n = &d->nodes[i];
+        if (n->op == &kdi_op_batch_norm && n->forward < 0) status = norm_while_reading(d, (int)i);
+        if (n->op == &kdi_op_conv2d && n->forward < 0) status = take_norm(d, (int)i);
+    }
+    return status;
+}
