@@ -134,7 +134,8 @@ static void fold_pool(kdi_draft *d, int conv)
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_max_pool || attr->pools) return;
     const kdi_node *pool = &d->nodes[reader];
-    if (!kdi_window_is_2x2(pool->attr) || kdi_backward_of(d, reader) >= 0 || kdi_backward_of(d, conv) >= 0)
+    if (!kdi_window_is_2x2(pool->attr) || kdi_backward_of(d, reader) >= 0 ||
+        kdi_backward_of(d, conv) >= 0)
         return;
     if (!kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return;

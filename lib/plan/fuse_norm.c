@@ -111,7 +111,8 @@ static kd_status take_norm(kdi_draft *d, int conv)
     const kdi_node *c = &d->nodes[conv];
     kdi_conv2d_attr *attr = c->attr;
     const int norm = attr->moments ? kdi_norm_of(d, c->out[0]) : -1;
-    const int conv_back = kdi_backward_of(d, conv), norm_back = norm < 0 ? -1 : kdi_backward_of(d, norm);
+    const int conv_back = kdi_backward_of(d, conv),
+              norm_back = norm < 0 ? -1 : kdi_backward_of(d, norm);
     if (norm_back < 0 || conv_back < 0) return KD_OK;
     const kdi_node *n = &d->nodes[norm];
     const kdi_batch_norm_attr *norm_attr = n->attr;
