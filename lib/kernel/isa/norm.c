@@ -68,6 +68,13 @@ void KDI_FN(bn_sums)(size_t rows, size_t c, const float *x, float *mean, float *
     for (; r < rows; r++) COLUMNS(c, add_squares, &s, r, 1);
 }
 
+/* The same bits wherever it stands: nothing is loaded between the product and the sum, so that the
+ * compiler makes one multiply-add of them everywhere, or nowhere. d = x - mean. */
+INLINE kdi_v normed(kdi_v d, kdi_v scale, kdi_v shift)
+{
+    return d * scale + shift;
+}
+
 typedef struct apply {
     const float *mean, *scale, *shift;
     bool relu;
@@ -77,8 +84,9 @@ INLINE void apply_row(const apply *a, const float *x, float *y, size_t j, size_t
 {
     kdi_prefetch(x + j + AHEAD);
     kdi_prefetch(y + j + AHEAD);
+    const kdi_v scale = kdi_get(a->scale + j, n), shift = kdi_get(a->shift + j, n);
     const kdi_v d = kdi_get(x + j, n) - kdi_get(a->mean + j, n);
-    kdi_v v = d * kdi_get(a->scale + j, n) + kdi_get(a->shift + j, n);
+    kdi_v v = normed(d, scale, shift);
     if (a->relu) v = kdi_relu(v);
     kdi_put(y + j, n, v);
 }
@@ -101,7 +109,7 @@ INLINE void gather_pixels(const apply *a, size_t pixels, size_t c, const float *
     for (size_t i = 0; i < pixels; i++) {
         kdi_v v = {0};
         if (at[i] != SIZE_MAX) {
-            v = (kdi_get(x + at[i] + j, n) - mean) * scale + shift;
+            v = normed(kdi_get(x + at[i] + j, n) - mean, scale, shift);
             if (a->relu) v = kdi_relu(v);
         }
         kdi_put(y + i * c + j, n, v);
@@ -132,7 +140,8 @@ INLINE kdi_v masked(const back *b, const float *dy, kdi_v d, size_t j, size_t n)
 {
     const kdi_v g = kdi_get(dy, n);
     if (!b->relu) return g;
-    const kdi_v y = d * kdi_get(b->scale + j, n) + kdi_get(b->shift + j, n);
+    const kdi_v scale = kdi_get(b->scale + j, n), shift = kdi_get(b->shift + j, n);
+    const kdi_v y = normed(d, scale, shift);
     return kdi_select(y <= 0, kdi_splat(0), g);
 }
 
