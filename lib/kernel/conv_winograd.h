@@ -78,8 +78,8 @@ typedef struct kdi_winograd {
     size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
     const kdi_conv_norm *norm; /* of x, or NULL */
-    bool pools;           /* written is the largest of each 2x2 pixels of the output: */
-    size_t yh, yw, ytile; /* the map written, and a tile's side of it; else oh, ow, tile */
+    bool pools;                /* written is the largest of each 2x2 pixels of the output: */
+    size_t yh, yw, ytile;      /* the map written, and a tile's side of it; else oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
     size_t ahead;                   /* tiles, to fetch */
     size_t c_blocks, o_blocks;

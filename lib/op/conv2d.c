@@ -251,7 +251,10 @@ static kd_status backward(const kd_op_call *c)
     if (dw && db && add_w != add_b) {
         kdi_conv_backward(c->ctx, &v, algo, x, w, dy, NULL, NULL, db, false, add_b, scratch);
         db = NULL;
-        if (a->behind_writes) dy = behind.through, v.behind = NULL; /* y may be gone */
+        if (v.behind && v.behind->writes) { /* where y may have been */
+            dy = v.behind->through;
+            v.behind = NULL;
+        }
     }
     kdi_conv_backward(c->ctx, &v, algo, x, w, dy, dx, dw, db, add_x, dw ? add_w : add_b, scratch);
     return KD_OK;
