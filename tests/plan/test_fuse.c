@@ -4,6 +4,8 @@
  * around it, training. The numbers are those of the plan without fusion. */
 #include "../test.h"
 
+#include "../../lib/op/ops.h"
+
 #include <kd/kd.h>
 
 #include <string.h>
@@ -244,20 +246,38 @@ END_TEST
 
 /* ---- norms that convolutions take along, training ---------------------------------------------- */
 
-enum { WIDE = 30 };
+enum { WIDE = 30, SEED = 8 };
 
 typedef struct chain_variant {
     const char *name;
     const char *conv;
     int kernel, relu, twice, bias;
+    int tied;       /* two convolutions have the weights in common, but not the bias */
     size_t written; /* norms that write what they make */
 } chain_variant;
 
 static const chain_variant chain_variants[] = {
-    {"by shape", NULL, 3, 1, 0, 1, 2},         {"no activation", NULL, 3, 0, 0, 0, 2},
-    {"winograd2", "winograd2", 3, 1, 0, 1, 2}, {"products", "gemm", 3, 1, 0, 1, 6},
-    {"pointwise", NULL, 1, 1, 0, 1, 6},        {"two readers", NULL, 3, 1, 1, 1, 3},
+    {"by shape", NULL, 3, 1, 0, 1, 0, 2},          {"no activation", NULL, 3, 0, 0, 0, 0, 2},
+    {"winograd2", "winograd2", 3, 1, 0, 1, 0, 2},  {"products", "gemm", 3, 1, 0, 1, 0, 6},
+    {"pointwise", NULL, 1, 1, 0, 1, 0, 6},         {"two readers", NULL, 3, 1, 1, 1, 0, 3},
+    {"weights in common", NULL, 3, 1, 0, 1, 1, 2},
 };
+
+/* A convolution of 3x3 that keeps the channels, with these weights. */
+static kd_value tied_conv(kd_graph *g, kd_value x, kd_value weight, const char *bias)
+{
+    const int64_t channels = kd_graph_shape(g, weight).dim[0];
+    const kdi_conv2d_attr attr = {.out = (int)channels,
+                                  .kernel = {3, 3},
+                                  .stride = {1, 1},
+                                  .pad = {1, 1},
+                                  .dilation = {1, 1},
+                                  .groups = 1,
+                                  .has_bias = 1};
+    const kd_param_opt opt = {.struct_size = sizeof opt};
+    const kd_value in[] = {x, weight, kd_param(g, bias, 1, &channels, &opt)};
+    return kd_graph_op(g, &kdi_op_conv2d, &attr, in, 3, NULL);
+}
 
 /* Six convolutions with norms, a pooling behind the fourth. */
 static kd_graph *chain_graph(kd_ctx *ctx, const chain_variant *v)
@@ -269,14 +289,22 @@ static kd_graph *chain_graph(kd_ctx *ctx, const chain_variant *v)
     test_ok(ctx, kd_graph_create(ctx, &g));
     kd_value x = kd_input(g, "x", KD_F32, 4, dim);
     const kd_value labels = kd_input(g, "labels", KD_I32, 1, dim);
+    kd_value weight = KD_NONE;
+    if (v->tied) {
+        const int64_t shape[] = {17, 3, 3, 17};
+        const kd_param_opt opt = {
+            .struct_size = sizeof opt, .init = KD_INIT_KAIMING_FAN_OUT, .layout = KD_LAYOUT_CONV};
+        weight = kd_param(g, "tied", 4, shape, &opt);
+    }
     for (int i = 0; i < 6; i++) {
+        const bool tied = v->tied && (i == 1 || i == 2);
         const kd_conv2d_opt conv = {.struct_size = sizeof conv,
                                     .out = 17 + 2 * i,
                                     .kernel = {v->kernel, v->kernel},
                                     .pad = {reach, reach},
                                     .no_bias = !v->bias};
         const char name[] = {(char)('a' + i), 0}, norm[] = {'n', (char)('a' + i), 0};
-        x = kd_conv2d(g, x, name, &conv);
+        x = tied ? tied_conv(g, x, weight, name) : kd_conv2d(g, x, name, &conv);
         x = kd_batch_norm(g, x, norm, .1f, 1e-5f);
         if (v->relu) x = kd_relu(g, x);
         if (v->twice && i == 2) kd_output(g, x, "between");
@@ -321,7 +349,9 @@ static void run_chain(const chain_variant *v, int no_fusion, int threads, size_t
     static float x[IMAGES * WIDE * WIDE * 3];
     const int32_t labels[IMAGES] = {0, 3, 1, 2, 2};
     session s;
-    test_fill(x, sizeof x / sizeof *x, 7, 1);
+    /* Of some other pictures two numbers are so near each other, or one so near 0, that rounding
+     * decides which way a gradient goes. */
+    test_fill(x, sizeof x / sizeof *x, SEED, 1);
     ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
     s.graph = chain_graph(s.ctx, v);
     start(&s, &opt, x, labels);
