@@ -14,8 +14,8 @@ enum { N = 6, SIDE = 32, PICTURE = SIDE * SIDE * 3, CLASSES = 10 };
 
 static const char *const specs[] = {
     "vit_tiny_patch16_224,image=32,patch=4,dim=24,depth=4,heads=3,classes=10,drop_path=0.3",
-    "swin_tiny_patch4_window7_224,image=32,patch=2,dim=12,depth=2-2-2,heads=1-2-4,window=4,"
-    "classes=10,drop_path=0.3",
+    ("swin_tiny_patch4_window7_224,image=32,patch=2,dim=12,depth=2-2-2,heads=1-2-4,window=4,"
+     "classes=10,drop_path=0.3"),
     "vgg11_bn,width=0.125,classes=10,image=32",
     "vgg8,width=0.125,classes=10,image=32",
 };
