@@ -113,6 +113,7 @@ kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d
     p->guarded = opt->guard || KDI_DEBUG;
     kd_status status = kdi_draft_fill(d);
     if (!status && !opt->no_fusion) status = kdi_fuse(d);
+    if (!status && !opt->no_fusion && opt->training) status = kdi_fuse_norms(d);
     if (!status) kdi_draft_drop_unneeded(d);
     return status;
 }

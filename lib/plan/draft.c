@@ -63,6 +63,20 @@ size_t kdi_draft_forwards(const kdi_draft *d)
     return i < d->n_nodes ? i : 0;
 }
 
+int kdi_draft_backward(const kdi_draft *d, int forward)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op && d->nodes[i].forward == forward) return (int)i;
+    return -1;
+}
+
+kd_value kdi_draft_add_value(kdi_draft *d, kd_shape shape)
+{
+    d->values[d->n_values] =
+        (kdi_value){.kind = KDI_RESULT, .dtype = KD_F32, .shape = shape, .alias = KD_NONE};
+    return (kd_value)d->n_values++;
+}
+
 bool kdi_value_grows(const kdi_draft *d, kd_value v)
 {
     const kdi_value *root = &d->values[kdi_draft_root(d, v)];

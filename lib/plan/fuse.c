@@ -3,42 +3,17 @@
  *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu, then + max_pool of 2x2;
  *                             linear + relu or gelu
  *   with or without gradient: linear + the add of a residual behind it
- *   training:                 the statistics of a batch_norm come from the conv2d before it
  *   with gradient:            linear + gelu, which the linear then writes beside its own output
  *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
  *   evaluating:               an op that then does nothing (dropout) becomes another name of its
  *                             input
- *   training:                 batch norms and the convolutions around them (fuse_norm.c)
  * Each rule but the one of identities asks that the value between the two is read by nobody else. */
-#include "fuse.h"
+#include "plan.h"
 
 #include "../op/ops.h"
 #include "../op/window.h"
 
 #include <string.h>
-
-int kdi_backward_of(const kdi_draft *d, int forward)
-{
-    for (size_t i = 0; i < d->n_nodes; i++)
-        if (d->nodes[i].op && d->nodes[i].forward == forward) return (int)i;
-    return -1;
-}
-
-int kdi_norm_of(const kdi_draft *d, kd_value v)
-{
-    for (size_t i = 0; i < d->n_nodes; i++)
-        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
-            d->nodes[i].in[0] == v)
-            return (int)i;
-    return -1;
-}
-
-kd_value kdi_add_value(kdi_draft *d, kd_shape shape)
-{
-    d->values[d->n_values] =
-        (kdi_value){.kind = KDI_RESULT, .dtype = KD_F32, .shape = shape, .alias = KD_NONE};
-    return (kd_value)d->n_values++;
-}
 
 /* The only reader of v, a forward node; -1 if there are others or none. */
 static int only_reader(const kdi_draft *d, kd_value v)
@@ -65,7 +40,7 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     kdi_conv2d_attr *attr = c->attr;
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_batch_norm || attr->bn) return KD_OK;
-    if (kdi_backward_of(d, reader) >= 0 || kdi_backward_of(d, conv) >= 0) return KD_OK;
+    if (kdi_draft_backward(d, reader) >= 0 || kdi_draft_backward(d, conv) >= 0) return KD_OK;
     const kdi_node *norm = &d->nodes[reader];
     kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)c->n_in + 4, sizeof *in);
     if (!in) return KD_E_NOMEM;
@@ -82,33 +57,6 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     return KD_OK;
 }
 
-/* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
- * are copied: a backward shares the old ones. */
-static kd_status tell_moments(kdi_draft *d, int conv)
-{
-    kdi_node *c = &d->nodes[conv];
-    kdi_conv2d_attr *attr = c->attr;
-    const int reader = kdi_norm_of(d, c->out[0]);
-    if (reader < 0 || attr->moments ||
-        !kdi_conv2d_tells_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
-        return KD_OK;
-    kdi_node *norm = &d->nodes[reader];
-    const size_t n_in = (size_t)norm->n_in;
-    kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
-    kd_value *in = kdi_pool_alloc(&d->plan->pool, n_in + 1, sizeof *in);
-    if (!out || !in) return KD_E_NOMEM;
-    const kd_value moments = kdi_add_value(d, (kd_shape){.rank = 2, .dim = {2, attr->out}});
-    memcpy(in, norm->in, n_in * sizeof *in);
-    in[n_in] = out[1] = moments;
-    out[0] = c->out[0];
-    attr->moments = 1;
-    c->out = out;
-    c->n_out = 2;
-    norm->in = in;
-    norm->n_in++;
-    return KD_OK;
-}
-
 static kdi_act activation(const kd_op *op)
 {
     return op == &kdi_op_relu ? KDI_ACT_RELU : op == &kdi_op_gelu ? KDI_ACT_GELU : KDI_ACT_NONE;
@@ -120,7 +68,7 @@ static void fold_activation(kdi_draft *d, int node, kdi_act *act)
     const int reader = only_reader(d, d->nodes[node].out[0]);
     if (reader < 0 || *act != KDI_ACT_NONE || activation(d->nodes[reader].op) == KDI_ACT_NONE)
         return;
-    if (kdi_backward_of(d, reader) >= 0 || kdi_backward_of(d, node) >= 0) return;
+    if (kdi_draft_backward(d, reader) >= 0 || kdi_draft_backward(d, node) >= 0) return;
     *act = activation(d->nodes[reader].op);
     d->nodes[node].out[0] = d->nodes[reader].out[0];
     drop(d, reader);
@@ -134,8 +82,8 @@ static void fold_pool(kdi_draft *d, int conv)
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_max_pool || attr->pools) return;
     const kdi_node *pool = &d->nodes[reader];
-    if (!kdi_window_is_2x2(pool->attr) || kdi_backward_of(d, reader) >= 0 ||
-        kdi_backward_of(d, conv) >= 0)
+    if (!kdi_window_is_2x2(pool->attr) || kdi_draft_backward(d, reader) >= 0 ||
+        kdi_draft_backward(d, conv) >= 0)
         return;
     if (!kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return;
@@ -230,7 +178,7 @@ static void norm_relu(kdi_draft *d, int norm)
     kdi_batch_norm_attr *attr = n->attr;
     const int relu = only_reader(d, n->out[0]);
     if (relu < 0 || d->nodes[relu].op != &kdi_op_relu || attr->relu) return;
-    const int norm_back = kdi_backward_of(d, norm), relu_back = kdi_backward_of(d, relu);
+    const int norm_back = kdi_draft_backward(d, norm), relu_back = kdi_draft_backward(d, relu);
     if ((norm_back < 0) != (relu_back < 0)) return;
     if (norm_back >= 0 && !take_gradient(d, norm_back, relu_back)) return;
     attr->relu = 1;
@@ -247,7 +195,7 @@ static void norm_pool(kdi_draft *d, int norm)
     const int pool = only_reader(d, n->out[0]);
     if (pool < 0 || d->nodes[pool].op != &kdi_op_max_pool || attr->pools) return;
     if (!kdi_window_is_2x2(d->nodes[pool].attr) || x->dim[1] % 2 || x->dim[2] % 2) return;
-    const int norm_back = kdi_backward_of(d, norm), pool_back = kdi_backward_of(d, pool);
+    const int norm_back = kdi_draft_backward(d, norm), pool_back = kdi_draft_backward(d, pool);
     if ((norm_back < 0) != (pool_back < 0)) return;
     if (norm_back >= 0 && !take_gradient(d, norm_back, pool_back)) return;
     attr->pools = 1;
@@ -258,7 +206,7 @@ static void norm_pool(kdi_draft *d, int norm)
 static void identity(kdi_draft *d, int node)
 {
     const kdi_node *n = &d->nodes[node];
-    if (d->opt->training || !n->op->identity_in_eval || kdi_backward_of(d, node) >= 0) return;
+    if (d->opt->training || !n->op->identity_in_eval || kdi_draft_backward(d, node) >= 0) return;
     d->values[n->out[0]].alias = n->in[0];
     drop(d, node);
     /* Readers of the output now read the input itself, so that the other rules see through it. */
@@ -279,9 +227,6 @@ kd_status kdi_fuse(kdi_draft *d)
             if (status) return status;
             fold_activation(d, (int)i, &((kdi_conv2d_attr *)n->attr)->act);
             fold_pool(d, (int)i);
-        } else if (n->op == &kdi_op_conv2d) {
-            const kd_status status = tell_moments(d, (int)i);
-            if (status) return status;
         } else if (n->op == &kdi_op_linear) {
             if (!d->opt->training) fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
             kd_status status = tell_both(d, (int)i);
@@ -292,5 +237,5 @@ kd_status kdi_fuse(kdi_draft *d)
             norm_pool(d, (int)i);
         }
     }
-    return d->opt->training ? kdi_fuse_norms(d) : KD_OK;
+    return KD_OK;
 }

@@ -1,16 +1,54 @@
 /* SPDX-License-Identifier: MIT
- * fuse_norm.c: batch norms that convolutions take along, training. Two rules, which ask that the value
- * between the two is read by nobody else:
+ * fuse_norm.c: batch norms that convolutions take along, training:
+ *   conv2d, then batch_norm            The convolution tells the statistics of what it writes.
  *   batch_norm (+ relu), then conv2d   The convolution, and its weights' gradient, read what the norm
  *                                      reads and norm it themselves: y is never in memory.
  *   conv2d, then batch_norm (+ relu    The weights' gradient takes the norm's backward along. Where x
  *   + max_pool), backward              has a gradient, too, it leaves y's in y's own place.
- * Of the norm there remain the statistics, and in the backward the sums. */
-#include "fuse.h"
+ * The last two ask that the value between the two is read by nobody else. What remains of the norm is
+ * a join of statistics, and in the backward sums. */
+#include "plan.h"
 
 #include "../op/ops.h"
 
 #include <string.h>
+
+/* The batch_norm that reads v; -1 if none does. */
+static int norm_of(const kdi_draft *d, kd_value v)
+{
+    for (size_t i = 0; i < d->n_nodes; i++)
+        if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
+            d->nodes[i].in[0] == v)
+            return (int)i;
+    return -1;
+}
+
+/* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
+ * are copied: a backward shares the old ones. */
+static kd_status tell_moments(kdi_draft *d, int conv)
+{
+    kdi_node *c = &d->nodes[conv];
+    kdi_conv2d_attr *attr = c->attr;
+    const int reader = norm_of(d, c->out[0]);
+    if (reader < 0 || attr->moments ||
+        !kdi_conv2d_tells_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
+        return KD_OK;
+    kdi_node *norm = &d->nodes[reader];
+    const size_t n_in = (size_t)norm->n_in;
+    kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
+    kd_value *in = kdi_pool_alloc(&d->plan->pool, n_in + 1, sizeof *in);
+    if (!out || !in) return KD_E_NOMEM;
+    const kd_value moments = kdi_draft_add_value(d, (kd_shape){.rank = 2, .dim = {2, attr->out}});
+    memcpy(in, norm->in, n_in * sizeof *in);
+    in[n_in] = out[1] = moments;
+    out[0] = c->out[0];
+    attr->moments = 1;
+    c->out = out;
+    c->n_out = 2;
+    norm->in = in;
+    norm->n_in++;
+    return KD_OK;
+}
 
 /* The forward node that reads v, if nothing but it and its backward does; -1 if others do. */
 static int reader_with_backward(const kdi_draft *d, kd_value v)
@@ -18,7 +56,7 @@ static int reader_with_backward(const kdi_draft *d, kd_value v)
     for (size_t i = 0; i < d->n_nodes; i++) {
         const kdi_node *n = &d->nodes[i];
         if (!n->op || n->forward >= 0 || n->n_in == 0 || n->in[0] != v) continue;
-        const int back = kdi_backward_of(d, (int)i);
+        const int back = kdi_draft_backward(d, (int)i);
         const size_t reads = back >= 0 && (kdi_node_keeps(n) & KD_KEEP_IN(0)) ? 2 : 1;
         return kdi_draft_readers(d, v) == reads ? (int)i : -1;
     }
@@ -58,7 +96,7 @@ static kd_status norm_while_reading(kdi_draft *d, int norm)
     kdi_conv2d_attr *conv = c->attr;
     const kd_shape *x = &d->values[n->in[0]].shape;
     if (!kdi_conv2d_can_norm(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
-    const int back = kdi_backward_of(d, reader);
+    const int back = kdi_draft_backward(d, reader);
     kd_value values[NORM_VALUES];
     norm_values(n, values);
     kd_value *in = longer(d, c->in, c->n_in, NORM_VALUES, values);
@@ -93,7 +131,7 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
     second.attr = attr;
     second.n_in = y - NORM_VALUES;
     second.n_out = 1;
-    second.dout[0] = first->din[y] = kdi_add_value(d, d->values[first->in[y]].shape);
+    second.dout[0] = first->din[y] = kdi_draft_add_value(d, d->values[first->in[y]].shape);
     for (int i = 1; i < second.n_in; i++) second.din[i] = KD_NONE;
     first->din[0] = KD_NONE;
     first->accumulate &= ~1u;
@@ -110,9 +148,9 @@ static kd_status take_norm(kdi_draft *d, int conv)
 {
     const kdi_node *c = &d->nodes[conv];
     kdi_conv2d_attr *attr = c->attr;
-    const int norm = attr->moments ? kdi_norm_of(d, c->out[0]) : -1;
-    const int conv_back = kdi_backward_of(d, conv),
-              norm_back = norm < 0 ? -1 : kdi_backward_of(d, norm);
+    const int norm = attr->moments ? norm_of(d, c->out[0]) : -1;
+    const int conv_back = kdi_draft_backward(d, conv),
+              norm_back = norm < 0 ? -1 : kdi_draft_backward(d, norm);
     if (norm_back < 0 || conv_back < 0) return KD_OK;
     const kdi_node *n = &d->nodes[norm];
     const kdi_batch_norm_attr *norm_attr = n->attr;
@@ -132,7 +170,7 @@ static kd_status take_norm(kdi_draft *d, int conv)
     kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
     if (!in || !din || !dout || !norm_din) return KD_E_NOMEM;
     dout[0] = nb->dout[0];
-    dout[1] = norm_din[n->n_in - 1] = kdi_add_value(d, d->values[c->out[1]].shape);
+    dout[1] = norm_din[n->n_in - 1] = kdi_draft_add_value(d, d->values[c->out[1]].shape);
     norm_din[0] = KD_NONE;
     cb->in = in;
     cb->din = din;
@@ -153,6 +191,9 @@ static kd_status take_norm(kdi_draft *d, int conv)
 kd_status kdi_fuse_norms(kdi_draft *d)
 {
     kd_status status = KD_OK;
+    for (size_t i = 0; i < d->n_nodes && !status; i++)
+        if (d->nodes[i].op == &kdi_op_conv2d && d->nodes[i].forward < 0)
+            status = tell_moments(d, (int)i);
     for (size_t i = 0; i < d->n_nodes && !status; i++) {
         const kdi_node *n = &d->nodes[i];
         if (n->op == &kdi_op_batch_norm && n->forward < 0) status = norm_while_reading(d, (int)i);

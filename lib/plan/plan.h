@@ -114,6 +114,10 @@ bool kdi_value_grows(const kdi_draft *d, kd_value v);
 uint32_t kdi_node_keeps(const kdi_node *n);
 /* How many reads of v are there, by nodes and as outputs? */
 size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
+/* The first backward node of a forward node; -1: none. */
+int kdi_draft_backward(const kdi_draft *d, int forward);
+/* A value that a pass adds, float32. */
+kd_value kdi_draft_add_value(kdi_draft *d, kd_shape shape);
 
 /* build.c: the draft of a graph's plan, fused and without what nobody needs; close it after a
  * failure, too. */
@@ -129,7 +133,9 @@ kd_status kdi_recompute(kdi_draft *d, const bool *again);
 kd_status kdi_plan_within(const kd_graph *g, const kd_plan_opt *opt, kd_plan **plan);
 /* fuse.c: merge ops that can be done in one pass over memory. */
 kd_status kdi_fuse(kdi_draft *d);
-/* The inputs of a step that its op has by itself: without a residual that was added to it. */
+/* fuse_norm.c: behind that, training: batch norms that convolutions take along. */
+kd_status kdi_fuse_norms(kdi_draft *d);
+/* fuse.c: the inputs of a step that its op has by itself: without a residual that was added to it. */
 int kdi_own_inputs(const kdi_step *step);
 /* micro.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */
 kd_status kdi_cut_batch(kdi_draft *d);
