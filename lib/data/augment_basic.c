@@ -8,19 +8,16 @@
  * after normalisation. */
 #include "data.h"
 
-#include <string.h>
+#include "../base/size.h"
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+#include <string.h>
 
 /* ---- crop ------------------------------------------------------------------------------------ */
 
 static void crop_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
 {
     *low = 1;
-    *high = smaller(shape.h, shape.w) - 1;
+    *high = kdi_smaller(shape.h, shape.w) - 1;
     *standard = 4;
 }
 
@@ -104,7 +101,7 @@ static void cutout_range(kdi_shape shape, size_t *low, size_t *high, size_t *sta
 static void span(size_t centre, size_t size, size_t length, size_t *from, size_t *to)
 {
     *from = centre > size / 2 ? centre - size / 2 : 0;
-    *to = smaller(centre + size - size / 2, length);
+    *to = kdi_smaller(centre + size - size / 2, length);
 }
 
 static void cutout(const kdi_step *step, kdi_key key, float *picture, size_t channels)

@@ -6,6 +6,8 @@
  * gaps between rows must stay as they are. Some milliseconds, once for each context. */
 #include "blas.h"
 
+#include "../base/size.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -31,11 +33,6 @@ typedef struct room {
     size_t a, b, c, scratch;
 } room;
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static kdi_gemm product(size_t s, unsigned how)
 {
     kdi_gemm g = {.m = shapes[s].m,
@@ -55,12 +52,12 @@ static room room_of(kd_ctx *ctx)
     room r = {0};
     for (size_t s = 0; s < SHAPES; s++) {
         const size_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
-        r.a = larger(r.a, larger(matrix(m, k), matrix(k, m)));
-        r.b = larger(r.b, larger(matrix(k, n), matrix(n, k)));
-        r.c = larger(r.c, matrix(m, n));
+        r.a = kdi_larger(r.a, kdi_larger(matrix(m, k), matrix(k, m)));
+        r.b = kdi_larger(r.b, kdi_larger(matrix(k, n), matrix(n, k)));
+        r.c = kdi_larger(r.c, matrix(m, n));
         for (unsigned how = 0; how < 8; how++) {
             const kdi_gemm g = product(s, how);
-            r.scratch = larger(r.scratch, kdi_gemm_serial_scratch(ctx, &g) / sizeof(float));
+            r.scratch = kdi_larger(r.scratch, kdi_gemm_serial_scratch(ctx, &g) / sizeof(float));
         }
     }
     r.a = (r.a + 15) & ~(size_t)15; /* scratch wants whole lines */

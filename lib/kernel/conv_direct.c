@@ -17,6 +17,8 @@
 #include "conv_algo.h"
 #include "conv_moments.h"
 
+#include "../base/size.h"
+
 #include <string.h>
 
 enum {
@@ -30,26 +32,6 @@ enum {
     SEEN = 32,            /* pixels whose moments are summed at a time */
     MOST_PIXELS = 4096    /* of a band of y: their sums are float32 */
 };
-
-static size_t ceil_div(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static size_t round_up(size_t a, size_t b)
-{
-    return ceil_div(a, b) * b;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t largest(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 /* ---- few channels ---------------------------------------------------------------------------- */
 
@@ -81,19 +63,19 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
 {
     direct d = {.kernels = kernels, .v = v};
     const size_t k = v->kh * v->kw * v->c;
-    const size_t rows =
-        weights ? BAND_PIXELS / v->ow : least(BAND_WORK / (v->ow * k * v->o), MOST_PIXELS / v->ow);
+    const size_t rows = weights ? BAND_PIXELS / v->ow
+                                : kdi_smaller(BAND_WORK / (v->ow * k * v->o), MOST_PIXELS / v->ow);
     const bool pairs = v->pools || (v->behind && v->behind->pools);
     d.band = kdi_piece(height(v), rows ? rows : 1, pairs ? 2 : 1);
-    d.bands = ceil_div(height(v), d.band);
+    d.bands = kdi_pieces(height(v), d.band);
     d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
-    d.rows_size = round_up(((d.band - 1) * v->sh + (v->kh - 1) * v->dh + 1) * d.width, ALIGN);
+    d.rows_size = kdi_multiple(((d.band - 1) * v->sh + (v->kh - 1) * v->dh + 1) * d.width, ALIGN);
     d.kernel = weights ? kernels->gemm_scratch(v->kw * v->c, d.band * v->ow)
                        : kernels->gemm_scratch(v->ow, k);
-    d.pair = v->pools ? round_up(2 * v->ow * v->o, ALIGN) : 0;
-    if (v->behind) d.pair = round_up(d.band * v->ow * v->o, ALIGN);
+    d.pair = v->pools ? kdi_multiple(2 * v->ow * v->o, ALIGN) : 0;
+    if (v->behind) d.pair = kdi_multiple(d.band * v->ow * v->o, ALIGN);
     d.own = d.kernel + d.rows_size + d.pair;
-    if (weights) d.own += d.band * v->ow * round_up(v->o, kernels->gemm_nr);
+    if (weights) d.own += d.band * v->ow * kdi_multiple(v->o, kernels->gemm_nr);
     return d;
 }
 
@@ -102,7 +84,7 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
 static size_t parts_of(const direct *d)
 {
     const size_t size = d->v->kh * d->v->kw * d->v->c * d->v->o;
-    const size_t parts = least(least(PARTS, d->v->n * d->bands), PARTS_SIZE / size);
+    const size_t parts = kdi_smaller(kdi_smaller(PARTS, d->v->n * d->bands), PARTS_SIZE / size);
     return parts ? parts : 1;
 }
 
@@ -111,8 +93,8 @@ static void pad_rows(const direct *d, const float *image, size_t row, size_t row
 {
     const kdi_conv *v = d->v;
     const size_t count = (rows - 1) * v->sh + (v->kh - 1) * v->dh + 1;
-    const size_t before = least(v->pw * v->c, d->width);
-    const size_t middle = least(v->w * v->c, d->width - before);
+    const size_t before = kdi_smaller(v->pw * v->c, d->width);
+    const size_t middle = kdi_smaller(v->w * v->c, d->width - before);
     for (size_t r = 0; r < count; r++, to += d->width) {
         const size_t y = row * v->sh + r - v->ph; /* beyond h when negative */
         if (y >= v->h) {
@@ -133,14 +115,14 @@ static void pool_pair(const direct *d, const float *pair, float *y)
     kdi_window columns[POOLED];
     for (uint32_t i = 0; i < POOLED; i++) columns[i] = (kdi_window){2 * i, 2 * i + 2, 2};
     for (size_t q = 0; q < width; q += POOLED)
-        d->kernels->max_pool(least(POOLED, width - q), o, &both, columns, pair + 2 * q * o,
+        d->kernels->max_pool(kdi_smaller(POOLED, width - q), o, &both, columns, pair + 2 * q * o,
                              d->v->ow * o, y + q * o, NULL, 0);
 }
 
 /* Floats of a row of a band's moments. */
 static size_t moments_step(const direct *d)
 {
-    return round_up(d->v->o, ALIGN);
+    return kdi_multiple(d->v->o, ALIGN);
 }
 
 /* A row of y adds to its band's moments. */
@@ -150,8 +132,8 @@ static void see_row(const direct *d, size_t band, bool first, const float *y)
     size_t at[SEEN];
     for (size_t i = 0; i < SEEN; i++) at[i] = i * o;
     for (size_t q = 0; q < d->v->ow; q += SEEN)
-        d->kernels->pixel_moments(y + q * o, at, least(SEEN, d->v->ow - q), o, first && q == 0,
-                                  d->moments + 3 * band * step, step);
+        d->kernels->pixel_moments(y + q * o, at, kdi_smaller(SEEN, d->v->ow - q), o,
+                                  first && q == 0, d->moments + 3 * band * step, step);
 }
 
 static void forward_task(void *arg, size_t index, int worker)
@@ -159,7 +141,7 @@ static void forward_task(void *arg, size_t index, int worker)
     const direct *d = arg;
     const kdi_conv *v = d->v;
     const size_t image = index / d->bands, row = index % d->bands * d->band;
-    const size_t rows = least(d->band, height(v) - row), k = v->kw * v->c;
+    const size_t rows = kdi_smaller(d->band, height(v) - row), k = v->kw * v->c;
     float *scratch = d->workers + (size_t)worker * d->own;
     float *own = scratch + d->kernel, *pair = own + d->rows_size;
     kdi_epilogue epilogue;
@@ -232,7 +214,7 @@ static void direct_forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const
 static size_t band_pixels(const void *arg, size_t index)
 {
     const direct *d = arg;
-    return least(d->band, height(d->v) - index % d->bands * d->band) * d->v->ow;
+    return kdi_smaller(d->band, height(d->v) - index % d->bands * d->band) * d->v->ow;
 }
 
 static void direct_forward_moments(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
@@ -268,8 +250,8 @@ static void weights_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
     const kdi_conv *v = d->v;
-    const size_t bands = v->n * d->bands, each = ceil_div(bands, parts_of(d));
-    const size_t end = least(bands, (index + 1) * each), k = v->kw * v->c;
+    const size_t bands = v->n * d->bands, each = kdi_pieces(bands, parts_of(d));
+    const size_t end = kdi_smaller(bands, (index + 1) * each), k = v->kw * v->c;
     float *scratch = d->workers + (size_t)worker * d->own;
     float *own = scratch + d->kernel, *band = own + d->rows_size, *panels = band + d->pair;
     float *part = d->parts + index * v->kh * k * v->o;
@@ -278,7 +260,8 @@ static void weights_task(void *arg, size_t index, int worker)
     if (sums && index * each >= end) memset(sums, 0, v->o * sizeof *sums);
     for (size_t b = index * each; b < end; b++) {
         const size_t image = b / d->bands, row = b % d->bands * d->band;
-        const size_t rows = least(d->band, v->oh - row), panel = rows * v->ow * d->kernels->gemm_nr;
+        const size_t rows = kdi_smaller(d->band, v->oh - row),
+                     panel = rows * v->ow * d->kernels->gemm_nr;
         const float *dy = v->behind ? through_norm(d, image, row, rows, band)
                                     : d->dy + (image * v->oh + row) * v->ow * v->o;
         if (sums) d->kernels->sum_parts(v->o, rows * v->ow, dy, v->o, sums, b > index * each);
@@ -310,7 +293,7 @@ static void turn_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
     const size_t o = d->v->o, k = d->v->kh * d->v->kw * d->v->c, row = index * SUM_ROWS;
-    const size_t rows = least(SUM_ROWS, k - row);
+    const size_t rows = kdi_smaller(SUM_ROWS, k - row);
     float *sum = d->parts + row * o;
     (void)worker;
     d->kernels->sum_parts(rows * o, parts_of(d), sum, k * o, sum, 0);
@@ -329,13 +312,13 @@ static void direct_backward(kd_ctx *ctx, const kdi_conv *v, const float *x, cons
     d.x = x;
     d.dy = dy;
     d.parts = scratch;
-    d.workers = d.parts + round_up(parts_of(&d) * (size + v->o), ALIGN);
+    d.workers = d.parts + kdi_multiple(parts_of(&d) * (size + v->o), ALIGN);
     if (db) d.sums = d.parts + parts_of(&d) * size;
     d.y = dw;
     d.accumulate = accumulate_dw;
     kd_parallel_for(ctx, parts_of(&d), weights_task, &d);
     if (db) d.kernels->sum_parts(v->o, parts_of(&d), d.sums, v->o, db, accumulate_dw);
-    if (dw) kd_parallel_for(ctx, ceil_div(k, SUM_ROWS), turn_task, &d);
+    if (dw) kd_parallel_for(ctx, kdi_pieces(k, SUM_ROWS), turn_task, &d);
 }
 
 static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
@@ -351,7 +334,7 @@ static size_t direct_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
     if (!kdi_mul(d.own * sizeof(float), (size_t)kd_ctx_threads(ctx), &bytes) ||
         !kdi_add(bytes, before, &bytes))
         return SIZE_MAX;
-    return back ? largest(bytes, kdi_conv_gemm.scratch(ctx, v, pass)) : bytes;
+    return back ? kdi_larger(bytes, kdi_conv_gemm.scratch(ctx, v, pass)) : bytes;
 }
 
 static size_t direct_moments_scratch(kd_ctx *ctx, const kdi_conv *v)
@@ -481,8 +464,8 @@ static void depthwise_weights_task(void *arg, size_t index, int worker)
 {
     const depthwise *d = arg;
     const kdi_conv *v = d->v;
-    const size_t rows = v->n * v->oh, each = ceil_div(rows, PARTS);
-    const size_t end = least(rows, (index + 1) * each), size = v->kh * v->kw * v->c;
+    const size_t rows = v->n * v->oh, each = kdi_pieces(rows, PARTS);
+    const size_t end = kdi_smaller(rows, (index + 1) * each), size = v->kh * v->kw * v->c;
     float *part = d->parts + index * size;
     (void)worker;
     memset(part, 0, size * sizeof *part);
@@ -506,7 +489,7 @@ static void depthwise_weights_task(void *arg, size_t index, int worker)
 static size_t depthwise_size(kd_ctx *ctx, const kdi_conv *v)
 {
     (void)ctx;
-    return round_up(v->kh * v->kw * v->c, ALIGN) * sizeof(float);
+    return kdi_multiple(v->kh * v->kw * v->c, ALIGN) * sizeof(float);
 }
 
 static void depthwise_prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepared,

@@ -60,7 +60,7 @@ static bool is_tiny(const plan *p)
 static size_t steps_of(const plan *p)
 {
     const size_t taps = p->h.k * p->w.k;
-    return p->step > p->in ? ceil_div(taps, p->step / p->in) : taps * ceil_div(p->in, p->step);
+    return p->step > p->in ? kdi_pieces(taps, p->step / p->in) : taps * kdi_pieces(p->in, p->step);
 }
 
 /* Leaving out what is padding is worth it with a few rows, for points of their own steps. */
@@ -85,22 +85,22 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     const size_t products = p.groups * (p.tiny ? p.h.to * p.w.to : phases(&p.h) * phases(&p.w));
     const size_t map = p.tiny ? 1 : axis_of(&p.h, 0).grid * axis_of(&p.w, 0).grid;
     kdi_gemm_blocks(kernels, p.n * map, p.out, v->kh * v->kw * p.in, products, &p.mb, &p.nb);
-    p.rows = ceil_div(p.n * map, p.mb);
+    p.rows = kdi_pieces(p.n * map, p.mb);
     p.step = p.in * 2 <= KDI_GEMM_DEPTH ? KDI_GEMM_DEPTH / p.in * p.in
                                         : kdi_piece(p.in, KDI_GEMM_DEPTH, 8);
     p.kernel = kernels->gemm_scratch(p.mb, p.step);
     p.crops = crops(&p);
-    p.slab = round_up((p.crops ? p.h.from * p.w.to : p.mb) * (p.step + PAD), ALIGN);
+    p.slab = kdi_multiple((p.crops ? p.h.from * p.w.to : p.mb) * (p.step + PAD), ALIGN);
     const bool few = p.n * map <= FEW_ROWS;
-    const size_t slabs = p.crops ? p.n * p.w.k * ceil_div(p.in, p.step) : steps_of(&p);
+    const size_t slabs = p.crops ? p.n * p.w.k * kdi_pieces(p.in, p.step) : steps_of(&p);
     p.keeps = few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && slabs * p.slab <= KEPT;
     /* Few rows: b is read as it lies in memory, panel by panel; patches not kept may serve two. */
     if (few) p.nb = (p.keeps || p.n * map <= 8 ? 1 : 2) * kernels->gemm_nr;
-    p.columns = ceil_div(p.out, p.nb);
+    p.columns = kdi_pieces(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
-    p.a_size = p.keeps ? slabs * p.slab : round_up(p.mb * (p.step + PAD), ALIGN);
-    p.sums = p.crops ? round_up((p.w.k + 1) * p.n * map * p.nb, ALIGN) : 0;
-    p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? round_up(p.mb * p.nb, ALIGN) : 0;
+    p.a_size = p.keeps ? slabs * p.slab : kdi_multiple(p.mb * (p.step + PAD), ALIGN);
+    p.sums = p.crops ? kdi_multiple((p.w.k + 1) * p.n * map * p.nb, ALIGN) : 0;
+    p.c_size = !p.tiny && phases(&p.h) * phases(&p.w) > 1 ? kdi_multiple(p.mb * p.nb, ALIGN) : 0;
     return p;
 }
 
@@ -122,7 +122,7 @@ static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h,
 static void aim(const plan *p, const axis *h, const axis *w, size_t t, size_t taps, size_t c,
                 size_t channels, const float *b, kdi_block *block)
 {
-    const size_t nr = p->kernels->gemm_nr, panels = ceil_div(block->n, nr);
+    const size_t nr = p->kernels->gemm_nr, panels = kdi_pieces(block->n, nr);
     const size_t point =
         (h->first + t / w->count * h->step) * p->w.k + w->first + t % w->count * w->step;
     const bool last = t + taps == h->count * w->count && c + channels == p->in;
@@ -141,7 +141,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     /* Several points in one step if their slabs lie one after another. */
     const bool neighbours = w->step == 1 && w->count == p->w.k && (h->step == 1 || h->count == 1);
     const size_t most = neighbours && p->step > p->in ? p->step / p->in : 1;
-    const size_t channels = least(p->step, p->in);
+    const size_t channels = kdi_smaller(p->step, p->in);
     const float *x = from->x;
     block->a = a;
     if (taps == 0) {
@@ -150,10 +150,10 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     }
     for (size_t t = 0; t < taps; t += from->taps) {
         from->tap = t;
-        from->taps = least(most, taps - t);
+        from->taps = kdi_smaller(most, taps - t);
         for (size_t c = 0; c < p->in; c += from->channels) {
             from->x = x + c;
-            from->channels = least(channels, p->in - c);
+            from->channels = kdi_smaller(channels, p->in - c);
             aim(p, h, w, t, from->taps, c, from->channels, b, block);
             if (block->m > FEW_ROWS) block->ahead[0] = (kdi_fetch){0};
             if (t + from->taps == taps && c + from->channels == p->in) block->epilogue = epilogue;
@@ -182,7 +182,7 @@ static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patche
         from.row = t / w->count * from.rows;
         for (size_t c = 0; c < p->in; c += p->step, a += p->slab) {
             from.x = x + c;
-            from.channels = least(p->step, p->in - c);
+            from.channels = kdi_smaller(p->step, p->in - c);
             if (from.rows > 0) p->kernels->patch_rows(&from, a, p->step + PAD);
         }
     }
@@ -215,7 +215,7 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
                         const kdi_epilogue *epilogue)
 {
     const size_t rows = h->grid * w->grid, size = (w->count + 1) * rows * p->nb;
-    const size_t steps = ceil_div(p->in, p->step);
+    const size_t steps = kdi_pieces(p->in, p->step);
     const float *x = from->x;
     kdi_block part = *block;
     part.ldc = p->nb;
@@ -234,7 +234,7 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
         const size_t own = from->grid_w < w->grid ? (j + 1) * rows : 0;
         const size_t first = (size_t)((ptrdiff_t)(from->top + i * (size_t)h->tap) + h->off);
         for (size_t c = 0; c < p->in; c += from->channels) {
-            from->channels = least(p->step, p->in - c);
+            from->channels = kdi_smaller(p->step, p->in - c);
             aim(p, h, w, t, 1, c, from->channels, b, &part);
             const kdi_fetch ahead = part.ahead[0];
             for (size_t image = 0; image < p->n; image++) {
@@ -284,7 +284,7 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
     const size_t rows = p->n * h.grid * w.grid, ldc = p->groups * p->out;
     if (i >= rows) return;
     const size_t nr = p->kernels->gemm_nr, panel = p->h.k * p->w.k * p->in * nr;
-    const float *b = p->b + (g * ceil_div(p->out, nr) + j / nr) * panel;
+    const float *b = p->b + (g * kdi_pieces(p->out, nr) + j / nr) * panel;
     float *c = p->c + g * p->out + j;
     kdi_patches from = {.x = p->x + g * p->in,
                         .h = p->h.from,
@@ -302,11 +302,11 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
                         .tap_w = w.tap,
                         .tap_width = w.count,
                         .row = i,
-                        .rows = least(p->mb, rows - i)};
+                        .rows = kdi_smaller(p->mb, rows - i)};
     const bool there = patches_there(p, own);
     own += p->head;
     kdi_block block = {.m = from.rows,
-                       .n = least(p->nb, p->out - j),
+                       .n = kdi_smaller(p->nb, p->out - j),
                        .rsa = p->step + PAD,
                        .csa = 1,
                        .panel = panel,
@@ -408,7 +408,7 @@ static void flip_task(void *arg, size_t index, int worker)
     const size_t nr = f->kernels->gemm_nr, panel = points * o * nr;
     (void)worker;
     f->kernels->pack_b(o, c, f->w + g * o * points * c + t * c, points * c,
-                       f->to + g * ceil_div(c, nr) * panel + t * o * nr, panel);
+                       f->to + g * kdi_pieces(c, nr) * panel + t * o * nr, panel);
 }
 
 /* ---- the method ------------------------------------------------------------------------------ */
@@ -455,17 +455,17 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     kdi_conv w = *v;
     for (w.n = 1; w.n <= v->n && w.n * p.h.to * p.w.to <= FEW_ROWS; w.n++) {
         const plan q = plan_of(p.kernels, &w, back);
-        inside = largest(inside, q.head + q.a_size + q.sums);
+        inside = kdi_larger(inside, q.head + q.a_size + q.sums);
     }
-    const size_t most = least(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
-    const size_t columns = least(round_up(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
+    const size_t most = kdi_smaller(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
+    const size_t columns = kdi_smaller(kdi_multiple(p.out, p.kernels->gemm_nr), KDI_GEMM_COLUMNS);
     const bool scattered = phases(&p.h) * phases(&p.w) > 1;
-    const size_t slab = round_up(most * (p.step + PAD), ALIGN);
-    const size_t few = round_up(least(most, FEW_ROWS) * (p.step + PAD), ALIGN);
-    const size_t kept = back ? 0 : ALIGN + least(KEPT, steps_of(&p) * few);
-    const size_t sums = scattered ? round_up(most * columns, ALIGN) : 0;
+    const size_t slab = kdi_multiple(most * (p.step + PAD), ALIGN);
+    const size_t few = kdi_multiple(kdi_smaller(most, FEW_ROWS) * (p.step + PAD), ALIGN);
+    const size_t kept = back ? 0 : ALIGN + kdi_smaller(KEPT, steps_of(&p) * few);
+    const size_t sums = scattered ? kdi_multiple(most * columns, ALIGN) : 0;
     const size_t floats =
-        p.kernels->gemm_scratch(most, p.step) + largest(largest(slab, kept) + sums, inside);
+        p.kernels->gemm_scratch(most, p.step) + kdi_larger(kdi_larger(slab, kept) + sums, inside);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t bytes;
     if (packed == SIZE_MAX ||
@@ -490,10 +490,10 @@ static size_t scratch_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_pass pass)
         return kdi_gemm_scratch(ctx, &g);
     case KDI_CONV_BACKWARD:
         if (!pointwise(v))
-            return largest(plan_scratch(ctx, v, true, flipped_size(ctx, v)),
-                           kdi_conv_gemm_weights_scratch(ctx, v));
+            return kdi_larger(plan_scratch(ctx, v, true, flipped_size(ctx, v)),
+                              kdi_conv_gemm_weights_scratch(ctx, v));
         g = data_gemm(v, NULL, NULL, NULL);
-        return largest(kdi_gemm_scratch(ctx, &g), kdi_conv_gemm_weights_scratch(ctx, v));
+        return kdi_larger(kdi_gemm_scratch(ctx, &g), kdi_conv_gemm_weights_scratch(ctx, v));
     default:
         return 0;
     }

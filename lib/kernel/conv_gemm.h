@@ -7,22 +7,9 @@
 #include "conv.h"
 #include "kernels.h"
 
+#include "../base/size.h"
+
 enum { PAD = 16, ALIGN = 16 };
-
-static inline size_t ceil_div(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static inline size_t round_up(size_t a, size_t b)
-{
-    return ceil_div(a, b) * b;
-}
-
-static inline size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- one axis -------------------------------------------------------------------------------- */
 
@@ -63,10 +50,10 @@ static inline axis axis_of(const side *s, size_t phase)
            (at % s->stride + s->stride - a.first * s->dilation % s->stride) % s->stride != 0)
         a.first++;
     while (a.step * s->dilation % s->stride != 0) a.step++;
-    a.count = a.first < s->k ? ceil_div(s->k - a.first, a.step) : 0;
+    a.count = a.first < s->k ? kdi_pieces(s->k - a.first, a.step) : 0;
     a.off = ((ptrdiff_t)at - (ptrdiff_t)(a.first * s->dilation)) / (ptrdiff_t)s->stride;
     a.tap = -(ptrdiff_t)(a.step * s->dilation / s->stride);
-    a.grid = phase < s->to ? ceil_div(s->to - phase, s->stride) : 0;
+    a.grid = phase < s->to ? kdi_pieces(s->to - phase, s->stride) : 0;
     return a;
 }
 
@@ -114,11 +101,6 @@ static inline size_t span_of(const side *s, const axis *a, size_t t, size_t *fir
 static inline size_t points_of(const kdi_conv *v)
 {
     return v->kh * v->kw * (v->c / v->groups);
-}
-
-static inline size_t largest(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 /* dW [o][kh * kw * c / groups] (+)= that of x and dy. The scratch in bytes, for this n or less. */

@@ -37,11 +37,12 @@ static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
         p.nb = kdi_piece(p.c, KDI_GEMM_COLUMNS, nr);
     else
         p.taps = kdi_piece(points, KDI_GEMM_COLUMNS / p.c, 1);
-    p.rows = ceil_div(p.o, p.mb);
-    p.columns = ceil_div(points, p.taps) * ceil_div(p.c, p.nb);
+    p.rows = kdi_pieces(p.o, p.mb);
+    p.columns = kdi_pieces(points, p.taps) * kdi_pieces(p.c, p.nb);
     const size_t tasks = p.rows * p.columns * v->groups, size = v->o * points * p.c;
     if (tasks && tasks < TASKS) {
-        p.parts = least(least(ceil_div(TASKS, tasks), v->n * v->oh * v->ow / PART_DEPTH),
+        p.parts =
+            kdi_smaller(kdi_smaller(kdi_pieces(TASKS, tasks), v->n * v->oh * v->ow / PART_DEPTH),
                         PARTS_SIZE / size);
         if (p.parts < 1) p.parts = 1;
     }
@@ -49,9 +50,9 @@ static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
     p.copy = p.taps == 1 || v->o > 128;
     p.kernel = kernels->gemm_scratch(p.mb, DEPTH);
     p.a_size = p.copy ? DEPTH * (p.mb + PAD) : 0;
-    p.b_size = DEPTH * round_up(p.taps * p.nb, nr);
+    p.b_size = DEPTH * kdi_multiple(p.taps * p.nb, nr);
     p.patch_size = p.panels ? 0 : DEPTH * p.taps * p.nb;
-    p.a_size = round_up(p.a_size, ALIGN);
+    p.a_size = kdi_multiple(p.a_size, ALIGN);
     return p;
 }
 
@@ -60,9 +61,9 @@ static void weights_block(const weights *p, size_t g, size_t row, size_t column,
                           float *own)
 {
     const kdi_conv *v = p->v;
-    const size_t pieces = ceil_div(p->c, p->nb), points = v->kh * v->kw, nr = p->kernels->gemm_nr;
-    const size_t tap = column / pieces * p->taps, taps = least(p->taps, points - tap);
-    const size_t c = column % pieces * p->nb, channels = least(p->nb, p->c - c);
+    const size_t pieces = kdi_pieces(p->c, p->nb), points = v->kh * v->kw, nr = p->kernels->gemm_nr;
+    const size_t tap = column / pieces * p->taps, taps = kdi_smaller(p->taps, points - tap);
+    const size_t c = column % pieces * p->nb, channels = kdi_smaller(p->nb, p->c - c);
     const size_t o = row * p->mb;
     kdi_patches from = {.x = p->x + g * p->c + c,
                         .h = v->h,
@@ -99,7 +100,7 @@ static void weights_block(const weights *p, size_t g, size_t row, size_t column,
                       .step_w = 1,
                       .tap_width = 1,
                       .taps = 1,
-                      .channels = least(p->mb, p->o - o)};
+                      .channels = kdi_smaller(p->mb, p->o - o)};
     float *a = own + p->kernel, *b = a + p->a_size, *patches = b + p->b_size;
     kdi_block block = {.m = dy.channels,
                        .n = taps * channels,
@@ -110,11 +111,11 @@ static void weights_block(const weights *p, size_t g, size_t row, size_t column,
                        .accumulate = p->parts == 1 && p->accumulate,
                        .b = b,
                        .scratch = own};
-    const size_t pixels = v->n * from.grid_h * from.grid_w, each = ceil_div(pixels, p->parts);
-    const size_t end = least(pixels, (part + 1) * each);
+    const size_t pixels = v->n * from.grid_h * from.grid_w, each = kdi_pieces(pixels, p->parts);
+    const size_t end = kdi_smaller(pixels, (part + 1) * each);
     size_t i = part * each;
     do {
-        const size_t count = i < end ? least(DEPTH, end - i) : 0;
+        const size_t count = i < end ? kdi_smaller(DEPTH, end - i) : 0;
         from.row = dy.row = i;
         from.rows = dy.rows = block.k = count;
         block.panel = count * nr;
@@ -155,7 +156,7 @@ static void weights_task(void *arg, size_t index, int worker)
 static size_t parts_size(const kdi_conv *v)
 {
     const size_t size = v->o * points_of(v);
-    return size * 2 > PARTS_SIZE ? 0 : round_up(least(PARTS_SIZE, size * TASKS), ALIGN);
+    return size * 2 > PARTS_SIZE ? 0 : kdi_multiple(kdi_smaller(PARTS_SIZE, size * TASKS), ALIGN);
 }
 
 typedef struct sum {
@@ -169,8 +170,8 @@ static void sum_task(void *arg, size_t index, int worker)
     const sum *s = arg;
     const size_t size = s->p->v->o * points_of(s->p->v), i = index * SUM_SIZE;
     (void)worker;
-    s->p->kernels->sum_parts(least(SUM_SIZE, size - i), s->p->parts, s->parts + i, size, s->dw + i,
-                             s->p->accumulate);
+    s->p->kernels->sum_parts(kdi_smaller(SUM_SIZE, size - i), s->p->parts, s->parts + i, size,
+                             s->dw + i, s->p->accumulate);
 }
 
 void kdi_conv_gemm_weights(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *dy,
@@ -185,7 +186,7 @@ void kdi_conv_gemm_weights(kd_ctx *ctx, const kdi_conv *v, const float *x, const
     kd_parallel_for(ctx, p.rows * p.columns * v->groups * p.parts, weights_task, &p);
     if (p.parts == 1) return;
     sum s = {&p, scratch, dw};
-    kd_parallel_for(ctx, ceil_div(v->o * points_of(v), SUM_SIZE), sum_task, &s);
+    kd_parallel_for(ctx, kdi_pieces(v->o * points_of(v), SUM_SIZE), sum_task, &s);
 }
 
 size_t kdi_conv_gemm_weights_scratch(kd_ctx *ctx, const kdi_conv *v)

@@ -29,6 +29,7 @@
 
 #include "../base/checked.h"
 #include "../base/prefetch.h"
+#include "../base/size.h"
 #include "grid.h"
 
 enum {
@@ -54,21 +55,6 @@ enum {
     DEPTH = 128 /* channels summed at a time: their U, or the slice of it that the task
                             * transforms, stays in the nearest caches */
 };
-
-static size_t min(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-static size_t cut(size_t a, size_t b)
-{
-    return a / b + (a % b != 0);
-}
 
 static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind)
 {
@@ -119,10 +105,10 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     g.norm = turned ? NULL : v->norm;
     const size_t each = g.pools ? 2 : 1;
     g.yh = g.oh / each, g.yw = g.ow / each, g.ytile = g.tile / each;
-    g.tiles_h = cut(g.yh, g.ytile), g.tiles_w = cut(g.yw, g.ytile);
+    g.tiles_h = kdi_pieces(g.yh, g.ytile), g.tiles_w = kdi_pieces(g.yw, g.ytile);
     g.tiles = v->n * g.tiles_h * g.tiles_w;
     g.ahead = g.tiles_w + AHEAD;
-    g.c_blocks = cut(g.c, lanes), g.o_blocks = cut(g.o, lanes);
+    g.c_blocks = kdi_pieces(g.c, lanes), g.o_blocks = kdi_pieces(g.o, lanes);
     return g;
 }
 
@@ -165,7 +151,7 @@ void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_
     }
     const kdi_conv_norm *n = g->norm;
     for (size_t c = 0; c < g->c; c += NORMED) {
-        const size_t count = min(NORMED, g->c - c);
+        const size_t count = kdi_smaller(NORMED, g->c - c);
         _Alignas(64) float window[KDI_WINDOW * NORMED];
         for (size_t i = 0; i < pixels; i++) here[i] = i * count;
         g->kernels->bn_gather(pixels, count, x + c, at, n->mean + c, n->scale + c, n->shift + c,
@@ -185,8 +171,8 @@ static void fetch(const float *p, const size_t *at, size_t pixels, size_t channe
  * tile by tile. */
 static void fetch_share(const kdi_winograd *g, const float *p, size_t image, size_t tile)
 {
-    const size_t tiles = g->tiles_h * g->tiles_w, share = cut(image, tiles);
-    const size_t begin = tile % tiles * share, end = min(begin + share, image);
+    const size_t tiles = g->tiles_h * g->tiles_w, share = kdi_pieces(image, tiles);
+    const size_t begin = tile % tiles * share, end = kdi_smaller(begin + share, image);
     p += tile / tiles * image;
     for (size_t c = begin; c < end; c += 16) kdi_prefetch(p + c);
 }
@@ -229,7 +215,7 @@ kdi_planes kdi_planes_of(const kdi_winograd *g, float *data, size_t blocks, size
 /* A panel's vectors, its planes' distance, and its size. */
 static size_t panel_vecs(const kdi_winograd *g, size_t panel)
 {
-    return min(2, g->o_blocks - 2 * panel);
+    return kdi_smaller(2, g->o_blocks - 2 * panel);
 }
 
 static size_t panel_plane(const kdi_winograd *g, size_t panel, size_t channels)
@@ -257,7 +243,7 @@ static size_t filters_size(const kdi_winograd *g)
     size_t channels, total = 0;
     if (!kdi_mul(g->c, 2 * g->lanes, &channels) || !kdi_add(channels, g->lanes, &channels) ||
         !kdi_mul(channels, g->planes, &channels) ||
-        !kdi_winograd_reserve(&total, cut(g->o_blocks, 2), channels))
+        !kdi_winograd_reserve(&total, kdi_pieces(g->o_blocks, 2), channels))
         return SIZE_MAX;
     return total;
 }
@@ -283,14 +269,14 @@ static size_t slice_size(const kdi_winograd *g)
  * tiles. */
 static size_t shares_of(size_t tiles, size_t most)
 {
-    const size_t shares = tiles ? cut(tiles, most) : 1;
-    return shares > 2 ? cut(shares, 4) * 4 : shares;
+    const size_t shares = tiles ? kdi_pieces(tiles, most) : 1;
+    return shares > 2 ? kdi_pieces(shares, 4) * 4 : shares;
 }
 
 /* Tiles of one of them, all of about one size. */
 static size_t even(size_t tiles, size_t most)
 {
-    return cut(tiles, shares_of(tiles, most));
+    return kdi_pieces(tiles, shares_of(tiles, most));
 }
 
 /* Floats that each worker may have for parts of its own. */
@@ -308,7 +294,7 @@ static size_t most_parts(const kdi_winograd *g, const layout *l)
 /* False on overflow. */
 static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
 {
-    const size_t filters = filters_size(g), panels = cut(g->o_blocks, 2);
+    const size_t filters = filters_size(g), panels = kdi_pieces(g->o_blocks, 2);
     if (filters == SIZE_MAX || !g->lanes) return false;
     *l = (layout){.by_tiles = filters <= SMALL_BYTES / sizeof(float)};
     if (l->by_tiles) {
@@ -323,13 +309,14 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->slices = !prepared && many;
     l->u = prepared || l->slices ? 0 : filters;
     const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / g->c_blocks;
-    const size_t rows = most < MIN_CHUNK ? MIN_CHUNK : min(most, MAX_CHUNK);
-    l->v_room = min(kdi_winograd_tiles(g, rows), g->tiles);
-    l->m_room =
-        l->slices ? l->v_room : min(l->v_room, kdi_winograd_tiles(g, many ? 2 * PART : PART));
+    const size_t rows = most < MIN_CHUNK ? MIN_CHUNK : kdi_smaller(most, MAX_CHUNK);
+    l->v_room = kdi_smaller(kdi_winograd_tiles(g, rows), g->tiles);
+    l->m_room = l->slices ? l->v_room
+                          : kdi_smaller(l->v_room, kdi_winograd_tiles(g, many ? 2 * PART : PART));
     /* Rather two parts than one, with filters at hand: then nobody reads another thread's V. */
     if (prepared && many)
-        l->m_room = min(l->m_room, larger(cut(g->tiles, 2), kdi_winograd_tiles(g, PART)));
+        l->m_room = kdi_smaller(l->m_room,
+                                kdi_larger(kdi_pieces(g->tiles, 2), kdi_winograd_tiles(g, PART)));
     l->chunk = even(g->tiles, l->v_room);
     l->part = even(l->chunk, l->m_room);
     l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
@@ -337,7 +324,7 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     if (l->v == SIZE_MAX || (l->slices && !kdi_winograd_reserve(&l->worker, g->planes * l->panels,
                                                                 (2 * DEPTH + 1) * g->lanes)))
         return false;
-    const size_t own = min(l->v_room, kdi_winograd_tiles(g, OWN));
+    const size_t own = kdi_smaller(l->v_room, kdi_winograd_tiles(g, OWN));
     return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own) &&
            kdi_add(kdi_planes_size(g, g->c_blocks, l->m_room), l->worker, &l->apart);
 }
@@ -346,11 +333,12 @@ kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
 {
     layout l;
     if (g->tiles == 0 || !lay_out(g, prepared, &l)) return (kdi_winograd_parts){0};
-    const size_t block = kdi_winograd_tiles(g, BLOCK), blocks = cut(g->tiles, block);
+    const size_t block = kdi_winograd_tiles(g, BLOCK), blocks = kdi_pieces(g->tiles, block);
     if (l.by_tiles) return (kdi_winograd_parts){block, block, blocks, blocks};
     return (kdi_winograd_parts){.tiles = l.part,
                                 .chunk = l.chunk,
-                                .count = cut(g->tiles, l.chunk) * cut(l.chunk, l.part),
+                                .count =
+                                    kdi_pieces(g->tiles, l.chunk) * kdi_pieces(l.chunk, l.part),
                                 .room = most_parts(g, &l)};
 }
 
@@ -361,11 +349,12 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     size_t shared, own, apart, total;
     if (!lay_out(g, prepared, &l)) return SIZE_MAX;
     const bool parts = !l.by_tiles && threads > 1 && most_parts(g, &l) >= threads;
-    apart = min(l.apart, apart_room(threads)); /* those of fewer tiles may be small enough */
+    apart =
+        kdi_smaller(l.apart, apart_room(threads)); /* those of fewer tiles may be small enough */
     if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
         !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
         !kdi_mul(apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||
-        !kdi_add(l.u, larger(larger(own, apart), shared), &total))
+        !kdi_add(l.u, kdi_larger(kdi_larger(own, apart), shared), &total))
         return SIZE_MAX;
     return total;
 }
@@ -394,7 +383,7 @@ static void filter_panel(const kdi_winograd *g, const float *w, size_t panel, si
                          size_t channels, float *u)
 {
     const size_t first = 2 * panel * g->lanes, width = panel_vecs(g, panel) * g->lanes;
-    const size_t count = min(width, g->o - first), plane = panel_plane(g, panel, channels);
+    const size_t count = kdi_smaller(width, g->o - first), plane = panel_plane(g, panel, channels);
     if (g->turned)
         g->transforms.filter_turned(w + c0 * 9 * g->o + first, 9 * g->o, g->o, channels, count, u,
                                     plane, width);
@@ -437,7 +426,7 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
                    size_t part)
 {
     const kdi_winograd *g = j->g;
-    const size_t channel = first * g->lanes, count = min(blocks * g->lanes, g->o - channel);
+    const size_t channel = first * g->lanes, count = kdi_smaller(blocks * g->lanes, g->o - channel);
     const size_t step = g->o_blocks * g->lanes;
     for (size_t t = 0; t < tiles; t++) {
         size_t at[KDI_WINDOW];
@@ -467,14 +456,14 @@ static void tiles_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
     const kdi_winograd *g = j->g;
-    const size_t panels = cut(g->o_blocks, 2), block = kdi_winograd_tiles(g, BLOCK);
+    const size_t panels = kdi_pieces(g->o_blocks, 2), block = kdi_winograd_tiles(g, BLOCK);
     float *own = j->workers + (size_t)worker * j->room;
     const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, block);
     own += kdi_planes_size(g, g->c_blocks, block);
     const kdi_planes m = kdi_planes_of(g, own, g->o_blocks, block);
-    const size_t end = min((index + 1) * j->run * block, g->tiles);
+    const size_t end = kdi_smaller((index + 1) * j->run * block, g->tiles);
     for (size_t t0 = index * j->run * block; t0 < end; t0 += block) {
-        const size_t tiles = min(block, end - t0);
+        const size_t tiles = kdi_smaller(block, end - t0);
         input(j, t0, tiles, v, 0);
         for (size_t p = 0; p < g->planes; p++) {
             for (size_t i = 0; i < panels; i++) {
@@ -498,7 +487,7 @@ static void input_task(void *arg, size_t index, int worker)
     const job *j = arg;
     const size_t few = kdi_winograd_tiles(j->g, FEW), t0 = index * few;
     (void)worker;
-    input(j, j->t0 + t0, min(few, j->tiles - t0), j->v, t0);
+    input(j, j->t0 + t0, kdi_smaller(few, j->tiles - t0), j->v, t0);
 }
 
 /* Where a task's filters lie: plane p of its panel number i, from channel c0 on, of all filters or
@@ -523,7 +512,7 @@ static kdi_planes own_input(const job *j, float *made)
 /* Tasks by panels that the outputs make. */
 static size_t groups_of(const job *j)
 {
-    return cut(cut(j->g->o_blocks, 2), j->l.panels);
+    return kdi_pieces(kdi_pieces(j->g->o_blocks, 2), j->l.panels);
 }
 
 /* By panels, second step: outputs of some panels for a part of the chunk's tiles. */
@@ -531,15 +520,15 @@ static void panels(const job *j, size_t row, size_t column, float *own)
 {
     const kdi_winograd *g = j->g;
     const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
-    const size_t count = min(j->l.panels, cut(g->o_blocks, 2) - panel0);
-    const size_t tiles = min(j->l.part, j->tiles - t0);
+    const size_t count = kdi_smaller(j->l.panels, kdi_pieces(g->o_blocks, 2) - panel0);
+    const size_t tiles = kdi_smaller(j->l.part, j->tiles - t0);
     const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
     v.data += t0 * g->rows * g->lanes;
     const size_t step = j->u && tiles <= kdi_winograd_tiles(g, FEW) ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
-        const size_t channels = min(step, g->c - c0);
+        const size_t channels = kdi_smaller(step, g->c - c0);
         for (size_t i = 0; !j->u && i < count; i++)
             filter_panel(g, j->w, panel0 + i, c0, channels, slices + i * slice_size(g));
         const float *u = task_filters(j, slices, panel0, 0, 0, c0, channels);
@@ -558,10 +547,10 @@ static void panels(const job *j, size_t row, size_t column, float *own)
             u = after;
         }
     }
-    const size_t part = (j->t0 + t0) / j->l.chunk * cut(j->l.chunk, j->l.part) +
+    const size_t part = (j->t0 + t0) / j->l.chunk * kdi_pieces(j->l.chunk, j->l.part) +
                         (j->t0 + t0) % j->l.chunk / j->l.part;
     const size_t first = 2 * panel0;
-    output(j, j->t0 + t0, tiles, first, min(2 * count, g->o_blocks - first), m, part);
+    output(j, j->t0 + t0, tiles, first, kdi_smaller(2 * count, g->o_blocks - first), m, part);
 }
 
 static void panels_task(void *arg, size_t index, int worker)
@@ -577,14 +566,14 @@ static void part_task(void *arg, size_t index, int worker)
 {
     const job *all = arg;
     const kdi_winograd *g = all->g;
-    const size_t parts = cut(all->l.chunk, all->l.part), columns = groups_of(all);
+    const size_t parts = kdi_pieces(all->l.chunk, all->l.part), columns = groups_of(all);
     float *own = all->workers + (size_t)worker * all->room;
     job j = *all;
     j.v = kdi_planes_of(g, own + j.l.worker, g->c_blocks, j.l.m_room);
-    const size_t chunk = index / parts * j.l.chunk, end = min(chunk + j.l.chunk, g->tiles);
+    const size_t chunk = index / parts * j.l.chunk, end = kdi_smaller(chunk + j.l.chunk, g->tiles);
     j.t0 = chunk + index % parts * j.l.part;
     if (j.t0 >= end) return;
-    j.tiles = min(j.l.part, end - j.t0);
+    j.tiles = kdi_smaller(j.l.part, end - j.t0);
     input(&j, j.t0, j.tiles, j.v, 0);
     for (size_t i = 0; i < columns; i++) panels(&j, 0, i, own);
 }
@@ -600,7 +589,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     if (g->tiles == 0 || !lay_out(g, prepared != NULL, &j.l)) return;
     if (j.l.u) {
         j.u = j.filters = scratch;
-        kd_parallel_for(ctx, cut(g->o_blocks, 2), filter_task, &j);
+        kd_parallel_for(ctx, kdi_pieces(g->o_blocks, 2), filter_task, &j);
     }
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     j.own = !j.l.by_tiles && g->tiles <= kdi_winograd_tiles(g, OWN) && threads <= OWN_WORKERS;
@@ -609,10 +598,10 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     if (j.l.by_tiles) {
         const size_t block = kdi_winograd_tiles(g, BLOCK);
         j.run = g->tiles >= 16 * RUN * block ? RUN : 1;
-        kd_parallel_for(ctx, cut(g->tiles, j.run * block), tiles_task, &j);
+        kd_parallel_for(ctx, kdi_pieces(g->tiles, j.run * block), tiles_task, &j);
         return;
     }
-    const size_t parts = cut(g->tiles, j.l.chunk) * cut(j.l.chunk, j.l.part);
+    const size_t parts = kdi_pieces(g->tiles, j.l.chunk) * kdi_pieces(j.l.chunk, j.l.part);
     if (!j.own && threads > 1 && parts % threads == 0 && j.l.apart <= apart_room(threads)) {
         j.room = j.l.apart;
         kd_parallel_for(ctx, parts, part_task, &j);
@@ -623,9 +612,10 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     else
         j.v = kdi_planes_of(g, j.workers + threads * j.room, g->c_blocks, j.l.v_room);
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
-        j.tiles = min(j.l.chunk, g->tiles - j.t0);
-        if (!j.own) kd_parallel_for(ctx, cut(j.tiles, kdi_winograd_tiles(g, FEW)), input_task, &j);
-        j.grid = kdi_grid_of(cut(j.tiles, j.l.part), groups_of(&j), threads);
+        j.tiles = kdi_smaller(j.l.chunk, g->tiles - j.t0);
+        if (!j.own)
+            kd_parallel_for(ctx, kdi_pieces(j.tiles, kdi_winograd_tiles(g, FEW)), input_task, &j);
+        j.grid = kdi_grid_of(kdi_pieces(j.tiles, j.l.part), groups_of(&j), threads);
         kd_parallel_for(ctx, kdi_grid_tasks(&j.grid), panels_task, &j);
     }
 }
@@ -643,7 +633,7 @@ void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind k
     const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
     job j = {.g = &g, .w = w, .filters = prepared};
     (void)scratch;
-    kd_parallel_for(ctx, cut(g.o_blocks, 2), filter_task, &j);
+    kd_parallel_for(ctx, kdi_pieces(g.o_blocks, 2), filter_task, &j);
 }
 
 void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *x,

@@ -17,6 +17,8 @@
  * groups do not share out evenly over the threads, all work on one chunk, to the same bits. */
 #include "conv_winograd.h"
 
+#include "../base/size.h"
+
 #include <string.h>
 
 enum {
@@ -27,16 +29,6 @@ enum {
     GROUPS = 4,
     GROUP_SIZE = 600000 /* numbers of dW, at most, to have more than one */
 };
-
-static size_t min(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t cut(size_t a, size_t b)
-{
-    return a / b + (a % b != 0);
-}
 
 typedef struct job {
     const kdi_winograd *g;
@@ -68,7 +60,7 @@ typedef struct chunk {
 
 static size_t blocks_of(const job *j)
 {
-    return cut(j->g->o_blocks, j->o_part) * cut(j->g->c_blocks, j->c_part);
+    return kdi_pieces(j->g->o_blocks, j->o_part) * kdi_pieces(j->g->c_blocks, j->c_part);
 }
 
 /* Whether each thread takes groups of its own. */
@@ -81,14 +73,14 @@ static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
     const bool small = g->c <= GROUP_SIZE / 9 / g->o;
-    j->room = min(kdi_winograd_tiles(g, CHUNK), g->tiles);
+    j->room = kdi_smaller(kdi_winograd_tiles(g, CHUNK), g->tiles);
     if (j->room == 0) j->room = 1;
-    j->groups = small ? min(g->tiles / j->room, GROUPS) : 1;
+    j->groups = small ? kdi_smaller(g->tiles / j->room, GROUPS) : 1;
     if (j->groups == 0) j->groups = 1;
-    j->share = cut(g->tiles, j->groups);
+    j->share = kdi_pieces(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
-    const size_t chunks = cut(j->share, j->room);
-    j->chunk = chunks ? cut(j->share, chunks) : 1;
+    const size_t chunks = kdi_pieces(j->share, j->room);
+    j->chunk = chunks ? kdi_pieces(j->share, chunks) : 1;
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
     j->o_part = PART / 2 / g->lanes;
@@ -100,7 +92,7 @@ static void lay_out(job *j)
         else
             break;
     }
-    j->rows = cut(j->room, kdi_winograd_tiles(g, FEW));
+    j->rows = kdi_pieces(j->room, kdi_winograd_tiles(g, FEW));
     j->worker = g->planes * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
 }
 
@@ -109,7 +101,7 @@ static chunk chunk_of(const job *j, size_t group, size_t step, size_t slot)
 {
     const kdi_winograd *g = j->g;
     const size_t first = group * j->share + step * j->chunk;
-    const size_t end = min(min((group + 1) * j->share, g->tiles), first + j->chunk);
+    const size_t end = kdi_smaller(kdi_smaller((group + 1) * j->share, g->tiles), first + j->chunk);
     float *planes = j->planes + slot * (j->v_size + j->m_size);
     chunk c = {.j = j, .t0 = first, .tiles = first < end ? end - first : 0};
     c.v = kdi_planes_of(g, planes, g->c_blocks, j->room);
@@ -130,8 +122,8 @@ static place place_of(const kdi_winograd *g, size_t tile)
     const size_t row = tile / g->tiles_w;
     place p = {.image = row / g->tiles_h, .y = row % g->tiles_h * g->tile};
     p.x = tile % g->tiles_w * g->tile;
-    p.h = min(g->tile, g->oh - p.y);
-    p.w = min(g->tile, g->ow - p.x);
+    p.h = kdi_smaller(g->tile, g->oh - p.y);
+    p.w = kdi_smaller(g->tile, g->ow - p.x);
     return p;
 }
 
@@ -171,7 +163,7 @@ static void transform(const chunk *k, size_t index)
 {
     const job *j = k->j;
     const kdi_winograd *g = j->g;
-    const size_t few = kdi_winograd_tiles(g, FEW), end = min((index + 1) * few, k->tiles);
+    const size_t few = kdi_winograd_tiles(g, FEW), end = kdi_smaller((index + 1) * few, k->tiles);
     float *sum = k->sums ? k->sums + index * g->o_blocks * g->lanes : NULL;
     for (size_t t = index * few; t < end; t++) {
         const size_t tile = k->t0 + t, next = tile + g->ahead, row = t * g->rows * g->lanes;
@@ -193,10 +185,10 @@ static void sum(const chunk *k, size_t index, float *du)
 {
     const job *j = k->j;
     const kdi_winograd *g = j->g;
-    const size_t lanes = g->lanes, columns = cut(g->c_blocks, j->c_part);
+    const size_t lanes = g->lanes, columns = kdi_pieces(g->c_blocks, j->c_part);
     const size_t o0 = index / columns * j->o_part, c0 = index % columns * j->c_part;
-    const size_t o_blocks = min(j->o_part, g->o_blocks - o0);
-    const size_t c_blocks = min(j->c_part, g->c_blocks - c0);
+    const size_t o_blocks = kdi_smaller(j->o_part, g->o_blocks - o0);
+    const size_t c_blocks = kdi_smaller(j->c_part, g->c_blocks - c0);
     const size_t ldu = c_blocks * lanes, plane = o_blocks * lanes * ldu + lanes;
     const float *m = k->m.data + o0 * k->m.block, *v = k->v.data + c0 * k->v.block;
     for (size_t p = 0; p < g->planes; p++) {
@@ -208,8 +200,8 @@ static void sum(const chunk *k, size_t index, float *du)
         v = next_v;
     }
     const size_t o = o0 * lanes, c = c0 * lanes;
-    g->transforms.filter_gradient(du, plane, ldu, min(o_blocks * lanes, g->o - o),
-                                  min(c_blocks * lanes, g->c - c), k->dw + o * 9 * g->c + c,
+    g->transforms.filter_gradient(du, plane, ldu, kdi_smaller(o_blocks * lanes, g->o - o),
+                                  kdi_smaller(c_blocks * lanes, g->c - c), k->dw + o * 9 * g->c + c,
                                   9 * g->c, g->c, k->accumulate);
 }
 
@@ -219,7 +211,8 @@ static void group_task(void *arg, size_t group, int worker)
     const job *j = arg;
     for (size_t step = 0; step * j->chunk < j->share; step++) {
         const chunk k = chunk_of(j, group, step, (size_t)worker);
-        for (size_t i = 0; i < cut(k.tiles, kdi_winograd_tiles(j->g, FEW)); i++) transform(&k, i);
+        for (size_t i = 0; i < kdi_pieces(k.tiles, kdi_winograd_tiles(j->g, FEW)); i++)
+            transform(&k, i);
         for (size_t i = 0; j->dw && k.tiles > 0 && i < blocks_of(j); i++)
             sum(&k, i, j->workers + (size_t)worker * j->worker);
     }
@@ -302,7 +295,8 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     if (each) kd_parallel_for(ctx, j.groups, group_task, &j);
     for (j.group = 0; !each && j.group < j.groups; j.group++)
         for (j.step = 0; j.step * j.chunk < j.share; j.step++) {
-            kd_parallel_for(ctx, cut(j.chunk, kdi_winograd_tiles(g, FEW)), transform_task, &j);
+            kd_parallel_for(ctx, kdi_pieces(j.chunk, kdi_winograd_tiles(g, FEW)), transform_task,
+                            &j);
             if (dw) kd_parallel_for(ctx, blocks_of(&j), sum_task, &j);
         }
     if (j.parts) kd_parallel_for(ctx, g->o, add_task, &j);

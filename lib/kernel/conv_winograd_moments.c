@@ -7,24 +7,22 @@
 #include "conv_moments.h"
 #include "conv_winograd.h"
 
+#include "../base/size.h"
+
 typedef struct job {
     const kdi_winograd *g;
     kdi_winograd_parts parts;
 } job;
-
-static size_t min(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Tiles of a part, from *first on. */
 static size_t part_tiles(const job *j, size_t part, size_t *first)
 {
     const kdi_winograd_parts *p = &j->parts;
     const size_t in_chunk = (p->chunk + p->tiles - 1) / p->tiles;
-    const size_t chunk = part / in_chunk * p->chunk, end = min(chunk + p->chunk, j->g->tiles);
+    const size_t chunk = part / in_chunk * p->chunk,
+                 end = kdi_smaller(chunk + p->chunk, j->g->tiles);
     *first = chunk + part % in_chunk * p->tiles;
-    return *first < end ? min(p->tiles, end - *first) : 0;
+    return *first < end ? kdi_smaller(p->tiles, end - *first) : 0;
 }
 
 /* Pixels of y in a part: tiles at the border may have fewer than 16. */
@@ -36,7 +34,7 @@ static size_t part_pixels(const void *arg, size_t part)
     const size_t tiles = part_tiles(j, part, &first);
     for (size_t t = first; t < first + tiles; t++) {
         const size_t x = t % g->tiles_w * g->tile, y = t / g->tiles_w % g->tiles_h * g->tile;
-        pixels += min(g->tile, g->oh - y) * min(g->tile, g->ow - x);
+        pixels += kdi_smaller(g->tile, g->oh - y) * kdi_smaller(g->tile, g->ow - x);
     }
     return pixels;
 }

@@ -10,6 +10,7 @@
  * Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008. */
 #include "gemm.h"
 
+#include "../base/size.h"
 #include "blas.h"
 #include "grid.h"
 
@@ -52,21 +53,6 @@ struct job {
     size_t room;
 };
 
-static size_t ceil_div(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static size_t round_up(size_t a, size_t b)
-{
-    return ceil_div(a, b) * b;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t most(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -92,7 +78,7 @@ static size_t rows_unit(const kdi_kernels *kernels)
 static size_t piece_of_rows(const kdi_kernels *kernels, size_t m, size_t limit)
 {
     const size_t unit = rows_unit(kernels);
-    return least(kdi_piece(m, limit / unit * unit, unit), at_least_1(m));
+    return kdi_smaller(kdi_piece(m, limit / unit * unit, unit), at_least_1(m));
 }
 
 /* Rows of a block, at most. */
@@ -108,15 +94,15 @@ static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, 
     while (c->rows * c->columns < tasks && work(c->mb, c->nb, g->k) > 2 * kernels->gemm_task) {
         if (kernels->gemm_copies ? c->nb <= WIDE && c->mb > unit
                                  : c->mb >= c->nb && c->mb > most(unit, kernels->gemm_mr))
-            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), unit);
+            c->mb = kdi_piece(c->mb, kdi_pieces(c->mb, 2), unit);
         else if (c->nb > kernels->gemm_nr)
-            c->nb = kdi_piece(c->nb, ceil_div(c->nb, 2), kernels->gemm_nr);
+            c->nb = kdi_piece(c->nb, kdi_pieces(c->nb, 2), kernels->gemm_nr);
         else if (c->mb > most(unit, kernels->gemm_mr))
-            c->mb = kdi_piece(c->mb, ceil_div(c->mb, 2), unit);
+            c->mb = kdi_piece(c->mb, kdi_pieces(c->mb, 2), unit);
         else
             return;
-        c->rows = at_least_1(ceil_div(g->m, c->mb));
-        c->columns = at_least_1(ceil_div(g->n, c->nb));
+        c->rows = at_least_1(kdi_pieces(g->m, c->mb));
+        c->columns = at_least_1(kdi_pieces(g->n, c->nb));
     }
 }
 
@@ -126,39 +112,40 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     cut c = {.nb = kdi_piece(n, COLUMNS, kernels->gemm_nr), .parts = 1};
     c.shared_b = !g->packed_b && !serial && m > ROWS && k <= SHARED_SIZE / n;
     c.mb = piece_of_rows(kernels, m, tallest(kernels, g->packed_b || c.shared_b));
-    c.rows = ceil_div(m, c.mb);
-    c.columns = ceil_div(n, c.nb);
+    c.rows = kdi_pieces(m, c.mb);
+    c.columns = kdi_pieces(n, c.nb);
     if (g->tb && !g->ta && !g->packed_b && (m <= kernels->gemm_dot_rows || n <= DOT_COLUMNS) &&
         k >= DOT_DEPTH) {
         const size_t tasks = serial ? 1 : work(m, n, k) / kernels->gemm_task;
         c.dot = true;
         c.shared_b = false;
-        c.nb = kdi_piece(n, ceil_div(n, tasks < 1 ? 1 : tasks < TASKS ? tasks : TASKS), 4);
-        c.columns = ceil_div(n, c.nb);
+        c.nb = kdi_piece(n, kdi_pieces(n, tasks < 1 ? 1 : tasks < TASKS ? tasks : TASKS), 4);
+        c.columns = kdi_pieces(n, c.nb);
         c.part = c.kc = k;
         return c;
     }
     if (!serial) {
         const size_t tasks = c.rows * c.columns;
         if (tasks < TASKS && m <= PARTS_SIZE / n) {
-            size_t parts = ceil_div(TASKS, tasks);
+            size_t parts = kdi_pieces(TASKS, tasks);
             if (parts > k / PART_DEPTH) parts = k / PART_DEPTH;
             if (parts > PARTS_SIZE / (m * n)) parts = PARTS_SIZE / (m * n);
             if (parts > 1) c.parts = parts;
         }
         if (c.parts == 1) refine(kernels, g, TASKS, &c);
     }
-    c.part = kdi_piece(k, ceil_div(k, c.parts), kernels->gemm_unit);
-    c.parts = ceil_div(k, c.part);
+    c.part = kdi_piece(k, kdi_pieces(k, c.parts), kernels->gemm_unit);
+    c.parts = kdi_pieces(k, c.part);
     c.kc = kdi_piece(c.part, DEPTH, kernels->gemm_unit);
     c.kernel_size = kernels->gemm_scratch(c.mb, c.kc);
     /* Rows a multiple of 4 KB apart share one cache set; columns of a transposed A are pages
      * apart. A kernel with scratch copies A for itself, in each call. */
     if (!kernels->gemm_copies) c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
-    if (c.copy_a) c.a_size = round_up(least(c.mb, ROWS) + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
+    if (c.copy_a)
+        c.a_size = kdi_multiple(kdi_smaller(c.mb, ROWS) + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
     if (!g->packed_b && !c.shared_b)
         c.b_size =
-            c.kc * (kernels->gemm_copies ? round_up(c.nb, kernels->gemm_nr) : kernels->gemm_nr);
+            c.kc * (kernels->gemm_copies ? kdi_multiple(c.nb, kernels->gemm_nr) : kernels->gemm_nr);
     return c;
 }
 
@@ -166,10 +153,10 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
 static cut blas_cut(const kdi_gemm *g)
 {
     cut c = {.blas = true, .parts = 1, .part = g->k};
-    c.mb = kdi_piece(g->m, ceil_div(g->m, 4), 1);
-    c.nb = kdi_piece(g->n, ceil_div(g->n, 4), 1);
-    c.rows = ceil_div(g->m, c.mb);
-    c.columns = ceil_div(g->n, c.nb);
+    c.mb = kdi_piece(g->m, kdi_pieces(g->m, 4), 1);
+    c.nb = kdi_piece(g->n, kdi_pieces(g->n, 4), 1);
+    c.rows = kdi_pieces(g->m, c.mb);
+    c.columns = kdi_pieces(g->n, c.nb);
     return c;
 }
 
@@ -178,9 +165,9 @@ void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, s
 {
     const kdi_gemm g = {.m = m, .n = n, .k = k};
     cut c = {.mb = piece_of_rows(kernels, m, ROWS), .nb = kdi_piece(n, COLUMNS, kernels->gemm_nr)};
-    c.rows = at_least_1(ceil_div(m, c.mb));
-    c.columns = at_least_1(ceil_div(n, c.nb));
-    refine(kernels, &g, ceil_div(TASKS, at_least_1(products)), &c);
+    c.rows = at_least_1(kdi_pieces(m, c.mb));
+    c.columns = at_least_1(kdi_pieces(n, c.nb));
+    refine(kernels, &g, kdi_pieces(TASKS, at_least_1(products)), &c);
     *mb = c.mb;
     *nb = c.nb;
 }
@@ -257,13 +244,13 @@ static void panels(const struct job *job, const kdi_block *block, size_t i, size
 {
     const kdi_gemm *g = &job->g;
     const size_t nr = job->kernels->gemm_nr, wide = job->kernels->gemm_copies ? block->n : nr;
-    const size_t next = p + block->k, depth = least(job->cut.kc, end - next);
+    const size_t next = p + block->k, depth = kdi_smaller(job->cut.kc, end - next);
     const size_t rows = depth * wide / block->n + 1;
     kdi_epilogue epilogue;
     for (size_t q = 0, row = 0; q < block->n; q += wide, row += rows) {
         const size_t left = block->n - q;
         kdi_block one = *block;
-        one.n = least(left, wide);
+        one.n = kdi_smaller(left, wide);
         one.b = panel;
         one.panel = block->k * nr;
         one.c = block->c + q;
@@ -272,11 +259,11 @@ static void panels(const struct job *job, const kdi_block *block, size_t i, size
             one.epilogue = &epilogue;
         }
         one.ahead[0] = left > wide
-                           ? panel_at(g, p, block->k, j + q + wide, least(wide, left - wide))
-                           : panel_at(g, next, depth, j, least(wide, block->n));
+                           ? panel_at(g, p, block->k, j + q + wide, kdi_smaller(wide, left - wide))
+                           : panel_at(g, next, depth, j, kdi_smaller(wide, block->n));
         one.ahead[1] = (kdi_fetch){0};
         if ((job->cut.copy_a || wide > nr) && g->ta && row < depth)
-            one.ahead[1] = a_at(g, i, block->m, next + row, least(rows, depth - row));
+            one.ahead[1] = a_at(g, i, block->m, next + row, kdi_smaller(rows, depth - row));
         if (g->tb)
             job->kernels->pack_bt(block->k, one.n, g->b + (j + q) * g->ldb + p, g->ldb, panel,
                                   one.panel);
@@ -311,7 +298,7 @@ static void step(const struct job *job, const walk *w, size_t i, size_t rows)
     const cut *c = &job->cut;
     const size_t nr = job->kernels->gemm_nr, p = w->p, next = p + w->depth;
     const size_t left = w->i + w->rows - i - rows; /* rows of this step */
-    const size_t then = left ? w->depth : least(c->kc, w->end - next);
+    const size_t then = left ? w->depth : kdi_smaller(c->kc, w->end - next);
     kdi_epilogue epilogue;
     kdi_block block = {.m = rows,
                        .n = w->columns,
@@ -328,8 +315,8 @@ static void step(const struct job *job, const walk *w, size_t i, size_t rows)
         block.csa = g->ta ? g->lda : 1;
     }
     if (c->copy_a || job->kernels->gemm_copies)
-        soon = left ? a_at(g, i + rows, least(left, rows), p, then)
-                    : a_at(g, w->i, c->copy_a ? least(w->rows, ROWS) : w->rows, next, then);
+        soon = left ? a_at(g, i + rows, kdi_smaller(left, rows), p, then)
+                    : a_at(g, w->i, c->copy_a ? kdi_smaller(w->rows, ROWS) : w->rows, next, then);
     if (next == w->end && c->parts == 1 && g->epilogue) {
         epilogue = kdi_epilogue_at(g->epilogue, i, w->j);
         block.epilogue = &epilogue;
@@ -342,8 +329,8 @@ static void step(const struct job *job, const walk *w, size_t i, size_t rows)
     block.panel = g->k * nr;
     block.ahead[left ? 0 : 1] = soon;
     if (left == 0)
-        block.ahead[0] =
-            (kdi_fetch){block.b + w->depth * nr, ceil_div(w->columns, nr), then * nr, block.panel};
+        block.ahead[0] = (kdi_fetch){block.b + w->depth * nr, kdi_pieces(w->columns, nr), then * nr,
+                                     block.panel};
     job->kernels->gemm_block(&block);
 }
 
@@ -353,9 +340,9 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
     const kdi_gemm *g = &job->g;
     const cut *c = &job->cut;
     walk w = {.i = i,
-              .rows = least(g->m - i, c->mb),
+              .rows = kdi_smaller(g->m - i, c->mb),
               .j = j,
-              .columns = least(g->n - j, c->nb),
+              .columns = kdi_smaller(g->n - j, c->nb),
               .first = p,
               .p = p,
               .end = end,
@@ -367,8 +354,9 @@ static void product(const struct job *job, size_t i, size_t j, size_t p, size_t 
     }
     const size_t rows = c->copy_a ? kdi_piece(w.rows, ROWS, 1) : w.rows;
     do {
-        w.depth = least(end - w.p, c->kc);
-        for (size_t r = 0; r < w.rows; r += rows) step(job, &w, i + r, least(rows, w.rows - r));
+        w.depth = kdi_smaller(end - w.p, c->kc);
+        for (size_t r = 0; r < w.rows; r += rows)
+            step(job, &w, i + r, kdi_smaller(rows, w.rows - r));
         w.p += w.depth;
     } while (w.p < end);
 }
@@ -404,7 +392,7 @@ static void sum_task(void *arg, size_t index, int worker)
 {
     const struct job *job = arg;
     const kdi_gemm *g = &job->g;
-    const size_t rows = ceil_div(g->m, TASKS), i = index * rows;
+    const size_t rows = kdi_pieces(g->m, TASKS), i = index * rows;
     const size_t end = i + rows < g->m ? i + rows : g->m;
     (void)worker;
     if (i >= end) return;
@@ -448,7 +436,7 @@ void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, s
                      float *packed)
 {
     packing p = {kdi_ctx_kernels(ctx), n, k, tb, b, ldb, packed};
-    kd_parallel_for(ctx, ceil_div(n, p.kernels->gemm_nr), pack_task, &p);
+    kd_parallel_for(ctx, kdi_pieces(n, p.kernels->gemm_nr), pack_task, &p);
 }
 
 typedef struct room {
@@ -468,7 +456,7 @@ static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
     }
     if (g->k >= 2 * PART_DEPTH) {
         if (!kdi_mul(g->m, g->n, &mn)) return false;
-        r->parts = round_up(mn < PARTS_SIZE / TASKS ? mn * TASKS : PARTS_SIZE, ALIGN);
+        r->parts = kdi_multiple(mn < PARTS_SIZE / TASKS ? mn * TASKS : PARTS_SIZE, ALIGN);
     }
     return true;
 }
@@ -476,12 +464,12 @@ static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
 /* Floats of one worker, for this m or any smaller one. */
 static size_t worker_size(const kdi_kernels *kernels, const kdi_gemm *g)
 {
-    const size_t kc = least(round_up(g->k, kernels->gemm_unit), DEPTH);
-    const size_t columns = kernels->gemm_copies ? least(g->n, COLUMNS) : kernels->gemm_nr;
-    size_t floats = kernels->gemm_scratch(least(g->m, tallest(kernels, true)), kc);
+    const size_t kc = kdi_smaller(kdi_multiple(g->k, kernels->gemm_unit), DEPTH);
+    const size_t columns = kernels->gemm_copies ? kdi_smaller(g->n, COLUMNS) : kernels->gemm_nr;
+    size_t floats = kernels->gemm_scratch(kdi_smaller(g->m, tallest(kernels, true)), kc);
     if (!kernels->gemm_copies)
-        floats += round_up(least(g->m, ROWS) + kernels->gemm_mr, ALIGN) * (kc + PAD);
-    if (!g->packed_b) floats += kc * round_up(columns, kernels->gemm_nr);
+        floats += kdi_multiple(kdi_smaller(g->m, ROWS) + kernels->gemm_mr, ALIGN) * (kc + PAD);
+    if (!g->packed_b) floats += kc * kdi_multiple(columns, kernels->gemm_nr);
     return floats;
 }
 
@@ -593,7 +581,7 @@ typedef struct sums {
 static void sums_task(void *arg, size_t index, int worker)
 {
     const sums *s = arg;
-    const size_t i = index * SUM_ROWS, rows = least(s->m - i, SUM_ROWS);
+    const size_t i = index * SUM_ROWS, rows = kdi_smaller(s->m - i, SUM_ROWS);
     (void)worker;
     s->kernels->sum_parts(s->n, rows, s->x + i * s->ldx, s->ldx, s->parts + index * s->n, 0);
 }
@@ -602,7 +590,7 @@ size_t kdi_column_sums_scratch(kd_ctx *ctx, size_t m, size_t n)
 {
     size_t bytes;
     (void)ctx;
-    if (!kdi_mul(ceil_div(m, SUM_ROWS), n, &bytes) || !kdi_mul(bytes, sizeof(float), &bytes))
+    if (!kdi_mul(kdi_pieces(m, SUM_ROWS), n, &bytes) || !kdi_mul(bytes, sizeof(float), &bytes))
         return SIZE_MAX;
     return bytes;
 }
@@ -611,6 +599,6 @@ void kdi_column_sums(kd_ctx *ctx, size_t m, size_t n, const float *x, size_t ldx
                      bool accumulate, void *scratch)
 {
     sums s = {kdi_ctx_kernels(ctx), m, n, x, ldx, scratch};
-    kd_parallel_for(ctx, ceil_div(m, SUM_ROWS), sums_task, &s);
-    s.kernels->sum_parts(n, ceil_div(m, SUM_ROWS), s.parts, n, y, accumulate);
+    kd_parallel_for(ctx, kdi_pieces(m, SUM_ROWS), sums_task, &s);
+    s.kernels->sum_parts(n, kdi_pieces(m, SUM_ROWS), s.parts, n, y, accumulate);
 }

@@ -20,6 +20,7 @@
 #include "shape.h"
 
 #include "../base/prefetch.h"
+#include "../base/size.h"
 #include "../kernel/kernels.h"
 
 #include <math.h>
@@ -53,11 +54,6 @@ typedef struct attention {
     float *dbias;  /* [runs][heads][T][T] or NULL */
 } attention;
 
-static size_t round_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b * b;
-}
-
 static int bias_index(const attention_attr *attr, int n_in)
 {
     return n_in > 1 + attr->masked ? 1 + attr->masked : 0;
@@ -85,15 +81,16 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.bias = bias ? c->in[bias].data : NULL;
     a.parts = !backwards && a.n * a.heads < FEW_HEADS && a.queries > ROWS ? 2 : 1;
     a.rows = kdi_piece((a.queries + a.parts - 1) / a.parts, ROWS, 1);
-    a.ldq = round_up(a.d, PAD) + PAD;
-    a.step = round_up(a.t, vector);
+    a.ldq = kdi_multiple(a.d, PAD) + PAD;
+    a.step = kdi_multiple(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
-    a.t_panels = round_up(a.t, nr) * a.d;
-    a.d_panels = round_up(a.d, nr) * a.t;
-    a.block_panels = round_up(round_up(a.d, nr) * a.rows, ALIGN);
-    a.t_panels = round_up(a.t_panels, ALIGN);
-    a.d_panels = round_up(a.d_panels, ALIGN);
-    const size_t blocks = round_up(a.rows * a.ldq, ALIGN) + round_up(a.rows * a.step, ALIGN);
+    a.t_panels = kdi_multiple(a.t, nr) * a.d;
+    a.d_panels = kdi_multiple(a.d, nr) * a.t;
+    a.block_panels = kdi_multiple(kdi_multiple(a.d, nr) * a.rows, ALIGN);
+    a.t_panels = kdi_multiple(a.t_panels, ALIGN);
+    a.d_panels = kdi_multiple(a.d_panels, ALIGN);
+    const size_t blocks =
+        kdi_multiple(a.rows * a.ldq, ALIGN) + kdi_multiple(a.rows * a.step, ALIGN);
     a.worker = a.t_panels + a.d_panels + blocks;
     if (backwards) a.worker += a.t_panels + 2 * a.block_panels + blocks;
     a.workers = c->scratch;
@@ -191,7 +188,7 @@ static const float *row_of(const attention *a, const float *square, size_t i)
 static void scores(const attention *a, size_t rows, factor x, const float *panels, float *s)
 {
     const kdi_block b = {.m = rows,
-                         .n = round_up(a->t, a->kernels->vector),
+                         .n = kdi_multiple(a->t, a->kernels->vector),
                          .k = a->d,
                          .a = x.x,
                          .rsa = x.ld,
@@ -229,7 +226,7 @@ static void forward_head(const head *h, size_t first, size_t end, const float *q
     const kdi_kernels *k = a->kernels;
     const size_t nr = k->gemm_nr, width = a->heads * a->d;
     float *keys = scratch, *values = keys + a->t_panels, *q = values + a->d_panels;
-    float *s = q + round_up(a->rows * a->ldq, ALIGN), max[ROWS], inverse[ROWS];
+    float *s = q + kdi_multiple(a->rows * a->ldq, ALIGN), max[ROWS], inverse[ROWS];
     k->pack_bt(a->d, a->t, qkv + width, h->ldx, keys, a->d * nr);
     k->pack_b(a->t, a->d, qkv + 2 * width, h->ldx, values, a->t * nr);
     for (size_t i = first; i < end; i += a->rows) {
@@ -292,9 +289,9 @@ static room room_of(const attention *a, int worker)
     r.q_panels = r.rows + a->d_panels;
     r.dy_panels = r.q_panels + a->block_panels;
     r.q = r.dy_panels + a->block_panels;
-    r.dy = r.q + round_up(a->rows * a->ldq, ALIGN);
-    r.p = r.dy + round_up(a->rows * a->ldq, ALIGN);
-    r.ds = r.p + round_up(a->rows * a->step, ALIGN);
+    r.dy = r.q + kdi_multiple(a->rows * a->ldq, ALIGN);
+    r.p = r.dy + kdi_multiple(a->rows * a->ldq, ALIGN);
+    r.ds = r.p + kdi_multiple(a->rows * a->step, ALIGN);
     return r;
 }
 

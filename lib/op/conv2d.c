@@ -11,6 +11,7 @@
 #include "ops.h"
 #include "shape.h"
 
+#include "../base/size.h"
 #include "../kernel/conv.h"
 
 #include <math.h>
@@ -20,11 +21,6 @@ enum { ALIGN = 16 }; /* floats: 64 bytes */
 static size_t pad(size_t floats)
 {
     return (floats + ALIGN - 1) / ALIGN * ALIGN;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 static size_t sum(size_t a, size_t b)
@@ -275,7 +271,7 @@ static size_t scratch_bytes(const kd_op_call *c, int backwards)
     }
     if (a->moments) return sum(norm, kdi_conv_moments_scratch(c->ctx, &v, algo));
     if (c->prepared)
-        return larger(
+        return kdi_larger(
             kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD_PREPARED),
             sum(folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_PREPARE)));
     return sum(norm + folded_size(c, &v), kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_FORWARD));

@@ -7,10 +7,7 @@
 #include "shape.h"
 #include "work.h"
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
+#include "../base/size.h"
 
 /* y = x W^T: m rows of k numbers to n. */
 static kdi_gemm product(const kd_op_call *c)
@@ -98,11 +95,12 @@ static size_t scratch(const kd_op_call *c, int backwards)
     if (!backwards) return kdi_gemm_scratch(c->ctx, &y);
     const kdi_gemm dx = input_gradient(c);
     kdi_gemm dw = weight_gradient(c);
-    size_t most = larger(kdi_gemm_scratch(c->ctx, &dx), kdi_column_sums_scratch(c->ctx, y.m, y.n));
+    size_t most =
+        kdi_larger(kdi_gemm_scratch(c->ctx, &dx), kdi_column_sums_scratch(c->ctx, y.m, y.n));
     const size_t rows = y.m / c->in[0].dim[0];
     for (size_t n = c->in[0].dim[0]; n > 0; n--) {
         dw.k = n * rows;
-        most = larger(most, kdi_gemm_scratch(c->ctx, &dw));
+        most = kdi_larger(most, kdi_gemm_scratch(c->ctx, &dw));
     }
     return most;
 }

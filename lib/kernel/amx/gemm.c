@@ -13,6 +13,7 @@
  * few k or of few rows, and of an A packed in strips, are left to AVX-512. */
 #include "../isa/isa.h"
 
+#include "../../base/size.h"
 #include "../isa/vec_math.h"
 
 #include <immintrin.h>
@@ -40,11 +41,6 @@ enum {
 _Static_assert(NR == 2 * SIDE, "a panel is two tiles");
 
 typedef uint16_t part;
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- floats in three parts ------------------------------------------------------------------- */
 
@@ -147,7 +143,7 @@ static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count
     }
     while (count > 0) {
         float x[STEP] = {0};
-        const size_t n = least(count, STEP);
+        const size_t n = kdi_smaller(count, STEP);
         for (size_t q = 0; q < n; q++, at = next(g, at)) x[q] = row[offset(g, at)];
         put_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + SIDE), to, special);
         to += GROUP;
@@ -467,12 +463,12 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
                 .far = {far[0], far[1]}};
     for (int f = 0; f < 2; f++) o.lines[f] = (far[f].left + turns * panels - 1) / (turns * panels);
     for (size_t s = 0; s < (plain ? 1 : strips); s++)
-        cut_a(g, i + s * STRIP, least(m - s * STRIP, STRIP), p, count, a + s * steps * GROUP,
+        cut_a(g, i + s * STRIP, kdi_smaller(m - s * STRIP, STRIP), p, count, a + s * steps * GROUP,
               &a_special[s]);
     do_b(&o, true);
     _tile_loadconfig(&whole_tiles);
     for (size_t q = 0; q < panels; q++) {
-        const size_t columns = least(g->n - q * NR, NR);
+        const size_t columns = kdi_smaller(g->n - q * NR, NR);
         if (q + 1 < panels) {
             o.b_from += g->panel;
             o.b_to = b[(q + 1) % 2];
@@ -485,9 +481,9 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
                 o.a_from = g->a + (i + (s + 1) * STRIP) * g->rsa + p;
                 o.a_to = a + (s + 1) * steps * GROUP;
                 o.a_special = &a_special[s + 1];
-                o.a = items(least(m - (s + 1) * STRIP, STRIP) * steps, steps * TURNS);
+                o.a = items(kdi_smaller(m - (s + 1) * STRIP, STRIP) * steps, steps * TURNS);
             }
-            const size_t rows = least(m - s * STRIP, STRIP);
+            const size_t rows = kdi_smaller(m - s * STRIP, STRIP);
             float *to = c[q % 2] + s * STRIP * NR;
             product(rows, columns, steps, a + s * steps * GROUP, b[q % 2], to, &o);
             if (__builtin_expect(a_special[s] | b_special[q % 2], 0))
@@ -511,8 +507,8 @@ static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, 
 size_t KDI_FN(gemm_scratch)(size_t m, size_t k)
 {
     if (m < FEW || k < LEAST) return 0;
-    const size_t strips = (least(m, ROWS) + STRIP - 1) / STRIP;
-    const size_t steps = (least(k, DEPTH * STEP) + STEP - 1) / STEP;
+    const size_t strips = (kdi_smaller(m, ROWS) + STRIP - 1) / STRIP;
+    const size_t steps = (kdi_smaller(k, DEPTH * STEP) + STEP - 1) / STEP;
     return ((strips + 2) * steps * GROUP * sizeof(part)) / sizeof(float) + 2 * strips * STRIP * NR;
 }
 
@@ -531,6 +527,6 @@ void KDI_FN(gemm_block)(const kdi_block *g)
     stream far[2] = {stream_of(&g->ahead[0]), stream_of(&g->ahead[1])};
     for (size_t i = 0; i < g->m; i += ROWS)
         for (size_t p = 0; p < k; p += depth)
-            rows_times_panels(g, i, least(g->m - i, ROWS), p, least(k - p, depth), k - p <= depth,
-                              far);
+            rows_times_panels(g, i, kdi_smaller(g->m - i, ROWS), p, kdi_smaller(k - p, depth),
+                              k - p <= depth, far);
 }
