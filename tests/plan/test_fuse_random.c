@@ -55,10 +55,12 @@ static void add_convolution(draw *d, int layer)
 static void add_norm(draw *d, int layer)
 {
     const kd_value x = d->x;
+    const int others = below(d, 8); /* that read x, before the norm or behind it: 0 or 1 */
+    kd_value other = KD_NONE;
+    if (others == 0) other = kd_relu(d->graph, x);
     d->x = kd_batch_norm(d->graph, x, named(d, 'n', layer), .1f, 1e-5f);
-    if (below(d, 10)) return;
-    const kd_value other = kd_batch_norm(d->graph, x, named(d, 'm', layer), .1f, 1e-5f);
-    d->x = kd_add(d->graph, d->x, other);
+    if (others == 1) other = kd_batch_norm(d->graph, x, named(d, 'm', layer), .1f, 1e-5f);
+    if (other != KD_NONE) d->x = kd_add(d->graph, d->x, other);
 }
 
 static void add_pool(draw *d)
