@@ -296,24 +296,28 @@ bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const
     return kdi_conv_tells_moments(choose(ctx, &v, batch));
 }
 
+/* Whether the algorithm that is chosen anyway can take norms along. */
+static bool can_with(const kd_ctx *ctx, kdi_conv v, size_t batch, const kdi_conv_norm *norm,
+                     const kdi_conv_behind *behind)
+{
+    const kdi_conv_algo algo = choose(ctx, &v, batch);
+    v.norm = norm;
+    v.behind = behind;
+    return kdi_conv_can(&v, algo);
+}
+
 bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
                          size_t batch, bool writes)
 {
     const kdi_conv_behind any = {.writes = writes};
-    kdi_conv v = conv_for(a, x, batch);
-    const kdi_conv_algo algo = choose(ctx, &v, batch);
-    v.behind = &any;
-    return kdi_conv_can(&v, algo);
+    return can_with(ctx, conv_for(a, x, batch), batch, NULL, &any);
 }
 
 bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
                          size_t batch)
 {
-    static const kdi_conv_norm any;
-    kdi_conv v = conv_for(a, x, batch);
-    const kdi_conv_algo algo = choose(ctx, &v, batch);
-    v.norm = &any;
-    return kdi_conv_can(&v, algo);
+    const kdi_conv_norm any = {0};
+    return can_with(ctx, conv_for(a, x, batch), batch, &any, NULL);
 }
 
 bool kdi_conv2d_can_pool(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,

@@ -127,7 +127,7 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
     second.dout = longer(d, first->dout, 1, 0, NULL);
     second.din = longer(d, first->din, y, 0, NULL);
     if (!attr || !second.dout || !second.din) return KD_E_NOMEM;
-    attr->behind = 0;
+    attr->behind = attr->norms = 0; /* it reads weights and y's gradient alone */
     second.attr = attr;
     second.n_in = y - NORM_VALUES;
     second.n_out = 1;

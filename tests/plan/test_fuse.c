@@ -194,7 +194,20 @@ static kd_graph *norm_graph(kd_ctx *ctx, const norm_variant *v)
     return g;
 }
 
-/* Two runs, the second adding its gradients to the first's. */
+/* Two runs, the second adding its gradients to the first's; then the end of the session. */
+static void train_twice(session *s, outcome *o)
+{
+    for (int i = 0; i < 2; i++) {
+        const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .accumulate = i};
+        test_ok(s->ctx, kd_exec_run(s->exec, &run_opt));
+    }
+    o->count = kd_params_flat_count(s->params);
+    ck_assert_uint_le(o->count, FLAT);
+    o->loss = *(const float *)kd_exec_output(s->exec, "loss");
+    memcpy(o->grads, kd_params_grads(s->params), o->count * sizeof *o->grads);
+    o->n_y = stop(s, IMAGES, o->y, &o->pools);
+}
+
 static void run_norm(const norm_variant *v, int training, int no_fusion, int threads, outcome *o)
 {
     const kd_config config = {.struct_size = sizeof config, .threads = threads};
@@ -210,15 +223,7 @@ static void run_norm(const norm_variant *v, int training, int no_fusion, int thr
     /* Of equal numbers the first is the largest, and x tells who it was. */
     memset(kd_params_values(s.params) + kd_params_find(s.params, "conv.weight")->offset, 0,
            sizeof(float[4][3]));
-    for (int i = 0; i < 2; i++) {
-        const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .accumulate = i};
-        test_ok(s.ctx, kd_exec_run(s.exec, &run_opt));
-    }
-    o->count = kd_params_flat_count(s.params);
-    ck_assert_uint_le(o->count, FLAT);
-    o->loss = *(const float *)kd_exec_output(s.exec, "loss");
-    memcpy(o->grads, kd_params_grads(s.params), o->count * sizeof *o->grads);
-    o->n_y = stop(&s, IMAGES, o->y, &o->pools);
+    train_twice(&s, o);
 }
 
 START_TEST(test_pool_behind_norm)
@@ -336,7 +341,6 @@ typedef struct sizes {
     size_t written, values, arena; /* norms that write; bytes */
 } sizes;
 
-/* Two runs, the second adding. */
 static void run_chain(const chain_variant *v, int no_fusion, int threads, size_t arena, outcome *o,
                       sizes *size)
 {
@@ -355,16 +359,8 @@ static void run_chain(const chain_variant *v, int no_fusion, int threads, size_t
     ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
     s.graph = chain_graph(s.ctx, v);
     start(&s, &opt, x, labels);
-    for (int i = 0; i < 2; i++) {
-        const kd_run_opt run_opt = {.struct_size = sizeof run_opt, .accumulate = i};
-        test_ok(s.ctx, kd_exec_run(s.exec, &run_opt));
-    }
     *size = (sizes){count_written(s.plan), kd_plan_values_size(s.plan), kd_plan_arena_size(s.plan)};
-    o->count = kd_params_flat_count(s.params);
-    ck_assert_uint_le(o->count, FLAT);
-    o->loss = *(const float *)kd_exec_output(s.exec, "loss");
-    memcpy(o->grads, kd_params_grads(s.params), o->count * sizeof *o->grads);
-    o->n_y = stop(&s, IMAGES, o->y, &o->pools);
+    train_twice(&s, o);
 }
 
 START_TEST(test_norms_taken_along)

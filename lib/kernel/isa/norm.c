@@ -117,7 +117,7 @@ INLINE void gather_pixels(const apply *a, size_t pixels, size_t c, const float *
 }
 
 void KDI_FN(bn_gather)(size_t pixels, size_t c, const float *x, const size_t *at, const float *mean,
-                       const float *scale, const float *shift, bool relu, float *y)
+                       const float *scale, const float *shift, int relu, float *y)
 {
     const apply plain = {mean, scale, shift, false}, rectified = {mean, scale, shift, true};
     if (relu)
