@@ -15,6 +15,11 @@ void kdb_die(kd_ctx *ctx, const char *what);
 
 /* FLOP/s of fused multiply-adds on registers, on that many threads at once. */
 double kdb_peak(kd_ctx *ctx);
+/* The same right now, of one thread and of all, once they are awake: some 30 ms. */
+typedef struct kdb_rates {
+    double one, all;
+} kdb_rates;
+kdb_rates kdb_rates_now(kd_ctx *ctx);
 
 int kdb_kernels(int threads);
 int kdb_steps(int threads, char *const *names, int count); /* count 0: all works */

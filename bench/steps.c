@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { MOST_RUNS = 2000, TURNS = 6 };
+enum { MOST_RUNS = 20000, TURNS = 16 };
+static const double TURN = .2; /* seconds, or one step */
 
 static kd_ctx *make_ctx(int threads)
 {
@@ -41,12 +42,28 @@ static void close_runner(runner *r)
     kd_ctx_destroy(r->ctx);
 }
 
-/* Steps for about half a second, at least two. */
 static void measure(runner *r)
 {
     double sum = 0;
-    for (int i = 0; r->n < MOST_RUNS && (i < 2 || sum < .5); i++)
+    for (int i = 0; r->n < MOST_RUNS && (i < 1 || sum < TURN); i++)
         sum += r->x[r->n++] = kdb_work_step(r->work);
+}
+
+/* The two take turns: a machine whose speed drifts treats them alike. What the machine itself gives
+ * to all threads at once is measured between: a host may let two virtual processors share one, or
+ * take one away for a while. Its gain is the median of the turns'; *peak the best of all threads. */
+static double take_turns(runner *all, runner *one, double *peak)
+{
+    double gains[TURNS];
+    *peak = 0;
+    for (int turn = 0; turn < TURNS; turn++) {
+        const kdb_rates now = kdb_rates_now(all->ctx);
+        gains[turn] = now.all / now.one;
+        if (now.all > *peak) *peak = now.all;
+        measure(all);
+        if (one) measure(one);
+    }
+    return kdb_quantile(gains, TURNS, .5);
 }
 
 /* Seconds to make a plan, the best of some. */
@@ -113,29 +130,30 @@ int kdb_steps(int threads, char *const *names, int count)
             return 2;
         }
     kd_ctx *ctx = make_ctx(threads);
-    const double peak = kdb_peak(ctx);
     const kdb_work_info *info;
-    static runner all, one; /* they take turns: a machine whose speed drifts treats them alike */
+    static runner all, one;
     startup(ctx);
     printf("\nwhole steps, %d threads, %s; FLOPs of direct convolutions, training counted three "
-           "times\n%-18s%9s%9s%9s%12s%10s%10s%12s\n",
-           threads, kd_ctx_isa(ctx), "work", "ms", "p5", "p95", "images/s", "GFLOP/s", "of peak",
-           "x 1 thread");
+           "times\n%-18s%9s%9s%9s%12s%10s%10s%12s%9s%10s\n",
+           threads, kd_ctx_isa(ctx), "work", "ms", "p10", "p90", "images/s", "GFLOP/s", "of peak",
+           "x 1 thread", "p10", "machine");
     for (size_t i = 0; (info = kdb_work_at(i)); i++) {
         if (!is_named(info, names, count)) continue;
+        double peak;
         open_runner(&all, info, threads);
         if (threads > 1) open_runner(&one, info, 1);
-        for (int turn = 0; turn < TURNS; turn++) {
-            measure(&all);
-            if (threads > 1) measure(&one);
-        }
-        const double median = kdb_quantile(all.x, all.n, .5);
+        const double machine = take_turns(&all, threads > 1 ? &one : NULL, &peak);
+        const double median = kdb_quantile(all.x, all.n, .5), p10 = kdb_quantile(all.x, all.n, .1);
         const double rate = 2.0 * (double)macs_of(ctx, info) * (double)info->batch / median;
-        printf("%-18s%9.2f%9.2f%9.2f%12.1f%10.1f%9.0f%%%12.2f\n", info->name, median * 1e3,
-               kdb_quantile(all.x, all.n, .05) * 1e3, kdb_quantile(all.x, all.n, .95) * 1e3,
-               (double)info->batch / median, rate * 1e-9, 100 * rate / peak,
-               threads > 1 ? kdb_quantile(one.x, one.n, .5) / median : 1);
+        printf("%-18s%9.2f%9.2f%9.2f%12.1f%10.1f%9.0f%%", info->name, median * 1e3, p10 * 1e3,
+               kdb_quantile(all.x, all.n, .9) * 1e3, (double)info->batch / median, rate * 1e-9,
+               100 * rate / peak);
+        if (threads > 1)
+            printf("%12.2f%9.2f%10.2f", kdb_quantile(one.x, one.n, .5) / median,
+                   kdb_quantile(one.x, one.n, .1) / p10, machine);
+        printf("\n");
         print_parts(all.work);
+        fflush(stdout);
         close_runner(&all);
         if (threads > 1) close_runner(&one);
     }
