@@ -21,6 +21,9 @@
 #endif
 
 enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
+/* Steps of k at a time; rows that one pointer serves, where three need no instruction more than one
+ * (x86); lines fetched at a time. */
+enum { STEPS = KDI_GEMM_STEPS, EACH = STEPS > 1 ? 3 : 4, LINES = STEPS > 1 ? STEPS : 2 };
 
 /* Where a tile goes: rows from i, columns from j of the block; of `tiles` tiles the one number
  * t. */
@@ -29,14 +32,14 @@ typedef struct place {
     size_t i, j, t, tiles;
 } place;
 
-/* What a tile fetches while it runs: a stretch of an array's rows, a line or two each step of k, so
- * that what memory brings meanwhile waits for nothing. A step shorter than a line asks for some
- * lines more than once, which costs nothing. */
+/* What a tile fetches while it runs: a stretch of an array's rows, some lines each STEPS steps
+ * of k, so that what memory brings meanwhile waits for nothing. A step shorter than a line asks for
+ * some lines more than once, which costs little. */
 typedef struct stream {
-    const char *row; /* the row that is fetched */
-    size_t at, end;  /* byte of it, and where it ends */
-    size_t jump;     /* bytes from row to row */
-    size_t step, second;
+    const char *row;  /* the row that is fetched */
+    size_t at, end;   /* byte of it, and where it ends */
+    size_t jump;      /* bytes from row to row */
+    size_t step, hop; /* bytes to the next time's lines, and from line to line */
 } stream;
 
 enum { LINE = 64 };
@@ -53,14 +56,16 @@ INLINE stream stream_of(place at)
     const size_t k = g->segments > 1 ? g->segments * g->k : g->k;
     if (all == 0 || k == 0) return (stream){(const char *)g->b, 0, SIZE_MAX, 0, 0, 0};
     const size_t share = (all + tiles - 1) / tiles, first = t * share;
-    const size_t row = first / width, step = share / k + 1;
+    const size_t row = first / width, step = STEPS * share / k + 1;
     if (row >= f->rows) return (stream){(const char *)g->b, 0, SIZE_MAX, 0, 0, 0};
     return (stream){.row = (const char *)(f->x + row * f->step),
                     .at = first - row * width,
                     .end = width,
                     .jump = f->step * sizeof(float),
                     .step = step,
-                    .second = step > LINE ? LINE : 0};
+                    .hop = STEPS > 1     ? step / LINES
+                           : step > LINE ? LINE
+                                         : 0};
 }
 
 INLINE kdi_v finish(const kdi_epilogue *e, kdi_v v)
@@ -110,12 +115,50 @@ static __attribute__((noinline)) void gelu_tile(size_t rows, size_t vecs, float 
             kdi_store(c + i * ldc + j, kdi_gelu(kdi_load(c + i * ldc + j)));
 }
 
+INLINE void fetch_on(stream *s)
+{
+    KDI_UNROLL for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(s->row + s->at + i * s->hop, 0, 2);
+    s->at += s->step;
+    s->row += s->at >= s->end ? s->jump : 0;
+    s->at -= s->at >= s->end ? s->end : 0;
+}
+
+/* One step of k: row has a pointer for every EACH rows, `at` floats before its numbers. Steps are not
+ * mixed, for which there are no registers, and *rsa is new to the compiler in each, lest it keeps
+ * addresses of its own. */
+INLINE void multiply(const size_t rows, const size_t vecs, const float *b, size_t *rsa,
+                     const float *const row[MR], const size_t at, kdi_v acc[MR][V])
+{
+    kdi_v bv[V];
+    KDI_UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
+    KDI_UNROLL for (size_t i = 0; i < rows; i++)
+    {
+        const kdi_v av = kdi_splat(row[i / EACH][i % EACH * *rsa + at]);
+        KDI_UNROLL for (size_t j = 0; j < vecs; j++) kdi_add_product(&acc[i][j], av, bv[j]);
+        if (i % EACH == EACH - 1) LOADS_STAY;
+    }
+    if (STEPS > 1) __asm__ volatile("" : "+r"(*rsa)::"memory");
+}
+
+/* The empty asm keeps the compiler from giving each row a pointer of its own, which there are no
+ * registers for. */
+INLINE void advance(const size_t rows, size_t by, const float *row[MR])
+{
+    KDI_UNROLL for (size_t i = 0; i < (rows + EACH - 1) / EACH; i++)
+    {
+        row[i] += by;
+        __asm__("" : "+r"(row[i]));
+    }
+}
+
 /* The tile at `at`: rows and vecs are constants after inlining. */
 INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a, const float *b,
                  size_t columns)
 {
     const kdi_block *g = at.g;
-    const size_t rsa = g->rsa, csa = g->csa;
+    size_t rsa = g->rsa;
+    const size_t csa = g->csa;
     kdi_v acc[MR][V];
     KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
         acc[i][j] = (kdi_v){0};
@@ -136,29 +179,19 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     size_t segments = g->segments;
     stream far = stream_of(at);
     do {
-        const float *row[4] = {a, a + 4 * rsa, a + 8 * rsa, a + 12 * rsa};
-        for (size_t p = g->k; p > 0; p--) {
-            kdi_v bv[V];
-            KDI_UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
-            __builtin_prefetch(far.row + far.at, 0, 2);
-            __builtin_prefetch(far.row + far.at + far.second, 0, 2);
-            far.at += far.step;
-            far.row += far.at >= far.end ? far.jump : 0;
-            far.at -= far.at >= far.end ? far.end : 0;
-            b += NR;
-            KDI_UNROLL for (size_t i = 0; i < rows; i++)
-            {
-                const kdi_v av = kdi_splat(row[i / 4][i % 4 * rsa]);
-                KDI_UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] += av * bv[j];
-                if (i % 4 == 3) LOADS_STAY;
+        const float *row[MR] = {a};
+        KDI_UNROLL for (size_t i = 1; i < (rows + EACH - 1) / EACH; i++) row[i] =
+            a + i * EACH * rsa;
+        size_t p = g->k;
+        if (STEPS > 1 && csa == 1)
+            for (; p >= STEPS; p -= STEPS, b += STEPS * NR, advance(rows, STEPS, row)) {
+                fetch_on(&far);
+                KDI_UNROLL for (size_t q = 0; q < STEPS; q++)
+                    multiply(rows, vecs, b + q * NR, &rsa, row, q, acc);
             }
-            /* The empty asm keeps the compiler from giving each row a pointer of its own, which
-             * there are no registers for. */
-            KDI_UNROLL for (size_t i = 0; i < (rows + 3) / 4; i++)
-            {
-                row[i] += csa;
-                __asm__("" : "+r"(row[i]));
-            }
+        for (; p > 0; p--, b += NR, advance(rows, csa, row)) {
+            if (p % STEPS == 0) fetch_on(&far);
+            multiply(rows, vecs, b, &rsa, row, 0, acc);
         }
         a += g->segment;
     } while (segments > 1 && --segments);

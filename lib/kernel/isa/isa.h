@@ -18,25 +18,31 @@
 #define KDI_ISA_NAME KDI_STR(KDI_ISA)
 
 /* KDI_GEMM_MR x KDI_GEMM_NR: the tile of a matrix product that fits the registers, with two vectors
- * of B and one broadcast beside it. Up to KDI_DOT_ROWS rows, dot products beat the packing of B. */
+ * of B and one broadcast beside it; KDI_GEMM_STEPS of k at a time, where a tile is so small that
+ * counting costs as much as a part of it. Up to KDI_DOT_ROWS rows, dot products beat the packing of
+ * B. */
 #if defined(__AVX512F__)
 #define KDI_VL 16
 #define KDI_GEMM_MR 14
+#define KDI_GEMM_STEPS 1
 #define KDI_GEMM_NR 32
 #define KDI_DOT_ROWS 128
 #elif defined(__AVX2__)
 #define KDI_VL 8
 #define KDI_GEMM_MR 6
+#define KDI_GEMM_STEPS 4
 #define KDI_GEMM_NR 16
 #define KDI_DOT_ROWS 32
 #elif defined(__aarch64__)
 #define KDI_VL 4
 #define KDI_GEMM_MR 12
+#define KDI_GEMM_STEPS 1
 #define KDI_GEMM_NR 8
 #define KDI_DOT_ROWS 32
 #else
 #define KDI_VL 4
 #define KDI_GEMM_MR 6
+#define KDI_GEMM_STEPS 1
 #define KDI_GEMM_NR 8
 #define KDI_DOT_ROWS 32
 #endif
@@ -62,6 +68,17 @@ static inline void kdi_store(float *p, kdi_v v)
 static inline kdi_v kdi_splat(float x)
 {
     return x - (kdi_v){0}; /* not + 0, which would turn -0 into 0 and cost an addition */
+}
+
+/* *sum += a * b, where all registers are taken: gcc would put the sum into a's register, then into
+ * another, and some into memory. */
+static inline __attribute__((always_inline)) void kdi_add_product(kdi_v *sum, kdi_v a, kdi_v b)
+{
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "x"(b));
+#else
+    *sum += a * b;
+#endif
 }
 
 /* Before a loop whose length is a constant. */

@@ -12,7 +12,7 @@
 
 /* Accumulators: MR tiles by 2 blocks of output channels; OR output channels by CV blocks of input
  * channels. */
-enum { L = KDI_VL, MR = KDI_GEMM_MR };
+enum { L = KDI_VL, MR = KDI_GEMM_MR, STEPS = KDI_GEMM_STEPS };
 enum { LINE = 64 }; /* bytes that come at once */
 #if KDI_VL == 16
 enum { OR = 8, CV = 2 };
@@ -32,28 +32,47 @@ typedef struct ahead {
     size_t step;
 } ahead;
 
+INLINE void fetch_on(ahead *far)
+{
+    const size_t hop = STEPS > 1 ? far->step : far->step > LINE ? LINE : 0;
+    KDI_UNROLL for (size_t i = 0; i < (STEPS > 1 ? STEPS : 2); i++)
+        __builtin_prefetch(far->at + i * hop, 0, 3);
+    far->at += STEPS * far->step;
+}
+
+/* One step of k; steps are not mixed. */
+INLINE void multiply(const size_t rows, const size_t vecs, const float *v, const float *u,
+                     kdi_v sum[MR][2])
+{
+    kdi_v y[2];
+    for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
+    KDI_UNROLL for (size_t r = 0; r < rows; r++)
+    {
+        const kdi_v x = kdi_splat(v[r * L]);
+        for (size_t j = 0; j < vecs; j++) kdi_add_product(&sum[r][j], x, y[j]);
+    }
+    if (STEPS > 1) __asm__ volatile("" ::: "memory");
+}
+
 /* m[rows][vecs blocks] (+)= v[rows][k] u[k][vecs * L]; rows and vecs are constants once inlined. */
 INLINE void product_tile(const size_t rows, const size_t vecs, size_t k, const float *v,
                          size_t v_block, const float *u, ahead far, float *m, size_t m_block,
                          bool accumulate)
 {
-    const size_t second = far.step > LINE ? LINE : 0;
     kdi_v sum[MR][2];
     KDI_UNROLL for (size_t r = 0; r < rows; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
         accumulate ? kdi_load(m + j * m_block + r * L) : (kdi_v){0};
+    for (; STEPS > 1 && k >= L; k -= L, v += v_block, u += L * vecs * L)
+        KDI_UNROLL for (size_t q = 0; q < L; q++)
+        {
+            if (q % STEPS == 0) fetch_on(&far);
+            multiply(rows, vecs, v + q, u + q * vecs * L, sum);
+        }
     for (; k > 0; v += v_block) {
         const size_t lanes = k < L ? k : L;
         for (size_t q = 0; q < lanes; q++, u += vecs * L) {
-            kdi_v y[2];
-            for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(u + j * L);
-            __builtin_prefetch(far.at, 0, 3);
-            __builtin_prefetch(far.at + second, 0, 3);
-            far.at += far.step;
-            KDI_UNROLL for (size_t r = 0; r < rows; r++)
-            {
-                const kdi_v x = kdi_splat(v[r * L + q]);
-                for (size_t j = 0; j < vecs; j++) sum[r][j] += x * y[j];
-            }
+            if (q % STEPS == 0) fetch_on(&far);
+            multiply(rows, vecs, v + q, u, sum);
         }
         k -= lanes;
     }
@@ -103,6 +122,28 @@ void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *
     }
 }
 
+/* What STEPS tiles ask for is less than a line of either. */
+INLINE void fetch_both(ahead *a, ahead *b)
+{
+    __builtin_prefetch(a->at, 0, 3);
+    __builtin_prefetch(b->at, 0, 3);
+    a->at += STEPS * a->step;
+    b->at += STEPS * b->step;
+}
+
+INLINE void add_outer(const size_t vecs, const float *dm, const float *v, size_t v_block,
+                      kdi_v sum[OR][CV])
+{
+    kdi_v y[CV];
+    for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(v + j * v_block);
+    KDI_UNROLL for (size_t r = 0; r < OR; r++)
+    {
+        const kdi_v x = kdi_splat(dm[r]);
+        for (size_t j = 0; j < vecs; j++) kdi_add_product(&sum[r][j], x, y[j]);
+    }
+    if (STEPS > 1) __asm__ volatile("" ::: "memory");
+}
+
 /* du[OR][vecs * L] = sum over tiles of dm[t][OR] v[t][vecs * L] */
 INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const float *v,
                        size_t v_block, const ahead far[2], float *du, size_t ldu)
@@ -111,18 +152,14 @@ INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const f
     kdi_v sum[OR][CV];
     KDI_UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++) sum[r][j] =
         (kdi_v){0};
-    for (size_t t = 0; t < tiles; t++, dm += L, v += L) {
-        kdi_v y[CV];
-        for (size_t j = 0; j < vecs; j++) y[j] = kdi_load(v + j * v_block);
-        __builtin_prefetch(far_m.at, 0, 3);
-        __builtin_prefetch(far_v.at, 0, 3);
-        far_m.at += far_m.step;
-        far_v.at += far_v.step;
-        KDI_UNROLL for (size_t r = 0; r < OR; r++)
-        {
-            const kdi_v x = kdi_splat(dm[r]);
-            for (size_t j = 0; j < vecs; j++) sum[r][j] += x * y[j];
-        }
+    for (; STEPS > 1 && tiles >= STEPS; tiles -= STEPS, dm += STEPS * L, v += STEPS * L) {
+        fetch_both(&far_m, &far_v);
+        KDI_UNROLL for (size_t s = 0; s < STEPS; s++)
+            add_outer(vecs, dm + s * L, v + s * L, v_block, sum);
+    }
+    for (; tiles > 0; tiles--, dm += L, v += L) {
+        if (tiles % STEPS == 0) fetch_both(&far_m, &far_v);
+        add_outer(vecs, dm, v, v_block, sum);
     }
     KDI_UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++)
         kdi_store(du + r * ldu + j * L, sum[r][j]);
