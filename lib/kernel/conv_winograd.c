@@ -53,7 +53,7 @@ enum {
     MANY = 8,               /* groups that keep the threads busy by themselves */
     PART = 64,  /* tiles of a task, where U is at hand; twice as many with MANY groups */
     DEPTH = 128 /* channels summed at a time: their U, or the slice of it that the task
-                            * transforms, stays in the nearest caches */
+                 * transforms, stays in the nearest caches; see depth_of */
 };
 
 static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind)
@@ -259,10 +259,17 @@ typedef struct layout {
     size_t own, apart;     /* the same with V: of all tiles, where they are few, and of a task's */
 } layout;
 
+/* Channels of a slice. Processors with wide vectors have 1 MB of second-level cache and more, others
+ * half of that and less. */
+static size_t depth_of(const kdi_winograd *g)
+{
+    return g->lanes < 16 ? DEPTH / 2 : DEPTH;
+}
+
 /* Floats of a slice of one panel's filters. */
 static size_t slice_size(const kdi_winograd *g)
 {
-    return g->planes * (2 * DEPTH + 1) * g->lanes;
+    return g->planes * (2 * depth_of(g) + 1) * g->lanes;
 }
 
 /* A few shares of the tiles, none above most: of a number that threads can share out. Grows with
@@ -322,7 +329,7 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
     l->worker = kdi_planes_size(g, 2 * l->panels, l->m_room);
     if (l->v == SIZE_MAX || (l->slices && !kdi_winograd_reserve(&l->worker, g->planes * l->panels,
-                                                                (2 * DEPTH + 1) * g->lanes)))
+                                                                (2 * depth_of(g) + 1) * g->lanes)))
         return false;
     const size_t own = kdi_smaller(l->v_room, kdi_winograd_tiles(g, OWN));
     return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own) &&
@@ -526,7 +533,8 @@ static void panels(const job *j, size_t row, size_t column, float *own)
     float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
     kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
     v.data += t0 * g->rows * g->lanes;
-    const size_t step = j->u && tiles <= kdi_winograd_tiles(g, FEW) ? g->c : DEPTH;
+    const bool few = tiles <= kdi_winograd_tiles(g, FEW);
+    const size_t step = !j->u ? depth_of(g) : few ? g->c : DEPTH;
     for (size_t c0 = 0; c0 < g->c; c0 += step) {
         const size_t channels = kdi_smaller(step, g->c - c0);
         for (size_t i = 0; !j->u && i < count; i++)
