@@ -95,7 +95,7 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     const size_t slabs = p.crops ? p.n * p.w.k * kdi_pieces(p.in, p.step) : steps_of(&p);
     p.keeps = few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && slabs * p.slab <= KEPT;
     /* Few rows: b is read as it lies in memory, panel by panel; patches not kept may serve two. */
-    if (few) p.nb = (p.keeps || p.n * map <= 8 ? 1 : 2) * kernels->gemm_nr;
+    if (few) p.nb = (p.keeps || p.n * map <= 8 ? kernels->gemm_wide : 2) * kernels->gemm_nr;
     p.columns = kdi_pieces(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
     p.a_size = p.keeps ? slabs * p.slab : kdi_multiple(p.mb * (p.step + PAD), ALIGN);

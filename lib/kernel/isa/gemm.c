@@ -21,6 +21,9 @@
 #endif
 
 enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
+/* Panels of a tile of at most FLAT rows, which asks for nothing: two places of memory come faster by
+ * themselves. */
+enum { SPAN = KDI_GEMM_WIDE, FLAT = SPAN > 1 ? 2 : 0 };
 /* Steps of k at a time; rows that one pointer serves, where three need no instruction more than one
  * (x86); lines fetched at a time. */
 enum { STEPS = KDI_GEMM_STEPS, EACH = STEPS > 1 ? 3 : 4, LINES = STEPS > 1 ? STEPS : 2 };
@@ -127,11 +130,13 @@ INLINE void fetch_on(stream *s)
 /* One step of k: row has a pointer for every EACH rows, `at` floats before its numbers. Steps are not
  * mixed, for which there are no registers, and *rsa is new to the compiler in each, lest it keeps
  * addresses of its own. */
-INLINE void multiply(const size_t rows, const size_t vecs, const float *b, size_t *rsa,
-                     const float *const row[MR], const size_t at, kdi_v acc[MR][V])
+INLINE void multiply(const size_t rows, const size_t vecs, const float *b, size_t panel,
+                     size_t *rsa, float const *const row[MR], const size_t at,
+                     kdi_v acc[MR][SPAN * V])
 {
-    kdi_v bv[V];
-    KDI_UNROLL for (size_t j = 0; j < vecs; j++) bv[j] = kdi_load(b + j * KDI_VL);
+    kdi_v bv[SPAN * V];
+    KDI_UNROLL for (size_t j = 0; j < vecs; j++) bv[j] =
+        kdi_load(b + j / V * panel + j % V * KDI_VL);
     KDI_UNROLL for (size_t i = 0; i < rows; i++)
     {
         const kdi_v av = kdi_splat(row[i / EACH][i % EACH * *rsa + at]);
@@ -159,7 +164,7 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     const kdi_block *g = at.g;
     size_t rsa = g->rsa;
     const size_t csa = g->csa;
-    kdi_v acc[MR][V];
+    kdi_v acc[MR][SPAN * V];
     KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
         acc[i][j] = (kdi_v){0};
     float *c = g->c + at.i * g->ldc + at.j;
@@ -177,6 +182,7 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
                 __builtin_prefetch(g->epilogue->before + (at.i + i) * g->epilogue->ldb + at.j + j,
                                    1);
     size_t segments = g->segments;
+    const bool asks = vecs <= V;
     stream far = stream_of(at);
     do {
         const float *row[MR] = {a};
@@ -185,18 +191,18 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
         size_t p = g->k;
         if (STEPS > 1 && csa == 1)
             for (; p >= STEPS; p -= STEPS, b += STEPS * NR, advance(rows, STEPS, row)) {
-                fetch_on(&far);
+                if (asks) fetch_on(&far);
                 KDI_UNROLL for (size_t q = 0; q < STEPS; q++)
-                    multiply(rows, vecs, b + q * NR, &rsa, row, q, acc);
+                    multiply(rows, vecs, b + q * NR, g->panel, &rsa, row, q, acc);
             }
         for (; p > 0; p--, b += NR, advance(rows, csa, row)) {
-            if (p % STEPS == 0) fetch_on(&far);
-            multiply(rows, vecs, b, &rsa, row, 0, acc);
+            if (asks && p % STEPS == 0) fetch_on(&far);
+            multiply(rows, vecs, b, g->panel, &rsa, row, 0, acc);
         }
         a += g->segment;
     } while (segments > 1 && --segments);
 
-    if (columns < vecs * KDI_VL) {
+    if (asks && columns < vecs * KDI_VL) {
         float edge[MR * NR];
         KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             kdi_store(edge + i * NR + j * KDI_VL, acc[i][j]);
@@ -241,14 +247,18 @@ static void fetch(const kdi_fetch *f, size_t p, size_t end)
         const kdi_block *g = at.g;                                                                 \
         const float *b = g->b;                                                                     \
         const size_t share = next->columns * NR / (g->n + NR) + 1;                                 \
-        for (size_t p = 0; at.j < g->n; at.j += NR, at.t++, b += g->panel) {                       \
+        for (size_t p = 0, panels; at.j < g->n; at.j += panels * NR, at.t++) {                     \
             const size_t columns = g->n - at.j, end = p + share;                                   \
             fetch(next, p, end < next->columns ? end : next->columns);                             \
             p = end;                                                                               \
-            if (columns > NR - KDI_VL)                                                             \
+            panels = R <= FLAT && columns >= SPAN * NR ? SPAN : 1;                                 \
+            if (R <= FLAT && panels == SPAN)                                                       \
+                tile(R, (SPAN * V), at, a, b, (SPAN * NR));                                        \
+            else if (columns > NR - KDI_VL)                                                        \
                 tile(R, V, at, a, b, columns < NR ? columns : NR);                                 \
             else                                                                                   \
                 tile(R, 1, at, a, b, columns);                                                     \
+            b += panels * g->panel;                                                                \
         }                                                                                          \
     }
 _Static_assert(V == 2, "a strip's last panel has one vector or two");

@@ -19,30 +19,35 @@
 
 /* KDI_GEMM_MR x KDI_GEMM_NR: the tile of a matrix product that fits the registers, with two vectors
  * of B and one broadcast beside it; KDI_GEMM_STEPS of k at a time, where a tile is so small that
- * counting costs as much as a part of it. Up to KDI_DOT_ROWS rows, dot products beat the packing of
+ * counting costs as much as a part of it, and KDI_GEMM_WIDE panels at a time where it has one row or
+ * two: memory brings more when it is read in two places. Up to KDI_DOT_ROWS rows, dot products beat the packing of
  * B. */
 #if defined(__AVX512F__)
 #define KDI_VL 16
 #define KDI_GEMM_MR 14
 #define KDI_GEMM_STEPS 1
+#define KDI_GEMM_WIDE 1
 #define KDI_GEMM_NR 32
 #define KDI_DOT_ROWS 128
 #elif defined(__AVX2__)
 #define KDI_VL 8
 #define KDI_GEMM_MR 6
 #define KDI_GEMM_STEPS 4
+#define KDI_GEMM_WIDE 2
 #define KDI_GEMM_NR 16
 #define KDI_DOT_ROWS 32
 #elif defined(__aarch64__)
 #define KDI_VL 4
 #define KDI_GEMM_MR 12
 #define KDI_GEMM_STEPS 1
+#define KDI_GEMM_WIDE 1
 #define KDI_GEMM_NR 8
 #define KDI_DOT_ROWS 32
 #else
 #define KDI_VL 4
 #define KDI_GEMM_MR 6
 #define KDI_GEMM_STEPS 1
+#define KDI_GEMM_WIDE 1
 #define KDI_GEMM_NR 8
 #define KDI_DOT_ROWS 32
 #endif
