@@ -42,6 +42,7 @@ static void close_runner(runner *r)
     kd_ctx_destroy(r->ctx);
 }
 
+/* A turn of steps, at least one. */
 static void measure(runner *r)
 {
     double sum = 0;

@@ -19,9 +19,9 @@
 
 /* KDI_GEMM_MR x KDI_GEMM_NR: the tile of a matrix product that fits the registers, with two vectors
  * of B and one broadcast beside it; KDI_GEMM_STEPS of k at a time, where a tile is so small that
- * counting costs as much as a part of it, and KDI_GEMM_WIDE panels at a time where it has one row or
- * two: memory brings more when it is read in two places. Up to KDI_DOT_ROWS rows, dot products beat the packing of
- * B. */
+ * counting costs as much as a part of it, and KDI_GEMM_WIDE panels at a time where it has one row
+ * or two: memory brings more when it is read in two places. Up to KDI_DOT_ROWS rows, dot products
+ * beat the packing of B. */
 #if defined(__AVX512F__)
 #define KDI_VL 16
 #define KDI_GEMM_MR 14

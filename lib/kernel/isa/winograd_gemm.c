@@ -122,7 +122,8 @@ void KDI_FN(winograd_product)(size_t tiles, size_t k, size_t vecs, const float *
     }
 }
 
-/* What STEPS tiles ask for is less than a line of either. */
+/* What STEPS tiles ask for is a line or less of either; with two blocks of outputs and fewer some
+ * of V's lines are left out. */
 INLINE void fetch_both(ahead *a, ahead *b)
 {
     __builtin_prefetch(a->at, 0, 3);
@@ -158,7 +159,7 @@ INLINE void outer_tile(const size_t vecs, size_t tiles, const float *dm, const f
             add_outer(vecs, dm + s * L, v + s * L, v_block, sum);
     }
     for (; tiles > 0; tiles--, dm += L, v += L) {
-        if (tiles % STEPS == 0) fetch_both(&far_m, &far_v);
+        if (STEPS == 1) fetch_both(&far_m, &far_v);
         add_outer(vecs, dm, v, v_block, sum);
     }
     KDI_UNROLL for (size_t r = 0; r < OR; r++) for (size_t j = 0; j < vecs; j++)
