@@ -112,7 +112,7 @@ $(obj)/libkd.a: $(lib_obj)
 $(obj)/libkd_internal.a: $(lib_obj) # the tests also look inside
 	$(Q)rm -f $@ && $(AR) rcs $@ $(lib_obj)
 $(obj)/libkd.so: $(lib_obj) lib/libkd.map
-	$(Q)$(CC) -shared $(san) $(omp) -Wl,-soname,$(soname) -Wl,--version-script=lib/libkd.map -o $@ $(lib_obj) $(libs)
+	$(Q)$(CC) -shared $(san) $(omp) -Wl,-soname,$(soname) -Wl,-Bsymbolic-functions -Wl,--version-script=lib/libkd.map -o $@ $(lib_obj) $(libs)
 
 # The products of the last options built; the stamp changes with them.
 build/.cfg: FORCE

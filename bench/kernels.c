@@ -17,7 +17,7 @@ enum { MOST_RUNS = 100, TURNS = 3 };
 
 static float *random_floats(kd_ctx *ctx, size_t n)
 {
-    float *x = kd_alloc(ctx, n, sizeof *x);
+    float *x = kd_ctx_alloc(ctx, n, sizeof *x);
     uint32_t state = 7;
     if (!x) kdb_die(ctx, "out of memory");
     for (size_t i = 0; i < n; i++) {
@@ -117,16 +117,16 @@ static void products(kd_ctx *ctx, double peak)
         p.g.a = a;
         p.g.b = b;
         p.g.c = c;
-        p.scratch = kd_alloc(ctx, kdi_gemm_scratch(ctx, &p.g), 1);
+        p.scratch = kd_ctx_alloc(ctx, kdi_gemm_scratch(ctx, &p.g), 1);
         double t, theirs;
         compare(&p, &t, &theirs);
         const double rate = 2.0 * (double)(m * n) * (double)k / t;
         printf("%8zu%8zu%8zu%10.3f%10.1f%9.0f%%", m, n, k, t * 1e3, rate * 1e-9, 100 * rate / peak);
         printf(theirs > 0 ? "%12.2f\n" : "\n", theirs / t);
-        kd_free(ctx, a);
-        kd_free(ctx, b);
-        kd_free(ctx, c);
-        kd_free(ctx, p.scratch);
+        kd_ctx_free(ctx, a);
+        kd_ctx_free(ctx, b);
+        kd_ctx_free(ctx, c);
+        kd_ctx_free(ctx, p.scratch);
     }
 }
 
@@ -189,8 +189,8 @@ static void one_convolution(kd_ctx *ctx, double peak, size_t n, size_t map, size
     c.w = random_floats(ctx, out * 9 * in);
     c.dw = random_floats(ctx, out * 9 * in);
     c.db = random_floats(ctx, out);
-    c.scratch = kd_alloc(ctx, most_scratch(&c), 1);
-    void *prepared = kd_alloc(ctx, kdi_conv_prepared_size(ctx, &c.v, c.algo), 1);
+    c.scratch = kd_ctx_alloc(ctx, most_scratch(&c), 1);
+    void *prepared = kd_ctx_alloc(ctx, kdi_conv_prepared_size(ctx, &c.v, c.algo), 1);
     if (!c.scratch || !prepared) kdb_die(ctx, "out of memory");
     kdi_conv_prepare(ctx, &c.v, c.algo, c.w, prepared, c.scratch);
     const double flops = 2.0 * 9 * (double)(n * map * map) * (double)(in * out);
@@ -202,9 +202,9 @@ static void one_convolution(kd_ctx *ctx, double peak, size_t n, size_t map, size
            flops / forward * 1e-9, 100 * flops / forward / peak, 2 * flops / backward * 1e-9,
            200 * flops / backward / peak);
     float *const arrays[] = {c.x, c.dx, c.y, c.w, c.dw, c.db};
-    for (size_t i = 0; i < 6; i++) kd_free(ctx, arrays[i]);
-    kd_free(ctx, c.scratch);
-    kd_free(ctx, prepared);
+    for (size_t i = 0; i < 6; i++) kd_ctx_free(ctx, arrays[i]);
+    kd_ctx_free(ctx, c.scratch);
+    kd_ctx_free(ctx, prepared);
 }
 
 int kdb_kernels(int threads)

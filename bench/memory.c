@@ -30,8 +30,8 @@ static void open_step(step *s, size_t micro, int threads, size_t limit)
                                 .train = {.batch = BATCH, .micro_batch = micro}};
     const kd_optim_opt sgd = {.struct_size = sizeof sgd};
     if (kd_ctx_create(&config, &s->ctx)) exit(1);
-    s->pictures = kd_alloc(s->ctx, BATCH * picture, sizeof *s->pictures);
-    s->labels = kd_alloc(s->ctx, BATCH, sizeof *s->labels);
+    s->pictures = kd_ctx_alloc(s->ctx, BATCH * picture, sizeof *s->pictures);
+    s->labels = kd_ctx_alloc(s->ctx, BATCH, sizeof *s->labels);
     if (!s->pictures || !s->labels || kd_model_create(s->ctx, student_spec, 1, &s->student) ||
         kd_model_create(s->ctx, teacher_spec, 2, &s->teacher))
         kdb_die(s->ctx, "memory");
@@ -54,8 +54,8 @@ static void close_step(step *s)
     kd_plan_destroy(s->teacher_plan);
     kd_model_destroy(s->student);
     kd_model_destroy(s->teacher);
-    kd_free(s->ctx, s->pictures);
-    kd_free(s->ctx, s->labels);
+    kd_ctx_free(s->ctx, s->pictures);
+    kd_ctx_free(s->ctx, s->labels);
     kd_ctx_destroy(s->ctx);
 }
 

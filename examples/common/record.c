@@ -68,14 +68,14 @@ kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json)
     const char *text;
     size_t size;
     kd_status status = kd_json_text(json, &text, &size);
-    char *line = status ? NULL : kd_alloc(ctx, size + 1, 1);
+    char *line = status ? NULL : kd_ctx_alloc(ctx, size + 1, 1);
     if (!status && !line) status = KD_E_NOMEM;
     if (!status) {
         memcpy(line, text, size);
         line[size] = '\n';
         status = kd_file_write_atomic(ctx, path, line, size + 1);
     }
-    kd_free(ctx, line);
+    kd_ctx_free(ctx, line);
     kd_json_destroy(json);
     return status;
 }

@@ -58,7 +58,7 @@ static kd_status latency(demo *d, kd_model *model, demo_cost *cost)
     kd_exec *exec = NULL;
     kd_loader *loader = NULL;
     const float *input = NULL;
-    double *seconds = kd_alloc(d->ctx, MAX_RUNS, sizeof *seconds);
+    double *seconds = kd_ctx_alloc(d->ctx, MAX_RUNS, sizeof *seconds);
     size_t n = 0;
     kd_status status = seconds ? kd_model_plan(model, 1, &plan, &exec) : KD_E_NOMEM;
     if (!status) status = first_picture(d, model, &loader, &input);
@@ -75,7 +75,7 @@ static kd_status latency(demo *d, kd_model *model, demo_cost *cost)
     kd_loader_close(loader);
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
-    kd_free(d->ctx, seconds);
+    kd_ctx_free(d->ctx, seconds);
     return status;
 }
 

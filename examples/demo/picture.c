@@ -37,7 +37,7 @@ static bool write_epochs(const demo *d, const demo_run *run, FILE *f)
         }
         kd_json_object_destroy(o);
     }
-    kd_free(d->ctx, text);
+    kd_ctx_free(d->ctx, text);
     return true;
 }
 

@@ -45,7 +45,7 @@ static kd_status predict(kd_ctx *ctx, kd_model *model, kd_dataset *data)
     const kd_batch *batch;
     kd_loader *loader;
     const size_t classes = kd_model_classes(model);
-    float *logits = kd_alloc(ctx, PICTURES * classes, sizeof *logits);
+    float *logits = kd_ctx_alloc(ctx, PICTURES * classes, sizeof *logits);
     kd_status status = logits ? kd_loader_create(data, &opt, &loader) : KD_E_NOMEM;
     if (!status) {
         status = kd_loader_next(loader, &batch);
@@ -55,7 +55,7 @@ static kd_status predict(kd_ctx *ctx, kd_model *model, kd_dataset *data)
                       classes);
         kd_loader_close(loader);
     }
-    kd_free(ctx, logits);
+    kd_ctx_free(ctx, logits);
     return status;
 }
 

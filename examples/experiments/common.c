@@ -103,7 +103,7 @@ kd_json_object *ex_read_json(kd_ctx *ctx, const char *path)
     kd_json_object *o;
     if (kd_file_read_all(ctx, path, LIMIT, &text, &size)) return NULL;
     if (kd_json_parse(ctx, text, size, &o)) o = NULL;
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     return o;
 }
 

@@ -70,7 +70,7 @@ static kd_status forward_passes(const ex_work *w, kd_model *model, size_t batch,
                  count = batch * side * side * kd_model_channels(model);
     kd_plan *plan = NULL;
     kd_exec *exec = NULL;
-    float *input = kd_alloc(w->ctx, count, sizeof *input);
+    float *input = kd_ctx_alloc(w->ctx, count, sizeof *input);
     kd_status status = input ? kd_model_plan(model, batch, &plan, &exec) : KD_E_NOMEM;
     if (!status) {
         noise(input, count);
@@ -82,7 +82,7 @@ static kd_status forward_passes(const ex_work *w, kd_model *model, size_t batch,
     }
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
-    kd_free(w->ctx, input);
+    kd_ctx_free(w->ctx, input);
     return status;
 }
 

@@ -288,7 +288,7 @@ static void append_part(const report *r, const char *name, FILE *f)
     if (kd_file_read_all(r->w->ctx, path.text, 1 << 24, &bytes, &size)) return;
     fputc('\n', f);
     fwrite(bytes, 1, size, f);
-    kd_free(r->w->ctx, bytes);
+    kd_ctx_free(r->w->ctx, bytes);
 }
 
 static int write_all(const report *r, const char *ending)

@@ -114,7 +114,7 @@ static void write_curve(const report *r, const report_kind *k, uint64_t seed, FI
             fprintf(f, "%lld %.3f\n", (long long)(before + epoch), accuracy);
         kd_json_object_destroy(o);
     }
-    kd_free(r->w->ctx, bytes);
+    kd_ctx_free(r->w->ctx, bytes);
 }
 
 static void curves(const report *r, const char *kind)

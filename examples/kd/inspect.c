@@ -54,8 +54,8 @@ static kd_status read_tensor(inspection *s, const kd_file_tensor *t, uint64_t *b
 static int read_all(inspection *s)
 {
     const size_t n = kd_file_count(s->file);
-    s->bad = kd_alloc(s->ctx, n, sizeof *s->bad);
-    s->room = kd_alloc(s->ctx, CHUNK, sizeof(float));
+    s->bad = kd_ctx_alloc(s->ctx, n, sizeof *s->bad);
+    s->room = kd_ctx_alloc(s->ctx, CHUNK, sizeof(float));
     if (!s->bad || !s->room) return cli_fail_ctx(s->ctx);
     for (size_t i = 0; i < n; i++) {
         const kd_file_tensor *t = kd_file_at(s->file, i);
@@ -211,8 +211,8 @@ int cmd_inspect(cli_args *args)
     kd_json_object_destroy(s.state);
     kd_file_close(s.file);
     if (s.ctx) {
-        kd_free(s.ctx, s.bad);
-        kd_free(s.ctx, s.room);
+        kd_ctx_free(s.ctx, s.bad);
+        kd_ctx_free(s.ctx, s.room);
     }
     kd_ctx_destroy(s.ctx);
     return status;

@@ -50,12 +50,12 @@ static int open_pictures(prediction *p)
     const cli_args *a = p->args;
     p->n = 1 + a->n_more;
     p->batch = a->batch < p->n ? a->batch : p->n;
-    const char **paths = kd_alloc(p->ctx, p->n, sizeof *paths);
+    const char **paths = kd_ctx_alloc(p->ctx, p->n, sizeof *paths);
     if (!paths) return cli_fail_ctx(p->ctx);
     paths[0] = a->words[1];
     for (size_t i = 0; i < a->n_more; i++) paths[1 + i] = a->more[i];
     kd_status status = kd_dataset_from_pictures(p->ctx, paths, p->n, &p->data);
-    kd_free(p->ctx, paths);
+    kd_ctx_free(p->ctx, paths);
     const kd_view view = {p->side, p->side, p->channels, kd_model_mean(p->model),
                           kd_model_std(p->model)};
     const kd_loader_opt opt = {.struct_size = sizeof opt,
@@ -94,13 +94,13 @@ static int open_input(prediction *p)
 static int make_room(prediction *p)
 {
     const size_t picture = p->side * p->side * p->channels * sizeof(float);
-    p->planar = kd_alloc(p->ctx, p->batch, picture);
-    p->picture = kd_alloc(p->ctx, p->batch, picture);
+    p->planar = kd_ctx_alloc(p->ctx, p->batch, picture);
+    p->picture = kd_ctx_alloc(p->ctx, p->batch, picture);
     if (!p->planar || !p->picture || kd_model_plan(p->model, p->batch, &p->plan, &p->exec))
         return cli_fail_ctx(p->ctx);
     for (int h = 0; h < HEADS; h++) {
         if (!kd_exec_output(p->exec, outputs[h])) continue;
-        p->logits[h] = kd_alloc(p->ctx, p->n, p->classes * sizeof(float));
+        p->logits[h] = kd_ctx_alloc(p->ctx, p->n, p->classes * sizeof(float));
         if (!p->logits[h]) return cli_fail_ctx(p->ctx);
     }
     return CLI_DONE;
@@ -197,9 +197,9 @@ int cmd_predict(cli_args *args)
     kd_file_close(p.file);
     kd_model_destroy(p.model);
     if (p.ctx) {
-        kd_free(p.ctx, p.planar);
-        kd_free(p.ctx, p.picture);
-        for (int h = 0; h < HEADS; h++) kd_free(p.ctx, p.logits[h]);
+        kd_ctx_free(p.ctx, p.planar);
+        kd_ctx_free(p.ctx, p.picture);
+        for (int h = 0; h < HEADS; h++) kd_ctx_free(p.ctx, p.logits[h]);
     }
     kd_ctx_destroy(p.ctx);
     return status;

@@ -45,9 +45,9 @@ static int make_batch(profile *p)
     const size_t side = kd_model_image(p->model);
     const size_t picture = side * side * kd_model_channels(p->model);
     uint32_t state = 1;
-    p->input = kd_alloc(p->ctx, p->batch, picture * sizeof *p->input);
-    p->labels = kd_alloc(p->ctx, p->batch, sizeof *p->labels);
-    p->seconds = kd_alloc(p->ctx, MAX_RUNS, sizeof *p->seconds);
+    p->input = kd_ctx_alloc(p->ctx, p->batch, picture * sizeof *p->input);
+    p->labels = kd_ctx_alloc(p->ctx, p->batch, sizeof *p->labels);
+    p->seconds = kd_ctx_alloc(p->ctx, MAX_RUNS, sizeof *p->seconds);
     if (!p->input || !p->labels || !p->seconds) return cli_fail_ctx(p->ctx);
     for (size_t i = 0; i < p->batch * picture; i++) {
         state = state * 1664525u + 1013904223u;
@@ -252,9 +252,9 @@ int cmd_profile(cli_args *args)
     kd_plan_destroy(p.plan);
     kd_model_destroy(p.model);
     if (p.ctx) {
-        kd_free(p.ctx, p.input);
-        kd_free(p.ctx, p.labels);
-        kd_free(p.ctx, p.seconds);
+        kd_ctx_free(p.ctx, p.input);
+        kd_ctx_free(p.ctx, p.labels);
+        kd_ctx_free(p.ctx, p.seconds);
     }
     kd_ctx_destroy(p.ctx);
     return status;

@@ -56,8 +56,8 @@ static int read_labels(step *s)
     const int64_t shape[] = {(int64_t)s->n};
     const kd_file_tensor *t = want(s, "labels", 1, shape);
     if (!t) return CLI_FAILED;
-    s->wide = kd_alloc(s->ctx, s->n, sizeof *s->wide);
-    s->labels = kd_alloc(s->ctx, s->n, sizeof *s->labels);
+    s->wide = kd_ctx_alloc(s->ctx, s->n, sizeof *s->wide);
+    s->labels = kd_ctx_alloc(s->ctx, s->n, sizeof *s->labels);
     if (!s->wide || !s->labels || kd_file_read_i64(s->file, t, 0, s->n, s->wide))
         return cli_fail_ctx(s->ctx);
     for (size_t i = 0; i < s->n; i++) {
@@ -75,7 +75,7 @@ static int read_teacher(step *s)
     if (!kd_file_find(s->file, "teacher_logits")) return CLI_DONE;
     const kd_file_tensor *t = want(s, "teacher_logits", 2, shape);
     if (!t) return CLI_FAILED;
-    s->teacher = kd_alloc(s->ctx, t->count, sizeof *s->teacher);
+    s->teacher = kd_ctx_alloc(s->ctx, t->count, sizeof *s->teacher);
     if (!s->teacher || kd_file_read_f32(s->file, t, 0, t->count, s->teacher))
         return cli_fail_ctx(s->ctx);
     return CLI_DONE;
@@ -90,9 +90,9 @@ static int read_batch(step *s)
     if (!t) return CLI_FAILED;
     if (t->shape[0] < 1) return cli_fail("%s: `input` holds no picture", s->args->words[1]);
     s->n = (size_t)t->shape[0];
-    s->planar = kd_alloc(s->ctx, t->count, sizeof *s->planar);
-    s->input = kd_alloc(s->ctx, t->count, sizeof *s->input);
-    s->logits = kd_alloc(s->ctx, s->n, s->classes * sizeof *s->logits);
+    s->planar = kd_ctx_alloc(s->ctx, t->count, sizeof *s->planar);
+    s->input = kd_ctx_alloc(s->ctx, t->count, sizeof *s->input);
+    s->logits = kd_ctx_alloc(s->ctx, s->n, s->classes * sizeof *s->logits);
     if (!s->planar || !s->input || !s->logits ||
         kd_file_read_f32(s->file, t, 0, t->count, s->planar))
         return cli_fail_ctx(s->ctx);
@@ -158,7 +158,7 @@ static int write_output(step *s)
         const kd_param_info *info = kd_params_info(params, i);
         bytes += info->count * kd_dtype_size(info->dtype) * (info->buffer ? 1 : 2);
     }
-    s->room = kd_alloc(s->ctx, bytes, 1);
+    s->room = kd_ctx_alloc(s->ctx, bytes, 1);
     if (!s->room || kd_writer_create(s->ctx, s->args->words[2], &w)) return cli_fail_ctx(s->ctx);
     kd_writer_metadata(w, "libkd.spec", kd_model_spec(s->model));
     if (add_all(s, w)) {
@@ -211,7 +211,7 @@ int cmd_step(cli_args *args)
     kd_model_destroy(s.model);
     if (s.ctx) {
         void *const blocks[] = {s.planar, s.input, s.wide, s.labels, s.teacher, s.logits, s.room};
-        for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_free(s.ctx, blocks[i]);
+        for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_ctx_free(s.ctx, blocks[i]);
     }
     kd_ctx_destroy(s.ctx);
     return status;

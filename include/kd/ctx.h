@@ -99,9 +99,9 @@ KD_API void kd_ctx_log(kd_ctx *ctx, kd_log_level level, const char *format, ...)
 
 /* count * size bytes, zeroed, 64-byte aligned. NULL, with the context's error set, on failure,
  * overflow, or a limit. Zero bytes give a valid pointer. */
-KD_API void *kd_alloc(kd_ctx *ctx, size_t count, size_t size);
+KD_API void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size);
 /* NULL is allowed. ctx must be the one the block came from. */
-KD_API void kd_free(kd_ctx *ctx, void *block);
+KD_API void kd_ctx_free(kd_ctx *ctx, void *block);
 
 /* Call fn(arg, i, w) for every i in [0, count); w in [0, kd_ctx_threads) tells apart the calls that
  * may run at the same time, so that each can own a piece of scratch memory. Which worker gets which

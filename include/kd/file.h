@@ -118,7 +118,7 @@ KD_API kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void 
  * unfinished line is ended first. */
 KD_API kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text);
 /* A whole file into memory, at most limit bytes (else KD_E_LIMIT), with a NUL after the last; free
- * *bytes with kd_free. A missing file is KD_E_NOTFOUND. */
+ * *bytes with kd_ctx_free. A missing file is KD_E_NOTFOUND. */
 KD_API kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **bytes,
                                   size_t *size);
 /* A folder of that name, made if it is not there, with those above it. Its name is synced to

@@ -23,11 +23,11 @@ bool kdi_ctx_trusts_blas(const kd_ctx *ctx);
 /* Start the default parallel-for's threads now, so that nothing is allocated later. */
 kd_status kdi_ctx_start_threads(kd_ctx *ctx);
 
-/* Grow or shrink a block from kd_alloc to count * size bytes; new bytes are zero. On failure NULL,
+/* Grow or shrink a block from kd_ctx_alloc to count * size bytes; new bytes are zero. On failure NULL,
  * and the block stays. block NULL allocates. */
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);
 
-/* For threads beside the context's own: memory as from kd_alloc, but not zeroed, and the context's
+/* For threads beside the context's own: memory as from kd_ctx_alloc, but not zeroed, and the context's
  * error stays as it is. KD_E_NOMEM, or KD_E_LIMIT where the context's limit stands against it. */
 kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block);
 

@@ -100,7 +100,7 @@ void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
     return fresh + HEADER;
 }
 
-void *kd_alloc(kd_ctx *ctx, size_t count, size_t size)
+void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size)
 {
     return kdi_realloc(ctx, NULL, count, size);
 }
@@ -121,7 +121,7 @@ kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block)
     return KD_OK;
 }
 
-void kd_free(kd_ctx *ctx, void *block)
+void kd_ctx_free(kd_ctx *ctx, void *block)
 {
     if (!block) return;
     const size_t total = *header(block);
@@ -159,7 +159,7 @@ bool kdi_grow(kd_ctx *ctx, void **array, size_t count, size_t *capacity, size_t 
 char *kdi_strdup(kd_ctx *ctx, const char *text)
 {
     const size_t n = strlen(text) + 1;
-    char *copy = kd_alloc(ctx, n, 1);
+    char *copy = kd_ctx_alloc(ctx, n, 1);
     if (copy) memcpy(copy, text, n);
     return copy;
 }
@@ -183,7 +183,7 @@ void *kdi_pool_alloc(kdi_pool *pool, size_t count, size_t size)
         const size_t room = bytes > CHUNK / 4 ? bytes : CHUNK;
         size_t total;
         if (!kdi_add(sizeof *chunk, room, &total)) return NULL;
-        struct kdi_chunk *fresh = kd_alloc(pool->ctx, total, 1);
+        struct kdi_chunk *fresh = kd_ctx_alloc(pool->ctx, total, 1);
         if (!fresh) return NULL;
         fresh->size = room;
         /* A large block gets a chunk of its own behind the one being filled. */
@@ -213,7 +213,7 @@ void kdi_pool_free(kdi_pool *pool)
 {
     while (pool->chunks) {
         struct kdi_chunk *next = pool->chunks->next;
-        kd_free(pool->ctx, pool->chunks);
+        kd_ctx_free(pool->ctx, pool->chunks);
         pool->chunks = next;
     }
 }

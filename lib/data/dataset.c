@@ -99,8 +99,8 @@ size_t kdi_dataset_bytes(const kd_dataset *data)
 kd_status kdi_dataset_reserve(kd_dataset *data)
 {
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
-        data->own_pixels[s] = kd_alloc(data->ctx, data->info.count[s], kdi_dataset_bytes(data));
-        data->own_labels[s] = kd_alloc(data->ctx, data->info.count[s], sizeof(int32_t));
+        data->own_pixels[s] = kd_ctx_alloc(data->ctx, data->info.count[s], kdi_dataset_bytes(data));
+        data->own_labels[s] = kd_ctx_alloc(data->ctx, data->info.count[s], sizeof(int32_t));
         if (!data->own_pixels[s] || !data->own_labels[s]) return KD_E_NOMEM;
         data->pixels[s] = data->own_pixels[s];
         data->labels[s] = data->own_labels[s];
@@ -110,7 +110,7 @@ kd_status kdi_dataset_reserve(kd_dataset *data)
 
 kd_dataset *kdi_dataset_make(kd_ctx *ctx)
 {
-    kd_dataset *data = kd_alloc(ctx, 1, sizeof *data);
+    kd_dataset *data = kd_ctx_alloc(ctx, 1, sizeof *data);
     if (data) {
         data->ctx = ctx;
         data->pool.ctx = ctx;
@@ -123,12 +123,12 @@ void kd_dataset_close(kd_dataset *data)
     if (!data) return;
     if (data->release) data->release(data);
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
-        kd_free(data->ctx, data->broken[s]);
-        kd_free(data->ctx, data->own_pixels[s]);
-        kd_free(data->ctx, data->own_labels[s]);
+        kd_ctx_free(data->ctx, data->broken[s]);
+        kd_ctx_free(data->ctx, data->own_pixels[s]);
+        kd_ctx_free(data->ctx, data->own_labels[s]);
     }
     kdi_pool_free(&data->pool);
-    kd_free(data->ctx, data);
+    kd_ctx_free(data->ctx, data);
 }
 
 kd_status kdi_dataset_finish(kd_dataset *data, kd_status status, kd_dataset **out)
@@ -210,7 +210,7 @@ static void callback_release(kd_dataset *data)
 {
     callback *cb = data->state;
     pthread_mutex_destroy(&cb->mutex);
-    kd_free(data->ctx, cb);
+    kd_ctx_free(data->ctx, cb);
 }
 
 kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
@@ -224,10 +224,10 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
     kd_dataset *data = kdi_dataset_make(ctx);
     if (!data) return KD_E_NOMEM;
     kd_status status = kdi_dataset_describe(data, info);
-    callback *cb = status ? NULL : kd_alloc(ctx, 1, sizeof *cb);
+    callback *cb = status ? NULL : kd_ctx_alloc(ctx, 1, sizeof *cb);
     if (!status && !cb) status = KD_E_NOMEM;
     if (!status && pthread_mutex_init(&cb->mutex, NULL)) {
-        kd_free(ctx, cb);
+        kd_ctx_free(ctx, cb);
         status = kd_ctx_fail(ctx, KD_E_SYSTEM, "data set '%s': no mutex", data->info.name);
     }
     if (!status) {
@@ -247,7 +247,7 @@ kd_status kd_dataset_skip_broken(kd_dataset *data)
     if (!data) return KD_E_INVALID;
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
         if (data->broken[s]) continue;
-        data->broken[s] = kd_alloc(data->ctx, data->info.count[s], sizeof *data->broken[s]);
+        data->broken[s] = kd_ctx_alloc(data->ctx, data->info.count[s], sizeof *data->broken[s]);
         if (!data->broken[s]) return KD_E_NOMEM;
     }
     data->skip_broken = true;
@@ -324,7 +324,7 @@ kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint
                            index, (int)split);
     uint8_t *scratch = NULL;
     if (data->fetch && !image) {
-        scratch = kd_alloc(data->ctx, kdi_dataset_bytes(data), 1);
+        scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);
         if (!scratch) return KD_E_NOMEM;
     }
     int32_t found;
@@ -333,7 +333,7 @@ kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint
         kdi_dataset_look(data, split, index, image ? image : scratch, &found, &note);
     if (picture && image && picture != image) memcpy(image, picture, kdi_dataset_bytes(data));
     if (picture && label) *label = found;
-    kd_free(data->ctx, scratch);
+    kd_ctx_free(data->ctx, scratch);
     return picture ? KD_OK : kd_ctx_fail(data->ctx, note.status, "%s", note.text);
 }
 
@@ -421,12 +421,12 @@ kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
     if (!data->checksum_known) {
         uint8_t *scratch = NULL;
         if (data->fetch) {
-            scratch = kd_alloc(data->ctx, kdi_dataset_bytes(data), 1);
+            scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);
             if (!scratch) return KD_E_NOMEM;
         }
         kdi_note note = {0};
         const kd_status status = sum_samples(data, scratch, &note);
-        kd_free(data->ctx, scratch);
+        kd_ctx_free(data->ctx, scratch);
         if (status) return kd_ctx_fail(data->ctx, status, "%s", note.text);
     }
     *checksum = data->checksum;

@@ -56,7 +56,7 @@ void kdi_arena_free(kdi_arena *a)
 {
     while (a->chunks) {
         struct kdi_arena_chunk *next = a->chunks->next;
-        kd_free(a->ctx, a->chunks);
+        kd_ctx_free(a->ctx, a->chunks);
         a->chunks = next;
     }
     a->total = 0;
@@ -94,7 +94,7 @@ void kdi_decoder_free(kdi_decoder *d)
 {
     shut(d);
     kdi_arena_free(&d->arena);
-    kd_free(d->ctx, d->room);
+    kd_ctx_free(d->ctx, d->room);
     d->room = NULL;
 }
 
@@ -111,7 +111,7 @@ static kd_status make_room(kdi_decoder *d, size_t size, kdi_note *note)
 {
     void *block;
     if (size <= d->capacity && d->capacity <= KEPT) return KD_OK;
-    kd_free(d->ctx, d->room);
+    kd_ctx_free(d->ctx, d->room);
     d->room = NULL;
     d->capacity = 0;
     const size_t wanted = size + size / 4;

@@ -204,7 +204,7 @@ static kd_status add_files(kd_dataset *data, kd_split split, const char *folder,
     }
     for (size_t i = 0; !status && i < files.count; i++)
         status = add_entry(data, split, files.at[i], label);
-    kd_free(data->ctx, files.at);
+    kd_ctx_free(data->ctx, files.at);
     return status;
 }
 
@@ -230,7 +230,7 @@ static kd_status add_class(kd_dataset *data, kd_split split, const char *folder,
     sort(&folders);
     for (size_t i = 0; !status && i < folders.count; i++)
         status = add_files(data, split, folders.at[i], label);
-    kd_free(data->ctx, folders.at);
+    kd_ctx_free(data->ctx, folders.at);
     return status;
 }
 
@@ -281,7 +281,7 @@ static kd_status add_split(kd_dataset *data, kd_split split, const char *below,
         else
             status = add_class(data, split, folders.at[i], label);
     }
-    kd_free(data->ctx, folders.at);
+    kd_ctx_free(data->ctx, folders.at);
     return status;
 }
 
@@ -384,16 +384,17 @@ static uint64_t fingerprint(const kd_dataset *data)
 static void release(kd_dataset *data)
 {
     state *s = data->state;
-    kd_free(data->ctx, s->folders);
-    for (size_t split = 0; split < KD_SPLIT_COUNT; split++) kd_free(data->ctx, s->entries[split]);
-    kd_free(data->ctx, s);
+    kd_ctx_free(data->ctx, s->folders);
+    for (size_t split = 0; split < KD_SPLIT_COUNT; split++)
+        kd_ctx_free(data->ctx, s->entries[split]);
+    kd_ctx_free(data->ctx, s);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static kd_status begin(kd_dataset *data)
 {
-    data->state = kd_alloc(data->ctx, 1, sizeof(state));
+    data->state = kd_ctx_alloc(data->ctx, 1, sizeof(state));
     if (!data->state) return KD_E_NOMEM;
     data->release = release;
     return KD_OK;
@@ -462,7 +463,7 @@ kd_status kdi_read_pictures(kd_dataset *data, const char *const *paths, size_t c
     kd_status status = begin(data);
     if (status) return status;
     state *s = data->state;
-    s->folders = kd_alloc(data->ctx, 1, sizeof *s->folders);
+    s->folders = kd_ctx_alloc(data->ctx, 1, sizeof *s->folders);
     if (!s->folders) return KD_E_NOMEM;
     s->folders[s->n_folders++] = "";
     for (size_t i = 0; i < count; i++) {

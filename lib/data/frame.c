@@ -29,7 +29,7 @@ void kdi_framer_init(kd_ctx *ctx, kdi_framer *f)
 
 void kdi_framer_free(kdi_framer *f)
 {
-    kd_free(f->ctx, f->room);
+    kd_ctx_free(f->ctx, f->room);
     f->room = NULL;
     f->capacity = 0;
 }

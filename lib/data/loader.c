@@ -173,7 +173,7 @@ static kd_status make_slots(kd_loader *l, int depth)
         return kd_ctx_fail(l->ctx, KD_E_INVALID, "loader of '%s': depth %d is not in %d..%d",
                            l->pipeline.data->info.name, depth, KD_LOADER_SYNC, MAX_DEPTH);
     const size_t n = depth == KD_LOADER_SYNC ? 1 : (size_t)depth + 1;
-    l->slots = kd_alloc(l->ctx, n, sizeof *l->slots);
+    l->slots = kd_ctx_alloc(l->ctx, n, sizeof *l->slots);
     if (!l->slots) return KD_E_NOMEM;
     l->n_slots = n;
     for (size_t i = 0; i < n; i++) {
@@ -204,7 +204,7 @@ kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_lo
     *out = NULL;
     if (!kdi_options(&opt, sizeof opt, options))
         return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_loader_opt: wrong struct_size");
-    kd_loader *l = kd_alloc(data->ctx, 1, sizeof *l);
+    kd_loader *l = kd_ctx_alloc(data->ctx, 1, sizeof *l);
     if (!l) return KD_E_NOMEM;
     l->ctx = data->ctx;
     atomic_init(&l->cancel, false);
@@ -212,7 +212,7 @@ kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_lo
     kd_status status = count_workers(data, &opt, &workers);
     if (!status) status = kdi_pipeline_make(data, &opt, workers, &l->pipeline);
     if (status) {
-        kd_free(l->ctx, l);
+        kd_ctx_free(l->ctx, l);
         return status;
     }
     status = make_slots(l, opt.depth);
@@ -239,9 +239,9 @@ void kd_loader_close(kd_loader *l)
     }
     kdi_threads_destroy(l->ctx, l->team);
     for (size_t i = 0; i < l->n_slots; i++) kdi_slot_free(&l->pipeline, &l->slots[i]);
-    kd_free(l->ctx, l->slots);
+    kd_ctx_free(l->ctx, l->slots);
     kdi_pipeline_free(&l->pipeline);
-    kd_free(l->ctx, l);
+    kd_ctx_free(l->ctx, l);
 }
 
 /* ---- using ----------------------------------------------------------------------------------- */

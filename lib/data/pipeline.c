@@ -20,7 +20,7 @@ enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
 /* Mark wanted random ones of n. */
 static kd_status choose(kd_ctx *ctx, size_t n, size_t wanted, uint64_t seed, uint8_t *chosen)
 {
-    uint32_t *deck = kd_alloc(ctx, n, sizeof *deck);
+    uint32_t *deck = kd_ctx_alloc(ctx, n, sizeof *deck);
     if (!deck) return KD_E_NOMEM;
     kdi_rng rng = kdi_rng_make(seed, KDI_RNG_SPLIT, 0, 0);
     for (size_t i = 0; i < n; i++) deck[i] = (uint32_t)i;
@@ -30,7 +30,7 @@ static kd_status choose(kd_ctx *ctx, size_t n, size_t wanted, uint64_t seed, uin
         deck[j] = deck[i];
         chosen[card] = 1;
     }
-    kd_free(ctx, deck);
+    kd_ctx_free(ctx, deck);
     return KD_OK;
 }
 
@@ -38,13 +38,13 @@ static kd_status choose(kd_ctx *ctx, size_t n, size_t wanted, uint64_t seed, uin
 static kd_status choose_side(kdi_pipeline *p, const kd_loader_opt *opt, size_t n, size_t *kept)
 {
     kd_ctx *ctx = p->data->ctx;
-    uint8_t *chosen = kd_alloc(ctx, n, 1);
+    uint8_t *chosen = kd_ctx_alloc(ctx, n, 1);
     if (!chosen) return KD_E_NOMEM;
     const kd_status status = choose(ctx, n, opt->dev_count, opt->dev_seed, chosen);
     *kept = 0;
     for (size_t i = 0; i < n; i++)
         if (chosen[i] == (opt->dev != 0)) p->members[(*kept)++] = (uint32_t)i;
-    kd_free(ctx, chosen);
+    kd_ctx_free(ctx, chosen);
     return status;
 }
 
@@ -65,8 +65,8 @@ static kd_status make_members(kdi_pipeline *p, const kd_loader_opt *opt)
         return kd_ctx_fail(ctx, KD_E_INVALID, "loader of '%s': samples %zu + %zu out of %zu", name,
                            opt->first, opt->count, left);
     p->count = opt->count ? opt->count : left - opt->first;
-    p->members = kd_alloc(ctx, n, sizeof *p->members);
-    p->order = kd_alloc(ctx, p->count, sizeof *p->order);
+    p->members = kd_ctx_alloc(ctx, n, sizeof *p->members);
+    p->order = kd_ctx_alloc(ctx, p->count, sizeof *p->order);
     if (!p->members || !p->order) return KD_E_NOMEM;
     size_t kept;
     const kd_status status = choose_side(p, opt, n, &kept);
@@ -95,7 +95,7 @@ static void shuffle(kdi_pipeline *p, size_t epoch)
 static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view)
 {
     const kd_data_info *info = &p->data->info;
-    view->table = kd_alloc(p->data->ctx, view->shape.c, 256 * sizeof *view->table);
+    view->table = kd_ctx_alloc(p->data->ctx, view->shape.c, 256 * sizeof *view->table);
     if (!view->table) return KD_E_NOMEM;
     for (size_t c = 0; c < view->shape.c; c++) {
         const size_t stored = info->channels == view->shape.c ? c : 0;
@@ -163,7 +163,7 @@ static kd_status make_views(kdi_pipeline *p, const kd_loader_opt *opt)
     if (opt->n_views && !opt->views)
         return kd_ctx_fail(ctx, KD_E_INVALID, "loader of '%s': no views given", info->name);
     const size_t n = opt->n_views ? opt->n_views : 1;
-    p->views = kd_alloc(ctx, n, sizeof *p->views);
+    p->views = kd_ctx_alloc(ctx, n, sizeof *p->views);
     if (!p->views) return KD_E_NOMEM;
     p->n_views = n;
     for (size_t v = 0; v < n; v++) {
@@ -232,7 +232,7 @@ static kd_status make_batches(kdi_pipeline *p, const kd_loader_opt *opt)
 
 static kd_status make_workers(kdi_pipeline *p, size_t n)
 {
-    p->workers = kd_alloc(p->data->ctx, n, sizeof *p->workers);
+    p->workers = kd_ctx_alloc(p->data->ctx, n, sizeof *p->workers);
     if (!p->workers) return KD_E_NOMEM;
     p->n_workers = n;
     for (size_t i = 0; i < n; i++) {
@@ -266,36 +266,36 @@ void kdi_pipeline_free(kdi_pipeline *p)
 {
     kd_ctx *ctx = p->data->ctx;
     for (size_t v = 0; v < p->n_views; v++) {
-        kd_free(ctx, p->views[v].table);
+        kd_ctx_free(ctx, p->views[v].table);
         kdi_axis_free(ctx, &p->views[v].y);
         kdi_axis_free(ctx, &p->views[v].x);
     }
     for (size_t i = 0; i < p->n_workers; i++) kdi_worker_free(ctx, &p->workers[i]);
-    kd_free(ctx, p->workers);
-    kd_free(ctx, p->views);
-    kd_free(ctx, p->members);
-    kd_free(ctx, p->order);
+    kd_ctx_free(ctx, p->workers);
+    kd_ctx_free(ctx, p->views);
+    kd_ctx_free(ctx, p->members);
+    kd_ctx_free(ctx, p->order);
 }
 
 kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
 {
     kd_ctx *ctx = p->data->ctx;
     const size_t n = p->batch, mixed = p->mixes ? n : 0;
-    slot->buffers = kd_alloc(ctx, p->n_views, sizeof *slot->buffers);
-    slot->views = kd_alloc(ctx, p->n_views, sizeof *slot->views);
-    slot->labels = kd_alloc(ctx, n, sizeof *slot->labels);
-    slot->ids = kd_alloc(ctx, n, sizeof *slot->ids);
-    slot->copies = kd_alloc(ctx, n, sizeof *slot->copies);
-    slot->partners = kd_alloc(ctx, mixed, sizeof *slot->partners);
-    slot->shares = kd_alloc(ctx, mixed, sizeof *slot->shares);
-    slot->bad = kd_alloc(ctx, n, 1);
-    if (p->data->skip_broken) slot->notes = kd_alloc(ctx, n, sizeof *slot->notes);
+    slot->buffers = kd_ctx_alloc(ctx, p->n_views, sizeof *slot->buffers);
+    slot->views = kd_ctx_alloc(ctx, p->n_views, sizeof *slot->views);
+    slot->labels = kd_ctx_alloc(ctx, n, sizeof *slot->labels);
+    slot->ids = kd_ctx_alloc(ctx, n, sizeof *slot->ids);
+    slot->copies = kd_ctx_alloc(ctx, n, sizeof *slot->copies);
+    slot->partners = kd_ctx_alloc(ctx, mixed, sizeof *slot->partners);
+    slot->shares = kd_ctx_alloc(ctx, mixed, sizeof *slot->shares);
+    slot->bad = kd_ctx_alloc(ctx, n, 1);
+    if (p->data->skip_broken) slot->notes = kd_ctx_alloc(ctx, n, sizeof *slot->notes);
     if (!slot->buffers || !slot->views || !slot->labels || !slot->ids || !slot->copies ||
         !slot->partners || !slot->shares || !slot->bad || (p->data->skip_broken && !slot->notes))
         return KD_E_NOMEM;
     for (size_t v = 0; v < p->n_views; v++) {
         const kdi_shape s = p->views[v].shape;
-        slot->buffers[v] = kd_alloc(ctx, n, s.h * s.w * s.c * sizeof(float));
+        slot->buffers[v] = kd_ctx_alloc(ctx, n, s.h * s.w * s.c * sizeof(float));
         if (!slot->buffers[v]) return KD_E_NOMEM;
         slot->views[v] = slot->buffers[v];
     }
@@ -312,16 +312,16 @@ kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
 void kdi_slot_free(const kdi_pipeline *p, kdi_slot *slot)
 {
     kd_ctx *ctx = p->data->ctx;
-    for (size_t v = 0; slot->buffers && v < p->n_views; v++) kd_free(ctx, slot->buffers[v]);
-    kd_free(ctx, slot->buffers);
-    kd_free(ctx, slot->views);
-    kd_free(ctx, slot->labels);
-    kd_free(ctx, slot->ids);
-    kd_free(ctx, slot->copies);
-    kd_free(ctx, slot->partners);
-    kd_free(ctx, slot->shares);
-    kd_free(ctx, slot->bad);
-    kd_free(ctx, slot->notes);
+    for (size_t v = 0; slot->buffers && v < p->n_views; v++) kd_ctx_free(ctx, slot->buffers[v]);
+    kd_ctx_free(ctx, slot->buffers);
+    kd_ctx_free(ctx, slot->views);
+    kd_ctx_free(ctx, slot->labels);
+    kd_ctx_free(ctx, slot->ids);
+    kd_ctx_free(ctx, slot->copies);
+    kd_ctx_free(ctx, slot->partners);
+    kd_ctx_free(ctx, slot->shares);
+    kd_ctx_free(ctx, slot->bad);
+    kd_ctx_free(ctx, slot->notes);
 }
 
 /* ---- filling --------------------------------------------------------------------------------- */

@@ -56,7 +56,7 @@ static void *on_alloc(png_structp p, png_alloc_size_t size)
 static void on_free(png_structp p, void *block)
 {
     png *s = png_get_mem_ptr(p);
-    kd_free(s->decoder->ctx, block);
+    kd_ctx_free(s->decoder->ctx, block);
 }
 
 static void on_read(png_structp p, png_bytep to, size_t count)

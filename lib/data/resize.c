@@ -11,8 +11,8 @@
 
 void kdi_axis_free(kd_ctx *ctx, kdi_axis *axis)
 {
-    kd_free(ctx, axis->first);
-    kd_free(ctx, axis->weight);
+    kd_ctx_free(ctx, axis->first);
+    kd_ctx_free(ctx, axis->weight);
     *axis = (kdi_axis){0};
 }
 
@@ -21,8 +21,8 @@ kd_status kdi_axis_make(kd_ctx *ctx, size_t in, size_t out, kdi_axis *axis)
     const double scale = (double)in / (double)out, half = scale > 1 ? scale : 1;
     const size_t reach = (size_t)ceil(2 * half), taps = reach < in ? reach : in;
     *axis = (kdi_axis){.in = in, .out = out, .taps = taps};
-    axis->first = kd_alloc(ctx, out, sizeof *axis->first);
-    axis->weight = kd_alloc(ctx, out, taps * sizeof *axis->weight);
+    axis->first = kd_ctx_alloc(ctx, out, sizeof *axis->first);
+    axis->weight = kd_ctx_alloc(ctx, out, taps * sizeof *axis->weight);
     if (!axis->first || !axis->weight) {
         kdi_axis_free(ctx, axis);
         return KD_E_NOMEM;

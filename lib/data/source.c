@@ -91,17 +91,17 @@ static kd_status read_raw(kdi_source *s, void *bytes, size_t count, size_t *got)
 #if KDI_ZLIB
 static void *gzip_alloc(void *ctx, unsigned count, unsigned size)
 {
-    return kd_alloc(ctx, count, size);
+    return kd_ctx_alloc(ctx, count, size);
 }
 
 static void gzip_free(void *ctx, void *block)
 {
-    kd_free(ctx, block);
+    kd_ctx_free(ctx, block);
 }
 
 static kd_status gzip_open(kdi_source *s)
 {
-    s->gzip = kd_alloc(s->ctx, 1, sizeof *s->gzip);
+    s->gzip = kd_ctx_alloc(s->ctx, 1, sizeof *s->gzip);
     if (!s->gzip) return KD_E_NOMEM;
     z_stream *z = &s->gzip->stream;
     z->zalloc = gzip_alloc;
@@ -109,7 +109,7 @@ static kd_status gzip_open(kdi_source *s)
     z->opaque = s->ctx;
     const int result = inflateInit2(z, 16 + MAX_WBITS); /* 16: gzip and nothing else */
     if (result == Z_OK) return KD_OK;
-    kd_free(s->ctx, s->gzip);
+    kd_ctx_free(s->ctx, s->gzip);
     s->gzip = NULL;
     return result == Z_MEM_ERROR ? KD_E_NOMEM
                                  : kd_ctx_fail(s->ctx, KD_E_SYSTEM, "zlib: error %d", result);
@@ -118,7 +118,7 @@ static kd_status gzip_open(kdi_source *s)
 static void gzip_close(kdi_source *s)
 {
     if (s->gzip) inflateEnd(&s->gzip->stream);
-    kd_free(s->ctx, s->gzip);
+    kd_ctx_free(s->ctx, s->gzip);
 }
 
 /* Up to count unpacked bytes; *got is fewer only at the end. Never unpacks more than is asked. */

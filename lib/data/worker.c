@@ -29,12 +29,12 @@ kd_status kdi_worker_make(const kdi_pipeline *p, kdi_worker *w)
         if (i == 1 && !p->mixes) continue;
         const size_t stored = p->data->open ? 0 : kdi_dataset_bytes(p->data);
         const size_t canvas = pixels * s.c;
-        w->bytes[i] = kd_alloc(ctx, canvas > stored ? canvas : stored, 1);
+        w->bytes[i] = kd_ctx_alloc(ctx, canvas > stored ? canvas : stored, 1);
         if (!w->bytes[i]) return KD_E_NOMEM;
     }
-    w->plain[0] = kd_alloc(ctx, pixels, channels * sizeof(float));
-    w->plain[1] = kd_alloc(ctx, p->mixes ? pixels : 0, channels * sizeof(float));
-    w->half = kd_alloc(ctx, half, sizeof *w->half);
+    w->plain[0] = kd_ctx_alloc(ctx, pixels, channels * sizeof(float));
+    w->plain[1] = kd_ctx_alloc(ctx, p->mixes ? pixels : 0, channels * sizeof(float));
+    w->half = kd_ctx_alloc(ctx, half, sizeof *w->half);
     return w->plain[0] && w->plain[1] && w->half ? KD_OK : KD_E_NOMEM;
 }
 
@@ -43,10 +43,10 @@ void kdi_worker_free(kd_ctx *ctx, kdi_worker *w)
     if (!w->decoder.ctx) return; /* never made */
     kdi_decoder_free(&w->decoder);
     kdi_framer_free(&w->framer);
-    for (size_t i = 0; i < 4; i++) kd_free(ctx, w->bytes[i]);
-    kd_free(ctx, w->plain[0]);
-    kd_free(ctx, w->plain[1]);
-    kd_free(ctx, w->half);
+    for (size_t i = 0; i < 4; i++) kd_ctx_free(ctx, w->bytes[i]);
+    kd_ctx_free(ctx, w->plain[0]);
+    kd_ctx_free(ctx, w->plain[1]);
+    kd_ctx_free(ctx, w->half);
 }
 
 /* ---- canvases -------------------------------------------------------------------------------- */

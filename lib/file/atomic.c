@@ -96,15 +96,15 @@ static kd_status resolve(kdi_atomic *a)
 static void release(kdi_atomic *a)
 {
     if (a->fd >= 0) close(a->fd);
-    kd_free(a->ctx, a->temp);
-    kd_free(a->ctx, a->path);
+    kd_ctx_free(a->ctx, a->temp);
+    kd_ctx_free(a->ctx, a->path);
     *a = (kdi_atomic){.fd = -1};
 }
 
 static kd_status take_any(kdi_atomic *a)
 {
     const size_t size = strlen(a->path) + 8;
-    a->temp = kd_alloc(a->ctx, size, 1);
+    a->temp = kd_ctx_alloc(a->ctx, size, 1);
     if (!a->temp) return KD_E_NOMEM;
     for (int i = 0; i < NAMES && a->fd < 0; i++) {
         if (i == 0)

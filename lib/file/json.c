@@ -204,13 +204,13 @@ kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, 
     if (s.tokens > max_tokens)
         return kd_ctx_fail(ctx, KD_E_FORMAT, "%s: %zu JSON values in %zu bytes are too many", what,
                            s.tokens, size);
-    jsmntok_t *tokens = kd_alloc(ctx, s.tokens, sizeof *tokens);
+    jsmntok_t *tokens = kd_ctx_alloc(ctx, s.tokens, sizeof *tokens);
     if (!tokens) return KD_E_NOMEM;
     jsmn_parser parser;
     jsmn_init(&parser);
     const int made = jsmn_parse(&parser, text, size, tokens, (unsigned)s.tokens);
     if (made < 0 || (size_t)made != s.tokens) {
-        kd_free(ctx, tokens);
+        kd_ctx_free(ctx, tokens);
         return kd_ctx_fail(ctx, KD_E_FORMAT, "%s: malformed JSON", what);
     }
     *json = (kdi_json){.ctx = ctx, .text = text, .tokens = tokens, .count = s.tokens};
@@ -219,7 +219,7 @@ kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, 
 
 void kdi_json_close(kdi_json *json)
 {
-    kd_free(json->ctx, json->tokens);
+    kd_ctx_free(json->ctx, json->tokens);
     json->tokens = NULL;
 }
 

@@ -30,7 +30,7 @@ static int by_key(const void *a, const void *b)
 static kd_status collect(kd_json_object *o)
 {
     o->count = kdi_json_size(&o->json, 0);
-    o->entries = kd_alloc(o->ctx, o->count, sizeof *o->entries);
+    o->entries = kd_ctx_alloc(o->ctx, o->count, sizeof *o->entries);
     if (!o->entries) return KD_E_NOMEM;
     size_t token = 1;
     for (size_t i = 0; i < o->count; i++) {
@@ -52,10 +52,10 @@ static kd_status collect(kd_json_object *o)
 kd_status kd_json_parse(kd_ctx *ctx, const char *text, size_t size, kd_json_object **object)
 {
     *object = NULL;
-    kd_json_object *o = kd_alloc(ctx, 1, sizeof *o);
+    kd_json_object *o = kd_ctx_alloc(ctx, 1, sizeof *o);
     if (!o) return KD_E_NOMEM;
     o->ctx = o->json.ctx = ctx;
-    o->text = kd_alloc(ctx, size, 1);
+    o->text = kd_ctx_alloc(ctx, size, 1);
     kd_status status = o->text ? KD_OK : KD_E_NOMEM;
     if (!status) {
         if (size) memcpy(o->text, text, size);
@@ -73,9 +73,9 @@ void kd_json_object_destroy(kd_json_object *o)
 {
     if (!o) return;
     kdi_json_close(&o->json);
-    kd_free(o->ctx, o->entries);
-    kd_free(o->ctx, o->text);
-    kd_free(o->ctx, o);
+    kd_ctx_free(o->ctx, o->entries);
+    kd_ctx_free(o->ctx, o->text);
+    kd_ctx_free(o->ctx, o);
 }
 
 static const entry *find(const kd_json_object *o, const char *key)

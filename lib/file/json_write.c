@@ -30,7 +30,7 @@ kd_status kd_json_create(kd_ctx *ctx, int indent, kd_json **json)
     *json = NULL;
     if (indent < 0 || indent > 8)
         return kd_ctx_fail(ctx, KD_E_INVALID, "JSON: indent %d is not in [0, 8]", indent);
-    kd_json *j = kd_alloc(ctx, 1, sizeof *j);
+    kd_json *j = kd_ctx_alloc(ctx, 1, sizeof *j);
     if (!j) return KD_E_NOMEM;
     j->ctx = ctx;
     j->indent = indent;
@@ -41,8 +41,8 @@ kd_status kd_json_create(kd_ctx *ctx, int indent, kd_json **json)
 void kd_json_destroy(kd_json *json)
 {
     if (!json) return;
-    kd_free(json->ctx, json->text);
-    kd_free(json->ctx, json);
+    kd_ctx_free(json->ctx, json->text);
+    kd_ctx_free(json->ctx, json);
 }
 
 void kd_json_clear(kd_json *json)

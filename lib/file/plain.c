@@ -62,7 +62,7 @@ kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
         return kd_ctx_fail(ctx, KD_E_INVALID, "appending a line to '%s': not a line",
                            path ? path : "");
     const size_t length = strlen(text);
-    char *line = kd_alloc(ctx, length + 3, 1);
+    char *line = kd_ctx_alloc(ctx, length + 3, 1);
     if (!line) return KD_E_NOMEM;
     line[0] = '\n';
     memcpy(line + 1, text, length);
@@ -72,7 +72,7 @@ kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
     if (fd < 0 || !append(fd, path, line, length + 2))
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot append to '%s': %s", path, strerror(errno));
     if (fd >= 0) close(fd);
-    kd_free(ctx, line);
+    kd_ctx_free(ctx, line);
     return status;
 }
 
@@ -80,13 +80,13 @@ static kd_status read_whole(kd_ctx *ctx, int fd, const char *path, size_t limit,
                             size_t *size)
 {
     size_t capacity = 4096, used = 0;
-    char *text = kd_alloc(ctx, capacity, 1);
+    char *text = kd_ctx_alloc(ctx, capacity, 1);
     if (!text) return KD_E_NOMEM;
     for (;;) {
         if (used + 1 == capacity) {
             char *more = kdi_realloc(ctx, text, capacity, 2);
             if (!more) {
-                kd_free(ctx, text);
+                kd_ctx_free(ctx, text);
                 return KD_E_NOMEM;
             }
             text = more;
@@ -96,7 +96,7 @@ static kd_status read_whole(kd_ctx *ctx, int fd, const char *path, size_t limit,
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 || used + (size_t)n > limit) {
             const int error = errno;
-            kd_free(ctx, text);
+            kd_ctx_free(ctx, text);
             return n < 0
                        ? kd_ctx_fail(ctx, KD_E_IO, "cannot read '%s': %s", path, strerror(error))
                        : kd_ctx_fail(ctx, KD_E_LIMIT, "'%s' has more than %zu bytes", path, limit);

@@ -176,7 +176,7 @@ static kd_status parse_metadata(kd_file *f, kdi_json *json, size_t token)
     if (kind != KDI_JSON_OBJECT && kind != KDI_JSON_NULL)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': __metadata__ is no object", f->path);
     const size_t n = kind == KDI_JSON_OBJECT ? kdi_json_size(json, token) : 0;
-    f->metadata = kd_alloc(f->ctx, n, sizeof *f->metadata);
+    f->metadata = kd_ctx_alloc(f->ctx, n, sizeof *f->metadata);
     if (!f->metadata) return KD_E_NOMEM;
     size_t key = token + 1;
     for (size_t i = 0; i < n; i++) {
@@ -204,7 +204,7 @@ static kd_status parse_entries(kd_file *f, kdi_json *json)
     if (n > 1 + f->data / SHORTEST_ENTRY)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': %zu entries do not fit into the header",
                            f->path, n);
-    f->tensors = kd_alloc(f->ctx, n, sizeof *f->tensors);
+    f->tensors = kd_ctx_alloc(f->ctx, n, sizeof *f->tensors);
     if (!f->tensors) return KD_E_NOMEM;
     size_t key = 1;
     for (size_t i = 0; i < n; i++) {
@@ -248,7 +248,7 @@ static kd_status check_cover(kd_file *f)
 
 static kd_status index_names(kd_file *f)
 {
-    f->by_name = kd_alloc(f->ctx, f->count, sizeof *f->by_name);
+    f->by_name = kd_ctx_alloc(f->ctx, f->count, sizeof *f->by_name);
     if (!f->by_name) return KD_E_NOMEM;
     for (size_t i = 0; i < f->count; i++) f->by_name[i] = &f->tensors[i];
     kdi_sort(f->by_name, f->count, sizeof *f->by_name, tensor_by_name);
@@ -289,7 +289,7 @@ static kd_status load_header(kd_file *f)
                            "file of %llu",
                            f->path, (unsigned long long)size, (unsigned long long)f->size);
     f->data = KDI_LENGTH_BYTES + size;
-    f->header = kd_alloc(f->ctx, (size_t)size, 1);
+    f->header = kd_ctx_alloc(f->ctx, (size_t)size, 1);
     if (!f->header) return KD_E_NOMEM;
     status = kdi_file_bytes(f, KDI_LENGTH_BYTES, f->header, (size_t)size);
     return status ? status : parse_header(f, (size_t)size);
@@ -300,13 +300,13 @@ static kd_status load_header(kd_file *f)
 static kd_status make(kd_ctx *ctx, const char *path, kd_file **file)
 {
     *file = NULL;
-    kd_file *f = kd_alloc(ctx, 1, sizeof *f);
+    kd_file *f = kd_ctx_alloc(ctx, 1, sizeof *f);
     if (!f) return KD_E_NOMEM;
     f->ctx = ctx;
     f->fd = -1;
     f->path = kdi_strdup(ctx, path);
     if (!f->path) {
-        kd_free(ctx, f);
+        kd_ctx_free(ctx, f);
         return KD_E_NOMEM;
     }
     *file = f;
@@ -354,12 +354,12 @@ void kd_file_close(kd_file *f)
 {
     if (!f) return;
     if (f->fd >= 0) close(f->fd);
-    kd_free(f->ctx, f->by_name);
-    kd_free(f->ctx, f->metadata);
-    kd_free(f->ctx, f->tensors);
-    kd_free(f->ctx, f->header);
-    kd_free(f->ctx, f->path);
-    kd_free(f->ctx, f);
+    kd_ctx_free(f->ctx, f->by_name);
+    kd_ctx_free(f->ctx, f->metadata);
+    kd_ctx_free(f->ctx, f->tensors);
+    kd_ctx_free(f->ctx, f->header);
+    kd_ctx_free(f->ctx, f->path);
+    kd_ctx_free(f->ctx, f);
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */

@@ -51,13 +51,13 @@ kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
 {
     *writer = NULL;
     if (!path || !*path) return kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
-    kd_writer *w = kd_alloc(ctx, 1, sizeof *w);
+    kd_writer *w = kd_ctx_alloc(ctx, 1, sizeof *w);
     if (!w) return KD_E_NOMEM;
     w->ctx = ctx;
     w->names.ctx = ctx;
     w->path = kdi_pool_strdup(&w->names, path);
     if (!w->path) {
-        kd_free(ctx, w);
+        kd_ctx_free(ctx, w);
         return KD_E_NOMEM;
     }
     *writer = w;
@@ -67,10 +67,10 @@ kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
 void kd_writer_abandon(kd_writer *w)
 {
     if (!w) return;
-    kd_free(w->ctx, w->entries);
-    kd_free(w->ctx, w->pairs);
+    kd_ctx_free(w->ctx, w->entries);
+    kd_ctx_free(w->ctx, w->pairs);
     kdi_pool_free(&w->names);
-    kd_free(w->ctx, w);
+    kd_ctx_free(w->ctx, w);
 }
 
 /* Something is wrong with a tensor or a metadata key. */
@@ -276,10 +276,10 @@ kd_status kd_writer_finish(kd_writer *w)
     kd_json *json = NULL;
     room *r = NULL;
     if (!status) status = kd_json_create(w->ctx, 0, &json);
-    if (!status && !(r = kd_alloc(w->ctx, 1, sizeof *r))) status = KD_E_NOMEM;
+    if (!status && !(r = kd_ctx_alloc(w->ctx, 1, sizeof *r))) status = KD_E_NOMEM;
     if (!status) status = write_file(w, json, r);
     if (w->error) kd_ctx_fail(w->ctx, status, "%s", w->error);
-    kd_free(w->ctx, r);
+    kd_ctx_free(w->ctx, r);
     kd_json_destroy(json);
     kd_writer_abandon(w);
     return status;

@@ -10,7 +10,7 @@ kd_status kd_graph_create(kd_ctx *ctx, kd_graph **out)
 {
     if (!ctx || !out) return KD_E_INVALID;
     *out = NULL;
-    kd_graph *g = kd_alloc(ctx, 1, sizeof *g);
+    kd_graph *g = kd_ctx_alloc(ctx, 1, sizeof *g);
     if (!g) return KD_E_NOMEM;
     g->ctx = ctx;
     g->pool.ctx = ctx;
@@ -22,12 +22,12 @@ void kd_graph_destroy(kd_graph *g)
 {
     if (!g) return;
     kdi_pool_free(&g->pool);
-    kd_free(g->ctx, g->values);
-    kd_free(g->ctx, g->nodes);
-    kd_free(g->ctx, g->params);
-    kd_free(g->ctx, g->outputs);
-    kd_free(g->ctx, g->inputs);
-    kd_free(g->ctx, g);
+    kd_ctx_free(g->ctx, g->values);
+    kd_ctx_free(g->ctx, g->nodes);
+    kd_ctx_free(g->ctx, g->params);
+    kd_ctx_free(g->ctx, g->outputs);
+    kd_ctx_free(g->ctx, g->inputs);
+    kd_ctx_free(g->ctx, g);
 }
 
 kd_value kdi_graph_fail(kd_graph *g, kd_status status)

@@ -48,9 +48,9 @@ static bool place(kd_params *p, kd_param_info *e)
 
 static kd_status build_table(kd_params *p, const kd_graph *g)
 {
-    p->entries = kd_alloc(p->ctx, g->n_params + 1, sizeof *p->entries);
+    p->entries = kd_ctx_alloc(p->ctx, g->n_params + 1, sizeof *p->entries);
     for (p->n_slots = 8; p->n_slots < 2 * g->n_params; p->n_slots *= 2) {}
-    p->slots = kd_alloc(p->ctx, p->n_slots, sizeof *p->slots);
+    p->slots = kd_ctx_alloc(p->ctx, p->n_slots, sizeof *p->slots);
     if (!p->entries || !p->slots) return KD_E_NOMEM;
     for (size_t i = 0; i < g->n_params; i++) {
         const kdi_param *from = &g->params[i];
@@ -106,8 +106,8 @@ static void initialise(float *x, const kd_param_info *e, const kd_param_opt *opt
 
 static kd_status allocate_values(kd_params *p)
 {
-    p->values = kd_alloc(p->ctx, p->flat_count, sizeof(float));
-    p->buffers = kd_alloc(p->ctx, p->buffer_bytes, 1);
+    p->values = kd_ctx_alloc(p->ctx, p->flat_count, sizeof(float));
+    p->buffers = kd_ctx_alloc(p->ctx, p->buffer_bytes, 1);
     return p->values && p->buffers ? KD_OK : KD_E_NOMEM;
 }
 
@@ -117,7 +117,7 @@ kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
     *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;
-    kd_params *p = kd_alloc(g->ctx, 1, sizeof *p);
+    kd_params *p = kd_ctx_alloc(g->ctx, 1, sizeof *p);
     if (!p) return KD_E_NOMEM;
     p->ctx = g->ctx;
     p->pool.ctx = g->ctx;
@@ -141,7 +141,7 @@ kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
 kd_status kd_params_clone(const kd_params *from, kd_params **out)
 {
     *out = NULL;
-    kd_params *p = kd_alloc(from->ctx, 1, sizeof *p);
+    kd_params *p = kd_ctx_alloc(from->ctx, 1, sizeof *p);
     if (!p) return KD_E_NOMEM;
     p->ctx = from->ctx;
     p->pool.ctx = from->ctx;
@@ -150,8 +150,8 @@ kd_status kd_params_clone(const kd_params *from, kd_params **out)
     p->flat_count = from->flat_count;
     p->buffer_bytes = from->buffer_bytes;
     p->count = from->count;
-    p->entries = kd_alloc(p->ctx, from->n_entries + 1, sizeof *p->entries);
-    p->slots = kd_alloc(p->ctx, p->n_slots, sizeof *p->slots);
+    p->entries = kd_ctx_alloc(p->ctx, from->n_entries + 1, sizeof *p->entries);
+    p->slots = kd_ctx_alloc(p->ctx, p->n_slots, sizeof *p->slots);
     kd_status status = p->entries && p->slots ? allocate_values(p) : KD_E_NOMEM;
     for (size_t i = 0; i < from->n_entries && !status; i++) {
         p->entries[i] = from->entries[i];
@@ -173,13 +173,13 @@ kd_status kd_params_clone(const kd_params *from, kd_params **out)
 void kd_params_destroy(kd_params *p)
 {
     if (!p) return;
-    kd_free(p->ctx, p->values);
-    kd_free(p->ctx, p->grads);
-    kd_free(p->ctx, p->buffers);
-    kd_free(p->ctx, p->entries);
-    kd_free(p->ctx, p->slots);
+    kd_ctx_free(p->ctx, p->values);
+    kd_ctx_free(p->ctx, p->grads);
+    kd_ctx_free(p->ctx, p->buffers);
+    kd_ctx_free(p->ctx, p->entries);
+    kd_ctx_free(p->ctx, p->slots);
     kdi_pool_free(&p->pool);
-    kd_free(p->ctx, p);
+    kd_ctx_free(p->ctx, p);
 }
 
 kd_ctx *kd_params_ctx(const kd_params *p)
@@ -225,7 +225,7 @@ float *kd_params_grads(kd_params *p)
 
 kd_status kd_params_need_grads(kd_params *p)
 {
-    if (!p->grads) p->grads = kd_alloc(p->ctx, p->flat_count, sizeof(float));
+    if (!p->grads) p->grads = kd_ctx_alloc(p->ctx, p->flat_count, sizeof(float));
     return p->grads ? KD_OK : KD_E_NOMEM;
 }
 

@@ -54,7 +54,7 @@ kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_
     kd_graph *g;
     kd_status status = make_graph(ctx, spec, 0, &g);
     if (status) return status;
-    kd_model *m = kd_alloc(ctx, 1, sizeof *m);
+    kd_model *m = kd_ctx_alloc(ctx, 1, sizeof *m);
     if (!m) status = KD_E_NOMEM;
     if (!status) {
         m->ctx = ctx;
@@ -102,7 +102,7 @@ void kd_model_destroy(kd_model *m)
 {
     if (!m) return;
     kd_params_destroy(m->params);
-    kd_free(m->ctx, m);
+    kd_ctx_free(m->ctx, m);
 }
 
 kd_ctx *kd_model_ctx(const kd_model *m)

@@ -88,12 +88,12 @@ kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const
                            kd_dtype_name(dtype));
     for (size_t i = 0; i < kd_params_entries(params); i++)
         if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
-    save_state state = {.params = params, .room = kd_alloc(m->ctx, largest, sizeof(int64_t))};
-    save_entry *entries = kd_alloc(m->ctx, kd_params_entries(params) + 1, sizeof *entries);
+    save_state state = {.params = params, .room = kd_ctx_alloc(m->ctx, largest, sizeof(int64_t))};
+    save_entry *entries = kd_ctx_alloc(m->ctx, kd_params_entries(params) + 1, sizeof *entries);
     kd_status status = state.room && entries ? kd_writer_create(m->ctx, path, &w) : KD_E_NOMEM;
     if (!status) status = write_all(m, w, &state, entries, dtype);
-    kd_free(m->ctx, state.room);
-    kd_free(m->ctx, entries);
+    kd_ctx_free(m->ctx, state.room);
+    kd_ctx_free(m->ctx, entries);
     return status;
 }
 
@@ -253,10 +253,10 @@ static kd_status read_resized(const reading *r, const kd_param_info *info, const
                               float *room)
 {
     kd_model *m = r->model;
-    float *old = kd_alloc(m->ctx, t->count, sizeof *old);
+    float *old = kd_ctx_alloc(m->ctx, t->count, sizeof *old);
     kd_status status = old ? kd_file_read_f32(r->file, t, 0, t->count, old) : KD_E_NOMEM;
     if (!status) status = kdi_positions_resize(m->ctx, &m->spec, info, t->shape, old, room);
-    kd_free(m->ctx, old);
+    kd_ctx_free(m->ctx, old);
     return status ? status : kd_params_set(m->params, info, room);
 }
 
@@ -307,11 +307,11 @@ static kd_status read_all(const reading *r)
     for (size_t i = 0; i < kd_params_entries(m->params); i++)
         if (kd_params_info(m->params, i)->count > largest)
             largest = kd_params_info(m->params, i)->count;
-    void *room = kd_alloc(m->ctx, largest, sizeof(int64_t));
+    void *room = kd_ctx_alloc(m->ctx, largest, sizeof(int64_t));
     if (!room) return KD_E_NOMEM;
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++)
         status = read_entry(r, kd_params_info(m->params, i), room);
-    kd_free(m->ctx, room);
+    kd_ctx_free(m->ctx, room);
     return status ? status : read_normalization(m, r->file);
 }
 

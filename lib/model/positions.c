@@ -54,16 +54,16 @@ typedef struct axis {
 
 static void free_axis(kd_ctx *ctx, axis *a)
 {
-    kd_free(ctx, a->first);
-    kd_free(ctx, a->count);
-    kd_free(ctx, a->weight);
+    kd_ctx_free(ctx, a->first);
+    kd_ctx_free(ctx, a->count);
+    kd_ctx_free(ctx, a->weight);
 }
 
 static kd_status make_axis(kd_ctx *ctx, axis *a)
 {
-    a->first = kd_alloc(ctx, a->to, sizeof *a->first);
-    a->count = kd_alloc(ctx, a->to, sizeof *a->count);
-    a->weight = kd_alloc(ctx, a->to, a->most * sizeof *a->weight);
+    a->first = kd_ctx_alloc(ctx, a->to, sizeof *a->first);
+    a->count = kd_ctx_alloc(ctx, a->to, sizeof *a->count);
+    a->weight = kd_ctx_alloc(ctx, a->to, a->most * sizeof *a->weight);
     return a->first && a->count && a->weight ? KD_OK : KD_E_NOMEM;
 }
 
@@ -164,8 +164,8 @@ static void blend(const axis *a, size_t i, const double *x, size_t step, size_t 
 static kd_status resize(kd_ctx *ctx, const axis *a, size_t channels, const float *from, float *to)
 {
     const size_t old_row = a->from * channels, row = a->to * channels;
-    double *line = kd_alloc(ctx, old_row > row ? old_row : row, sizeof *line);
-    double *wide = kd_alloc(ctx, a->from, row * sizeof *wide); /* [from,to,C] */
+    double *line = kd_ctx_alloc(ctx, old_row > row ? old_row : row, sizeof *line);
+    double *wide = kd_ctx_alloc(ctx, a->from, row * sizeof *wide); /* [from,to,C] */
     const kd_status status = line && wide ? KD_OK : KD_E_NOMEM;
     for (size_t y = 0; y < a->from && !status; y++) {
         for (size_t k = 0; k < old_row; k++) line[k] = (double)from[y * old_row + k];
@@ -176,8 +176,8 @@ static kd_status resize(kd_ctx *ctx, const axis *a, size_t channels, const float
         blend(a, i, wide, row, row, line);
         for (size_t k = 0; k < row; k++) to[i * row + k] = (float)line[k];
     }
-    kd_free(ctx, line);
-    kd_free(ctx, wide);
+    kd_ctx_free(ctx, line);
+    kd_ctx_free(ctx, wide);
     return status;
 }
 

@@ -274,14 +274,14 @@ static kd_status run_search(search *s, const kd_plan *plain)
     kd_ctx *ctx = s->graph->ctx;
     const size_t values = s->draft->n_values + 1;
     s->n = kdi_draft_forwards(s->draft);
-    s->infos = kd_alloc(ctx, s->n + 1, sizeof *s->infos);
-    s->kept = kd_alloc(ctx, values, sizeof *s->kept);
-    s->maker = kd_alloc(ctx, values, sizeof *s->maker);
-    s->cross = kd_alloc(ctx, s->n + 1, sizeof *s->cross);
-    s->again = kd_alloc(ctx, s->draft->n_nodes + 1, sizeof *s->again);
-    s->part_of = kd_alloc(ctx, s->n + 1, sizeof *s->part_of);
-    s->rank = kd_alloc(ctx, s->n + 1, sizeof *s->rank);
-    s->parts = kd_alloc(ctx, s->n + 1, sizeof *s->parts);
+    s->infos = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->infos);
+    s->kept = kd_ctx_alloc(ctx, values, sizeof *s->kept);
+    s->maker = kd_ctx_alloc(ctx, values, sizeof *s->maker);
+    s->cross = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->cross);
+    s->again = kd_ctx_alloc(ctx, s->draft->n_nodes + 1, sizeof *s->again);
+    s->part_of = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->part_of);
+    s->rank = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->rank);
+    s->parts = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->parts);
     kd_status status =
         s->infos && s->kept && s->maker && s->cross && s->again && s->part_of && s->rank && s->parts
             ? KD_OK
@@ -290,14 +290,14 @@ static kd_status run_search(search *s, const kd_plan *plain)
         survey(s, plain);
         status = try_all(s);
     }
-    kd_free(ctx, s->infos);
-    kd_free(ctx, s->kept);
-    kd_free(ctx, s->maker);
-    kd_free(ctx, s->cross);
-    kd_free(ctx, s->again);
-    kd_free(ctx, s->part_of);
-    kd_free(ctx, s->rank);
-    kd_free(ctx, s->parts);
+    kd_ctx_free(ctx, s->infos);
+    kd_ctx_free(ctx, s->kept);
+    kd_ctx_free(ctx, s->maker);
+    kd_ctx_free(ctx, s->cross);
+    kd_ctx_free(ctx, s->again);
+    kd_ctx_free(ctx, s->part_of);
+    kd_ctx_free(ctx, s->rank);
+    kd_ctx_free(ctx, s->parts);
     return status;
 }
 

@@ -55,7 +55,7 @@ static kd_status emit(kdi_draft *d, const kdi_node *n)
 static kd_status emit_steps(kdi_draft *d)
 {
     kd_plan *p = d->plan;
-    p->steps = kd_alloc(p->ctx, d->n_nodes + 1, sizeof *p->steps);
+    p->steps = kd_ctx_alloc(p->ctx, d->n_nodes + 1, sizeof *p->steps);
     kd_status status = p->steps ? KD_OK : KD_E_NOMEM;
     for (size_t i = 0; i < d->n_nodes && !status; i++) {
         if (d->nodes[i].op) status = emit(d, &d->nodes[i]);
@@ -102,7 +102,7 @@ static kd_status emit_tables(kdi_draft *d)
 
 kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d)
 {
-    kd_plan *p = kd_alloc(g->ctx, 1, sizeof *p);
+    kd_plan *p = kd_ctx_alloc(g->ctx, 1, sizeof *p);
     *d = (kdi_draft){.plan = p, .graph = g, .opt = opt};
     if (!p) return KD_E_NOMEM;
     p->ctx = g->ctx;
@@ -121,9 +121,9 @@ kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d
 void kdi_draft_close(kdi_draft *d)
 {
     kd_ctx *ctx = d->graph->ctx;
-    kd_free(ctx, d->values);
-    kd_free(ctx, d->nodes);
-    kd_free(ctx, d->needed);
+    kd_ctx_free(ctx, d->values);
+    kd_ctx_free(ctx, d->nodes);
+    kd_ctx_free(ctx, d->needed);
     kd_plan_destroy(d->plan);
 }
 

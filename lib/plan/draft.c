@@ -127,9 +127,9 @@ kd_status kdi_draft_fill(kdi_draft *d)
     d->n_nodes = d->graph->n_nodes;
     /* Fusion may add two values and a node for each node. */
     const size_t most = d->n_values + 2 * d->n_nodes;
-    d->values = kd_alloc(ctx, most + 1, sizeof *d->values);
-    d->nodes = kd_alloc(ctx, 2 * d->n_nodes + 1, sizeof *d->nodes);
-    d->needed = kd_alloc(ctx, most + 1, sizeof *d->needed);
+    d->values = kd_ctx_alloc(ctx, most + 1, sizeof *d->values);
+    d->nodes = kd_ctx_alloc(ctx, 2 * d->n_nodes + 1, sizeof *d->nodes);
+    d->needed = kd_ctx_alloc(ctx, most + 1, sizeof *d->needed);
     if (!d->values || !d->nodes || !d->needed) return KD_E_NOMEM;
     if (d->n_values) memcpy(d->values, d->graph->values, d->n_values * sizeof *d->values);
     kd_status status = KD_OK;

@@ -87,18 +87,18 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
     kd_ctx *ctx = plan->ctx;
     if ((uintptr_t)memory % 64)
         return kd_ctx_fail(ctx, KD_E_INVALID, "an arena's address must be a multiple of 64");
-    kd_exec *e = kd_alloc(ctx, 1, sizeof *e);
+    kd_exec *e = kd_ctx_alloc(ctx, 1, sizeof *e);
     if (!e) return KD_E_NOMEM;
     e->plan = plan;
     e->params = params;
     e->batch = plan->batch;
-    e->calls = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->calls);
-    e->tensors = kd_alloc(ctx, plan->max_operands + 1, sizeof *e->tensors);
-    e->patches = kd_alloc(ctx, plan->max_operands + 1, sizeof *e->patches);
-    e->first_patch = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->first_patch);
-    e->entries = kd_alloc(ctx, plan->n_params + 1, sizeof *e->entries);
-    e->inputs = kd_alloc(ctx, plan->n_inputs + 1, sizeof *e->inputs);
-    e->seconds = kd_alloc(ctx, plan->n_steps + 1, sizeof *e->seconds);
+    e->calls = kd_ctx_alloc(ctx, plan->n_steps + 1, sizeof *e->calls);
+    e->tensors = kd_ctx_alloc(ctx, plan->max_operands + 1, sizeof *e->tensors);
+    e->patches = kd_ctx_alloc(ctx, plan->max_operands + 1, sizeof *e->patches);
+    e->first_patch = kd_ctx_alloc(ctx, plan->n_steps + 1, sizeof *e->first_patch);
+    e->entries = kd_ctx_alloc(ctx, plan->n_params + 1, sizeof *e->entries);
+    e->inputs = kd_ctx_alloc(ctx, plan->n_inputs + 1, sizeof *e->inputs);
+    e->seconds = kd_ctx_alloc(ctx, plan->n_steps + 1, sizeof *e->seconds);
     kd_status status = e->calls && e->tensors && e->patches && e->first_patch && e->entries &&
                                e->inputs && e->seconds
                            ? KD_OK
@@ -109,7 +109,7 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
     if (!status) {
         e->arena = memory;
         if (!memory && plan->arena_bytes) {
-            e->arena = kd_alloc(ctx, plan->arena_bytes, 1);
+            e->arena = kd_ctx_alloc(ctx, plan->arena_bytes, 1);
             e->owns_arena = true;
             if (!e->arena) status = KD_E_NOMEM;
         }
@@ -127,15 +127,15 @@ void kd_exec_destroy(kd_exec *e)
 {
     if (!e) return;
     kd_ctx *ctx = e->plan->ctx;
-    if (e->owns_arena) kd_free(ctx, e->arena);
-    kd_free(ctx, e->calls);
-    kd_free(ctx, e->tensors);
-    kd_free(ctx, e->patches);
-    kd_free(ctx, e->first_patch);
-    kd_free(ctx, e->entries);
-    kd_free(ctx, e->inputs);
-    kd_free(ctx, e->seconds);
-    kd_free(ctx, e);
+    if (e->owns_arena) kd_ctx_free(ctx, e->arena);
+    kd_ctx_free(ctx, e->calls);
+    kd_ctx_free(ctx, e->tensors);
+    kd_ctx_free(ctx, e->patches);
+    kd_ctx_free(ctx, e->first_patch);
+    kd_ctx_free(ctx, e->entries);
+    kd_ctx_free(ctx, e->inputs);
+    kd_ctx_free(ctx, e->seconds);
+    kd_ctx_free(ctx, e);
 }
 
 kd_status kd_exec_bind(kd_exec *e, const char *input, const void *data)

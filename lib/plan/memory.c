@@ -189,7 +189,7 @@ static kd_status keep_regions(layout *l, const size_t *order)
 static kd_status place_spans(layout *l)
 {
     kd_plan *p = l->draft->plan;
-    size_t *order = kd_alloc(p->ctx, l->n_spans + 1, sizeof *order);
+    size_t *order = kd_ctx_alloc(p->ctx, l->n_spans + 1, sizeof *order);
     if (!order) return KD_E_NOMEM;
     size_t total = 0;
     if (l->n_spans) qsort(l->spans, l->n_spans, sizeof *l->spans, by_size);
@@ -207,7 +207,7 @@ static kd_status place_spans(layout *l)
         order[at] = i;
     }
     if (!status) status = keep_regions(l, order);
-    kd_free(p->ctx, order);
+    kd_ctx_free(p->ctx, order);
     p->arena_bytes = total;
     /* The order moved the spans, not the places their offsets go to. */
     for (size_t i = 0; i < l->n_spans; i++) *l->spans[i].to = l->spans[i].region.offset;
@@ -218,8 +218,8 @@ static kd_status place_spans(layout *l)
 static kd_status most_values(layout *l)
 {
     kd_plan *p = l->draft->plan;
-    size_t *born = kd_alloc(p->ctx, p->n_steps + 2, sizeof *born);
-    size_t *gone = kd_alloc(p->ctx, p->n_steps + 2, sizeof *gone);
+    size_t *born = kd_ctx_alloc(p->ctx, p->n_steps + 2, sizeof *born);
+    size_t *gone = kd_ctx_alloc(p->ctx, p->n_steps + 2, sizeof *gone);
     for (size_t i = 0; i < l->n_spans && born && gone; i++) {
         const kdi_region *r = &l->spans[i].region;
         if (r->owner != KDI_VALUE && r->owner != KDI_PREPARED) continue;
@@ -232,8 +232,8 @@ static kd_status most_values(layout *l)
         if (now > p->values_bytes) p->values_bytes = now;
     }
     const kd_status status = born && gone ? KD_OK : KD_E_NOMEM;
-    kd_free(p->ctx, born);
-    kd_free(p->ctx, gone);
+    kd_ctx_free(p->ctx, born);
+    kd_ctx_free(p->ctx, gone);
     return status;
 }
 
@@ -286,7 +286,7 @@ static kd_status step_spans(layout *l)
 {
     kdi_draft *d = l->draft;
     kd_plan *p = d->plan;
-    kd_tensor *operands = kd_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
+    kd_tensor *operands = kd_ctx_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
     if (!operands) return KD_E_NOMEM;
     kd_status status = KD_OK;
     for (size_t s = 0; s < p->n_steps && !status; s++) {
@@ -314,7 +314,7 @@ static kd_status step_spans(layout *l)
             *(step->again ? &p->again_macs : &p->macs) += step->macs;
         }
     }
-    kd_free(p->ctx, operands);
+    kd_ctx_free(p->ctx, operands);
     return status;
 }
 
@@ -354,10 +354,10 @@ kd_status kdi_assign_memory(kdi_draft *d)
     layout l = {.draft = d};
     kd_status status = check_sizes(d);
     if (status) return status;
-    l.first = kd_alloc(ctx, d->n_values + 1, sizeof *l.first);
-    l.last = kd_alloc(ctx, d->n_values + 1, sizeof *l.last);
-    l.merged = kd_alloc(ctx, d->n_values + 1, sizeof *l.merged);
-    l.pinned = kd_alloc(ctx, d->n_values + 1, sizeof *l.pinned);
+    l.first = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.first);
+    l.last = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.last);
+    l.merged = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.merged);
+    l.pinned = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.pinned);
     status = l.first && l.last && l.merged && l.pinned ? KD_OK : KD_E_NOMEM;
     if (!status) {
         for (size_t v = 0; v < d->n_values; v++) l.merged[v] = KD_NONE;
@@ -372,10 +372,10 @@ kd_status kdi_assign_memory(kdi_draft *d)
     if (!status) status = place_spans(&l);
     if (!status) status = most_values(&l);
     if (!status) set_places(&l);
-    kd_free(ctx, l.first);
-    kd_free(ctx, l.last);
-    kd_free(ctx, l.merged);
-    kd_free(ctx, l.pinned);
-    kd_free(ctx, l.spans);
+    kd_ctx_free(ctx, l.first);
+    kd_ctx_free(ctx, l.last);
+    kd_ctx_free(ctx, l.merged);
+    kd_ctx_free(ctx, l.pinned);
+    kd_ctx_free(ctx, l.spans);
     return status;
 }

@@ -105,8 +105,8 @@ static void touch(const kdi_draft *d, kd_value v, size_t stretch, size_t *of, bo
 static kd_status mark_values(kdi_draft *d)
 {
     kd_plan *p = d->plan;
-    size_t *of = kd_alloc(p->ctx, d->n_values + 1, sizeof *of);
-    bool *crosses = kd_alloc(p->ctx, d->n_values + 1, sizeof *crosses);
+    size_t *of = kd_ctx_alloc(p->ctx, d->n_values + 1, sizeof *of);
+    bool *crosses = kd_ctx_alloc(p->ctx, d->n_values + 1, sizeof *crosses);
     if (of && crosses) {
         for (size_t v = 0; v < d->n_values; v++) of[v] = SIZE_MAX;
         for (size_t o = 0; o < p->n_outputs; o++)
@@ -123,8 +123,8 @@ static kd_status mark_values(kdi_draft *d)
         }
     }
     const kd_status status = of && crosses ? KD_OK : KD_E_NOMEM;
-    kd_free(p->ctx, of);
-    kd_free(p->ctx, crosses);
+    kd_ctx_free(p->ctx, of);
+    kd_ctx_free(p->ctx, crosses);
     return status;
 }
 
@@ -133,8 +133,8 @@ kd_status kdi_cut_batch(kdi_draft *d)
     kd_plan *p = d->plan;
     for (size_t s = 0; s < p->n_steps; s++) p->steps[s].first = p->steps[s].last = s;
     if (p->training || p->has_grads || p->batch == 1 || d->opt->whole_batch) return KD_OK;
-    cost *costs = kd_alloc(p->ctx, p->n_steps + 1, sizeof *costs);
-    kd_tensor *operands = kd_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
+    cost *costs = kd_ctx_alloc(p->ctx, p->n_steps + 1, sizeof *costs);
+    kd_tensor *operands = kd_ctx_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
     kd_status status = costs && operands ? KD_OK : KD_E_NOMEM;
     for (size_t s = 0; s < p->n_steps && !status; s++)
         costs[s] = cost_of(d, &p->steps[s], operands);
@@ -152,7 +152,7 @@ kd_status kdi_cut_batch(kdi_draft *d)
         s = end > s ? end : s + 1;
     }
     if (!status) status = mark_values(d);
-    kd_free(p->ctx, costs);
-    kd_free(p->ctx, operands);
+    kd_ctx_free(p->ctx, costs);
+    kd_ctx_free(p->ctx, operands);
     return status;
 }

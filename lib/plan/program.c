@@ -5,9 +5,9 @@
 void kd_plan_destroy(kd_plan *p)
 {
     if (!p) return;
-    kd_free(p->ctx, p->steps);
+    kd_ctx_free(p->ctx, p->steps);
     kdi_pool_free(&p->pool);
-    kd_free(p->ctx, p);
+    kd_ctx_free(p->ctx, p);
 }
 
 size_t kd_plan_arena_size(const kd_plan *p)

@@ -131,13 +131,13 @@ kd_status kdi_recompute(kdi_draft *d, const bool *again)
     kd_ctx *ctx = d->plan->ctx;
     const size_t most_values = 2 * d->n_values, most_nodes = 2 * d->n_nodes;
     rewrite r = {.d = d, .again = again, .forwards = kdi_draft_forwards(d)};
-    r.maker = kd_alloc(ctx, d->n_values + 1, sizeof *r.maker);
-    r.renewed = kd_alloc(ctx, d->n_values + 1, sizeof *r.renewed);
-    r.viewed = kd_alloc(ctx, d->n_values + 1, sizeof *r.viewed);
-    r.wanted = kd_alloc(ctx, d->n_nodes + 1, sizeof *r.wanted);
-    r.values = kd_alloc(ctx, most_values + 1, sizeof *r.values);
-    r.nodes = kd_alloc(ctx, most_nodes + 1, sizeof *r.nodes);
-    bool *needed = kd_alloc(ctx, most_values + 1, sizeof *needed);
+    r.maker = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *r.maker);
+    r.renewed = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *r.renewed);
+    r.viewed = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *r.viewed);
+    r.wanted = kd_ctx_alloc(ctx, d->n_nodes + 1, sizeof *r.wanted);
+    r.values = kd_ctx_alloc(ctx, most_values + 1, sizeof *r.values);
+    r.nodes = kd_ctx_alloc(ctx, most_nodes + 1, sizeof *r.nodes);
+    bool *needed = kd_ctx_alloc(ctx, most_values + 1, sizeof *needed);
     kd_status status = r.maker && r.renewed && r.viewed && r.wanted && r.values && r.nodes && needed
                            ? KD_OK
                            : KD_E_NOMEM;
@@ -147,19 +147,19 @@ kd_status kdi_recompute(kdi_draft *d, const bool *again)
         find_makers(&r);
         status = rewrite_nodes(&r);
     }
-    kd_free(ctx, r.maker);
-    kd_free(ctx, r.renewed);
-    kd_free(ctx, r.viewed);
-    kd_free(ctx, r.wanted);
+    kd_ctx_free(ctx, r.maker);
+    kd_ctx_free(ctx, r.renewed);
+    kd_ctx_free(ctx, r.viewed);
+    kd_ctx_free(ctx, r.wanted);
     if (status) {
-        kd_free(ctx, r.values);
-        kd_free(ctx, r.nodes);
-        kd_free(ctx, needed);
+        kd_ctx_free(ctx, r.values);
+        kd_ctx_free(ctx, r.nodes);
+        kd_ctx_free(ctx, needed);
         return status;
     }
-    kd_free(ctx, d->values);
-    kd_free(ctx, d->nodes);
-    kd_free(ctx, d->needed);
+    kd_ctx_free(ctx, d->values);
+    kd_ctx_free(ctx, d->nodes);
+    kd_ctx_free(ctx, d->needed);
     d->values = r.values;
     d->nodes = r.nodes;
     d->needed = needed;

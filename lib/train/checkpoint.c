@@ -269,8 +269,8 @@ kd_status kdt_checkpoint_save(kdt_run *run)
     const size_t entries = kd_params_entries(params);
     for (size_t i = 0; i < entries; i++)
         if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
-    saver s = {.room = kd_alloc(run->ctx, largest, sizeof(int64_t)),
-               .pieces = kd_alloc(run->ctx, 4 * entries + 1, sizeof(piece))};
+    saver s = {.room = kd_ctx_alloc(run->ctx, largest, sizeof(int64_t)),
+               .pieces = kd_ctx_alloc(run->ctx, 4 * entries + 1, sizeof(piece))};
     path_of(run, path, sizeof path);
     kd_status status = s.room && s.pieces ? kd_writer_create(run->ctx, path, &s.w) : KD_E_NOMEM;
     if (!status) {
@@ -287,8 +287,8 @@ kd_status kdt_checkpoint_save(kdt_run *run)
         else
             status = kd_writer_finish(s.w);
     }
-    kd_free(run->ctx, s.room);
-    kd_free(run->ctx, s.pieces);
+    kd_ctx_free(run->ctx, s.room);
+    kd_ctx_free(run->ctx, s.pieces);
     run->saved_at = kdt_seconds();
     return status;
 }
@@ -419,11 +419,11 @@ static kd_status read_tensors(kdt_run *run, kd_file *file)
     size_t largest = 1;
     for (size_t i = 0; i < kd_params_entries(params); i++)
         if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
-    void *room = kd_alloc(run->ctx, largest, sizeof(int64_t));
+    void *room = kd_ctx_alloc(run->ctx, largest, sizeof(int64_t));
     kd_status status = room ? KD_OK : KD_E_NOMEM;
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++)
         status = read_entry(run, file, kd_params_info(params, i), room);
-    kd_free(run->ctx, room);
+    kd_ctx_free(run->ctx, room);
     return status;
 }
 

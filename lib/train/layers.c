@@ -65,7 +65,7 @@ static size_t place_of(const uint64_t *keys, size_t n, uint64_t key)
 kd_status kdt_layers(const kd_params *params, size_t *layer, size_t *count)
 {
     const size_t entries = kd_params_entries(params);
-    uint64_t *keys = kd_alloc(kd_params_ctx(params), entries + 1, sizeof *keys);
+    uint64_t *keys = kd_ctx_alloc(kd_params_ctx(params), entries + 1, sizeof *keys);
     size_t n = 0;
     if (!keys) return KD_E_NOMEM;
     for (size_t i = 0; i < entries; i++) {
@@ -83,6 +83,6 @@ kd_status kdt_layers(const kd_params *params, size_t *layer, size_t *count)
         layer[i] = key == LAST_BLOCK && at > 0 ? at - 1 : at; /* the head, if any, lies at `at` */
     }
     *count = n ? n : 1;
-    kd_free(kd_params_ctx(params), keys);
+    kd_ctx_free(kd_params_ctx(params), keys);
     return KD_OK;
 }

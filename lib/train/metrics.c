@@ -96,6 +96,6 @@ kd_status kdt_metrics_trim(kdt_run *run, size_t epochs)
     size_t kept = size;
     status = kdt_metrics_filter(run->ctx, text, &kept, epochs);
     if (!status && kept != size) status = kd_file_write_atomic(run->ctx, path, text, kept);
-    kd_free(run->ctx, text);
+    kd_ctx_free(run->ctx, text);
     return status;
 }

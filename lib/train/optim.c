@@ -38,9 +38,9 @@ static kd_status make_chunks(kd_optim *o)
     const bool all = o->opt.decay_all != 0;
     size_t layers;
     o->n_chunks = cut(o->params, all, NULL, NULL);
-    o->chunks = kd_alloc(ctx, o->n_chunks, sizeof *o->chunks);
-    size_t *layer = kd_alloc(ctx, entries, sizeof *layer);
-    float *rates = kd_alloc(ctx, entries, sizeof *rates);
+    o->chunks = kd_ctx_alloc(ctx, o->n_chunks, sizeof *o->chunks);
+    size_t *layer = kd_ctx_alloc(ctx, entries, sizeof *layer);
+    float *rates = kd_ctx_alloc(ctx, entries, sizeof *rates);
     kd_status status =
         o->chunks && layer && rates ? kdt_layers(o->params, layer, &layers) : KD_E_NOMEM;
     if (!status) {
@@ -50,8 +50,8 @@ static kd_status make_chunks(kd_optim *o)
         }
         cut(o->params, all, rates, o->chunks);
     }
-    kd_free(ctx, layer);
-    kd_free(ctx, rates);
+    kd_ctx_free(ctx, layer);
+    kd_ctx_free(ctx, rates);
     return status;
 }
 
@@ -95,14 +95,14 @@ kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_opt
     if (options) memcpy(&opt, options, options->struct_size);
     kd_status status = check(ctx, &opt);
     if (status) return status;
-    kd_optim *o = kd_alloc(ctx, 1, sizeof *o);
+    kd_optim *o = kd_ctx_alloc(ctx, 1, sizeof *o);
     if (!o) return KD_E_NOMEM;
     o->params = params;
     o->opt = opt;
     o->n_states = opt.optimizer == KD_ADAMW ? 2 : opt.momentum > 0 ? 1 : 0;
     status = make_chunks(o);
     for (size_t i = 0; i < o->n_states && !status; i++) {
-        o->state[i] = kd_alloc(ctx, kd_params_flat_count(params), sizeof(float));
+        o->state[i] = kd_ctx_alloc(ctx, kd_params_flat_count(params), sizeof(float));
         if (!o->state[i]) status = KD_E_NOMEM;
     }
     if (!status) status = kd_params_need_grads(params);
@@ -117,9 +117,9 @@ void kd_optim_destroy(kd_optim *o)
 {
     if (!o) return;
     kd_ctx *ctx = kd_params_ctx(o->params);
-    kd_free(ctx, o->chunks);
-    for (size_t i = 0; i < KDT_STATES; i++) kd_free(ctx, o->state[i]);
-    kd_free(ctx, o);
+    kd_ctx_free(ctx, o->chunks);
+    for (size_t i = 0; i < KDT_STATES; i++) kd_ctx_free(ctx, o->state[i]);
+    kd_ctx_free(ctx, o);
 }
 
 void kd_optim_step(kd_optim *o, float lr, float grad_scale)

@@ -173,7 +173,7 @@ static void close_run(kdt_run *run)
     kdt_teachers_close(run);
     kd_optim_destroy(run->optim);
     kd_params_destroy(run->ema);
-    kd_free(run->ctx, run->buffers);
+    kd_ctx_free(run->ctx, run->buffers);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */

@@ -34,7 +34,7 @@ START_TEST(test_memory)
 {
     test_heap heap = {0};
     kd_ctx *ctx = test_ctx_counting(&heap, 1);
-    unsigned char *block = kd_alloc(ctx, 100, 3);
+    unsigned char *block = kd_ctx_alloc(ctx, 100, 3);
     ck_assert_ptr_nonnull(block);
     ck_assert_uint_eq((uintptr_t)block % 64, 0);
     for (int i = 0; i < 300; i++) ck_assert_uint_eq(block[i], 0);
@@ -45,9 +45,9 @@ START_TEST(test_memory)
     heap.fail_at = heap.count + 1;
     ck_assert_ptr_null(kdi_realloc(ctx, block, 1000, 1));
     ck_assert_uint_eq(kd_ctx_memory(ctx), 564);
-    ck_assert_ptr_null(kd_alloc(ctx, SIZE_MAX / 2, 3));
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, SIZE_MAX / 2, 3));
     ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "overflow"));
-    kd_free(ctx, block);
+    kd_ctx_free(ctx, block);
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
     kd_ctx_destroy(ctx);
     ck_assert_int_eq(heap.live, 0);
@@ -59,11 +59,11 @@ START_TEST(test_memory_limit)
     kd_ctx *ctx;
     const kd_config config = {.struct_size = sizeof config, .max_memory = 1000};
     ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
-    void *a = kd_alloc(ctx, 500, 1);
+    void *a = kd_ctx_alloc(ctx, 500, 1);
     ck_assert_ptr_nonnull(a);
-    ck_assert_ptr_null(kd_alloc(ctx, 500, 1));
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
     ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "memory limit of 1000 bytes"));
-    kd_free(ctx, a);
+    kd_ctx_free(ctx, a);
     kd_ctx_destroy(ctx);
 }
 END_TEST

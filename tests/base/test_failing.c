@@ -84,7 +84,7 @@ static void world_make(world *w)
 
 static void world_free(world *w)
 {
-    kd_free(w->ctx, w->bytes);
+    kd_ctx_free(w->ctx, w->bytes);
     kd_file_close(w->file);
     kd_loader_close(w->loader);
     kd_exec_destroy(w->exec);
@@ -102,8 +102,8 @@ static void world_free(world *w)
 
 static kd_status call_alloc(world *w)
 {
-    void *block = kd_alloc(w->ctx, 100, 100);
-    kd_free(w->ctx, block);
+    void *block = kd_ctx_alloc(w->ctx, 100, 100);
+    kd_ctx_free(w->ctx, block);
     return block ? KD_OK : KD_E_NOMEM;
 }
 
@@ -282,7 +282,7 @@ static kd_status call_whole_files(world *w)
     if (!status) status = kd_file_append_line(w->ctx, path, "line");
     if (!status) status = kd_folder_make(w->ctx, in_dir(folder, "failing_folder"));
     if (!status) status = kd_file_read_all(w->ctx, path, 1000, &bytes, &size);
-    if (!status) kd_free(w->ctx, bytes);
+    if (!status) kd_ctx_free(w->ctx, bytes);
     return status;
 }
 
@@ -567,7 +567,7 @@ static const struct {
     kd_status (*call)(world *w);
     const char *names; /* the public calls in it */
 } calls[] = {
-    {call_alloc, "kd_alloc"},
+    {call_alloc, "kd_ctx_alloc"},
     {call_dataset_open, "kd_dataset_open"},
     {call_from_arrays, "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample"},
     {call_from_callback, "kd_dataset_from_callback"},

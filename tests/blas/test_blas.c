@@ -61,7 +61,7 @@ static void expect_blas(kd_ctx *ctx, const char *folder, const char *blas)
     read_whole(ctx, folder, "run.json", &text, &size);
     snprintf(want, sizeof want, "\"blas\": \"%s\"", blas);
     ck_assert_msg(strstr(text, want) != NULL, "%s: no %s in %.*s", folder, want, (int)size, text);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
 }
 
 static bool same_model(kd_ctx *ctx, const char *a, const char *b)
@@ -71,8 +71,8 @@ static bool same_model(kd_ctx *ctx, const char *a, const char *b)
     read_whole(ctx, a, "model.safetensors", &x, &n);
     read_whole(ctx, b, "model.safetensors", &y, &m);
     const bool same = n == m && !memcmp(x, y, n);
-    kd_free(ctx, x);
-    kd_free(ctx, y);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, y);
     return same;
 }
 

@@ -73,8 +73,8 @@ static void expect_same_files(kd_ctx *ctx, const char *a, const char *b)
     test_ok(ctx, kd_file_read_all(ctx, b, 1 << 28, &y, &m));
     ck_assert_uint_eq(n, m);
     ck_assert_msg(memcmp(x, y, n) == 0, "%s and %s differ", a, b);
-    kd_free(ctx, x);
-    kd_free(ctx, y);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, y);
 }
 
 /* A network of 4 classes on 16 x 16 pictures, from the seed. */
@@ -91,9 +91,9 @@ enum { PIXELS = 16 * 16, CHANNELS = 3, CLASSES = 4 };
 static void make_batch(kd_ctx *ctx, const char *path, size_t n, int64_t last_label, bool teacher)
 {
     kd_writer *w;
-    float *x = kd_alloc(ctx, n * CHANNELS * PIXELS, sizeof *x);
-    float *t = kd_alloc(ctx, n * CLASSES, sizeof *t);
-    int64_t *labels = kd_alloc(ctx, n, sizeof *labels);
+    float *x = kd_ctx_alloc(ctx, n * CHANNELS * PIXELS, sizeof *x);
+    float *t = kd_ctx_alloc(ctx, n * CLASSES, sizeof *t);
+    int64_t *labels = kd_ctx_alloc(ctx, n, sizeof *labels);
     const int64_t shape[] = {(int64_t)n, CHANNELS, 16, 16};
     const int64_t wide[] = {(int64_t)n, CLASSES};
     test_fill(x, n * CHANNELS * PIXELS, 5, 1);
@@ -105,16 +105,16 @@ static void make_batch(kd_ctx *ctx, const char *path, size_t n, int64_t last_lab
     kd_writer_tensor(w, "labels", KD_I64, 1, shape, labels);
     if (teacher) kd_writer_tensor(w, "teacher_logits", KD_F32, 2, wide, t);
     test_ok(ctx, kd_writer_finish(w));
-    kd_free(ctx, x);
-    kd_free(ctx, t);
-    kd_free(ctx, labels);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, t);
+    kd_ctx_free(ctx, labels);
 }
 
-/* A tensor of a file as floats; kd_free it. */
+/* A tensor of a file as floats; kd_ctx_free it. */
 static float *read_tensor(kd_ctx *ctx, const char *path, const char *name, size_t count)
 {
     kd_file *f;
-    float *x = kd_alloc(ctx, count, sizeof *x);
+    float *x = kd_ctx_alloc(ctx, count, sizeof *x);
     test_ok(ctx, kd_file_open(ctx, path, &f));
     const kd_file_tensor *t = kd_file_find(f, name);
     ck_assert_msg(t != NULL, "%s has no %s", path, name);
@@ -359,8 +359,8 @@ START_TEST(test_predict)
     kd_model *m;
     float *planar = read_tensor(ctx, batch.text, "input", N * CHANNELS * PIXELS);
     float *logits = read_tensor(ctx, output.text, "logits", N * CLASSES);
-    float *picture = kd_alloc(ctx, N * CHANNELS * PIXELS, sizeof *picture);
-    float *ours = kd_alloc(ctx, N * CLASSES, sizeof *ours);
+    float *picture = kd_ctx_alloc(ctx, N * CHANNELS * PIXELS, sizeof *picture);
+    float *ours = kd_ctx_alloc(ctx, N * CLASSES, sizeof *ours);
     for (size_t i = 0; i < N; i++)
         for (size_t c = 0; c < CHANNELS; c++)
             for (size_t p = 0; p < PIXELS; p++)
@@ -370,10 +370,10 @@ START_TEST(test_predict)
     /* KD_BIN_DIR may hold another build, and sums of another build may differ in their last bits */
     ck_assert_double_lt(test_distance(ours, logits, N * CLASSES), 1e-5);
     kd_model_destroy(m);
-    kd_free(ctx, planar);
-    kd_free(ctx, logits);
-    kd_free(ctx, picture);
-    kd_free(ctx, ours);
+    kd_ctx_free(ctx, planar);
+    kd_ctx_free(ctx, logits);
+    kd_ctx_free(ctx, picture);
+    kd_ctx_free(ctx, ours);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -434,7 +434,7 @@ START_TEST(test_step)
     float *soft = read_tensor(ctx, output.text, "loss", 1);
     ck_assert_float_gt(fabsf(soft[0] - loss[0]), 1e-3f);
     float *const all[] = {logits, loss, before, grad, after, plain, soft};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(ctx, all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_ctx_free(ctx, all[i]);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -517,18 +517,18 @@ START_TEST(test_round_trip)
                                         "\"budget_seconds\": 0", "\"cores\""};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) test_expect_in(text, parts[i]);
     kd_json_object_destroy(o);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
 
     const test_path metrics = test_at(a.text, "metrics.jsonl");
     test_ok(ctx, kd_file_read_all(ctx, metrics.text, 1 << 20, &text, &size));
     ck_assert_uint_eq(test_lines(text), 3);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
 
     /* a run that is done stays as it is */
     const test_path copy = test_in_dir("copy.safetensors");
     test_ok(ctx, kd_file_read_all(ctx, model.text, 1 << 28, &text, &size));
     test_ok(ctx, kd_file_write_atomic(ctx, copy.text, text, size));
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     RUN_OK("train", NET, QUICK, "--epochs", "3", "--out", a.text, "--seed", "7", "--resume",
            "--quiet");
     ck_assert_str_eq(test_err, "");
@@ -539,7 +539,7 @@ START_TEST(test_round_trip)
 
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
     test_expect_in(text, "\"epochs\": 3,"); /* the refused run left no mark */
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
 
     const test_path checkpoint = test_at(a.text, "checkpoint.safetensors");
     RUN_OK("inspect", checkpoint.text, "--json");
@@ -580,7 +580,7 @@ START_TEST(test_distill_and_finetune)
         "\"hard\": 0,",          "\"soft\": 0.9,",
         "\"method\": \"kd\""};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) test_expect_in(text, parts[i]);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
 
     RUN_OK("eval", student.text, "--data", DATA, "--teacher", teacher.text, "--json");
     kd_json_object_destroy(JSON(ctx, "n", "top1", "agreement", "kl"));
@@ -647,12 +647,12 @@ START_TEST(test_interrupt)
     const test_path run_json = test_at(b.text, "run.json");
     test_ok(ctx, kd_file_read_all(ctx, run_json.text, 1 << 20, &text, &size));
     test_expect_in(text, "\"status\": \"interrupted\"");
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", b.text, "--quiet", "--resume");
     expect_same_files(ctx, x.text, y.text);
     test_ok(ctx, kd_file_read_all(ctx, metrics.text, 1 << 20, &text, &size));
     ck_assert_uint_eq(test_lines(text), 30);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     kd_ctx_destroy(ctx);
 }
 END_TEST

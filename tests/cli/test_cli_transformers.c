@@ -61,7 +61,7 @@ static double last_metric(kd_ctx *ctx, const test_path *run, const char *key)
 static float *read_tensor(kd_ctx *ctx, const char *path, const char *name, size_t count)
 {
     kd_file *f;
-    float *x = kd_alloc(ctx, count, sizeof *x);
+    float *x = kd_ctx_alloc(ctx, count, sizeof *x);
     test_ok(ctx, kd_file_open(ctx, path, &f));
     const kd_file_tensor *t = kd_file_find(f, name);
     ck_assert_msg(t != NULL, "%s has no %s", path, name);
@@ -81,7 +81,7 @@ static size_t best(const float *row)
 
 /* ---- a batch of the data, as a network sees it ----------------------------------------------- */
 
-/* All training pictures of a set in order, [n,side,side,3] and labels [n]; kd_free both. */
+/* All training pictures of a set in order, [n,side,side,3] and labels [n]; kd_ctx_free both. */
 static float *look(kd_ctx *ctx, const char *name, size_t n, kd_view view, int32_t **labels)
 {
     kd_dataset *data;
@@ -98,9 +98,9 @@ static float *look(kd_ctx *ctx, const char *name, size_t n, kd_view view, int32_
     test_ok(ctx, kd_loader_create(data, &opt, &loader));
     test_ok(ctx, kd_loader_next(loader, &batch));
     ck_assert_uint_eq(batch->n, n);
-    float *x = kd_alloc(ctx, size, sizeof *x);
+    float *x = kd_ctx_alloc(ctx, size, sizeof *x);
     memcpy(x, batch->views[0], size * sizeof *x);
-    *labels = kd_alloc(ctx, n, sizeof **labels);
+    *labels = kd_ctx_alloc(ctx, n, sizeof **labels);
     memcpy(*labels, batch->labels, n * sizeof **labels);
     kd_loader_close(loader);
     kd_dataset_close(data);
@@ -112,7 +112,7 @@ static void write_input(kd_ctx *ctx, const char *path, const float *x)
 {
     kd_writer *w;
     const int64_t shape[] = {SAMPLES, 3, SIDE, SIDE};
-    float *planar = kd_alloc(ctx, SAMPLES, PICTURE * sizeof *planar);
+    float *planar = kd_ctx_alloc(ctx, SAMPLES, PICTURE * sizeof *planar);
     for (size_t i = 0; i < SAMPLES; i++)
         for (size_t p = 0; p < SIDE * SIDE; p++)
             for (size_t c = 0; c < 3; c++)
@@ -120,7 +120,7 @@ static void write_input(kd_ctx *ctx, const char *path, const float *x)
     test_ok(ctx, kd_writer_create(ctx, path, &w));
     test_ok(ctx, kd_writer_tensor(w, "input", KD_F32, 4, shape, planar));
     test_ok(ctx, kd_writer_finish(w));
-    kd_free(ctx, planar);
+    kd_ctx_free(ctx, planar);
 }
 
 /* ---- DeiT by a CNN --------------------------------------------------------------------------- */
@@ -163,8 +163,8 @@ static void check_heads(kd_ctx *ctx, const char *student, const char *teacher)
     RUN_OK("eval", teacher, "--data", DATA, "--json");
     ck_assert_ptr_null(strstr(test_out, "top1_"));
     float *const all[] = {x, want, both, cls, dist};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(ctx, all[i]);
-    kd_free(ctx, labels);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_ctx_free(ctx, all[i]);
+    kd_ctx_free(ctx, labels);
 }
 
 START_TEST(test_deit_from_cnn)
@@ -257,10 +257,10 @@ static void check_view(const char *told)
     const double want = divergence(t, s, N);
     ck_assert_double_gt(want, .01);
     ck_assert_double_eq_tol(last_metric(ctx, &run, "loss"), want, 1e-5 * want);
-    kd_free(ctx, x);
-    kd_free(ctx, y);
-    kd_free(ctx, labels);
-    kd_free(ctx, labels_too);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, y);
+    kd_ctx_free(ctx, labels);
+    kd_ctx_free(ctx, labels_too);
     kd_model_destroy(teacher);
     kd_model_destroy(student);
     kd_ctx_destroy(ctx);

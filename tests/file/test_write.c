@@ -48,7 +48,7 @@ static void expect(kd_ctx *ctx, const void *bytes, size_t size)
     test_ok(ctx, kd_file_read_all(ctx, path, 1 << 24, &found, &n));
     ck_assert_uint_eq(n, size);
     ck_assert_int_eq(memcmp(found, bytes, n), 0);
-    kd_free(ctx, found);
+    kd_ctx_free(ctx, found);
 }
 
 static void expect_text(kd_ctx *ctx, const char *text)
@@ -383,7 +383,7 @@ START_TEST(test_write_memory)
         heap.fail_at = heap.count + n;
         (void)kd_file_write_atomic(ctx, path, "new", 3);
         (void)kd_file_append_line(ctx, path, "line");
-        if (!kd_file_read_all(ctx, path, 10000, &bytes, &size)) kd_free(ctx, bytes);
+        if (!kd_file_read_all(ctx, path, 10000, &bytes, &size)) kd_ctx_free(ctx, bytes);
         ck_assert_int_eq(heap.live, 1);
         ck_assert_uint_eq(files(), 1);
     }
@@ -575,7 +575,7 @@ START_TEST(test_read_all)
         test_ok(ctx, kd_file_write_atomic(ctx, path, big, sizes[i]));
         test_ok(ctx, kd_file_read_all(ctx, path, sizes[i], &bytes, &size));
         ck_assert(size == sizes[i] && bytes[size] == 0 && memcmp(bytes, big, size) == 0);
-        kd_free(ctx, bytes);
+        kd_ctx_free(ctx, bytes);
     }
     ck_assert_int_eq(kd_file_read_all(ctx, path, 49999, &bytes, &size), KD_E_LIMIT);
     ck_assert_int_eq(kd_file_read_all(ctx, "/dev/zero", 100000, &bytes, &size), KD_E_LIMIT);

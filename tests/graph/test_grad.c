@@ -346,7 +346,7 @@ static void run_library(net *t, const char *isa, how h)
                              .no_sharing = h.no_sharing};
     test_ok(ctx, kd_params_create(g, 1, &params));
     test_ok(ctx, kd_plan_create(g, &opt, &plan));
-    void *memory = kd_alloc(ctx, kd_plan_arena_size(plan), 1);
+    void *memory = kd_ctx_alloc(ctx, kd_plan_arena_size(plan), 1);
     ck_assert_ptr_nonnull(memory);
     memset(memory, 0xff, kd_plan_arena_size(plan));
     test_ok(ctx, kd_exec_create(plan, params, memory, &exec));
@@ -357,7 +357,7 @@ static void run_library(net *t, const char *isa, how h)
         check_gradients(t, exec, params, runs);
     }
     kd_exec_destroy(exec);
-    kd_free(ctx, memory);
+    kd_ctx_free(ctx, memory);
     kd_plan_destroy(plan);
     kd_params_destroy(params);
     kd_graph_destroy(g);

@@ -455,7 +455,7 @@ static void read_whole(const char *of, const char *name, char **bytes, size_t *s
     *bytes = malloc(*size + 1);
     memcpy(*bytes, got, *size);
     (*bytes)[*size] = 0;
-    kd_free(ctx, got);
+    kd_ctx_free(ctx, got);
     kd_ctx_destroy(ctx);
 }
 

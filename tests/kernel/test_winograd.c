@@ -75,7 +75,7 @@ typedef struct problem {
 
 static float *filled(kd_ctx *ctx, size_t n, uint64_t seed, float scale)
 {
-    float *p = kd_alloc(ctx, n, sizeof *p);
+    float *p = kd_ctx_alloc(ctx, n, sizeof *p);
     ck_assert_ptr_nonnull(p);
     test_fill(p, n, seed, scale);
     return p;
@@ -120,10 +120,10 @@ static problem problem_of(shape s)
     p.dy = filled(p.ctx, p.ny, 3, 1);
     p.bias = filled(p.ctx, s.o, 4, 1);
     p.residual = filled(p.ctx, p.ny, 5, 1);
-    p.y = kd_alloc(p.ctx, p.ny, sizeof *p.y);
-    p.dx = kd_alloc(p.ctx, p.nx, sizeof *p.dx);
-    p.dw = kd_alloc(p.ctx, p.nw, sizeof *p.dw);
-    p.db = kd_alloc(p.ctx, s.o, sizeof *p.db);
+    p.y = kd_ctx_alloc(p.ctx, p.ny, sizeof *p.y);
+    p.dx = kd_ctx_alloc(p.ctx, p.nx, sizeof *p.dx);
+    p.dw = kd_ctx_alloc(p.ctx, p.nw, sizeof *p.dw);
+    p.db = kd_ctx_alloc(p.ctx, s.o, sizeof *p.db);
     define(&p);
     return p;
 }
@@ -131,7 +131,7 @@ static problem problem_of(shape s)
 static void problem_free(problem *p)
 {
     void *const blocks[] = {p->x, p->w, p->dy, p->bias, p->residual, p->y, p->dx, p->dw, p->db};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_free(p->ctx, blocks[i]);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_ctx_free(p->ctx, blocks[i]);
     ck_assert_uint_eq(kd_ctx_memory(p->ctx), 0);
     kd_ctx_destroy(p->ctx);
 }
@@ -156,7 +156,7 @@ typedef struct result {
 
 static float *poisoned(kd_ctx *ctx, size_t n)
 {
-    float *p = kd_alloc(ctx, n, sizeof *p);
+    float *p = kd_ctx_alloc(ctx, n, sizeof *p);
     ck_assert_ptr_nonnull(p);
     memset(p, 0xFF, n * sizeof *p);
     return p;
@@ -179,15 +179,15 @@ static void forward(kd_ctx *ctx, const problem *p, bool prepare, const kdi_epilo
         kdi_winograd_prepare(ctx, &p->v, p->kind, p->w, prepared, NULL);
     }
     kdi_winograd_forward(ctx, &p->v, p->kind, p->x, prepare ? NULL : p->w, prepared, e, y, scratch);
-    kd_free(ctx, prepared);
-    kd_free(ctx, scratch);
+    kd_ctx_free(ctx, prepared);
+    kd_ctx_free(ctx, scratch);
 }
 
 static void backward(kd_ctx *ctx, const problem *p, float *dx, float *dw, float *db, bool add)
 {
     void *scratch = scratch_for(ctx, p, KDI_CONV_BACKWARD);
     kdi_winograd_backward(ctx, &p->v, p->kind, p->x, p->w, p->dy, dx, dw, db, add, add, scratch);
-    kd_free(ctx, scratch);
+    kd_ctx_free(ctx, scratch);
 }
 
 static result run(kd_ctx *ctx, const problem *p)
@@ -203,7 +203,7 @@ static result run(kd_ctx *ctx, const problem *p)
 static void result_free(kd_ctx *ctx, const result *r)
 {
     float *const blocks[] = {r->y, r->prepared, r->dx, r->dw, r->db};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_free(ctx, blocks[i]);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_ctx_free(ctx, blocks[i]);
 }
 
 #define TOLERANCE 5e-6 /* of the largest magnitude */
@@ -284,9 +284,9 @@ START_TEST(test_accumulate)
     ck_assert_double_lt(error_of(dx, p.dx, p.nx), TOLERANCE);
     ck_assert_double_lt(error_of(dw, p.dw, p.nw), TOLERANCE);
     ck_assert_double_lt(error_of(db, p.db, p.v.o), TOLERANCE);
-    kd_free(ctx, dx);
-    kd_free(ctx, dw);
-    kd_free(ctx, db);
+    kd_ctx_free(ctx, dx);
+    kd_ctx_free(ctx, dw);
+    kd_ctx_free(ctx, db);
     kd_ctx_destroy(ctx);
     problem_free(&p);
 }
@@ -302,7 +302,7 @@ static double act(double x, kdi_act kind)
 START_TEST(test_epilogue)
 {
     problem p = problem_of(shapes[_i]);
-    double *should = kd_alloc(p.ctx, p.ny, sizeof *should);
+    double *should = kd_ctx_alloc(p.ctx, p.ny, sizeof *should);
     const kdi_kernels *k;
     for (int table = 0; (k = kdi_kernels_at(table)); table++) {
         kd_ctx *ctx = test_ctx(2, k->name);
@@ -318,11 +318,11 @@ START_TEST(test_epilogue)
             float *y = poisoned(ctx, p.ny);
             forward(ctx, &p, kind % 2, &e, y);
             ck_assert_double_lt(error_of(y, should, p.ny), TOLERANCE);
-            kd_free(ctx, y);
+            kd_ctx_free(ctx, y);
         }
         kd_ctx_destroy(ctx);
     }
-    kd_free(p.ctx, should);
+    kd_ctx_free(p.ctx, should);
     problem_free(&p);
 }
 END_TEST
@@ -360,9 +360,9 @@ START_TEST(test_moments)
                                     1e-6 * deviation + 1e-7 * fabs(sum));
                 ck_assert_double_le(fabs((double)moments[o + i] - square), 1e-5 * square + 1e-6);
             }
-            kd_free(ctx, scratch);
-            kd_free(ctx, y);
-            kd_free(ctx, u);
+            kd_ctx_free(ctx, scratch);
+            kd_ctx_free(ctx, y);
+            kd_ctx_free(ctx, u);
             kd_ctx_destroy(ctx);
         }
     problem_free(&p);
@@ -395,7 +395,7 @@ START_TEST(test_error_of_deep_sums)
     const double deviation = sqrt(square / (double)p.ny);
     ck_assert_double_lt(worst / deviation, deep[_i].worst);
     ck_assert_double_lt(sqrt(errors / (double)p.ny) / deviation, deep[_i].rms);
-    kd_free(ctx, y);
+    kd_ctx_free(ctx, y);
     kd_ctx_destroy(ctx);
     problem_free(&p);
 }

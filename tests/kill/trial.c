@@ -56,7 +56,7 @@ static void copy_file(const char *folder, const char *name, const void *to)
     test_ok(ctx, kd_file_read_all(ctx, test_at(folder, name).text, LIMIT, &bytes, &size));
     FILE *f = fopen(test_at(to, name).text, "wb");
     ck_assert(f && fwrite(bytes, 1, size, f) == size && fclose(f) == 0);
-    kd_free(ctx, bytes);
+    kd_ctx_free(ctx, bytes);
     kd_ctx_destroy(ctx);
 }
 
@@ -183,9 +183,9 @@ static void check_tensors(kd_ctx *ctx, const char *path)
     test_ok(ctx, kd_file_open(ctx, path, &f));
     for (size_t i = 0; i < kd_file_count(f); i++) {
         const kd_file_tensor *t = kd_file_at(f, i);
-        void *room = kd_alloc(ctx, (size_t)t->bytes + 1, 1);
+        void *room = kd_ctx_alloc(ctx, (size_t)t->bytes + 1, 1);
         test_ok(ctx, kd_file_read_bytes(f, t, 0, (size_t)t->bytes, room));
-        kd_free(ctx, room);
+        kd_ctx_free(ctx, room);
     }
     kd_file_close(f);
 }
@@ -213,7 +213,7 @@ static size_t check_metrics(kd_ctx *ctx, const char *folder, bool cut)
         at = (size_t)(end - text) + 1;
     }
     ck_assert(cut || at == size);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     return lines;
 }
 
@@ -248,8 +248,8 @@ static void check_same(kd_ctx *ctx, const char *a, const char *b)
     test_ok(ctx, kd_file_read_all(ctx, a, LIMIT, &x, &n));
     test_ok(ctx, kd_file_read_all(ctx, b, LIMIT, &y, &m));
     ck_assert_msg(n == m && memcmp(x, y, n) == 0, "%s and %s differ", a, b);
-    kd_free(ctx, x);
-    kd_free(ctx, y);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, y);
 }
 
 bool trial_check_whole(const trial *t, const char *folder)
@@ -266,7 +266,7 @@ bool trial_check_whole(const trial *t, const char *folder)
     if (exists(run.text)) {
         test_ok(ctx, kd_file_read_all(ctx, run.text, LIMIT, &text, &size));
         check_object(ctx, text, size, 0);
-        kd_free(ctx, text);
+        kd_ctx_free(ctx, text);
     }
     const bool saved = exists(checkpoint.text);
     const size_t lines = check_metrics(ctx, folder, true);
@@ -301,8 +301,8 @@ static void check_same_metrics(kd_ctx *ctx, const char *a, const char *b)
         p = p_next;
         q = q_next;
     }
-    kd_free(ctx, x);
-    kd_free(ctx, y);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, y);
 }
 
 void trial_check_done(const trial *t, const char *folder)
@@ -319,6 +319,6 @@ void trial_check_done(const trial *t, const char *folder)
                        test_at(ref.text, "metrics.jsonl").text);
     test_ok(ctx, kd_file_read_all(ctx, test_at(folder, "run.json").text, LIMIT, &text, &size));
     test_expect_in(text, "\"status\": \"done\"");
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     kd_ctx_destroy(ctx);
 }

@@ -424,7 +424,7 @@ START_TEST(test_names)
     golden_path(path, "names.txt");
     test_ok(ctx, kd_file_read_all(ctx, path, 1 << 20, &text, &size));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) check_listed(ctx, names[i], text);
-    kd_free(ctx, text);
+    kd_ctx_free(ctx, text);
     kd_ctx_destroy(ctx);
 }
 END_TEST

@@ -144,7 +144,7 @@ static void keep_file(kd_ctx *ctx, const char *out, outcome *o)
     snprintf(path, sizeof path, "%s/model.safetensors", out);
     test_ok(ctx, kd_file_read_all(ctx, path, 1 << 28, &bytes, &o->size));
     o->file = copy(bytes, o->size);
-    kd_free(ctx, bytes);
+    kd_ctx_free(ctx, bytes);
 }
 
 static void keep_model(kd_model *model, outcome *o)

@@ -187,11 +187,11 @@ START_TEST(test_resume_gives_the_same_bits)
     read_file(parts, "model.safetensors", &b, &size_b, ctx);
     ck_assert_uint_eq(size_a, size_b);
     ck_assert_mem_eq(a, b, size_a);
-    kd_free(ctx, b);
+    kd_ctx_free(ctx, b);
     read_file(parts, "metrics.jsonl", &b, &size_b, ctx);
     ck_assert_uint_eq(lines(b), 3);
-    kd_free(ctx, a);
-    kd_free(ctx, b);
+    kd_ctx_free(ctx, a);
+    kd_ctx_free(ctx, b);
     kd_ctx_destroy(ctx);
 }
 END_TEST
