@@ -27,7 +27,9 @@ static void open_step(step *s, size_t micro, int threads, size_t limit)
         .struct_size = sizeof config, .threads = threads, .max_memory = limit};
     const kd_distill_opt opt = {.struct_size = sizeof opt,
                                 .n_teachers = 1,
-                                .train = {.batch = BATCH, .micro_batch = micro}};
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .batch = BATCH,
+                                                         .micro_batch = micro}};
     const kd_optim_opt sgd = {.struct_size = sizeof sgd};
     if (kd_ctx_create(&config, &s->ctx)) exit(1);
     s->pictures = kd_ctx_alloc(s->ctx, BATCH * picture, sizeof *s->pictures);

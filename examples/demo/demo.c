@@ -144,39 +144,42 @@ static kd_status new_model(demo *d, const char *spec, kd_model **model)
 static bool run_one(demo *d, int which, int number, double seconds, size_t steps)
 {
     demo_run *run = &d->runs[which];
+    run->result.struct_size = sizeof run->result;
+    run->test.struct_size = sizeof run->test;
     kd_model *teacher = d->runs[TEACHER].model;
     const demo_path out = demo_in(d, run->key, NULL);
     progress p = {.run = run, .number = number, .terminal = isatty(STDERR_FILENO) != 0};
     p.every = p.terminal ? .2 : 5;
     p.shown = demo_now();
-    kd_distill_opt opt = {.struct_size = sizeof opt,
-                          .temperature = d->temperature,
-                          .hard = d->hard,
-                          .soft = d->soft,
-                          .teacher = teacher};
-    opt.train = (kd_train_opt){.struct_size = sizeof opt.train,
-                               .batch = d->batch,
-                               .lr = which == TEACHER ? d->teacher_lr : d->student_lr,
-                               .nesterov = 1,
-                               .schedule = KD_ONECYCLE,
-                               .augment = d->augment,
-                               .seed = d->seed,
-                               .budget_seconds = seconds,
-                               .max_steps = steps,
-                               .epochs = 1000000, /* the time or the steps end it */
-                               .dev_count = d->dev_count,
-                               .out = out.text,
-                               .no_test = 1,
-                               .progress = show,
-                               .user = &p};
+    const kd_train_opt train = {.struct_size = sizeof train,
+                                .batch = d->batch,
+                                .lr = which == TEACHER ? d->teacher_lr : d->student_lr,
+                                .nesterov = 1,
+                                .schedule = KD_ONECYCLE,
+                                .augment = d->augment,
+                                .seed = d->seed,
+                                .budget_seconds = seconds,
+                                .max_steps = steps,
+                                .epochs = 1000000, /* the time or the steps end it */
+                                .dev_count = d->dev_count,
+                                .out = out.text,
+                                .no_test = 1,
+                                .progress = show,
+                                .user = &p};
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .temperature = d->temperature,
+                                .hard = d->hard,
+                                .soft = d->soft,
+                                .teacher = teacher,
+                                .train = &train};
+
     kd_status status = new_model(d, which == TEACHER ? d->teacher : d->student, &run->model);
     if (!status && which == DISTILLED) status = kd_distill(run->model, d->data, &opt, &run->result);
-    if (!status && which != DISTILLED)
-        status = kd_train(run->model, d->data, &opt.train, &run->result);
+    if (!status && which != DISTILLED) status = kd_train(run->model, d->data, &train, &run->result);
     if (p.terminal) fputs("\r\033[K", stderr);
     if (status) return demo_fail(d);
     const kd_eval_opt eval = {.struct_size = sizeof eval,
-                              .split = KD_SPLIT_TEST,
+                              .split = KD_EVAL_TEST,
                               .teacher = which == TEACHER ? NULL : teacher,
                               .progress = only_stop};
     if (kd_evaluate(run->model, d->data, &eval, &run->test)) return demo_fail(d);
@@ -279,9 +282,9 @@ static void say_what(const demo *d)
 static bool test_shipped(demo *d, const char *path, const char *what)
 {
     const kd_eval_opt opt = {
-        .struct_size = sizeof opt, .split = KD_SPLIT_TEST, .progress = only_stop};
+        .struct_size = sizeof opt, .split = KD_EVAL_TEST, .progress = only_stop};
     kd_model *model;
-    kd_eval_result r;
+    kd_eval_result r = {.struct_size = sizeof r};
     if (strcmp(kd_dataset_info(d->data)->name, "cifar-10") || access(path, R_OK)) return true;
     if (kd_model_load(d->ctx, path, NULL, &model)) return demo_fail(d);
     const kd_status status = kd_evaluate(model, d->data, &opt, &r);

@@ -168,7 +168,7 @@ ex_run ex_run_of(const ex_kind *kind, uint64_t seed);
 /* The program's runs in their order, those chosen by --only and those they need. */
 size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS]);
 /* The run's options, complete; teacher and folder are left to the caller. */
-void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt);
+void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_train_opt *train);
 /* Is it done, with these settings, and all it needs? Asks records alone, not for the model's
  * file. */
 bool ex_is_recorded(const ex_work *w, const ex_run *run);

@@ -8,8 +8,8 @@ static int test_half(ex_work *w, const char *path, double top1)
 {
     kd_model *model;
     kd_file *file;
-    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_SPLIT_TEST};
-    kd_eval_result r;
+    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_EVAL_TEST};
+    kd_eval_result r = {.struct_size = sizeof r};
     if (kd_file_open(w->ctx, path, &file)) return ex_fail_ctx(w);
     const double size = (double)kd_file_size(file);
     kd_file_close(file);

@@ -33,8 +33,9 @@ void ex_settings(const ex_work *w, const ex_run *run, const ex_record *teacher,
                  const ex_record *start, char out[EX_SETTINGS_SIZE])
 {
     kd_distill_opt opt;
-    const kd_train_opt *t = &opt.train;
-    ex_options_of(w, run, &opt);
+    kd_train_opt train;
+    const kd_train_opt *t = &train;
+    ex_options_of(w, run, &opt, &train);
     char optimizer[80];
     if (t->optimizer == KD_ADAMW)
         snprintf(optimizer, sizeof optimizer, "AdamW %g %g", t->beta1, t->beta2);
@@ -118,7 +119,7 @@ void ex_record_read(kd_ctx *ctx, const ex_work *w, const ex_run *run, ex_record 
 
 static void options_json(kd_json *j, const ex_work *w, const ex_story *s)
 {
-    const kd_train_opt *t = &s->opt->train;
+    const kd_train_opt *t = s->opt->train;
     kd_json_object_begin(j, "options");
     kd_json_string(j, "scale", w->opt.scale->name);
     kd_json_string(j, "data", w->opt.data);

@@ -49,7 +49,7 @@ size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS])
 /* Tuning has an order of pictures of its own: not once more that of the first epochs. */
 enum { TUNING_SEED = 1000 };
 
-void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt)
+void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_train_opt *train)
 {
     const ex_scale *scale = w->opt.scale;
     const ex_recipe *r = &scale->recipes[run->kind->recipe];
@@ -58,17 +58,19 @@ void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt)
                             .temperature = scale->temperature,
                             .hard = scale->hard,
                             .soft = scale->soft};
-    opt->train = (kd_train_opt){.struct_size = sizeof opt->train,
-                                .epochs = r->epochs,
-                                .batch = scale->batch,
-                                .lr = r->lr,
-                                .optimizer = r->optimizer,
-                                .nesterov = r->optimizer == KD_SGD,
-                                .weight_decay = r->weight_decay,
-                                .schedule = r->schedule,
-                                .warmup = r->warmup,
-                                .augment = scale->augment,
-                                .seed = run->seed + (run->kind->start ? TUNING_SEED : 0)};
+    *train = (kd_train_opt){.struct_size = sizeof *train,
+                            .epochs = r->epochs,
+                            .batch = scale->batch,
+                            .lr = r->lr,
+                            .optimizer = r->optimizer,
+                            .nesterov = r->optimizer == KD_SGD,
+                            .weight_decay = r->weight_decay,
+                            .schedule = r->schedule,
+                            .warmup = r->warmup,
+                            .augment = scale->augment,
+                            .seed = run->seed + (run->kind->start ? TUNING_SEED : 0)};
+    opt->train = train;
+    kd_train_defaults(train);
     kd_distill_defaults(opt);
 }
 
@@ -229,11 +231,11 @@ static kd_status train_and_test(ex_work *w, watcher *x, kd_distill_opt *opt, kd_
 {
     ex_story *s = x->story;
     kd_status status = s->teacher ? kd_distill(s->model, w->data, opt, result)
-                                  : kd_train(s->model, w->data, &opt->train, result);
+                                  : kd_train(s->model, w->data, opt->train, result);
     if (!status && s->run->kind->half) status = keep_half(w, s);
     if (status) return status;
     const kd_eval_opt eval = {.struct_size = sizeof eval,
-                              .split = KD_SPLIT_TEST,
+                              .split = KD_EVAL_TEST,
                               .teacher = s->teacher,
                               .progress = watch,
                               .user = x};
@@ -277,8 +279,9 @@ int ex_carry_out(ex_work *w, const ex_run *run)
     ex_record before;
     char settings[EX_SETTINGS_SIZE], started[32];
     kd_distill_opt opt;
-    kd_result result;
-    kd_eval_result test;
+    kd_train_opt train;
+    kd_result result = {.struct_size = sizeof result};
+    kd_eval_result test = {.struct_size = sizeof test};
     const ex_path out = ex_in(w, run->name, NULL);
     ex_story story = {.run = run,
                       .opt = &opt,
@@ -300,13 +303,13 @@ int ex_carry_out(ex_work *w, const ex_run *run)
     if (before.started[0]) snprintf(started, sizeof started, "%s", before.started);
     int code = open_models(w, run, &n, &story.model, &story.teacher);
     if (!code) {
-        ex_options_of(w, run, &opt);
+        ex_options_of(w, run, &opt, &train);
         opt.teacher = story.teacher;
-        opt.train.out = out.text;
-        opt.train.resume = 1;
-        opt.train.no_test = 1;
-        opt.train.progress = watch;
-        opt.train.user = &x;
+        train.out = out.text;
+        train.resume = 1;
+        train.no_test = 1;
+        train.progress = watch;
+        train.user = &x;
         code = finish(w, &x, train_and_test(w, &x, &opt, &result, &test));
     }
     kd_model_destroy(story.model);

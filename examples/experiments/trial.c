@@ -49,17 +49,19 @@ static int fresh(ex_work *w, ex_network network, kd_model **model)
 }
 
 /* With the recipe of the first kind of run that has this student: only its optimiser matters. */
-static void options_for(const ex_work *w, const ex_pairing *pairing, kd_distill_opt *opt)
+static void options_for(const ex_work *w, const ex_pairing *pairing, kd_distill_opt *opt,
+                        kd_train_opt *train)
 {
     const ex_kind *kind = ex_kinds;
     while (kind->network != pairing->student) kind++;
     const ex_run run = ex_run_of(kind, 1);
-    ex_options_of(w, &run, opt);
+    ex_options_of(w, &run, opt, train);
 }
 
 int ex_try(ex_work *w, const ex_pairing *pairing, size_t steps, double most, ex_trial *trial)
 {
     kd_distill_opt opt;
+    kd_train_opt train;
     kd_model *model = NULL, *teacher = NULL;
     stopwatch watch = {.w = w, .trial = trial, .wanted = steps, .until = ex_now() + most};
     int code = ex_open(w);
@@ -67,15 +69,15 @@ int ex_try(ex_work *w, const ex_pairing *pairing, size_t steps, double most, ex_
     if (!code) code = fresh(w, pairing->student, &model);
     if (!code && pairing->teacher >= 0) code = fresh(w, (ex_network)pairing->teacher, &teacher);
     if (!code) {
-        options_for(w, pairing, &opt);
+        options_for(w, pairing, &opt, &train);
         opt.teacher = teacher;
-        opt.train.epochs = 1000000; /* steps and time end it */
-        opt.train.max_steps = steps + 1;
-        opt.train.no_test = 1;
-        opt.train.progress = note_step;
-        opt.train.user = &watch;
+        train.epochs = 1000000; /* steps and time end it */
+        train.max_steps = steps + 1;
+        train.no_test = 1;
+        train.progress = note_step;
+        train.user = &watch;
         const kd_status status = teacher ? kd_distill(model, w->data, &opt, NULL)
-                                         : kd_train(model, w->data, &opt.train, NULL);
+                                         : kd_train(model, w->data, &train, NULL);
         if (status && status != KD_E_STOPPED) code = ex_fail_ctx(w);
         if (!code && watch.cut) code = ex_why_stopped(w);
         if (kd_ctx_memory_peak(w->ctx) > trial->peak_bytes)

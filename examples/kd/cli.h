@@ -194,7 +194,7 @@ void cli_channels_last(const float *planar, float *out, size_t n, size_t channel
 /* The library's options from those typed, with its defaults filled in, also in args; teachers are
  * left to the caller. */
 size_t cli_micro_batch(const cli_args *args);
-void cli_distill_opt(cli_args *args, kd_distill_opt *opt);
+void cli_distill_opt(cli_args *args, kd_distill_opt *opt, kd_train_opt *train);
 
 /* ---- progress and interruption --------------------------------------------------------------- */
 
@@ -249,7 +249,7 @@ int cmd_step(cli_args *args);
 int cmd_inspect(cli_args *args);
 
 /* What --dry-run prints instead of a run. */
-int cli_dry_run(const cli_run *run, kd_distill_opt *opt);
+int cli_dry_run(const cli_run *run, const kd_distill_opt *opt);
 /* kd_train or kd_distill, as the command says. */
 kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *result);
 

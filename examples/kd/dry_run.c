@@ -78,25 +78,28 @@ static int as_table(const cli_run *run, const figures *f, size_t timed)
     return cli_flush();
 }
 
-int cli_dry_run(const cli_run *run, kd_distill_opt *opt)
+int cli_dry_run(const cli_run *run, const kd_distill_opt *asked)
 {
     const cli_args *a = run->args;
     timing t = {0};
     kd_plan *plan;
     figures f = {.params = kd_params_count(kd_model_params(run->model))};
-    if (kd_train_plan(run->model, opt, &plan)) return cli_fail_ctx(run->ctx);
+    if (kd_train_plan(run->model, asked, &plan)) return cli_fail_ctx(run->ctx);
     f.arena = kd_plan_arena_size(plan);
     f.micro_batch = kd_plan_batch(plan);
     kd_plan_destroy(plan);
 
-    opt->train.out = NULL;
-    opt->train.resume = 0;
-    opt->train.no_test = 1;
-    opt->train.dev_count = 0;
-    opt->train.progress = watch;
-    opt->train.user = &t;
-    kd_result unused;
-    const kd_status done = cli_call(run, opt, &unused);
+    kd_distill_opt opt = *asked;
+    kd_train_opt train = *asked->train;
+    opt.train = &train;
+    train.out = NULL;
+    train.resume = 0;
+    train.no_test = 1;
+    train.dev_count = 0;
+    train.progress = watch;
+    train.user = &t;
+    kd_result unused = {.struct_size = sizeof unused};
+    const kd_status done = cli_call(run, &opt, &unused);
     if (cli_interrupted()) {
         cli_fail("interrupted");
         return CLI_INTERRUPTED;

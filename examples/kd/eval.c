@@ -63,9 +63,9 @@ static int evaluate(const cli_args *a, kd_model *model, kd_model *teacher, kd_da
 {
     kd_ctx *ctx = kd_model_ctx(model);
     cli_progress progress;
-    kd_eval_result result;
+    kd_eval_result result = {.struct_size = sizeof result};
     const kd_eval_opt opt = {.struct_size = sizeof opt,
-                             .split = a->split == CLI_TEST ? KD_SPLIT_TEST : KD_SPLIT_TRAIN,
+                             .split = (kd_eval_split)a->split,
                              .dev_count = a->dev_count,
                              .batch = a->batch,
                              .teacher = teacher,

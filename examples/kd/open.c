@@ -181,14 +181,15 @@ static void take_back(double *x, float used)
 {
     char text[32];
     if (!isnan(*x)) return;
+    if (used == KD_OFF) used = 0;
     snprintf(text, sizeof text, "%.7g", (double)used);
     cli_parse_number(text, x);
 }
 
-void cli_distill_opt(cli_args *a, kd_distill_opt *opt)
+void cli_distill_opt(cli_args *a, kd_distill_opt *opt, kd_train_opt *train)
 {
-    *opt = (kd_distill_opt){.struct_size = sizeof *opt};
-    train_opt(a, &opt->train);
+    *opt = (kd_distill_opt){.struct_size = sizeof *opt, .train = train};
+    train_opt(a, train);
     if (a->command->bit & (CMD_DISTILL | CMD_STEP)) {
         opt->method = (kd_method)a->method;
         opt->temperature = or_off(a->temperature);
@@ -198,9 +199,10 @@ void cli_distill_opt(cli_args *a, kd_distill_opt *opt)
         opt->beta = or_off(a->beta);
         opt->dkd_warmup = or_off(a->dkd_warmup);
     }
+    kd_train_defaults(train);
     kd_distill_defaults(opt);
-    take_back(&a->lr, opt->train.lr);
-    take_back(&a->weight_decay, opt->train.weight_decay);
+    take_back(&a->lr, train->lr);
+    take_back(&a->weight_decay, train->weight_decay);
     take_back(&a->temperature, opt->temperature);
     take_back(&a->hard, opt->hard);
     take_back(&a->soft, opt->soft);

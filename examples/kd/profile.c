@@ -64,9 +64,11 @@ static int make_plan(profile *p)
     } else {
         kd_params *params = kd_model_params(p->model);
         const kd_optim_opt opt = {.struct_size = sizeof opt, .weight_decay = 5e-4f};
-        const kd_distill_opt step = {
-            .struct_size = sizeof step,
-            .train = {.batch = p->batch, .micro_batch = cli_micro_batch(p->args)}};
+        const kd_distill_opt step = {.struct_size = sizeof step,
+                                     .train =
+                                         &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .batch = p->batch,
+                                                         .micro_batch = cli_micro_batch(p->args)}};
         if (kd_train_plan(p->model, &step, &p->plan) ||
             kd_exec_create(p->plan, params, NULL, &p->exec) ||
             kd_optim_create(params, &opt, &p->optim))

@@ -106,8 +106,9 @@ static int read_batch(step *s)
 static int do_step(step *s)
 {
     kd_distill_opt opt;
-    kd_step_result result = {.logits = s->logits};
-    cli_distill_opt(s->args, &opt);
+    kd_train_opt train;
+    kd_step_result result = {.struct_size = sizeof result, .logits = s->logits};
+    cli_distill_opt(s->args, &opt, &train);
     if (kd_train_step(s->model, s->n, s->input, s->labels, s->teacher, &opt, &result))
         return cli_fail_ctx(s->ctx);
     s->loss = result.loss;

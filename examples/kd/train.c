@@ -15,6 +15,7 @@ typedef struct session {
     kd_model *teachers[KD_MAX_TEACHERS];
     float weights[KD_MAX_TEACHERS];
     kd_distill_opt opt;
+    kd_train_opt train;
     kd_result result;
     cli_progress progress;
     bool recorded;     /* run.json is of this run */
@@ -215,7 +216,7 @@ kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *res
 {
     return run->args->command->bit == CMD_DISTILL
                ? kd_distill(run->model, run->data, opt, result)
-               : kd_train(run->model, run->data, &opt->train, result);
+               : kd_train(run->model, run->data, opt->train, result);
 }
 
 /* run.json is written once the first step is done: a run that is refused (--resume with other
@@ -241,8 +242,8 @@ static int train(session *s)
     int code = CLI_DONE;
     if (a->out && kd_folder_make(s->run.ctx, a->out)) return cli_fail_ctx(s->run.ctx);
     cli_progress_start(&s->progress, a, true);
-    s->opt.train.progress = watch;
-    s->opt.train.user = s;
+    s->train.progress = watch;
+    s->train.user = s;
     code = finish(s, cli_call(&s->run, &s->opt, &s->result));
     if (code) return code;
     return a->json ? print_json(s) : print_table(s);
@@ -250,11 +251,11 @@ static int train(session *s)
 
 int cmd_train(cli_args *args)
 {
-    session s = {.run = {.args = args}};
+    session s = {.run = {.args = args}, .result.struct_size = sizeof s.result};
     int status = check_usage(args);
     if (status) return status;
     cli_catch_signals();
-    cli_distill_opt(args, &s.opt);
+    cli_distill_opt(args, &s.opt, &s.train);
     status = open_all(&s);
     if (!status) status = args->dry_run ? cli_dry_run(&s.run, &s.opt) : train(&s);
     close_all(&s);

@@ -97,6 +97,24 @@ KD_API void kd_ctx_log(kd_ctx *ctx, kd_log_level level, const char *format, ...)
 #endif
     ;
 
+/* Take a caller's option struct: copy theirs over ours, a zeroed struct of `full` bytes. Both begin
+ * with a size_t struct_size, which is `full` in ours afterwards.
+ *
+ *   theirs NULL          all zeros, the defaults
+ *   struct_size 0        KD_E_INVALID: a forgotten size would drop every option without a word
+ *   shorter than ours    the members it lacks are zero: an older program
+ *   longer than ours     a newer program; its further members must be zero, else KD_E_UNSUPPORTED
+ *
+ * name is the struct's, for the error: "kd_train_opt". Every function of the library that takes
+ * options takes them by this rule. */
+KD_API kd_status kd_options(kd_ctx *ctx, const char *name, void *ours, size_t full,
+                            const void *theirs);
+/* The other direction: copy a result to the caller's struct, as much of it as his struct_size says.
+ * NULL is allowed: nothing is copied. */
+KD_API void kd_results(void *theirs, const void *ours, size_t full);
+/* KD_E_INVALID if the caller's struct for results has no struct_size; NULL is allowed. */
+KD_API kd_status kd_results_check(kd_ctx *ctx, const char *name, const void *theirs);
+
 /* count * size bytes, zeroed, 64-byte aligned. NULL, with the context's error set, on failure,
  * overflow, or a limit. Zero bytes give a valid pointer. */
 KD_API void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size);

@@ -34,6 +34,9 @@ KD_API void kd_graph_destroy(kd_graph *graph);
 /* KD_OK, or the status of the first error; kd_ctx_error has its text until the next failure. */
 KD_API kd_status kd_graph_status(const kd_graph *graph);
 KD_API kd_ctx *kd_graph_ctx(const kd_graph *graph);
+/* Make the graph fail with this status, unless it has failed already; returns KD_NONE. For builders
+ * of one's own, after kd_ctx_fail. */
+KD_API kd_value kd_graph_fail(kd_graph *graph, kd_status status);
 /* Shape and type of a value; rank -1 for KD_NONE. */
 KD_API kd_shape kd_graph_shape(const kd_graph *graph, kd_value value);
 KD_API kd_dtype kd_graph_dtype(const kd_graph *graph, kd_value value);

@@ -22,9 +22,10 @@ typedef struct kd_optim_opt {
     kd_optimizer optimizer;
     float momentum; /* SGD. 0: .9; KD_OFF: none */
     int nesterov;
-    float weight_decay; /* 0 or KD_OFF: none. SGD adds weight_decay * p to the gradient, AdamW takes
+    float
+        weight_decay; /* 0: SGD 5e-4, AdamW .05; KD_OFF: none. SGD adds weight_decay * p to the gradient, AdamW takes
                          * lr * weight_decay * p from the parameter */
-    int decay_all;      /* also norms, biases, tokens, embeddings of positions */
+    int decay_all; /* also norms, biases, tokens, embeddings of positions */
     double beta1,
         beta2;         /* AdamW: decay of the averages of gradients and of their squares, in [0,1).
                          * 0: .9 and .999; KD_OFF: zero */

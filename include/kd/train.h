@@ -21,6 +21,7 @@ typedef struct kd_times {
 } kd_times;
 
 typedef struct kd_progress {
+    size_t struct_size;    /* the library's: a member beyond it is not there */
     int epoch_end;         /* 0: after a step, 1: after an epoch */
     int evaluating;        /* 1: after a batch of an evaluation, which step and batch count */
     size_t epoch, epochs;  /* epoch counts from 0; epochs 0: until the budget is used up */
@@ -42,6 +43,7 @@ typedef struct kd_progress {
 typedef int (*kd_progress_fn)(void *user, const kd_progress *progress);
 
 typedef struct kd_result {
+    size_t struct_size;      /* sizeof(kd_result), set by the caller */
     double top1, top5, loss; /* on the test split, after the last epoch; percent */
     double train_loss, train_top1;
     double seconds; /* of training */
@@ -60,7 +62,7 @@ typedef enum kd_on_nan { KD_NAN_STOP, KD_NAN_SKIP } kd_on_nan;
 
 /* Zero means the default given in brackets. */
 typedef struct kd_train_opt {
-    size_t struct_size;     /* 0 only inside kd_distill_opt */
+    size_t struct_size;     /* sizeof(kd_train_opt) */
     size_t epochs;          /* [10] */
     size_t batch;           /* [128] */
     float lr;               /* [SGD .05, AdamW .001] */
@@ -97,8 +99,7 @@ typedef struct kd_train_opt {
     int no_test;               /* do not evaluate on the test split at the end */
     kd_progress_fn progress;
     void *user;
-    int resolved; /* set by kd_train_defaults: zeros now mean zero */
-    int depth;    /* batches prepared ahead, as in kd_loader_opt [KD_LOADER_DEPTH] */
+    int depth; /* batches prepared ahead, as in kd_loader_opt [KD_LOADER_DEPTH] */
     size_t
         micro_batch; /* pictures that go forward and backward at a time: the batch's gradients are
                          * summed over such pieces, and memory does not grow with the batch. The
@@ -107,8 +108,8 @@ typedef struct kd_train_opt {
                          * [0: the whole batch] KD_MICRO_AUTO: as kd_train_plan finds */
 } kd_train_opt;
 
-/* Replace what means "the default" by the default and KD_OFF by zero, and set `resolved`: what a
- * record of a run should list. kd_train and kd_distill do it themselves on a copy. */
+/* Replace what means "the default" by the default; KD_OFF stays. kd_train and kd_distill do it
+ * themselves on a copy. */
 KD_API void kd_train_defaults(kd_train_opt *opt);
 
 /* Train a model in place. result may be NULL; after KD_E_STOPPED it says how far the run got. With
@@ -137,14 +138,14 @@ typedef struct kd_distill_opt {
     const float *teacher_weights; /* [n_teachers]; NULL: equal */
     size_t n_teachers;
     kd_method method;
-    float temperature;  /* 0: the method's default */
-    float hard, soft;   /* each 0: the method's default; KD_OFF: zero */
-    float alpha, beta;  /* DKD; 0: defaults */
-    float dkd_warmup;   /* epochs; 0: default; KD_OFF: none */
-    kd_train_opt train; /* its struct_size may be 0 */
+    float temperature;         /* 0: the method's default */
+    float hard, soft;          /* each 0: the method's default; KD_OFF: zero */
+    float alpha, beta;         /* DKD; 0: defaults */
+    float dkd_warmup;          /* epochs; 0: default; KD_OFF: none */
+    const kd_train_opt *train; /* NULL: all defaults */
 } kd_distill_opt;
 
-/* kd_train_defaults for these options and opt->train. */
+/* kd_train_defaults for these options; what opt->train points at stays as it is. */
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
 /* Train a student by a live teacher in evaluation mode. Each teacher sees the same augmented
@@ -172,6 +173,7 @@ KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_pl
  * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds,
  * too. */
 typedef struct kd_step_result {
+    size_t struct_size; /* sizeof(kd_step_result), set by the caller */
     float loss;
     float *logits; /* [n,classes], the caller's, or NULL */
     float *grads; /* [kd_params_flat_count], the caller's, or NULL: a copy from before the update */
@@ -182,10 +184,14 @@ KD_API kd_status kd_train_step(kd_model *model, size_t n, const float *input, co
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
+/* What to evaluate on: the test split; the training split without its development part; that part,
+ * the dev_count samples that kd_train_opt.dev_count sets aside. */
+typedef enum kd_eval_split { KD_EVAL_TEST, KD_EVAL_TRAIN, KD_EVAL_DEV } kd_eval_split;
+
 typedef struct kd_eval_opt {
     size_t struct_size;
-    kd_split split;          /* [KD_SPLIT_TRAIN is 0: set KD_SPLIT_TEST] */
-    size_t dev_count;        /* > 0: the development part of the training split */
+    kd_eval_split split;     /* [KD_EVAL_TEST] */
+    size_t dev_count;        /* of the training split; KD_EVAL_DEV needs it */
     size_t batch;            /* [250] */
     kd_model *teacher;       /* also compare with this one; NULL: none */
     const kd_params *params; /* evaluate these instead of the model's own; NULL: its own */
@@ -195,6 +201,7 @@ typedef struct kd_eval_opt {
 } kd_eval_opt;
 
 typedef struct kd_eval_result {
+    size_t struct_size; /* sizeof(kd_eval_result), set by the caller */
     size_t n;
     double top1, top5, loss; /* percent, percent, mean cross-entropy */
     double agreement;        /* percent of samples where the teacher's first class is the model's */

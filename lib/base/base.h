@@ -53,9 +53,4 @@ uint64_t kdi_hash(const void *bytes, size_t count);
 /* Seconds of the monotonic clock. */
 double kdi_seconds(void);
 
-/* Copy an option struct of the caller's struct_size over one of ours of size full, zero-filled:
- * older callers' shorter structs keep working. False if struct_size is 0 or larger than full with
- * a non-zero tail (options this library does not know). */
-bool kdi_options(void *ours, size_t full, const void *theirs);
-
 #endif

@@ -7,21 +7,45 @@
 #include <stdio.h>
 #include <string.h>
 
-bool kdi_options(void *ours, size_t full, const void *theirs)
+static size_t struct_size(const void *options)
 {
     size_t size;
+    memcpy(&size, options, sizeof size);
+    return size;
+}
+
+kd_status kd_options(kd_ctx *ctx, const char *name, void *ours, size_t full, const void *theirs)
+{
     memset(ours, 0, full);
-    if (!theirs) return true;
-    memcpy(&size, theirs, sizeof size);
-    if (size < sizeof size) return false;
-    if (size > full) {
-        const unsigned char *tail = (const unsigned char *)theirs + full;
-        for (size_t i = 0; i < size - full; i++)
-            if (tail[i]) return false;
-        size = full;
-    }
-    memcpy(ours, theirs, size);
-    return true;
+    memcpy(ours, &full, sizeof full);
+    if (!theirs) return KD_OK;
+    const size_t size = struct_size(theirs);
+    if (size < sizeof size)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: struct_size is not set", name);
+    const unsigned char *bytes = theirs;
+    for (size_t i = full; i < size; i++)
+        if (bytes[i])
+            return kd_ctx_fail(ctx, KD_E_UNSUPPORTED,
+                               "%s: this library (%s) does not know all of its members", name,
+                               kd_version());
+    memcpy(ours, theirs, size < full ? size : full);
+    memcpy(ours, &full, sizeof full);
+    return KD_OK;
+}
+
+kd_status kd_results_check(kd_ctx *ctx, const char *name, const void *theirs)
+{
+    if (theirs && struct_size(theirs) < sizeof(size_t))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: struct_size is not set", name);
+    return KD_OK;
+}
+
+void kd_results(void *theirs, const void *ours, size_t full)
+{
+    if (!theirs) return;
+    const size_t size = struct_size(theirs);
+    memcpy(theirs, ours, size < full ? size : full);
+    memcpy(theirs, &size, sizeof size);
 }
 
 void kd_ctx_destroy(kd_ctx *ctx)

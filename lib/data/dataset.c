@@ -63,11 +63,10 @@ static const float *pool_floats(kdi_pool *pool, size_t n, const float *from, flo
 kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
 {
     kd_data_info info;
-    if (!kdi_options(&info, sizeof info, from))
-        return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_data_info: wrong struct_size");
-    info.struct_size = sizeof info;
+    kd_status status = kd_options(data->ctx, "kd_data_info", &info, sizeof info, from);
+    if (status) return status;
     if (!info.name) info.name = "data";
-    const kd_status status = check_info(data->ctx, &info);
+    status = check_info(data->ctx, &info);
     if (status) return status;
 
     kdi_pool *pool = &data->pool;

@@ -202,14 +202,14 @@ kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_lo
     kd_loader_opt opt;
     if (!data || !out) return KD_E_INVALID;
     *out = NULL;
-    if (!kdi_options(&opt, sizeof opt, options))
-        return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_loader_opt: wrong struct_size");
+    kd_status status = kd_options(data->ctx, "kd_loader_opt", &opt, sizeof opt, options);
+    if (status) return status;
     kd_loader *l = kd_ctx_alloc(data->ctx, 1, sizeof *l);
     if (!l) return KD_E_NOMEM;
     l->ctx = data->ctx;
     atomic_init(&l->cancel, false);
     size_t workers = 1;
-    kd_status status = count_workers(data, &opt, &workers);
+    status = count_workers(data, &opt, &workers);
     if (!status) status = kdi_pipeline_make(data, &opt, workers, &l->pipeline);
     if (status) {
         kd_ctx_free(l->ctx, l);

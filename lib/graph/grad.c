@@ -74,7 +74,7 @@ static void copy_to_param(kd_graph *g, int forward, kd_value in, kd_value dout)
     kd_value *douts = kdi_pool_alloc(&g->pool, 1, sizeof *douts);
     kd_value *dins = kdi_pool_alloc(&g->pool, 1, sizeof *dins);
     if (!node || !douts || !dins) {
-        kdi_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, KD_E_NOMEM);
         return;
     }
     *douts = dout;
@@ -226,7 +226,7 @@ kd_status kd_graph_grad(kd_graph *g, kd_value loss)
     else if (g->differentiated)
         status = kd_ctx_fail(g->ctx, KD_E_INVALID, "the graph has its gradient already");
     if (status) {
-        kdi_graph_fail(g, status);
+        kd_graph_fail(g, status);
         return status;
     }
     g->scope[0] = 0;
@@ -251,7 +251,7 @@ kd_status kd_graph_grad(kd_graph *g, kd_value loss)
         }
     }
     g->differentiated = true;
-    if (status) kdi_graph_fail(g, status);
+    if (status) kd_graph_fail(g, status);
     return status;
 }
 

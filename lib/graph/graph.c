@@ -30,7 +30,7 @@ void kd_graph_destroy(kd_graph *g)
     kd_ctx_free(g->ctx, g);
 }
 
-kd_value kdi_graph_fail(kd_graph *g, kd_status status)
+kd_value kd_graph_fail(kd_graph *g, kd_status status)
 {
     if (!g->status) {
         g->status = status;
@@ -85,8 +85,8 @@ void kd_graph_scope(kd_graph *g, const char *format, ...)
     va_end(args);
     if (n < 0 || (size_t)n >= sizeof name || used + 2 + (size_t)n > sizeof g->scope ||
         g->depth == KDI_MAX_SCOPES) {
-        kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "scope '%s.%s' is too long or too deep",
-                                      g->scope, name));
+        kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "scope '%s.%s' is too long or too deep",
+                                     g->scope, name));
         return;
     }
     g->scope_length[g->depth++] = used;
@@ -103,9 +103,9 @@ kd_value kdi_graph_value(kd_graph *g, kdi_kind kind, const kd_shape *shape, kd_d
 {
     size_t count;
     if (g->n_values >= INT32_MAX || !kdi_shape_count(shape, 1, &count) || count > SIZE_MAX / 16)
-        return kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "a shape overflows"));
+        return kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "a shape overflows"));
     if (!kdi_grow(g->ctx, (void **)&g->values, g->n_values, &g->cap_values, sizeof *g->values))
-        return kdi_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, KD_E_NOMEM);
     g->values[g->n_values] = (kdi_value){.kind = kind,
                                          .shape = *shape,
                                          .dtype = dtype,
@@ -138,16 +138,16 @@ kd_value kd_input(kd_graph *g, const char *name, kd_dtype dtype, int rank, const
     kd_shape shape;
     if (g->status) return KD_NONE;
     const kd_status status = check_shape(g, name, rank, dim, true, &shape);
-    if (status) return kdi_graph_fail(g, status);
+    if (status) return kd_graph_fail(g, status);
     for (size_t i = 0; i < g->n_inputs; i++)
         if (!strcmp(g->values[g->inputs[i]].name, name))
-            return kdi_graph_fail(
+            return kd_graph_fail(
                 g, kd_ctx_fail(g->ctx, KD_E_INVALID, "there is an input '%s' already", name));
     if (!kdi_grow(g->ctx, (void **)&g->inputs, g->n_inputs, &g->cap_inputs, sizeof *g->inputs))
-        return kdi_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, KD_E_NOMEM);
     const char *copy = kdi_pool_strdup(&g->pool, name);
     const kd_value v = copy ? kdi_graph_value(g, KDI_INPUT, &shape, dtype) : KD_NONE;
-    if (v == KD_NONE) return kdi_graph_fail(g, KD_E_NOMEM);
+    if (v == KD_NONE) return kd_graph_fail(g, KD_E_NOMEM);
     g->values[v].name = copy;
     g->values[v].index = (int)g->n_inputs;
     g->inputs[g->n_inputs++] = v;
@@ -158,10 +158,10 @@ static kd_value add_param(kd_graph *g, const char *name, const kd_shape *shape,
                           const kd_param_opt *opt)
 {
     if (!kdi_grow(g->ctx, (void **)&g->params, g->n_params, &g->cap_params, sizeof *g->params))
-        return kdi_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, KD_E_NOMEM);
     const char *copy = kdi_pool_strdup(&g->pool, name);
     const kd_value v = copy ? kdi_graph_value(g, KDI_PARAM, shape, opt->dtype) : KD_NONE;
-    if (v == KD_NONE) return kdi_graph_fail(g, KD_E_NOMEM);
+    if (v == KD_NONE) return kd_graph_fail(g, KD_E_NOMEM);
     g->values[v].index = (int)g->n_params;
     g->values[v].needs_grad = !opt->buffer;
     g->params[g->n_params++] =
@@ -177,20 +177,20 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
     kd_param_opt opt;
     if (g->status) return KD_NONE;
     snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope ? "." : "", name);
-    if (!kdi_options(&opt, sizeof opt, options))
-        return kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_INVALID, "'%s': bad options", full));
+    const kd_status known = kd_options(g->ctx, "kd_param_opt", &opt, sizeof opt, options);
+    if (known) return kd_graph_fail(g, known);
     if (rank > 0) {
         const kd_status status = check_shape(g, full, rank, dim, false, &shape);
-        if (status) return kdi_graph_fail(g, status);
+        if (status) return kd_graph_fail(g, status);
     }
     for (size_t i = 0; i < g->n_params; i++) {
         if (strcmp(g->params[i].name, full)) continue;
         char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
         if (kdi_shape_equal(&g->params[i].shape, &shape)) return g->params[i].value;
-        return kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_SHAPE,
-                                             "parameter '%s' has shape %s, and %s is asked for",
-                                             full, kdi_shape_text(&g->params[i].shape, a),
-                                             kdi_shape_text(&shape, b)));
+        return kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_SHAPE,
+                                            "parameter '%s' has shape %s, and %s is asked for",
+                                            full, kdi_shape_text(&g->params[i].shape, a),
+                                            kdi_shape_text(&shape, b)));
     }
     return add_param(g, full, &shape, &opt);
 }
@@ -209,7 +209,7 @@ uint64_t kd_graph_param_count(const kd_graph *g)
 kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_in)
 {
     if (!kdi_grow(g->ctx, (void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
-        kdi_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, KD_E_NOMEM);
         return NULL;
     }
     kdi_node n = {.op = op, .part = g->part, .forward = -1, .n_in = n_in, .n_out = op->n_out};
@@ -218,7 +218,7 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
     n.in = kdi_pool_alloc(&g->pool, (size_t)n_in + 1, sizeof *n.in);
     n.out = kdi_pool_alloc(&g->pool, (size_t)op->n_out + 1, sizeof *n.out);
     if (!n.name || !n.attr || !n.in || !n.out) {
-        kdi_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, KD_E_NOMEM);
         return NULL;
     }
     if (attr && op->attr_size) memcpy(n.attr, attr, op->attr_size);
@@ -283,7 +283,7 @@ kd_value kd_graph_op(kd_graph *g, const kd_op *op, const void *attr, const kd_va
     for (int i = 0; outputs && i < op->n_out; i++) outputs[i] = KD_NONE;
     if (g->status) return KD_NONE;
     kd_status status = check_op(g, op, in, n_in);
-    if (status) return kdi_graph_fail(g, status);
+    if (status) return kd_graph_fail(g, status);
     kdi_node *node = kdi_graph_node(g, op, attr, n_in);
     if (!node) return KD_NONE;
     const int id = (int)(node - g->nodes);
@@ -293,7 +293,7 @@ kd_value kd_graph_op(kd_graph *g, const kd_op *op, const void *attr, const kd_va
     status = infer(g, op, node->attr, in, n_in, shape, dtype);
     if (status) {
         g->n_nodes--;
-        return kdi_graph_fail(g, status);
+        return kd_graph_fail(g, status);
     }
     bool needs_grad = false;
     for (int i = 0; i < n_in; i++) {
@@ -326,13 +326,13 @@ void kd_output(kd_graph *g, kd_value v, const char *name)
 {
     if (g->status) return;
     if (!is_value(g, v)) {
-        kdi_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_INVALID, "output '%s' is no value", name));
+        kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_INVALID, "output '%s' is no value", name));
         return;
     }
     const char *copy = kdi_pool_strdup(&g->pool, name);
     if (!copy || !kdi_grow(g->ctx, (void **)&g->outputs, g->n_outputs, &g->cap_outputs,
                            sizeof *g->outputs)) {
-        kdi_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, KD_E_NOMEM);
         return;
     }
     g->outputs[g->n_outputs++] = (kdi_output){copy, v};

@@ -77,9 +77,6 @@ struct kd_graph {
     bool differentiated;
 };
 
-/* Note a failure; the first one sticks. Returns KD_NONE. */
-kd_value kdi_graph_fail(kd_graph *g, kd_status status);
-
 /* A new value or node; KD_NONE or NULL on failure. Pointers into values and nodes move. */
 kd_value kdi_graph_value(kd_graph *g, kdi_kind kind, const kd_shape *shape, kd_dtype dtype);
 kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_in);

@@ -34,7 +34,8 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
     kd_config c;
     if (!out) return KD_E_INVALID;
     *out = NULL;
-    if (!kdi_options(&c, sizeof c, config)) return KD_E_INVALID;
+    kd_status status = kd_options(NULL, "kd_config", &c, sizeof c, config);
+    if (status) return status;
     if (!c.alloc) c.alloc = kdi_default_alloc;
 
     const char *isa = c.isa ? c.isa : getenv("KD_ISA");
@@ -55,7 +56,7 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
     ctx->kernels = kernels;
     ctx->conv = conv;
     ctx->width = kdi_parallel_width(&c);
-    const kd_status status = check_blas(ctx);
+    status = check_blas(ctx);
     if (status)
         kd_ctx_destroy(ctx);
     else

@@ -161,7 +161,8 @@ kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float
 kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_build_opt *options)
 {
     kd_build_opt opt;
-    if (!kdi_options(&opt, sizeof opt, options)) opt = (kd_build_opt){0};
+    const kd_status status = kd_options(m->ctx, "kd_build_opt", &opt, sizeof opt, options);
+    if (status) return kd_graph_fail(g, status);
     return build(&m->spec, g, x, opt);
 }
 

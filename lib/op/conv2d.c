@@ -408,12 +408,10 @@ const kd_op kdi_op_conv2d = {
     .macs = macs,
 };
 
-/* The options' defaults filled in; all zeros, which the shape rule refuses, when they are none. */
-static kdi_conv2d_attr attr_of(const kd_conv2d_opt *options)
+/* The options' defaults filled in. */
+static kdi_conv2d_attr attr_of(kd_conv2d_opt o)
 {
-    kd_conv2d_opt o;
     kdi_conv2d_attr a = {0};
-    if (!kdi_options(&o, sizeof o, options)) return a;
     a.out = o.out;
     a.groups = o.groups ? o.groups : 1;
     a.has_bias = !o.no_bias;
@@ -431,7 +429,11 @@ kd_value kd_conv2d(kd_graph *g, kd_value x, const char *name, const kd_conv2d_op
     static const kd_param_opt weight = {
         .struct_size = sizeof weight, .init = KD_INIT_KAIMING_FAN_OUT, .layout = KD_LAYOUT_CONV};
     static const kd_param_opt bias = {.struct_size = sizeof bias, .no_decay = 1};
-    const kdi_conv2d_attr a = attr_of(options);
+    kd_conv2d_opt opt;
+    const kd_status status =
+        kd_options(kd_graph_ctx(g), "kd_conv2d_opt", &opt, sizeof opt, options);
+    if (status) return kd_graph_fail(g, status);
+    const kdi_conv2d_attr a = attr_of(opt);
     const kd_shape s = kd_graph_shape(g, x);
     kd_value in[3] = {x};
     int n_in = 1; /* what is wrong is said by the shape rule before parameters are made for it */

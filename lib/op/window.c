@@ -14,17 +14,16 @@ kd_value kdi_window_build(kd_graph *g, const kd_op *op, kd_value x, const kd_poo
 {
     kd_pool_opt opt;
     kdi_window_attr attr = {0};
-    /* Options that are none leave a kernel of 0, which the shape rule refuses. */
-    if (kdi_options(&opt, sizeof opt, options)) {
-        for (int i = 0; i < 2; i++) {
-            attr.kernel[i] = opt.kernel[i] || i == 0 ? opt.kernel[i] : attr.kernel[0];
-            attr.stride[i] = opt.stride[i] || i == 0 ? opt.stride[i] : attr.stride[0];
-            attr.pad[i] = opt.pad[i] >= 0 || i == 0 ? opt.pad[i] : attr.pad[0];
-            if (attr.stride[i] == 0) attr.stride[i] = attr.kernel[i];
-        }
-        attr.ceil_mode = opt.ceil_mode != 0;
-        attr.exclude_pad = opt.exclude_pad != 0;
+    const kd_status status = kd_options(kd_graph_ctx(g), "kd_pool_opt", &opt, sizeof opt, options);
+    if (status) return kd_graph_fail(g, status);
+    for (int i = 0; i < 2; i++) {
+        attr.kernel[i] = opt.kernel[i] || i == 0 ? opt.kernel[i] : attr.kernel[0];
+        attr.stride[i] = opt.stride[i] || i == 0 ? opt.stride[i] : attr.stride[0];
+        attr.pad[i] = opt.pad[i] >= 0 || i == 0 ? opt.pad[i] : attr.pad[0];
+        if (attr.stride[i] == 0) attr.stride[i] = attr.kernel[i];
     }
+    attr.ceil_mode = opt.ceil_mode != 0;
+    attr.exclude_pad = opt.exclude_pad != 0;
     return kd_graph_op(g, op, &attr, &x, 1, NULL);
 }
 

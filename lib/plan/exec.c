@@ -315,8 +315,8 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
 {
     const kd_plan *p = e->plan;
     kd_run_opt opt;
-    if (!kdi_options(&opt, sizeof opt, options))
-        return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_exec_run: unknown options");
+    kd_status status = kd_options(p->ctx, "kd_run_opt", &opt, sizeof opt, options);
+    if (status) return status;
     if (opt.batch > p->batch)
         return kd_ctx_fail(p->ctx, KD_E_INVALID, "a batch of %zu, the plan's largest is %zu",
                            opt.batch, p->batch);
@@ -325,7 +325,7 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
                            (double)opt.weight);
     e->batch = opt.batch ? opt.batch : p->batch;
     if (opt.weight == 0) opt.weight = 1;
-    kd_status status = check_inputs(e);
+    status = check_inputs(e);
     if (!status) status = prepare(e);
     double before = kdi_seconds();
     for (size_t s = 0; s < p->n_steps && !status; s = p->steps[s].last + 1) {

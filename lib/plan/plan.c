@@ -9,8 +9,8 @@ kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
     *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;
-    if (!kdi_options(&opt, sizeof opt, options))
-        return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_plan_create: unknown options");
+    status = kd_options(g->ctx, "kd_plan_opt", &opt, sizeof opt, options);
+    if (status) return status;
     if (g->n_outputs == 0 && !g->differentiated)
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "the graph has no output and no gradient");
     kd_plan *plan = NULL;

@@ -40,7 +40,7 @@ static uint64_t count_correct(const kdt_run *run, size_t first, size_t n)
 
 static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_outcome *outcome)
 {
-    const double weight = (double)n / (double)run->opt.train.batch, start = kdt_seconds();
+    const double weight = (double)n / (double)run->train.batch, start = kdt_seconds();
     kd_run_opt how = run->how;
     kd_status status = kdt_teachers_run(run, first, n);
     if (status) return status;

@@ -38,7 +38,7 @@ static uint64_t weights_hash(kd_model *m)
 /* How a batch is cut is a part of the result, too, where it is cut. */
 static void print_options(kd_json *j, const kd_distill_opt *o, size_t micro_batch)
 {
-    const kd_train_opt *t = &o->train;
+    const kd_train_opt *t = o->train;
     kd_json_integer(j, "epochs", t->budget_seconds > 0 ? 0 : (int64_t)t->epochs);
     kd_json_integer(j, "batch", (int64_t)t->batch);
     if (micro_batch < t->batch) kd_json_integer(j, "micro_batch", (int64_t)micro_batch);
@@ -218,7 +218,7 @@ static kd_status add_state(kdt_run *run, kd_writer *w)
     kd_json_integer(j, "batch", (int64_t)run->batch);
     kd_json_integer(j, "step", (int64_t)run->step);
     kd_json_integer(j, "optimizer_steps", (int64_t)kd_optim_steps(run->optim));
-    kd_json_integer(j, "seed", (int64_t)run->opt.train.seed);
+    kd_json_integer(j, "seed", (int64_t)run->train.seed);
     kd_json_number(j, "seconds", run->seconds);
     kd_json_integer(j, "images", (int64_t)run->images);
     kd_json_number(j, "last_loss", run->last_loss);
@@ -258,7 +258,7 @@ static kd_status add_numbers(const kdt_run *run, kd_writer *w, const char *key, 
 
 static void path_of(const kdt_run *run, char *out, size_t size)
 {
-    snprintf(out, size, "%s/checkpoint.safetensors", run->opt.train.out);
+    snprintf(out, size, "%s/checkpoint.safetensors", run->train.out);
 }
 
 kd_status kdt_checkpoint_save(kdt_run *run)

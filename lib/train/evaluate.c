@@ -99,7 +99,8 @@ static bool report(const kd_eval_opt *o, const kd_eval_result *r, size_t batch, 
 {
     if (!o->progress) return false;
     const double n = r->n ? (double)r->n : 1;
-    const kd_progress p = {.evaluating = 1,
+    const kd_progress p = {.struct_size = sizeof p,
+                           .evaluating = 1,
                            .batch = batch,
                            .batches = batches,
                            .step = batch,
@@ -184,6 +185,11 @@ kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes)
     return KD_OK;
 }
 
+static kd_split source(const kd_eval_opt *o)
+{
+    return o->split == KD_EVAL_TEST ? KD_SPLIT_TEST : KD_SPLIT_TRAIN;
+}
+
 static kd_status check(kd_model *model, const kd_data_info *info, const kd_eval_opt *o)
 {
     kd_ctx *ctx = kd_model_ctx(model);
@@ -193,33 +199,41 @@ static kd_status check(kd_model *model, const kd_data_info *info, const kd_eval_
     if (o->teacher && kd_model_classes(o->teacher) != kd_model_classes(model))
         return kd_ctx_fail(ctx, KD_E_MISMATCH, "the teacher has %zu classes, the model %zu",
                            kd_model_classes(o->teacher), kd_model_classes(model));
-    if (info->count[o->split] == 0)
+    if ((unsigned)o->split > KD_EVAL_DEV)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_eval_opt: there is no split %d", (int)o->split);
+    if (o->split == KD_EVAL_DEV && o->dev_count == 0)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "kd_eval_opt: the development split needs its dev_count");
+    if (o->split == KD_EVAL_TEST && o->dev_count)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "kd_eval_opt: a dev_count is of the training split, not of the test");
+    if (info->count[source(o)] == 0)
         return kd_ctx_fail(ctx, KD_E_INVALID, "%s has no samples to evaluate on", info->name);
     return KD_OK;
 }
 
 kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *options,
-                      kd_eval_result *result)
+                      kd_eval_result *out)
 {
     kd_ctx *ctx = kd_model_ctx(model);
     const kd_data_info *info = kd_dataset_info(data);
     kd_eval_opt o;
     side sides[2] = {{.view = 0}};
     kd_loader *loader = NULL;
-    memset(result, 0, sizeof *result);
-    if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_evaluate: unknown options");
-    if (!options) o.split = KD_SPLIT_TEST;
+    kd_eval_result here = {.struct_size = sizeof here}, *const result = &here;
+    kd_status status = kd_results_check(ctx, "kd_eval_result", out);
+    if (!status) status = kd_options(ctx, "kd_eval_opt", &o, sizeof o, options);
+    if (status) return status;
     if (!o.batch) o.batch = BATCH;
-    kd_status status = check(model, info, &o);
+    status = check(model, info, &o);
     if (status) return status;
     kd_view views[2] = {view_of(model, info)};
     if (o.teacher) views[1] = view_of(o.teacher, info);
     sides[1].view = 1;
     const kd_loader_opt opt = {.struct_size = sizeof opt,
-                               .split = o.split,
+                               .split = source(&o),
                                .dev_count = o.dev_count,
-                               .dev = o.dev_count > 0,
+                               .dev = o.split == KD_EVAL_DEV,
                                .batch = o.batch,
                                .augment = o.augment ? o.augment : "none",
                                .n_views = o.teacher ? 2 : 1,
@@ -242,5 +256,6 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     result->loss /= n;
     result->agreement *= 100 / n;
     result->kl /= n;
+    kd_results(out, result, sizeof *result);
     return status;
 }

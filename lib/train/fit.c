@@ -63,7 +63,7 @@ static size_t checkpoint_bytes(const kdt_run *run)
 
 kd_status kdt_later_bytes(kdt_run *run, size_t *bytes)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     size_t test = 0;
     kd_status status = KD_OK;
     *bytes = t->out ? checkpoint_bytes(run) : 0;
@@ -78,7 +78,7 @@ kd_status kdt_check_test(kdt_run *run)
     const size_t limit = kd_ctx_memory_limit(run->ctx), held = kd_ctx_memory(run->ctx);
     const size_t samples = kd_dataset_info(run->data)->count[KD_SPLIT_TEST];
     size_t bytes;
-    if (limit == 0 || run->opt.train.no_test || samples == 0) return KD_OK;
+    if (limit == 0 || run->train.no_test || samples == 0) return KD_OK;
     const kd_status status = kdt_evaluate_bytes(run->model, samples, &bytes);
     if (status || held + bytes <= limit) return status;
     return kdt_refuse(run->ctx, held, bytes, ", for the test at the end");
@@ -105,15 +105,15 @@ kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *o, kdt_program *h
 kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan **plan)
 {
     kd_distill_opt o;
+    kd_train_opt train;
     if (!model || !plan) return KD_E_INVALID;
     *plan = NULL;
-    if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
-        return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "kd_train_plan: unknown options");
+    const kd_status status = kdt_take_distill(kd_model_ctx(model), options, &o, &train);
+    if (status) return status;
     if (o.teacher && !o.n_teachers) o.n_teachers = 1;
     if (o.n_teachers > KD_MAX_TEACHERS)
         return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "%zu teachers are too many",
                            o.n_teachers);
     o.teacher_weights = NULL;
-    kd_distill_defaults(&o);
-    return kdt_step_plan(model, &o, &(kdt_program){.batch = o.train.batch}, plan);
+    return kdt_step_plan(model, &o, &(kdt_program){.batch = train.batch}, plan);
 }

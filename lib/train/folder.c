@@ -28,7 +28,7 @@ static bool lock(int fd)
 
 kd_status kdt_folder_open(kdt_run *run)
 {
-    const char *out = run->opt.train.out;
+    const char *out = run->train.out;
     if (strlen(out) > LONGEST)
         return kd_ctx_fail(run->ctx, KD_E_INVALID, "the name of the output folder is too long");
     const kd_status status = kd_folder_make(run->ctx, out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * loss.c: the loss of a step, hard * cross-entropy + soft * sum over teachers of weight * what the
- * method asks for, written as ops; and the methods' names and defaults.
+ * method asks for, written as ops.
  *
  * Of a student with a distillation token the class head learns the labels, and the distillation
  * head from the teachers (Touvron et al. 2021, "DeiT"); without a teacher their mean learns the
@@ -8,65 +8,6 @@
 #include "train.h"
 
 #include <stdio.h>
-
-static const struct {
-    const char *name;
-    float hard, soft, temperature;
-} methods[] = {
-    [KD_METHOD_KD] = {"kd", .1f, .9f, 4},
-    [KD_METHOD_HARD] = {"hard", .5f, .5f, 1},
-    [KD_METHOD_DKD] = {"dkd", 1, 1, 4},
-    [KD_METHOD_STANDARDIZED] = {"standardized", .1f, 9, 2},
-};
-
-const char *kd_method_name(kd_method method)
-{
-    return (unsigned)method < KD_METHODS ? methods[method].name : NULL;
-}
-
-/* 0 is the default, negative (KD_OFF) is zero. */
-static void resolve(float *x, float otherwise)
-{
-    if (*x == 0) *x = otherwise;
-    if (*x < 0) *x = 0;
-}
-
-void kd_train_defaults(kd_train_opt *o)
-{
-    if (o->resolved) return;
-    if (!o->epochs) o->epochs = 10;
-    if (!o->batch) o->batch = 128;
-    if (!o->accumulate) o->accumulate = 1;
-    resolve(&o->lr, o->optimizer == KD_ADAMW ? 1e-3f : .05f);
-    resolve(&o->momentum, .9f);
-    resolve(&o->weight_decay, o->optimizer == KD_ADAMW ? .05f : 5e-4f);
-    o->beta1 = o->beta1 == 0 ? .9 : o->beta1 < 0 ? 0 : o->beta1;
-    o->beta2 = o->beta2 == 0 ? .999 : o->beta2 < 0 ? 0 : o->beta2;
-    resolve(&o->eps, 1e-8f);
-    if (!(o->layer_decay > 0)) o->layer_decay = 1;
-    resolve(&o->warmup, 0);
-    resolve(&o->min_lr, 0);
-    resolve(&o->label_smoothing, 0);
-    resolve(&o->clip, 0);
-    resolve(&o->ema, 0);
-    if (o->checkpoint_seconds == 0) o->checkpoint_seconds = 300;
-    if (!o->augment) o->augment = "auto";
-    o->resolved = 1;
-}
-
-void kd_distill_defaults(kd_distill_opt *o)
-{
-    const kd_method m = (unsigned)o->method < KD_METHODS ? o->method : KD_METHOD_KD;
-    if (!o->train.resolved) {
-        resolve(&o->hard, methods[m].hard);
-        resolve(&o->soft, methods[m].soft);
-        resolve(&o->temperature, methods[m].temperature);
-        resolve(&o->alpha, 1);
-        resolve(&o->beta, 8);
-        resolve(&o->dkd_warmup, 20);
-    }
-    kd_train_defaults(&o->train);
-}
 
 bool kdt_needs_soft_weight(const kd_distill_opt *opt)
 {
@@ -102,7 +43,7 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
     kd_value loss = KD_NONE, soft = KD_NONE;
     bool first = true;
     if (hard > 0) {
-        const float smoothing = o->train.label_smoothing;
+        const float smoothing = o->train->label_smoothing;
         if (o->n_teachers) logits = heads[0];
         loss = mixed ? kd_cross_entropy_mixed(g, logits, labels, partners, shares, smoothing)
                      : kd_cross_entropy(g, logits, labels, smoothing);

@@ -9,7 +9,7 @@ enum { METRICS_LIMIT = 1 << 28 };
 
 static void path_of(const kdt_run *run, char *out, size_t size)
 {
-    snprintf(out, size, "%s/metrics.jsonl", run->opt.train.out);
+    snprintf(out, size, "%s/metrics.jsonl", run->train.out);
 }
 
 static void print_line(kd_json *j, const kdt_run *run, double lr)
@@ -20,7 +20,7 @@ static void print_line(kd_json *j, const kdt_run *run, double lr)
     kd_json_integer(j, "step", (int64_t)run->step);
     kd_json_number(j, "loss", kdt_mean_loss(run));
     kd_json_number(j, "accuracy", kdt_accuracy(run));
-    if (run->opt.train.dev_count) {
+    if (run->train.dev_count) {
         kd_json_number(j, "dev_top1", run->dev_top1);
         kd_json_number(j, "dev_loss", run->dev_loss);
     }

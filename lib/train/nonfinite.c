@@ -36,7 +36,7 @@ kd_status kdt_nonfinite(kdt_run *run, const char *what)
     restore(run);
     if (status != KD_OK && status != KD_E_NONFINITE) return status;
     snprintf(first, sizeof first, "%s", status ? kd_ctx_error(run->ctx) : "but not once more");
-    if (run->opt.train.on_nan == KD_NAN_STOP)
+    if (run->train.on_nan == KD_NAN_STOP)
         return kd_ctx_fail(run->ctx, KD_E_NONFINITE, "step %zu (epoch %zu, batch %zu): %s; %s",
                            run->step, run->epoch, batch, what, first);
     kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s",

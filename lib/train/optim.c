@@ -55,30 +55,43 @@ static kd_status make_chunks(kd_optim *o)
     return status;
 }
 
-/* 0 is the default, negative (KD_OFF) is `off`. */
+/* 0 is the default, KD_OFF is `off`; another negative number stays, and is refused. */
 static void resolve(float *x, float otherwise, float off)
 {
-    *x = *x == 0 ? otherwise : *x < 0 ? off : *x;
+    if (*x == 0)
+        *x = otherwise;
+    else if (*x == KD_OFF)
+        *x = off;
+}
+
+static void resolve_beta(double *x, double otherwise)
+{
+    if (*x == 0)
+        *x = otherwise;
+    else if (*x == (double)KD_OFF)
+        *x = 0;
 }
 
 static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
 {
     resolve(&o->momentum, .9f, 0);
-    resolve(&o->weight_decay, 0, 0);
-    o->beta1 = o->beta1 == 0 ? .9 : o->beta1 < 0 ? 0 : o->beta1;
-    o->beta2 = o->beta2 == 0 ? .999 : o->beta2 < 0 ? 0 : o->beta2;
+    resolve(&o->weight_decay, o->optimizer == KD_ADAMW ? .05f : 5e-4f, 0);
+    resolve_beta(&o->beta1, .9);
+    resolve_beta(&o->beta2, .999);
     resolve(&o->eps, 1e-8f, 0);
     resolve(&o->layer_decay, 1, 1);
     if ((unsigned)o->optimizer >= KD_OPTIMIZERS)
         return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer");
-    if (!(o->momentum < 1) || !(o->weight_decay <= 1e6f))
+    if (!(o->momentum >= 0 && o->momentum < 1) ||
+        !(o->weight_decay >= 0 && o->weight_decay <= 1e6f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "momentum %g and weight decay %g: out of range",
                            (double)o->momentum, (double)o->weight_decay);
-    if (!(o->beta1 < 1) || !(o->beta2 < 1) || !(o->eps < 1e6f))
+    if (!(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) ||
+        !(o->eps >= 0 && o->eps < 1e6f))
         return kd_ctx_fail(ctx, KD_E_INVALID, "beta1 %g, beta2 %g and eps %g: out of range",
                            o->beta1, o->beta2, (double)o->eps);
-    if (!(o->layer_decay <= 1))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "a layer decay of %g is above 1",
+    if (!(o->layer_decay > 0 && o->layer_decay <= 1))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "a layer decay of %g is not in (0,1]",
                            (double)o->layer_decay);
     if (o->optimizer == KD_SGD && o->nesterov && o->momentum == 0)
         return kd_ctx_fail(ctx, KD_E_INVALID, "Nesterov's method needs a momentum");
@@ -88,12 +101,10 @@ static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
 kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_optim **out)
 {
     kd_ctx *ctx = kd_params_ctx(params);
-    kd_optim_opt opt = {.struct_size = sizeof opt};
+    kd_optim_opt opt;
     *out = NULL;
-    if (options && options->struct_size > sizeof opt)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_optim_create: unknown options");
-    if (options) memcpy(&opt, options, options->struct_size);
-    kd_status status = check(ctx, &opt);
+    kd_status status = kd_options(ctx, "kd_optim_opt", &opt, sizeof opt, options);
+    if (!status) status = check(ctx, &opt);
     if (status) return status;
     kd_optim *o = kd_ctx_alloc(ctx, 1, sizeof *o);
     if (!o) return KD_E_NOMEM;

@@ -92,7 +92,7 @@ static kd_status find_mixing(kd_graph *g, char *name, size_t size)
 
 kd_status kdt_cut(kd_model *model, const kd_distill_opt *o, size_t room, kdt_program *how)
 {
-    const size_t asked = o->train.micro_batch;
+    const size_t asked = o->train->micro_batch;
     char mixing[200];
     kd_graph *g;
     how->micro = how->batch;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * run.c: what all parts of a run use: its clock, its options, its averages so far. */
+ * run.c: what all parts of a run use: its clock, its averages so far. */
 #include "train.h"
 
-#include <string.h>
 #include <time.h>
 
 double kdt_seconds(void)
@@ -12,18 +11,9 @@ double kdt_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size)
-{
-    memset(ours, 0, full);
-    if (!theirs) return true;
-    if (their_size > full) return false;
-    memcpy(ours, theirs, their_size);
-    return true;
-}
-
 double kdt_mean_loss(const kdt_run *run)
 {
-    const double batches = (double)run->sums.images / (double)run->opt.train.batch;
+    const double batches = (double)run->sums.images / (double)run->train.batch;
     return run->sums.images ? run->sums.loss / batches : 0;
 }
 

@@ -94,26 +94,33 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     kd_ctx *ctx = kd_model_ctx(model);
     kd_params *params = kd_model_params(model);
     kd_distill_opt o;
+    kd_train_opt train;
+    kd_step_result here = {.struct_size = sizeof here};
     kd_plan *plan = NULL;
     kd_exec *exec = NULL;
     if (n == 0) return kd_ctx_fail(ctx, KD_E_INVALID, "a step needs at least one picture");
-    if (!kdt_options(&o, sizeof o, options, options ? options->struct_size : 0))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_train_step: unknown options");
+    kd_status status = kd_results_check(ctx, "kd_step_result", result);
+    if (!status) status = kdt_take_distill(ctx, options, &o, &train);
+    if (status) return status;
+    if (result)
+        memcpy(&here, result,
+               result->struct_size < sizeof here ? result->struct_size : sizeof here);
     o.n_teachers = teacher_logits ? 1 : 0;
     o.teacher_weights = NULL;
-    kd_distill_defaults(&o);
     const given batch = {model, &o, n, input, teacher_logits, labels};
     kdt_program how = {.batch = n, .no_dropout = true};
-    kd_status status = kdt_step_plan(model, &o, &how, &plan);
+    status = kdt_step_plan(model, &o, &how, &plan);
     if (!status) status = kd_exec_create(plan, params, NULL, &exec);
-    if (!status) status = run_pieces(exec, kd_plan_batch(plan), &batch, result);
+    if (!status) status = run_pieces(exec, kd_plan_batch(plan), &batch, &here);
     if (!status) {
-        if (result->grads)
-            memcpy(result->grads, kd_params_grads(params),
+        if (here.grads)
+            memcpy(here.grads, kd_params_grads(params),
                    kd_params_flat_count(params) * sizeof(float));
-        status = update(params, &o.train);
+        status = update(params, &train);
     }
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
+    here.struct_size = sizeof here;
+    kd_results(result, &here, sizeof here);
     return status;
 }

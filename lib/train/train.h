@@ -40,6 +40,7 @@ typedef struct kdt_run {
     kd_model *model;
     kd_dataset *data;
     kd_distill_opt opt;     /* resolved; n_teachers 0: plain training */
+    kd_train_opt train;     /* resolved; opt.train points here */
     char description[4096]; /* JSON: what must agree for a resume */
     kdt_program program;    /* the student's */
     kd_plan *plan;
@@ -72,8 +73,11 @@ double kdt_seconds(void);
 double kdt_mean_loss(const kdt_run *run);
 double kdt_accuracy(const kdt_run *run);
 
-/* Copy the caller's options, whose struct_size may be smaller, over zeros. */
-bool kdt_options(void *ours, size_t full, const void *theirs, size_t their_size);
+/* options.c: take the caller's options: defaults filled in, and KD_OFF as zero. o->train points at t
+ * afterwards. from is a kd_distill_opt, or NULL. */
+kd_status kdt_take_train(kd_ctx *ctx, const kd_train_opt *from, kd_train_opt *t);
+kd_status kdt_take_distill(kd_ctx *ctx, const kd_distill_opt *from, kd_distill_opt *o,
+                           kd_train_opt *t);
 
 /* loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless the
  * method needs it. Inputs of the graph: "labels", "teacher0"..., "soft_weight"; of mixed pictures

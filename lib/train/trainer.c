@@ -14,7 +14,7 @@
 static kd_status check_options(kdt_run *run)
 {
     const kd_distill_opt *o = &run->opt;
-    const kd_train_opt *t = &o->train;
+    const kd_train_opt *t = o->train;
     kd_ctx *ctx = run->ctx;
     const kd_data_info *info = kd_dataset_info(run->data);
     if (!(t->lr >= 0 && t->lr <= 1e6f) || !(t->warmup <= 1e6f) || !(t->clip <= 1e30f))
@@ -72,7 +72,7 @@ static bool same_view(const kd_view *a, const kd_view *b)
 static kd_status open_loader(kdt_run *run)
 {
     kd_view views[1 + KD_MAX_TEACHERS];
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     views[0] = view_for(run, run->model);
     run->n_views = 1;
     for (size_t k = 0; k < run->opt.n_teachers; k++) {
@@ -112,7 +112,7 @@ static kd_status open_loader(kdt_run *run)
  * apart, is counted by shapes: threads must not matter here. */
 static kd_status cut_batch(kdt_run *run, size_t held)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     size_t rest = held, flat = kd_params_flat_count(kd_model_params(run->model));
     rest += flat * sizeof(float) * (t->ema > 0 ? 4 : 3);
     for (size_t k = 0; k <= run->opt.n_teachers; k++) {
@@ -145,7 +145,7 @@ static kd_status open_student(kdt_run *run)
 
 static kd_status open_run(kdt_run *run)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     const kd_data_info *info = kd_dataset_info(run->data);
     kd_params *params = kd_model_params(run->model);
     kd_status status = check_options(run);
@@ -180,7 +180,7 @@ static void close_run(kdt_run *run)
 
 static double fraction(const kdt_run *run)
 {
-    const double budget = run->opt.train.budget_seconds;
+    const double budget = run->train.budget_seconds;
     const double by_time = budget > 0 ? run->seconds / budget : 0;
     const double by_steps = run->steps ? (double)run->step / (double)run->steps : 0;
     const double f = by_time > by_steps ? by_time : by_steps;
@@ -189,14 +189,14 @@ static double fraction(const kdt_run *run)
 
 static bool finished(const kdt_run *run)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     if (t->budget_seconds > 0 && run->seconds >= t->budget_seconds) return true;
     return run->steps && run->step >= run->steps;
 }
 
 static double learning_rate(const kdt_run *run)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     const double warm = (double)t->warmup * (double)run->steps_per_epoch;
     const double least = (double)t->min_lr, range = (double)t->lr - least;
     double lr = least + range * kd_schedule_factor(t->schedule, fraction(run));
@@ -231,7 +231,7 @@ static kd_status run_batch(kdt_run *run, batches *all)
         run->soft_weight = (float)(w < 1 ? w : 1);
     }
     run->how = (kd_run_opt){.struct_size = sizeof run->how,
-                            .seed = run->opt.train.seed,
+                            .seed = run->train.seed,
                             .step = run->epoch * run->batches + run->batch,
                             .accumulate = all->pictures > 0};
     all->pictures += run->now->n;
@@ -258,7 +258,7 @@ static kd_status run_batch(kdt_run *run, batches *all)
  * taken. */
 static kd_status update(kdt_run *run, const batches *all, double lr)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     const double start = kdt_seconds();
     double scale = (double)t->batch / (double)all->pictures;
     const double norm = kd_params_grad_norm(kd_model_params(run->model)) * scale;
@@ -273,7 +273,7 @@ static kd_status update(kdt_run *run, const batches *all, double lr)
 /* One optimiser step over up to `accumulate` batches of this epoch. */
 static kd_status one_step(kdt_run *run)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     const double start = kdt_seconds(), lr = learning_rate(run);
     batches all = {.finite = true};
     kd_status status = KD_OK;
@@ -292,10 +292,11 @@ static kd_status one_step(kdt_run *run)
 
 static bool report(kdt_run *run, bool epoch_end)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     const kdt_sums *s = &run->sums;
     if (!t->progress) return false;
-    const kd_progress p = {.epoch_end = epoch_end,
+    const kd_progress p = {.struct_size = sizeof p,
+                           .epoch_end = epoch_end,
                            .epoch = run->epoch,
                            .epochs = t->budget_seconds > 0 ? 0 : t->epochs,
                            .step = run->step,
@@ -317,12 +318,12 @@ static bool report(kdt_run *run, bool epoch_end)
 
 static kd_status evaluate_dev(kdt_run *run)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     const kd_eval_opt opt = {.struct_size = sizeof opt,
-                             .split = KD_SPLIT_TRAIN,
+                             .split = KD_EVAL_DEV,
                              .dev_count = t->dev_count,
                              .params = run->ema};
-    kd_eval_result r;
+    kd_eval_result r = {.struct_size = sizeof r};
     if (!t->dev_count) return KD_OK;
     const kd_status status = kd_evaluate(run->model, run->data, &opt, &r);
     if (status) return status;
@@ -352,7 +353,7 @@ static kd_status end_epoch(kdt_run *run, bool *stop)
     kd_status status = evaluate_dev(run);
     if (status) return status;
     *stop = report(run, true);
-    if (run->opt.train.out) status = kdt_metrics_append(run, lr);
+    if (run->train.out) status = kdt_metrics_append(run, lr);
     const kdt_sums *s = &run->sums;
     run->last_loss = kdt_mean_loss(run);
     run->last_accuracy = kdt_accuracy(run);
@@ -360,14 +361,14 @@ static kd_status end_epoch(kdt_run *run, bool *stop)
     run->sums = (kdt_sums){0};
     run->epoch++;
     run->batch = run->empty = 0;
-    if (!status && run->opt.train.out) status = kdt_checkpoint_save(run);
+    if (!status && run->train.out) status = kdt_checkpoint_save(run);
     return status;
 }
 
 static kd_status loop(kdt_run *run)
 {
     kd_status status = KD_OK;
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     run->saved_at = kdt_seconds();
     while (!finished(run)) {
         bool stop;
@@ -395,10 +396,10 @@ static kd_status loop(kdt_run *run)
 static kd_status resume(kdt_run *run)
 {
     bool found = false;
-    if (!run->opt.train.out) return KD_OK;
+    if (!run->train.out) return KD_OK;
     kd_status status = kdt_folder_open(run);
     if (!status) status = kdt_describe(run);
-    if (!status && run->opt.train.resume) status = kdt_checkpoint_load(run, &found);
+    if (!status && run->train.resume) status = kdt_checkpoint_load(run, &found);
     if (!status && !found) status = kdt_checkpoint_save(run);
     if (!status) status = kdt_metrics_trim(run, run->epoch);
     if (!status && found) status = kd_loader_seek(run->loader, run->epoch, run->batch);
@@ -418,7 +419,7 @@ static void adopt_average(kdt_run *run)
 /* The model is written, then tested. */
 static kd_status finish(kdt_run *run, kd_result *result)
 {
-    const kd_train_opt *t = &run->opt.train;
+    const kd_train_opt *t = &run->train;
     kd_status status = KD_OK;
     if (t->out) {
         char path[4096];
@@ -427,11 +428,8 @@ static kd_status finish(kdt_run *run, kd_result *result)
     }
     if (status || t->no_test || kd_dataset_info(run->data)->count[KD_SPLIT_TEST] == 0)
         return status;
-    const kd_eval_opt opt = {.struct_size = sizeof opt,
-                             .split = KD_SPLIT_TEST,
-                             .progress = t->progress,
-                             .user = t->user};
-    kd_eval_result r;
+    const kd_eval_opt opt = {.struct_size = sizeof opt, .progress = t->progress, .user = t->user};
+    kd_eval_result r = {.struct_size = sizeof r};
     status = kd_evaluate(run->model, run->data, &opt, &r);
     if (status) return status;
     result->top1 = r.top1;
@@ -471,9 +469,10 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
                      kd_result *result)
 {
     kdt_run run = {.ctx = kd_model_ctx(student), .model = student, .data = data, .folder = -1};
-    kd_result here = {0};
-    if (!kdt_options(&run.opt, sizeof run.opt, options, options ? options->struct_size : 0))
-        return kd_ctx_fail(run.ctx, KD_E_INVALID, "kd_distill: unknown options");
+    kd_result here = {.struct_size = sizeof here};
+    kd_status status = kd_results_check(run.ctx, "kd_result", result);
+    if (!status) status = kdt_take_distill(run.ctx, options, &run.opt, &run.train);
+    if (status) return status;
     if (run.opt.teacher && !run.opt.n_teachers) {
         run.opt.teachers = &run.opt.teacher;
         run.opt.n_teachers = 1;
@@ -481,11 +480,10 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
     if (run.opt.n_teachers == 0 || run.opt.n_teachers > KD_MAX_TEACHERS)
         return kd_ctx_fail(run.ctx, KD_E_INVALID, "distillation takes 1 to %d teachers, not %zu",
                            (int)KD_MAX_TEACHERS, run.opt.n_teachers);
-    kd_distill_defaults(&run.opt);
-    kd_status status = run_all(&run, &here);
+    status = run_all(&run, &here);
     if (!status) status = finish(&run, &here);
     kdt_folder_close(&run);
-    if (result) *result = here;
+    kd_results(result, &here, sizeof here);
     return status;
 }
 
@@ -493,14 +491,14 @@ kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *option
                    kd_result *result)
 {
     kdt_run run = {.ctx = kd_model_ctx(model), .model = model, .data = data, .folder = -1};
-    kd_result here = {0};
-    if (!kdt_options(&run.opt.train, sizeof run.opt.train, options,
-                     options ? options->struct_size : 0))
-        return kd_ctx_fail(run.ctx, KD_E_INVALID, "kd_train: unknown options");
-    kd_train_defaults(&run.opt.train);
-    kd_status status = run_all(&run, &here);
+    kd_result here = {.struct_size = sizeof here};
+    kd_status status = kd_results_check(run.ctx, "kd_result", result);
+    if (!status) status = kdt_take_train(run.ctx, options, &run.train);
+    if (status) return status;
+    run.opt.train = &run.train;
+    status = run_all(&run, &here);
     if (!status) status = finish(&run, &here);
     kdt_folder_close(&run);
-    if (result) *result = here;
+    kd_results(result, &here, sizeof here);
     return status;
 }

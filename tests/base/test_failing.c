@@ -510,14 +510,18 @@ static kd_status call_distill(world *w)
     const kd_distill_opt opt = {.struct_size = sizeof opt,
                                 .teacher = w->teacher,
                                 .method = KD_METHOD_DKD,
-                                .train = {.epochs = 1, .batch = 16, .ema = .5f, .dev_count = 8}};
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .epochs = 1,
+                                                         .batch = 16,
+                                                         .ema = .5f,
+                                                         .dev_count = 8}};
     return kd_distill(w->model, w->data, &opt, NULL);
 }
 
 static kd_status call_train_step(world *w)
 {
     const kd_distill_opt opt = {.struct_size = sizeof opt};
-    kd_step_result r = {.logits = w->logits};
+    kd_step_result r = {.struct_size = sizeof r, .logits = w->logits};
     return kd_train_step(w->model, PICTURES, w->pictures, w->labels, w->logits, &opt, &r);
 }
 
@@ -544,7 +548,9 @@ static kd_status call_train_plan(world *w)
 {
     const char *small = "vit_tiny_patch16_224,image=32,patch=8,dim=24,depth=1,heads=2,classes=10";
     const kd_distill_opt opt = {.struct_size = sizeof opt,
-                                .train = {.batch = 8, .micro_batch = KD_MICRO_AUTO}};
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .batch = 8,
+                                                         .micro_batch = KD_MICRO_AUTO}};
     kd_model *m;
     kd_plan *plan;
     kd_status status = kd_model_create(w->ctx, small, 1, &m);
@@ -558,8 +564,8 @@ static kd_status call_train_plan(world *w)
 static kd_status call_evaluate(world *w)
 {
     const kd_eval_opt opt = {
-        .struct_size = sizeof opt, .split = KD_SPLIT_TEST, .batch = 8, .teacher = w->teacher};
-    kd_eval_result r;
+        .struct_size = sizeof opt, .split = KD_EVAL_TEST, .batch = 8, .teacher = w->teacher};
+    kd_eval_result r = {.struct_size = sizeof r};
     return kd_evaluate(w->model, w->data, &opt, &r);
 }
 
@@ -727,8 +733,17 @@ static bool listed(const char *name, size_t length)
     return false;
 }
 
-/* Every call that returns a status or a value is in the table. kd_ctx_create has a test of its own,
- * kd_ctx_fail only writes down what failed. */
+/* kd_ctx_create has a test of its own. The others write down what failed, or copy. */
+static bool allocates_nothing(const char *name)
+{
+    static const char *const names[] = {"kd_ctx_create", "kd_ctx_fail", "kd_graph_fail",
+                                        "kd_options", "kd_results_check"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i])) return true;
+    return false;
+}
+
+/* Every call that returns a status or a value is in the table. */
 static size_t check_header(const char *path)
 {
     static const char *const kinds[] = {"KD_API kd_status ", "KD_API kd_value "};
@@ -743,8 +758,7 @@ static size_t check_header(const char *path)
             const size_t length = strcspn(name, "(");
             name[length] = 0;
             found++;
-            ck_assert_msg(listed(name, length) || !strcmp(name, "kd_ctx_create") ||
-                              !strcmp(name, "kd_ctx_fail"),
+            ck_assert_msg(listed(name, length) || allocates_nothing(name),
                           "%s is tested with no failing allocation", name);
         }
     fclose(f);

@@ -71,6 +71,7 @@ int main()
     opt.batch = 16;
     opt.augment = "none";
     kd_result result = {};
+    result.struct_size = sizeof result;
     if (kd_train(network, data.get(), &opt, &result)) return fail(made, "kd_train");
     std::printf("%.1f %% right after %zu steps\n", result.top1, result.steps);
 

@@ -94,8 +94,9 @@ static void check(cli_args *args)
         if (cli_options[i].commands & args->command->bit) check_value(&cli_options[i], args);
     if (args->command->bit & (CMD_TRAINS | CMD_STEP)) {
         kd_distill_opt opt;
-        cli_distill_opt(args, &opt);
-        require(isfinite(opt.train.lr) && isfinite(opt.temperature) && isfinite(opt.hard));
+        kd_train_opt train;
+        cli_distill_opt(args, &opt, &train);
+        require(isfinite(train.lr) && isfinite(opt.temperature) && isfinite(opt.hard));
     }
 }
 

@@ -72,7 +72,7 @@ static answer use_course(const course *c, kd_ctx *ctx, const char *folder)
 {
     kd_dataset *data;
     kd_model *teacher, *student, *loaded;
-    kd_result result;
+    kd_result result = {.struct_size = sizeof result};
     answer a;
     char path[600];
     static const float mean[3] = {.4f, .5f, .6f}, std[3] = {.25f, .125f, .3f};
@@ -85,12 +85,14 @@ static answer use_course(const course *c, kd_ctx *ctx, const char *folder)
     const kd_distill_opt opt = {.struct_size = sizeof opt,
                                 .teacher = teacher,
                                 .temperature = 2.5f,
-                                .train = {.epochs = 1,
-                                          .batch = 16,
-                                          .lr = c->optimizer == KD_ADAMW ? .002f : .05f,
-                                          .optimizer = c->optimizer,
-                                          .augment = c->augment,
-                                          .out = folder}};
+                                .train =
+                                    &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                    .epochs = 1,
+                                                    .batch = 16,
+                                                    .lr = c->optimizer == KD_ADAMW ? .002f : .05f,
+                                                    .optimizer = c->optimizer,
+                                                    .augment = c->augment,
+                                                    .out = folder}};
     test_ok(ctx, kd_distill(student, data, &opt, &result));
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     test_ok(ctx, kd_model_load(ctx, path, NULL, &loaded));

@@ -351,12 +351,13 @@ START_TEST(test_first_step)
     course_open(&t);
     rows r = rows_make(&t);
     rows_gather(&t, 0, &r);
-    const kd_distill_opt opt = {.struct_size = sizeof opt,
-                                .temperature = (float)temperature,
-                                .hard = (float)hard,
-                                .soft = (float)soft,
-                                .train = {.lr = (float)rate}};
-    kd_step_result result = {.loss = 0};
+    const kd_distill_opt opt = {
+        .struct_size = sizeof opt,
+        .temperature = (float)temperature,
+        .hard = (float)hard,
+        .soft = (float)soft,
+        .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt), .lr = (float)rate}};
+    kd_step_result result = {.struct_size = sizeof result};
     test_ok(t.ctx, kd_train_step(t.model, t.batch, r.pictures, r.labels, r.teacher, &opt, &result));
     float *want = golden_floats(&t.file, golden_find(&t.file, "decay_some.losses"));
     golden_compare(&losses, "kd_train_step", "loss", &result.loss, want, 1);

@@ -205,7 +205,9 @@ static void check_full(const char *spec)
     golden file = golden_open(ctx, "full_transformers.safetensors");
     const kd_file_tensor *t = golden_find(&file, "%s.logits", spec);
     const size_t n = (size_t)t->shape[0];
-    const kd_distill_opt opt = {.struct_size = sizeof opt, .train = {.lr = 1e-9f}};
+    const kd_distill_opt opt = {
+        .struct_size = sizeof opt,
+        .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt), .lr = 1e-9f}};
     golden_worst logits = {.tolerance = 1e-5};
     kd_model *model;
     char prefix[64];
@@ -217,7 +219,7 @@ static void check_full(const char *spec)
     int32_t *labels = golden_labels(&file, golden_find(&file, "%s.labels", spec));
     test_ok(ctx, kd_model_predict(model, x, n, 0, got));
     golden_compare(&logits, spec, "logits", got, want, t->count);
-    kd_step_result step = {.logits = got};
+    kd_step_result step = {.struct_size = sizeof step, .logits = got};
     test_ok(ctx, kd_train_step(model, n, x, labels, NULL, &opt, &step));
     golden_compare(&logits, spec, "logits in training", got, want, t->count);
     golden_report(&logits, spec);
@@ -303,8 +305,9 @@ static void check_distilled(const golden *file, const golden *expected, const ch
     float *x = golden_pictures(expected, input);
     float *teacher = golden_floats(file, golden_find(file, "teacher_logits"));
     int32_t *labels = golden_labels(expected, golden_find(expected, "labels"));
-    kd_step_result step = {.loss = 0};
-    opt.train.lr = 1e-9f;
+    kd_step_result step = {.struct_size = sizeof step};
+    const kd_train_opt tiny = {.struct_size = sizeof tiny, .lr = 1e-9f};
+    opt.train = &tiny;
     test_ok(file->ctx,
             kd_train_step(model, (size_t)input->shape[0], x, labels, teacher, &opt, &step));
     float *want = golden_floats(file, golden_find(file, "%s.loss", method));

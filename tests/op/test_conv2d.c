@@ -237,7 +237,9 @@ START_TEST(test_conv_errors)
         kd_graph *g;
         test_ok(ctx, kd_graph_create(ctx, &g));
         const kd_value x = kd_input(g, "x", KD_F32, 4, dim);
-        ck_assert_int_eq(kd_conv2d(g, x, "features.0", &cases[i].opt), KD_NONE);
+        kd_conv2d_opt opt = cases[i].opt;
+        opt.struct_size = sizeof opt;
+        ck_assert_int_eq(kd_conv2d(g, x, "features.0", &opt), KD_NONE);
         ck_assert_int_eq(kd_graph_status(g), cases[i].status);
         ck_assert_msg(strstr(kd_ctx_error(ctx), cases[i].says) != NULL, "%s", kd_ctx_error(ctx));
         ck_assert_msg(strstr(kd_ctx_error(ctx), "features.0") != NULL, "%s", kd_ctx_error(ctx));

@@ -188,7 +188,9 @@ START_TEST(test_pool_errors)
             kd_graph *g;
             test_ok(ctx, kd_graph_create(ctx, &g));
             const kd_value x = kd_input(g, "x", KD_F32, 4, dim);
-            const kd_value y = (average ? kd_avg_pool : kd_max_pool)(g, x, &cases[i].opt);
+            kd_pool_opt opt = cases[i].opt;
+            opt.struct_size = sizeof opt;
+            const kd_value y = (average ? kd_avg_pool : kd_max_pool)(g, x, &opt);
             ck_assert_int_eq(y, KD_NONE);
             ck_assert_int_eq(kd_graph_status(g), cases[i].status);
             ck_assert_msg(strstr(kd_ctx_error(ctx), cases[i].says) != NULL, "%s",

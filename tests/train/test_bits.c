@@ -166,6 +166,7 @@ static void run_part(const course *c, const manner *m, kd_train_opt train, size_
     test_ok(ctx, kd_model_create(ctx, c->student, 1, &student));
     if (c->teacher) test_ok(ctx, kd_model_create(ctx, c->teacher, 2, &teacher));
     train.struct_size = sizeof train;
+    o->result.struct_size = sizeof o->result;
     train.depth = m->depth;
     train.progress = stop ? stop_at : NULL;
     train.user = &stop;
@@ -173,7 +174,7 @@ static void run_part(const course *c, const manner *m, kd_train_opt train, size_
                                 .teacher = teacher,
                                 .method = c->method,
                                 .dkd_warmup = c->dkd_warmup,
-                                .train = train};
+                                .train = &train};
     const kd_status status = teacher ? kd_distill(student, data, &opt, &o->result)
                                      : kd_train(student, data, &train, &o->result);
     ck_assert_msg(status == (stop ? KD_E_STOPPED : KD_OK), "%s: %s", c->name, kd_ctx_error(ctx));

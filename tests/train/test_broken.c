@@ -85,7 +85,7 @@ static double by_hand(kd_ctx *ctx, kd_model *m, kd_dataset *data, const kd_train
                                .drop_last = 1,
                                .augment = t->augment,
                                .seed = t->seed};
-    const kd_distill_opt step = {.struct_size = sizeof step, .train = *t};
+    const kd_distill_opt step = {.struct_size = sizeof step, .train = t};
     kd_loader *loader;
     float x[N * PICTURE];
     int32_t labels[N];
@@ -102,7 +102,7 @@ static double by_hand(kd_ctx *ctx, kd_model *m, kd_dataset *data, const kd_train
         memcpy(labels + n, batch->labels, batch->n * sizeof *labels);
         n += batch->n;
         if ((b + 1) % t->accumulate && b + 1 < batches) continue;
-        kd_step_result result = {.loss = 0};
+        kd_step_result result = {.struct_size = sizeof result};
         if (n) test_ok(ctx, kd_train_step(m, n, x, labels, NULL, &step, &result));
         sum += (double)result.loss * (double)n;
         all += n;
@@ -119,7 +119,7 @@ static void check(const char *broken, size_t batch, size_t accumulate, bool want
     kd_dataset *data = open_data(ctx, broken);
     kd_model *m = make_model(ctx, data), *other = make_model(ctx, data);
     const kd_train_opt opt = options(batch, accumulate);
-    kd_result r;
+    kd_result r = {.struct_size = sizeof r};
     size_t steps, empty;
     test_ok(ctx, kd_train(m, data, &opt, &r));
     const double loss = by_hand(ctx, other, data, &opt, &steps, &empty);
@@ -157,7 +157,7 @@ START_TEST(test_nothing_left)
     kd_dataset *data = open_data(ctx, "xxxxxxxxxxxx");
     kd_model *m = make_model(ctx, data), *fresh = make_model(ctx, data);
     const kd_train_opt opt = options(4, 2);
-    kd_eval_result r;
+    kd_eval_result r = {.struct_size = sizeof r};
     ck_assert_int_eq(kd_train(m, data, &opt, NULL), KD_E_FORMAT);
     ck_assert_msg(strstr(kd_ctx_error(ctx), "none of epoch 0's pictures can be read") != NULL, "%s",
                   kd_ctx_error(ctx));
@@ -178,11 +178,11 @@ START_TEST(test_evaluation)
     kd_ctx *ctx = test_ctx(1, NULL);
     kd_dataset *data = open_data(ctx, "x..xx..x.xxx");
     kd_model *m = make_model(ctx, data);
-    kd_eval_result all = {0};
+    kd_eval_result all = {.struct_size = sizeof all};
     for (size_t batch = 12; batch > 0; batch--) {
         const kd_eval_opt opt = {
-            .struct_size = sizeof opt, .split = KD_SPLIT_TEST, .batch = batch, .teacher = m};
-        kd_eval_result r;
+            .struct_size = sizeof opt, .split = KD_EVAL_TEST, .batch = batch, .teacher = m};
+        kd_eval_result r = {.struct_size = sizeof r};
         test_ok(ctx, kd_evaluate(m, data, &opt, &r));
         if (batch == 12) all = r;
         ck_assert_uint_eq(r.n, 5);

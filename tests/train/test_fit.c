@@ -35,24 +35,23 @@ static kd_status train(kd_ctx *ctx, const course *c, outcome *o)
     kd_dataset *data = NULL;
     kd_model *m = NULL, *teacher = NULL;
     const kd_distill_opt opt = {.struct_size = sizeof opt,
-                                .train = {.epochs = 1,
-                                          .batch = 32,
-                                          .lr = .01f,
-                                          .dev_count = c->bare ? 0 : 10,
-                                          .no_test = c->bare,
-                                          .augment = "crop-flip",
-                                          .seed = 3,
-                                          .micro_batch = c->micro}};
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .epochs = 1,
+                                                         .batch = 32,
+                                                         .lr = .01f,
+                                                         .dev_count = c->bare ? 0 : 10,
+                                                         .no_test = c->bare,
+                                                         .augment = "crop-flip",
+                                                         .seed = 3,
+                                                         .micro_batch = c->micro}};
     kd_status status = kd_dataset_open(ctx, "synthetic:train=74,test=16", NULL, &data);
     if (!status) status = kd_model_create(ctx, c->student, 1, &m);
     if (!status && c->teacher) status = kd_model_create(ctx, c->teacher, 2, &teacher);
     if (!status) {
         kd_distill_opt with = opt;
         with.teacher = teacher;
-        kd_train_opt alone = opt.train;
-        alone.struct_size = sizeof alone;
         status = teacher ? kd_distill(m, data, &with, &o->result)
-                         : kd_train(m, data, &alone, &o->result);
+                         : kd_train(m, data, opt.train, &o->result);
     }
     if (!status) {
         kd_params *p = kd_model_params(m);
@@ -71,7 +70,7 @@ static kd_status train(kd_ctx *ctx, const course *c, outcome *o)
 
 static outcome run(course c)
 {
-    outcome o = {0};
+    outcome o = {.result.struct_size = sizeof o.result};
     kd_ctx *ctx;
     size_t limit, held, more;
     const kd_config config = {

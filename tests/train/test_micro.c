@@ -183,10 +183,11 @@ START_TEST(test_step)
         test_ok(ctx, kd_model_create(ctx, vit, 1, &m));
         const kd_distill_opt opt = {.struct_size = sizeof opt,
                                     .method = KD_METHOD_DKD,
-                                    .train = {.micro_batch = k ? 4 : 0}};
+                                    .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                             .micro_batch = k ? 4 : 0}};
         const size_t count = kd_params_flat_count(kd_model_params(m));
         grads[k] = malloc(count * sizeof(float));
-        kd_step_result r = {.logits = logits[k], .grads = grads[k]};
+        kd_step_result r = {.struct_size = sizeof r, .logits = logits[k], .grads = grads[k]};
         test_ok(ctx, kd_train_step(m, N, x, labels, teacher, &opt, &r));
         loss[k] = r.loss;
         if (k) ck_assert_double_lt(test_distance(grads[1], grads[0], count), 1e-5);
@@ -225,33 +226,32 @@ static int stop(void *user, const kd_progress *p)
 
 static outcome train(course c)
 {
-    outcome o = {0};
+    outcome o = {.result.struct_size = sizeof o.result};
     kd_ctx *ctx = test_ctx(c.threads, NULL);
     kd_dataset *data;
     kd_model *m, *teacher = NULL;
     const kd_distill_opt opt = {.struct_size = sizeof opt,
                                 .method = c.method,
                                 .dkd_warmup = 2,
-                                .train = {.epochs = 2,
-                                          .batch = 32,
-                                          .lr = .01f,
-                                          .accumulate = 2,
-                                          .augment = c.augment,
-                                          .seed = 3,
-                                          .micro_batch = c.micro,
-                                          .out = c.out,
-                                          .resume = c.out != NULL,
-                                          .progress = stop,
-                                          .user = &c}};
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .epochs = 2,
+                                                         .batch = 32,
+                                                         .lr = .01f,
+                                                         .accumulate = 2,
+                                                         .augment = c.augment,
+                                                         .seed = 3,
+                                                         .micro_batch = c.micro,
+                                                         .out = c.out,
+                                                         .resume = c.out != NULL,
+                                                         .progress = stop,
+                                                         .user = &c}};
     test_ok(ctx, kd_dataset_open(ctx, "synthetic:image=16,train=160,test=32", NULL, &data));
     test_ok(ctx, kd_model_create(ctx, c.student, 1, &m));
     if (c.teacher) test_ok(ctx, kd_model_create(ctx, c.teacher, 2, &teacher));
     kd_distill_opt with = opt;
     with.teacher = teacher;
-    kd_train_opt alone = opt.train;
-    alone.struct_size = sizeof alone;
     o.status =
-        teacher ? kd_distill(m, data, &with, &o.result) : kd_train(m, data, &alone, &o.result);
+        teacher ? kd_distill(m, data, &with, &o.result) : kd_train(m, data, opt.train, &o.result);
     snprintf(o.error, sizeof o.error, "%s", kd_ctx_error(ctx));
     o.count = kd_params_flat_count(kd_model_params(m));
     o.weights = malloc(o.count * sizeof *o.weights);
@@ -355,10 +355,11 @@ START_TEST(test_auto)
         kd_plan *plan, *one;
         const char *spec = "vit_tiny_patch16_224,image=32,patch=4,depth=2,classes=10";
         test_ok(ctx, kd_model_create(ctx, spec, 1, &m));
-        kd_distill_opt opt = {.struct_size = sizeof opt,
-                              .train = {.batch = BATCH, .micro_batch = KD_MICRO_AUTO}};
+        kd_train_opt train = {
+            .struct_size = sizeof train, .batch = BATCH, .micro_batch = KD_MICRO_AUTO};
+        const kd_distill_opt opt = {.struct_size = sizeof opt, .train = &train};
         test_ok(ctx, kd_train_plan(m, &opt, &plan));
-        opt.train.micro_batch = 1;
+        train.micro_batch = 1;
         test_ok(ctx, kd_train_plan(m, &opt, &one));
         const size_t n = kd_plan_batch(plan), pieces = (BATCH - 1) / n + 1;
         ck_assert_uint_gt(n, 1);

@@ -58,8 +58,11 @@ static void check_rates(kd_ctx *ctx, kd_optimizer optimizer, const named *names,
 {
     kd_params *p = params_of(ctx, names, n);
     kd_optim *optim;
-    const kd_optim_opt opt = {
-        .struct_size = sizeof opt, .optimizer = optimizer, .momentum = KD_OFF, .layer_decay = .5f};
+    const kd_optim_opt opt = {.struct_size = sizeof opt,
+                              .optimizer = optimizer,
+                              .momentum = KD_OFF,
+                              .weight_decay = KD_OFF,
+                              .layer_decay = .5f};
     test_ok(ctx, kd_optim_create(p, &opt, &optim));
     for (size_t i = 0; i < kd_params_flat_count(p); i++) kd_params_grads(p)[i] = 1;
     kd_optim_step(optim, .25f, 1);
@@ -340,7 +343,13 @@ static void check_heads(kd_ctx *ctx, kd_method method, float hard, float soft, f
     const int64_t dim[] = {KD_BATCH, K};
     static const int32_t labels[N] = {1, 4, 0, 2};
     float cls[N * K], dist[N * K], teacher[N * K];
-    kd_distill_opt o = {.method = method, .hard = hard, .soft = soft, .temperature = temperature};
+    const kd_distill_opt from = {.struct_size = sizeof from,
+                                 .method = method,
+                                 .hard = hard,
+                                 .soft = soft,
+                                 .temperature = temperature};
+    kd_train_opt train;
+    kd_distill_opt o;
     kd_graph *g;
     kd_params *params;
     kd_plan *plan;
@@ -348,7 +357,7 @@ static void check_heads(kd_ctx *ctx, kd_method method, float hard, float soft, f
     test_fill(cls, N * K, 1, 3);
     test_fill(dist, N * K, 2, 3);
     test_fill(teacher, N * K, 3, 3);
-    kd_distill_defaults(&o);
+    test_ok(ctx, kdt_take_distill(ctx, &from, &o, &train));
     o.n_teachers = 1;
     test_ok(ctx, kd_graph_create(ctx, &g));
     const kd_value heads[2] = {kd_input(g, "cls", KD_F32, 2, dim),

@@ -45,7 +45,7 @@ START_TEST(test_learns)
 {
     setup s = make(2, NULL);
     kd_train_opt opt = options();
-    kd_result r;
+    kd_result r = {.struct_size = sizeof r};
     opt.epochs = 8;
     opt.schedule = KD_ONECYCLE;
     opt.nesterov = 1;
@@ -65,7 +65,7 @@ START_TEST(test_learns_real_pictures)
     kd_ctx *ctx = test_ctx(0, NULL);
     kd_dataset *data;
     kd_model *m;
-    kd_result r;
+    kd_result r = {.struct_size = sizeof r};
     const kd_status status = kd_dataset_open(ctx, "fashion-mnist", NULL, &data);
     if (status == KD_E_NOTFOUND) {
         fprintf(stderr, "test_learns_real_pictures left out: %s\n", kd_ctx_error(ctx));
@@ -96,7 +96,7 @@ static float *weights_after(int threads, const char *isa, const kd_train_opt *tr
     kd_model *teacher;
     test_ok(s.ctx,
             kd_model_create(s.ctx, "vgg11_bn,width=0.0625,classes=10,image=64", 9, &teacher));
-    kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = teacher, .train = *train};
+    kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = teacher, .train = train};
     test_ok(s.ctx, kd_distill(s.model, s.data, &opt, NULL));
     kd_params *p = kd_model_params(s.model);
     *count = kd_params_flat_count(p);
@@ -176,7 +176,7 @@ START_TEST(test_resume_gives_the_same_bits)
         opt.progress = i < 3 ? stop_at : NULL;
         size_t at = i < 3 ? stops[i] : 0;
         opt.user = &at;
-        kd_result r;
+        kd_result r = {.struct_size = sizeof r};
         const kd_status status = kd_train(s.model, s.data, &opt, &r);
         ck_assert_msg(status == (i < 3 ? KD_E_STOPPED : KD_OK), "%d: %s", i, kd_ctx_error(s.ctx));
         if (i < 3) ck_assert_uint_eq(r.steps, stops[i]);
@@ -264,14 +264,15 @@ START_TEST(test_methods)
         test_ok(s.ctx, kd_model_create(s.ctx, "vgg4_bn,width=0.0625,classes=10,image=48", 4,
                                        &teachers[1]));
         const float weights[] = {.75f, .25f};
+        kd_train_opt train = options();
+        train.max_steps = 5;
         kd_distill_opt opt = {.struct_size = sizeof opt,
                               .teachers = teachers,
                               .n_teachers = 2,
                               .teacher_weights = weights,
                               .method = method,
-                              .train = options()};
-        opt.train.max_steps = 5;
-        kd_result r;
+                              .train = &train};
+        kd_result r = {.struct_size = sizeof r};
         test_ok(s.ctx, kd_distill(s.model, s.data, &opt, &r));
         ck_assert_uint_eq(r.steps, 5);
         ck_assert(r.times.teacher > 0);
@@ -286,7 +287,7 @@ START_TEST(test_budget)
 {
     setup s = make(2, NULL);
     kd_train_opt opt = options();
-    kd_result r;
+    kd_result r = {.struct_size = sizeof r};
     opt.budget_seconds = .5;
     opt.schedule = KD_COSINE;
     opt.no_test = 1;
@@ -333,7 +334,7 @@ START_TEST(test_nan_stops_and_is_found)
     w[3] = w[4] = good;
     weight(teacher, "classifier.bias")[0] = INFINITY;
     const kd_distill_opt distill = {
-        .struct_size = sizeof distill, .teacher = teacher, .train = opt};
+        .struct_size = sizeof distill, .teacher = teacher, .train = &opt};
     expect_stop(&s, kd_distill(s.model, s.data, &distill, NULL),
                 (const char *const[]){"step 0", "input 'teacher0'", NULL});
     kd_model_destroy(teacher);
@@ -431,7 +432,7 @@ START_TEST(test_nan_is_skipped)
     const kd_config config = {
         .struct_size = sizeof config, .threads = 2, .log = count_warnings, .log_user = &warnings};
     setup s;
-    kd_result r;
+    kd_result r = {.struct_size = sizeof r};
     ck_assert_int_eq(kd_ctx_create(&config, &s.ctx), KD_OK);
     test_ok(s.ctx, kd_dataset_open(s.ctx, data_name, NULL, &s.data));
     test_ok(s.ctx, kd_model_create(s.ctx, student_spec, 1, &s.model));
@@ -459,7 +460,7 @@ START_TEST(test_errors)
     test_ok(s.ctx, kd_model_create(s.ctx, "vgg2,width=0.0625,classes=3,image=32", 1, &narrow));
     kd_train_opt opt = options();
     ck_assert_int_eq(kd_train(narrow, s.data, &opt, NULL), KD_E_MISMATCH);
-    kd_distill_opt d = {.struct_size = sizeof d, .teacher = narrow, .train = opt};
+    kd_distill_opt d = {.struct_size = sizeof d, .teacher = narrow, .train = &opt};
     ck_assert_int_eq(kd_distill(s.model, s.data, &d, NULL), KD_E_MISMATCH);
     d.teacher = NULL;
     ck_assert_int_eq(kd_distill(s.model, s.data, &d, NULL), KD_E_INVALID);
@@ -487,10 +488,14 @@ START_TEST(test_every_allocation_failing)
     test_ok(ctx, kd_params_need_grads(kd_model_params(model)));
     char out[512];
     snprintf(out, sizeof out, "%s/failing", test_dir());
-    kd_distill_opt opt = {
-        .struct_size = sizeof opt,
-        .teacher = teacher,
-        .train = {.epochs = 1, .batch = 16, .ema = .5f, .dev_count = 8, .out = out}};
+    kd_distill_opt opt = {.struct_size = sizeof opt,
+                          .teacher = teacher,
+                          .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                   .epochs = 1,
+                                                   .batch = 16,
+                                                   .ema = .5f,
+                                                   .dev_count = 8,
+                                                   .out = out}};
     const long live = heap.live;
     for (long n = 1;; n++) {
         heap.count = 0;

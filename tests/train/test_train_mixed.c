@@ -44,6 +44,7 @@ static kd_status train(run *r, int threads, const char *augment, const char *out
                               .user = r};
     test_ok(ctx, kd_dataset_open(ctx, pictures, NULL, &data));
     test_ok(ctx, kd_model_create(ctx, spec, 1, &m));
+    r->result.struct_size = sizeof r->result;
     const kd_status status = kd_train(m, data, &opt, &r->result);
     r->count = kd_params_flat_count(kd_model_params(m));
     r->weights = malloc(r->count * sizeof *r->weights);
@@ -57,7 +58,7 @@ static kd_status train(run *r, int threads, const char *augment, const char *out
 
 START_TEST(test_learns)
 {
-    run r = {0};
+    run r = {.result.struct_size = sizeof r.result};
     ck_assert_int_eq(train(&r, 2, "flip+mixup+cutmix+erase+repeat:2", NULL, 25), KD_OK);
     ck_assert_msg(r.result.top1 > 60, "top-1 is %.1f %%", r.result.top1);
     free(r.weights);
@@ -88,9 +89,13 @@ START_TEST(test_distill)
     kd_ctx *ctx = test_ctx(2, NULL);
     kd_dataset *data;
     kd_model *student, *teacher;
-    kd_result r;
+    kd_result r = {.struct_size = sizeof r};
     kd_distill_opt opt = {.struct_size = sizeof opt,
-                          .train = {.epochs = 1, .batch = 32, .augment = "mixup", .no_test = 1}};
+                          .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                   .epochs = 1,
+                                                   .batch = 32,
+                                                   .augment = "mixup",
+                                                   .no_test = 1}};
     test_ok(ctx, kd_dataset_open(ctx, pictures, NULL, &data));
     test_ok(ctx, kd_model_create(ctx, spec, 1, &student));
     test_ok(ctx, kd_model_create(ctx, "vgg5_bn,width=0.0625,classes=4,image=32", 2, &teacher));

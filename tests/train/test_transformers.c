@@ -41,10 +41,12 @@ static kd_status distill(kd_ctx *ctx, kd_dataset *data, const pair *p)
 {
     kd_model *student, *teacher;
     kd_distill_opt opt = p->opt;
-    opt.train.optimizer = KD_ADAMW;
-    opt.train.epochs = 1;
-    opt.train.batch = 4;
-    opt.train.ema = .5f;
+    kd_train_opt train = *p->opt.train;
+    train.optimizer = KD_ADAMW;
+    train.epochs = 1;
+    train.batch = 4;
+    train.ema = .5f;
+    opt.train = &train;
     kd_status status = make(ctx, p->student, &student);
     if (status) return status;
     status = make(ctx, p->teacher, &teacher);
@@ -85,21 +87,32 @@ static void check(const pair *p)
 
 START_TEST(test_vit_from_swin)
 {
-    const pair p = {vit, swin, {.train = {.augment = "flip+mixup"}}};
+    const pair p = {
+        vit,
+        swin,
+        {.train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt), .augment = "flip+mixup"}}};
     check(&p);
 }
 END_TEST
 
 START_TEST(test_deit_from_vit)
 {
-    const pair p = {deit, vit, {.method = KD_METHOD_HARD, .train = {.layer_decay = .5f}}};
+    const pair p = {
+        deit,
+        vit,
+        {.method = KD_METHOD_HARD,
+         .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt), .layer_decay = .5f}}};
     check(&p);
 }
 END_TEST
 
 START_TEST(test_swin_from_deit)
 {
-    const pair p = {swin, deit, {.method = KD_METHOD_DKD, .train = {.accumulate = 2}}};
+    const pair p = {
+        swin,
+        deit,
+        {.method = KD_METHOD_DKD,
+         .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt), .accumulate = 2}}};
     check(&p);
 }
 END_TEST
