@@ -20,10 +20,9 @@ int main(int argc, char **argv)
     kd_status status = kd_model_load(ctx, argv[1], NULL, &teacher);
     if (!status) status = kd_dataset_open(ctx, argv[2], NULL, &data);
     if (!status) status = kd_model_create(ctx, argv[3], 1 /* seed */, &student);
-    kd_train_opt train = {
-        .struct_size = sizeof train, .epochs = 20, .progress = show, .user = stdout};
+    kd_train_opt how = {.struct_size = sizeof how, .epochs = 20, .progress = show, .user = stdout};
     const kd_distill_opt opt = {
-        .struct_size = sizeof opt, .teacher = teacher, .temperature = 4, .train = &train};
+        .struct_size = sizeof opt, .teacher = teacher, .temperature = 4, .train = &how};
     if (!status) status = kd_distill(student, data, &opt, &result);
     if (!status) status = kd_model_save(student, argv[4]);
     if (status) fprintf(stderr, "%s\n", kd_ctx_error(ctx));
