@@ -18,7 +18,8 @@
     X(KD_E_NOGRAD, "an operation has no gradient")                                                 \
     X(KD_E_NONFINITE, "a value is not finite")                                                     \
     X(KD_E_STOPPED, "stopped by the caller")                                                       \
-    X(KD_E_SYSTEM, "the operating system refused")
+    X(KD_E_SYSTEM, "the operating system refused")                                                 \
+    X(KD_E_EXISTS, "something is there that is not replaced")
 
 #define KD_STATUS_ENUM(name, text) name,
 typedef enum kd_status { KD_STATUS_LIST(KD_STATUS_ENUM) KD_STATUS_COUNT } kd_status;
