@@ -23,9 +23,9 @@ hash := \#
 has = $(shell printf '$(hash)include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
 OPENMP ?= 0
 THREADS ?= 1
-ZLIB ?= $(call has,zlib.h)
 # The header may be another architecture's, so the library counts, too.
 has_lib = $(if $(findstring /,$(shell $(CC) -print-file-name=lib$(1).so; $(CC) -print-file-name=lib$(1).a)),$(call has,$(2)),0)
+ZLIB ?= $(call has_lib,z,zlib.h)
 JPEG ?= $(call has_lib,jpeg,jpeglib.h)
 PNG ?= $(call has_lib,png,png.h)
 ZLIB := $(ZLIB)
@@ -174,7 +174,7 @@ experiments: deps ## the study's first experiments, resumable: SCALE=smoke|short
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
-run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.so) $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
 	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.

@@ -45,6 +45,18 @@ test_path test_bin(const char *name)
     return test_at(p.text, name);
 }
 
+const char *test_libs(void)
+{
+    static char words[200];
+    const char *info = kd_build_info();
+    snprintf(words, sizeof words, "%s %s %s %s %s -lm -lpthread",
+             strstr(info, "threads=openmp") ? "-fopenmp" : "",
+             strstr(info, "blas=openblas") ? "-lopenblas" : "",
+             strstr(info, "jpeg=1") ? "-ljpeg" : "", strstr(info, "png=1") ? "-lpng" : "",
+             strstr(info, "zlib=1") ? "-lz" : "");
+    return words;
+}
+
 size_t test_slurp(const char *path, char text[TEST_MAX_TEXT])
 {
     FILE *f = fopen(path, "rb");

@@ -20,6 +20,9 @@ test_path test_in_dir(const char *name); /* in test_dir() */
 /* A file of the build: in the environment's KD_BIN_DIR, else beside the tests. */
 test_path test_bin(const char *name);
 
+/* What a program links beside this build's library, as words for a shell. */
+const char *test_libs(void);
+
 /* The whole file as text, its size returned. */
 size_t test_slurp(const char *path, char text[TEST_MAX_TEXT]);
 size_t test_lines(const char *text);

@@ -13,6 +13,7 @@ cc=${CC:-gcc}
     $cc -std=c11 -o "$dir/shared" examples/embed/graph.c $(pkg-config --cflags --libs libkd) -lm
     $cc -std=c11 -o "$dir/static" examples/embed/graph.c $(pkg-config --cflags libkd) "$dir/usr/lib/libkd.a" \
         $(pkg-config --libs-only-l --static libkd | sed 's/-lkd//')
+    sh tests/consumer/foreign.sh "$dir/usr/lib" "$dir/foreign" $(pkg-config --libs-only-l --static libkd | sed 's/-lkd//')
     if command -v g++ >/dev/null; then
         g++ -std=c++17 -o "$dir/plus" tests/consumer/consumer.cpp $(pkg-config --cflags --libs libkd)
         LD_LIBRARY_PATH="$dir/usr/lib" "$dir/plus"

@@ -239,22 +239,20 @@ END_TEST
 START_TEST(test_cpp_consumer)
 {
     const test_path program = test_in_dir("consumer"), archive = test_bin("../libkd.a");
-    const char *plus = cxx(), *info = kd_build_info();
-    const bool openmp = strstr(info, "threads=openmp") != NULL;
+    const char *plus = cxx();
     char script[9000];
     if (!plus) return; /* without a C++ compiler there is nothing to test */
 #ifdef __clang__
+    const bool openmp = strstr(kd_build_info(), "threads=openmp") != NULL;
     const bool link = !SANITIZED && !openmp; /* a g++ has another OpenMP than clang */
 #else
     const bool link = !SANITIZED;
 #endif
     snprintf(script, sizeof script,
              "%s -std=c++17 -Wall -Wextra -Wpedantic -Werror -Iinclude -o '%s' "
-             "tests/consumer/consumer.cpp %s%s%s%s %s %s %s %s %s",
+             "tests/consumer/consumer.cpp %s%s%s %s",
              plus, program.text, link ? "'" : "-c", link ? archive.text : "", link ? "'" : "",
-             openmp ? " -fopenmp" : "", strstr(info, "blas=openblas") ? "-lopenblas" : "",
-             strstr(info, "jpeg=1") ? "-ljpeg" : "", strstr(info, "png=1") ? "-lpng" : "",
-             strstr(info, "zlib=1") ? "-lz" : "", "-lm -lpthread");
+             test_libs());
     test_run_ok("sh", "-c", script);
     if (!link) return;
     test_run_ok(program.text);
