@@ -185,6 +185,12 @@ check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
 	@$(MAKE) --no-print-directory $(parallel) run-tests CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy \
 	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
 
+.PHONY: abi abi-update
+abi: $(obj)/libkd.so ## what programs are compiled against, compared with tests/abi/list.txt
+	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/check.sh $(obj)/libkd.so
+abi-update: $(obj)/libkd.so ## write that list anew: the interface was changed on purpose
+	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/list.sh include $(obj)/libkd.so >tests/abi/list.new && mv tests/abi/list.new tests/abi/list.txt
+
 # What a run loses when it is killed: nothing.
 KILLS ?= 20
 kill: deps ## kill training runs at random moments, KILLS times, and at every change of a file
@@ -206,7 +212,7 @@ check-valgrind: deps ## some suites under valgrind; VALGRIND_SUITES=all VALGRIND
 	    $(MAKE) --no-print-directory $(parallel) run-tests SUITES=$$s RUNNER="env CK_FORK=$$fork $(valgrind)" || exit 1; \
 	done
 
-check-full: check ## check, kills, sanitizers, fuzzers, the other build options
+check-full: check abi ## check, kills, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory kill
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
 	@$(MAKE) --no-print-directory run-tests THREADS=0
