@@ -5,6 +5,8 @@
  * names are held in memory; files are opened by the loader's workers, and told by their content. */
 #include "frame.h"
 
+#include "../base/sort.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -62,30 +64,15 @@ typedef struct names {
     size_t count, capacity;
 } names;
 
-static void sift(const char **at, size_t i, size_t n)
+static int by_bytes(const void *a, const void *b)
 {
-    for (;;) {
-        size_t most = 2 * i + 1;
-        if (most >= n) return;
-        if (most + 1 < n && strcmp(at[most + 1], at[most]) > 0) most++;
-        if (strcmp(at[most], at[i]) <= 0) return;
-        const char *swap = at[i];
-        at[i] = at[most];
-        at[most] = swap;
-        i = most;
-    }
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* By bytes, which for UTF-8 is by code points. */
 static void sort(names *list)
 {
-    for (size_t i = list->count / 2; i-- > 0;) sift(list->at, i, list->count);
-    for (size_t n = list->count; n-- > 1;) {
-        const char *swap = list->at[0];
-        list->at[0] = list->at[n];
-        list->at[n] = swap;
-        sift(list->at, 0, n);
-    }
+    kdi_sort(list->at, list->count, sizeof *list->at, by_bytes);
 }
 
 static kd_status append(kd_dataset *data, names *list, const char *name)

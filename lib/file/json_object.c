@@ -2,7 +2,8 @@
  * json_object.c: the plain values of one JSON object, sorted by key. */
 #include "json.h"
 #include "number.h"
-#include "sort.h"
+
+#include "../base/sort.h"
 
 #include <kd/json.h>
 

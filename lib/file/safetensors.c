@@ -11,7 +11,8 @@
 #include "json.h"
 #include "read.h"
 #include "show.h"
-#include "sort.h"
+
+#include "../base/sort.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,8 +10,9 @@
 #include "atomic.h"
 #include "half.h"
 #include "show.h"
-#include "sort.h"
 #include "utf8.h"
+
+#include "../base/sort.h"
 
 #include <kd/json.h>
 

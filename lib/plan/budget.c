@@ -13,7 +13,7 @@
  * the graph and the limit. */
 #include "plan.h"
 
-#include <stdlib.h>
+#include "../base/sort.h"
 
 enum { HALVINGS = 8 }; /* distances of places: each, and all bytes / 2, / 4 ... */
 
@@ -191,7 +191,7 @@ static int by_worth(const void *a, const void *b)
 static kd_status try_parts(search *s, bool cheap)
 {
     bool fits = false;
-    qsort(s->parts, s->n_parts, sizeof *s->parts, by_worth);
+    kdi_sort(s->parts, s->n_parts, sizeof *s->parts, by_worth);
     for (size_t i = 0; i < s->n_parts; i++) s->rank[s->parts[i].number] = i;
     choose(s, s->n_parts, cheap);
     kd_status status = try(s, &fits);

@@ -7,7 +7,8 @@
  * plan has a fence in front of and behind every array. */
 #include "plan.h"
 
-#include <stdlib.h>
+#include "../base/sort.h"
+
 #include <string.h>
 
 enum { ALIGN = 64, FENCE = 64 };
@@ -15,7 +16,8 @@ enum { ALIGN = 64, FENCE = 64 };
 /* A piece of the arena, and where its offset is wanted. */
 typedef struct span {
     kdi_region region;
-    size_t room; /* its bytes, rounded up, with a fence */
+    size_t room;   /* its bytes, rounded up, with a fence */
+    size_t number; /* in the order they were found */
     size_t *to;
 } span;
 
@@ -140,7 +142,8 @@ static bool add_span(layout *l, kdi_region region, size_t *to)
         return false;
     const size_t fence = l->draft->plan->guarded ? FENCE : 0;
     const size_t room = ((region.bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1)) + fence;
-    l->spans[l->n_spans++] = (span){region, room, to};
+    l->spans[l->n_spans] = (span){region, room, l->n_spans, to};
+    l->n_spans++;
     return true;
 }
 
@@ -150,7 +153,8 @@ static int by_size(const void *a, const void *b)
     const span *x = a, *y = b;
     if (x->room != y->room) return x->room > y->room ? -1 : 1;
     if (x->region.first != y->region.first) return x->region.first < y->region.first ? -1 : 1;
-    return (x->region.last > y->region.last) - (x->region.last < y->region.last);
+    if (x->region.last != y->region.last) return x->region.last < y->region.last ? -1 : 1;
+    return (x->number > y->number) - (x->number < y->number);
 }
 
 /* Are both needed at some step? Without sharing all count as needed for ever. */
@@ -192,7 +196,7 @@ static kd_status place_spans(layout *l)
     size_t *order = kd_ctx_alloc(p->ctx, l->n_spans + 1, sizeof *order);
     if (!order) return KD_E_NOMEM;
     size_t total = 0;
-    if (l->n_spans) qsort(l->spans, l->n_spans, sizeof *l->spans, by_size);
+    if (l->n_spans) kdi_sort(l->spans, l->n_spans, sizeof *l->spans, by_size);
     kd_status status = KD_OK;
     for (size_t i = 0; i < l->n_spans && !status; i++) {
         span *s = &l->spans[i];

@@ -57,6 +57,31 @@ static void check_calls(const char *path, const char *line)
     }
 }
 
+/* Calls of the C library that take memory of its heap: the context's allocator would not know. */
+static void check_heap(const char *path, const char *line)
+{
+    static const char *const never[] = {"malloc",  "calloc", "realloc", "free",    "strdup",
+                                        "strndup", "qsort",  "fdopen",  "getline", "asprintf",
+                                        "scandir", "fopen",  "opendir", "tmpfile", "aligned_alloc"};
+    static const struct {
+        const char *file, *call;
+    } allowed[] = {{"lib/base/memory.c", "free"}, /* the default allocator */
+                   {"lib/data/folder.c", "fopen"},
+                   {"lib/data/folder.c", "opendir"}};
+    const char *text = line + strspn(line, " \t");
+    if (*text == '*' || !strncmp(text, "/*", 2)) return;
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+        const size_t n = strlen(never[i]);
+        const char *at = strstr(line, never[i]);
+        if (!at || at[n] != '(') continue;
+        if (at > line && (isalnum((unsigned char)at[-1]) || strchr("_.>", at[-1]))) continue;
+        bool may = false;
+        for (size_t k = 0; k < sizeof allowed / sizeof *allowed; k++)
+            may |= !strcmp(path, allowed[k].file) && !strcmp(never[i], allowed[k].call);
+        ck_assert_msg(may, "%s calls %s: %s", path, never[i], line);
+    }
+}
+
 /* Outside of kernels, which do something besides, gcc drops what only asks for lines. */
 static void check_prefetch(const char *path, const char *line)
 {
@@ -72,6 +97,7 @@ static void check_file(const char *path, const char *may)
     while (fgets(line, sizeof line, file)) {
         check_include(path, line, may);
         check_calls(path, line);
+        check_heap(path, line);
         check_prefetch(path, line);
     }
     fclose(file);
