@@ -155,7 +155,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
                                 .batch = d->batch,
                                 .lr = which == TEACHER ? d->teacher_lr : d->student_lr,
                                 .nesterov = 1,
-                                .schedule = KD_ONECYCLE,
+                                .schedule = KD_SCHEDULE_ONECYCLE,
                                 .augment = d->augment,
                                 .seed = d->seed,
                                 .budget_seconds = seconds,

@@ -160,7 +160,7 @@ static void head_json(kd_json *j, const demo *d, double seconds)
     kd_json_float(j, "hard", d->hard);
     kd_json_float(j, "soft", d->soft);
     kd_json_string(j, "augment", d->augment);
-    kd_json_string(j, "schedule", kd_schedule_name(KD_ONECYCLE));
+    kd_json_string(j, "schedule", kd_schedule_name(KD_SCHEDULE_ONECYCLE));
     kd_json_number(j, "seconds", seconds);
     kd_json_number(j, "seconds_of_training", d->seconds);
 }

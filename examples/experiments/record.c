@@ -37,7 +37,7 @@ void ex_settings(const ex_work *w, const ex_run *run, const ex_record *teacher,
     const kd_train_opt *t = &train;
     ex_options_of(w, run, &opt, &train);
     char optimizer[80];
-    if (t->optimizer == KD_ADAMW)
+    if (t->optimizer == KD_OPTIMIZER_ADAMW)
         snprintf(optimizer, sizeof optimizer, "AdamW %g %g", t->beta1, t->beta2);
     else
         snprintf(optimizer, sizeof optimizer, "SGD momentum %g%s", (double)t->momentum,

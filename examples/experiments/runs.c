@@ -63,7 +63,7 @@ void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_
                             .batch = scale->batch,
                             .lr = r->lr,
                             .optimizer = r->optimizer,
-                            .nesterov = r->optimizer == KD_SGD,
+                            .nesterov = r->optimizer == KD_OPTIMIZER_SGD,
                             .weight_decay = r->weight_decay,
                             .schedule = r->schedule,
                             .warmup = r->warmup,

@@ -9,17 +9,17 @@
 
 static const char *optimizer_choice(int i)
 {
-    return i < (int)KD_OPTIMIZERS ? kd_optimizer_name((kd_optimizer)i) : NULL;
+    return i < (int)KD_OPTIMIZER_COUNT ? kd_optimizer_name((kd_optimizer)i) : NULL;
 }
 
 static const char *schedule_choice(int i)
 {
-    return i < (int)KD_SCHEDULES ? kd_schedule_name((kd_schedule)i) : NULL;
+    return i < (int)KD_SCHEDULE_COUNT ? kd_schedule_name((kd_schedule)i) : NULL;
 }
 
 static const char *method_choice(int i)
 {
-    return i < (int)KD_METHODS ? kd_method_name((kd_method)i) : NULL;
+    return i < (int)KD_METHOD_COUNT ? kd_method_name((kd_method)i) : NULL;
 }
 
 static const char *on_nan_choice(int i)

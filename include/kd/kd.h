@@ -12,6 +12,7 @@
 #include <kd/model.h>
 #include <kd/op.h>
 #include <kd/optim.h>
+#include <kd/options.h>
 #include <kd/params.h>
 #include <kd/plan.h>
 #include <kd/status.h>

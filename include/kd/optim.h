@@ -13,8 +13,14 @@ extern "C" {
 /* A float option whose zero means "the default" is set to true zero by this. */
 #define KD_OFF (-1.0f)
 
-typedef enum kd_optimizer { KD_SGD, KD_ADAMW, KD_OPTIMIZERS } kd_optimizer;
-/* "sgd", "adamw"; NULL past the last. */
+/* AUTO: SGD here; in kd_train_opt the one that suits the network. */
+typedef enum kd_optimizer {
+    KD_OPTIMIZER_AUTO,
+    KD_OPTIMIZER_SGD,
+    KD_OPTIMIZER_ADAMW,
+    KD_OPTIMIZER_COUNT
+} kd_optimizer;
+/* "auto", "sgd", "adamw"; NULL past the last. */
 KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
 
 typedef struct kd_optim_opt {
@@ -61,11 +67,12 @@ KD_API double kd_params_grad_norm(const kd_params *params);
 KD_API void kd_params_average(kd_params *average, const kd_params *params, float decay);
 
 typedef enum kd_schedule {
-    KD_CONSTANT,
-    KD_STEP,     /* times .1 at 62.5, 75 and 87.5 % of the way (150, 180, 210 of 240 epochs) */
-    KD_COSINE,   /* to zero by half a cosine */
-    KD_ONECYCLE, /* from lr / 25 up over the first 30 %, then down to lr / 250000, by cosines */
-    KD_SCHEDULES
+    KD_SCHEDULE_AUTO, /* as KD_SCHEDULE_CONSTANT here; in kd_train_opt the one that suits */
+    KD_SCHEDULE_CONSTANT,
+    KD_SCHEDULE_STEP,     /* times .1 at 62.5, 75 and 87.5 % of the way (150, 180, 210 of 240 epochs) */
+    KD_SCHEDULE_COSINE,   /* to zero by half a cosine */
+    KD_SCHEDULE_ONECYCLE, /* from lr / 25 up over the first 30 %, then down to lr / 250000, by cosines */
+    KD_SCHEDULE_COUNT
 } kd_schedule;
 KD_API const char *kd_schedule_name(kd_schedule schedule);
 /* The factor on the base learning rate at progress t in [0,1] of the run. */

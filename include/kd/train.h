@@ -20,6 +20,7 @@ typedef struct kd_times {
     double data, teacher, forward, loss, backward, optimizer;
 } kd_times;
 
+/* Where nothing was measured a number is NaN. */
 typedef struct kd_progress {
     size_t struct_size;    /* the library's: a member beyond it is not there */
     int epoch_end;         /* 0: after a step, 1: after an epoch */
@@ -29,29 +30,43 @@ typedef struct kd_progress {
     size_t batch, batches; /* within the epoch */
     double fraction;       /* of the whole run, 0..1 */
     double loss, accuracy; /* means over the epoch so far: training loss, top-1 in percent */
-    double lr;
-    double images_per_second; /* over the epoch so far */
-    double seconds;           /* of training, evaluation not counted; earlier parts of a resumed run
-                                 * included */
-    kd_times times;           /* of the epoch so far */
-    double dev_top1, dev_loss; /* at the end of an epoch with a development split; else -1 */
-    const char *augment;       /* in training: kd_loader_augment, what "auto" or a recipe came to */
+    double hard_loss;      /* the same: the labels' part of the loss, before its weight */
+    double soft_loss;      /* the teachers' part, before its weight; NaN: no teachers */
+    double teacher_accuracy, agreement; /* the same, in percent: of the teachers' weighted mean; and
+                                         * how often its class is the student's */
+    double step_loss;                   /* of this step alone */
+    double grad_norm;                   /* of this step, before clipping */
+    double lr;                          /* that this step was done with */
+    size_t skipped;                     /* steps of the run that were skipped (on_nan) */
+    double images_per_second;           /* over the epoch so far */
+    double seconds;                     /* of training, evaluation not counted; earlier parts of a
+                                         * resumed run included */
+    kd_times times;                     /* of the epoch so far */
+    double dev_top1, dev_loss;          /* at the end of an epoch with a development split */
+    const char *augment; /* in training: kd_loader_augment, what "auto" or a recipe came to */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
  * returns KD_E_STOPPED and a resume goes on from there. */
 typedef int (*kd_progress_fn)(void *user, const kd_progress *progress);
 
+/* Where nothing was measured a number is NaN. */
 typedef struct kd_result {
-    size_t struct_size;      /* sizeof(kd_result), set by the caller */
-    double top1, top5, loss; /* on the test split, after the last epoch; percent */
-    double train_loss, train_top1;
-    double seconds; /* of training */
+    size_t struct_size;             /* sizeof(kd_result), set by the caller */
+    double top1, top5, loss;        /* on the test split, after the last epoch; percent; top5 of six
+                                     * classes and more */
+    double train_loss, train_top1;  /* of the last epoch */
+    double hard_loss, soft_loss;    /* its parts, before their weights */
+    double teacher_top1, agreement; /* on the training pictures of the last epoch */
+    double dev_top1, dev_loss;      /* of the network that is kept */
+    double epochs;                  /* done; the last one may be a fraction */
+    size_t best_epoch;              /* with KD_KEEP_BEST: the one that is kept, from 1 */
+    size_t steps, skipped;          /* done, skipped ones included; skipped alone */
+    double seconds;                 /* of training */
     double images_per_second;
-    size_t epochs, steps; /* done */
-    kd_times times;       /* of the whole run */
-    size_t peak_bytes;    /* most memory the context held */
-    size_t micro_batch;   /* pictures that went forward and backward at a time */
+    kd_times times;     /* of the whole run */
+    size_t peak_bytes;  /* most memory the context held */
+    size_t micro_batch; /* pictures that went forward and backward at a time */
 } kd_result;
 
 /* ---- training -------------------------------------------------------------------------------- */
@@ -60,57 +75,70 @@ typedef enum kd_on_nan { KD_NAN_STOP, KD_NAN_SKIP } kd_on_nan;
 
 #define KD_MICRO_AUTO SIZE_MAX
 
-/* Zero means the default given in brackets. */
+/* Which epoch's network a run leaves in model.safetensors, and in the model. */
+typedef enum kd_keep {
+    KD_KEEP_LAST,
+    KD_KEEP_BEST /* the best on the development split; the last one's is last.safetensors */
+} kd_keep;
+
+/* Zero means the default; options.h has them all with their ranges as a table, and `kd train --help`
+ * prints it. Where zero is a sensible value itself, KD_OFF (-1) asks for it. */
 typedef struct kd_train_opt {
-    size_t struct_size;     /* sizeof(kd_train_opt) */
-    size_t epochs;          /* [10] */
-    size_t batch;           /* [128] */
-    float lr;               /* [SGD .05, AdamW .001] */
-    kd_optimizer optimizer; /* [KD_SGD] */
-    float momentum;         /* SGD [.9] KD_OFF: none */
-    int nesterov;
-    float weight_decay;    /* [SGD 5e-4, AdamW .05] KD_OFF: none */
-    int decay_all;         /* also decay norms, biases, tokens, embeddings of positions */
-    double beta1, beta2;   /* AdamW [.9, .999] KD_OFF: zero */
-    float eps;             /* AdamW [1e-8] */
-    float layer_decay;     /* as in kd_optim_opt [1: the same rate for all layers] */
-    kd_schedule schedule;  /* [KD_CONSTANT] */
-    float warmup;          /* epochs over which the rate first rises, from zero, in a line [0] */
-    float min_lr;          /* where a falling schedule ends, instead of at zero [0] */
-    float label_smoothing; /* [0] */
-    float clip;            /* largest norm of the gradient [0: no clipping] */
-    size_t accumulate;     /* batches whose gradients make one step [1] */
-    float ema; /* > 0: average = ema * average + (1 - ema) * weights after each step. The average is
-                * what is evaluated and what model.safetensors holds; a checkpoint has both [0:
-                * none] */
-    const char *augment;   /* as in kd_loader_opt [NULL: auto, what suits the data set] */
-    uint64_t seed;         /* of order, augmentation and dropout */
-    size_t max_steps;      /* stop after so many optimiser steps [0: no limit] */
-    double budget_seconds; /* train for this long; the schedule follows the clock, epochs is ignored
-                               * [0: by epochs] */
-    size_t dev_count;      /* samples of the training split set aside, evaluated each epoch: the
-                               * same ones whatever the seed [0] */
-    kd_on_nan on_nan;      /* a loss or gradient that is not finite: stop the run, or
-                               * skip the step; both name the step and the first bad array */
-    const char *out;       /* folder for model, checkpoint and metrics [NULL: nothing written] */
-    int resume;            /* go on from the checkpoint in out, if there is one */
-    double checkpoint_seconds; /* a checkpoint at least this often [300]; also first, and after an
-                                * epoch */
-    int no_test;               /* do not evaluate on the test split at the end */
-    kd_progress_fn progress;
-    void *user;
-    int depth; /* batches prepared ahead, as in kd_loader_opt [KD_LOADER_DEPTH] */
+    size_t struct_size; /* sizeof(kd_train_opt) */
+    size_t epochs;      /* passes over the training split */
+    size_t batch;       /* pictures */
+    size_t accumulate;  /* batches whose gradients make one step */
     size_t
         micro_batch; /* pictures that go forward and backward at a time: the batch's gradients are
                          * summed over such pieces, and memory does not grow with the batch. The
                          * sums differ by rounding alone; dropout does not depend on it. Networks
                          * whose training mixes the batch (batch norm) cannot: KD_E_UNSUPPORTED
                          * [0: the whole batch] KD_MICRO_AUTO: as kd_train_plan finds */
+    int drop_last; /* leave out an epoch's last batch where it is short [0: its gradient is the mean
+                    * over the pictures it has] */
+    kd_optimizer optimizer; /* [AUTO: SGD for CNNs, AdamW for transformers] */
+    float lr;
+    float momentum; /* SGD */
+    int nesterov;   /* SGD; -1: plain momentum */
+    float weight_decay;
+    int decay_all;        /* also decay norms, biases, tokens, embeddings of positions */
+    double beta1, beta2;  /* AdamW */
+    float eps;            /* AdamW */
+    float layer_decay;    /* as in kd_optim_opt */
+    kd_schedule schedule; /* [AUTO] */
+    float warmup;         /* epochs over which the rate first rises in a line: the schedule's rate
+                            * is multiplied by step / steps of the warm-up, the first step being 1 */
+    float min_lr;         /* where a falling schedule ends, instead of at zero */
+    float label_smoothing;
+    float clip; /* largest norm of the gradient; 0: no clipping */
+    float ema; /* > 0: average = ema * average + (1 - ema) * weights after each step. The average is
+                 * what is evaluated and what model.safetensors holds; a checkpoint has both */
+    int fine_tune;         /* the model is trained already: defaults that suit that */
+    const char *augment;   /* as in kd_loader_opt; NULL: "auto", what suits the data set */
+    uint64_t seed;         /* of order, augmentation and dropout */
+    size_t max_steps;      /* stop after so many optimiser steps; 0: no limit */
+    double budget_seconds; /* train for this long instead of `epochs`; the schedule follows the
+                            * clock. The test at the end comes on top */
+    size_t dev_count; /* samples of the training split set aside, evaluated each epoch: the same
+                            * ones whatever the seed */
+    kd_keep keep;
+    kd_on_nan on_nan; /* a loss or gradient that is not finite: stop the run, or skip the step;
+                            * both name the step and the first bad array */
+    const char *out;  /* folder for model, checkpoint and metrics; NULL: nothing is written */
+    int resume;       /* go on from the checkpoint in out, if there is one */
+    int overwrite;    /* replace the run in out; without it, KD_E_EXISTS */
+    size_t log_steps; /* a line of metrics.jsonl every so many steps, too; 0: by epochs alone */
+    double
+        checkpoint_seconds; /* a checkpoint at least this often; also first, and after an epoch */
+    int no_test;            /* do not evaluate on the test split at the end */
+    kd_progress_fn progress;
+    void *user;
+    int depth; /* batches prepared ahead, as in kd_loader_opt */
 } kd_train_opt;
 
-/* Replace what means "the default" by the default; KD_OFF stays. kd_train and kd_distill do it
- * themselves on a copy. */
-KD_API void kd_train_defaults(kd_train_opt *opt);
+/* Replace what means "the default" by the default for this network (NULL: a CNN), as far as the
+ * other options read it; KD_OFF stays. kd_train and kd_distill do it themselves on a copy. */
+KD_API void kd_train_defaults(kd_train_opt *opt, const kd_model *model);
 
 /* Train a model in place. result may be NULL; after KD_E_STOPPED it says how far the run got. With
  * `ema`, the averaged weights take the model's place at the end. */
@@ -120,12 +148,12 @@ KD_API kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt 
 /* ---- distillation ---------------------------------------------------------------------------- */
 
 typedef enum kd_method {
-    KD_METHOD_KD,   /* hard * CE + soft * T^2 * KL [.1, .9, T 4] */
-    KD_METHOD_HARD, /* hard * CE + soft * CE against the teacher's class [.5, .5] */
-    KD_METHOD_DKD,  /* hard * CE + soft * (alpha * TCKD + beta * NCKD) * T^2, soft rising over
-                            * the first `warmup_epochs` [1, 1, T 4, alpha 1, beta 8, 20] */
-    KD_METHOD_STANDARDIZED, /* KD on z-scored logits [.1, 9, T 2] */
-    KD_METHODS
+    KD_METHOD_KD,           /* hard * CE + soft * T^2 * KL */
+    KD_METHOD_HARD,         /* hard * CE + soft * CE against the teacher's class */
+    KD_METHOD_DKD,          /* hard * CE + soft * (alpha * TCKD + beta * NCKD) * T^2, soft rising in
+                             * a line over the first dkd_warmup epochs */
+    KD_METHOD_STANDARDIZED, /* KD on z-scored logits */
+    KD_METHOD_COUNT
 } kd_method;
 KD_API const char *kd_method_name(kd_method method); /* "kd", "hard", "dkd", "standardized" */
 
@@ -138,14 +166,14 @@ typedef struct kd_distill_opt {
     const float *teacher_weights; /* [n_teachers]; NULL: equal */
     size_t n_teachers;
     kd_method method;
-    float temperature;         /* 0: the method's default */
-    float hard, soft;          /* each 0: the method's default; KD_OFF: zero */
-    float alpha, beta;         /* DKD; 0: defaults */
-    float dkd_warmup;          /* epochs; 0: default; KD_OFF: none */
+    float temperature;
+    float hard, soft;          /* weights of the labels and of the teachers */
+    float alpha, beta;         /* DKD: weights of the target class and of the others */
+    float dkd_warmup;          /* DKD: epochs over which soft first rises */
     const kd_train_opt *train; /* NULL: all defaults */
 } kd_distill_opt;
 
-/* kd_train_defaults for these options; what opt->train points at stays as it is. */
+/* The same for these options; what opt->train points at stays as it is. */
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
 /* Train a student by a live teacher in evaluation mode. Each teacher sees the same augmented

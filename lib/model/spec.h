@@ -63,6 +63,7 @@ struct kdi_family {
     /* The parameters of the layer whose size is the number of classes, e.g. "classifier.weight",
      * one after another for i = 0, 1, ...; NULL past the last. */
     const char *(*head)(const kdi_spec *spec, size_t i);
+    bool transformer;
 };
 
 #define FAMILY(name) extern const kdi_family kdi_family_##name;

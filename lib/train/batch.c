@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * batch.c: forward and backward of one batch, in as many pieces as the program takes. A piece of n
- * pictures has weight n / B, B being the batch that was asked for (pictures that cannot be read
- * make it smaller): in the loss that is summed up, and in the gradients, which are added in the
- * pieces' order. What the optimiser then sees is the batch's mean gradient, summed differently. */
+ * pictures has weight n / B, B being the batch that was asked for (an epoch's last one, and one with
+ * pictures that cannot be read, is smaller): in the losses that are summed up, and in the gradients,
+ * which are added in the pieces' order. */
 #include "train.h"
 
 /* A piece's arrays begin with picture `first`. */
@@ -11,7 +11,7 @@ static kd_status bind(kdt_run *run, size_t first)
     const kd_batch *b = run->now;
     const size_t side = kd_model_image(run->model);
     const size_t picture = side * side * kd_model_channels(run->model);
-    kd_status status = kd_exec_bind(run->exec, "input", b->views[0] + first * picture);
+    kd_status status = kd_exec_bind(run->exec, "input", b->views[run->view] + first * picture);
     if (!status) status = kd_exec_bind(run->exec, "labels", b->labels + first);
     if (!status && b->shares) {
         status = kd_exec_bind(run->exec, "partners", b->partners + first);
@@ -20,31 +20,50 @@ static kd_status bind(kdt_run *run, size_t first)
     return status;
 }
 
-static uint64_t count_correct(const kdt_run *run, size_t first, size_t n)
+static size_t argmax(const float *row, size_t classes)
 {
-    const kd_batch *b = run->now;
-    const float *logits = kd_exec_output(run->exec, "logits");
-    const size_t classes = kd_model_classes(run->model);
-    uint64_t correct = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float *row = logits + i * classes;
-        size_t best = 0;
-        for (size_t k = 1; k < classes; k++)
-            if (row[k] > row[best]) best = k;
-        /* A mixed picture counts as what it shows most of. */
-        const bool other = b->shares && b->shares[first + i] < .5f;
-        correct += best == (size_t)(other ? b->partners : b->labels)[first + i];
-    }
-    return correct;
+    size_t best = 0;
+    for (size_t k = 1; k < classes; k++)
+        if (row[k] > row[best]) best = k;
+    return best;
 }
 
-static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_outcome *outcome)
+/* The class that counts as right: of a mixed picture the one of which it shows most. */
+static size_t label_of(const kd_batch *b, size_t i)
+{
+    if (b->shares && b->shares[i] < .5f) return (size_t)b->partners[i];
+    return (size_t)b->labels[i];
+}
+
+static void count(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
+{
+    const float *logits = kd_exec_output(run->exec, "logits");
+    const size_t classes = kd_model_classes(run->model);
+    for (size_t i = 0; i < n; i++) {
+        const size_t label = label_of(run->now, first + i);
+        const size_t best = argmax(logits + i * classes, classes);
+        sums->correct += best == label;
+        if (!run->opt.n_teachers) continue;
+        const size_t taught = kdt_teachers_class(run, i);
+        sums->teacher_correct += taught == label;
+        sums->agreed += taught == best;
+    }
+}
+
+/* A part of the loss that this program does not have is none. */
+static double part(const kdt_run *run, const char *name)
+{
+    const float *value = kd_exec_output(run->exec, name);
+    return value ? (double)*value : 0;
+}
+
+static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
 {
     const double weight = (double)n / (double)run->train.batch, start = kdt_seconds();
     kd_run_opt how = run->how;
     kd_status status = kdt_teachers_run(run, first, n);
     if (status) return status;
-    run->sums.times.teacher += kdt_seconds() - start;
+    sums->times.teacher += kdt_seconds() - start;
     how.batch = n;
     how.first = first;
     how.weight = (float)weight;
@@ -52,22 +71,23 @@ static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_outcome *ou
     status = bind(run, first);
     if (!status) status = kd_exec_run(run->exec, &how);
     if (status) return status;
-    outcome->loss += weight * (double)*(const float *)kd_exec_output(run->exec, "loss");
-    outcome->correct += count_correct(run, first, n);
+    sums->loss += weight * part(run, "loss");
+    sums->hard += weight * part(run, "loss_hard");
+    sums->soft += weight * part(run, "loss_soft");
+    sums->images += n;
+    count(run, first, n, sums);
     return KD_OK;
 }
 
-kd_status kdt_batch_run(kdt_run *run, kdt_outcome *outcome)
+kd_status kdt_batch_run(kdt_run *run, kdt_sums *sums)
 {
-    const size_t all = run->now->n, most = kd_plan_batch(run->plan);
-    kd_times *times = &run->sums.times;
+    const size_t all = run->taken, most = kd_plan_batch(run->plan);
     kd_status status = KD_OK;
-    *outcome = (kdt_outcome){0};
     kd_exec_reset_seconds(run->exec);
     for (size_t first = 0; first < all && !status; first += most)
-        status = run_piece(run, first, all - first < most ? all - first : most, outcome);
-    times->forward += kd_exec_seconds(run->exec, KD_PART_FORWARD);
-    times->loss += kd_exec_seconds(run->exec, KD_PART_LOSS);
-    times->backward += kd_exec_seconds(run->exec, KD_PART_BACKWARD);
+        status = run_piece(run, first, all - first < most ? all - first : most, sums);
+    sums->times.forward += kd_exec_seconds(run->exec, KD_PART_FORWARD);
+    sums->times.loss += kd_exec_seconds(run->exec, KD_PART_LOSS);
+    sums->times.backward += kd_exec_seconds(run->exec, KD_PART_BACKWARD);
     return status;
 }

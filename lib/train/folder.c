@@ -26,6 +26,39 @@ static bool lock(int fd)
     return true;
 }
 
+static bool there(const kdt_run *run, const char *file)
+{
+    char path[KDT_PATH];
+    kdt_path(run, file, path);
+    return access(path, F_OK) == 0;
+}
+
+/* What a run may replace: a folder without a run; its own, if it resumes it; any, if it is told to.
+ * A network without a checkpoint is no run to go on with. */
+static kd_status look(const kdt_run *run)
+{
+    const kd_train_opt *t = &run->train;
+    const bool begun = there(run, "checkpoint.safetensors");
+    const char *file = begun ? "checkpoint.safetensors" : "model.safetensors";
+    if (t->overwrite || (t->resume && begun) || (!begun && !there(run, file))) return KD_OK;
+    return kd_ctx_fail(run->ctx, KD_E_EXISTS,
+                       "%s/%s is there already, of an earlier run: it is neither resumed nor "
+                       "overwritten unless that is asked for",
+                       t->out, file);
+}
+
+kd_status kdt_folder_clear(kdt_run *run)
+{
+    static const char *const files[] = {"model.safetensors", "last.safetensors"};
+    char path[KDT_PATH];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        kdt_path(run, files[i], path);
+        if (unlink(path) && errno != ENOENT)
+            return kd_ctx_fail(run->ctx, KD_E_IO, "%s: %s", path, strerror(errno));
+    }
+    return KD_OK;
+}
+
 kd_status kdt_folder_open(kdt_run *run)
 {
     const char *out = run->train.out;
@@ -35,8 +68,8 @@ kd_status kdt_folder_open(kdt_run *run)
     if (status) return status;
     do run->folder = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     while (run->folder < 0 && errno == EINTR);
-    if (run->folder < 0) return KD_OK; /* it may be writable but not readable */
-    if (lock(run->folder)) return KD_OK;
+    if (run->folder < 0) return look(run); /* it may be writable but not readable */
+    if (lock(run->folder)) return look(run);
     kdt_folder_close(run);
     return kd_ctx_fail(run->ctx, KD_E_IO, "%s: another run is writing there", out);
 }

@@ -25,7 +25,7 @@ static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logi
     case KD_METHOD_STANDARDIZED:
         return kd_loss_kd(g, kd_standardize(g, logits), kd_standardize(g, teacher), o->temperature);
     case KD_METHOD_KD:
-    case KD_METHODS:
+    case KD_METHOD_COUNT:
         break;
     }
     return kd_loss_kd(g, logits, teacher, o->temperature);
@@ -47,6 +47,7 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
         if (o->n_teachers) logits = heads[0];
         loss = mixed ? kd_cross_entropy_mixed(g, logits, labels, partners, shares, smoothing)
                      : kd_cross_entropy(g, logits, labels, smoothing);
+        kd_output(g, loss, "loss_hard");
         if (hard != 1) loss = kd_scale(g, loss, hard);
         first = false;
     }
@@ -54,12 +55,14 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
         char name[32];
         snprintf(name, sizeof name, "teacher%zu", t);
         const kd_value teacher = kd_input(g, name, KD_F32, 2, rows);
-        const float weight =
-            o->soft * (o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers);
-        const kd_value part = kd_scale(g, from_teacher(g, o, heads[1], teacher, labels), weight);
+        const float weight = o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
+        kd_value part = from_teacher(g, o, heads[1], teacher, labels);
+        if (o->n_teachers > 1) part = kd_scale(g, part, weight);
         soft = t ? kd_add(g, soft, part) : part;
     }
     if (o->n_teachers && o->soft > 0) {
+        kd_output(g, soft, "loss_soft");
+        if (o->soft != 1) soft = kd_scale(g, soft, o->soft);
         if (kdt_needs_soft_weight(o))
             soft = kd_mul(g, soft, kd_input(g, "soft_weight", KD_F32, 1, one));
         loss = first ? soft : kd_add(g, loss, soft);

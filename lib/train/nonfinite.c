@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * nonfinite.c: when a loss or a gradient is not finite. The batch is run once more, which gives the
- * same numbers, to find where that begins; then the run stops, or goes on without this step. What
- * the batch did to the running statistics is undone: a single bad batch would spoil them for
- * ever. */
+ * nonfinite.c: when a loss or a gradient is not finite. The step's batches are run once more, which
+ * gives the same numbers, to find where that begins; then the run stops, or goes on without this
+ * step. What the step did to the running statistics is undone: a single bad batch would spoil them
+ * for ever. */
 #include "train.h"
 
 #include <stdio.h>
@@ -25,21 +25,43 @@ kd_status kdt_keep_buffers(kdt_run *run)
     return KD_OK;
 }
 
-kd_status kdt_nonfinite(kdt_run *run, const char *what)
+/* Run the step's batches again, looking at every array, until one is not finite: KD_E_NONFINITE with
+ * the context's error naming it, and *batch. */
+static kd_status find(kdt_run *run, size_t first, size_t n, size_t *batch)
 {
-    char first[512];
-    const size_t batch = (size_t)run->how.step - run->epoch * run->batches;
-    kdt_outcome outcome;
-    run->how.check_finite = 1;
+    kd_status status = kd_loader_seek(run->loader, run->epoch, first);
+    kdt_sums unused = {0};
+    for (*batch = first; *batch < first + n && !status; ++*batch) {
+        status = kd_loader_next(run->loader, &run->now);
+        if (status || run->now->n == 0) continue;
+        run->taken = run->now->n;
+        run->how = (kd_run_opt){.struct_size = sizeof run->how,
+                                .seed = run->train.seed,
+                                .step = run->epoch * run->batches + *batch,
+                                .accumulate = unused.images > 0,
+                                .check_finite = 1};
+        status = kdt_batch_run(run, &unused);
+        if (status == KD_E_NONFINITE) break;
+    }
+    return status;
+}
+
+kd_status kdt_nonfinite(kdt_run *run, const char *what, size_t first, size_t n)
+{
+    char where[512];
+    size_t batch;
     restore(run);
-    const kd_status status = kdt_batch_run(run, &outcome);
+    kd_status status = find(run, first, n, &batch);
     restore(run);
     if (status != KD_OK && status != KD_E_NONFINITE) return status;
-    snprintf(first, sizeof first, "%s", status ? kd_ctx_error(run->ctx) : "but not once more");
+    snprintf(where, sizeof where, "%s",
+             status ? kd_ctx_error(run->ctx) : "when run again it was finite");
+    if (batch >= first + n) batch = first + n - 1;
     if (run->train.on_nan == KD_NAN_STOP)
         return kd_ctx_fail(run->ctx, KD_E_NONFINITE, "step %zu (epoch %zu, batch %zu): %s; %s",
-                           run->step, run->epoch, batch, what, first);
+                           run->step, run->epoch, batch, what, where);
     kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s",
-               run->step, run->epoch, batch, what, first);
-    return KD_OK;
+               run->step, run->epoch, batch, what, where);
+    run->batch = first + n;
+    return kd_loader_seek(run->loader, run->epoch, run->batch);
 }

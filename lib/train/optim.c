@@ -9,8 +9,8 @@
 
 const char *kd_optimizer_name(kd_optimizer optimizer)
 {
-    static const char *const names[] = {[KD_SGD] = "sgd", [KD_ADAMW] = "adamw"};
-    return (unsigned)optimizer < KD_OPTIMIZERS ? names[optimizer] : NULL;
+    static const char *const names[] = {[KD_OPTIMIZER_SGD] = "sgd", [KD_OPTIMIZER_ADAMW] = "adamw"};
+    return (unsigned)optimizer < KD_OPTIMIZER_COUNT ? names[optimizer] : NULL;
 }
 
 /* Chunks of all trainable entries; with chunks NULL they are only counted. rates: factors on each
@@ -74,13 +74,14 @@ static void resolve_beta(double *x, double otherwise)
 
 static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
 {
+    if (o->optimizer == KD_OPTIMIZER_AUTO) o->optimizer = KD_OPTIMIZER_SGD;
     resolve(&o->momentum, .9f, 0);
-    resolve(&o->weight_decay, o->optimizer == KD_ADAMW ? .05f : 5e-4f, 0);
+    resolve(&o->weight_decay, o->optimizer == KD_OPTIMIZER_ADAMW ? .05f : 5e-4f, 0);
     resolve_beta(&o->beta1, .9);
     resolve_beta(&o->beta2, .999);
     resolve(&o->eps, 1e-8f, 0);
     resolve(&o->layer_decay, 1, 1);
-    if ((unsigned)o->optimizer >= KD_OPTIMIZERS)
+    if ((unsigned)o->optimizer >= KD_OPTIMIZER_COUNT)
         return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer");
     if (!(o->momentum >= 0 && o->momentum < 1) ||
         !(o->weight_decay >= 0 && o->weight_decay <= 1e6f))
@@ -93,7 +94,7 @@ static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
     if (!(o->layer_decay > 0 && o->layer_decay <= 1))
         return kd_ctx_fail(ctx, KD_E_INVALID, "a layer decay of %g is not in (0,1]",
                            (double)o->layer_decay);
-    if (o->optimizer == KD_SGD && o->nesterov && o->momentum == 0)
+    if (o->optimizer == KD_OPTIMIZER_SGD && o->nesterov && o->momentum == 0)
         return kd_ctx_fail(ctx, KD_E_INVALID, "Nesterov's method needs a momentum");
     return KD_OK;
 }
@@ -110,7 +111,7 @@ kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_opt
     if (!o) return KD_E_NOMEM;
     o->params = params;
     o->opt = opt;
-    o->n_states = opt.optimizer == KD_ADAMW ? 2 : opt.momentum > 0 ? 1 : 0;
+    o->n_states = opt.optimizer == KD_OPTIMIZER_ADAMW ? 2 : opt.momentum > 0 ? 1 : 0;
     status = make_chunks(o);
     for (size_t i = 0; i < o->n_states && !status; i++) {
         o->state[i] = kd_ctx_alloc(ctx, kd_params_flat_count(params), sizeof(float));
@@ -136,7 +137,7 @@ void kd_optim_destroy(kd_optim *o)
 void kd_optim_step(kd_optim *o, float lr, float grad_scale)
 {
     o->steps++;
-    if (o->opt.optimizer == KD_ADAMW)
+    if (o->opt.optimizer == KD_OPTIMIZER_ADAMW)
         kdt_adamw_step(o, lr, grad_scale);
     else
         kdt_sgd_step(o, lr, grad_scale);
@@ -145,8 +146,8 @@ void kd_optim_step(kd_optim *o, float lr, float grad_scale)
 
 float *kd_optim_state(kd_optim *o, size_t i, const char **name)
 {
-    static const char *const names[KD_OPTIMIZERS][KDT_STATES] = {
-        [KD_SGD] = {"momentum"}, [KD_ADAMW] = {"exp_avg", "exp_avg_sq"}};
+    static const char *const names[KD_OPTIMIZER_COUNT][KDT_STATES] = {
+        [KD_OPTIMIZER_SGD] = {"momentum"}, [KD_OPTIMIZER_ADAMW] = {"exp_avg", "exp_avg_sq"}};
     if (i >= o->n_states) return NULL;
     if (name) *name = names[o->opt.optimizer][i];
     return o->state[i];

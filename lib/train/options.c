@@ -1,89 +1,378 @@
 /* SPDX-License-Identifier: MIT
- * options.c: the options of training and distillation: their defaults, and how they are taken. */
+ * options.c: what is done with the table of options (option_table.c): defaults filled in, mistakes
+ * found, options taken for a run, options written as JSON. */
 #include "train.h"
 
-static const struct {
-    const char *name;
-    float hard, soft, temperature;
-} methods[] = {
-    [KD_METHOD_KD] = {"kd", .1f, .9f, 4},
-    [KD_METHOD_HARD] = {"hard", .5f, .5f, 1},
-    [KD_METHOD_DKD] = {"dkd", 1, 1, 4},
-    [KD_METHOD_STANDARDIZED] = {"standardized", .1f, 9, 2},
-};
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 const char *kd_method_name(kd_method method)
 {
-    return (unsigned)method < KD_METHODS ? methods[method].name : NULL;
+    static const char *const names[] = {[KD_METHOD_KD] = "kd",
+                                        [KD_METHOD_HARD] = "hard",
+                                        [KD_METHOD_DKD] = "dkd",
+                                        [KD_METHOD_STANDARDIZED] = "standardized"};
+    return (unsigned)method < KD_METHOD_COUNT ? names[method] : NULL;
 }
 
-/* 0 is the default; KD_OFF stays. */
-static void standard(float *x, float otherwise)
+/* ---- members --------------------------------------------------------------------------------- */
+
+/* distill NULL, or the option's own struct: where the option's member is; NULL: not there. */
+static const void *member(const kd_option *o, const kd_train_opt *train,
+                          const kd_distill_opt *distill)
 {
-    if (*x == 0) *x = otherwise;
+    const void *base = o->of == KD_OF_TRAIN ? (const void *)train : (const void *)distill;
+    return base ? (const char *)base + o->offset : NULL;
 }
 
-void kd_train_defaults(kd_train_opt *o)
+/* A member as a number; of a text whether it is there. */
+static double get(const kd_option *o, const void *at)
 {
-    if (!o->epochs) o->epochs = 10;
-    if (!o->batch) o->batch = 128;
-    if (!o->accumulate) o->accumulate = 1;
-    standard(&o->lr, o->optimizer == KD_ADAMW ? 1e-3f : .05f);
-    standard(&o->momentum, .9f);
-    standard(&o->weight_decay, o->optimizer == KD_ADAMW ? .05f : 5e-4f);
-    if (o->beta1 == 0) o->beta1 = .9;
-    if (o->beta2 == 0) o->beta2 = .999;
-    standard(&o->eps, 1e-8f);
-    standard(&o->layer_decay, 1);
-    if (o->checkpoint_seconds == 0) o->checkpoint_seconds = 300;
-    if (!o->augment) o->augment = "auto";
+    switch (o->type) {
+    case KD_OPTION_FLAG:
+    case KD_OPTION_CHOICE:
+        return *(const int *)at;
+    case KD_OPTION_COUNT:
+    case KD_OPTION_PIECES:
+        return (double)*(const size_t *)at;
+    case KD_OPTION_U64:
+        return (double)*(const uint64_t *)at;
+    case KD_OPTION_FLOAT:
+        return (double)*(const float *)at;
+    case KD_OPTION_DOUBLE:
+        return *(const double *)at;
+    case KD_OPTION_TEXT:
+        return *(const char *const *)at != NULL;
+    }
+    return 0;
 }
 
-void kd_distill_defaults(kd_distill_opt *o)
+static void set(const kd_option *o, void *at, double x)
 {
-    const kd_method m = (unsigned)o->method < KD_METHODS ? o->method : KD_METHOD_KD;
-    standard(&o->hard, methods[m].hard);
-    standard(&o->soft, methods[m].soft);
-    standard(&o->temperature, methods[m].temperature);
-    standard(&o->alpha, 1);
-    standard(&o->beta, 8);
-    standard(&o->dkd_warmup, 20);
+    switch (o->type) {
+    case KD_OPTION_FLAG:
+    case KD_OPTION_CHOICE:
+        *(int *)at = (int)x;
+        break;
+    case KD_OPTION_COUNT:
+    case KD_OPTION_PIECES:
+        *(size_t *)at = (size_t)x;
+        break;
+    case KD_OPTION_U64:
+        *(uint64_t *)at = (uint64_t)x;
+        break;
+    case KD_OPTION_FLOAT:
+        *(float *)at = (float)x;
+        break;
+    case KD_OPTION_DOUBLE:
+        *(double *)at = x;
+        break;
+    case KD_OPTION_TEXT:
+        break;
+    }
 }
 
-/* ---- as a run uses them ---------------------------------------------------------------------- */
-
-static void off(float *x)
+/* May the member be KD_OFF? Of a flag that is on by default too. */
+static bool can_be_off(const kd_option *o)
 {
-    if (*x < 0) *x = 0;
+    return (o->flags & KD_CAN_BE_OFF) || (o->type == KD_OPTION_FLAG && o->standard[0] != 0);
 }
 
-static void resolve_train(kd_train_opt *t)
+/* ---- who reads an option --------------------------------------------------------------------- */
+
+static bool has(unsigned bits, int i)
 {
-    kd_train_defaults(t);
-    float *const all[] = {&t->lr,     &t->momentum, &t->weight_decay,    &t->eps, &t->warmup,
-                          &t->min_lr, &t->clip,     &t->label_smoothing, &t->ema};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) off(all[i]);
-    if (!(t->layer_decay > 0)) t->layer_decay = 1;
-    if (t->beta1 < 0) t->beta1 = 0;
-    if (t->beta2 < 0) t->beta2 = 0;
+    return bits == 0 || (bits >> i & 1);
 }
 
-kd_status kdt_take_train(kd_ctx *ctx, const kd_train_opt *from, kd_train_opt *t)
+int kd_option_is_read(const kd_option *o, const kd_train_opt *train, const kd_distill_opt *distill)
 {
-    const kd_status status = kd_options(ctx, "kd_train_opt", t, sizeof *t, from);
-    if (!status) resolve_train(t);
-    return status;
+    if (o->of == KD_OF_DISTILL && (!distill || !has(o->methods, (int)distill->method))) return 0;
+    if (!has(o->optimizers, (int)train->optimizer)) return 0;
+    if (!has(o->schedules, (int)train->schedule)) return 0;
+    if (o->not_with && !strcmp(o->not_with, "budget_seconds") && train->budget_seconds > 0)
+        return 0;
+    if (!o->needs) return 1;
+    const kd_option *needed = kd_option_find(o->needs);
+    const void *at = member(needed, train, distill);
+    return at && get(needed, at) != 0;
 }
 
-kd_status kdt_take_distill(kd_ctx *ctx, const kd_distill_opt *from, kd_distill_opt *o,
-                           kd_train_opt *t)
+/* "sgd", "step, cosine, onecycle": the names of the bits. */
+static void list(char *out, size_t size, unsigned bits, const kd_option *choice)
 {
-    kd_status status = kd_options(ctx, "kd_distill_opt", o, sizeof *o, from);
-    if (!status) status = kdt_take_train(ctx, o->train, t);
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; choice->choice(i) && used < size; i++)
+        if (bits >> i & 1)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "",
+                                     choice->choice(i));
+}
+
+/* An option that was given, and that nothing reads: why. */
+static kd_status unread(kd_ctx *ctx, const kd_option *o, const kd_train_opt *train,
+                        const kd_distill_opt *distill)
+{
+    static const char *const names[] = {"optimizer", "schedule", "method"};
+    const unsigned bits[] = {o->optimizers, o->schedules, o->methods};
+    const int now[] = {(int)train->optimizer, (int)train->schedule,
+                       distill ? (int)distill->method : 0};
+    char readers[120];
+    if (o->of == KD_OF_DISTILL && !distill)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: without a teacher nothing reads it", o->name);
+    for (int i = 0; i < 3; i++) {
+        if (has(bits[i], now[i])) continue;
+        const kd_option *choice = kd_option_find(names[i]);
+        list(readers, sizeof readers, bits[i], choice);
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: the %s %s does not read it; %s does", o->name,
+                           names[i], choice->choice(now[i]), readers);
+    }
+    if (o->needs && !kd_option_is_read(o, train, distill))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: without %s nothing reads it", o->name, o->needs);
+    return kd_ctx_fail(ctx, KD_E_INVALID, "%s: it says something else than %s", o->name,
+                       o->not_with);
+}
+
+/* ---- defaults -------------------------------------------------------------------------------- */
+
+static double standard(const kd_option *o, const kd_train_opt *t, const kd_distill_opt *d)
+{
+    const int i = o->by == KD_BY_OPTIMIZER ? (int)t->optimizer
+                  : o->by == KD_BY_METHOD  ? (int)d->method
+                                           : 0;
+    return t && t->fine_tune && o->tuned[i] != 0 ? o->tuned[i] : o->standard[i];
+}
+
+/* Fill in what is zero and read. A choice and a text have no default but zero or what is below. */
+static void fill(kd_option_of of, kd_train_opt *t, kd_distill_opt *d)
+{
+    void *const base = of == KD_OF_TRAIN ? (void *)t : (void *)d;
+    const kd_option *o;
+    for (size_t i = 0; (o = kd_option_at(i)); i++) {
+        if (o->of != of || o->type == KD_OPTION_TEXT) continue;
+        void *at = (char *)base + o->offset;
+        if (get(o, at) != 0) continue;
+        if (of == KD_OF_TRAIN && !kd_option_is_read(o, t, d)) continue;
+        if (of == KD_OF_DISTILL && !has(o->methods, (int)d->method)) continue;
+        const double x = standard(o, t, d);
+        if (x != 0) set(o, at, x);
+    }
+}
+
+/* What later defaults depend on. */
+static void choose(kd_train_opt *t, const kd_model *model)
+{
+    if (t->optimizer == KD_OPTIMIZER_AUTO)
+        t->optimizer =
+            model && kd_model_is_transformer(model) ? KD_OPTIMIZER_ADAMW : KD_OPTIMIZER_SGD;
+    if (t->schedule == KD_SCHEDULE_AUTO) t->schedule = KD_SCHEDULE_ONECYCLE;
+}
+
+void kd_train_defaults(kd_train_opt *t, const kd_model *model)
+{
+    choose(t, model);
+    if ((unsigned)t->optimizer < KD_OPTIMIZER_COUNT) fill(KD_OF_TRAIN, t, NULL);
+    if (!t->augment) t->augment = "auto";
+}
+
+void kd_distill_defaults(kd_distill_opt *d)
+{
+    if ((unsigned)d->method < KD_METHOD_COUNT) fill(KD_OF_DISTILL, NULL, d);
+}
+
+/* ---- mistakes -------------------------------------------------------------------------------- */
+
+static kd_status check_value(kd_ctx *ctx, const kd_option *o, const void *at)
+{
+    const double x = get(o, at);
+    if (o->type == KD_OPTION_TEXT || x == 0) return KD_OK;
+    if (o->type == KD_OPTION_CHOICE)
+        return x > 0 && x < 64 && o->choice((int)x)
+                   ? KD_OK
+                   : kd_ctx_fail(ctx, KD_E_INVALID, "%s: there is no such choice", o->name);
+    if (x == (double)KD_OFF && can_be_off(o)) return KD_OK;
+    if (o->type == KD_OPTION_PIECES && *(const size_t *)at == KD_MICRO_AUTO) return KD_OK;
+    const double high = o->type == KD_OPTION_FLAG ? 1 : o->high;
+    if (x >= o->low && x <= high) return KD_OK; /* not so of NaN */
+    if (x <= 0 || x < o->low)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           o->low > 0 && o->low < 1e-6 ? "%s: %g: it must be above 0"
+                                                       : "%s: %g: it must be at least %g",
+                           o->name, x, o->low);
+    return kd_ctx_fail(ctx, KD_E_INVALID, "%s: %g: it must be at most %g", o->name, x, high);
+}
+
+/* Rules between options, after the defaults. */
+typedef struct rule {
+    const char *name; /* the option that is wrong */
+    bool (*broken)(const kd_train_opt *t, const kd_distill_opt *d);
+    const char *says;
+} rule;
+
+static bool no_loss(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    (void)t;
+    return d && d->hard <= 0 && d->soft <= 0;
+}
+
+static bool no_momentum(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    (void)d;
+    return t->optimizer == KD_OPTIMIZER_SGD && t->nesterov > 0 && t->momentum < 0;
+}
+
+static bool floor_above(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    (void)d;
+    return t->min_lr > t->lr;
+}
+
+static bool never_warm(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    (void)d;
+    return t->budget_seconds <= 0 && t->max_steps == 0 && t->warmup >= (float)t->epochs;
+}
+
+static bool smooths_nothing(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    return d && d->hard <= 0 && t->label_smoothing > 0;
+}
+
+static const rule rules[] = {
+    {"soft", no_loss, "hard and soft are both zero: there is no loss"},
+    {"nesterov", no_momentum, "it needs a momentum"},
+    {"min_lr", floor_above, "it is above the learning rate"},
+    {"warmup", never_warm, "it is as long as the run: the learning rate is never reached"},
+    {"label_smoothing", smooths_nothing, "hard is zero: no label is read"},
+};
+
+static kd_status check_given(kd_ctx *ctx, const kd_option *o, const kd_train_opt *given,
+                             const kd_distill_opt *given_distill, const kd_train_opt *t,
+                             const kd_distill_opt *d)
+{
+    const void *at = member(o, given, given_distill);
+    if (!at || get(o, at) == 0) return KD_OK;
+    const kd_status status = check_value(ctx, o, at);
     if (status) return status;
-    o->train = t;
-    kd_distill_defaults(o);
-    float *const all[] = {&o->temperature, &o->hard, &o->soft, &o->alpha, &o->beta, &o->dkd_warmup};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) off(all[i]);
+    if (!kd_option_is_read(o, t, d)) return unread(ctx, o, t, d);
+    const kd_option *other = o->not_with ? kd_option_find(o->not_with) : NULL;
+    const void *there = other ? member(other, given, given_distill) : NULL;
+    if (there && get(other, there) > 0)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: it contradicts %s", o->name, other->name);
     return KD_OK;
+}
+
+/* given_distill: what was given, though without a teacher d is NULL. */
+static kd_status check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *given,
+                       const kd_distill_opt *given_distill, bool taught, const kd_option **which)
+{
+    const kd_option *o;
+    kd_train_opt t = *given;
+    kd_distill_opt d = given_distill ? *given_distill : (kd_distill_opt){0};
+    if ((unsigned)t.optimizer >= KD_OPTIMIZER_COUNT || (unsigned)t.schedule >= KD_SCHEDULE_COUNT ||
+        (unsigned)d.method >= KD_METHOD_COUNT)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer, schedule or method");
+    kd_distill_defaults(&d);
+    kd_train_defaults(&t, model);
+    for (size_t i = 0; (o = kd_option_at(i)); i++) {
+        const kd_status status =
+            check_given(ctx, o, given, given_distill, &t, taught ? &d : NULL);
+        if (which) *which = o;
+        if (status) return status;
+    }
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        if (which) *which = kd_option_find(rules[i].name);
+        if (rules[i].broken(&t, taught ? &d : NULL))
+            return kd_ctx_fail(ctx, KD_E_INVALID, "%s: %s", rules[i].name, rules[i].says);
+    }
+    if (which) *which = NULL;
+    return KD_OK;
+}
+
+kd_status kd_options_check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
+                           const kd_distill_opt *distill, const kd_option **which)
+{
+    if (which) *which = NULL;
+    return check(ctx, model, train, distill, distill != NULL, which);
+}
+
+/* ---- taken for a run ------------------------------------------------------------------------- */
+
+/* KD_OFF becomes zero. */
+static void settle(kd_option_of of, void *base)
+{
+    const kd_option *o;
+    for (size_t i = 0; (o = kd_option_at(i)); i++) {
+        void *at = (char *)base + o->offset;
+        if (o->of == of && can_be_off(o) && get(o, at) < 0) set(o, at, 0);
+    }
+}
+
+kd_status kdt_take(const kd_model *model, const kd_train_opt *train, const kd_distill_opt *distill,
+                   bool taught, kd_train_opt *t, kd_distill_opt *d)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    kd_status status = kd_options(ctx, "kd_distill_opt", d, sizeof *d, distill);
+    if (!status) status = kd_options(ctx, "kd_train_opt", t, sizeof *t, distill ? d->train : train);
+    d->train = t;
+    if (!status) status = check(ctx, model, t, d, taught, NULL);
+    if (status) return status;
+    kd_distill_defaults(d);
+    kd_train_defaults(t, model);
+    settle(KD_OF_TRAIN, t);
+    settle(KD_OF_DISTILL, d);
+    return KD_OK;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+void kdt_option_json(kd_json *j, const kd_option *o, const void *at)
+{
+    const double x = get(o, at);
+    const bool off = x == (double)KD_OFF && can_be_off(o);
+    switch (o->type) {
+    case KD_OPTION_FLAG:
+        kd_json_bool(j, o->name, x > 0);
+        break;
+    case KD_OPTION_CHOICE:
+        kd_json_string(j, o->name, o->choice((int)x));
+        break;
+    case KD_OPTION_COUNT:
+        kd_json_integer(j, o->name, (int64_t)*(const size_t *)at);
+        break;
+    case KD_OPTION_PIECES:
+        if (*(const size_t *)at == KD_MICRO_AUTO)
+            kd_json_string(j, o->name, "auto");
+        else if (x == 0)
+            kd_json_null(j, o->name);
+        else
+            kd_json_integer(j, o->name, (int64_t)*(const size_t *)at);
+        break;
+    case KD_OPTION_U64:
+        kd_json_integer(j, o->name, (int64_t)*(const uint64_t *)at);
+        break;
+    case KD_OPTION_FLOAT:
+        kd_json_float(j, o->name, off ? 0 : *(const float *)at);
+        break;
+    case KD_OPTION_DOUBLE:
+        kd_json_number(j, o->name, off ? 0 : x);
+        break;
+    case KD_OPTION_TEXT:
+        kd_json_string(j, o->name, *(const char *const *)at);
+        break;
+    }
+}
+
+void kd_options_json(kd_json *j, unsigned flags, const kd_train_opt *train,
+                     const kd_distill_opt *distill)
+{
+    const kd_option *o;
+    for (size_t i = 0; (o = kd_option_at(i)); i++) {
+        if ((o->flags & flags) != flags) continue;
+        if (kd_option_is_read(o, train, distill))
+            kdt_option_json(j, o, member(o, train, distill));
+        else
+            kd_json_null(j, o->name);
+    }
 }

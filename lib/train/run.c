@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * run.c: what all parts of a run use: its clock, its averages so far. */
+ * run.c: what all parts of a run use: its clock, its sums, the paths of its files. */
 #include "train.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <time.h>
 
 double kdt_seconds(void)
@@ -11,14 +13,45 @@ double kdt_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-double kdt_mean_loss(const kdt_run *run)
+double kdt_mean(const kdt_run *run, const kdt_sums *s, double loss)
 {
-    const double batches = (double)run->sums.images / (double)run->train.batch;
-    return run->sums.images ? run->sums.loss / batches : 0;
+    return s->images ? loss * (double)run->train.batch / (double)s->images : (double)NAN;
 }
 
-double kdt_accuracy(const kdt_run *run)
+double kdt_percent(const kdt_sums *s, uint64_t count)
 {
-    const kdt_sums *s = &run->sums;
-    return s->images ? 100.0 * (double)s->correct / (double)s->images : 0;
+    return s->images ? 100.0 * (double)count / (double)s->images : (double)NAN;
+}
+
+double kdt_epochs(const kdt_run *run)
+{
+    return (double)run->epoch + (run->batches ? (double)run->batch / (double)run->batches : 0);
+}
+
+void kdt_path(const kdt_run *run, const char *file, char out[KDT_PATH])
+{
+    snprintf(out, KDT_PATH, "%s/%s", run->train.out, file);
+}
+
+void kdt_add_times(kd_times *to, const kd_times *from)
+{
+    to->data += from->data;
+    to->teacher += from->teacher;
+    to->forward += from->forward;
+    to->loss += from->loss;
+    to->backward += from->backward;
+    to->optimizer += from->optimizer;
+}
+
+void kdt_add_sums(kdt_sums *to, const kdt_sums *from)
+{
+    to->loss += from->loss;
+    to->hard += from->hard;
+    to->soft += from->soft;
+    to->images += from->images;
+    to->correct += from->correct;
+    to->teacher_correct += from->teacher_correct;
+    to->agreed += from->agreed;
+    to->seconds += from->seconds;
+    kdt_add_times(&to->times, &from->times);
 }

@@ -65,7 +65,7 @@ static const course transformer = {
     .student = "deit_tiny_distilled_patch16_224,image=32,patch=8,dim=24,depth=2,heads=2,"
                "drop_path=0.2,classes=10",
     .augment = "crop-flip+erase+mixup",
-    .optimizer = KD_ADAMW};
+    .optimizer = KD_OPTIMIZER_ADAMW};
 
 /* Data, two networks, a distillation into a folder, a file saved and loaded, predictions. */
 static answer use_course(const course *c, kd_ctx *ctx, const char *folder)
@@ -89,7 +89,7 @@ static answer use_course(const course *c, kd_ctx *ctx, const char *folder)
                                     &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
                                                     .epochs = 1,
                                                     .batch = 16,
-                                                    .lr = c->optimizer == KD_ADAMW ? .002f : .05f,
+                                                    .lr = c->optimizer == KD_OPTIMIZER_ADAMW ? .002f : .05f,
                                                     .optimizer = c->optimizer,
                                                     .augment = c->augment,
                                                     .out = folder}};

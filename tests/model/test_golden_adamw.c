@@ -124,7 +124,7 @@ static void check(const char *variant, const kd_optim_opt *opt, bool clip)
 START_TEST(test_plain)
 {
     const kd_optim_opt opt = {
-        .struct_size = sizeof opt, .optimizer = KD_ADAMW, .weight_decay = decay};
+        .struct_size = sizeof opt, .optimizer = KD_OPTIMIZER_ADAMW, .weight_decay = decay};
     check("plain", &opt, false);
 }
 END_TEST
@@ -132,7 +132,7 @@ END_TEST
 START_TEST(test_clipped)
 {
     const kd_optim_opt opt = {.struct_size = sizeof opt,
-                              .optimizer = KD_ADAMW,
+                              .optimizer = KD_OPTIMIZER_ADAMW,
                               .weight_decay = decay,
                               .decay_all = 1,
                               .beta1 = .75,

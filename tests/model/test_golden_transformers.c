@@ -61,7 +61,7 @@ static void walk(kd_model *model, const golden *file, const char *prefix, size_t
     golden_worst worst = {.tolerance = 1e-5}, after = {.tolerance = 1e-4};
     kd_plan *plan = step_plan(model, batch);
     const kd_optim_opt opt = {
-        .struct_size = sizeof opt, .optimizer = KD_ADAMW, .weight_decay = .05f};
+        .struct_size = sizeof opt, .optimizer = KD_OPTIMIZER_ADAMW, .weight_decay = .05f};
     test_ok(ctx, kd_exec_create(plan, kd_model_params(model), NULL, &exec));
     test_ok(ctx, kd_optim_create(kd_model_params(model), &opt, &optim));
     test_ok(ctx, kd_exec_bind(exec, "input", x));

@@ -79,7 +79,7 @@ static void check_rates(kd_ctx *ctx, kd_optimizer optimizer, const named *names,
 START_TEST(test_layer_decay)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
-    for (kd_optimizer o = 0; o < KD_OPTIMIZERS; o++) {
+    for (kd_optimizer o = 0; o < KD_OPTIMIZER_COUNT; o++) {
         check_rates(ctx, o, vit, sizeof vit / sizeof *vit);
         check_rates(ctx, o, swin, sizeof swin / sizeof *swin);
         check_rates(ctx, o, vgg, sizeof vgg / sizeof *vgg);
@@ -91,10 +91,10 @@ END_TEST
 
 START_TEST(test_impossible_options)
 {
-    static const kd_optim_opt bad[] = {{.optimizer = KD_OPTIMIZERS},
-                                       {.optimizer = KD_ADAMW, .beta1 = 1},
-                                       {.optimizer = KD_ADAMW, .beta2 = (double)NAN},
-                                       {.optimizer = KD_ADAMW, .eps = INFINITY},
+    static const kd_optim_opt bad[] = {{.optimizer = KD_OPTIMIZER_COUNT},
+                                       {.optimizer = KD_OPTIMIZER_ADAMW, .beta1 = 1},
+                                       {.optimizer = KD_OPTIMIZER_ADAMW, .beta2 = (double)NAN},
+                                       {.optimizer = KD_OPTIMIZER_ADAMW, .eps = INFINITY},
                                        {.layer_decay = 1.5f},
                                        {.layer_decay = NAN},
                                        {.momentum = KD_OFF, .nesterov = 1}};
@@ -122,10 +122,10 @@ static int stop_at(void *user, const kd_progress *p)
 static kd_train_opt adamw_options(void)
 {
     return (kd_train_opt){.struct_size = sizeof(kd_train_opt),
-                          .optimizer = KD_ADAMW,
+                          .optimizer = KD_OPTIMIZER_ADAMW,
                           .epochs = 2,
                           .batch = 32,
-                          .schedule = KD_COSINE,
+                          .schedule = KD_SCHEDULE_COSINE,
                           .warmup = .5f,
                           .min_lr = 1e-5f,
                           .layer_decay = .75f,
@@ -165,20 +165,20 @@ START_TEST(test_factors)
     static const struct {
         kd_schedule schedule;
         double t, factor;
-    } cases[] = {{KD_CONSTANT, .7, 1},
-                 {KD_STEP, .62, 1},
-                 {KD_STEP, .63, .1},
-                 {KD_STEP, .76, .01},
-                 {KD_STEP, 1, .001},
-                 {KD_COSINE, -1, 1},
-                 {KD_COSINE, .25, .8535533905932737},
-                 {KD_COSINE, .5, .5},
-                 {KD_COSINE, 2, 0},
-                 {KD_ONECYCLE, 0, .04},
-                 {KD_ONECYCLE, .15, .52},
-                 {KD_ONECYCLE, .3, 1},
-                 {KD_ONECYCLE, .65, .500002},
-                 {KD_ONECYCLE, 1, 4e-6}};
+    } cases[] = {{KD_SCHEDULE_CONSTANT, .7, 1},
+                 {KD_SCHEDULE_STEP, .62, 1},
+                 {KD_SCHEDULE_STEP, .63, .1},
+                 {KD_SCHEDULE_STEP, .76, .01},
+                 {KD_SCHEDULE_STEP, 1, .001},
+                 {KD_SCHEDULE_COSINE, -1, 1},
+                 {KD_SCHEDULE_COSINE, .25, .8535533905932737},
+                 {KD_SCHEDULE_COSINE, .5, .5},
+                 {KD_SCHEDULE_COSINE, 2, 0},
+                 {KD_SCHEDULE_ONECYCLE, 0, .04},
+                 {KD_SCHEDULE_ONECYCLE, .15, .52},
+                 {KD_SCHEDULE_ONECYCLE, .3, 1},
+                 {KD_SCHEDULE_ONECYCLE, .65, .500002},
+                 {KD_SCHEDULE_ONECYCLE, 1, 4e-6}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         ck_assert_double_eq_tol(kd_schedule_factor(cases[i].schedule, cases[i].t), cases[i].factor,
                                 1e-12);
@@ -285,7 +285,7 @@ START_TEST(test_every_allocation_failing)
     kd_ctx *ctx = test_ctx_counting(&heap, 1);
     kd_params *p = params_of(ctx, vit, sizeof vit / sizeof *vit);
     test_ok(ctx, kd_params_need_grads(p));
-    const kd_optim_opt opt = {.struct_size = sizeof opt, .optimizer = KD_ADAMW, .layer_decay = .5f};
+    const kd_optim_opt opt = {.struct_size = sizeof opt, .optimizer = KD_OPTIMIZER_ADAMW, .layer_decay = .5f};
     const long live = heap.live;
     kd_optim *optim;
     for (long n = 1;; n++) {

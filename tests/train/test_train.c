@@ -47,7 +47,7 @@ START_TEST(test_learns)
     kd_train_opt opt = options();
     kd_result r = {.struct_size = sizeof r};
     opt.epochs = 8;
-    opt.schedule = KD_ONECYCLE;
+    opt.schedule = KD_SCHEDULE_ONECYCLE;
     opt.nesterov = 1;
     test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
     ck_assert_uint_eq(r.steps, 80);
@@ -78,7 +78,7 @@ START_TEST(test_learns_real_pictures)
                               .max_steps = 250,
                               .batch = 64,
                               .lr = .1f,
-                              .schedule = KD_ONECYCLE,
+                              .schedule = KD_SCHEDULE_ONECYCLE,
                               .nesterov = 1,
                               .augment = "none"};
     test_ok(ctx, kd_train(m, data, &opt, &r));
@@ -256,7 +256,7 @@ END_TEST
 
 START_TEST(test_methods)
 {
-    for (kd_method method = 0; method < KD_METHODS; method++) {
+    for (kd_method method = 0; method < KD_METHOD_COUNT; method++) {
         setup s = make(2, NULL);
         kd_model *teachers[2];
         test_ok(s.ctx, kd_model_create(s.ctx, "vgg8_bn,width=0.0625,classes=10,image=32", 3,
@@ -289,7 +289,7 @@ START_TEST(test_budget)
     kd_train_opt opt = options();
     kd_result r = {.struct_size = sizeof r};
     opt.budget_seconds = .5;
-    opt.schedule = KD_COSINE;
+    opt.schedule = KD_SCHEDULE_COSINE;
     opt.no_test = 1;
     test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
     ck_assert_msg(r.seconds >= .5 && r.seconds < 5, "%.2f seconds", r.seconds);

@@ -42,7 +42,7 @@ static kd_status distill(kd_ctx *ctx, kd_dataset *data, const pair *p)
     kd_model *student, *teacher;
     kd_distill_opt opt = p->opt;
     kd_train_opt train = *p->opt.train;
-    train.optimizer = KD_ADAMW;
+    train.optimizer = KD_OPTIMIZER_ADAMW;
     train.epochs = 1;
     train.batch = 4;
     train.ema = .5f;
