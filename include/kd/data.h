@@ -126,7 +126,7 @@ KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t inde
  * samples at the first call and remembers. It tells data sets apart; it is not cryptographic.
  *
  * Of picture files it is over their order, labels and sizes in bytes, the names below the split's
- * folder (of kd_dataset_from_pictures: no names), and the first 64 KiB of 1,024 of them, evenly
+ * folder (of kd_dataset_from_pictures: no names), and the first 16 KiB of 1,024 of them, evenly
  * spread; of all if they are fewer. Where the folder lies, and how its path was typed, makes no
  * difference. */
 KD_API kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum);
