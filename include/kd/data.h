@@ -28,8 +28,9 @@ typedef struct kd_data_info {
     size_t classes;                 /* labels are in [0, classes) */
     size_t height, width, channels; /* of a picture: 1..65536 each, 1..64 channels */
     size_t count[KD_SPLIT_COUNT];   /* samples of each split, fewer than 2^32; 0 is allowed */
-    const float *mean, *std;        /* [channels] of the training split, pixels in 0..1;
-                                     * NULL for the caller's: 0.5 and 0.25 */
+    const float *mean, *std;        /* [channels] of the training split, pixels in 0..1. NULL for
+                                     * the caller's: 0.5 and 0.25, a guess, which is noted;
+                                     * kd_dataset_measure tells the right ones */
     const char *const *class_names; /* [classes], or NULL */
 } kd_data_info;
 
@@ -38,7 +39,8 @@ typedef struct kd_data_info {
  *   cifar-10       DIR/cifar-10-batches-bin or DIR: data_batch_1.bin ... data_batch_5.bin,
  *                  test_batch.bin; batches.meta.txt if there. 32x32x3
  *   cifar-100      DIR/cifar-100-binary or DIR: train.bin, test.bin with the 100 fine labels;
- *                  fine_label_names.txt if there. 32x32x3
+ *                  fine_label_names.txt if there. 32x32x3. Without their files of names both
+ *                  CIFARs have the published ones
  *   fashion-mnist  DIR, DIR/fashion-mnist, DIR/FashionMNIST/raw or
  *                  /usr/share/datasets/fashion-mnist: {train,t10k}-{images-idx3,labels-idx1}-ubyte,
  *                  gzipped (.gz) or not. The 28x28 grey pictures get 2 pixels of black on every
@@ -47,13 +49,14 @@ typedef struct kd_data_info {
  *                  PATH/val/CLASS/... (or test/); without either, PATH/CLASS/... is the test split.
  *                  PATH as it is, else below DIR. JPEG (grey, CMYK too) and PNG, told by content,
  *                  not by ending (EXIF's orientation is ignored); classes and samples in
- *                  torchvision's order. Files are decoded
+ *                  torchvision's order. What is passed over or looks like a mistake is noted:
+ *                  kd_dataset_note. Files are decoded
  *                  when a loader wants them. Pictures have sizes of their own: a loader frames them
  *                  at its views' size (kd_loader_opt.augment); what info and kd_dataset_sample give
- *                  is the centre at 224x224x3. Mean and deviation are ImageNet's; the checksum is
- *                  of names and sizes of the files
+ *                  is the centre at 224x224x3. Mean and deviation are ImageNet's
  *   synthetic      pictures with class-dependent textures, made on the spot from numbers alone:
- *                  the same on every machine. Options, with their defaults:
+ *                  the same on every machine; its classes are "class0", "class1" and so on, with
+ *                  a seed other than 0 "class0-seed1". Options, with their defaults:
  *                  synthetic:classes=10,image=32,channels=3,train=2000,test=500,seed=0
  *
  * dir NULL: the environment's KD_DATA, else "data". The named sets are read into memory, which
@@ -80,7 +83,8 @@ typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint
 KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
                                           void *user, kd_dataset **out);
 
-/* A test split of picture files as in folder:, each with label 0: for predictions. */
+/* A test split of picture files as in folder:, each with label 0 and without class names: for
+ * predictions. */
 KD_API kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
                                           kd_dataset **out);
 
@@ -94,12 +98,37 @@ KD_API size_t kd_dataset_broken(const kd_dataset *data);
 /* Valid until the data set is closed. */
 KD_API const kd_data_info *kd_dataset_info(const kd_dataset *data);
 
+/* Sentence number i about what is odd in a data set and its reader noticed: files that were passed
+ * over, classes without pictures, a folder that is not read, a normalisation that is a guess. NULL
+ * past the last. Each was logged, too, when the data set was opened (KD_LOG_WARN, or KD_LOG_INFO
+ * where nothing need be done). Valid until the data set is closed. */
+KD_API const char *kd_dataset_note(const kd_dataset *data, size_t i);
+
+/* How pictures are framed when a network is evaluated with this set: "none" where all have info's
+ * size, "centre:0.875+bilinear" for picture files. kd_loader_opt.augment takes the text, so that it
+ * can be kept with a network and used for other pictures. Valid until the data set is closed. */
+KD_API const char *kd_dataset_framing(const kd_dataset *data);
+
+/* Mean and standard deviation of the training split's pixels in 0..1, for each channel; mean and
+ * std are [channels], each may be NULL. Over all pixels of all pictures, divided by their number;
+ * computed in double from exact counts: the same bits for any number of threads. Reads and decodes
+ * every training picture; files' pictures are measured as kd_dataset_sample gives them. The data
+ * set stays as it is: give the result to kd_view or, for the caller's own data, to kd_data_info.
+ * Where all pixels of a channel are alike the deviation is 0, by which nothing can be normalised.
+ * Pictures that kd_dataset_skip_broken allows to be left out are. */
+KD_API kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std);
+
 /* Copy one sample as it is stored: image [height, width, channels], label; each may be NULL. */
 KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint8_t *image,
                                    int32_t *label);
 
 /* A 64-bit sum over the shape, every pixel and every label, the same on every machine; reads all
- * samples at the first call and remembers. It tells data sets apart; it is not cryptographic. */
+ * samples at the first call and remembers. It tells data sets apart; it is not cryptographic.
+ *
+ * Of picture files it is over their order, labels and sizes in bytes, the names below the split's
+ * folder (of kd_dataset_from_pictures: no names), and the first 16 KiB of 1,024 of them, evenly
+ * spread; of all if they are fewer. Where the folder lies, and how its path was typed, makes no
+ * difference. */
 KD_API kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum);
 
 /* Close its loaders first. NULL is allowed. */
@@ -108,16 +137,19 @@ KD_API void kd_dataset_close(kd_dataset *data);
 /* ---- loaders --------------------------------------------------------------------------------- */
 
 /* One form in which a batch is wanted, e.g. the student's or a teacher's. Zero or NULL: as the data
- * set has it. Views of one batch show the same augmented pictures.
+ * set has it. Views of one batch show the same augmented pictures, erased and cut out parts
+ * included, whatever their channels and normalisation.
  *
  * A value is (x / 255 - mean) / std. Pictures are augmented at the data set's size, or, where a
  * step frames them (rrc, centre), at the largest view's. Another size is reached by bilinear
  * resizing of the normalised picture, with antialiasing where it shrinks (what torchvision's
- * Resize(antialias=True) does to a float tensor). Grey data can be asked for in more channels:
- * the grey is repeated. */
+ * Resize(antialias=True) does to a float tensor). Grey data (1 channel) can be asked for in more
+ * channels: the grey is repeated, and so are the data's mean and std where the view has none of its
+ * own. Any other difference of channels is KD_E_INVALID. */
 typedef struct kd_view {
     size_t height, width, channels;
-    const float *mean, *std; /* [channels], read during kd_loader_create only */
+    /* [channels] of the view, also where the data have fewer; read during kd_loader_create only */
+    const float *mean, *std;
 } kd_view;
 
 enum { KD_LOADER_SYNC = -1, KD_LOADER_DEPTH = 2, KD_LOADER_BATCH = 128 };
@@ -133,11 +165,13 @@ typedef struct kd_loader_opt {
     size_t first, count; /* of what that leaves, in order of index, only these; count 0: the rest */
     size_t batch;        /* samples in a batch; 0: KD_LOADER_BATCH */
     int shuffle;         /* a new order each epoch, by seed and epoch alone; 0: in order of index */
-    int drop_last;       /* leave out the last batch of an epoch if it is short */
+    int drop_last;       /* leave out the last batch of an epoch if it is short; an epoch of less
+                          * than one batch is then KD_E_INVALID */
     /* Steps joined by '+' or '-', e.g. "crop-flip+cutout:8". NULL: "auto" for the training split
-     * (without its development part), "none" otherwise. What a step does to a sample depends on
-     * seed, epoch and the sample's index alone (of mixing: and on its batch's).
-     *   none
+     * (without its development part), kd_dataset_framing otherwise. What a step does to a sample
+     * depends on seed, epoch and the sample's index alone (of mixing: and on its batch's).
+     *   none            nothing. Pictures with sizes of their own must be brought to the views': it
+     *                   is centre:1 for them
      *   auto            imagenet-train for folder:, crop-flip for other sets
      *   imagenet-train  rrc+flip
      *   imagenet-eval   centre
@@ -146,17 +180,20 @@ typedef struct kd_loader_opt {
      *   crop[:PAD]      pad by PAD (4) black pixels, cut out at a random place
      *   flip            mirror left to right, every other time by chance
      *   altflip         the same, but chance decides once a sample: later epochs alternate
-     *   cutout[:SIZE]   a square of SIZE (half the height) around a random pixel becomes the mean
-     *                   colour, i.e. 0 after normalisation
+     *   cutout[:SIZE]   a square of SIZE (half the height) around a random pixel becomes the data
+     *                   set's mean colour: 0 in its normalisation
      *   rrc[:SCALE]     a random part of SCALE (0.08) to all of the area, 3:4 to 4:3, resized to
      *                   the largest view (torchvision's RandomResizedCrop)
      *   centre[:SHARE]  resized so that the largest view takes SHARE (0.875) of the shorter side,
-     *                   then its centre (Resize and CenterCrop). folder: without rrc has it anyway
+     *                   then its centre (Resize and CenterCrop); 1: the centre square, resized. A
+     *                   picture of exactly the largest view's size stays as it is, whatever SHARE.
+     *                   Picture files without rrc are framed by it anyway
      *   bilinear, bicubic  how these resize, always with antialiasing: as Pillow does
      *   exact           from all pixels: else a JPEG of which rrc shows a part more than six times
      *                   the canvas is decoded at 1/2, 1/4 or 1/8 of its size, which is quicker
      *   randaugment[:M] RandAugment of magnitude M (9), timm's rand-mM-mstd0.5-inc1
-     *   erase[:P]       with probability P (0.25) a random rectangle becomes noise
+     *   erase[:P]       with probability P (0.25) a random rectangle becomes noise: N(0, 1) in the
+     *                   data set's normalisation
      *   mixup[:A], cutmix[:A]  sample i of a batch and sample n-1-i are mixed, shares drawn from
      *                   Beta(A, A), A 0.8 and 1; both: one of them by chance. See kd_batch
      *   repeat[:K]      repeated augmentation: an epoch has a K-th (3) of the samples, each K times
@@ -175,7 +212,7 @@ typedef struct kd_loader_opt {
 
 /* Made by the loader; read only. Valid until the next call on the loader. */
 typedef struct kd_batch {
-    size_t n;            /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch and
+    size_t n;            /* samples: kd_loader_opt.batch, or fewer in an epoch's last batch, and
                           * where broken ones are skipped; 0 only where all of them were */
     size_t epoch, index; /* index of the batch within the epoch */
     size_t n_views;

@@ -236,9 +236,9 @@ const uint8_t *kdi_augment_pixels(const kdi_augmentation *a, kdi_key key, const 
     return picture;
 }
 
-void kdi_augment_values(const kdi_augmentation *a, kdi_key key, float *picture, size_t channels)
+void kdi_augment_values(const kdi_augmentation *a, kdi_key key, const kdi_units *units,
+                        float *picture)
 {
     for (size_t i = 0; i < a->count; i++)
-        if (a->steps[i].kind->values)
-            a->steps[i].kind->values(&a->steps[i], key, picture, channels);
+        if (a->steps[i].kind->values) a->steps[i].kind->values(&a->steps[i], key, units, picture);
 }

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT
  * augment_erase.c: random erasing (Zhong et al. 2017) as timm has it with mode "pixel": with the
  * given probability a rectangle of 2 to 33 % of the area, its sides' ratio between 0.3 and 1 / 0.3,
- * becomes normal noise, on normalised values. */
+ * becomes normal noise.
+ *
+ * The noise is drawn in the data set's normalisation, one number for each of the data's channels,
+ * and then brought to the view's units: views of other channels or another normalisation show the
+ * same noise. A view with the data set's own normalisation gets N(0, 1), as in timm. */
 #include "data.h"
 
 #include <math.h>
 
 enum { MILLION = 1000000 };
 
-static void erase_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+static void erase_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
     *low = 1;
     *high = MILLION;
-    *standard = MILLION / 4;
+    *value = MILLION / 4;
 }
 
 typedef struct box {
@@ -38,7 +42,17 @@ static bool choose(kdi_rng *rng, size_t h, size_t w, box *b)
     return false;
 }
 
-static void erase(const kdi_step *step, kdi_key key, float *picture, size_t channels)
+/* One pixel's noise. */
+static void draw(kdi_rng *rng, const kdi_units *u, float *pixel)
+{
+    float noise = 0;
+    for (size_t c = 0; c < u->channels; c++) {
+        if (c < u->stored) noise = kdi_rng_normal(rng); /* else grey, repeated */
+        pixel[c] = u->scale[c] * noise + u->offset[c];
+    }
+}
+
+static void erase(const kdi_step *step, kdi_key key, const kdi_units *units, float *picture)
 {
     box b;
     const size_t w = step->shape.w;
@@ -48,8 +62,8 @@ static void erase(const kdi_step *step, kdi_key key, float *picture, size_t chan
     kdi_rng noise = kdi_rng_make(key.seed, KDI_RNG_ERASE, key.epoch, key.sample);
     noise.index = key.copy << 28;
     for (size_t y = b.top; y < b.top + b.h; y++) {
-        float *row = picture + (y * w + b.left) * channels;
-        for (size_t i = 0; i < b.w * channels; i++) row[i] = kdi_rng_normal(&noise);
+        float *row = picture + (y * w + b.left) * units->channels;
+        for (size_t x = 0; x < b.w; x++) draw(&noise, units, row + x * units->channels);
     }
 }
 

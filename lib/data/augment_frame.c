@@ -16,12 +16,12 @@ static double uniform(kdi_rng *rng, double low, double high)
 /* ---- rrc ------------------------------------------------------------------------------------- */
 
 /* The smallest share of the area. */
-static void rrc_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+static void rrc_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
     *low = MILLION / 1000;
     *high = MILLION;
-    *standard = MILLION * 8 / 100;
+    *value = MILLION * 8 / 100;
 }
 
 static const double LEAST_RATIO = 3.0 / 4, MOST_RATIO = 4.0 / 3; /* width by height */
@@ -60,13 +60,15 @@ const kdi_augment kdi_augment_rrc = {.name = "rrc",
 
 /* ---- centre ---------------------------------------------------------------------------------- */
 
-/* The share of the resized picture's shorter side that is shown. */
-static void centre_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+/* The share of the resized picture's shorter side that is shown. A picture of exactly the canvas's
+ * size is shown as it is, whatever the share: enlarging it to cut the borders off would only blur
+ * it. */
+static void centre_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
     *low = MILLION / 10;
     *high = MILLION;
-    *standard = MILLION * 875 / 1000;
+    *value = MILLION * 875 / 1000;
 }
 
 static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_t width,
@@ -77,6 +79,11 @@ static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_
     const uint64_t least_h = h * MILLION / step->value, least_w = w * MILLION / step->value;
     uint64_t full_h = least_h, full_w = least_w;
     (void)key;
+    if (height == h && width == w) { /* nothing to resize, and nothing to cut */
+        *y = (kdi_span){0, (double)h, h, 0, h};
+        *x = (kdi_span){0, (double)w, w, 0, w};
+        return;
+    }
     if (least_w * height >= least_h * width)
         full_h = least_w * height / width;
     else

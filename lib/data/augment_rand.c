@@ -4,12 +4,12 @@
  * 0..10. rand_ops.c has the operations. */
 #include "rand_ops.h"
 
-static void rand_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+static void rand_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
-    const bool known = shape.c == 1 || shape.c == 3; /* what the colours of others are, who knows */
+    const bool known = shape.c == 1 || shape.c == 3; /* grey or RGB: the operations need to know */
     *low = known ? 0 : 1;
     *high = known ? 10 : 0;
-    *standard = 9;
+    *value = 9;
 }
 
 static double either_sign(kdi_rng *rng, double x)

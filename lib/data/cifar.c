@@ -15,11 +15,34 @@ enum { SIDE = 32, PLANE = SIDE * SIDE, PICTURE = 3 * PLANE };
 typedef struct cifar {
     const char *name, *folder, *names_file, *url;
     size_t classes, coarse;            /* coarse 0: a record has one label byte */
+    const char *const *class_names;    /* [classes] */
     size_t files;                      /* of the training split; the test split has one */
     const char *names[KD_SPLIT_COUNT]; /* of the files; a train file's number comes behind */
     size_t records[KD_SPLIT_COUNT];    /* of each file, as published */
     float mean[3], std[3];
 } cifar;
+
+/* As published, for folders without the file of names. */
+static const char *const names10[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                      "dog",      "frog",       "horse", "ship", "truck"};
+static const char *const names100[] = {
+    "apple",       "aquarium_fish", "baby",      "bear",       "beaver",       "bed",
+    "bee",         "beetle",        "bicycle",   "bottle",     "bowl",         "boy",
+    "bridge",      "bus",           "butterfly", "camel",      "can",          "castle",
+    "caterpillar", "cattle",        "chair",     "chimpanzee", "clock",        "cloud",
+    "cockroach",   "couch",         "crab",      "crocodile",  "cup",          "dinosaur",
+    "dolphin",     "elephant",      "flatfish",  "forest",     "fox",          "girl",
+    "hamster",     "house",         "kangaroo",  "keyboard",   "lamp",         "lawn_mower",
+    "leopard",     "lion",          "lizard",    "lobster",    "man",          "maple_tree",
+    "motorcycle",  "mountain",      "mouse",     "mushroom",   "oak_tree",     "orange",
+    "orchid",      "otter",         "palm_tree", "pear",       "pickup_truck", "pine_tree",
+    "plain",       "plate",         "poppy",     "porcupine",  "possum",       "rabbit",
+    "raccoon",     "ray",           "road",      "rocket",     "rose",         "sea",
+    "seal",        "shark",         "shrew",     "skunk",      "skyscraper",   "snail",
+    "snake",       "spider",        "squirrel",  "streetcar",  "sunflower",    "sweet_pepper",
+    "table",       "tank",          "telephone", "television", "tiger",        "tractor",
+    "train",       "trout",         "tulip",     "turtle",     "wardrobe",     "whale",
+    "willow_tree", "wolf",          "woman",     "worm"};
 
 static const cifar cifar10 = {
     .name = "cifar-10",
@@ -27,6 +50,7 @@ static const cifar cifar10 = {
     .names_file = "batches.meta.txt",
     .url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     .classes = 10,
+    .class_names = names10,
     .files = 5,
     .names = {"data_batch_", "test_batch"},
     .records = {10000, 10000},
@@ -40,6 +64,7 @@ static const cifar cifar100 = {
     .names_file = "fine_label_names.txt",
     .url = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
     .classes = 100,
+    .class_names = names100,
     .coarse = 20,
     .files = 1,
     .names = {"train", "test"},
@@ -174,6 +199,7 @@ static kd_status read_cifar(kd_dataset *data, const cifar *set, const char *args
     if (!status) status = kdi_locate(ctx, set->name, folders, 2, first, NULL, advice, &folder);
     if (!status) status = kdi_join(ctx, folder.text, set->names_file, &path);
     if (!status) status = kdi_read_names(data, path.text, set->classes, &info.class_names);
+    if (!info.class_names) info.class_names = set->class_names;
     for (int s = 0; !status && s < KD_SPLIT_COUNT; s++)
         status = visit_split(data, set, folder.text, (kd_split)s, &info.count[s]);
     if (!status) status = kdi_dataset_describe(data, &info);
@@ -183,8 +209,9 @@ static kd_status read_cifar(kd_dataset *data, const cifar *set, const char *args
     if (status) return status;
     const size_t train = set->files * set->records[KD_SPLIT_TRAIN];
     if (info.count[KD_SPLIT_TRAIN] != train || info.count[KD_SPLIT_TEST] != set->records[1])
-        kd_ctx_log(ctx, KD_LOG_WARN, "%s in '%s' is a subset: %zu + %zu pictures of %zu + %zu",
-                   set->name, folder.text, info.count[0], info.count[1], train, set->records[1]);
+        return kdi_dataset_remark(
+            data, KD_LOG_WARN, "%s in '%.300s' is a subset: %zu + %zu pictures of %zu + %zu",
+            set->name, folder.text, info.count[0], info.count[1], train, set->records[1]);
     return KD_OK;
 }
 

@@ -18,7 +18,7 @@
 /* An error on its way from a loader's thread to its consumer. */
 typedef struct kdi_note {
     kd_status status;
-    char text[480];
+    char text[960];
 } kdi_note;
 
 kd_status kdi_note_fail(kdi_note *note, kd_status status, const char *format, ...)
@@ -43,6 +43,7 @@ struct kd_dataset {
     kd_ctx *ctx;
     kd_data_info info; /* its strings and arrays live in the pool */
     kdi_pool pool;
+    bool has_mean, has_std;                /* info's were given, not guessed */
     const uint8_t *pixels[KD_SPLIT_COUNT]; /* [count,h,w,c], or NULL where fetch is set */
     const int32_t *labels[KD_SPLIT_COUNT]; /* [count] */
     uint8_t *own_pixels[KD_SPLIT_COUNT];   /* what close frees */
@@ -57,16 +58,29 @@ struct kd_dataset {
     uint64_t checksum;
     bool checksum_known;
     bool skip_broken;
+    const char **remarks; /* [n_remarks] what is odd, for kd_dataset_note */
+    size_t n_remarks, remark_capacity;
     atomic_uchar *broken[KD_SPLIT_COUNT]; /* [count] 1: cannot be read; NULL unless skip_broken */
     atomic_size_t n_broken;
 };
+
+/* How an evaluation frames pictures that have sizes of their own: torchvision's Resize(256) and
+ * CenterCrop(224), for any size. */
+#define KDI_FRAMING_SHARE "centre:0.875"
+#define KDI_FRAMING KDI_FRAMING_SHARE "+bilinear"
 
 /* An empty data set; NULL, with the context's error, without memory. */
 kd_dataset *kdi_dataset_make(kd_ctx *ctx);
 /* Hands out what was made if status is KD_OK, else closes it. */
 kd_status kdi_dataset_finish(kd_dataset *data, kd_status status, kd_dataset **out);
 
-/* May a sample that failed so be left out? If so it is counted; *fresh: for the first time. */
+/* Say what is odd about the data set: a sentence for kd_dataset_note and for the log. */
+kd_status kdi_dataset_remark(kd_dataset *data, kd_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* May a sample that failed so be left out? */
+bool kdi_dataset_may_skip(const kd_dataset *data, kd_status status);
+/* The same; if so it is counted; *fresh: for the first time. */
 bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
                        bool *fresh);
 /* Put before the note's text which sample of which set it is, and in which file. */
@@ -169,12 +183,19 @@ enum { KDI_COPIES = 16 };
 typedef struct kdi_step kdi_step;
 struct kdi_span;
 
+/* The units of a view. What is x in the data set's own normalisation is scale[c] * x + offset[c] in
+ * channel c of the view. */
+typedef struct kdi_units {
+    size_t channels, stored;     /* of the view; of the data, 1 where grey is repeated */
+    const float *scale, *offset; /* [channels] */
+} kdi_units;
+
 /* What a step does beside, or instead of, changing one picture. */
 typedef enum kdi_role {
     KDI_ROLE_PICTURE, /* nothing */
     KDI_ROLE_FRAME,   /* says which part of the source the canvas shows (frame.c) */
     KDI_ROLE_FILTER,  /* how that is resized */
-    KDI_ROLE_EXACT,   /* that all of the source's pixels count, though the frame is rough */
+    KDI_ROLE_EXACT,   /* decodes at full size, though the frame is rough */
     KDI_ROLE_MIXUP,   /* batches are mixed (mix.c) */
     KDI_ROLE_CUTMIX,
     KDI_ROLE_REPEAT /* an epoch shows a part of the samples several times */
@@ -186,19 +207,19 @@ typedef struct kdi_augment {
     bool has_value; /* NAME:VALUE is allowed */
     bool decimal;   /* the parameter may have decimals: it is counted in millionths */
     bool twice;     /* done twice, each time with numbers of its own */
-    bool rough;     /* KDI_ROLE_FRAME: need not be what all of the source's pixels give */
+    bool rough;     /* KDI_ROLE_FRAME: a JPEG may be decoded at a fraction of its size */
     kdi_role role;
     /* The parameter's range, and its default, for pictures of that shape; low above high: the step
      * cannot be done on such pictures. */
-    void (*range)(kdi_shape shape, size_t *low, size_t *high, size_t *standard);
+    void (*range)(kdi_shape shape, size_t *low, size_t *high, size_t *value);
     /* KDI_ROLE_FRAME: the part of a picture [height,width] that the canvas shows. */
     void (*place)(const kdi_step *step, kdi_key key, size_t height, size_t width,
                   struct kdi_span *y, struct kdi_span *x);
     /* On bytes: true if it wrote the changed picture to out; false if nothing changes. */
     bool (*pixels)(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out);
-    /* On normalised values [h,w,channels], in place; called once for each view with the same key:
-     * every view must get the same change. */
-    void (*values)(const kdi_step *step, kdi_key key, float *picture, size_t channels);
+    /* On a view's normalised values [h,w,units->channels], in place. Called once for each view with
+     * the same key: every view must show the same change, whatever its channels and units. */
+    void (*values)(const kdi_step *step, kdi_key key, const kdi_units *units, float *picture);
 } kdi_augment;
 
 struct kdi_step {
@@ -244,8 +265,8 @@ kdi_rng kdi_augment_rng(const kdi_step *step, kdi_key key);
 const uint8_t *kdi_augment_pixels(const kdi_augmentation *augmentation, kdi_key key,
                                   const uint8_t *picture, uint8_t *one, uint8_t *other);
 /* All steps on values, in place. */
-void kdi_augment_values(const kdi_augmentation *augmentation, kdi_key key, float *picture,
-                        size_t channels);
+void kdi_augment_values(const kdi_augmentation *augmentation, kdi_key key, const kdi_units *units,
+                        float *picture);
 
 /* ---- resizing (resize.c) --------------------------------------------------------------------- */
 
@@ -268,6 +289,8 @@ void kdi_resize(const kdi_axis *y, const kdi_axis *x, size_t c, const float *src
 typedef struct kdi_view {
     kdi_shape shape;
     float *table; /* [channels,256]: a byte's normalised value */
+    kdi_units units;
+    float *factors; /* [2,channels] the units' scale and offset */
     bool resized;
     kdi_axis y, x; /* where resized */
 } kdi_view;

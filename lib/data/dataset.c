@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * dataset.c: data sets: making them, the caller's arrays and callbacks, single samples, the
- * checksum. */
+ * dataset.c: data sets: making them, the caller's arrays and callbacks, single samples, what is
+ * odd about them. */
 #include "data.h"
 
 #include <math.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
@@ -70,6 +72,8 @@ kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
     if (status) return status;
 
     kdi_pool *pool = &data->pool;
+    data->has_mean = info.mean != NULL;
+    data->has_std = info.std != NULL;
     info.name = kdi_pool_strdup(pool, info.name);
     info.mean = pool_floats(pool, info.channels, info.mean, 0.5f);
     info.std = pool_floats(pool, info.channels, info.std, 0.25f);
@@ -126,6 +130,7 @@ void kd_dataset_close(kd_dataset *data)
         kd_ctx_free(data->ctx, data->own_pixels[s]);
         kd_ctx_free(data->ctx, data->own_labels[s]);
     }
+    kd_ctx_free(data->ctx, data->remarks);
     kdi_pool_free(&data->pool);
     kd_ctx_free(data->ctx, data);
 }
@@ -137,6 +142,48 @@ kd_status kdi_dataset_finish(kd_dataset *data, kd_status status, kd_dataset **ou
     else
         *out = data;
     return status;
+}
+
+/* ---- what is odd ----------------------------------------------------------------------------- */
+
+kd_status kdi_dataset_remark(kd_dataset *data, kd_log_level level, const char *format, ...)
+{
+    char text[640];
+    va_list args;
+    void *array = data->remarks;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    kd_ctx_log(data->ctx, level, "%s", text);
+    if (!kdi_grow(data->ctx, &array, data->n_remarks, &data->remark_capacity,
+                  sizeof *data->remarks))
+        return KD_E_NOMEM;
+    data->remarks = array;
+    const char *copy = kdi_pool_strdup(&data->pool, text);
+    if (!copy) return KD_E_NOMEM;
+    data->remarks[data->n_remarks++] = copy;
+    return KD_OK;
+}
+
+const char *kd_dataset_note(const kd_dataset *data, size_t i)
+{
+    return data && i < data->n_remarks ? data->remarks[i] : NULL;
+}
+
+/* The caller's own pictures, whose mean and deviation nobody gave. */
+static kd_status remark_guess(kd_dataset *data)
+{
+    const bool mean = data->has_mean, std = data->has_std;
+    if (mean && std) return KD_OK;
+    return kdi_dataset_remark(data, KD_LOG_INFO,
+                              "data set '%s': no %s given: normalisation by %s is a guess",
+                              data->info.name,
+                              mean  ? "standard deviation was"
+                              : std ? "mean was"
+                                    : "mean and standard deviation were",
+                              mean  ? "0.25"
+                              : std ? "0.5"
+                                    : "0.5 and 0.25");
 }
 
 /* ---- the caller's ---------------------------------------------------------------------------- */
@@ -185,6 +232,7 @@ kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
     if (!data) return KD_E_NOMEM;
     kd_status status = kdi_dataset_describe(data, info);
     if (!status) status = take_arrays(data, images, labels, borrow != 0);
+    if (!status) status = remark_guess(data);
     return kdi_dataset_finish(data, status, out);
 }
 
@@ -235,6 +283,7 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
         data->state = cb;
         data->fetch = callback_fetch;
         data->release = callback_release;
+        status = remark_guess(data);
     }
     return kdi_dataset_finish(data, status, out);
 }
@@ -258,13 +307,17 @@ size_t kd_dataset_broken(const kd_dataset *data)
     return atomic_load(&data->n_broken);
 }
 
+bool kdi_dataset_may_skip(const kd_dataset *data, kd_status status)
+{
+    return data->skip_broken && (status == KD_E_FORMAT || status == KD_E_IO ||
+                                 status == KD_E_NOTFOUND || status == KD_E_UNSUPPORTED);
+}
+
 bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
                        bool *fresh)
 {
     *fresh = false;
-    if (!data->skip_broken || (status != KD_E_FORMAT && status != KD_E_IO &&
-                               status != KD_E_NOTFOUND && status != KD_E_UNSUPPORTED))
-        return false;
+    if (!kdi_dataset_may_skip(data, status)) return false;
     *fresh = atomic_exchange(&data->broken[split][index], 1) == 0;
     if (*fresh) atomic_fetch_add(&data->n_broken, 1);
     return true;
@@ -278,7 +331,7 @@ void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi
     if (data->where) data->where(data, split, index, path.text, sizeof path.text);
     const size_t length = strlen(path.text);
     const char *end = length > SHOWN ? path.text + length - SHOWN : path.text;
-    kdi_note_fail(note, cause.status, "data set '%.80s': %s sample %zu: %s%s%s%s%.120s",
+    kdi_note_fail(note, cause.status, "data set '%.80s': %s sample %zu: %s%s%s%s%s",
                   data->info.name, split_names[split], index, length ? "'" : "",
                   length > SHOWN ? "..." : "", end, length ? "': " : "", cause.text);
 }
@@ -288,6 +341,11 @@ void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi
 const kd_data_info *kd_dataset_info(const kd_dataset *data)
 {
     return &data->info;
+}
+
+const char *kd_dataset_framing(const kd_dataset *data)
+{
+    return data->open ? KDI_FRAMING : "none";
 }
 
 const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t index,
@@ -334,100 +392,4 @@ kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint
     if (picture && label) *label = found;
     kd_ctx_free(data->ctx, scratch);
     return picture ? KD_OK : kd_ctx_fail(data->ctx, note.status, "%s", note.text);
-}
-
-/* ---- checksum -------------------------------------------------------------------------------- */
-
-/* Four lanes of FNV-like steps over little-endian 64-bit words, with a rotation so that high bits
- * come down too; a block of 32 bytes feeds each lane once. */
-typedef struct sum {
-    uint64_t lane[4];
-} sum;
-
-static void sum_block(sum *s, const uint8_t block[32])
-{
-    for (size_t i = 0; i < 4; i++) {
-        uint64_t word;
-        memcpy(&word, block + 8 * i, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        word = __builtin_bswap64(word);
-#endif
-        const uint64_t x = (s->lane[i] ^ word) * 0x9E3779B97F4A7C15u;
-        s->lane[i] = x << 29 | x >> 35;
-    }
-}
-
-/* The last block is filled up with zeros. */
-static void sum_bytes(sum *s, const uint8_t *bytes, size_t n)
-{
-    uint8_t last[32] = {0};
-    for (; n >= 32; n -= 32, bytes += 32) sum_block(s, bytes);
-    if (n) {
-        memcpy(last, bytes, n);
-        sum_block(s, last);
-    }
-}
-
-static void sum_number(sum *s, uint64_t number)
-{
-    uint8_t bytes[8];
-    for (size_t i = 0; i < 8; i++) bytes[i] = (uint8_t)(number >> 8 * i);
-    sum_bytes(s, bytes, 8);
-}
-
-static uint64_t sum_end(const sum *s)
-{
-    uint64_t x = 0;
-    for (size_t i = 0; i < 4; i++) {
-        x = (x ^ s->lane[i]) * 0xFF51AFD7ED558CCDu;
-        x = (x ^ x >> 33) * 0xC4CEB9FE1A85EC53u;
-        x ^= x >> 29;
-    }
-    return x;
-}
-
-static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_note *note)
-{
-    const kd_data_info *info = &data->info;
-    sum s = {{1, 2, 3, 4}};
-    sum_number(&s, info->classes);
-    sum_number(&s, info->height);
-    sum_number(&s, info->width);
-    sum_number(&s, info->channels);
-    for (int split = 0; split < KD_SPLIT_COUNT; split++) {
-        sum_number(&s, info->count[split]);
-        for (size_t i = 0; i < info->count[split]; i++) {
-            int32_t label;
-            const uint8_t *picture =
-                kdi_dataset_look(data, (kd_split)split, i, scratch, &label, note);
-            if (!picture) return note->status;
-            sum_bytes(&s, picture, kdi_dataset_bytes(data));
-            sum_number(&s, (uint64_t)label);
-        }
-    }
-    data->checksum = sum_end(&s);
-    data->checksum_known = true;
-    return KD_OK;
-}
-
-kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
-{
-    if (!data || !checksum) return KD_E_INVALID;
-    if (data->fingerprint && !data->checksum_known) {
-        data->checksum = data->fingerprint(data);
-        data->checksum_known = true;
-    }
-    if (!data->checksum_known) {
-        uint8_t *scratch = NULL;
-        if (data->fetch) {
-            scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);
-            if (!scratch) return KD_E_NOMEM;
-        }
-        kdi_note note = {0};
-        const kd_status status = sum_samples(data, scratch, &note);
-        kd_ctx_free(data->ctx, scratch);
-        if (status) return kd_ctx_fail(data->ctx, status, "%s", note.text);
-    }
-    *checksum = data->checksum;
-    return KD_OK;
 }

@@ -172,7 +172,8 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
     d->bytes = bytes;
     d->size = size;
     d->width = d->height = 0;
-    if (!bytes || size == 0) return kdi_note_fail(note, KD_E_FORMAT, "is empty");
+    if (!bytes || size == 0)
+        return kdi_note_fail(note, KD_E_FORMAT, "is neither JPEG nor PNG: it is empty");
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++) {
         const kdi_codec *codec = codecs[i];
         if (size < codec->magic_size || memcmp(bytes, codec->magic, codec->magic_size)) continue;
@@ -181,7 +182,9 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
         if (status) shut(d);
         return status;
     }
-    return kdi_note_fail(note, KD_E_FORMAT, "is neither JPEG nor PNG");
+    const char *kind = kdi_kind_of(bytes, size);
+    return kdi_note_fail(note, KD_E_FORMAT, "is neither JPEG nor PNG%s%s", kind ? ": " : "",
+                         kind ? kind : "");
 }
 
 kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_note *note)

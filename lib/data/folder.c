@@ -3,16 +3,20 @@
  * PATH/val/CLASS/... Classes are the folders' names in order; samples are in the order
  * torchvision's ImageFolder has them: by class, then by the folder below it, then by name. Only
  * names are held in memory; files are opened by the loader's workers, and told by their content. */
+#include "checksum.h"
+#include "folder.h"
 #include "frame.h"
 
 #include "../base/sort.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     NOMINAL = 224,
@@ -22,38 +26,22 @@ enum {
     MOST_FILES = 100000000
 };
 
-typedef struct entry {
-    const char *name;
-    uint32_t folder; /* number in state.folders */
-    int32_t label;
-} entry;
-
-typedef struct state {
-    kdi_path root;
-    const char **folders; /* [n_folders] below the root */
-    size_t n_folders, folder_capacity;
-    entry *entries[KD_SPLIT_COUNT]; /* [count] */
-    size_t count[KD_SPLIT_COUNT], capacity[KD_SPLIT_COUNT];
-    char *block; /* where the next name goes */
-    size_t left;
-} state;
-
 /* Names are packed: a million of them count. */
 static const char *keep(kd_dataset *data, const char *text)
 {
-    state *s = data->state;
+    kdi_folder *f = data->state;
     const size_t n = strlen(text) + 1;
-    if (n > s->left) {
+    if (n > f->left) {
         const size_t room = n > TEXT_BLOCK ? n : TEXT_BLOCK;
         char *block = kdi_pool_alloc(&data->pool, room, 1);
         if (!block) return NULL;
-        s->block = block;
-        s->left = room;
+        f->block = block;
+        f->left = room;
     }
-    char *copy = s->block;
+    char *copy = f->block;
     memcpy(copy, text, n);
-    s->block += n;
-    s->left -= n;
+    f->block += n;
+    f->left -= n;
     return copy;
 }
 
@@ -98,16 +86,35 @@ static bool has_ending(const char *name)
     return false;
 }
 
+/* The first bytes of a regular file, at most count; how many there are. */
+static size_t read_head(const char *path, uint8_t *bytes, size_t count)
+{
+    size_t got = 0;
+    struct stat st;
+    int fd;
+    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) return 0;
+    while (got < count && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        const ssize_t n = read(fd, bytes + got, count - got);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        got += (size_t)n;
+    }
+    close(fd);
+    return got;
+}
+
 /* Does a file begin as a JPEG or PNG does? */
 static bool has_magic(const char *path)
 {
-    unsigned char head[8] = {0};
-    FILE *file = fopen(path, "rbe");
-    if (!file) return false;
-    const size_t n = fread(head, 1, sizeof head, file);
-    fclose(file);
-    return (n >= 3 && memcmp(head, kdi_codec_jpeg.magic, 3) == 0) ||
-           (n == 8 && memcmp(head, kdi_codec_png.magic, 8) == 0);
+    static const kdi_codec *const codecs[] = {&kdi_codec_jpeg, &kdi_codec_png};
+    uint8_t head[8];
+    const size_t n = read_head(path, head, sizeof head);
+    for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
+        if (n >= codecs[i]->magic_size && !memcmp(head, codecs[i]->magic, codecs[i]->magic_size))
+            return true;
+    return false;
 }
 
 /* A link is what it points to; one to nowhere is a file, and a broken one where its name is a
@@ -124,8 +131,17 @@ static bool is_folder(const char *path, const struct dirent *e, bool *is_file)
     return there && S_ISDIR(st.st_mode);
 }
 
+/* Count one more; the first is shown as an example. */
+static void count_passed(size_t *count, char *example, size_t size, const char *below,
+                         const char *name)
+{
+    if ((*count)++) return;
+    const int n = snprintf(example, size, "%s%s%s", below, *below ? "/" : "", name);
+    if (n < 0 || (size_t)n >= size) memcpy(example + size - 4, "...", 4);
+}
+
 static kd_status list_one(kd_dataset *data, const char *below, const char *path,
-                          const struct dirent *e, names *folders, names *files)
+                          const struct dirent *e, names *folders, names *files, kdi_passed *passed)
 {
     bool is_file;
     kdi_path inner;
@@ -134,24 +150,40 @@ static kd_status list_one(kd_dataset *data, const char *below, const char *path,
         const kd_status status = kdi_join(data->ctx, below, e->d_name, &inner);
         return status ? status : append(data, folders, inner.text);
     }
-    if (!files || !is_file || !(has_ending(e->d_name) || has_magic(path))) return KD_OK;
-    return append(data, files, e->d_name);
+    if (!is_file || (!files && !passed)) return KD_OK;
+    const bool picture = has_ending(e->d_name) || has_magic(path);
+    if (picture && files) return append(data, files, e->d_name);
+    if (picture)
+        count_passed(&passed->loose, passed->loose_name, sizeof passed->loose_name, below,
+                     e->d_name);
+    else if (passed)
+        count_passed(&passed->others, passed->other, sizeof passed->other, below, e->d_name);
+    return KD_OK;
 }
 
 /* Append what lies in a folder below the root: the folders, as paths below the root, and the names
- * of pictures. Either list may be NULL. What begins with a dot is hidden. */
-static kd_status list(kd_dataset *data, const char *below, names *folders, names *files)
+ * of pictures. Either list may be NULL. What is not wanted is counted in `passed`, unless that is
+ * NULL: pictures without a list of files, other files, what begins with a dot and is hidden. */
+static kd_status list(kd_dataset *data, const char *below, names *folders, names *files,
+                      kdi_passed *passed)
 {
-    const state *s = data->state;
+    const kdi_folder *f = data->state;
     kdi_path path, inner;
-    kd_status status = kdi_join(data->ctx, s->root.text, below, &path);
+    kd_status status = kdi_join(data->ctx, f->root.text, below, &path);
     if (status) return status;
     DIR *dir = opendir(path.text);
     if (!dir) return kd_ctx_fail(data->ctx, KD_E_IO, "'%s': %s", path.text, strerror(errno));
-    for (struct dirent *e; !status && (errno = 0, e = readdir(dir));) {
-        if (e->d_name[0] == '.') continue;
+    while (!status) {
+        errno = 0; /* readdir leaves it alone at the end */
+        const struct dirent *e = readdir(dir);
+        if (!e) break;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (e->d_name[0] == '.') {
+            if (passed) passed->hidden++;
+            continue;
+        }
         status = kdi_join(data->ctx, path.text, e->d_name, &inner);
-        if (!status) status = list_one(data, below, inner.text, e, folders, files);
+        if (!status) status = list_one(data, below, inner.text, e, folders, files, passed);
     }
     if (!status && errno)
         status = kd_ctx_fail(data->ctx, KD_E_IO, "'%s': %s", path.text, strerror(errno));
@@ -163,30 +195,30 @@ static kd_status list(kd_dataset *data, const char *below, names *folders, names
 
 static kd_status add_entry(kd_dataset *data, kd_split split, const char *name, size_t label)
 {
-    state *s = data->state;
-    void *array = s->entries[split];
-    if (s->count[split] == MOST_FILES)
-        return kd_ctx_fail(data->ctx, KD_E_LIMIT, "'%s': too many files", s->root.text);
-    if (!kdi_grow(data->ctx, &array, s->count[split], &s->capacity[split], sizeof(entry)))
+    kdi_folder *f = data->state;
+    void *array = f->entries[split];
+    if (f->count[split] == MOST_FILES)
+        return kd_ctx_fail(data->ctx, KD_E_LIMIT, "'%s': too many files", f->root.text);
+    if (!kdi_grow(data->ctx, &array, f->count[split], &f->capacity[split], sizeof(kdi_entry)))
         return KD_E_NOMEM;
-    s->entries[split] = array;
-    s->entries[split][s->count[split]++] =
-        (entry){name, (uint32_t)(s->n_folders - 1), (int32_t)label};
+    f->entries[split] = array;
+    f->entries[split][f->count[split]++] =
+        (kdi_entry){name, (uint32_t)(f->n_folders - 1), (int32_t)label};
     return KD_OK;
 }
 
 static kd_status add_files(kd_dataset *data, kd_split split, const char *folder, size_t label)
 {
-    state *s = data->state;
+    kdi_folder *f = data->state;
     names files = {0};
-    void *array = s->folders;
-    kd_status status = list(data, folder, NULL, &files);
+    void *array = f->folders;
+    kd_status status = list(data, folder, NULL, &files, &f->passed[split]);
     if (!status &&
-        !kdi_grow(data->ctx, &array, s->n_folders, &s->folder_capacity, sizeof *s->folders))
+        !kdi_grow(data->ctx, &array, f->n_folders, &f->folder_capacity, sizeof *f->folders))
         status = KD_E_NOMEM;
     if (!status) {
-        s->folders = array;
-        s->folders[s->n_folders++] = folder;
+        f->folders = array;
+        f->folders[f->n_folders++] = folder;
         sort(&files);
     }
     for (size_t i = 0; !status && i < files.count; i++)
@@ -212,7 +244,7 @@ static kd_status add_class(kd_dataset *data, kd_split split, const char *folder,
             status = kd_ctx_fail(data->ctx, KD_E_FORMAT,
                                  "'%s': folders lie too deep, in a circle, or are too many",
                                  folders.at[i]);
-        if (!status) status = list(data, folders.at[i], &folders, NULL);
+        if (!status) status = list(data, folders.at[i], &folders, NULL, NULL);
     }
     sort(&folders);
     for (size_t i = 0; !status && i < folders.count; i++)
@@ -246,53 +278,48 @@ static size_t find_class(const char *const *classes, size_t n, const char *name)
 }
 
 /* All classes in one of the root's folders. The first split there is says what the classes are. */
-static kd_status add_split(kd_dataset *data, kd_split split, const char *below,
-                           const char ***classes, size_t *n)
+static kd_status add_split(kd_dataset *data, kd_split split, const char *below)
 {
-    const state *s = data->state;
+    kdi_folder *f = data->state;
     names folders = {0};
-    kd_status status = list(data, below, &folders, NULL);
+    f->below[split] = below;
+    kd_status status = list(data, below, &folders, NULL, &f->passed[split]);
     sort(&folders);
-    if (!status && !*classes) {
-        *n = folders.count;
-        *classes = kdi_pool_alloc(&data->pool, *n + 1, sizeof **classes);
-        if (!*classes) status = KD_E_NOMEM;
-        for (size_t i = 0; !status && i < *n; i++) (*classes)[i] = name_of(folders.at[i]);
+    if (!status && !f->classes) {
+        f->n_classes = folders.count;
+        f->classes = kdi_pool_alloc(&data->pool, folders.count + 1, sizeof *f->classes);
+        if (!f->classes) status = KD_E_NOMEM;
+        for (size_t i = 0; !status && i < folders.count; i++)
+            f->classes[i] = name_of(folders.at[i]);
     }
     for (size_t i = 0; !status && i < folders.count; i++) {
         const char *name = name_of(folders.at[i]);
-        const size_t label = find_class(*classes, *n, name);
-        if (label == *n)
-            status = kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s/%s': there is no class '%s' in train",
-                                 s->root.text, below, name);
-        else
-            status = add_class(data, split, folders.at[i], label);
+        const size_t label = find_class(f->classes, f->n_classes, name);
+        status = label < f->n_classes ? add_class(data, split, folders.at[i], label)
+                                      : kdi_folder_unknown_class(data, below, name);
     }
     kd_ctx_free(data->ctx, folders.at);
     return status;
 }
 
-static bool has(const state *s, const char *name)
+bool kdi_folder_has(const kdi_folder *f, const char *name)
 {
     struct stat st;
-    char path[sizeof s->root.text + 16];
-    snprintf(path, sizeof path, "%s/%s", s->root.text, name);
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    char path[sizeof f->root.text + 300];
+    const int n = snprintf(path, sizeof path, "%s/%s", f->root.text, name);
+    return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static kd_status add_splits(kd_dataset *data, const char ***classes, size_t *n)
+static kd_status add_splits(kd_dataset *data)
 {
-    const state *s = data->state;
-    const char *test = has(s, "val") ? "val" : has(s, "test") ? "test" : NULL;
+    const kdi_folder *f = data->state;
+    const char *test = kdi_folder_has(f, "val") ? "val" : kdi_folder_has(f, "test") ? "test" : NULL;
     kd_status status = KD_OK;
-    if (has(s, "train")) status = add_split(data, KD_SPLIT_TRAIN, "train", classes, n);
-    if (!status && test) status = add_split(data, KD_SPLIT_TEST, test, classes, n);
-    if (!status && !*classes) status = add_split(data, KD_SPLIT_TEST, "", classes, n);
-    if (!status && s->count[KD_SPLIT_TRAIN] + s->count[KD_SPLIT_TEST] == 0)
-        status = kd_ctx_fail(data->ctx, KD_E_NOTFOUND,
-                             "folder: no pictures in '%s/train/CLASS' or '%s/val/CLASS' (JPEG or "
-                             "PNG files in a folder for each class, as ImageNet has them)",
-                             s->root.text, s->root.text);
+    if (kdi_folder_has(f, "train")) status = add_split(data, KD_SPLIT_TRAIN, "train");
+    if (!status && test) status = add_split(data, KD_SPLIT_TEST, test);
+    if (!status && !f->classes) status = add_split(data, KD_SPLIT_TEST, "");
+    if (!status && f->count[KD_SPLIT_TRAIN] + f->count[KD_SPLIT_TEST] == 0)
+        status = kdi_folder_no_pictures(data);
     return status;
 }
 
@@ -300,9 +327,9 @@ static kd_status add_splits(kd_dataset *data, const char ***classes, size_t *n)
 
 static bool where(const kd_dataset *data, kd_split split, size_t index, char *path, size_t size)
 {
-    const state *s = data->state;
-    const entry *e = &s->entries[split][index];
-    const char *folder = s->folders[e->folder], *root = s->root.text;
+    const kdi_folder *f = data->state;
+    const kdi_entry *e = &f->entries[split][index];
+    const char *folder = f->folders[e->folder], *root = f->root.text;
     const int n = snprintf(path, size, "%s%s%s%s%s", root, *root && *folder ? "/" : "", folder,
                            *root || *folder ? "/" : "", e->name);
     return n >= 0 && (size_t)n < size;
@@ -311,9 +338,9 @@ static bool where(const kd_dataset *data, kd_split split, size_t index, char *pa
 static kd_status open_picture(const kd_dataset *data, kd_split split, size_t index, kdi_decoder *d,
                               int32_t *label, kdi_note *note)
 {
-    const state *s = data->state;
+    const kdi_folder *f = data->state;
     kdi_path path;
-    *label = s->entries[split][index].label;
+    *label = f->entries[split][index].label;
     if (!where(data, split, index, path.text, sizeof path.text))
         return kdi_note_fail(note, KD_E_INVALID, "the path is too long");
     return kdi_decoder_open_file(d, path.text, note);
@@ -341,67 +368,82 @@ static kd_status fetch(const kd_dataset *data, kd_split split, size_t index, uin
     return status;
 }
 
-static uint64_t add(uint64_t sum, const void *bytes, size_t count)
+enum { SAMPLED = 1024, SAMPLE_BYTES = 16 * 1024 };
+
+/* A folder's path below the split's. */
+static const char *below_split(const kdi_folder *f, size_t split, const char *folder)
 {
-    const uint64_t pair[] = {sum, kdi_hash(bytes, count)};
-    return kdi_hash(pair, sizeof pair);
+    const size_t n = f->below[split] ? strlen(f->below[split]) : 0;
+    return n && folder[n] == '/' ? folder + n + 1 : folder;
 }
 
-/* Names, labels and sizes of the files: reading them all would take hours for ImageNet. */
+/* Of a folder: names, labels and sizes of the files, and what is in some of them; reading them all
+ * would take hours for ImageNet. Of single pictures: the same without their names, which are paths
+ * as somebody typed them. */
 static uint64_t fingerprint(const kd_dataset *data)
 {
-    const state *s = data->state;
-    uint64_t sum = add(0, &data->info.classes, sizeof data->info.classes);
-    for (size_t split = 0; split < KD_SPLIT_COUNT; split++)
-        for (size_t i = 0; i < s->count[split]; i++) {
-            const entry *e = &s->entries[split][i];
-            char path[2 * sizeof s->root.text];
+    const kdi_folder *f = data->state;
+    const uint64_t all = f->count[KD_SPLIT_TRAIN] + f->count[KD_SPLIT_TEST];
+    kdi_sum sum = kdi_sum_begin();
+    uint64_t number = 0;
+    uint8_t head[SAMPLE_BYTES];
+    kdi_sum_number(&sum, data->info.classes);
+    for (size_t split = 0; split < KD_SPLIT_COUNT; split++) {
+        kdi_sum_number(&sum, f->count[split]);
+        for (size_t i = 0; i < f->count[split]; i++, number++) {
+            const kdi_entry *e = &f->entries[split][i];
+            kdi_path path;
             struct stat st;
-            const char *folder = s->folders[e->folder];
-            snprintf(path, sizeof path, "%s/%s/%s", s->root.text, folder, e->name);
-            const uint64_t facts[] = {split, (uint64_t)e->label,
-                                      stat(path, &st) ? UINT64_MAX : (uint64_t)st.st_size};
-            sum = add(sum, folder, strlen(folder));
-            sum = add(sum, e->name, strlen(e->name));
-            sum = add(sum, facts, sizeof facts);
+            const bool there = where(data, (kd_split)split, i, path.text, sizeof path.text) &&
+                               stat(path.text, &st) == 0;
+            kdi_sum_number(&sum, (uint64_t)e->label);
+            kdi_sum_number(&sum, there ? (uint64_t)st.st_size : UINT64_MAX);
+            if (f->classes) {
+                kdi_sum_text(&sum, below_split(f, split, f->folders[e->folder]));
+                kdi_sum_text(&sum, e->name);
+            }
+            const bool sampled = number * SAMPLED / all != (number + 1) * SAMPLED / all;
+            if (sampled && there)
+                kdi_sum_bytes(&sum, head, read_head(path.text, head, sizeof head));
         }
-    return sum;
+    }
+    return kdi_sum_end(&sum);
 }
 
 static void release(kd_dataset *data)
 {
-    state *s = data->state;
-    kd_ctx_free(data->ctx, s->folders);
+    kdi_folder *f = data->state;
+    kd_ctx_free(data->ctx, f->folders);
     for (size_t split = 0; split < KD_SPLIT_COUNT; split++)
-        kd_ctx_free(data->ctx, s->entries[split]);
-    kd_ctx_free(data->ctx, s);
+        kd_ctx_free(data->ctx, f->entries[split]);
+    kd_ctx_free(data->ctx, f);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static kd_status begin(kd_dataset *data)
 {
-    data->state = kd_ctx_alloc(data->ctx, 1, sizeof(state));
+    data->state = kd_ctx_alloc(data->ctx, 1, sizeof(kdi_folder));
     if (!data->state) return KD_E_NOMEM;
     data->release = release;
     return KD_OK;
 }
 
 /* ImageNet's mean and standard deviation serve for all photographs. */
-static kd_status describe(kd_dataset *data, const char *name, const char *const *classes, size_t n)
+static kd_status describe(kd_dataset *data, const char *name, size_t n_classes)
 {
     static const float mean[] = {.485f, .456f, .406f}, std[] = {.229f, .224f, .225f};
-    const state *s = data->state;
+    const kdi_folder *f = data->state;
     const kd_data_info info = {.struct_size = sizeof info,
                                .name = name,
-                               .classes = n,
+                               .classes = n_classes,
                                .height = NOMINAL,
                                .width = NOMINAL,
                                .channels = 3,
-                               .count = {s->count[KD_SPLIT_TRAIN], s->count[KD_SPLIT_TEST]},
+                               .count = {f->count[KD_SPLIT_TRAIN], f->count[KD_SPLIT_TEST]},
                                .mean = mean,
                                .std = std,
-                               .class_names = classes};
+                               .class_names = f->classes};
     const kd_status status = kdi_dataset_describe(data, &info);
     data->open = open_picture;
     data->where = where;
@@ -413,12 +455,12 @@ static kd_status describe(kd_dataset *data, const char *name, const char *const 
 /* PATH as it is, else below dir. */
 static kd_status find_root(kd_dataset *data, const char *path, const char *dir)
 {
-    state *s = data->state;
-    kd_status status = kdi_join(data->ctx, path, "", &s->root);
+    kdi_folder *f = data->state;
+    kd_status status = kdi_join(data->ctx, path, "", &f->root);
     if (status || *path == '/' || kdi_exists(path)) return status;
     kdi_path below;
     status = kdi_join(data->ctx, dir, path, &below);
-    if (!status && kdi_exists(below.text)) s->root = below;
+    if (!status && kdi_exists(below.text)) f->root = below;
     return status;
 }
 
@@ -431,33 +473,31 @@ kd_status kdi_read_folder(kd_dataset *data, const char *args, const char *dir)
     kd_status status = begin(data);
     if (!status) status = find_root(data, args, dir);
     if (status) return status;
-    const state *s = data->state;
-    if (!kdi_exists(s->root.text))
+    const kdi_folder *f = data->state;
+    if (!kdi_exists(f->root.text))
         return kd_ctx_fail(data->ctx, KD_E_NOTFOUND,
                            "folder: there is no '%.300s', nor is it in '%.300s'", args, dir);
-    const char **classes = NULL;
-    size_t n = 0;
-    status = add_splits(data, &classes, &n);
+    status = add_splits(data);
     if (status) return status;
-    char name[sizeof s->root.text + 8]; /* the path has just been found to be no longer */
+    char name[sizeof f->root.text + 8]; /* the path has just been found to be no longer */
     snprintf(name, sizeof name, "folder:%s", args);
-    return describe(data, name, classes, n);
+    status = describe(data, name, f->n_classes);
+    return status ? status : kdi_folder_report(data, name);
 }
 
 kd_status kdi_read_pictures(kd_dataset *data, const char *const *paths, size_t count)
 {
-    static const char *const nothing[] = {"picture"};
     kd_status status = begin(data);
     if (status) return status;
-    state *s = data->state;
-    s->folders = kd_ctx_alloc(data->ctx, 1, sizeof *s->folders);
-    if (!s->folders) return KD_E_NOMEM;
-    s->folders[s->n_folders++] = "";
+    kdi_folder *f = data->state;
+    f->folders = kd_ctx_alloc(data->ctx, 1, sizeof *f->folders);
+    if (!f->folders) return KD_E_NOMEM;
+    f->folders[f->n_folders++] = "";
     for (size_t i = 0; i < count; i++) {
         const char *path = paths[i] ? keep(data, paths[i]) : NULL;
         if (!paths[i]) return kd_ctx_fail(data->ctx, KD_E_INVALID, "picture %zu has no path", i);
         status = path ? add_entry(data, KD_SPLIT_TEST, path, 0) : KD_E_NOMEM;
         if (status) return status;
     }
-    return describe(data, "pictures", nothing, 1);
+    return describe(data, "pictures", 1);
 }

@@ -175,7 +175,8 @@ kd_status kdi_read_fashion_mnist(kd_dataset *data, const char *args, const char 
         if (!status) status = read_labels(data, folder.text, (kd_split)s);
     }
     if (!status && (info.count[0] != TRAIN || info.count[1] != TEST))
-        kd_ctx_log(ctx, KD_LOG_WARN, "%s in '%s' is a subset: %zu + %zu pictures of %d + %d",
-                   info.name, folder.text, info.count[0], info.count[1], TRAIN, TEST);
+        status = kdi_dataset_remark(
+            data, KD_LOG_WARN, "%s in '%.300s' is a subset: %zu + %zu pictures of %d + %d",
+            info.name, folder.text, info.count[0], info.count[1], TRAIN, TEST);
     return status;
 }

@@ -5,7 +5,9 @@
  * coefficients but not to pixels, rows below it not at all. The results are those of decoding the
  * whole picture, bit for bit: an area is widened by two blocks to either side, since smooth
  * upsampling of colour looks at neighbours. A file without an end marker is read to its last row
- * whatever the area, so that a file that was cut off is found out.
+ * whatever the area and the scale: if the data end before, or go on behind (zeros, where a download
+ * broke off), the file is broken. With an end marker libjpeg makes up what is missing and calls it a
+ * warning.
  *
  * libjpeg reports errors by a function that must not return: ours jumps back into open or rows.
  * Warnings (a few odd bytes) are ignored, as everywhere. Nothing is printed. */
@@ -33,6 +35,7 @@ enum {
     UNALIGNED = 8,   /* libjpeg-turbo writes aligned rows past the cache, where we need them next */
     MARGIN = 4,      /* pixels around an area that are decoded with it */
     SCANS = 100,     /* of a progressive picture; each costs a pass over all of it */
+    LEFT_OVER = 16,  /* bytes behind the last row, where there is no end marker */
     MOST_SHARE = 512 /* pixels a byte: every block of 8 x 8 takes one bit at least */
 };
 
@@ -249,7 +252,9 @@ static void read_rows(jpeg *j, size_t shrink, kdi_area area, kdi_row_fn row, voi
         if (channels == 4) from_cmyk(at, area.w);
         row(arg, at);
     }
-    if (j->whole) pass_over(j, rows, c->output_height, false);
+    if (!j->whole) return;
+    pass_over(j, rows, c->output_height, false);
+    if (j->source.bytes_in_buffer > LEFT_OVER) fail(j, "the data are cut off and filled up");
 }
 
 static kd_status jpeg_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,

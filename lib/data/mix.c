@@ -2,33 +2,34 @@
  * mix.c: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), as timm has them with mode
  * "batch": picture i goes with picture n - 1 - i, the share of the first is drawn from
  * Beta(a, a) once for the batch, and where both are asked for chance takes one of them, half and
- * half. CutMix's share is corrected to what the box covers inside the picture. */
+ * half. CutMix's box reaches half its height and width, rounded down, to either side of a pixel, and
+ * is cut at the picture's borders; the share is corrected to what it covers. */
 #include "mix.h"
 
 #include <math.h>
 
 enum { MILLION = 1000000 };
 
-static void alpha_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+static void alpha_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
     *low = MILLION / 100;
     *high = 100 * MILLION;
-    *standard = MILLION;
+    *value = MILLION;
 }
 
-static void mixup_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+static void mixup_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
-    alpha_range(shape, low, high, standard);
-    *standard = MILLION * 8 / 10;
+    alpha_range(shape, low, high, value);
+    *value = MILLION * 8 / 10;
 }
 
-static void repeat_range(kdi_shape shape, size_t *low, size_t *high, size_t *standard)
+static void repeat_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
     *low = 1;
     *high = KDI_COPIES;
-    *standard = 3;
+    *value = 3;
 }
 
 const kdi_augment kdi_augment_mixup = {.name = "mixup",
@@ -67,13 +68,14 @@ static double beta_draw(kdi_rng *rng, double a)
 static void place_box(kdi_mix *m, kdi_shape canvas, double share, kdi_rng *rng)
 {
     const double side = sqrt(1 - share);
-    const size_t h = (size_t)((double)canvas.h * side), w = (size_t)((double)canvas.w * side);
+    const size_t half_h = (size_t)((double)canvas.h * side) / 2;
+    const size_t half_w = (size_t)((double)canvas.w * side) / 2;
     const size_t y = kdi_rng_below(rng, (uint32_t)canvas.h);
     const size_t x = kdi_rng_below(rng, (uint32_t)canvas.w);
-    m->top = y > h / 2 ? y - h / 2 : 0;
-    m->left = x > w / 2 ? x - w / 2 : 0;
-    m->bottom = y + (h + 1) / 2 < canvas.h ? y + (h + 1) / 2 : canvas.h;
-    m->right = x + (w + 1) / 2 < canvas.w ? x + (w + 1) / 2 : canvas.w;
+    m->top = y > half_h ? y - half_h : 0;
+    m->left = x > half_w ? x - half_w : 0;
+    m->bottom = y + half_h < canvas.h ? y + half_h : canvas.h;
+    m->right = x + half_w < canvas.w ? x + half_w : canvas.w;
     const double covered = (double)((m->bottom - m->top) * (m->right - m->left));
     m->share = (float)(1 - covered / (double)(canvas.h * canvas.w));
 }

@@ -95,10 +95,14 @@ static void shuffle(kdi_pipeline *p, size_t epoch)
 static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view)
 {
     const kd_data_info *info = &p->data->info;
-    view->table = kd_ctx_alloc(p->data->ctx, view->shape.c, 256 * sizeof *view->table);
-    if (!view->table) return KD_E_NOMEM;
-    for (size_t c = 0; c < view->shape.c; c++) {
-        const size_t stored = info->channels == view->shape.c ? c : 0;
+    const size_t channels = view->shape.c;
+    view->table = kd_ctx_alloc(p->data->ctx, channels, 256 * sizeof *view->table);
+    view->factors = kd_ctx_alloc(p->data->ctx, channels, 2 * sizeof *view->factors);
+    if (!view->table || !view->factors) return KD_E_NOMEM;
+    float *scale = view->factors, *offset = view->factors + channels;
+    view->units = (kdi_units){channels, info->channels, scale, offset};
+    for (size_t c = 0; c < channels; c++) {
+        const size_t stored = info->channels == channels ? c : 0; /* else grey, repeated */
         const float mean = from->mean ? from->mean[c] : info->mean[stored];
         const float std = from->std ? from->std[c] : info->std[stored];
         if (!isfinite(mean) || !isfinite(std) || std <= 0)
@@ -107,11 +111,14 @@ static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view
                                info->name, c, (double)mean, (double)std);
         for (size_t x = 0; x < 256; x++)
             view->table[c * 256 + x] = ((float)x / 255.0f - mean) / std;
+        scale[c] = info->std[stored] / std;
+        offset[c] = (info->mean[stored] - mean) / std;
     }
     return KD_OK;
 }
 
-static kd_status make_view(kdi_pipeline *p, const kd_view *from, kdi_view *view)
+/* from: view number n. */
+static kd_status make_view(kdi_pipeline *p, const kd_view *from, size_t n, kdi_view *view)
 {
     kd_ctx *ctx = p->data->ctx;
     const kd_data_info *info = &p->data->info;
@@ -124,8 +131,9 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, kdi_view *view)
                            info->name, s.h, s.w, s.c);
     if (s.c != info->channels && info->channels != 1)
         return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "loader of '%s': a view of %zu channels of data with %zu", info->name,
-                           s.c, info->channels);
+                           "data set '%s': view %zu wants %zu channel%s, but the pictures have "
+                           "%zu: only grey pictures, of 1 channel, can be shown in another number",
+                           info->name, n, s.c, s.c == 1 ? "" : "s", info->channels);
     return make_table(p, from, view);
 }
 
@@ -167,7 +175,8 @@ static kd_status make_views(kdi_pipeline *p, const kd_loader_opt *opt)
     if (!p->views) return KD_E_NOMEM;
     p->n_views = n;
     for (size_t v = 0; v < n; v++) {
-        const kd_status status = make_view(p, opt->n_views ? &opt->views[v] : &plain, &p->views[v]);
+        const kd_view *view = opt->n_views ? &opt->views[v] : &plain;
+        const kd_status status = make_view(p, view, v, &p->views[v]);
         if (status) return status;
     }
     return KD_OK;
@@ -181,31 +190,36 @@ static kd_status parse(kdi_pipeline *p, const char *spec, bool framed)
     return kdi_augment_parse(p->data->ctx, spec, p->canvas, &p->augmentation);
 }
 
+/* Steps that frame no picture, for pictures that have sizes of their own: the data set's framing
+ * comes first. "none" is the least that can be done: the view is filled by the centre square. */
+static kd_status parse_framed(kdi_pipeline *p, const char *spec)
+{
+    char text[KDI_AUGMENT_TEXT];
+    if (strcmp(spec, "none") == 0) return parse(p, "centre:1", true);
+    const int n = snprintf(text, sizeof text, "%s+%s", KDI_FRAMING_SHARE, spec);
+    if (n < 0 || (size_t)n >= sizeof text)
+        return kd_ctx_fail(p->data->ctx, KD_E_INVALID, "augmentation '%.100s...': too long", spec);
+    return parse(p, text, true);
+}
+
 /* The canvas depends on whether a step frames the pictures, and what steps accept on the canvas.
  * Pictures that have sizes of their own are framed in any case. */
 static kd_status parse_steps(kdi_pipeline *p, const char *spec)
 {
-    char centred[KDI_AUGMENT_TEXT];
     kd_status status = parse(p, spec, true);
     if (!status && p->augmentation.frame) return KD_OK;
-    if (!p->data->open) {
-        status = parse(p, spec, false);
-        return !status && p->augmentation.frame ? parse(p, spec, true) : status;
-    }
-    if (status) return status;
-    const bool none = strcmp(spec, "none") == 0;
-    const int n =
-        snprintf(centred, sizeof centred, "centre%s%s", none ? "" : "+", none ? "" : spec);
-    if (n < 0 || (size_t)n >= sizeof centred)
-        return kd_ctx_fail(p->data->ctx, KD_E_INVALID, "augmentation '%.100s...': too long", spec);
-    return parse(p, centred, true);
+    if (p->data->open) return status ? status : parse_framed(p, spec);
+    status = parse(p, spec, false);
+    return !status && p->augmentation.frame ? parse(p, spec, true) : status;
 }
 
 static kd_status make_augmentation(kdi_pipeline *p, const kd_loader_opt *opt)
 {
     const kd_data_info *info = &p->data->info;
     const bool training = opt->split == KD_SPLIT_TRAIN && !opt->dev;
-    const char *spec = opt->augment ? opt->augment : training ? "auto" : "none";
+    const char *spec = opt->augment ? opt->augment
+                       : training   ? "auto"
+                                    : kd_dataset_framing(p->data);
     if (strcmp(spec, "auto") == 0) spec = p->data->open ? "imagenet-train" : "crop-flip";
     kd_status status = parse_steps(p, spec);
     for (size_t v = 0; !status && v < p->n_views; v++) status = make_axes(p, &p->views[v]);
@@ -224,8 +238,13 @@ static kd_status make_batches(kdi_pipeline *p, const kd_loader_opt *opt)
     if (!opt->drop_last && p->count % p->batch) p->batches++;
     if (p->batches == 0)
         return kd_ctx_fail(p->data->ctx, KD_E_INVALID,
-                           "loader of '%s': drop_last leaves nothing: %zu samples, batches of %zu",
-                           p->data->info.name, p->count, p->batch);
+                           "data set '%s': the %s set of %zu picture%s is smaller than a batch of "
+                           "%zu: use a smaller batch",
+                           p->data->info.name,
+                           opt->dev                       ? "development"
+                           : opt->split == KD_SPLIT_TRAIN ? "training"
+                                                          : "test",
+                           p->count, p->count == 1 ? "" : "s", p->batch);
     p->samples = p->count / p->batch < p->batches ? p->count : p->batches * p->batch;
     return KD_OK;
 }
@@ -267,6 +286,7 @@ void kdi_pipeline_free(kdi_pipeline *p)
     kd_ctx *ctx = p->data->ctx;
     for (size_t v = 0; v < p->n_views; v++) {
         kd_ctx_free(ctx, p->views[v].table);
+        kd_ctx_free(ctx, p->views[v].factors);
         kdi_axis_free(ctx, &p->views[v].y);
         kdi_axis_free(ctx, &p->views[v].x);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * png.c: PNG by libpng. Rows are read one by one; an interlaced picture is held whole. Chunks that
- * say nothing about pixels are not looked at.
+ * png.c: PNG by libpng. Rows are read one by one, all of them whatever the area, since libpng finds
+ * damage only where it reads; an interlaced picture is held whole. Chunks that say nothing about
+ * pixels are not looked at.
  *
  * libpng reports errors by a function that must not return: ours jumps back into open or rows.
  * Warnings are ignored; nothing is printed. */
@@ -132,12 +133,6 @@ static void png_close(kdi_decoder *d)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* A file without its last chunk is read to its last row. */
-static bool has_end(const kdi_decoder *d)
-{
-    return memmem(d->bytes, d->size, "IEND", 4) != NULL;
-}
-
 static void *take(png *s, size_t bytes)
 {
     void *block = kdi_arena_take(&s->decoder->arena, bytes);
@@ -168,8 +163,7 @@ static void read_rows(png *s, kdi_area area, kdi_row_fn row, void *arg)
         return;
     }
     png_bytep line = take(s, stride);
-    const size_t last = has_end(d) ? area.y + area.h : d->height;
-    for (size_t y = 0; y < last; y++) {
+    for (size_t y = 0; y < d->height; y++) {
         png_read_row(s->png, line, NULL);
         if (y >= area.y && y < area.y + area.h) row(arg, line + 3 * area.x);
     }

@@ -129,6 +129,20 @@ static kd_status parse(kd_ctx *ctx, const char *args, options *o)
     return KD_OK;
 }
 
+/* Another seed makes other textures, so its classes have other names. */
+static const char **name_classes(kd_dataset *data, const options *o)
+{
+    const char **names = kdi_pool_alloc(&data->pool, o->classes, sizeof *names);
+    for (size_t k = 0; names && k < o->classes; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "class%zu", k);
+        if (o->seed) snprintf(name, sizeof name, "class%zu-seed%zu", k, o->seed);
+        names[k] = kdi_pool_strdup(&data->pool, name);
+        if (!names[k]) return NULL;
+    }
+    return names;
+}
+
 kd_status kdi_read_synthetic(kd_dataset *data, const char *args, const char *dir)
 {
     options o = {.classes = 10, .image = 32, .channels = 3, .train = 2000, .test = 500};
@@ -139,8 +153,11 @@ kd_status kdi_read_synthetic(kd_dataset *data, const char *args, const char *dir
     snprintf(name, sizeof name,
              "synthetic:classes=%zu,image=%zu,channels=%zu,train=%zu,test=%zu,seed=%zu", o.classes,
              o.image, o.channels, o.train, o.test, o.seed);
+    const char **names = name_classes(data, &o);
+    if (!names) return KD_E_NOMEM;
     const kd_data_info info = {.struct_size = sizeof info,
                                .name = name,
+                               .class_names = names,
                                .classes = o.classes,
                                .height = o.image,
                                .width = o.image,

@@ -126,7 +126,7 @@ static void values(const kdi_pipeline *p, const kdi_view *view, kdi_key key, con
 {
     const kdi_shape s = p->canvas;
     normalise(view->table, s.c, view->shape.c, s.h * s.w, canvas, out);
-    kdi_augment_values(&p->augmentation, key, out, view->shape.c);
+    kdi_augment_values(&p->augmentation, key, &view->units, out);
 }
 
 void kdi_worker_show(const kdi_pipeline *p, kdi_worker *w, const kdi_view *view, kdi_key key,

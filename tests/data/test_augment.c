@@ -122,9 +122,12 @@ START_TEST(test_altflip)
 }
 END_TEST
 
-/* Zeros are exactly the pixels of a square around one of the pixels; every channel, every view. */
+/* The mean colour is exactly the pixels of a square around one of the pixels; every channel, every
+ * view: 0 in the data set's units, the offset in others. */
 START_TEST(test_cutout)
 {
+    static const float unit[3] = {1, 2, 3}, zero[3] = {0}, offset[3] = {-4, 5, 6};
+    const kdi_units grey = {1, 1, unit, zero}, other = {3, 1, unit, offset};
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t size = 1; size <= 4; size++) {
         char spec[16] = "cutout:1";
@@ -137,9 +140,10 @@ START_TEST(test_cutout)
             float one[H * W], three[H * W * 3];
             for (size_t p = 0; p < H * W; p++) one[p] = 1;
             for (size_t p = 0; p < H * W * 3; p++) three[p] = 1;
-            kdi_augment_values(&augmentation, key, one, 1);
-            kdi_augment_values(&augmentation, key, three, 3);
-            for (size_t p = 0; p < H * W * 3; p++) ck_assert(three[p] == one[p / 3]);
+            kdi_augment_values(&augmentation, key, &grey, one);
+            kdi_augment_values(&augmentation, key, &other, three);
+            for (size_t p = 0; p < H * W * 3; p++)
+                ck_assert(three[p] == (one[p / 3] == 0 ? offset[p % 3] : 1));
             size_t matches = 0;
             for (size_t centre = 0; centre < H * W; centre++) {
                 bool same = true;

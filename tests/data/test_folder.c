@@ -224,6 +224,128 @@ START_TEST(test_centre)
 }
 END_TEST
 
+/* The loader's first batch of floats in 0..1 as bytes [n,h,w,3]; what the augmentation came to. */
+static void show(kd_ctx *ctx, kd_dataset *data, const char *augment, size_t first, size_t h,
+                 size_t w, uint8_t *out, const char *text)
+{
+    static const float zero[3] = {0, 0, 0}, unit[3] = {1, 1, 1};
+    const kd_view view = {h, w, 3, zero, unit};
+    kd_loader *l = load(data, ctx,
+                        (kd_loader_opt){.split = KD_SPLIT_TEST,
+                                        .first = first,
+                                        .batch = 1,
+                                        .augment = augment,
+                                        .n_views = 1,
+                                        .views = &view});
+    const kd_batch *b;
+    test_ok(ctx, kd_loader_next(l, &b));
+    for (size_t i = 0; i < h * w * 3; i++) out[i] = (uint8_t)lroundf(b->views[0][i] * 255);
+    if (text) ck_assert_str_eq(kd_loader_augment(l), text);
+    kd_loader_close(l);
+}
+
+static uint8_t *rgb_of(const golden *g, const char *form)
+{
+    const kd_file_tensor *t = golden_find(g, "rgb.%s", form);
+    uint8_t *rgb = malloc(t->count);
+    test_ok(g->ctx, kd_file_read_bytes(g->file, t, 0, t->count, rgb));
+    return rgb;
+}
+
+enum { HIGH = 61, WIDE = 83, ALL = HIGH * WIDE * 3 }; /* the golden pictures */
+
+/* A picture of exactly the view's size is shown as it is, pixel for pixel, whatever share of it the
+ * centre would be: from a folder, as a single file, and as an array. */
+START_TEST(test_exact_size)
+{
+    static const char *const augments[] = {
+        NULL,      "none", "centre", "centre:0.875+bilinear", "centre:0.3+bicubic", "imagenet-eval",
+        "centre:1"};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    golden g = golden_open(ctx, "pictures.safetensors");
+    const char *root = make_set(&g, "exact_size");
+    const path file = join(root, "val/n02/1.JPEG");
+    const char *const paths[] = {file.text};
+    kd_dataset *data = open_set(ctx, root), *single, *array;
+    uint8_t *rgb = rgb_of(&g, "png_rgb");
+    static uint8_t shown[ALL], other[ALL];
+    static const int32_t label = 0;
+    test_ok(ctx, kd_dataset_from_pictures(ctx, paths, 1, &single));
+    const kd_data_info info = {.struct_size = sizeof info,
+                               .classes = 1,
+                               .height = HIGH,
+                               .width = WIDE,
+                               .channels = 3,
+                               .count = {0, 1}};
+    test_ok(ctx, kd_dataset_from_arrays(ctx, &info, (const uint8_t *const[]){NULL, rgb},
+                                        (const int32_t *const[]){NULL, &label}, 1, &array));
+    ck_assert_str_eq(kd_dataset_framing(data), "centre:0.875+bilinear");
+    ck_assert_str_eq(kd_dataset_framing(single), "centre:0.875+bilinear");
+    ck_assert_str_eq(kd_dataset_framing(array), "none");
+    for (size_t i = 0; i < sizeof augments / sizeof *augments; i++) {
+        show(ctx, data, augments[i], 1, HIGH, WIDE, shown,
+             i == 0   ? "centre:0.875+bilinear"
+             : i == 1 ? "centre:1"
+                      : NULL);
+        ck_assert_int_eq(memcmp(shown, rgb, ALL), 0);
+        show(ctx, single, augments[i], 0, HIGH, WIDE, shown, NULL);
+        ck_assert_int_eq(memcmp(shown, rgb, ALL), 0);
+        show(ctx, array, augments[i], 0, HIGH, WIDE, shown, NULL);
+        ck_assert_int_eq(memcmp(shown, rgb, ALL), 0);
+        /* one row less is another size, and then the share counts */
+        show(ctx, single, augments[i], 0, HIGH - 1, WIDE, shown, NULL);
+        show(ctx, single, "centre:1", 0, HIGH - 1, WIDE, other, NULL);
+        ck_assert((memcmp(shown, other, ALL - 3 * WIDE) == 0) == (i == 1 || i == 6));
+    }
+    free(rgb);
+    kd_dataset_close(array);
+    kd_dataset_close(single);
+    kd_dataset_close(data);
+    golden_close(&g);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* "none": the picture's shorter side becomes the view's, and nothing more is cut off than what is
+ * longer than the view. By default the view has 0.875 of it. */
+START_TEST(test_none)
+{
+    enum { SIDE = 20, FULL = 27, BYTES = SIDE * SIDE * 3 }; /* 20 * 83 / 61, rounded down */
+    kd_ctx *ctx = test_ctx(1, NULL);
+    golden g = golden_open(ctx, "pictures.safetensors");
+    kd_dataset *data = open_set(ctx, make_set(&g, "nothing"));
+    uint8_t *rgb = rgb_of(&g, "png_rgb");
+    uint8_t shown[BYTES], want[BYTES];
+    kdi_framer f;
+    kdi_note note = {0};
+    kdi_framer_init(ctx, &f);
+    const kdi_shape shape = {HIGH, WIDE, 3};
+    test_ok(ctx, kdi_frame_copy(&f, rgb, shape, false, (kdi_span){0, HIGH, SIDE, 0, SIDE},
+                                (kdi_span){0, WIDE, FULL, 4, SIDE}, want, &note));
+    show(ctx, data, "none", 1, SIDE, SIDE, shown, "centre:1");
+    ck_assert_int_eq(memcmp(shown, want, BYTES), 0);
+    /* 20 / 0.875 is 22, of which 1 is cut off before; 22 * 83 / 61 is 29, of which 4 are */
+    test_ok(ctx, kdi_frame_copy(&f, rgb, shape, false, (kdi_span){0, HIGH, 22, 1, SIDE},
+                                (kdi_span){0, WIDE, 29, 4, SIDE}, want, &note));
+    show(ctx, data, NULL, 1, SIDE, SIDE, shown, "centre:0.875+bilinear");
+    ck_assert_int_eq(memcmp(shown, want, BYTES), 0);
+    show(ctx, data, kd_dataset_framing(data), 1, SIDE, SIDE, shown, NULL);
+    ck_assert_int_eq(memcmp(shown, want, BYTES), 0);
+    /* steps that frame nothing come after the data set's framing */
+    show(ctx, data, "cutout:1", 1, SIDE, SIDE, shown, "centre:0.875+cutout:1");
+    size_t same = 0;
+    for (size_t i = 0; i < BYTES; i++) same += shown[i] == want[i];
+    ck_assert_uint_ge(same, BYTES - 3);
+    free(rgb);
+    kdi_framer_free(&f);
+    kd_dataset_close(data);
+    golden_close(&g);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* A small view of a JPEG is that of all its pixels, if asked to be; else it is near. */
 START_TEST(test_exact)
 {
@@ -560,8 +682,8 @@ START_TEST(test_no_memory)
 }
 END_TEST
 
-TEST_SUITE(folder, 60, &test_layout, &test_bad_layout, &test_centre, &test_exact, &test_replay,
-           &test_broken, &test_hostile, &test_bombs, &test_no_memory)
+TEST_SUITE(folder, 60, &test_layout, &test_bad_layout, &test_centre, &test_exact_size, &test_none,
+           &test_exact, &test_replay, &test_broken, &test_hostile, &test_bombs, &test_no_memory)
 #else
 /* Without the libraries a picture is an error that says how to get them. */
 START_TEST(test_unsupported)

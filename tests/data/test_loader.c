@@ -344,28 +344,39 @@ START_TEST(test_normalisation)
     /* grey in three channels, each normalised its own way */
     uint8_t grey[6] = {0, 10, 100, 200, 250, 255};
     int32_t label = 0;
+    const float grey_mean = .6f, grey_std = .125f;
     const kd_data_info info = {.struct_size = sizeof info,
                                .classes = 1,
                                .height = 2,
                                .width = 3,
                                .channels = 1,
-                               .count = {1}};
+                               .count = {1},
+                               .mean = &grey_mean,
+                               .std = &grey_std};
     test_ok(ctx, kd_dataset_from_arrays(ctx, &info, (const uint8_t *const[]){grey, NULL},
                                         (const int32_t *const[]){&label, NULL}, 0, &data));
     l = loader(
         ctx, data,
-        (kd_loader_opt){.n_views = 3,
+        (kd_loader_opt){.n_views = 6,
                         .views = (kd_view[]){{.channels = 3, .mean = other_mean, .std = other_std},
                                              {.channels = 2},
-                                             {0}},
+                                             {0},
+                                             {.channels = 3, .mean = other_mean},
+                                             {.channels = 3, .std = other_std},
+                                             {.channels = 64}},
                         .augment = "none"});
     b = next(ctx, l);
     for (size_t i = 0; i < 18; i++) {
         const float x = grey[i / 3];
         ck_assert(b->views[0][i] == (x / 255.0f - other_mean[i % 3]) / other_std[i % 3]);
-        if (i < 12) ck_assert(b->views[1][i] == ((float)grey[i / 2] / 255.0f - .5f) / .25f);
-        if (i < 6) ck_assert(b->views[2][i] == ((float)grey[i] / 255.0f - .5f) / .25f);
+        if (i < 12) ck_assert(b->views[1][i] == ((float)grey[i / 2] / 255.0f - .6f) / .125f);
+        if (i < 6) ck_assert(b->views[2][i] == ((float)grey[i] / 255.0f - .6f) / .125f);
+        /* what a view leaves out is the data's grey mean or deviation, repeated */
+        ck_assert(b->views[3][i] == (x / 255.0f - other_mean[i % 3]) / .125f);
+        ck_assert(b->views[4][i] == (x / 255.0f - .6f) / other_std[i % 3]);
     }
+    for (size_t i = 0; i < sizeof grey * 64; i++)
+        ck_assert(b->views[5][i] == ((float)grey[i / 64] / 255.0f - .6f) / .125f);
     kd_loader_close(l);
     kd_dataset_close(data);
     kd_ctx_destroy(ctx);
@@ -407,8 +418,8 @@ END_TEST
 START_TEST(test_refused)
 {
     static const float zero[3] = {0}, inf[3] = {INFINITY};
-    static const kd_view wide = {.width = 65537}, two = {.channels = 2}, flat = {.std = zero},
-                         far = {.mean = inf};
+    static const kd_view grey[] = {{0}, {.channels = 1}}, wide = {.width = 65537},
+                         two = {.channels = 2}, flat = {.std = zero}, far = {.mean = inf};
     const struct {
         kd_loader_opt opt;
         const char *words;
@@ -420,14 +431,20 @@ START_TEST(test_refused)
         {{.first = TRAIN}, "samples 53 + 0 out of 53"},
         {{.first = 1, .count = TRAIN}, "samples 1 + 53 out of 53"},
         {{.count = SIZE_MAX, .first = 2}, "out of 53"},
-        {{.batch = TRAIN + 1, .drop_last = 1}, "drop_last leaves nothing"},
+        {{.batch = TRAIN + 1, .drop_last = 1},
+         "the training set of 53 pictures is smaller than a batch of 54: use a smaller batch"},
+        {{.batch = 2, .drop_last = 1, .dev_count = 1, .dev = 1},
+         "the development set of 1 picture is smaller than a batch of 2"},
+        {{.batch = 10, .drop_last = 1, .split = KD_SPLIT_TEST}, "the test set of 9 pictures is"},
         {{.augment = "spin"}, "unknown augmentation 'spin'"},
         {{.augment = "crop:8"}, "8x8"},
         {{.depth = -2}, "depth -2"},
         {{.depth = 1025}, "depth 1025"},
         {{.n_views = 1}, "no views given"},
         {{.n_views = 1, .views = &wide}, "8x65537x3 is too large"},
-        {{.n_views = 1, .views = &two}, "2 channels of data with 3"},
+        {{.n_views = 1, .views = &two}, "view 0 wants 2 channels, but the pictures have 3"},
+        {{.n_views = 2, .views = grey},
+         "data set 'data': view 1 wants 1 channel, but the pictures"},
         {{.n_views = 1, .views = &flat}, "standard deviation 0"},
         {{.n_views = 1, .views = &far}, "mean inf"},
         {{.batch = SIZE_MAX / 2}, ""},

@@ -219,6 +219,166 @@ START_TEST(test_areas)
 END_TEST
 #endif
 
+/* ---- other files ----------------------------------------------------------------------------- */
+
+/* What a file is that is no picture of ours is said. */
+START_TEST(test_kinds)
+{
+#define BYTES(text) (const uint8_t *)(text), sizeof(text) - 1
+    static const struct {
+        const uint8_t *at;
+        size_t count;
+        const char *words;
+    } files[] = {
+        {BYTES("RIFF\x24\0\0\0WEBPVP8 \0\0\0\0"), "a WebP picture"},
+        {BYTES("GIF89a\1\0\1\0"), "a GIF picture"},
+        {BYTES("GIF87a"), "a GIF picture"},
+        {BYTES("BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"), "a BMP picture"},
+        {BYTES("II*\0\x08\0\0\0"), "a TIFF picture"},
+        {BYTES("MM\0*\0\0\0\x08"), "a TIFF picture"},
+        {BYTES("\0\0\0\x18"
+               "ftypheic\0\0\0\0"),
+         "a HEIF picture"},
+        {BYTES("\0\0\0\x18"
+               "ftypmif1\0\0\0\0"),
+         "a HEIF picture"},
+        {BYTES("\0\0\0\x1c"
+               "ftypavif\0\0\0\0"),
+         "an AVIF picture"},
+        {BYTES("\0\0\0\x1c"
+               "ftypisom\0\0\0\0"),
+         "a video"},
+        {BYTES("\0\0\0\fJXL \r\n\x87\n"), "a JPEG XL picture"},
+        {BYTES("\0\0\0\fjP  \r\n\x87\n"), "a JPEG 2000 picture"},
+        {BYTES("P6\n2 2\n255\n"), "a Netpbm picture"},
+        {BYTES("\n <!DOCTYPE HTML>\n<html>"), "an HTML page"},
+        {BYTES("\xEF\xBB\xBF<html lang=en>"), "an HTML page"},
+        {BYTES("<svg xmlns=''>"), "an SVG picture"},
+        {BYTES("<?xml version='1.0'?>"), "an XML document"},
+        {BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "git-lfs pointer"},
+        {BYTES("%PDF-1.7"), "a PDF document"},
+        {BYTES("PK\3\4\x14"), "a ZIP archive"},
+        {BYTES("\x1F\x8B\x08"), "gzip data"},
+        {BYTES("404: Not Found"), "a text file"},
+        {BYTES("BMW, Audi"), "a text file"},
+        {BYTES("\0\0\0\0\0\0\0\0\0\0\0\0"), "zeros alone"},
+        {BYTES(""), "it is empty"},
+        {BYTES("\xFF\xD8"), "is neither JPEG nor PNG"},
+        {BYTES("\x89PN"), "is neither JPEG nor PNG"},
+        {BYTES("\x01\x02\x03\x80"), "is neither JPEG nor PNG"}};
+#undef BYTES
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kdi_decoder d;
+    kdi_decoder_init(ctx, &d);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        kdi_note note = {0};
+        /* of exactly that size, so that a memory checker sees a step beyond */
+        uint8_t *copy = malloc(files[i].count + !files[i].count);
+        memcpy(copy, files[i].at, files[i].count);
+        ck_assert_int_eq(kdi_decoder_open_bytes(&d, copy, files[i].count, &note), KD_E_FORMAT);
+        ck_assert_msg(strstr(note.text, "is neither JPEG nor PNG") &&
+                          strstr(note.text, files[i].words),
+                      "no '%s' in: %s", files[i].words, note.text);
+        free(copy);
+    }
+    kdi_decoder_free(&d);
+    /* the same words through a data set, with the file's name */
+    char path[1200];
+    const char *folder = files_folder("kinds");
+    files_write(folder, "a.jpg", files[0].at, files[0].count);
+    files_write(folder, "b.jpg", "", 0);
+    for (int i = 0; i < 2; i++) {
+        kd_dataset *data;
+        snprintf(path, sizeof path, "%s/%c.jpg", folder, 'a' + i);
+        test_ok(ctx, kd_dataset_from_pictures(ctx, (const char *const[]){path}, 1, &data));
+        ck_assert_int_eq(kd_dataset_sample(data, KD_SPLIT_TEST, 0, NULL, NULL), KD_E_FORMAT);
+        ck_assert_ptr_nonnull(
+            strstr(kd_ctx_error(ctx), i ? "b.jpg': is neither JPEG nor PNG: it is empty"
+                                        : "a.jpg': is neither JPEG nor PNG: a WebP picture"));
+        kd_dataset_close(data);
+    }
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* ---- damage ---------------------------------------------------------------------------------- */
+
+/* Can the area be read? */
+static bool reads(kdi_decoder *d, bytes file, size_t shrink, kdi_area area)
+{
+    kdi_note note = {0};
+    uint8_t *pixels = decode(d, file, shrink, &area, &note);
+    free(pixels);
+    return pixels != NULL;
+}
+
+/* Whether a file is broken does not depend on the area that is read, nor on the scale. */
+static void check_damage(kdi_decoder *d, const char *name, bytes file, kdi_rng *rng)
+{
+    kdi_note note = {0};
+    if (kdi_decoder_open_bytes(d, file.at, file.count, &note)) return;
+    const size_t h = d->height, w = d->width, most = d->codec->shrinks ? 8 : 1;
+    const bool whole = reads(d, file, 1, (kdi_area){0, 0, w, h});
+    for (size_t shrink = 1; shrink <= most; shrink *= 2) {
+        const size_t sh = (h + shrink - 1) / shrink, sw = (w + shrink - 1) / shrink;
+        const uint32_t y = kdi_rng_below(rng, (uint32_t)sh), x = kdi_rng_below(rng, (uint32_t)sw);
+        const kdi_area areas[] = {
+            {0, 0, 1, 1}, {sw - 1, sh - 1, 1, 1}, {x, y, sw - x, sh - y}, {0, 0, x + 1, y + 1}};
+        for (size_t a = 0; a < 4; a++)
+            ck_assert_msg(reads(d, file, shrink, areas[a]) == whole,
+                          "%s, %zu bytes: all of it %s, but %zux%zu at %zu,%zu of 1/%zu not", name,
+                          file.count, whole ? "reads" : "fails", areas[a].h, areas[a].w, areas[a].y,
+                          areas[a].x, shrink);
+    }
+}
+
+/* Cut off, with and without an end put on; bytes changed; overwritten with zeros. */
+static void damage(kdi_decoder *d, const char *name, bytes file, kdi_rng *rng)
+{
+    static const uint8_t ends[2][12] = {{0xFF, 0xD9},
+                                        {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xAE, 0x42, 0x60, 0x82}};
+    const bool png = !strncmp(name, "file.png", 8);
+    uint8_t *copy = malloc(file.count + 12);
+    for (int i = 0; i < 60; i++) {
+        const size_t at = kdi_rng_below(rng, (uint32_t)file.count), n = png ? 12 : 2;
+        bytes cut = {.at = copy, .count = at};
+        memcpy(copy, file.at, file.count);
+        check_damage(d, name, cut, rng);
+        memcpy(copy + at, ends[png], n);
+        cut.count = at + n;
+        check_damage(d, name, cut, rng);
+        memcpy(copy, file.at, file.count);
+        cut.count = file.count;
+        copy[at] ^= (uint8_t)(1 + kdi_rng_below(rng, 255));
+        check_damage(d, name, cut, rng);
+        memset(copy + at, 0, file.count - at);
+        check_damage(d, name, cut, rng);
+    }
+    free(copy);
+}
+
+START_TEST(test_damage)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    golden f = golden_open(ctx, "pictures.safetensors");
+    kdi_rng rng = kdi_rng_make(9, KDI_RNG_TEST, 0, 0);
+    kdi_decoder d;
+    kdi_decoder_init(ctx, &d);
+    for (size_t i = 0; i < kd_file_count(f.file); i++) {
+        const char *name = kd_file_at(f.file, i)->name;
+        if (strncmp(name, "file.", 5) || !built(name + 5)) continue;
+        bytes file = find_bytes(&f, "", name);
+        damage(&d, name, file, &rng);
+        free(file.at);
+    }
+    kdi_decoder_free(&d);
+    golden_close(&f);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* ---- resizing -------------------------------------------------------------------------------- */
 
 static kdi_span span_of(const float *x)
@@ -294,4 +454,4 @@ TEST_SUITE(pictures, 30, &test_decode,
 #if KDI_JPEG
            &test_areas,
 #endif
-           &test_resize, &test_rand_ops)
+           &test_kinds, &test_damage, &test_resize, &test_rand_ops)

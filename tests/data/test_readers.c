@@ -110,7 +110,11 @@ START_TEST(test_cifar100)
     ck_assert_uint_eq(info->classes, 100);
     ck_assert_uint_eq(info->count[KD_SPLIT_TRAIN], 7);
     ck_assert_float_eq(info->mean[0], .5071f);
-    ck_assert_ptr_null(info->class_names);
+    ck_assert_str_eq(info->class_names[0], "apple");
+    ck_assert_str_eq(info->class_names[47], "maple_tree");
+    ck_assert_str_eq(info->class_names[99], "worm");
+    for (size_t i = 1; i < 100; i++)
+        ck_assert_int_lt(strcmp(info->class_names[i - 1], info->class_names[i]), 0);
     check_samples(ctx, data, 0);
     kd_dataset_close(data);
 
@@ -163,6 +167,23 @@ START_TEST(test_cifar_damaged)
     ck_assert_int_eq(unlink(path), 0);
     ck_assert_int_eq(mkdir(path, 0700), 0);
     must_fail(ctx, "cifar-10", dir, KD_E_FORMAT, "data_batch_4.bin", "not a regular file");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* Without the file of names they are the published ones. */
+START_TEST(test_published_names)
+{
+    static const char *const ten[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                      "dog",      "frog",       "horse", "ship", "truck"};
+    const char *dir = files_folder("published");
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data;
+    files_cifar(dir, false, 1, 1);
+    test_ok(ctx, kd_dataset_open(ctx, "cifar-10", dir, &data));
+    for (size_t i = 0; i < 10; i++) ck_assert_str_eq(kd_dataset_info(data)->class_names[i], ten[i]);
+    ck_assert_ptr_nonnull(strstr(kd_dataset_note(data, 0), "is a subset: 5 + 1 pictures"));
+    kd_dataset_close(data);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -372,6 +393,9 @@ START_TEST(test_synthetic)
         ck_assert_uint_eq(info->count[KD_SPLIT_TEST], 500);
         ck_assert_uint_eq(info->classes, 10);
         ck_assert_float_eq(info->mean[2], .5f);
+        ck_assert_str_eq(info->class_names[0], "class0");
+        ck_assert_str_eq(info->class_names[9], "class9");
+        ck_assert_ptr_null(kd_dataset_note(data, 0));
         test_ok(ctx, kd_dataset_checksum(data, &sums[threads]));
         /* the name opens it again */
         kd_dataset *again;
@@ -406,6 +430,7 @@ START_TEST(test_synthetic_options)
                             NULL, &data));
     const kd_data_info *info = kd_dataset_info(data);
     ck_assert_str_eq(info->name, "synthetic:classes=4,image=9,channels=1,train=7,test=3,seed=5");
+    ck_assert_str_eq(info->class_names[3], "class3-seed5");
     ck_assert_uint_eq(info->width, 9);
     ck_assert_uint_eq(info->channels, 1);
     kd_dataset_close(data);
@@ -535,7 +560,7 @@ START_TEST(test_real_fashion)
 }
 END_TEST
 
-TEST_SUITE(readers, 60, &test_cifar10, &test_cifar100, &test_cifar_damaged, &test_class_names,
-           &test_idx, &test_idx_damaged, &test_gzip, &test_gzip_bomb, &test_synthetic,
-           &test_synthetic_options, &test_open_out_of_memory, &test_real_cifar10,
+TEST_SUITE(readers, 60, &test_cifar10, &test_cifar100, &test_cifar_damaged, &test_published_names,
+           &test_class_names, &test_idx, &test_idx_damaged, &test_gzip, &test_gzip_bomb,
+           &test_synthetic, &test_synthetic_options, &test_open_out_of_memory, &test_real_cifar10,
            &test_real_fashion)

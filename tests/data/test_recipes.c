@@ -135,16 +135,22 @@ END_TEST
 static void check_draws(const kdi_augmentation *a, double alpha, bool both)
 {
     enum { N = 20000 };
-    const kdi_shape canvas = {64, 48, 3};
+    enum { HIGH = 63, WIDE = 48 };
+    const kdi_shape canvas = {HIGH, WIDE, 3};
     double sum = 0, squares = 0;
     int cuts = 0, mixups = 0;
     for (size_t i = 0; i < N; i++) {
         const kdi_mix m = kdi_mix_draw(a, canvas, 9, 1, i);
         ck_assert(m.share >= 0 && m.share <= 1);
         if (m.cut) {
-            ck_assert(m.top <= m.bottom && m.bottom <= 64 && m.left <= m.right && m.right <= 48);
-            const double area = (double)((m.bottom - m.top) * (m.right - m.left)) / (64 * 48);
-            ck_assert_double_eq_tol(1 - area, (double)m.share, 1e-6);
+            const size_t h = m.bottom - m.top, w = m.right - m.left;
+            ck_assert(m.top <= m.bottom && m.bottom <= HIGH && m.left <= m.right &&
+                      m.right <= WIDE);
+            ck_assert_double_eq_tol(1 - (double)(h * w) / (HIGH * WIDE), (double)m.share, 1e-6);
+            /* timm's box is as far from its centre on both sides: an even length, unless cut */
+            if (m.top > 0 && m.bottom < HIGH) ck_assert_uint_eq(h % 2, 0);
+            if (m.left > 0 && m.right < WIDE) ck_assert_uint_eq(w % 2, 0);
+            ck_assert(h < HIGH || a->cutmix < .2); /* 2 * (63 / 2) at most */
             cuts++;
             continue;
         }
@@ -243,6 +249,8 @@ END_TEST
 START_TEST(test_erase)
 {
     enum { S = 32, N = 2000 };
+    static const float unit[3] = {1, 1, 1}, zero[3] = {0};
+    const kdi_units units = {3, 3, unit, zero};
     kd_ctx *ctx = test_ctx(1, NULL);
     kdi_augmentation a;
     parse(ctx, "erase:0.6", S, S, &a);
@@ -252,8 +260,8 @@ START_TEST(test_erase)
         static float x[S * S * 3], y[S * S * 3];
         size_t top = S, bottom = 0, left = S, right = 0, n = 0;
         for (size_t p = 0; p < S * S * 3; p++) x[p] = y[p] = 100;
-        kdi_augment_values(&a, (kdi_key){5, 1, i, 0}, x, 3);
-        kdi_augment_values(&a, (kdi_key){5, 1, i, 0}, y, 3);
+        kdi_augment_values(&a, (kdi_key){5, 1, i, 0}, &units, x);
+        kdi_augment_values(&a, (kdi_key){5, 1, i, 0}, &units, y);
         ck_assert_int_eq(memcmp(x, y, sizeof x), 0);
         for (size_t p = 0; p < S * S * 3; p++) {
             if (x[p] == 100) continue;
@@ -279,6 +287,50 @@ START_TEST(test_erase)
     ck_assert_double_eq_tol(sum / values, 0, 5 / sqrt(values));
     ck_assert_double_eq_tol(squares / values, 1, 5 * sqrt(2 / values));
     ck_assert_double_eq_tol(area / erased, .177, .02);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* Views of other channels and another normalisation show the same pixels, changed parts and all. */
+static void check_same_change(kd_ctx *ctx, size_t channels, const char *augment)
+{
+    static const float mean[3] = {.1f, .3f, .6f}, std[3] = {.5f, .2f, .9f};
+    const kd_view views[] = {{0},
+                             {.channels = 3},
+                             {.channels = 3, .mean = mean, .std = std},
+                             {.channels = 3, .std = std}};
+    kd_dataset *data = noise(ctx, channels);
+    kd_loader *l =
+        load(data, ctx,
+             (kd_loader_opt){
+                 .batch = COUNT, .augment = augment, .seed = 8, .n_views = 4, .views = views});
+    const kd_batch *b;
+    size_t outside = 0;
+    test_ok(ctx, kd_loader_next(l, &b));
+    for (size_t i = 0; i < COUNT * FLOATS; i++) {
+        const size_t p = i / 3 * channels + (channels == 3 ? i % 3 : 0);
+        const double raw = (double)b->views[0][p] * .25 + .5; /* in 0..1, but for noise */
+        outside += raw < 0 || raw > 1;
+        for (size_t v = 1; v < 4; v++) {
+            const double m = v == 2 ? (double)mean[i % 3] : .5;
+            const double s = v == 1 ? .25 : (double)std[i % 3];
+            ck_assert_double_eq_tol((double)b->views[v][i] * s + m, raw, 1e-5);
+        }
+    }
+    ck_assert(strstr(augment, "erase") ? outside > 0 : outside == 0);
+    kd_loader_close(l);
+    kd_dataset_close(data);
+}
+
+START_TEST(test_same_change)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    for (size_t channels = 1; channels <= 3; channels += 2) {
+        check_same_change(ctx, channels, "erase:1");
+        check_same_change(ctx, channels, "cutout:7");
+        check_same_change(ctx, channels, "crop:2+flip+cutout:5+erase:0.5+cutmix");
+    }
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -321,6 +373,61 @@ START_TEST(test_repeat)
 }
 END_TEST
 
+/* The last, shorter batch of an epoch: its pictures, each once or as often as repeat says, partners
+ * from the batch itself, a single one unmixed; after a seek as in a row. */
+static void check_short(kd_ctx *ctx, kd_dataset *data, const char *augment, size_t batch)
+{
+    kd_loader *l =
+        load(data, ctx, (kd_loader_opt){.batch = batch, .augment = augment, .shuffle = 1});
+    const size_t batches = (COUNT + batch - 1) / batch, rest = COUNT - (batches - 1) * batch;
+    const bool repeats = strstr(augment, "repeat") != NULL;
+    static float last[COUNT * FLOATS];
+    ck_assert(kd_loader_batches(l) == batches && kd_loader_samples(l) == COUNT);
+    for (size_t epoch = 0; epoch < 2; epoch++) {
+        int seen[COUNT] = {0};
+        const kd_batch *b = NULL;
+        for (size_t i = 0; i < batches; i++) {
+            test_ok(ctx, kd_loader_next(l, &b));
+            ck_assert(b->epoch == epoch && b->index == i &&
+                      b->n == (i + 1 < batches ? batch : rest));
+            for (size_t k = 0; k < b->n; k++) {
+                ck_assert_int_eq(b->labels[k], (int)b->ids[k] % 10);
+                seen[b->ids[k]]++;
+                if (b->partners) ck_assert_int_eq(b->partners[k], b->labels[b->n - 1 - k]);
+                if (b->shares && 2 * k + 1 == b->n) ck_assert(b->shares[k] == 1);
+            }
+        }
+        memcpy(last, b->views[0], b->n * FLOATS * sizeof *last);
+        for (int i = 0; i < COUNT && !repeats; i++) ck_assert_int_eq(seen[i], 1);
+        for (int i = 0, all = 0; i < COUNT && repeats; i++) {
+            ck_assert_int_le(seen[i], 5);
+            all += seen[i];
+            if (i == COUNT - 1) ck_assert_int_eq(all, COUNT);
+        }
+    }
+    const kd_batch *b;
+    test_ok(ctx, kd_loader_seek(l, 1, batches - 1));
+    test_ok(ctx, kd_loader_next(l, &b));
+    ck_assert_uint_eq(b->n, rest);
+    ck_assert_int_eq(memcmp(last, b->views[0], rest * FLOATS * sizeof *last), 0);
+    kd_loader_close(l);
+}
+
+START_TEST(test_short_batches)
+{
+    static const char *const augments[] = {"none", "crop:2+flip+mixup", "cutmix+repeat:5",
+                                           "erase:1+mixup+cutmix"};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data = noise(ctx, 3);
+    for (size_t i = 0; i < sizeof augments / sizeof *augments; i++)
+        for (size_t batch = 1; batch <= COUNT + 3; batch++)
+            check_short(ctx, data, augments[i], batch);
+    kd_dataset_close(data);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* Two operations, each with probability one half: a quarter of the pictures stay as they are (or
  * more, since some operations change nothing); the same key gives the same picture. */
 START_TEST(test_randaugment)
@@ -349,5 +456,5 @@ START_TEST(test_randaugment)
 }
 END_TEST
 
-TEST_SUITE(recipes, 30, &test_rrc, &test_specs, &test_draws, &test_mixed, &test_erase, &test_repeat,
-           &test_randaugment)
+TEST_SUITE(recipes, 30, &test_rrc, &test_specs, &test_draws, &test_mixed, &test_erase,
+           &test_same_change, &test_short_batches, &test_repeat, &test_randaugment)

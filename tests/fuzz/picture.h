@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * picture.h: what the fuzz targets of picture files do with their input: the header, all of it, an
  * area of it, and a canvas as a loader makes it. Beyond what the sanitizers see: errors are told,
- * the area is what the whole picture shows there, and no memory stays. */
+ * the area is what the whole picture shows there, at any scale it fails if the whole does, and no
+ * memory stays. */
 #include "fuzz.h"
 
 #include "../../lib/data/frame.h"
@@ -66,7 +67,12 @@ static void compare(kdi_decoder *d, const uint8_t *bytes, size_t size, size_t se
     uint8_t *part = read_area(d, 1, a);
     for (size_t y = 0; all && part && y < a.h; y++)
         require(!memcmp(part + y * 3 * a.w, all + ((a.y + y) * w + a.x) * 3, 3 * a.w));
-    require(part || !all); /* a part needs no more than all of it */
+    require(!part == !all); /* a file is broken, or is not, whichever part is read */
+    free(part);
+    require(!kdi_decoder_open_bytes(d, bytes, size, &note));
+    const size_t shrink = d->codec->shrinks ? (size_t)1 << seed / 11 % 4 : 1;
+    part = read_area(d, shrink, (kdi_area){w / shrink / 2, h / shrink / 2, 1, 1});
+    require(!part == !all); /* nor does the scale matter */
     free(part);
     free(all);
 }
