@@ -160,7 +160,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
                                 .seed = d->seed,
                                 .budget_seconds = seconds,
                                 .max_steps = steps,
-                                .epochs = 1000000, /* the time or the steps end it */
+                                .epochs = seconds > 0 ? 0 : 1000000, /* the steps end it */
                                 .dev_count = d->dev_count,
                                 .out = out.text,
                                 .no_test = 1,

@@ -70,7 +70,7 @@ void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_
                             .augment = scale->augment,
                             .seed = run->seed + (run->kind->start ? TUNING_SEED : 0)};
     opt->train = train;
-    kd_train_defaults(train);
+    kd_train_defaults(train, NULL);
     kd_distill_defaults(opt);
 }
 

@@ -56,19 +56,16 @@ typedef struct cli_args {
     char **more; /* [n_more] further words that stand before the last of words */
     size_t n_more;
 
-    const char *data, *data_dir, *augment;
-    int split; /* cli_split */
+    const char *data, *data_dir, *augment; /* augment: of eval and predict */
+    int split;                             /* cli_split */
     bool skip_broken;
-    uint64_t dev_count;
+    uint64_t dev_count; /* of eval */
     const char *model, *normalize;
     uint64_t image;
 
-    uint64_t epochs, batch, micro_batch, accumulate, max_steps;
-    int optimizer, schedule, on_nan;
-    double lr, min_lr, momentum, beta1, beta2, eps, layer_decay, warmup, weight_decay;
-    double label_smoothing, clip, ema, budget_seconds;
-    double checkpoint_seconds;
-    bool nesterov, decay_all;
+    /* The library's options (kd/options.h), as they were typed; after cli_defaults, complete. */
+    kd_train_opt train;
+    kd_distill_opt distill;
 
     const char *teachers[KD_MAX_TEACHERS];
     size_t n_teachers;
@@ -76,15 +73,14 @@ typedef struct cli_args {
     size_t n_teacher_weights;
     const char *teacher_model, *teacher_normalize;
     uint64_t teacher_image;
-    int method;
-    double temperature, hard, soft, alpha, beta, dkd_warmup;
 
+    uint64_t batch; /* of profile, eval and predict */
+    uint64_t micro_batch;
     double seconds;
-    bool train, per_op;
+    bool training, per_op; /* of profile */
 
-    const char *out;
-    bool resume, dry_run, json, quiet, help;
-    uint64_t seed, threads, max_memory;
+    bool reset_head, dry_run, json, quiet, help;
+    uint64_t threads, max_memory;
 } cli_args;
 
 typedef struct cli_command {
@@ -101,22 +97,21 @@ typedef struct cli_command {
 /* ---- the table of options -------------------------------------------------------------------- */
 
 typedef enum opt_kind {
-    OPT_FLAG,   /* bool */
-    OPT_TEXT,   /* const char * */
-    OPT_COUNT,  /* uint64_t */
-    OPT_PIECES, /* uint64_t: a count, or "auto", CLI_AUTO; 0: not given */
-    OPT_BYTES,  /* uint64_t, with K, M, G, T for powers of 1024 */
-    OPT_NUMBER, /* double */
-    OPT_CHOICE, /* int: an index of choice() */
-    OPT_FILES,  /* cli_args.teachers: several words, or the option several times */
-    OPT_NUMBERS /* cli_args.teacher_weights: the same */
+    OPT_FLAG,    /* bool */
+    OPT_TEXT,    /* const char * */
+    OPT_COUNT,   /* uint64_t */
+    OPT_PIECES,  /* uint64_t: a count, or "auto", CLI_AUTO; 0: not given */
+    OPT_BYTES,   /* uint64_t, with K, M, G, T for powers of 1024 */
+    OPT_NUMBER,  /* double */
+    OPT_CHOICE,  /* int: an index of choice() */
+    OPT_FILES,   /* cli_args.teachers: several words, or the option several times */
+    OPT_NUMBERS, /* cli_args.teacher_weights: the same */
+    OPT_LIBRARY  /* as the library's option says */
 } opt_kind;
-
-typedef enum opt_group { IN_DATA, IN_TRAINING, IN_DISTILLATION, IN_RUN, IN_GROUPS } opt_group;
 
 typedef struct cli_option {
     unsigned commands; /* bits of those that take it */
-    opt_group group;
+    kd_option_group group;
     opt_kind kind;
     const char *name;     /* without the dashes */
     const char *argument; /* "N"; NULL: a flag, or a choice, whose names are listed */
@@ -125,10 +120,12 @@ typedef struct cli_option {
     size_t offset;                /* into cli_args */
     double low, high;             /* of a number */
     const char *(*choice)(int i); /* NULL past the last */
+    const kd_option *library;     /* OPT_LIBRARY: name, argument, help and range are from it */
+    bool on;                      /* a flag that is on by default: --no-NAME turns it off */
 } cli_option;
 
-extern const cli_option cli_options[];
-extern const size_t cli_n_options;
+/* The program's own options and the library's, as one list; NULL past the last. */
+const cli_option *cli_option_at(size_t i);
 extern const cli_command cli_commands[]; /* ends with a NULL name */
 
 /* Fill args from the words after the command's name. CLI_DONE, or CLI_USAGE with the line printed;
@@ -191,10 +188,12 @@ int cli_macs(kd_model *model, uint64_t *macs);
 /* Pictures [n,channels,pixels], as files hold them, to [n,pixels,channels]. */
 void cli_channels_last(const float *planar, float *out, size_t n, size_t channels, size_t pixels);
 
-/* The library's options from those typed, with its defaults filled in, also in args; teachers are
- * left to the caller. */
-size_t cli_micro_batch(const cli_args *args);
-void cli_distill_opt(cli_args *args, kd_distill_opt *opt, kd_train_opt *train);
+/* Look for mistakes among the library's options (taught: there are teachers), and fill in its
+ * defaults for this network. CLI_DONE, or CLI_USAGE with the line printed. */
+int cli_defaults(cli_args *args, kd_ctx *ctx, const kd_model *model, bool taught);
+/* The same before the network is known, which is what is left out: mistakes are found before
+ * anything is read. */
+int cli_check(const cli_args *args, kd_ctx *ctx, bool taught);
 
 /* ---- progress and interruption --------------------------------------------------------------- */
 
@@ -249,8 +248,8 @@ int cmd_step(cli_args *args);
 int cmd_inspect(cli_args *args);
 
 /* What --dry-run prints instead of a run. */
-int cli_dry_run(const cli_run *run, const kd_distill_opt *opt);
-/* kd_train or kd_distill, as the command says. */
-kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *result);
+int cli_dry_run(const cli_run *run);
+/* kd_distill if there are teachers, else kd_train. */
+kd_status cli_call(const cli_run *run, const kd_train_opt *train, kd_result *result);
 
 #endif

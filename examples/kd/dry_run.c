@@ -50,7 +50,8 @@ static int as_json(const cli_run *run, const figures *f)
     kd_json_integer(json, "arena_bytes", (int64_t)f->arena);
     kd_json_integer(json, "peak_bytes", (int64_t)f->peak);
     kd_json_number(json, "step_seconds", f->step_seconds);
-    kd_json_number(json, "images_per_second", (double)(a->batch * a->accumulate) / f->step_seconds);
+    kd_json_number(json, "images_per_second",
+                   (double)(a->train.batch * a->train.accumulate) / f->step_seconds);
     kd_json_number(json, "hours", f->hours);
     kd_json_object_end(json);
     return cli_print_json(run->ctx, json);
@@ -71,35 +72,38 @@ static int as_table(const cli_run *run, const figures *f, size_t timed)
     else
         printf("steps       about %zu\n", f->steps);
     printf("step        %.4g ms, %.0f images/s (mean of %zu steps)\n", 1e3 * f->step_seconds,
-           (double)(a->batch * a->accumulate) / f->step_seconds, timed);
+           (double)(a->train.batch * a->train.accumulate) / f->step_seconds, timed);
     printf("time        %s (%.4f hours), evaluations not counted\n",
            cli_duration(3600 * f->hours).text, f->hours);
     printf("nothing was written (--dry-run)\n");
     return cli_flush();
 }
 
-int cli_dry_run(const cli_run *run, const kd_distill_opt *asked)
+int cli_dry_run(const cli_run *run)
 {
     const cli_args *a = run->args;
     timing t = {0};
     kd_plan *plan;
     figures f = {.params = kd_params_count(kd_model_params(run->model))};
-    if (kd_train_plan(run->model, asked, &plan)) return cli_fail_ctx(run->ctx);
+    kd_train_opt train = a->train;
+    kd_distill_opt opt = a->distill;
+    opt.train = &train;
+    train.out = NULL;
+    train.resume = train.overwrite = 0;
+    train.checkpoint_seconds = 0;
+    train.log_steps = 0;
+    train.keep = KD_KEEP_LAST;
+    train.no_test = 1;
+    train.dev_count = 0;
+    if (kd_train_plan(run->model, &opt, &plan)) return cli_fail_ctx(run->ctx);
     f.arena = kd_plan_arena_size(plan);
     f.micro_batch = kd_plan_batch(plan);
     kd_plan_destroy(plan);
 
-    kd_distill_opt opt = *asked;
-    kd_train_opt train = *asked->train;
-    opt.train = &train;
-    train.out = NULL;
-    train.resume = 0;
-    train.no_test = 1;
-    train.dev_count = 0;
     train.progress = watch;
     train.user = &t;
     kd_result unused = {.struct_size = sizeof unused};
-    const kd_status done = cli_call(run, &opt, &unused);
+    const kd_status done = cli_call(run, &train, &unused);
     if (cli_interrupted()) {
         cli_fail("interrupted");
         return CLI_INTERRUPTED;
@@ -110,10 +114,12 @@ int cli_dry_run(const cli_run *run, const kd_distill_opt *asked)
     f.step_seconds = (t.last - t.first) / (double)(t.steps - 1);
     f.epochs = t.epochs;
     f.steps = t.planned;
-    if (a->budget_seconds > 0) {
-        f.steps = (size_t)(a->budget_seconds / f.step_seconds);
+    if (a->train.budget_seconds > 0) {
+        f.steps = (size_t)(a->train.budget_seconds / f.step_seconds);
         f.epochs = 0;
     }
-    f.hours = (a->budget_seconds > 0 ? a->budget_seconds : (double)f.steps * f.step_seconds) / 3600;
+    f.hours =
+        (a->train.budget_seconds > 0 ? a->train.budget_seconds : (double)f.steps * f.step_seconds) /
+        3600;
     return a->json ? as_json(run, &f) : as_table(run, &f, t.steps - 1);
 }

@@ -29,9 +29,9 @@ static void wrap(const char *text, int column, int at)
 
 static void show_option(const cli_option *o)
 {
-    char left[200], names[120], text[400];
+    char left[200], names[120], text[600];
     const char *argument = o->argument;
-    if (!argument && o->kind == OPT_CHOICE) {
+    if (!argument && o->choice) {
         cli_choices(o, names, sizeof names);
         argument = names;
     }
@@ -39,6 +39,7 @@ static void show_option(const cli_option *o)
              argument ? argument : "");
     snprintf(text, sizeof text, "%s%s%s%s%s", o->help, o->standard && *o->help ? " " : "",
              o->standard ? "[" : "", o->standard ? o->standard : "", o->standard ? "]" : "");
+    if (o->on) snprintf(text, sizeof text, "%s; the default; --no-%s: without", o->help, o->name);
     if (strlen(left) < COLUMN)
         printf("%-*s", COLUMN, left);
     else
@@ -55,7 +56,8 @@ static void show_usage(const cli_command *c)
 
 void cli_help_command(const cli_command *c)
 {
-    static const char *const titles[IN_GROUPS] = {"Data and model", "Training", "Distillation",
+    const cli_option *o;
+    static const char *const titles[KD_GROUPS] = {"Data and model", "Training", "Distillation",
                                                   "Run"};
     show_usage(c);
     printf("\n%s.\n", c->summary);
@@ -64,13 +66,13 @@ void cli_help_command(const cli_command *c)
         printf("  %-8s ", c->words[i]);
         wrap(c->word_help[i], 11, 11);
     }
-    for (int group = 0; group < IN_GROUPS; group++) {
+    for (int group = 0; group < KD_GROUPS; group++) {
         bool first = true;
-        for (size_t i = 0; i < cli_n_options; i++) {
-            if (!(cli_options[i].commands & c->bit) || (int)cli_options[i].group != group) continue;
+        for (size_t i = 0; (o = cli_option_at(i)); i++) {
+            if (!(o->commands & c->bit) || (int)o->group != group) continue;
             if (first) printf("\n%s (defaults in brackets)\n", titles[group]);
             first = false;
-            show_option(&cli_options[i]);
+            show_option(o);
         }
     }
     printf("\n%s", c->text);

@@ -93,6 +93,50 @@ static complaint set_pieces(const cli_option *o, const char *value, uint64_t *fi
     return c;
 }
 
+/* A number as the library takes it: where zero is a value of its own, it is KD_OFF there. */
+static double or_off(const kd_option *o, double number)
+{
+    return number == 0 && (o->flags & KD_CAN_BE_OFF) ? (double)KD_OFF : number;
+}
+
+static complaint set_library(const cli_option *o, const char *value, void *field)
+{
+    complaint c = {""};
+    double number = 0;
+    uint64_t count = 0;
+    switch (o->library->type) {
+    case KD_OPTION_FLAG:
+        *(int *)field = value ? -1 : 1;
+        break;
+    case KD_OPTION_TEXT:
+        *(const char **)field = value;
+        if (!*value) snprintf(c.text, sizeof c.text, "it must not be empty");
+        break;
+    case KD_OPTION_CHOICE:
+        return set_choice(o, value, field);
+    case KD_OPTION_FLOAT:
+        c = set_number(o, value, &number);
+        if (!c.text[0]) *(float *)field = (float)or_off(o->library, number);
+        break;
+    case KD_OPTION_DOUBLE:
+        c = set_number(o, value, &number);
+        if (!c.text[0]) *(double *)field = or_off(o->library, number);
+        break;
+    case KD_OPTION_PIECES:
+        c = set_pieces(o, value, &count);
+        if (!c.text[0]) *(size_t *)field = count == CLI_AUTO ? KD_MICRO_AUTO : (size_t)count;
+        break;
+    case KD_OPTION_COUNT:
+        c = set_count(o, value, &count);
+        if (!c.text[0]) *(size_t *)field = (size_t)count;
+        break;
+    case KD_OPTION_U64:
+        return set_count(o, value, field);
+    }
+    return c;
+}
+
+/* value NULL: a flag that is set; "": one that is turned off. */
 static complaint set_value(const cli_option *o, const char *value, cli_args *args)
 {
     complaint c = {""};
@@ -127,34 +171,54 @@ static complaint set_value(const cli_option *o, const char *value, cli_args *arg
             c = set_number(o, value, &args->teacher_weights[args->n_teacher_weights]);
         args->n_teacher_weights += !c.text[0];
         break;
+    case OPT_LIBRARY:
+        return set_library(o, value, field);
     }
     return c;
 }
 
 static void set_defaults(unsigned command, cli_args *args)
 {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        const cli_option *o = &cli_options[i];
+    const cli_option *o;
+    args->train.struct_size = sizeof args->train;
+    args->distill.struct_size = sizeof args->distill;
+    args->distill.train = &args->train;
+    for (size_t i = 0; (o = cli_option_at(i)); i++) {
         if (o->kind == OPT_NUMBER) *(double *)(void *)((char *)args + o->offset) = NAN;
-        if (o->standard && (o->commands & command)) set_value(o, o->standard, args);
+        if (o->standard && o->kind != OPT_LIBRARY && (o->commands & command))
+            set_value(o, o->standard, args);
     }
 }
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
+static bool is_flag(const cli_option *o)
+{
+    return o->kind == OPT_FLAG || (o->library && o->library->type == KD_OPTION_FLAG);
+}
+
 static const cli_option *find(const char *name, size_t length, unsigned commands)
 {
-    for (size_t i = 0; i < cli_n_options; i++)
-        if ((cli_options[i].commands & commands) && strlen(cli_options[i].name) == length &&
-            !memcmp(cli_options[i].name, name, length))
-            return &cli_options[i];
+    const cli_option *o;
+    for (size_t i = 0; (o = cli_option_at(i)); i++)
+        if ((o->commands & commands) && strlen(o->name) == length && !memcmp(o->name, name, length))
+            return o;
     return NULL;
+}
+
+/* "no-NAME" of a flag that is on by default. */
+static const cli_option *find_negated(const char *name, size_t length, unsigned commands)
+{
+    if (length < 4 || memcmp(name, "no-", 3)) return NULL;
+    const cli_option *o = find(name + 3, length - 3, commands);
+    return o && o->on ? o : NULL;
 }
 
 static int unknown(const cli_command *command, const char *word)
 {
     char name[66], shown[160];
     const char *best = NULL, *body = word + strspn(word, "-");
+    const cli_option *o;
     size_t least = 0;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(body, "="), body);
     snprintf(shown, sizeof shown, "%.*s", (int)strcspn(word, "="), word);
@@ -162,11 +226,11 @@ static int unknown(const cli_command *command, const char *word)
     cli_escape(shown, safe, sizeof safe);
     if (find(name, strlen(name), CMD_ALL))
         return cli_usage(command->name, "%s is no option of this command", safe);
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if (!(cli_options[i].commands & command->bit)) continue;
-        const size_t d = cli_distance(name, cli_options[i].name);
+    for (size_t i = 0; (o = cli_option_at(i)); i++) {
+        if (!(o->commands & command->bit)) continue;
+        const size_t d = cli_distance(name, o->name);
         if (best && d >= least) continue;
-        best = cli_options[i].name;
+        best = o->name;
         least = d;
     }
     if (best && least <= 1 + strlen(name) / 3)
@@ -202,16 +266,18 @@ static int take_option(cli_args *args, int argc, char **argv, int i)
     const char *equals = strchr(word, '=');
     const size_t length = equals ? (size_t)(equals - word) : strlen(word);
     const cli_option *o = dashes ? find(word + 2, length - 2, command->bit) : NULL;
+    const cli_option *off = dashes && !o ? find_negated(word + 2, length - 2, command->bit) : NULL;
+    if (off) o = off;
     if (!o) {
         unknown(command, word);
         return -1;
     }
-    if (o->kind == OPT_FLAG) {
+    if (is_flag(o)) {
         if (equals) {
             cli_usage(command->name, "--%s takes no value", o->name);
             return -1;
         }
-        set_value(o, NULL, args);
+        set_value(o, off ? "" : NULL, args);
         return i;
     }
     const char *value = equals ? equals + 1 : i < argc ? argv[i] : NULL;
@@ -292,4 +358,62 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
         }
     }
     return check_words(args);
+}
+
+/* ---- the library's options ------------------------------------------------------------------- */
+
+/* The library's words with its options' names as they are typed here: "budget_seconds" is
+ * --budget-seconds. */
+static void as_typed(const char *text, char *out, size_t size)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    size_t used = 0;
+    bool first = true;
+    for (const char *at = text; *at && used + 2 < size; first = false) {
+        char name[40];
+        const size_t length = strspn(at, letters);
+        if (length == 0) {
+            out[used++] = *at++;
+            continue;
+        }
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        const bool after_needs = at - text >= 6 && !strncmp(at - 6, "needs ", 6);
+        const bool option = (first || after_needs || strchr(name, '_')) && kd_option_find(name);
+        for (char *c = name; *c && option; c++)
+            if (*c == '_') *c = '-';
+        const int n = option ? snprintf(out + used, size - used, "--%s", name)
+                             : snprintf(out + used, size - used, "%.*s", (int)length, at);
+        used += (size_t)n < size - used ? (size_t)n : size - used - 1;
+        at += length;
+    }
+    out[used] = 0;
+}
+
+static int check(const cli_args *a, kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
+                 bool taught)
+{
+    char text[400];
+    if (!kd_options_check(ctx, model, train, taught ? &a->distill : NULL, NULL)) return CLI_DONE;
+    as_typed(kd_ctx_error(ctx), text, sizeof text);
+    return cli_usage(a->command->name, "%s", text);
+}
+
+int cli_check(const cli_args *a, kd_ctx *ctx, bool taught)
+{
+    kd_train_opt train = a->train;
+    if (train.optimizer == KD_OPTIMIZER_AUTO) { /* a CNN's or a transformer's: not known yet */
+        train.momentum = train.eps = 0;
+        train.beta1 = train.beta2 = 0;
+        train.nesterov = 0;
+    }
+    return check(a, ctx, NULL, &train, taught);
+}
+
+int cli_defaults(cli_args *a, kd_ctx *ctx, const kd_model *model, bool taught)
+{
+    const int status = check(a, ctx, model, &a->train, taught);
+    if (status) return status;
+    kd_train_defaults(&a->train, model);
+    if (taught) kd_distill_defaults(&a->distill);
+    return CLI_DONE;
 }

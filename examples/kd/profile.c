@@ -59,16 +59,18 @@ static int make_batch(profile *p)
 
 static int make_plan(profile *p)
 {
-    if (!p->args->train) {
+    if (!p->args->training) {
         if (kd_model_plan(p->model, p->batch, &p->plan, &p->exec)) return cli_fail_ctx(p->ctx);
     } else {
         kd_params *params = kd_model_params(p->model);
         const kd_optim_opt opt = {.struct_size = sizeof opt, .weight_decay = 5e-4f};
-        const kd_distill_opt step = {.struct_size = sizeof step,
-                                     .train =
-                                         &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
-                                                         .batch = p->batch,
-                                                         .micro_batch = cli_micro_batch(p->args)}};
+        const kd_distill_opt step = {
+            .struct_size = sizeof step,
+            .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                     .batch = p->batch,
+                                     .micro_batch = p->args->micro_batch == CLI_AUTO
+                                                        ? KD_MICRO_AUTO
+                                                        : (size_t)p->args->micro_batch}};
         if (kd_train_plan(p->model, &step, &p->plan) ||
             kd_exec_create(p->plan, params, NULL, &p->exec) ||
             kd_optim_create(params, &opt, &p->optim))
@@ -174,7 +176,7 @@ static int as_json(const profile *p)
     kd_json_integer(json, "peak_bytes", (int64_t)kd_ctx_memory_peak(p->ctx));
     kd_json_integer(json, "batch", (int64_t)p->batch);
     kd_json_integer(json, "micro_batch", (int64_t)p->piece);
-    kd_json_bool(json, "train", p->args->train);
+    kd_json_bool(json, "train", p->args->training);
     kd_json_number(json, "latency_ms_median", p->median);
     kd_json_number(json, "latency_ms_p95", p->p95);
     kd_json_number(json, "latency_ms_min", p->least);
@@ -220,7 +222,7 @@ static int as_table(const profile *p)
            cli_amount((double)p->macs).text);
     printf("arena       %zu bytes (%s) %s at batch %zu", kd_plan_arena_size(p->plan),
            cli_bytes((double)kd_plan_arena_size(p->plan)).text,
-           p->args->train ? "for a training step" : "for inference", p->batch);
+           p->args->training ? "for a training step" : "for inference", p->batch);
     if (p->piece < p->batch) printf(", %zu pictures at a time", p->piece);
     printf("\n");
     const uint64_t again = kd_plan_macs_again(p->plan);
@@ -230,9 +232,9 @@ static int as_table(const profile *p)
                (unsigned long long)again, cli_amount((double)again).text,
                100 * (double)again / (double)p->macs);
     printf("latency     %.4g ms median, %.4g ms p95, %.4g ms least, of %zu %s\n", p->median, p->p95,
-           p->least, p->runs, p->args->train ? "training steps" : "runs");
+           p->least, p->runs, p->args->training ? "training steps" : "runs");
     printf("speed       %.4g images/s", 1e3 * (double)p->batch / p->median);
-    if (!p->args->train) printf(", %.1f GFLOP/s", gflops(p, p->macs, p->median));
+    if (!p->args->training) printf(", %.1f GFLOP/s", gflops(p, p->macs, p->median));
     const int threads = kd_ctx_threads(p->ctx);
     printf(" (%d thread%s, %s)\n", threads, threads == 1 ? "" : "s", kd_ctx_isa(p->ctx));
     if (p->args->per_op) ops_table(p);

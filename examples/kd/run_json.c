@@ -58,18 +58,21 @@ static void option_json(kd_json *json, const cli_option *o, const cli_args *a)
     case OPT_NUMBERS:
         list_json(json, key, a, o->kind);
         break;
+    case OPT_LIBRARY: /* all at once, see options_json */
+        break;
     }
 }
 
 static void options_json(kd_json *json, const cli_args *a)
 {
+    const cli_option *o;
     kd_json_array_begin(json, "arguments");
     for (int i = 1; i < a->argc; i++) kd_json_string(json, NULL, a->argv[i]);
     kd_json_array_end(json);
     kd_json_object_begin(json, "options");
-    for (size_t i = 0; i < cli_n_options; i++)
-        if ((cli_options[i].commands & a->command->bit) && strcmp(cli_options[i].name, "help"))
-            option_json(json, &cli_options[i], a);
+    for (size_t i = 0; (o = cli_option_at(i)); i++)
+        if ((o->commands & a->command->bit) && strcmp(o->name, "help")) option_json(json, o, a);
+    kd_options_json(json, 0, &a->train, a->n_teachers ? &a->distill : NULL);
     kd_json_object_end(json);
 }
 
@@ -114,7 +117,15 @@ void cli_json_result(kd_json *json, const kd_result *r)
     kd_json_number(json, "loss", r->loss);
     kd_json_number(json, "train_loss", r->train_loss);
     kd_json_number(json, "train_top1", r->train_top1);
-    kd_json_integer(json, "epochs", (int64_t)r->epochs);
+    kd_json_number(json, "hard_loss", r->hard_loss);
+    kd_json_number(json, "soft_loss", r->soft_loss);
+    kd_json_number(json, "teacher_top1", r->teacher_top1);
+    kd_json_number(json, "agreement", r->agreement);
+    kd_json_number(json, "dev_top1", r->dev_top1);
+    kd_json_number(json, "dev_loss", r->dev_loss);
+    if (r->best_epoch) kd_json_integer(json, "best_epoch", (int64_t)r->best_epoch);
+    kd_json_integer(json, "skipped", (int64_t)r->skipped);
+    kd_json_number(json, "epochs", r->epochs);
     kd_json_integer(json, "steps", (int64_t)r->steps);
     kd_json_number(json, "seconds", r->seconds);
     kd_json_number(json, "images_per_second", r->images_per_second);
@@ -137,13 +148,13 @@ static int fill(kd_json *json, const cli_run *run)
         kd_json_string(json, "ended", now);
     }
     kd_json_string(json, "spec", kd_model_spec(run->model));
-    kd_json_integer(json, "seed", (int64_t)a->seed);
+    kd_json_integer(json, "seed", (int64_t)a->train.seed);
     kd_json_integer(json, "params", (int64_t)kd_params_count(kd_model_params(run->model)));
     kd_json_integer(json, "macs", (int64_t)run->macs);
     options_json(json, a);
     kd_json_string(json, "augmentation", run->augment[0] ? run->augment : NULL);
     if (data_json(json, run->data)) return CLI_FAILED;
-    if (a->command->bit == CMD_DISTILL) teachers_json(json, run);
+    if (a->n_teachers) teachers_json(json, run);
     record_machine(json, run->ctx);
     kd_json_string(json, "version", kd_version());
     kd_json_string(json, "build", kd_build_info());
@@ -161,7 +172,7 @@ int cli_write_run(const cli_run *run)
 {
     char path[4200];
     kd_json *json;
-    snprintf(path, sizeof path, "%s/run.json", run->args->out);
+    snprintf(path, sizeof path, "%s/run.json", run->args->train.out);
     if (kd_json_create(run->ctx, 2, &json)) return cli_fail_ctx(run->ctx);
     if (!fill(json, run))
         return record_write(run->ctx, path, json) ? cli_fail_ctx(run->ctx) : CLI_DONE;

@@ -105,11 +105,10 @@ static int read_batch(step *s)
 
 static int do_step(step *s)
 {
-    kd_distill_opt opt;
-    kd_train_opt train;
     kd_step_result result = {.struct_size = sizeof result, .logits = s->logits};
-    cli_distill_opt(s->args, &opt, &train);
-    if (kd_train_step(s->model, s->n, s->input, s->labels, s->teacher, &opt, &result))
+    const int status = cli_defaults(s->args, s->ctx, s->model, s->teacher != NULL);
+    if (status) return status;
+    if (kd_train_step(s->model, s->n, s->input, s->labels, s->teacher, &s->args->distill, &result))
         return cli_fail_ctx(s->ctx);
     s->loss = result.loss;
     return CLI_DONE;
@@ -195,8 +194,6 @@ static int report(const step *s)
 int cmd_step(cli_args *args)
 {
     step s = {.args = args};
-    if (args->hard == 0 && args->soft == 0)
-        return cli_usage("step", "--hard 0 --soft 0 leave no loss");
     int status = cli_open_ctx(args, &s.ctx);
     if (!status) status = cli_load(s.ctx, args->words[0], args->model, 0, &s.model);
     if (!status) {

@@ -8,14 +8,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct session {
+    cli_args *args;
     cli_run run;
     kd_model *teachers[KD_MAX_TEACHERS];
     float weights[KD_MAX_TEACHERS];
-    kd_distill_opt opt;
-    kd_train_opt train;
     kd_result result;
     cli_progress progress;
     bool recorded;     /* run.json is of this run */
@@ -28,10 +26,13 @@ typedef struct session {
 static int check_usage(const cli_args *a)
 {
     const char *name = a->command->name;
-    if (a->resume && !a->out)
-        return cli_usage(name, "--resume needs --out, where the checkpoint is");
-    if (a->command->bit != CMD_DISTILL) return CLI_DONE;
-    if (a->n_teachers == 0) return cli_usage(name, "--teacher FILE is missing");
+    if (a->command->bit == CMD_DISTILL && a->n_teachers == 0)
+        return cli_usage(name, "--teacher FILE is missing");
+    if (a->n_teachers == 0 && (a->teacher_model || a->teacher_normalize || a->teacher_image))
+        return cli_usage(name, "--teacher-%s: there is no --teacher",
+                         a->teacher_model   ? "model"
+                         : a->teacher_image ? "image"
+                                            : "normalize");
     if (a->n_teacher_weights && a->n_teacher_weights != a->n_teachers)
         return cli_usage(name, "there are %zu teachers, but %zu weights (--teacher-weight)",
                          a->n_teachers, a->n_teacher_weights);
@@ -39,35 +40,50 @@ static int check_usage(const cli_args *a)
     for (size_t i = 0; i < a->n_teacher_weights; i++) sum += a->teacher_weights[i];
     if (a->n_teacher_weights && !(sum > 0))
         return cli_usage(name, "the weights of --teacher-weight are all 0");
-    if (a->hard == 0 && a->soft == 0) return cli_usage(name, "--hard 0 --soft 0 leave no loss");
     return CLI_DONE;
 }
 
+/* A network that is trained already, for these classes; a head of other classes begins anew. */
+static int open_trained(session *s)
+{
+    const cli_args *a = s->args;
+    const kd_data_info *info = kd_dataset_info(s->run.data);
+    char text[KD_SPEC_SIZE] = "";
+    int used = 0;
+    if (!info->class_names) used = snprintf(text, sizeof text, "classes=%zu", info->classes);
+    if (a->image)
+        snprintf(text + used, sizeof text - (size_t)used, "%simage=%llu", used ? "," : "",
+                 (unsigned long long)a->image);
+    const kd_load_opt opt = {.struct_size = sizeof opt,
+                             .spec = a->model,
+                             .change = *text ? text : NULL,
+                             .seed = a->train.seed,
+                             .reset_head = a->reset_head,
+                             .class_names = info->class_names,
+                             .n_class_names = info->class_names ? info->classes : 0};
+    return kd_model_load_as(s->run.ctx, a->words[0], &opt, &s->run.model) ? cli_fail_ctx(s->run.ctx)
+                                                                          : CLI_DONE;
+}
+
+/* kd train begins with a spec, kd finetune with a file, kd distill with either. */
 static int open_student(session *s)
 {
-    const cli_args *a = s->run.args;
-    const char *word = a->words[0];
-    const kd_data_info *info = kd_dataset_info(s->run.data);
+    const cli_args *a = s->args;
     char text[KD_SPEC_SIZE];
-    if (a->command->bit == CMD_FINETUNE) {
-        int used = snprintf(text, sizeof text, "classes=%zu", info->classes);
-        if (a->image)
-            snprintf(text + used, sizeof text - (size_t)used, ",image=%llu",
-                     (unsigned long long)a->image);
-        const kd_load_opt opt = {
-            .struct_size = sizeof opt, .spec = a->model, .change = text, .seed = a->seed};
-        return kd_model_load_as(s->run.ctx, word, &opt, &s->run.model) ? cli_fail_ctx(s->run.ctx)
-                                                                       : CLI_DONE;
-    }
-    const int status = cli_complete(s->run.ctx, word, info, a->image, text);
+    s->args->train.fine_tune = a->command->bit == CMD_FINETUNE ||
+                               (a->command->bit == CMD_DISTILL && !cli_is_spec(a->words[0]));
+    if (s->args->train.fine_tune) return open_trained(s);
+    const int status =
+        cli_complete(s->run.ctx, a->words[0], kd_dataset_info(s->run.data), a->image, text);
     if (status) return status;
-    return kd_model_create(s->run.ctx, text, a->seed, &s->run.model) ? cli_fail_ctx(s->run.ctx)
-                                                                     : CLI_DONE;
+    return kd_model_create(s->run.ctx, text, a->train.seed, &s->run.model)
+               ? cli_fail_ctx(s->run.ctx)
+               : CLI_DONE;
 }
 
 static int open_teachers(session *s)
 {
-    const cli_args *a = s->run.args;
+    cli_args *a = s->args;
     double sum = 0;
     for (size_t i = 0; i < a->n_teachers; i++) {
         int status = cli_load(s->run.ctx, a->teachers[i], a->teacher_model, a->teacher_image,
@@ -79,9 +95,9 @@ static int open_teachers(session *s)
     }
     for (size_t i = 0; i < a->n_teacher_weights; i++)
         s->weights[i] = (float)(a->teacher_weights[i] / sum);
-    s->opt.teachers = s->teachers;
-    s->opt.n_teachers = a->n_teachers;
-    s->opt.teacher_weights = a->n_teacher_weights ? s->weights : NULL;
+    a->distill.teachers = s->teachers;
+    a->distill.n_teachers = a->n_teachers;
+    a->distill.teacher_weights = a->n_teacher_weights ? s->weights : NULL;
     return CLI_DONE;
 }
 
@@ -89,8 +105,10 @@ static int open_all(session *s)
 {
     const cli_args *a = s->run.args;
     int status = cli_open_ctx(a, &s->run.ctx);
+    if (!status) status = cli_check(a, s->run.ctx, a->n_teachers > 0);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
     if (!status) status = open_student(s);
+    if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, s->args->n_teachers > 0);
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
     if (!status) status = open_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
@@ -106,20 +124,6 @@ static void close_all(session *s)
     kd_ctx_destroy(s->run.ctx);
 }
 
-/* An earlier run is replaced, but not without a word. */
-static void warn_about_old_run(const cli_args *a)
-{
-    char path[4200], safe[300];
-    if (!a->out) {
-        if (!a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
-        return;
-    }
-    snprintf(path, sizeof path, "%s/checkpoint.safetensors", a->out);
-    if (a->resume || access(path, F_OK)) return;
-    fprintf(stderr, "kd: warning: the earlier run in %s is replaced (--resume goes on with it)\n",
-            cli_escape(a->out, safe, sizeof safe));
-}
-
 /* ---- after ----------------------------------------------------------------------------------- */
 
 static int print_json(session *s)
@@ -131,13 +135,13 @@ static int print_json(session *s)
     kd_json_string(json, "command", run->args->command->name);
     kd_json_string(json, "spec", kd_model_spec(run->model));
     kd_json_string(json, "data", run->args->data);
-    kd_json_integer(json, "seed", (int64_t)run->args->seed);
+    kd_json_integer(json, "seed", (int64_t)run->args->train.seed);
     kd_json_integer(json, "params", (int64_t)kd_params_count(kd_model_params(run->model)));
     kd_json_integer(json, "macs", (int64_t)run->macs);
     cli_json_result(json, &s->result);
     kd_json_integer(json, "threads", kd_ctx_threads(run->ctx));
     kd_json_string(json, "isa", kd_ctx_isa(run->ctx));
-    kd_json_string(json, "out", run->args->out);
+    kd_json_string(json, "out", run->args->train.out);
     kd_json_object_end(json);
     return cli_print_json(run->ctx, json);
 }
@@ -163,38 +167,53 @@ static int print_table(session *s)
     printf("network     %s\n", kd_model_spec(s->run.model));
     printf("            %zu parameters, %llu MACs of one picture\n", params,
            (unsigned long long)s->run.macs);
-    if (!isnan(r->top1))
-        printf("test        top-1 %.2f %%  top-5 %.2f %%  loss %.4f\n", r->top1, r->top5, r->loss);
+    if (!isnan(r->top1)) printf("test        top-1 %.2f %%", r->top1);
+    if (!isnan(r->top1) && !isnan(r->top5)) printf("  top-5 %.2f %%", r->top5);
+    if (!isnan(r->top1)) printf("  loss %.4f\n", r->loss);
+    if (!isnan(r->dev_top1)) {
+        printf("development top-1 %.2f %%  loss %.4f", r->dev_top1, r->dev_loss);
+        if (r->best_epoch) printf("  (epoch %zu, the best, is kept)", r->best_epoch);
+        putchar('\n');
+    }
     printf("training    loss %.4f  top-1 %.2f %% in the last epoch\n", r->train_loss,
            r->train_top1);
-    printf("time        %s for %zu %s, %zu steps: %.0f images/s\n", cli_duration(r->seconds).text,
+    printf("time        %s for %.4g %s, %zu steps: %.0f images/s\n", cli_duration(r->seconds).text,
            r->epochs, r->epochs == 1 ? "epoch" : "epochs", r->steps, r->images_per_second);
-    print_parts(&r->times, s->run.args->command->bit == CMD_DISTILL);
+    if (r->skipped) printf("skipped     %zu steps that were not finite\n", r->skipped);
+    if (!isnan(r->teacher_top1))
+        printf("teacher     top-1 %.2f %% on the training pictures, agreement %.2f %%\n",
+               r->teacher_top1, r->agreement);
+    print_parts(&r->times, s->args->n_teachers > 0);
     printf("memory      %s at most\n", cli_bytes((double)r->peak_bytes).text);
-    if (s->run.args->out) {
+    if (s->run.args->train.out) {
         char safe[400];
         printf("written     %s/model.safetensors\n",
-               cli_escape(s->run.args->out, safe, sizeof safe));
+               cli_escape(s->run.args->train.out, safe, sizeof safe));
     }
     return cli_flush();
+}
+
+/* Why a run did not begin, and what would begin it. */
+static int refused(session *s)
+{
+    char text[600];
+    snprintf(text, sizeof text, "%s", kd_ctx_error(s->run.ctx));
+    return cli_fail("%s (--resume goes on with a run, --overwrite replaces it)", text);
 }
 
 /* The library's status, as an exit status; run.json says so, too. */
 static int finish(session *s, kd_status status)
 {
-    const cli_args *a = s->run.args;
+    const char *out = s->args->train.out;
     int code = CLI_DONE;
     cli_progress_end(&s->progress);
     if (s->record_failed) return s->record_failed; /* that was told already */
+    if (status == KD_E_EXISTS) return refused(s);
     if (status == KD_E_STOPPED && cli_interrupted()) {
         code = CLI_INTERRUPTED;
         s->run.status = "interrupted";
-        if (a->out)
-            cli_fail("interrupted after %zu steps; --resume goes on from there",
-                     s->progress.latest.step);
-        else
-            cli_fail("interrupted after %zu steps; without --out nothing was kept",
-                     s->progress.latest.step);
+        cli_fail("interrupted after %zu steps; %s", s->progress.latest.step,
+                 out ? "--resume goes on from there" : "without --out nothing was kept");
     } else if (status) {
         snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(s->run.ctx));
         code = cli_fail_ctx(s->run.ctx);
@@ -202,22 +221,21 @@ static int finish(session *s, kd_status status)
         s->run.error = s->why;
     } else {
         s->run.status = "done";
-        if (kd_dataset_info(s->run.data)->count[KD_SPLIT_TEST] == 0)
-            s->result.top1 = s->result.top5 = s->result.loss = (double)NAN;
         s->run.result = &s->result;
     }
-    if (a->out && (s->recorded || code != CLI_FAILED)) {
+    if (out && (s->recorded || code != CLI_FAILED)) {
         const int written = cli_write_run(&s->run);
         if (!code) code = written;
     }
     return code;
 }
 
-kd_status cli_call(const cli_run *run, const kd_distill_opt *opt, kd_result *result)
+kd_status cli_call(const cli_run *run, const kd_train_opt *train, kd_result *result)
 {
-    return run->args->command->bit == CMD_DISTILL
-               ? kd_distill(run->model, run->data, opt, result)
-               : kd_train(run->model, run->data, opt->train, result);
+    kd_distill_opt distill = run->args->distill;
+    distill.train = train;
+    return run->args->n_teachers ? kd_distill(run->model, run->data, &distill, result)
+                                 : kd_train(run->model, run->data, train, result);
 }
 
 /* run.json is written once the first step is done: a run that is refused (--resume with other
@@ -226,7 +244,7 @@ static int watch(void *user, const kd_progress *progress)
 {
     session *s = user;
     if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
-    if (s->run.args->out && !s->recorded) {
+    if (s->args->train.out && !s->recorded) {
         s->record_failed = cli_write_run(&s->run);
         if (s->record_failed) return 1;
         s->recorded = true;
@@ -236,29 +254,26 @@ static int watch(void *user, const kd_progress *progress)
 
 static int train(session *s)
 {
-    const cli_args *a = s->run.args;
+    const cli_args *a = s->args;
     s->run.status = "running";
     record_time(s->run.started);
-    warn_about_old_run(a);
-    int code = CLI_DONE;
-    if (a->out && kd_folder_make(s->run.ctx, a->out)) return cli_fail_ctx(s->run.ctx);
+    if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
     cli_progress_start(&s->progress, a, true);
-    s->train.progress = watch;
-    s->train.user = s;
-    code = finish(s, cli_call(&s->run, &s->opt, &s->result));
+    s->args->train.progress = watch;
+    s->args->train.user = s;
+    const int code = finish(s, cli_call(&s->run, &a->train, &s->result));
     if (code) return code;
     return a->json ? print_json(s) : print_table(s);
 }
 
 int cmd_train(cli_args *args)
 {
-    session s = {.run = {.args = args}, .result.struct_size = sizeof s.result};
+    session s = {.args = args, .run = {.args = args}, .result.struct_size = sizeof s.result};
     int status = check_usage(args);
     if (status) return status;
     cli_catch_signals();
-    cli_distill_opt(args, &s.opt, &s.train);
     status = open_all(&s);
-    if (!status) status = args->dry_run ? cli_dry_run(&s.run, &s.opt) : train(&s);
+    if (!status) status = args->dry_run ? cli_dry_run(&s.run) : train(&s);
     close_all(&s);
     return status;
 }

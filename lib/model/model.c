@@ -132,6 +132,11 @@ size_t kd_model_image(const kd_model *m)
     return (size_t)m->spec.image;
 }
 
+int kd_model_is_transformer(const kd_model *m)
+{
+    return m->spec.family->transformer;
+}
+
 size_t kd_model_channels(const kd_model *m)
 {
     return (size_t)m->spec.channels;

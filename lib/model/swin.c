@@ -197,4 +197,4 @@ static const char *head(const kdi_spec *s, size_t i)
 }
 
 const kdi_family kdi_family_swin = {name,     recognise, keys, sizeof keys / sizeof *keys,
-                                    complete, build,     head};
+                                    complete, build,     head, true};

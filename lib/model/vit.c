@@ -153,4 +153,4 @@ static const char *head(const kdi_spec *s, size_t i)
 }
 
 const kdi_family kdi_family_vit = {name,     recognise, keys, sizeof keys / sizeof *keys,
-                                   complete, build,     head};
+                                   complete, build,     head, true};

@@ -89,7 +89,9 @@ static void update(kdt_run *run, const kdt_sums *step, const char **wrong)
 
 static const char *what_is_wrong(double loss)
 {
-    return isfinite(loss) ? NULL : isnan(loss) ? "the loss is not a number" : "the loss is infinite";
+    return isfinite(loss) ? NULL
+           : isnan(loss)  ? "the loss is not a number"
+                          : "the loss is infinite";
 }
 
 /* The step's batches, until one's loss is not finite: *wrong says so. */

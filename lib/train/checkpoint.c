@@ -47,9 +47,14 @@ static kd_status add_state(kdt_run *run, kd_writer *w)
 {
     kd_json *j;
     const char *text;
-    kd_status status = kd_json_create(run->ctx, 0, &j);
+    char hash[17];
+    uint64_t weights;
+    kd_status status = kd_model_hash(run->model, &weights);
+    if (!status) status = kd_json_create(run->ctx, 0, &j);
     if (status) return status;
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)weights);
     kd_json_object_begin(j, NULL);
+    kd_json_string(j, "weights_hash", hash);
     kd_json_integer(j, "epoch", (int64_t)run->epoch);
     kd_json_integer(j, "batch", (int64_t)run->batch);
     kd_json_integer(j, "step", (int64_t)run->step);
@@ -96,7 +101,6 @@ kd_status kdt_checkpoint_save(kdt_run *run)
     kd_status status = kd_writer_create(run->ctx, path, &w);
     if (status) return status;
     kd_writer_metadata(w, "libkd.kind", "checkpoint");
-    kd_writer_metadata(w, "libkd.version", kd_version());
     kd_writer_metadata(w, "libkd.run", run->description);
     status = kd_model_write_metadata(run->model, w);
     if (!status) status = add_state(run, w);
@@ -119,8 +123,16 @@ static kd_status damaged(kdt_run *run, const char *path, const char *what)
 static kd_status check_same(kdt_run *run, kd_file *file)
 {
     const char *was = kd_file_metadata_get(file, "libkd.run");
+    const char *state = kd_file_metadata_get(file, "libkd.train");
+    kd_json_object *o;
     if (!was) return damaged(run, kd_file_path(file), "libkd.run");
-    return kdt_describe_compare(run, kd_file_path(file), was);
+    if (!state) return damaged(run, kd_file_path(file), "libkd.train");
+    kd_status status = kd_json_parse(run->ctx, state, strlen(state), &o);
+    if (status) return status;
+    status =
+        kdt_describe_compare(run, kd_file_path(file), was, kd_json_get_string(o, "weights_hash"));
+    kd_json_object_destroy(o);
+    return status;
 }
 
 static bool whole(const kd_json_object *o, const char *key, uint64_t *out)

@@ -102,6 +102,7 @@ kd_status kdt_describe(kdt_run *run)
 typedef struct pair {
     kdt_run *run;
     const char *path;
+    const char *reached;
     const kd_json_object *was, *now;
 } pair;
 
@@ -175,17 +176,20 @@ static kd_status compare_options(const pair *p)
     return status;
 }
 
-/* The network it began with: older versions did not write it. */
+/* The network it began with, which older versions did not write. A model that holds what the
+ * checkpoint holds may go on, too: it was stopped there. */
 static kd_status compare_start(const pair *p)
 {
     char was[120], now[120];
     value(p->was, "start_hash", was);
     value(p->now, "start_hash", now);
     if (!strcmp(was, "null") || !strcmp(was, now)) return KD_OK;
-    return kd_ctx_fail(p->run->ctx, KD_E_MISMATCH,
-                       "%s belongs to another run: it began with other weights (start_hash %s, this "
-                       "run's %s)",
-                       p->path, was, now);
+    if (p->reached && !strcmp(p->reached, now)) return KD_OK;
+    return kd_ctx_fail(
+        p->run->ctx, KD_E_MISMATCH,
+        "%s belongs to another run: it began with other weights (start_hash %s, this "
+        "run's %s)",
+        p->path, was, now);
 }
 
 static kd_status compare_teachers(const pair *p)
@@ -201,14 +205,14 @@ static kd_status compare_teachers(const pair *p)
     return status;
 }
 
-kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was)
+kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, const char *reached)
 {
     kd_json_object *then, *now;
     if (!strcmp(was, run->description)) return KD_OK;
     kd_status status = kd_json_parse(run->ctx, was, strlen(was), &then);
     if (status) return status;
     status = kd_json_parse(run->ctx, run->description, strlen(run->description), &now);
-    const pair p = {run, path, then, now};
+    const pair p = {run, path, reached, then, now};
     static const char *const keys[] = {"spec", "data_checksum", "normalization_hash",
                                        "micro_batch"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys && !status; i++)

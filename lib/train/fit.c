@@ -108,7 +108,9 @@ kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan 
     kd_train_opt train;
     if (!model || !plan) return KD_E_INVALID;
     *plan = NULL;
-    const kd_status status = kdt_take_distill(kd_model_ctx(model), options, &o, &train);
+    const bool taught = options && (options->teacher || options->n_teachers);
+    const kd_status status =
+        kdt_take(kd_model_ctx(model), model, NULL, options, taught, &train, &o);
     if (status) return status;
     if (o.teacher && !o.n_teachers) o.n_teachers = 1;
     if (o.n_teachers > KD_MAX_TEACHERS)

@@ -55,7 +55,8 @@ kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
         char name[32];
         snprintf(name, sizeof name, "teacher%zu", t);
         const kd_value teacher = kd_input(g, name, KD_F32, 2, rows);
-        const float weight = o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
+        const float weight =
+            o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
         kd_value part = from_teacher(g, o, heads[1], teacher, labels);
         if (o->n_teachers > 1) part = kd_scale(g, part, weight);
         soft = t ? kd_add(g, soft, part) : part;

@@ -9,7 +9,8 @@
 
 const char *kd_optimizer_name(kd_optimizer optimizer)
 {
-    static const char *const names[] = {[KD_OPTIMIZER_SGD] = "sgd", [KD_OPTIMIZER_ADAMW] = "adamw"};
+    static const char *const names[] = {
+        [KD_OPTIMIZER_AUTO] = "auto", [KD_OPTIMIZER_SGD] = "sgd", [KD_OPTIMIZER_ADAMW] = "adamw"};
     return (unsigned)optimizer < KD_OPTIMIZER_COUNT ? names[optimizer] : NULL;
 }
 

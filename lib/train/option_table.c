@@ -3,6 +3,7 @@
  * of its struct. */
 #include <kd/options.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,7 +107,7 @@ static const kd_option table[] = {
     {"momentum", KD_OPTION_FLOAT, TRAIN(momentum), .group = KD_GROUP_TRAINING, .flags = STEP_OFF,
      .argument = "M", .high = BELOW_ONE, .standard = {.9}, .optimizers = SGD, .help = "0: none"},
     {"nesterov", KD_OPTION_FLAG, TRAIN(nesterov), .group = KD_GROUP_TRAINING, .flags = STEP,
-     .optimizers = SGD, .standard = {1}, .help = "Nesterov's momentum"},
+     .optimizers = SGD, .standard = {1}, .needs = "momentum", .help = "Nesterov's momentum"},
     {"beta1", KD_OPTION_DOUBLE, TRAIN(beta1), .group = KD_GROUP_TRAINING, .flags = STEP_OFF,
      .argument = "B", .high = BELOW_ONE, .standard = {.9}, .optimizers = ADAMW,
      .help = "decay of the gradients' average"},

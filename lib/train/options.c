@@ -96,7 +96,7 @@ int kd_option_is_read(const kd_option *o, const kd_train_opt *train, const kd_di
     if (!o->needs) return 1;
     const kd_option *needed = kd_option_find(o->needs);
     const void *at = member(needed, train, distill);
-    return at && get(needed, at) != 0;
+    return at && get(needed, at) > 0;
 }
 
 /* "sgd", "step, cosine, onecycle": the names of the bits. */
@@ -129,8 +129,8 @@ static kd_status unread(kd_ctx *ctx, const kd_option *o, const kd_train_opt *tra
                            names[i], choice->choice(now[i]), readers);
     }
     if (o->needs && !kd_option_is_read(o, train, distill))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: without %s nothing reads it", o->name, o->needs);
-    return kd_ctx_fail(ctx, KD_E_INVALID, "%s: it says something else than %s", o->name,
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: it needs %s", o->name, o->needs);
+    return kd_ctx_fail(ctx, KD_E_INVALID, "%s: %s goes before it: give one of the two", o->name,
                        o->not_with);
 }
 
@@ -216,12 +216,6 @@ static bool no_loss(const kd_train_opt *t, const kd_distill_opt *d)
     return d && d->hard <= 0 && d->soft <= 0;
 }
 
-static bool no_momentum(const kd_train_opt *t, const kd_distill_opt *d)
-{
-    (void)d;
-    return t->optimizer == KD_OPTIMIZER_SGD && t->nesterov > 0 && t->momentum < 0;
-}
-
 static bool floor_above(const kd_train_opt *t, const kd_distill_opt *d)
 {
     (void)d;
@@ -241,7 +235,6 @@ static bool smooths_nothing(const kd_train_opt *t, const kd_distill_opt *d)
 
 static const rule rules[] = {
     {"soft", no_loss, "hard and soft are both zero: there is no loss"},
-    {"nesterov", no_momentum, "it needs a momentum"},
     {"min_lr", floor_above, "it is above the learning rate"},
     {"warmup", never_warm, "it is as long as the run: the learning rate is never reached"},
     {"label_smoothing", smooths_nothing, "hard is zero: no label is read"},
@@ -276,8 +269,7 @@ static kd_status check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *g
     kd_distill_defaults(&d);
     kd_train_defaults(&t, model);
     for (size_t i = 0; (o = kd_option_at(i)); i++) {
-        const kd_status status =
-            check_given(ctx, o, given, given_distill, &t, taught ? &d : NULL);
+        const kd_status status = check_given(ctx, o, given, given_distill, &t, taught ? &d : NULL);
         if (which) *which = o;
         if (status) return status;
     }
@@ -309,10 +301,9 @@ static void settle(kd_option_of of, void *base)
     }
 }
 
-kd_status kdt_take(const kd_model *model, const kd_train_opt *train, const kd_distill_opt *distill,
-                   bool taught, kd_train_opt *t, kd_distill_opt *d)
+kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
+                   const kd_distill_opt *distill, bool taught, kd_train_opt *t, kd_distill_opt *d)
 {
-    kd_ctx *ctx = kd_model_ctx(model);
     kd_status status = kd_options(ctx, "kd_distill_opt", d, sizeof *d, distill);
     if (!status) status = kd_options(ctx, "kd_train_opt", t, sizeof *t, distill ? d->train : train);
     d->train = t;
@@ -339,7 +330,7 @@ void kdt_option_json(kd_json *j, const kd_option *o, const void *at)
         kd_json_string(j, o->name, o->choice((int)x));
         break;
     case KD_OPTION_COUNT:
-        kd_json_integer(j, o->name, (int64_t)*(const size_t *)at);
+        kd_json_integer(j, o->name, (int64_t) * (const size_t *)at);
         break;
     case KD_OPTION_PIECES:
         if (*(const size_t *)at == KD_MICRO_AUTO)
@@ -347,10 +338,10 @@ void kdt_option_json(kd_json *j, const kd_option *o, const void *at)
         else if (x == 0)
             kd_json_null(j, o->name);
         else
-            kd_json_integer(j, o->name, (int64_t)*(const size_t *)at);
+            kd_json_integer(j, o->name, (int64_t) * (const size_t *)at);
         break;
     case KD_OPTION_U64:
-        kd_json_integer(j, o->name, (int64_t)*(const uint64_t *)at);
+        kd_json_integer(j, o->name, (int64_t) * (const uint64_t *)at);
         break;
     case KD_OPTION_FLOAT:
         kd_json_float(j, o->name, off ? 0 : *(const float *)at);

@@ -41,10 +41,11 @@ static void warn(const kdt_run *run)
                    "accumulate: an epoch has %zu batches, so that no step sums over %zu",
                    run->batches, t->accumulate);
     if (t->ema > 0 && run->steps && (double)run->steps < 3 / (1 - (double)t->ema))
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "ema: %zu steps are too few for an average with a decay of %g, which still holds "
-                   "%.0f %% of the first weights at the end",
-                   run->steps, (double)t->ema, 100 * pow((double)t->ema, (double)run->steps));
+        kd_ctx_log(
+            run->ctx, KD_LOG_WARN,
+            "ema: %zu steps are too few for an average with a decay of %g, which still holds "
+            "%.0f %% of the first weights at the end",
+            run->steps, (double)t->ema, 100 * pow((double)t->ema, (double)run->steps));
     if (run->opt.n_teachers && run->opt.soft == 0)
         kd_ctx_log(run->ctx, KD_LOG_WARN, "soft: it is 0: the teachers teach nothing");
     if (run->opt.n_teachers && run->opt.method == KD_METHOD_DKD && t->budget_seconds <= 0 &&
@@ -56,22 +57,6 @@ static void warn(const kdt_run *run)
 }
 
 /* ---- loader ---------------------------------------------------------------------------------- */
-
-/* The view of a model: its size, and its normalisation or the data set's. */
-static kd_view view_for(const kdt_run *run, const kd_model *model)
-{
-    const kd_data_info *info = kd_dataset_info(run->data);
-    kd_view v = {.height = kd_model_image(model),
-                 .width = kd_model_image(model),
-                 .channels = kd_model_channels(model),
-                 .mean = info->mean,
-                 .std = info->std};
-    if (kd_model_mean(model)) {
-        v.mean = kd_model_mean(model);
-        v.std = kd_model_std(model);
-    }
-    return v;
-}
 
 static bool same_view(const kd_view *a, const kd_view *b)
 {
@@ -86,10 +71,11 @@ static kd_status open_loader(kdt_run *run)
 {
     kd_view views[1 + KD_MAX_TEACHERS];
     const kd_train_opt *t = &run->train;
-    views[0] = view_for(run, run->model);
+    const kd_data_info *info = kd_dataset_info(run->data);
+    views[0] = kd_model_view(run->model, info);
     run->n_views = 1;
     for (size_t k = 0; k < run->opt.n_teachers; k++) {
-        views[run->n_views] = view_for(run, run->teachers[k].model);
+        views[run->n_views] = kd_model_view(run->teachers[k].model, info);
         size_t v = 0;
         while (!same_view(&views[v], &views[run->n_views])) v++;
         run->teachers[k].view = v;
@@ -168,8 +154,8 @@ kd_status kdt_open(kdt_run *run)
     const kd_data_info *info = kd_dataset_info(run->data);
     kd_params *params = kd_model_params(run->model);
     kd_status status = check_options(run);
-    if (!status && !kd_model_mean(run->model))
-        status = kd_model_set_normalization(run->model, info->mean, info->std);
+    if (!status) status = kd_model_take_normalization(run->model, info);
+    if (!status) status = kd_model_check_finite(run->model);
     if (!status) status = kdt_teachers_check(run);
     if (!status) status = kdt_check_test(run);
     const size_t held = kd_ctx_memory(run->ctx);

@@ -100,7 +100,7 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     kd_exec *exec = NULL;
     if (n == 0) return kd_ctx_fail(ctx, KD_E_INVALID, "a step needs at least one picture");
     kd_status status = kd_results_check(ctx, "kd_step_result", result);
-    if (!status) status = kdt_take_distill(ctx, options, &o, &train);
+    if (!status) status = kdt_take(ctx, model, NULL, options, teacher_logits != NULL, &train, &o);
     if (status) return status;
     if (result)
         memcpy(&here, result,

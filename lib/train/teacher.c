@@ -18,8 +18,7 @@ static kd_status take_list(kdt_run *run)
         kdt_teacher *teacher = &run->teachers[t];
         teacher->model = o->teacher ? o->teacher : o->teachers[t];
         teacher->weight = o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
-        if (!teacher->model)
-            return kd_ctx_fail(run->ctx, KD_E_INVALID, "teacher %zu is NULL", t);
+        if (!teacher->model) return kd_ctx_fail(run->ctx, KD_E_INVALID, "teacher %zu is NULL", t);
         if (teacher->model == run->model)
             return kd_ctx_fail(run->ctx, KD_E_INVALID,
                                "teacher %zu is the student itself: load it twice", t);
@@ -39,6 +38,10 @@ kd_status kdt_teachers_check(kdt_run *run)
     kd_status status = take_list(run);
     for (size_t t = 0; t < run->opt.n_teachers && !status; t++) {
         kd_model *model = run->teachers[t].model;
+        status = kd_model_check_finite(model);
+        if (status == KD_E_NONFINITE)
+            kd_ctx_fail(run->ctx, status, "teacher %zu: %s", t, kd_ctx_error(run->ctx));
+        if (status) return status;
         if (kd_model_classes(model) != kd_model_classes(run->model))
             return kd_ctx_fail(
                 run->ctx, KD_E_MISMATCH, "teacher %zu (%s) has %zu classes, the student %zu", t,

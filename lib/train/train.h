@@ -70,19 +70,19 @@ typedef struct kdt_run {
     void *buffers;       /* the model's, as they were before this step */
     float soft_weight;   /* of this step: DKD's warm-up */
     size_t epoch, batch, step, batches, steps_per_epoch, steps;
-    size_t skipped;                  /* steps of the run */
-    size_t skipped_here;             /* of this epoch */
-    double lr, step_loss, grad_norm; /* of the last step */
-    double seconds;                  /* of training */
-    double saved_at;                 /* clock of the last checkpoint */
-    kd_times times;                  /* of the finished epochs */
-    uint64_t images;                 /* of the whole run */
-    size_t empty;                    /* batches of this epoch that held no readable picture */
-    kdt_sums last;                   /* of the last finished epoch */
-    double dev_top1, dev_loss;       /* of this epoch; NaN before its end */
+    size_t skipped;                      /* steps of the run */
+    size_t skipped_here;                 /* of this epoch */
+    double lr, step_loss, grad_norm;     /* of the last step */
+    double seconds;                      /* of training */
+    double saved_at;                     /* clock of the last checkpoint */
+    kd_times times;                      /* of the finished epochs */
+    uint64_t images;                     /* of the whole run */
+    size_t empty;                        /* batches of this epoch that held no readable picture */
+    kdt_sums last;                       /* of the last finished epoch */
+    double dev_top1, dev_loss;           /* of this epoch; NaN before its end */
     double last_dev_top1, last_dev_loss; /* of the last evaluation */
-    bool warned;                     /* of a teacher that is no better than chance */
-    kdt_sums sums;                   /* of the epoch so far */
+    bool warned;                         /* of a teacher that is no better than chance */
+    kdt_sums sums;                       /* of the epoch so far */
 } kdt_run;
 
 /* run.c */
@@ -101,8 +101,8 @@ void kdt_add_times(kd_times *times, const kd_times *more);
 /* options.c: take the caller's options (distill, or train where that is NULL; both may be): checked,
  * defaults filled in, and KD_OFF as zero; d->train points at t afterwards. taught: there are
  * teachers, so that what is only for distillation is read. */
-kd_status kdt_take(const kd_model *model, const kd_train_opt *train, const kd_distill_opt *distill,
-                   bool taught, kd_train_opt *t, kd_distill_opt *d);
+kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
+                   const kd_distill_opt *distill, bool taught, kd_train_opt *t, kd_distill_opt *d);
 /* A member as a JSON value, by the option's name. */
 void kdt_option_json(kd_json *j, const kd_option *o, const void *at);
 
@@ -183,8 +183,10 @@ kd_status kdt_best_adopt(kdt_run *run);
 
 /* describe.c: what must be the same for a resume. */
 kd_status kdt_describe(kdt_run *run);
-/* KD_E_MISMATCH, naming what differs, key by key, if `was` is of another run. */
-kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was);
+/* KD_E_MISMATCH, naming what differs, key by key, if `was` is of another run. reached: the hash of
+ * the network in the checkpoint, which the model may hold already; or NULL. */
+kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was,
+                               const char *reached);
 
 /* checkpoint.c */
 kd_status kdt_checkpoint_save(kdt_run *run);

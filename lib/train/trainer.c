@@ -16,8 +16,7 @@ static kd_status begin(kdt_run *run)
 {
     bool found = false;
     if (!run->train.out) return KD_OK;
-    kd_status status = kdt_folder_open(run);
-    if (!status) status = kdt_describe(run);
+    kd_status status = kdt_describe(run);
     if (!status && run->train.resume) status = kdt_checkpoint_load(run, &found);
     if (!status && found) status = kdt_best_resume(run);
     if (!status && !(found && run->best.epoch)) status = kdt_folder_clear(run);
@@ -84,7 +83,8 @@ static kd_status run_all(kdt_run *run, kd_result *result)
 {
     run->dev_top1 = run->dev_loss = run->last_dev_top1 = run->last_dev_loss = (double)NAN;
     run->best.top1 = run->best.loss = run->step_loss = run->grad_norm = (double)NAN;
-    kd_status status = kdt_open(run);
+    kd_status status = run->train.out ? kdt_folder_open(run) : KD_OK;
+    if (!status) status = kdt_open(run);
     if (!status) status = begin(run);
     if (!status) status = kdt_loop(run);
     if (!status) status = kdt_best_adopt(run);
@@ -101,7 +101,7 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
     kdt_run run = {.ctx = kd_model_ctx(student), .model = student, .data = data, .folder = -1};
     kd_result here;
     kd_status status = kd_results_check(run.ctx, "kd_result", result);
-    if (!status) status = kdt_take(student, NULL, options, true, &run.train, &run.opt);
+    if (!status) status = kdt_take(run.ctx, student, NULL, options, true, &run.train, &run.opt);
     if (status) return status;
     const size_t n = run.opt.n_teachers;
     if (n > KD_MAX_TEACHERS || (n == 0 && !run.opt.teacher) || (n > 0 && !run.opt.teachers))
@@ -118,7 +118,7 @@ kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *option
     kdt_run run = {.ctx = kd_model_ctx(model), .model = model, .data = data, .folder = -1};
     kd_result here;
     kd_status status = kd_results_check(run.ctx, "kd_result", result);
-    if (!status) status = kdt_take(model, options, NULL, false, &run.train, &run.opt);
+    if (!status) status = kdt_take(run.ctx, model, options, NULL, false, &run.train, &run.opt);
     if (status) return status;
     status = run_all(&run, &here);
     kd_results(result, &here, sizeof here);

@@ -185,12 +185,12 @@ START_TEST(test_usage)
         {{"train", "vgg8", "--schedule", "linear"}, "constant|step|cosine|onecycle"},
         {{"train", "vgg8", "--nesterov=1"}, "--nesterov takes no value"},
         {{"train", "vgg8", "--data="}, "it must not be empty"},
-        {{"train", "vgg8", "--resume"}, "--resume needs --out"},
+        {{"train", "vgg8", "--resume"}, "--resume: it needs --out"},
         {{"train", "vgg8", "--cache", "x"}, "there is no option --cache"},
         {{"distill", "vgg8"}, "--teacher FILE is missing"},
         {{"distill", "--teacher", "a", "b"}, "SPEC is missing"},
         {{"distill", "vgg8", "--teacher", "a", "--teacher-weight", "1", "2"}, "2 weights"},
-        {{"distill", "vgg8", "--teacher=a", "--hard", "0", "--soft", "0"}, "leave no loss"},
+        {{"distill", "vgg8", "--teacher=a", "--hard", "0", "--soft", "0"}, "hard and soft are both zero"},
         {{"eval", "f", "--split", "dev"}, "needs --dev-count"},
         {{"eval", "f", "--dev-count", "5"}, "goes with --split dev"},
         {{"predict", "f", "g"}, "OUTPUT is missing"},
@@ -288,11 +288,13 @@ START_TEST(test_nan)
     test_expect_in(test_err, "step ");
     test_expect_in(test_err, "first in ");
     ck_assert_uint_eq(test_lines(test_err), 1);
-    RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs", "3",
-           "--threads", "1", "--on-nan", "skip");
+    ck_assert_int_eq(RUN("train", net, "--data", DATA, "--batch", "32", "--lr", "90000", "--epochs",
+                         "3", "--threads", "1", "--on-nan", "skip"),
+                     1);
     test_expect_in(test_err, "is skipped: the loss is ");
+    test_expect_in(test_err, " was skipped, ");
     /* the largest rate the command takes is none the library refuses */
-    RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "1000000", "--max-steps", "2",
+    RUN_OK("train", net, "--data", DATA, "--batch", "32", "--lr", "1000000", "--max-steps", "1",
            "--threads", "1", "--on-nan", "skip");
     ck_assert_int_eq(RUN("train", net, "--data", DATA, "--on-nan", "maybe"), 2);
 }
@@ -632,7 +634,7 @@ START_TEST(test_interrupt)
     const test_path x = test_at(a.text, "model.safetensors");
     const test_path y = test_at(b.text, "model.safetensors");
     const test_path metrics = test_at(b.text, "metrics.jsonl");
-    RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", a.text, "--quiet");
+    RUN_OK("train", NET, QUICK, "--epochs", "30", "--out", a.text, "--quiet", "--overwrite");
     const pid_t pid = test_start(
         TEST_WORDS(kd(), "train", NET, QUICK, "--epochs", "30", "--out", b.text, "--quiet"), NULL,
         NULL);

@@ -90,13 +90,14 @@ static void check(cli_args *args)
     require(args->n_words <= CLI_MAX_WORDS);
     for (int i = 0; i < args->n_words; i++) require(args->words[i][0]);
     if (args->help) return;
-    for (size_t i = 0; i < cli_n_options; i++)
-        if (cli_options[i].commands & args->command->bit) check_value(&cli_options[i], args);
+    const cli_option *o;
+    for (size_t i = 0; (o = cli_option_at(i)); i++)
+        if (o->commands & args->command->bit) check_value(o, args);
     if (args->command->bit & (CMD_TRAINS | CMD_STEP)) {
-        kd_distill_opt opt;
-        kd_train_opt train;
-        cli_distill_opt(args, &opt, &train);
-        require(isfinite(train.lr) && isfinite(opt.temperature) && isfinite(opt.hard));
+        kd_train_defaults(&args->train, NULL);
+        kd_distill_defaults(&args->distill);
+        require(isfinite(args->train.lr) && args->train.lr > 0);
+        require(isfinite(args->distill.temperature) && isfinite(args->distill.hard));
     }
 }
 

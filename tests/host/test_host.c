@@ -82,17 +82,18 @@ static answer use_course(const course *c, kd_ctx *ctx, const char *folder)
     test_ok(ctx, kd_model_create(ctx, c->teacher, 1, &teacher));
     test_ok(ctx, kd_model_create(ctx, c->student, 2, &student));
     test_ok(ctx, kd_model_set_normalization(teacher, mean, std));
-    const kd_distill_opt opt = {.struct_size = sizeof opt,
-                                .teacher = teacher,
-                                .temperature = 2.5f,
-                                .train =
-                                    &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
-                                                    .epochs = 1,
-                                                    .batch = 16,
-                                                    .lr = c->optimizer == KD_OPTIMIZER_ADAMW ? .002f : .05f,
-                                                    .optimizer = c->optimizer,
-                                                    .augment = c->augment,
-                                                    .out = folder}};
+    const kd_distill_opt opt = {
+        .struct_size = sizeof opt,
+        .teacher = teacher,
+        .temperature = 2.5f,
+        .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                 .epochs = 1,
+                                 .batch = 16,
+                                 .lr = c->optimizer == KD_OPTIMIZER_ADAMW ? .002f : .05f,
+                                 .optimizer = c->optimizer,
+                                 .augment = c->augment,
+                                 .out = folder,
+                                 .overwrite = 1}};
     test_ok(ctx, kd_distill(student, data, &opt, &result));
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     test_ok(ctx, kd_model_load(ctx, path, NULL, &loaded));

@@ -161,9 +161,9 @@ END_TEST
 /* Parameters and MACs grow with the number, for both heads, with and without norms. */
 START_TEST(test_sizes_grow)
 {
-    static const char *const tails[] = {",image=32,classes=10,head=gap",
-                                        "_bn,image=32,classes=100,head=gap", "_bn,image=224,head=fc4096",
-                                        ",image=32,classes=10,head=fc4096"};
+    static const char *const tails[] = {
+        ",image=32,classes=10,head=gap", "_bn,image=32,classes=100,head=gap",
+        "_bn,image=224,head=fc4096", ",image=32,classes=10,head=fc4096"};
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t t = 0; t < 4; t++) {
         uint64_t before_params = 0, before_macs = 0;

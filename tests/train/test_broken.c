@@ -58,6 +58,8 @@ static kd_train_opt options(size_t batch, size_t accumulate)
                           .batch = batch,
                           .accumulate = accumulate,
                           .lr = .1f,
+                          .optimizer = KD_OPTIMIZER_SGD,
+                          .schedule = KD_SCHEDULE_CONSTANT,
                           .momentum = KD_OFF,
                           .weight_decay = KD_OFF,
                           .augment = "none",

@@ -51,7 +51,7 @@ START_TEST(test_learns)
     opt.nesterov = 1;
     test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
     ck_assert_uint_eq(r.steps, 80);
-    ck_assert_uint_eq(r.epochs, 8);
+    ck_assert_double_eq(r.epochs, 8);
     ck_assert_msg(r.top1 > 40, "top-1 is %.1f %% after 8 epochs", r.top1);
     ck_assert_msg(r.train_loss < 1.6, "training loss is %.3f", r.train_loss);
     ck_assert(r.times.forward > 0 && r.times.backward > 0 && r.times.loss > 0);
@@ -208,7 +208,7 @@ START_TEST(test_resume_refuses_another_run)
     opt.resume = 1;
     opt.lr = .06f;
     ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_MISMATCH);
-    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "\"lr\""));
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "its lr is 0.05, this run's is 0.06"));
     drop(&s);
 }
 END_TEST
@@ -288,11 +288,12 @@ START_TEST(test_budget)
     setup s = make(2, NULL);
     kd_train_opt opt = options();
     kd_result r = {.struct_size = sizeof r};
+    opt.epochs = 0;
     opt.budget_seconds = .5;
     opt.schedule = KD_SCHEDULE_COSINE;
     opt.no_test = 1;
     test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
-    ck_assert_msg(r.seconds >= .5 && r.seconds < 5, "%.2f seconds", r.seconds);
+    ck_assert_msg(r.seconds >= .49 && r.seconds < 5, "%.2f seconds", r.seconds);
     ck_assert_uint_gt(r.steps, 0);
     drop(&s);
 }
@@ -323,9 +324,8 @@ START_TEST(test_nan_stops_and_is_found)
     test_ok(s.ctx, kd_model_create(s.ctx, "vgg2_bn,width=0.0625,classes=10,image=32", 3, &teacher));
     float *w = weight(s.model, "features.4.weight"), good = w[3];
     w[3] = NAN;
-    expect_stop(
-        &s, kd_train(s.model, s.data, &opt, NULL),
-        (const char *const[]){"step 0", "not a number", "weights of 'features.4.weight'", NULL});
+    expect_stop(&s, kd_train(s.model, s.data, &opt, NULL),
+                (const char *const[]){"'features.4.weight' holds nan", NULL});
     /* finite weights whose products are not */
     w[3] = 3e38f;
     w[4] = 3e38f;
@@ -336,7 +336,7 @@ START_TEST(test_nan_stops_and_is_found)
     const kd_distill_opt distill = {
         .struct_size = sizeof distill, .teacher = teacher, .train = &opt};
     expect_stop(&s, kd_distill(s.model, s.data, &distill, NULL),
-                (const char *const[]){"step 0", "input 'teacher0'", NULL});
+                (const char *const[]){"'classifier.bias' holds inf", "teacher 0", NULL});
     kd_model_destroy(teacher);
     drop(&s);
 }
@@ -367,7 +367,12 @@ START_TEST(test_infinite_gradient)
                                       "the gradient of 'features.", NULL});
     opt.on_nan = KD_NAN_SKIP;
     opt.max_steps = 2;
-    test_ok(s.ctx, kd_train(m, s.data, &opt, NULL));
+    kd_result r = {.struct_size = sizeof r};
+    expect_stop(&s, kd_train(m, s.data, &opt, &r),
+                (const char *const[]){"every step of epoch 0 was skipped, 2 in all", NULL});
+    ck_assert_uint_eq(r.skipped, 2);
+    ck_assert_double_nan(r.train_loss);
+    ck_assert_double_nan(r.train_top1);
     ck_assert_mem_eq(before, kd_params_values(p), size);
     free(before);
     kd_model_destroy(m);
@@ -445,6 +450,7 @@ START_TEST(test_nan_is_skipped)
     test_ok(s.ctx, kd_train(s.model, s.data, &opt, &r));
     ck_assert_int_eq(warnings, 1);
     ck_assert_uint_eq(r.steps, 10);
+    ck_assert_uint_eq(r.skipped, 1);
     ck_assert_msg(isfinite(r.loss) && isfinite(r.train_loss), "loss %g, %g", r.loss, r.train_loss);
     kd_params *p = kd_model_params(s.model);
     for (size_t i = 0; i < kd_params_flat_count(p); i++)
@@ -465,6 +471,7 @@ START_TEST(test_errors)
     d.teacher = NULL;
     ck_assert_int_eq(kd_distill(s.model, s.data, &d, NULL), KD_E_INVALID);
     opt.batch = 100000;
+    opt.drop_last = 1;
     ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_INVALID);
     opt = options();
     opt.out = "/dev/null/run"; /* no folder, and none can be made */
@@ -495,7 +502,8 @@ START_TEST(test_every_allocation_failing)
                                                    .batch = 16,
                                                    .ema = .5f,
                                                    .dev_count = 8,
-                                                   .out = out}};
+                                                   .out = out,
+                                                   .overwrite = 1}};
     const long live = heap.live;
     for (long n = 1;; n++) {
         heap.count = 0;
