@@ -118,6 +118,9 @@ KD_API kd_status kd_results_check(kd_ctx *ctx, const char *name, const void *the
 /* count * size bytes, zeroed, 64-byte aligned. NULL, with the context's error set, on failure,
  * overflow, or a limit. Zero bytes give a valid pointer. */
 KD_API void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size);
+/* Why kd_ctx_alloc has just returned NULL: KD_E_LIMIT for kd_config.max_memory, or for a size that no
+ * memory has; KD_E_NOMEM where the allocator had none. */
+KD_API kd_status kd_ctx_memory_status(const kd_ctx *ctx);
 /* NULL is allowed. ctx must be the one the block came from. */
 KD_API void kd_ctx_free(kd_ctx *ctx, void *block);
 

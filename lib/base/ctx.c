@@ -97,6 +97,7 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         /* Executors in two threads may fail at once: one of the texts stands. */
         if (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) return status;
         memcpy(ctx->error, text, sizeof text);
+        atomic_store(&ctx->status, (int)status);
         atomic_flag_clear_explicit(&ctx->failing, memory_order_release);
     }
     return status;

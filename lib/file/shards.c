@@ -131,13 +131,13 @@ static kd_status open_shard(kd_file *f, const char *name)
     const char *const slash = strrchr(f->path, '/');
     const size_t folder = slash ? (size_t)(slash - f->path) + 1 : 0, length = strlen(name);
     char *path = kd_ctx_alloc(f->ctx, folder + length + 1, 1);
-    if (!path) return KD_E_NOMEM;
+    if (!path) return kd_ctx_memory_status(f->ctx);
     memcpy(path, f->path, folder);
     memcpy(path + folder, name, length);
     kd_file **part = &f->parts[f->n_parts];
     kd_status status = kdi_file_open_one(f->ctx, path, part);
     kd_ctx_free(f->ctx, path);
-    if (status && status != KD_E_NOMEM)
+    if (status && status != kd_ctx_memory_status(f->ctx))
         return kd_ctx_fail(f->ctx, status, "'%s' names a shard that can't be read: %s", f->path,
                            kd_ctx_error(f->ctx));
     if (!status) f->n_parts++;
@@ -211,7 +211,7 @@ static kd_status copy_metadata(kd_file *f)
 {
     const kd_file *from = f->parts[0];
     f->metadata = kd_ctx_alloc(f->ctx, from->metadata_count, sizeof *f->metadata);
-    if (!f->metadata) return KD_E_NOMEM;
+    if (!f->metadata) return kd_ctx_memory_status(f->ctx);
     f->metadata_count = from->metadata_count;
     if (f->metadata_count)
         memcpy(f->metadata, from->metadata, f->metadata_count * sizeof *f->metadata);
@@ -241,7 +241,7 @@ kd_status kdi_shards_open(kd_file *f)
                            (unsigned long long)f->size);
     const size_t size = (size_t)f->size;
     char *text = kd_ctx_alloc(f->ctx, size, 1);
-    kd_status status = text ? kdi_file_bytes(f, 0, text, size) : KD_E_NOMEM;
+    kd_status status = text ? kdi_file_bytes(f, 0, text, size) : kd_ctx_memory_status(f->ctx);
     if (!status) status = read_index(&m, text, size);
     kd_ctx_free(f->ctx, m.places);
     kd_ctx_free(f->ctx, m.shards);

@@ -11,7 +11,7 @@ kd_status kd_graph_create(kd_ctx *ctx, kd_graph **out)
     if (!ctx || !out) return KD_E_INVALID;
     *out = NULL;
     kd_graph *g = kd_ctx_alloc(ctx, 1, sizeof *g);
-    if (!g) return KD_E_NOMEM;
+    if (!g) return kd_ctx_memory_status(ctx);
     g->ctx = ctx;
     g->pool.ctx = ctx;
     *out = g;
@@ -105,7 +105,7 @@ kd_value kdi_graph_value(kd_graph *g, kdi_kind kind, const kd_shape *shape, kd_d
     if (g->n_values >= INT32_MAX || !kdi_shape_count(shape, 1, &count) || count > SIZE_MAX / 16)
         return kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "a shape overflows"));
     if (!kdi_grow(g->ctx, (void **)&g->values, g->n_values, &g->cap_values, sizeof *g->values))
-        return kd_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[g->n_values] = (kdi_value){.kind = kind,
                                          .shape = *shape,
                                          .dtype = dtype,
@@ -144,10 +144,10 @@ kd_value kd_input(kd_graph *g, const char *name, kd_dtype dtype, int rank, const
             return kd_graph_fail(
                 g, kd_ctx_fail(g->ctx, KD_E_INVALID, "there is an input '%s' already", name));
     if (!kdi_grow(g->ctx, (void **)&g->inputs, g->n_inputs, &g->cap_inputs, sizeof *g->inputs))
-        return kd_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     const char *copy = kdi_pool_strdup(&g->pool, name);
     const kd_value v = copy ? kdi_graph_value(g, KDI_INPUT, &shape, dtype) : KD_NONE;
-    if (v == KD_NONE) return kd_graph_fail(g, KD_E_NOMEM);
+    if (v == KD_NONE) return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[v].name = copy;
     g->values[v].index = (int)g->n_inputs;
     g->inputs[g->n_inputs++] = v;
@@ -158,10 +158,10 @@ static kd_value add_param(kd_graph *g, const char *name, const kd_shape *shape,
                           const kd_param_opt *opt)
 {
     if (!kdi_grow(g->ctx, (void **)&g->params, g->n_params, &g->cap_params, sizeof *g->params))
-        return kd_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     const char *copy = kdi_pool_strdup(&g->pool, name);
     const kd_value v = copy ? kdi_graph_value(g, KDI_PARAM, shape, opt->dtype) : KD_NONE;
-    if (v == KD_NONE) return kd_graph_fail(g, KD_E_NOMEM);
+    if (v == KD_NONE) return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[v].index = (int)g->n_params;
     g->values[v].needs_grad = !opt->buffer;
     g->params[g->n_params++] =
@@ -209,7 +209,7 @@ uint64_t kd_graph_param_count(const kd_graph *g)
 kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_in)
 {
     if (!kdi_grow(g->ctx, (void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return NULL;
     }
     kdi_node n = {.op = op, .part = g->part, .forward = -1, .n_in = n_in, .n_out = op->n_out};
@@ -218,7 +218,7 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
     n.in = kdi_pool_alloc(&g->pool, (size_t)n_in + 1, sizeof *n.in);
     n.out = kdi_pool_alloc(&g->pool, (size_t)op->n_out + 1, sizeof *n.out);
     if (!n.name || !n.attr || !n.in || !n.out) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return NULL;
     }
     if (attr && op->attr_size) memcpy(n.attr, attr, op->attr_size);
@@ -332,7 +332,7 @@ void kd_output(kd_graph *g, kd_value v, const char *name)
     const char *copy = kdi_pool_strdup(&g->pool, name);
     if (!copy || !kdi_grow(g->ctx, (void **)&g->outputs, g->n_outputs, &g->cap_outputs,
                            sizeof *g->outputs)) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return;
     }
     g->outputs[g->n_outputs++] = (kdi_output){copy, v};

@@ -91,7 +91,7 @@ kd_status kdt_describe(kdt_run *run)
     status = print(run, j);
     if (!status) status = kd_json_text(j, &text, &size);
     if (!status) run->description = kd_ctx_alloc(run->ctx, size + 1, 1);
-    if (!status && !run->description) status = KD_E_NOMEM;
+    if (!status && !run->description) status = kd_ctx_memory_status(run->ctx);
     if (!status) memcpy(run->description, text, size + 1);
     kd_json_destroy(j);
     return status;
@@ -182,10 +182,11 @@ static kd_status compare_start(const pair *p)
     value(p->was, "start_hash", was);
     value(p->now, "start_hash", now);
     if (!strcmp(was, "null") || !strcmp(was, now)) return KD_OK;
-    return kd_ctx_fail(p->run->ctx, KD_E_MISMATCH,
-                       "%s belongs to another run: it began with other weights (start_hash %s, this "
-                       "run's %s)",
-                       p->path, was, now);
+    return kd_ctx_fail(
+        p->run->ctx, KD_E_MISMATCH,
+        "%s belongs to another run: it began with other weights (start_hash %s, this "
+        "run's %s)",
+        p->path, was, now);
 }
 
 static kd_status compare_teachers(const pair *p)

@@ -63,7 +63,27 @@ START_TEST(test_memory_limit)
     ck_assert_ptr_nonnull(a);
     ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
     ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "memory limit of 1000 bytes"));
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_LIMIT);
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, SIZE_MAX, 2)); /* no size at all */
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_LIMIT);
     kd_ctx_free(ctx, a);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* A limit is one, and memory that cannot be had is not. */
+START_TEST(test_memory_status)
+{
+    test_heap heap = {0};
+    kd_ctx *ctx = test_ctx_counting(&heap, 1);
+    heap.count = 0;
+    heap.fail_at = 1;
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_NOMEM);
+    kd_ctx_fail(ctx, KD_E_LIMIT, "something else");
+    heap.count = 0;
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_NOMEM);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -131,4 +151,4 @@ START_TEST(test_conv)
 END_TEST
 
 TEST_SUITE(base, 30, &test_philox_known_answers, &test_memory, &test_memory_limit,
-           &test_parallel_for, &test_checked, &test_isa, &test_conv)
+           &test_memory_status, &test_parallel_for, &test_checked, &test_isa, &test_conv)
