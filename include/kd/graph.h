@@ -87,8 +87,9 @@ typedef struct kd_param_opt {
     kd_dtype dtype; /* KD_F32; buffers may be KD_I64 */
 } kd_param_opt;
 
-/* A parameter of the network under the current scope; no dimension may be symbolic. The same name
- * twice is the same parameter (shapes must agree). */
+/* A parameter of the network under the current scope; no dimension may be symbolic. rank 0 is a
+ * single number. The same name twice is the same parameter: shape, type and `buffer` must agree. A
+ * name with its scopes has at most 383 bytes. */
 KD_API kd_value kd_param(kd_graph *graph, const char *name, int rank, const int64_t *dim,
                          const kd_param_opt *opt);
 

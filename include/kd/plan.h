@@ -59,6 +59,7 @@ KD_API uint64_t kd_plan_macs_again(const kd_plan *plan);
 
 /* One step of the program, for profiles and reports. */
 typedef struct kd_plan_step {
+    size_t struct_size;    /* sizeof(kd_plan_step), set by the caller */
     const char *op, *name; /* "conv2d", "features.0"; valid as long as the plan */
     int backward;
     kd_part part;

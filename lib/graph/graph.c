@@ -176,16 +176,29 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
     kd_shape shape = {0};
     kd_param_opt opt;
     if (g->status) return KD_NONE;
-    snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope ? "." : "", name);
+    const int length = snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope ? "." : "", name);
+    if (length < 0 || (size_t)length >= sizeof full)
+        return kd_graph_fail(g,
+                             kd_ctx_fail(g->ctx, KD_E_LIMIT,
+                                         "parameter '%.60s...': its name has more than %zu bytes",
+                                         full, sizeof full - 1));
     const kd_status known = kd_options(g->ctx, "kd_param_opt", &opt, sizeof opt, options);
     if (known) return kd_graph_fail(g, known);
-    if (rank > 0) {
+    if (rank != 0) { /* 0: a single number */
         const kd_status status = check_shape(g, full, rank, dim, false, &shape);
         if (status) return kd_graph_fail(g, status);
     }
     for (size_t i = 0; i < g->n_params; i++) {
         if (strcmp(g->params[i].name, full)) continue;
         char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
+        if (g->params[i].opt.dtype != opt.dtype || !g->params[i].opt.buffer != !opt.buffer)
+            return kd_graph_fail(
+                g,
+                kd_ctx_fail(g->ctx, KD_E_MISMATCH,
+                            "parameter '%s' is a %s of type %s, and a %s of type %s is asked for",
+                            full, g->params[i].opt.buffer ? "buffer" : "parameter",
+                            kd_dtype_name(g->params[i].opt.dtype),
+                            opt.buffer ? "buffer" : "parameter", kd_dtype_name(opt.dtype)));
         if (kdi_shape_equal(&g->params[i].shape, &shape)) return g->params[i].value;
         return kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_SHAPE,
                                             "parameter '%s' has shape %s, and %s is asked for",
@@ -226,12 +239,35 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
     return &g->nodes[g->n_nodes++];
 }
 
+/* A caller's record by the rule of all options. One that is shorter than ours is completed by zeros
+ * in the graph's pool; the copy keeps its struct_size, by which plans know to copy it too. */
+static const kd_op *take_op(kd_graph *g, const kd_op *theirs)
+{
+    kd_op ours;
+    if (theirs->struct_size == sizeof *theirs) return theirs;
+    const kd_status status = kd_options(g->ctx, "kd_op", &ours, sizeof ours, theirs);
+    if (status) {
+        kd_graph_fail(g, status);
+        return NULL;
+    }
+    if (theirs->struct_size > sizeof ours) return theirs;
+    kd_op *copy = kdi_pool_alloc(&g->pool, 1, sizeof *copy);
+    if (!copy) {
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
+        return NULL;
+    }
+    *copy = ours;
+    copy->struct_size = theirs->struct_size;
+    return copy;
+}
+
 /* The checks on an op that its shape rule need not repeat. */
 static kd_status check_op(kd_graph *g, const kd_op *op, const kd_value *in, int n_in)
 {
-    if (op->struct_size != sizeof *op || op->n_out < 1 || op->n_out > KD_MAX_OPERANDS ||
-        !op->shape || (!op->forward && !op->view))
-        return kd_ctx_fail(g->ctx, KD_E_INVALID, "op '%s': its record is incomplete", op->name);
+    if (!op->name || op->n_out < 1 || op->n_out > KD_MAX_OPERANDS || !op->shape ||
+        (!op->forward && !op->view))
+        return kd_ctx_fail(g->ctx, KD_E_INVALID, "op '%s': its record is incomplete",
+                           op->name ? op->name : "");
     if (n_in < op->n_in_min || n_in > op->n_in_max || n_in > KD_MAX_OPERANDS)
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "%s '%s': %d inputs, %d to %d are wanted",
                            op->name, g->scope, n_in, op->n_in_min, op->n_in_max);
@@ -277,11 +313,16 @@ static kd_status infer(kd_graph *g, const kd_op *op, void *attr, const kd_value 
     return status;
 }
 
-kd_value kd_graph_op(kd_graph *g, const kd_op *op, const void *attr, const kd_value *in, int n_in,
-                     kd_value *outputs)
+kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const kd_value *in,
+                     int n_in, kd_value *outputs)
 {
-    for (int i = 0; outputs && i < op->n_out; i++) outputs[i] = KD_NONE;
+    /* A record that is too short to say how many outputs there are has none. */
+    const size_t known = offsetof(kd_op, n_out) + sizeof theirs->n_out;
+    const int n_out = theirs->struct_size >= known ? theirs->n_out : 0;
+    for (int i = 0; outputs && i < n_out; i++) outputs[i] = KD_NONE;
     if (g->status) return KD_NONE;
+    const kd_op *op = take_op(g, theirs);
+    if (!op) return KD_NONE;
     kd_status status = check_op(g, op, in, n_in);
     if (status) return kd_graph_fail(g, status);
     kdi_node *node = kdi_graph_node(g, op, attr, n_in);

@@ -77,7 +77,9 @@ static void initialise(float *x, const kd_param_info *e, const kd_param_opt *opt
     kdi_rng r = kdi_rng_make(seed, KDI_RNG_INIT, (uint32_t)(h >> 32), (uint32_t)h);
     float scale = opt->scale;
     if (opt->init == KD_INIT_KAIMING_FAN_OUT) {
-        const double fan_out = (double)e->count / (double)e->shape.dim[e->shape.rank - 1];
+        /* All but the inputs, the last dimension; a single number has none. */
+        const int last = e->shape.rank - 1;
+        const double fan_out = (double)e->count / (last < 0 ? 1 : (double)e->shape.dim[last]);
         scale = (float)sqrt(2 / fan_out);
     }
     for (size_t i = 0; i < e->count; i++) {

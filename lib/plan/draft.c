@@ -100,6 +100,10 @@ static kd_status copy_node(kdi_draft *d, size_t i)
     const kdi_node *from = &d->graph->nodes[i];
     kdi_node *to = &d->nodes[i];
     *to = *from;
+    /* An older program's shorter record was completed in the graph's pool, which goes first. */
+    if (from->op->struct_size < sizeof *from->op)
+        to->op = kdi_pool_copy(pool, from->op, 1, sizeof *from->op);
+    if (!to->op) return kd_ctx_memory_status(d->plan->ctx);
     to->id = (uint32_t)(from->forward >= 0 ? from->forward : (int)i);
     const kdi_node *f = from->forward >= 0 ? &d->graph->nodes[from->forward] : NULL;
     if (f && f->in == from->in) {

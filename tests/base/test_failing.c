@@ -403,7 +403,7 @@ static kd_status call_graph(world *w)
                                  .frozen = !training,
                                  .guard = training};
         kd_exec *exec;
-        kd_plan_step info;
+        kd_plan_step info = {.struct_size = sizeof info};
         status = kd_plan_create(g, &opt, &plan);
         if (!status) status = kd_plan_step_info(plan, 0, &info);
         if (!status) status = kd_exec_create(plan, params, NULL, &exec);
