@@ -18,7 +18,6 @@ soname := libkd.so.0
 
 # ---- options ---------------------------------------------------------------------------------
 machine := $(shell $(CC) -dumpmachine 2>/dev/null)
-is_clang := $(shell $(CC) --version 2>/dev/null | grep -c clang)
 hash := \#
 has = $(shell printf '$(hash)include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
 OPENMP ?= 0
@@ -37,7 +36,7 @@ SANITIZE ?=
 
 isas := $(if $(findstring x86_64,$(machine)),generic avx2 avx512,$(if $(findstring aarch64,$(machine)),generic neon,generic))
 isaflags_generic :=
-isaflags_avx2 := -mavx2 -mfma -mf16c
+isaflags_avx2 := -mavx2 -mfma
 isaflags_avx512 := -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512
 isaflags_neon :=
 amxflags := $(isaflags_avx512) -mamx-tile -mamx-bf16
@@ -65,7 +64,7 @@ Q := $(if $(filter 1,$(V)),,@)
 # ---- sources ---------------------------------------------------------------------------------
 isa_src := $(wildcard lib/kernel/isa/*.c)
 amx_src := $(wildcard lib/kernel/amx/*.c)
-lib_src := $(filter-out lib/edge/%,$(wildcard lib/*/*.c))
+lib_src := $(wildcard lib/*/*.c)
 lib_obj := $(lib_src:%.c=$(obj)/%.o) $(foreach i,$(isas),$(isa_src:%.c=$(obj)/%.$(i).o)) $(if $(amx),$(amx_src:%.c=$(obj)/%.o))
 common_src := $(wildcard examples/common/*.c)
 kd_src := $(wildcard examples/kd/*.c) $(common_src)
@@ -256,7 +255,7 @@ ours := $(wildcard include/kd/*.h lib/*/*.[ch] lib/kernel/isa/*.[ch] lib/kernel/
 format: ## clang-format, in place
 	@clang-format -i $(ours)
 # gcc's analyzer takes a vector for one number, so lib/kernel/isa is clang-tidy's alone; cppcheck knows no vectors.
-lint_src := $(filter-out lib/edge/%,$(lib_src)) $(isa_src) $(amx_src) $(kd_src)
+lint_src := $(lib_src) $(isa_src) $(amx_src) $(kd_src)
 lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
 each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1
 lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts

@@ -142,7 +142,7 @@ static void ops_json(const profile *p, kd_json *json)
 {
     kd_json_array_begin(json, "ops");
     for (size_t i = 0; i < kd_plan_steps(p->plan); i++) {
-        kd_plan_step s;
+        kd_plan_step s = {.struct_size = sizeof s};
         if (kd_plan_step_info(p->plan, i, &s)) break;
         const double ms = 1e3 * kd_exec_step_seconds(p->exec, i) / (double)p->runs;
         kd_json_object_begin(json, NULL);
@@ -195,7 +195,7 @@ static void ops_table(const profile *p)
     printf("\n%-22s %-24s %10s %9s %9s %12s %12s\n", "op", "name", "ms", "MMACs", "GFLOP/s", "out",
            "scratch");
     for (size_t i = 0; i < kd_plan_steps(p->plan); i++) {
-        kd_plan_step s;
+        kd_plan_step s = {.struct_size = sizeof s};
         char op[40], work[48] = "        -         -";
         if (kd_plan_step_info(p->plan, i, &s)) break;
         const double ms = 1e3 * kd_exec_step_seconds(p->exec, i) / (double)p->runs;

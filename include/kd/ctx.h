@@ -39,6 +39,8 @@ typedef void (*kd_log_fn)(void *user, kd_log_level level, const char *text);
 typedef void (*kd_worker_fn)(void *arg, int worker);
 typedef void (*kd_parallel_fn)(void *user, int width, kd_worker_fn fn, void *arg);
 
+enum { KD_MAX_THREADS = 256 };
+
 typedef struct kd_config {
     size_t struct_size; /* sizeof(kd_config) */
     kd_alloc_fn alloc;  /* NULL: the C library's */
@@ -48,7 +50,8 @@ typedef struct kd_config {
     kd_parallel_fn parallel; /* NULL: threads of the context's own, started when first needed and
                               * gone with it (OpenMP's, if the library was built with OPENMP=1) */
     void *parallel_user;
-    int threads;       /* width of the parallel-for; 0: as many as processors may be used */
+    int threads; /* width of the parallel-for, at most KD_MAX_THREADS; 0: as many as processors
+                        * may be used, with `parallel` 1 */
     size_t max_memory; /* bytes the context may hold at once; 0: no limit */
     const char *isa;   /* kernel table "generic", "avx2", "avx512", "amx", "neon"; NULL: the
                               * environment's KD_ISA, else the best this processor runs */
@@ -57,8 +60,14 @@ typedef struct kd_config {
                               * environment's KD_CONV, else by shape */
 } kd_config;
 
-/* config NULL: all defaults. On failure *ctx is NULL. An unknown isa or conv, or an isa this
- * processor lacks, is KD_E_UNSUPPORTED. */
+/* config NULL: all defaults. On failure *ctx is NULL, there is no kd_ctx_error, and config's log is
+ * told one line in words, as KD_LOG_ERROR.
+ *
+ *   KD_E_INVALID      ctx is NULL; struct_size is not set (then nothing is logged); threads < 0
+ *   KD_E_LIMIT        more threads than KD_MAX_THREADS
+ *   KD_E_UNSUPPORTED  isa or conv is unknown, the processor lacks the isa, or config has members that
+ *                     this library does not know
+ *   KD_E_NOMEM        the allocator returned NULL */
 KD_API kd_status kd_ctx_create(const kd_config *config, kd_ctx **ctx);
 /* Destroy every object made from the context first. NULL is allowed. */
 KD_API void kd_ctx_destroy(kd_ctx *ctx);
@@ -101,7 +110,8 @@ KD_API void kd_ctx_log(kd_ctx *ctx, kd_log_level level, const char *format, ...)
  * with a size_t struct_size, which is `full` in ours afterwards.
  *
  *   theirs NULL          all zeros, the defaults
- *   struct_size 0        KD_E_INVALID: a forgotten size would drop every option without a word
+ *   struct_size 0        KD_E_INVALID: a forgotten size would drop every option without a word; so is
+ *                        a size thousands of bytes beyond ours, which is no size
  *   shorter than ours    the members it lacks are zero: an older program
  *   longer than ours     a newer program; its further members must be zero, else KD_E_UNSUPPORTED
  *
@@ -118,12 +128,20 @@ KD_API kd_status kd_results_check(kd_ctx *ctx, const char *name, const void *the
 /* count * size bytes, zeroed, 64-byte aligned. NULL, with the context's error set, on failure,
  * overflow, or a limit. Zero bytes give a valid pointer. */
 KD_API void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size);
+/* Why kd_ctx_alloc has just returned NULL: KD_E_LIMIT for kd_config.max_memory, or for a size that no
+ * memory has; KD_E_NOMEM where the allocator had none. */
+KD_API kd_status kd_ctx_memory_status(const kd_ctx *ctx);
 /* NULL is allowed. ctx must be the one the block came from. */
 KD_API void kd_ctx_free(kd_ctx *ctx, void *block);
 
 /* Call fn(arg, i, w) for every i in [0, count); w in [0, kd_ctx_threads) tells apart the calls that
  * may run at the same time, so that each can own a piece of scratch memory. Which worker gets which
- * i is not fixed: results must not depend on it. */
+ * i is not fixed: results must not depend on it.
+ *
+ * A loop inside a task is done by that task's thread alone. Its w tells nothing apart: inner loops
+ * of several tasks run at the same time with the same w (0, with the context's own threads), so an
+ * inner loop's scratch memory must belong to the task around it, and be found by the outer w. The
+ * same holds for a loop that another thread of the program begins meanwhile. */
 typedef void (*kd_task_fn)(void *arg, size_t index, int worker);
 KD_API void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg);
 

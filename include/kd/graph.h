@@ -29,7 +29,10 @@ typedef struct kd_shape {
     int64_t dim[KD_MAX_RANK];
 } kd_shape;
 
+/* An empty graph. KD_E_INVALID: ctx or graph is NULL; KD_E_LIMIT, KD_E_NOMEM. On failure *graph is
+ * NULL. */
 KD_API kd_status kd_graph_create(kd_ctx *ctx, kd_graph **graph);
+/* Plans and parameters made from it stay. NULL is allowed. */
 KD_API void kd_graph_destroy(kd_graph *graph);
 /* KD_OK, or the status of the first error; kd_ctx_error has its text until the next failure. */
 KD_API kd_status kd_graph_status(const kd_graph *graph);
@@ -87,8 +90,9 @@ typedef struct kd_param_opt {
     kd_dtype dtype; /* KD_F32; buffers may be KD_I64 */
 } kd_param_opt;
 
-/* A parameter of the network under the current scope; no dimension may be symbolic. The same name
- * twice is the same parameter (shapes must agree). */
+/* A parameter of the network under the current scope; no dimension may be symbolic. rank 0 is a
+ * single number. The same name twice is the same parameter: shape, type and `buffer` must agree. A
+ * name with its scopes has at most 383 bytes. */
 KD_API kd_value kd_param(kd_graph *graph, const char *name, int rank, const int64_t *dim,
                          const kd_param_opt *opt);
 
@@ -128,8 +132,10 @@ KD_API kd_value kd_layer_norm(kd_graph *graph, kd_value x, const char *name, flo
 
 KD_API kd_value kd_relu(kd_graph *graph, kd_value x);
 KD_API kd_value kd_gelu(kd_graph *graph, kd_value x); /* x * Phi(x), exact */
+/* Element by element, of two values of one shape: nothing is broadcast (kd_add_broadcast does). */
 KD_API kd_value kd_add(kd_graph *graph, kd_value a, kd_value b);
 KD_API kd_value kd_mul(kd_graph *graph, kd_value a, kd_value b);
+/* factor * x; the factor is finite and no value: it has no gradient. */
 KD_API kd_value kd_scale(kd_graph *graph, kd_value x, float factor);
 /* Along `axis` (negative: from the end); all other dimensions agree. */
 KD_API kd_value kd_concat(kd_graph *graph, const kd_value *x, int count, int axis);
@@ -137,7 +143,8 @@ KD_API kd_value kd_concat(kd_graph *graph, const kd_value *x, int count, int axi
 KD_API kd_value kd_reshape(kd_graph *graph, kd_value x, int rank, const int64_t *dim);
 /* out dimension i is x's dimension order[i]; order[0] is 0 if dimension 0 is symbolic. */
 KD_API kd_value kd_transpose(kd_graph *graph, kd_value x, const int *order);
-KD_API kd_value kd_softmax(kd_graph *graph, kd_value x);             /* over the last dimension */
+/* exp(x) / sum(exp(x)) over the last dimension, which is a count and not the batch. */
+KD_API kd_value kd_softmax(kd_graph *graph, kd_value x);
 KD_API kd_value kd_dropout(kd_graph *graph, kd_value x, float rate); /* nothing when evaluating */
 
 typedef struct kd_pool_opt {
@@ -212,7 +219,7 @@ KD_API kd_value kd_loss_hard(kd_graph *graph, kd_value logits, kd_value teacher)
 KD_API kd_value kd_loss_dkd(kd_graph *graph, kd_value logits, kd_value teacher, kd_value labels,
                             float temperature, float alpha, float beta);
 /* Logit standardisation (Sun et al. 2024): each row minus its mean, over its standard deviation
- * (of K elements, biased off: torch's std with K-1, as published) plus 1e-7. Has a gradient. */
+ * (whose variance divides by K-1: torch's default, as published) plus 1e-7. Has a gradient. */
 KD_API kd_value kd_standardize(kd_graph *graph, kd_value logits);
 
 /* ---- differentiation ------------------------------------------------------------------------- */

@@ -68,8 +68,8 @@ typedef struct kd_op_call {
 #define KD_KEEP_OUT(i) (1u << (16 + (i)))
 
 typedef struct kd_op {
-    size_t struct_size;
-    const char *name; /* "conv2d" */
+    size_t struct_size; /* sizeof(kd_op); members that a shorter one lacks are zero */
+    const char *name;   /* "conv2d" */
     size_t attr_size;
     int n_in_min, n_in_max, n_out;
 
@@ -110,7 +110,8 @@ typedef struct kd_op {
     uint64_t (*macs)(const kd_op_call *c);
 } kd_op;
 
-/* Add an op to the graph. attr: attr_size bytes, copied (NULL: zeros). op must outlive the graph.
+/* Add an op to the graph. attr: attr_size bytes, copied (NULL: zeros). op must outlive the graph
+ * and the plans made from it.
  * outputs: op->n_out values, KD_NONE on error. Returns outputs[0]; outputs may be NULL. */
 KD_API kd_value kd_graph_op(kd_graph *graph, const kd_op *op, const void *attr,
                             const kd_value *inputs, int n_in, kd_value *outputs);

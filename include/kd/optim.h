@@ -69,8 +69,8 @@ KD_API void kd_params_average(kd_params *average, const kd_params *params, float
 typedef enum kd_schedule {
     KD_SCHEDULE_AUTO, /* as KD_SCHEDULE_CONSTANT here; in kd_train_opt the one that suits */
     KD_SCHEDULE_CONSTANT,
-    KD_SCHEDULE_STEP,     /* times .1 at 62.5, 75 and 87.5 % of the way (150, 180, 210 of 240 epochs) */
-    KD_SCHEDULE_COSINE,   /* to zero by half a cosine */
+    KD_SCHEDULE_STEP, /* times .1 at 62.5, 75 and 87.5 % of the way (150, 180, 210 of 240 epochs) */
+    KD_SCHEDULE_COSINE, /* to zero by half a cosine */
     KD_SCHEDULE_ONECYCLE, /* from lr / 25 up over the first 30 %, then down to lr / 250000, by cosines */
     KD_SCHEDULE_COUNT
 } kd_schedule;

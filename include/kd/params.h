@@ -55,7 +55,8 @@ KD_API size_t kd_params_buffer_bytes(const kd_params *params);
 KD_API void kd_params_touch(kd_params *params);
 
 /* Copy one entry out of, or into, a dense array in the file's layout (floats, or int64 for an I64
- * buffer). which: 0 the value, 1 the gradient. */
+ * buffer). which: 0 the value, 1 the gradient; KD_E_INVALID where there is none: of
+ * a buffer, or before kd_params_need_grads. */
 KD_API kd_status kd_params_get(const kd_params *params, const kd_param_info *info, int which,
                                void *out);
 KD_API kd_status kd_params_set(kd_params *params, const kd_param_info *info, const void *in);

@@ -3,7 +3,13 @@
  * offset in one arena: the peak memory is one number, known before anything runs. After an
  * executor is made nothing allocates.
  *
- * A plan is read-only: several executors, in several threads, may share one. */
+ * A plan is read-only: several executors may share one. kd_exec_create, _bind, _run, _output and
+ * _destroy of different executors may be called in several threads at the same moment, if each
+ * executor belongs to one of them and nobody changes its parameters meanwhile; a training plan's
+ * executors, which write gradients and buffers, have parameters of their own each. They share the
+ * context: its allocator and `parallel` are then called from all of these threads, its own threads
+ * work for one run at a time while the others compute alone, and kd_ctx_error is the text of one of
+ * the calls that failed, to be read when no call runs. */
 #ifndef KD_PLAN_H
 #define KD_PLAN_H
 
@@ -40,6 +46,15 @@ typedef struct kd_plan_opt {
                     * for max_arena, else the arena's size */
 } kd_plan_opt;
 
+/* The graph stays as it is, and may make more plans. On failure *plan is NULL.
+ *
+ *   an error of the graph  its status, as kd_graph_status has it
+ *   KD_E_INVALID           graph or plan is NULL; the graph has neither an output nor a gradient;
+ *                          struct_size is not set
+ *   KD_E_UNSUPPORTED       opt has members that this library does not know
+ *   KD_E_LIMIT             max_arena is too little; a size overflows at this batch; the context's
+ *                          max_memory
+ *   KD_E_NOMEM             the allocator has nothing left */
 KD_API kd_status kd_plan_create(kd_graph *graph, const kd_plan_opt *opt, kd_plan **plan);
 KD_API void kd_plan_destroy(kd_plan *plan);
 /* Bytes of working memory an executor needs: all values, scratch and prepared weights. Parameters,
@@ -59,6 +74,7 @@ KD_API uint64_t kd_plan_macs_again(const kd_plan *plan);
 
 /* One step of the program, for profiles and reports. */
 typedef struct kd_plan_step {
+    size_t struct_size;    /* sizeof(kd_plan_step), set by the caller */
     const char *op, *name; /* "conv2d", "features.0"; valid as long as the plan */
     int backward;
     kd_part part;

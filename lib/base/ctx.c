@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes that later versions of a struct may have more; whoever says more never set its size. */
+enum { MOST_BEYOND = 4096 };
+
 static size_t struct_size(const void *options)
 {
     size_t size;
@@ -22,6 +25,9 @@ kd_status kd_options(kd_ctx *ctx, const char *name, void *ours, size_t full, con
     const size_t size = struct_size(theirs);
     if (size < sizeof size)
         return kd_ctx_fail(ctx, KD_E_INVALID, "%s: struct_size is not set", name);
+    if (size > full + MOST_BEYOND)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: struct_size is %zu, which no such struct has",
+                           name, size);
     const unsigned char *bytes = theirs;
     for (size_t i = full; i < size; i++)
         if (bytes[i])
@@ -97,6 +103,7 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         /* Executors in two threads may fail at once: one of the texts stands. */
         if (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) return status;
         memcpy(ctx->error, text, sizeof text);
+        atomic_store(&ctx->status, (int)status);
         atomic_flag_clear_explicit(&ctx->failing, memory_order_release);
     }
     return status;

@@ -21,6 +21,7 @@ struct kd_ctx {
     atomic_size_t memory, peak;
     bool blas_is_right;
     atomic_flag failing; /* somebody writes error */
+    atomic_int status;   /* that error came with */
     char error[KDI_ERROR_SIZE];
 };
 

@@ -81,7 +81,7 @@ void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
 {
     size_t bytes, total;
     if (!kdi_mul(count, size, &bytes) || !kdi_add(bytes, HEADER, &total)) {
-        kd_ctx_fail(ctx, KD_E_NOMEM, "%zu objects of %zu bytes: the size overflows", count, size);
+        kd_ctx_fail(ctx, KD_E_LIMIT, "%zu objects of %zu bytes: the size overflows", count, size);
         return NULL;
     }
     const size_t old = block ? *header(block) : 0;
@@ -100,6 +100,11 @@ void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
     return fresh + HEADER;
 }
 
+kd_status kd_ctx_memory_status(const kd_ctx *ctx)
+{
+    return atomic_load(&ctx->status) == KD_E_LIMIT ? KD_E_LIMIT : KD_E_NOMEM;
+}
+
 void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size)
 {
     return kdi_realloc(ctx, NULL, count, size);
@@ -109,7 +114,7 @@ kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block)
 {
     size_t total, now;
     *block = NULL;
-    if (!kdi_add(bytes, HEADER, &total)) return KD_E_NOMEM;
+    if (!kdi_add(bytes, HEADER, &total)) return KD_E_LIMIT;
     if (!count_more(ctx, total, &now)) return KD_E_LIMIT;
     char *fresh = ctx->config.alloc(ctx->config.alloc_user, NULL, 0, total, HEADER);
     if (!fresh) {
@@ -174,7 +179,7 @@ void *kdi_pool_alloc(kdi_pool *pool, size_t count, size_t size)
 {
     size_t bytes;
     if (!kdi_mul(count, size, &bytes) || !kdi_round_up(bytes ? bytes : 1, 16, &bytes)) {
-        kd_ctx_fail(pool->ctx, KD_E_NOMEM, "%zu objects of %zu bytes: the size overflows", count,
+        kd_ctx_fail(pool->ctx, KD_E_LIMIT, "%zu objects of %zu bytes: the size overflows", count,
                     size);
         return NULL;
     }
@@ -182,7 +187,7 @@ void *kdi_pool_alloc(kdi_pool *pool, size_t count, size_t size)
     if (!chunk || chunk->size - chunk->used < bytes) {
         const size_t room = bytes > CHUNK / 4 ? bytes : CHUNK;
         size_t total;
-        if (!kdi_add(sizeof *chunk, room, &total)) return NULL;
+        if (!kdi_add(sizeof *chunk, room, &total)) total = SIZE_MAX; /* which fails, in words */
         struct kdi_chunk *fresh = kd_ctx_alloc(pool->ctx, total, 1);
         if (!fresh) return NULL;
         fresh->size = room;

@@ -18,7 +18,7 @@
 #define KDI_THREADS 1
 #endif
 
-enum { MOST = 256 };
+enum { MOST = KD_MAX_THREADS };
 
 #ifdef _OPENMP
 static void openmp_run(int width, kd_worker_fn fn, void *arg)

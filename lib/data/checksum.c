@@ -98,7 +98,7 @@ kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
         uint8_t *scratch = NULL;
         if (data->fetch) {
             scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);
-            if (!scratch) return KD_E_NOMEM;
+            if (!scratch) return kd_ctx_memory_status(data->ctx);
         }
         kdi_note note = {0};
         const kd_status status = sum_samples(data, scratch, &note);

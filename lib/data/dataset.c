@@ -77,16 +77,16 @@ kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
     info.name = kdi_pool_strdup(pool, info.name);
     info.mean = pool_floats(pool, info.channels, info.mean, 0.5f);
     info.std = pool_floats(pool, info.channels, info.std, 0.25f);
-    if (!info.name || !info.mean || !info.std) return KD_E_NOMEM;
+    if (!info.name || !info.mean || !info.std) return kd_ctx_memory_status(data->ctx);
     if (info.class_names) {
         const char **names = kdi_pool_alloc(pool, info.classes, sizeof *names);
-        if (!names) return KD_E_NOMEM;
+        if (!names) return kd_ctx_memory_status(data->ctx);
         for (size_t i = 0; i < info.classes; i++) {
             if (!info.class_names[i])
                 return kd_ctx_fail(data->ctx, KD_E_INVALID, "data set '%s': class %zu has no name",
                                    info.name, i);
             names[i] = kdi_pool_strdup(pool, info.class_names[i]);
-            if (!names[i]) return KD_E_NOMEM;
+            if (!names[i]) return kd_ctx_memory_status(data->ctx);
         }
         info.class_names = names;
     }
@@ -104,7 +104,7 @@ kd_status kdi_dataset_reserve(kd_dataset *data)
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
         data->own_pixels[s] = kd_ctx_alloc(data->ctx, data->info.count[s], kdi_dataset_bytes(data));
         data->own_labels[s] = kd_ctx_alloc(data->ctx, data->info.count[s], sizeof(int32_t));
-        if (!data->own_pixels[s] || !data->own_labels[s]) return KD_E_NOMEM;
+        if (!data->own_pixels[s] || !data->own_labels[s]) return kd_ctx_memory_status(data->ctx);
         data->pixels[s] = data->own_pixels[s];
         data->labels[s] = data->own_labels[s];
     }
@@ -157,10 +157,10 @@ kd_status kdi_dataset_remark(kd_dataset *data, kd_log_level level, const char *f
     kd_ctx_log(data->ctx, level, "%s", text);
     if (!kdi_grow(data->ctx, &array, data->n_remarks, &data->remark_capacity,
                   sizeof *data->remarks))
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(data->ctx);
     data->remarks = array;
     const char *copy = kdi_pool_strdup(&data->pool, text);
-    if (!copy) return KD_E_NOMEM;
+    if (!copy) return kd_ctx_memory_status(data->ctx);
     data->remarks[data->n_remarks++] = copy;
     return KD_OK;
 }
@@ -229,7 +229,7 @@ kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
     *out = NULL;
     if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: no kd_data_info");
     kd_dataset *data = kdi_dataset_make(ctx);
-    if (!data) return KD_E_NOMEM;
+    if (!data) return kd_ctx_memory_status(ctx);
     kd_status status = kdi_dataset_describe(data, info);
     if (!status) status = take_arrays(data, images, labels, borrow != 0);
     if (!status) status = remark_guess(data);
@@ -269,10 +269,10 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "kd_dataset_from_callback: no kd_data_info or function");
     kd_dataset *data = kdi_dataset_make(ctx);
-    if (!data) return KD_E_NOMEM;
+    if (!data) return kd_ctx_memory_status(ctx);
     kd_status status = kdi_dataset_describe(data, info);
     callback *cb = status ? NULL : kd_ctx_alloc(ctx, 1, sizeof *cb);
-    if (!status && !cb) status = KD_E_NOMEM;
+    if (!status && !cb) status = kd_ctx_memory_status(ctx);
     if (!status && pthread_mutex_init(&cb->mutex, NULL)) {
         kd_ctx_free(ctx, cb);
         status = kd_ctx_fail(ctx, KD_E_SYSTEM, "data set '%s': no mutex", data->info.name);
@@ -296,7 +296,7 @@ kd_status kd_dataset_skip_broken(kd_dataset *data)
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
         if (data->broken[s]) continue;
         data->broken[s] = kd_ctx_alloc(data->ctx, data->info.count[s], sizeof *data->broken[s]);
-        if (!data->broken[s]) return KD_E_NOMEM;
+        if (!data->broken[s]) return kd_ctx_memory_status(data->ctx);
     }
     data->skip_broken = true;
     return KD_OK;
@@ -382,7 +382,7 @@ kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint
     uint8_t *scratch = NULL;
     if (data->fetch && !image) {
         scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);
-        if (!scratch) return KD_E_NOMEM;
+        if (!scratch) return kd_ctx_memory_status(data->ctx);
     }
     int32_t found;
     kdi_note note = {0};

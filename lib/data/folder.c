@@ -67,10 +67,10 @@ static kd_status append(kd_dataset *data, names *list, const char *name)
 {
     void *array = list->at;
     if (!kdi_grow(data->ctx, &array, list->count, &list->capacity, sizeof *list->at))
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(data->ctx);
     list->at = array;
     const char *copy = keep(data, name);
-    if (!copy) return KD_E_NOMEM;
+    if (!copy) return kd_ctx_memory_status(data->ctx);
     list->at[list->count++] = copy;
     return KD_OK;
 }
@@ -200,7 +200,7 @@ static kd_status add_entry(kd_dataset *data, kd_split split, const char *name, s
     if (f->count[split] == MOST_FILES)
         return kd_ctx_fail(data->ctx, KD_E_LIMIT, "'%s': too many files", f->root.text);
     if (!kdi_grow(data->ctx, &array, f->count[split], &f->capacity[split], sizeof(kdi_entry)))
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(data->ctx);
     f->entries[split] = array;
     f->entries[split][f->count[split]++] =
         (kdi_entry){name, (uint32_t)(f->n_folders - 1), (int32_t)label};
@@ -215,7 +215,7 @@ static kd_status add_files(kd_dataset *data, kd_split split, const char *folder,
     kd_status status = list(data, folder, NULL, &files, &f->passed[split]);
     if (!status &&
         !kdi_grow(data->ctx, &array, f->n_folders, &f->folder_capacity, sizeof *f->folders))
-        status = KD_E_NOMEM;
+        status = kd_ctx_memory_status(data->ctx);
     if (!status) {
         f->folders = array;
         f->folders[f->n_folders++] = folder;
@@ -288,7 +288,7 @@ static kd_status add_split(kd_dataset *data, kd_split split, const char *below)
     if (!status && !f->classes) {
         f->n_classes = folders.count;
         f->classes = kdi_pool_alloc(&data->pool, folders.count + 1, sizeof *f->classes);
-        if (!f->classes) status = KD_E_NOMEM;
+        if (!f->classes) status = kd_ctx_memory_status(data->ctx);
         for (size_t i = 0; !status && i < folders.count; i++)
             f->classes[i] = name_of(folders.at[i]);
     }
@@ -424,7 +424,7 @@ static void release(kd_dataset *data)
 static kd_status begin(kd_dataset *data)
 {
     data->state = kd_ctx_alloc(data->ctx, 1, sizeof(kdi_folder));
-    if (!data->state) return KD_E_NOMEM;
+    if (!data->state) return kd_ctx_memory_status(data->ctx);
     data->release = release;
     return KD_OK;
 }
@@ -491,12 +491,12 @@ kd_status kdi_read_pictures(kd_dataset *data, const char *const *paths, size_t c
     if (status) return status;
     kdi_folder *f = data->state;
     f->folders = kd_ctx_alloc(data->ctx, 1, sizeof *f->folders);
-    if (!f->folders) return KD_E_NOMEM;
+    if (!f->folders) return kd_ctx_memory_status(data->ctx);
     f->folders[f->n_folders++] = "";
     for (size_t i = 0; i < count; i++) {
         const char *path = paths[i] ? keep(data, paths[i]) : NULL;
         if (!paths[i]) return kd_ctx_fail(data->ctx, KD_E_INVALID, "picture %zu has no path", i);
-        status = path ? add_entry(data, KD_SPLIT_TEST, path, 0) : KD_E_NOMEM;
+        status = path ? add_entry(data, KD_SPLIT_TEST, path, 0) : kd_ctx_memory_status(data->ctx);
         if (status) return status;
     }
     return describe(data, "pictures", 1);

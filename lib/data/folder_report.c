@@ -125,7 +125,7 @@ static kd_status report_classes(kd_dataset *data, kd_split split)
     list_text none = {{0}, 0, 0};
     if (f->count[split] == 0) return KD_OK; /* which is told of the split as a whole */
     unsigned char *seen = kd_ctx_alloc(data->ctx, 2 * f->n_classes, 1);
-    if (!seen) return KD_E_NOMEM;
+    if (!seen) return kd_ctx_memory_status(data->ctx);
     unsigned char *trained = seen + f->n_classes;
     mark(f, split, seen);
     mark(f, KD_SPLIT_TRAIN, trained);

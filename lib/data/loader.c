@@ -174,7 +174,7 @@ static kd_status make_slots(kd_loader *l, int depth)
                            l->pipeline.data->info.name, depth, KD_LOADER_SYNC, MAX_DEPTH);
     const size_t n = depth == KD_LOADER_SYNC ? 1 : (size_t)depth + 1;
     l->slots = kd_ctx_alloc(l->ctx, n, sizeof *l->slots);
-    if (!l->slots) return KD_E_NOMEM;
+    if (!l->slots) return kd_ctx_memory_status(l->ctx);
     l->n_slots = n;
     for (size_t i = 0; i < n; i++) {
         const kd_status status = kdi_slot_make(&l->pipeline, &l->slots[i]);
@@ -205,7 +205,7 @@ kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_lo
     kd_status status = kd_options(data->ctx, "kd_loader_opt", &opt, sizeof opt, options);
     if (status) return status;
     kd_loader *l = kd_ctx_alloc(data->ctx, 1, sizeof *l);
-    if (!l) return KD_E_NOMEM;
+    if (!l) return kd_ctx_memory_status(data->ctx);
     l->ctx = data->ctx;
     atomic_init(&l->cancel, false);
     size_t workers = 1;

@@ -61,12 +61,12 @@ static kd_status make_tallies(job *j, size_t workers)
 {
     kd_ctx *ctx = j->data->ctx;
     j->tallies = kd_ctx_alloc(ctx, workers, sizeof *j->tallies);
-    if (!j->tallies) return KD_E_NOMEM;
+    if (!j->tallies) return kd_ctx_memory_status(ctx);
     for (size_t w = 0; w < workers; w++) {
         tally *t = &j->tallies[w];
         t->counts = kd_ctx_alloc(ctx, j->data->info.channels, VALUES * sizeof *t->counts);
         if (j->data->fetch) t->scratch = kd_ctx_alloc(ctx, kdi_dataset_bytes(j->data), 1);
-        if (!t->counts || (j->data->fetch && !t->scratch)) return KD_E_NOMEM;
+        if (!t->counts || (j->data->fetch && !t->scratch)) return kd_ctx_memory_status(ctx);
     }
     return KD_OK;
 }

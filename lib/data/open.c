@@ -38,7 +38,7 @@ kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dat
     if (!dir) dir = getenv("KD_DATA");
     if (!dir || !*dir) dir = "data";
     kd_dataset *data = kdi_dataset_make(ctx);
-    if (!data) return KD_E_NOMEM;
+    if (!data) return kd_ctx_memory_status(ctx);
     return kdi_dataset_finish(data, open(data, name[length] ? name + length + 1 : "", dir), out);
 }
 
@@ -50,6 +50,6 @@ kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t
     if (!paths && count)
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: no paths");
     kd_dataset *data = kdi_dataset_make(ctx);
-    if (!data) return KD_E_NOMEM;
+    if (!data) return kd_ctx_memory_status(ctx);
     return kdi_dataset_finish(data, kdi_read_pictures(data, paths, count), out);
 }

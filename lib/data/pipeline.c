@@ -21,7 +21,7 @@ enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
 static kd_status choose(kd_ctx *ctx, size_t n, size_t wanted, uint64_t seed, uint8_t *chosen)
 {
     uint32_t *deck = kd_ctx_alloc(ctx, n, sizeof *deck);
-    if (!deck) return KD_E_NOMEM;
+    if (!deck) return kd_ctx_memory_status(ctx);
     kdi_rng rng = kdi_rng_make(seed, KDI_RNG_SPLIT, 0, 0);
     for (size_t i = 0; i < n; i++) deck[i] = (uint32_t)i;
     for (size_t i = 0; i < wanted; i++) {
@@ -39,7 +39,7 @@ static kd_status choose_side(kdi_pipeline *p, const kd_loader_opt *opt, size_t n
 {
     kd_ctx *ctx = p->data->ctx;
     uint8_t *chosen = kd_ctx_alloc(ctx, n, 1);
-    if (!chosen) return KD_E_NOMEM;
+    if (!chosen) return kd_ctx_memory_status(ctx);
     const kd_status status = choose(ctx, n, opt->dev_count, opt->dev_seed, chosen);
     *kept = 0;
     for (size_t i = 0; i < n; i++)
@@ -67,7 +67,7 @@ static kd_status make_members(kdi_pipeline *p, const kd_loader_opt *opt)
     p->count = opt->count ? opt->count : left - opt->first;
     p->members = kd_ctx_alloc(ctx, n, sizeof *p->members);
     p->order = kd_ctx_alloc(ctx, p->count, sizeof *p->order);
-    if (!p->members || !p->order) return KD_E_NOMEM;
+    if (!p->members || !p->order) return kd_ctx_memory_status(ctx);
     size_t kept;
     const kd_status status = choose_side(p, opt, n, &kept);
     memmove(p->members, p->members + opt->first, p->count * sizeof *p->members);
@@ -98,7 +98,7 @@ static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view
     const size_t channels = view->shape.c;
     view->table = kd_ctx_alloc(p->data->ctx, channels, 256 * sizeof *view->table);
     view->factors = kd_ctx_alloc(p->data->ctx, channels, 2 * sizeof *view->factors);
-    if (!view->table || !view->factors) return KD_E_NOMEM;
+    if (!view->table || !view->factors) return kd_ctx_memory_status(p->data->ctx);
     float *scale = view->factors, *offset = view->factors + channels;
     view->units = (kdi_units){channels, info->channels, scale, offset};
     for (size_t c = 0; c < channels; c++) {
@@ -172,7 +172,7 @@ static kd_status make_views(kdi_pipeline *p, const kd_loader_opt *opt)
         return kd_ctx_fail(ctx, KD_E_INVALID, "loader of '%s': no views given", info->name);
     const size_t n = opt->n_views ? opt->n_views : 1;
     p->views = kd_ctx_alloc(ctx, n, sizeof *p->views);
-    if (!p->views) return KD_E_NOMEM;
+    if (!p->views) return kd_ctx_memory_status(ctx);
     p->n_views = n;
     for (size_t v = 0; v < n; v++) {
         const kd_view *view = opt->n_views ? &opt->views[v] : &plain;
@@ -252,7 +252,7 @@ static kd_status make_batches(kdi_pipeline *p, const kd_loader_opt *opt)
 static kd_status make_workers(kdi_pipeline *p, size_t n)
 {
     p->workers = kd_ctx_alloc(p->data->ctx, n, sizeof *p->workers);
-    if (!p->workers) return KD_E_NOMEM;
+    if (!p->workers) return kd_ctx_memory_status(p->data->ctx);
     p->n_workers = n;
     for (size_t i = 0; i < n; i++) {
         const kd_status status = kdi_worker_make(p, &p->workers[i]);
@@ -312,11 +312,11 @@ kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
     if (p->data->skip_broken) slot->notes = kd_ctx_alloc(ctx, n, sizeof *slot->notes);
     if (!slot->buffers || !slot->views || !slot->labels || !slot->ids || !slot->copies ||
         !slot->partners || !slot->shares || !slot->bad || (p->data->skip_broken && !slot->notes))
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(ctx);
     for (size_t v = 0; v < p->n_views; v++) {
         const kdi_shape s = p->views[v].shape;
         slot->buffers[v] = kd_ctx_alloc(ctx, n, s.h * s.w * s.c * sizeof(float));
-        if (!slot->buffers[v]) return KD_E_NOMEM;
+        if (!slot->buffers[v]) return kd_ctx_memory_status(ctx);
         slot->views[v] = slot->buffers[v];
     }
     slot->batch = (kd_batch){.n_views = p->n_views,

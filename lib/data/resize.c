@@ -25,7 +25,7 @@ kd_status kdi_axis_make(kd_ctx *ctx, size_t in, size_t out, kdi_axis *axis)
     axis->weight = kd_ctx_alloc(ctx, out, taps * sizeof *axis->weight);
     if (!axis->first || !axis->weight) {
         kdi_axis_free(ctx, axis);
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(ctx);
     }
     for (size_t i = 0; i < out; i++) {
         const double centre = ((double)i + 0.5) * scale, start = floor(centre - half + 0.5);

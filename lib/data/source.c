@@ -102,7 +102,7 @@ static void gzip_free(void *ctx, void *block)
 static kd_status gzip_open(kdi_source *s)
 {
     s->gzip = kd_ctx_alloc(s->ctx, 1, sizeof *s->gzip);
-    if (!s->gzip) return KD_E_NOMEM;
+    if (!s->gzip) return kd_ctx_memory_status(s->ctx);
     z_stream *z = &s->gzip->stream;
     z->zalloc = gzip_alloc;
     z->zfree = gzip_free;
@@ -146,7 +146,7 @@ static kd_status gzip_read(kdi_source *s, void *bytes, size_t count, size_t *got
         if (result == Z_STREAM_END)
             s->gzip->ended = true;
         else if (result == Z_MEM_ERROR)
-            return KD_E_NOMEM;
+            return kd_ctx_memory_status(s->ctx);
         else if (result != Z_OK && result != Z_BUF_ERROR)
             return kd_ctx_fail(s->ctx, KD_E_FORMAT,
                                "'%s': bad gzip data after %zu unpacked bytes: %s", s->path,
@@ -317,7 +317,8 @@ kd_status kdi_read_names(kd_dataset *data, const char *path, size_t classes,
     } else {
         text = kdi_pool_alloc(&data->pool, size + 1, 1);
         lines = kdi_pool_alloc(&data->pool, classes, sizeof *lines);
-        status = text && lines ? kdi_source_read(&source, text, size) : KD_E_NOMEM;
+        status =
+            text && lines ? kdi_source_read(&source, text, size) : kd_ctx_memory_status(data->ctx);
     }
     kdi_source_close(&source);
     if (!status && text && strlen(text) != size)

@@ -154,7 +154,7 @@ kd_status kdi_read_synthetic(kd_dataset *data, const char *args, const char *dir
              "synthetic:classes=%zu,image=%zu,channels=%zu,train=%zu,test=%zu,seed=%zu", o.classes,
              o.image, o.channels, o.train, o.test, o.seed);
     const char **names = name_classes(data, &o);
-    if (!names) return KD_E_NOMEM;
+    if (!names) return kd_ctx_memory_status(data->ctx);
     const kd_data_info info = {.struct_size = sizeof info,
                                .name = name,
                                .class_names = names,
@@ -167,7 +167,7 @@ kd_status kdi_read_synthetic(kd_dataset *data, const char *args, const char *dir
     if (!status) status = kdi_dataset_reserve(data);
     if (status) return status;
     grating *classes = kdi_pool_alloc(&data->pool, o.classes * GRATINGS, sizeof *classes);
-    if (!classes) return KD_E_NOMEM;
+    if (!classes) return kd_ctx_memory_status(data->ctx);
     for (size_t k = 0; k < o.classes; k++) {
         kdi_rng rng = kdi_rng_make(o.seed, KDI_RNG_SYNTHETIC, 0, (uint32_t)k);
         for (size_t i = 0; i < GRATINGS; i++)

@@ -30,12 +30,12 @@ kd_status kdi_worker_make(const kdi_pipeline *p, kdi_worker *w)
         const size_t stored = p->data->open ? 0 : kdi_dataset_bytes(p->data);
         const size_t canvas = pixels * s.c;
         w->bytes[i] = kd_ctx_alloc(ctx, canvas > stored ? canvas : stored, 1);
-        if (!w->bytes[i]) return KD_E_NOMEM;
+        if (!w->bytes[i]) return kd_ctx_memory_status(ctx);
     }
     w->plain[0] = kd_ctx_alloc(ctx, pixels, channels * sizeof(float));
     w->plain[1] = kd_ctx_alloc(ctx, p->mixes ? pixels : 0, channels * sizeof(float));
     w->half = kd_ctx_alloc(ctx, half, sizeof *w->half);
-    return w->plain[0] && w->plain[1] && w->half ? KD_OK : KD_E_NOMEM;
+    return w->plain[0] && w->plain[1] && w->half ? KD_OK : kd_ctx_memory_status(ctx);
 }
 
 void kdi_worker_free(kd_ctx *ctx, kdi_worker *w)

@@ -92,7 +92,7 @@ static kd_status resolve(kdi_atomic *a)
     }
     if (linked && !realpath(a->shown, real)) return fail(a, "", strerror(errno));
     a->path = kdi_strdup(a->ctx, linked ? real : a->shown);
-    return a->path ? KD_OK : KD_E_NOMEM;
+    return a->path ? KD_OK : kd_ctx_memory_status(a->ctx);
 }
 
 static void release(kdi_atomic *a)
@@ -107,7 +107,7 @@ static kd_status take_any(kdi_atomic *a)
 {
     const size_t size = strlen(a->path) + 8;
     a->temp = kd_ctx_alloc(a->ctx, size, 1);
-    if (!a->temp) return KD_E_NOMEM;
+    if (!a->temp) return kd_ctx_memory_status(a->ctx);
     for (int i = 0; i < NAMES && a->fd < 0; i++) {
         if (i == 0)
             snprintf(a->temp, size, "%s.tmp", a->path);

@@ -207,7 +207,7 @@ static kd_status json_open(kd_ctx *ctx, const char *what, char *text, size_t siz
         return kd_ctx_fail(ctx, KD_E_FORMAT, "%s: %zu JSON values in %zu bytes are too many", what,
                            s.tokens, size);
     jsmntok_t *tokens = kd_ctx_alloc(ctx, s.tokens, sizeof *tokens);
-    if (!tokens) return KD_E_NOMEM;
+    if (!tokens) return kd_ctx_memory_status(ctx);
     jsmn_parser parser;
     jsmn_init(&parser);
     const int made = jsmn_parse(&parser, text, size, tokens, (unsigned)s.tokens);

@@ -32,7 +32,7 @@ static kd_status collect(kd_json_object *o)
 {
     o->count = kdi_json_size(&o->json, 0);
     o->entries = kd_ctx_alloc(o->ctx, o->count, sizeof *o->entries);
-    if (!o->entries) return KD_E_NOMEM;
+    if (!o->entries) return kd_ctx_memory_status(o->ctx);
     size_t token = 1;
     for (size_t i = 0; i < o->count; i++) {
         entry *e = &o->entries[i];
@@ -54,10 +54,10 @@ kd_status kd_json_parse(kd_ctx *ctx, const char *text, size_t size, kd_json_obje
 {
     *object = NULL;
     kd_json_object *o = kd_ctx_alloc(ctx, 1, sizeof *o);
-    if (!o) return KD_E_NOMEM;
+    if (!o) return kd_ctx_memory_status(ctx);
     o->ctx = o->json.ctx = ctx;
     o->text = kd_ctx_alloc(ctx, size, 1);
-    kd_status status = o->text ? KD_OK : KD_E_NOMEM;
+    kd_status status = o->text ? KD_OK : kd_ctx_memory_status(ctx);
     if (!status) {
         if (size) memcpy(o->text, text, size);
         status = kdi_json_open(ctx, "JSON", o->text, size, SIZE_MAX, &o->json);

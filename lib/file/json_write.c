@@ -31,7 +31,7 @@ kd_status kd_json_create(kd_ctx *ctx, int indent, kd_json **json)
     if (indent < 0 || indent > 8)
         return kd_ctx_fail(ctx, KD_E_INVALID, "JSON: indent %d is not in [0, 8]", indent);
     kd_json *j = kd_ctx_alloc(ctx, 1, sizeof *j);
-    if (!j) return KD_E_NOMEM;
+    if (!j) return kd_ctx_memory_status(ctx);
     j->ctx = ctx;
     j->indent = indent;
     *json = j;
@@ -65,7 +65,7 @@ static void put(kd_json *j, const char *bytes, size_t n)
     size_t need;
     if (j->status) return;
     if (!kdi_add(j->size, n, &need) || !kdi_add(need, 1, &need)) {
-        j->status = KD_E_NOMEM;
+        j->status = kd_ctx_memory_status(j->ctx);
         return;
     }
     if (need > j->capacity) {
@@ -74,7 +74,7 @@ static void put(kd_json *j, const char *bytes, size_t n)
         if (capacity < 256) capacity = 256;
         char *text = kdi_realloc(j->ctx, j->text, capacity, 1);
         if (!text) {
-            j->status = KD_E_NOMEM;
+            j->status = kd_ctx_memory_status(j->ctx);
             return;
         }
         j->text = text;

@@ -66,7 +66,7 @@ kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
     if (status) return status;
     const size_t length = strlen(text);
     char *line = kd_ctx_alloc(ctx, length + 3, 1);
-    if (!line) return KD_E_NOMEM;
+    if (!line) return kd_ctx_memory_status(ctx);
     line[0] = '\n';
     memcpy(line + 1, text, length);
     line[length + 1] = '\n';
@@ -83,13 +83,13 @@ static kd_status read_whole(kd_ctx *ctx, int fd, const char *path, size_t limit,
 {
     size_t capacity = 4096, used = 0;
     char *text = kd_ctx_alloc(ctx, capacity, 1);
-    if (!text) return KD_E_NOMEM;
+    if (!text) return kd_ctx_memory_status(ctx);
     for (;;) {
         if (used + 1 == capacity) {
             char *more = kdi_realloc(ctx, text, capacity, 2);
             if (!more) {
                 kd_ctx_free(ctx, text);
-                return KD_E_NOMEM;
+                return kd_ctx_memory_status(ctx);
             }
             text = more;
             capacity *= 2;

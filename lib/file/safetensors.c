@@ -180,7 +180,7 @@ static kd_status parse_metadata(kd_file *f, kdi_json *json, size_t token)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': __metadata__ is no object", f->path);
     const size_t n = kind == KDI_JSON_OBJECT ? kdi_json_size(json, token) : 0;
     f->metadata = kd_ctx_alloc(f->ctx, n, sizeof *f->metadata);
-    if (!f->metadata) return KD_E_NOMEM;
+    if (!f->metadata) return kd_ctx_memory_status(f->ctx);
     size_t key = token + 1;
     for (size_t i = 0; i < n; i++) {
         kdi_file_pair *pair = &f->metadata[i];
@@ -208,7 +208,7 @@ static kd_status parse_entries(kd_file *f, kdi_json *json)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': %zu entries do not fit into the header",
                            f->path, n);
     f->tensors = kd_ctx_alloc(f->ctx, n, sizeof *f->tensors);
-    if (!f->tensors) return KD_E_NOMEM;
+    if (!f->tensors) return kd_ctx_memory_status(f->ctx);
     size_t key = 1;
     for (size_t i = 0; i < n; i++) {
         const size_t after = kdi_json_after(json, key + 1);
@@ -252,7 +252,7 @@ static kd_status check_cover(kd_file *f)
 kd_status kdi_file_index_names(kd_file *f)
 {
     f->by_name = kd_ctx_alloc(f->ctx, f->count, sizeof *f->by_name);
-    if (!f->by_name) return KD_E_NOMEM;
+    if (!f->by_name) return kd_ctx_memory_status(f->ctx);
     for (size_t i = 0; i < f->count; i++) f->by_name[i] = &f->tensors[i];
     kdi_sort(f->by_name, f->count, sizeof *f->by_name, tensor_by_name);
     for (size_t i = 1; i < f->count; i++)
@@ -314,7 +314,7 @@ static kd_status load_header(kd_file *f, bool index)
         return other_kind(f, index, size);
     f->data = KDI_LENGTH_BYTES + size;
     f->header = kd_ctx_alloc(f->ctx, (size_t)size, 1);
-    if (!f->header) return KD_E_NOMEM;
+    if (!f->header) return kd_ctx_memory_status(f->ctx);
     status = kdi_file_bytes(f, KDI_LENGTH_BYTES, f->header, (size_t)size);
     return status ? status : parse_header(f, (size_t)size);
 }
@@ -325,13 +325,13 @@ static kd_status make(kd_ctx *ctx, const char *path, kd_file **file)
 {
     *file = NULL;
     kd_file *f = kd_ctx_alloc(ctx, 1, sizeof *f);
-    if (!f) return KD_E_NOMEM;
+    if (!f) return kd_ctx_memory_status(ctx);
     f->ctx = ctx;
     f->fd = -1;
     f->path = kdi_strdup(ctx, path);
     if (!f->path) {
         kd_ctx_free(ctx, f);
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(ctx);
     }
     *file = f;
     return KD_OK;
@@ -375,7 +375,7 @@ static kd_status open_folder(kd_ctx *ctx, const char *folder, kd_file **file)
     const size_t length = strlen(folder), size = length + 32;
     struct stat st;
     char *path = kd_ctx_alloc(ctx, size, 1);
-    kd_status status = path ? KD_E_NOTFOUND : KD_E_NOMEM;
+    kd_status status = path ? KD_E_NOTFOUND : kd_ctx_memory_status(ctx);
     for (size_t i = 0; i < 2 && status == KD_E_NOTFOUND; i++) {
         const bool slash = length > 0 && folder[length - 1] == '/';
         snprintf(path, size, "%s%s%s", folder, slash ? "" : "/", names[i]);

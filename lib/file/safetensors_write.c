@@ -58,13 +58,13 @@ kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
     const kd_status status = kdi_kind_replaces(ctx, path, KDI_KIND_SAFETENSORS);
     if (status) return status;
     kd_writer *w = kd_ctx_alloc(ctx, 1, sizeof *w);
-    if (!w) return KD_E_NOMEM;
+    if (!w) return kd_ctx_memory_status(ctx);
     w->ctx = ctx;
     w->names.ctx = ctx;
     w->path = kdi_pool_strdup(&w->names, path);
     if (!w->path) {
         kd_ctx_free(ctx, w);
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(ctx);
     }
     *writer = w;
     return KD_OK;
@@ -93,14 +93,15 @@ static kd_status bad(kd_writer *w, kd_status status, const char *kind, const cha
 
 static kd_status no_memory(kd_writer *w)
 {
-    return w->status = KD_E_NOMEM;
+    return w->status = kd_ctx_memory_status(w->ctx);
 }
 
 kd_status kdi_writer_fail(kd_writer *w, kd_status status)
 {
     if (w->status) return w->status;
     w->status = status;
-    if (status != KD_E_NOMEM) w->error = kdi_pool_strdup(&w->names, kd_ctx_error(w->ctx));
+    if (status != kd_ctx_memory_status(w->ctx))
+        w->error = kdi_pool_strdup(&w->names, kd_ctx_error(w->ctx));
     return status;
 }
 
@@ -319,7 +320,7 @@ kd_status kd_writer_finish(kd_writer *w)
     kd_json *json = NULL;
     room *r = NULL;
     if (!status) status = kd_json_create(w->ctx, 0, &json);
-    if (!status && !(r = kd_ctx_alloc(w->ctx, 1, sizeof *r))) status = KD_E_NOMEM;
+    if (!status && !(r = kd_ctx_alloc(w->ctx, 1, sizeof *r))) status = kd_ctx_memory_status(w->ctx);
     if (!status) status = write_file(w, json, r);
     if (w->error) kd_ctx_fail(w->ctx, status, "%s", w->error);
     kd_ctx_free(w->ctx, r);

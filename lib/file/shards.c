@@ -11,6 +11,7 @@
 #include "json.h"
 #include "safetensors.h"
 #include "show.h"
+
 #include "../base/sort.h"
 
 #include <string.h>

@@ -74,7 +74,7 @@ static void copy_to_param(kd_graph *g, int forward, kd_value in, kd_value dout)
     kd_value *douts = kdi_pool_alloc(&g->pool, 1, sizeof *douts);
     kd_value *dins = kdi_pool_alloc(&g->pool, 1, sizeof *dins);
     if (!node || !douts || !dins) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return;
     }
     *douts = dout;
@@ -149,7 +149,7 @@ static kd_status emit_backward(kd_graph *g, int id)
     if (!f.op->backward) return no_gradient(g, &f);
     kd_value *din = kdi_pool_alloc(&g->pool, (size_t)f.n_in + 1, sizeof *din);
     kd_value *dout = kdi_pool_alloc(&g->pool, (size_t)f.n_out + 1, sizeof *dout);
-    if (!din || !dout) return KD_E_NOMEM;
+    if (!din || !dout) return kd_ctx_memory_status(g->ctx);
     kd_value extra[KD_MAX_OPERANDS];
     uint32_t accumulate = 0;
     const int n_in = f.n_in;

@@ -11,7 +11,7 @@ kd_status kd_graph_create(kd_ctx *ctx, kd_graph **out)
     if (!ctx || !out) return KD_E_INVALID;
     *out = NULL;
     kd_graph *g = kd_ctx_alloc(ctx, 1, sizeof *g);
-    if (!g) return KD_E_NOMEM;
+    if (!g) return kd_ctx_memory_status(ctx);
     g->ctx = ctx;
     g->pool.ctx = ctx;
     *out = g;
@@ -105,7 +105,7 @@ kd_value kdi_graph_value(kd_graph *g, kdi_kind kind, const kd_shape *shape, kd_d
     if (g->n_values >= INT32_MAX || !kdi_shape_count(shape, 1, &count) || count > SIZE_MAX / 16)
         return kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_LIMIT, "a shape overflows"));
     if (!kdi_grow(g->ctx, (void **)&g->values, g->n_values, &g->cap_values, sizeof *g->values))
-        return kd_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[g->n_values] = (kdi_value){.kind = kind,
                                          .shape = *shape,
                                          .dtype = dtype,
@@ -144,10 +144,10 @@ kd_value kd_input(kd_graph *g, const char *name, kd_dtype dtype, int rank, const
             return kd_graph_fail(
                 g, kd_ctx_fail(g->ctx, KD_E_INVALID, "there is an input '%s' already", name));
     if (!kdi_grow(g->ctx, (void **)&g->inputs, g->n_inputs, &g->cap_inputs, sizeof *g->inputs))
-        return kd_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     const char *copy = kdi_pool_strdup(&g->pool, name);
     const kd_value v = copy ? kdi_graph_value(g, KDI_INPUT, &shape, dtype) : KD_NONE;
-    if (v == KD_NONE) return kd_graph_fail(g, KD_E_NOMEM);
+    if (v == KD_NONE) return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[v].name = copy;
     g->values[v].index = (int)g->n_inputs;
     g->inputs[g->n_inputs++] = v;
@@ -158,10 +158,10 @@ static kd_value add_param(kd_graph *g, const char *name, const kd_shape *shape,
                           const kd_param_opt *opt)
 {
     if (!kdi_grow(g->ctx, (void **)&g->params, g->n_params, &g->cap_params, sizeof *g->params))
-        return kd_graph_fail(g, KD_E_NOMEM);
+        return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     const char *copy = kdi_pool_strdup(&g->pool, name);
     const kd_value v = copy ? kdi_graph_value(g, KDI_PARAM, shape, opt->dtype) : KD_NONE;
-    if (v == KD_NONE) return kd_graph_fail(g, KD_E_NOMEM);
+    if (v == KD_NONE) return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[v].index = (int)g->n_params;
     g->values[v].needs_grad = !opt->buffer;
     g->params[g->n_params++] =
@@ -176,16 +176,29 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
     kd_shape shape = {0};
     kd_param_opt opt;
     if (g->status) return KD_NONE;
-    snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope ? "." : "", name);
+    const int length = snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope ? "." : "", name);
+    if (length < 0 || (size_t)length >= sizeof full)
+        return kd_graph_fail(g,
+                             kd_ctx_fail(g->ctx, KD_E_LIMIT,
+                                         "parameter '%.60s...': its name has more than %zu bytes",
+                                         full, sizeof full - 1));
     const kd_status known = kd_options(g->ctx, "kd_param_opt", &opt, sizeof opt, options);
     if (known) return kd_graph_fail(g, known);
-    if (rank > 0) {
+    if (rank != 0) { /* 0: a single number */
         const kd_status status = check_shape(g, full, rank, dim, false, &shape);
         if (status) return kd_graph_fail(g, status);
     }
     for (size_t i = 0; i < g->n_params; i++) {
         if (strcmp(g->params[i].name, full)) continue;
         char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
+        if (g->params[i].opt.dtype != opt.dtype || !g->params[i].opt.buffer != !opt.buffer)
+            return kd_graph_fail(
+                g,
+                kd_ctx_fail(g->ctx, KD_E_MISMATCH,
+                            "parameter '%s' is a %s of type %s, and a %s of type %s is asked for",
+                            full, g->params[i].opt.buffer ? "buffer" : "parameter",
+                            kd_dtype_name(g->params[i].opt.dtype),
+                            opt.buffer ? "buffer" : "parameter", kd_dtype_name(opt.dtype)));
         if (kdi_shape_equal(&g->params[i].shape, &shape)) return g->params[i].value;
         return kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_SHAPE,
                                             "parameter '%s' has shape %s, and %s is asked for",
@@ -209,7 +222,7 @@ uint64_t kd_graph_param_count(const kd_graph *g)
 kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_in)
 {
     if (!kdi_grow(g->ctx, (void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return NULL;
     }
     kdi_node n = {.op = op, .part = g->part, .forward = -1, .n_in = n_in, .n_out = op->n_out};
@@ -218,7 +231,7 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
     n.in = kdi_pool_alloc(&g->pool, (size_t)n_in + 1, sizeof *n.in);
     n.out = kdi_pool_alloc(&g->pool, (size_t)op->n_out + 1, sizeof *n.out);
     if (!n.name || !n.attr || !n.in || !n.out) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return NULL;
     }
     if (attr && op->attr_size) memcpy(n.attr, attr, op->attr_size);
@@ -226,12 +239,35 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
     return &g->nodes[g->n_nodes++];
 }
 
+/* A caller's record by the rule of all options. One that is shorter than ours is completed by zeros
+ * in the graph's pool; the copy keeps its struct_size, by which plans know to copy it too. */
+static const kd_op *take_op(kd_graph *g, const kd_op *theirs)
+{
+    kd_op ours;
+    if (theirs->struct_size == sizeof *theirs) return theirs;
+    const kd_status status = kd_options(g->ctx, "kd_op", &ours, sizeof ours, theirs);
+    if (status) {
+        kd_graph_fail(g, status);
+        return NULL;
+    }
+    if (theirs->struct_size > sizeof ours) return theirs;
+    kd_op *copy = kdi_pool_alloc(&g->pool, 1, sizeof *copy);
+    if (!copy) {
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
+        return NULL;
+    }
+    *copy = ours;
+    copy->struct_size = theirs->struct_size;
+    return copy;
+}
+
 /* The checks on an op that its shape rule need not repeat. */
 static kd_status check_op(kd_graph *g, const kd_op *op, const kd_value *in, int n_in)
 {
-    if (op->struct_size != sizeof *op || op->n_out < 1 || op->n_out > KD_MAX_OPERANDS ||
-        !op->shape || (!op->forward && !op->view))
-        return kd_ctx_fail(g->ctx, KD_E_INVALID, "op '%s': its record is incomplete", op->name);
+    if (!op->name || op->n_out < 1 || op->n_out > KD_MAX_OPERANDS || !op->shape ||
+        (!op->forward && !op->view))
+        return kd_ctx_fail(g->ctx, KD_E_INVALID, "op '%s': its record is incomplete",
+                           op->name ? op->name : "");
     if (n_in < op->n_in_min || n_in > op->n_in_max || n_in > KD_MAX_OPERANDS)
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "%s '%s': %d inputs, %d to %d are wanted",
                            op->name, g->scope, n_in, op->n_in_min, op->n_in_max);
@@ -277,11 +313,16 @@ static kd_status infer(kd_graph *g, const kd_op *op, void *attr, const kd_value 
     return status;
 }
 
-kd_value kd_graph_op(kd_graph *g, const kd_op *op, const void *attr, const kd_value *in, int n_in,
-                     kd_value *outputs)
+kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const kd_value *in,
+                     int n_in, kd_value *outputs)
 {
-    for (int i = 0; outputs && i < op->n_out; i++) outputs[i] = KD_NONE;
+    /* A record that is too short to say how many outputs there are has none. */
+    const size_t known = offsetof(kd_op, n_out) + sizeof theirs->n_out;
+    const int n_out = theirs->struct_size >= known ? theirs->n_out : 0;
+    for (int i = 0; outputs && i < n_out; i++) outputs[i] = KD_NONE;
     if (g->status) return KD_NONE;
+    const kd_op *op = take_op(g, theirs);
+    if (!op) return KD_NONE;
     kd_status status = check_op(g, op, in, n_in);
     if (status) return kd_graph_fail(g, status);
     kdi_node *node = kdi_graph_node(g, op, attr, n_in);
@@ -332,7 +373,7 @@ void kd_output(kd_graph *g, kd_value v, const char *name)
     const char *copy = kdi_pool_strdup(&g->pool, name);
     if (!copy || !kdi_grow(g->ctx, (void **)&g->outputs, g->n_outputs, &g->cap_outputs,
                            sizeof *g->outputs)) {
-        kd_graph_fail(g, KD_E_NOMEM);
+        kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
         return;
     }
     g->outputs[g->n_outputs++] = (kdi_output){copy, v};

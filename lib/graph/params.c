@@ -51,7 +51,7 @@ static kd_status build_table(kd_params *p, const kd_graph *g)
     p->entries = kd_ctx_alloc(p->ctx, g->n_params + 1, sizeof *p->entries);
     for (p->n_slots = 8; p->n_slots < 2 * g->n_params; p->n_slots *= 2) {}
     p->slots = kd_ctx_alloc(p->ctx, p->n_slots, sizeof *p->slots);
-    if (!p->entries || !p->slots) return KD_E_NOMEM;
+    if (!p->entries || !p->slots) return kd_ctx_memory_status(g->ctx);
     for (size_t i = 0; i < g->n_params; i++) {
         const kdi_param *from = &g->params[i];
         kd_param_info *e = &p->entries[i];
@@ -62,7 +62,7 @@ static kd_status build_table(kd_params *p, const kd_graph *g)
                              .dtype = from->opt.dtype,
                              .buffer = from->opt.buffer,
                              .no_decay = from->opt.no_decay};
-        if (!e->name) return KD_E_NOMEM;
+        if (!e->name) return kd_ctx_memory_status(g->ctx);
         if (!kdi_shape_count(&e->shape, 1, &e->count) || !place(p, e))
             return kd_ctx_fail(p->ctx, KD_E_LIMIT, "parameter '%s': the size overflows", e->name);
         p->n_entries++;
@@ -77,7 +77,9 @@ static void initialise(float *x, const kd_param_info *e, const kd_param_opt *opt
     kdi_rng r = kdi_rng_make(seed, KDI_RNG_INIT, (uint32_t)(h >> 32), (uint32_t)h);
     float scale = opt->scale;
     if (opt->init == KD_INIT_KAIMING_FAN_OUT) {
-        const double fan_out = (double)e->count / (double)e->shape.dim[e->shape.rank - 1];
+        /* All but the inputs, the last dimension; a single number has none. */
+        const int last = e->shape.rank - 1;
+        const double fan_out = (double)e->count / (last < 0 ? 1 : (double)e->shape.dim[last]);
         scale = (float)sqrt(2 / fan_out);
     }
     for (size_t i = 0; i < e->count; i++) {
@@ -108,7 +110,7 @@ static kd_status allocate_values(kd_params *p)
 {
     p->values = kd_ctx_alloc(p->ctx, p->flat_count, sizeof(float));
     p->buffers = kd_ctx_alloc(p->ctx, p->buffer_bytes, 1);
-    return p->values && p->buffers ? KD_OK : KD_E_NOMEM;
+    return p->values && p->buffers ? KD_OK : kd_ctx_memory_status(p->ctx);
 }
 
 kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
@@ -118,7 +120,7 @@ kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
     kd_status status = kd_graph_status(g);
     if (status) return status;
     kd_params *p = kd_ctx_alloc(g->ctx, 1, sizeof *p);
-    if (!p) return KD_E_NOMEM;
+    if (!p) return kd_ctx_memory_status(g->ctx);
     p->ctx = g->ctx;
     p->pool.ctx = g->ctx;
     p->version = 1;
@@ -142,7 +144,7 @@ kd_status kd_params_clone(const kd_params *from, kd_params **out)
 {
     *out = NULL;
     kd_params *p = kd_ctx_alloc(from->ctx, 1, sizeof *p);
-    if (!p) return KD_E_NOMEM;
+    if (!p) return kd_ctx_memory_status(from->ctx);
     p->ctx = from->ctx;
     p->pool.ctx = from->ctx;
     p->version = 1;
@@ -152,11 +154,12 @@ kd_status kd_params_clone(const kd_params *from, kd_params **out)
     p->count = from->count;
     p->entries = kd_ctx_alloc(p->ctx, from->n_entries + 1, sizeof *p->entries);
     p->slots = kd_ctx_alloc(p->ctx, p->n_slots, sizeof *p->slots);
-    kd_status status = p->entries && p->slots ? allocate_values(p) : KD_E_NOMEM;
+    kd_status status =
+        p->entries && p->slots ? allocate_values(p) : kd_ctx_memory_status(from->ctx);
     for (size_t i = 0; i < from->n_entries && !status; i++) {
         p->entries[i] = from->entries[i];
         p->entries[i].name = kdi_pool_strdup(&p->pool, from->entries[i].name);
-        if (!p->entries[i].name) status = KD_E_NOMEM;
+        if (!p->entries[i].name) status = kd_ctx_memory_status(from->ctx);
         p->n_entries++;
     }
     if (status) {
@@ -226,7 +229,7 @@ float *kd_params_grads(kd_params *p)
 kd_status kd_params_need_grads(kd_params *p)
 {
     if (!p->grads) p->grads = kd_ctx_alloc(p->ctx, p->flat_count, sizeof(float));
-    return p->grads ? KD_OK : KD_E_NOMEM;
+    return p->grads ? KD_OK : kd_ctx_memory_status(p->ctx);
 }
 
 void *kd_params_buffers(kd_params *p)

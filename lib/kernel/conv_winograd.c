@@ -78,7 +78,7 @@ static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind
 kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind kind, bool turned)
 {
     const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
-    const size_t lanes = kernels->winograd_lanes;
+    const size_t lanes = kernels->vector;
     kdi_winograd g = {.kernels = kernels, .lanes = lanes, .turned = turned};
     static const struct {
         size_t planes, tile, side, rows;

@@ -524,50 +524,6 @@ void kdi_gemm_serial(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
     for (size_t t = 0; t < kdi_grid_tasks(&job.grid); t++) product_task(&job, t, 0);
 }
 
-typedef struct batch {
-    struct job job; /* of the first product */
-    kdi_gemm_steps steps;
-} batch;
-
-static void batch_task(void *arg, size_t index, int worker)
-{
-    const batch *b = arg;
-    const size_t blocks = kdi_grid_tasks(&b->job.grid), i = index / blocks;
-    kdi_epilogue epilogue;
-    struct job job = b->job;
-    job.g.a += i * b->steps.a;
-    if (job.g.b) job.g.b += i * b->steps.b;
-    if (job.b) job.b += i * b->steps.packed_b;
-    job.g.c += i * b->steps.c;
-    if (job.g.epilogue && job.g.epilogue->residual) {
-        epilogue = *job.g.epilogue;
-        epilogue.residual += i * b->steps.residual;
-        job.g.epilogue = &epilogue;
-    }
-    product_task(&job, index % blocks, worker);
-}
-
-size_t kdi_gemm_batch_scratch(kd_ctx *ctx, const kdi_gemm *g)
-{
-    const size_t threads = (size_t)kd_ctx_threads(ctx);
-    const size_t one = kdi_worker_room(worker_size(kdi_ctx_kernels(ctx), g), threads);
-    size_t bytes;
-    return kdi_mul(one * sizeof(float), threads, &bytes) ? bytes : SIZE_MAX;
-}
-
-void kdi_gemm_batch(kd_ctx *ctx, const kdi_gemm *g, size_t count, const kdi_gemm_steps *steps,
-                    void *scratch)
-{
-    batch b = {
-        .job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b, .workers = scratch},
-        .steps = *steps};
-    if (g->m == 0 || g->n == 0) return;
-    b.job.cut = cut_of(b.job.kernels, g, true);
-    b.job.room = kdi_worker_room(own_size(&b.job.cut), (size_t)kd_ctx_threads(ctx));
-    b.job.grid = kdi_grid_of(b.job.cut.rows, b.job.cut.columns, 1);
-    kd_parallel_for(ctx, count * kdi_grid_tasks(&b.job.grid), batch_task, &b);
-}
-
 enum { SUM_ROWS = 512 }; /* of one part of a column sum */
 
 typedef struct sums {

@@ -39,15 +39,6 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch);
 size_t kdi_gemm_serial_scratch(kd_ctx *ctx, const kdi_gemm *g);
 void kdi_gemm_serial(kd_ctx *ctx, const kdi_gemm *g, void *scratch);
 
-/* Independent products of one shape, count of them, the i-th on a + i * step_a and so on (steps in
- * floats; 0 shares an operand): threads over products. Scratch as kdi_gemm_batch_scratch says. */
-typedef struct kdi_gemm_steps {
-    size_t a, b, c, residual, packed_b;
-} kdi_gemm_steps;
-size_t kdi_gemm_batch_scratch(kd_ctx *ctx, const kdi_gemm *g);
-void kdi_gemm_batch(kd_ctx *ctx, const kdi_gemm *g, size_t count, const kdi_gemm_steps *steps,
-                    void *scratch);
-
 /* op(B) in the kernels' own form, panels [ceil(n / gemm_nr)][k][gemm_nr]: for weights used many
  * times. Bytes, and the packing of b (stored [n,k] if tb), threaded over panels. */
 size_t kdi_gemm_packed_size(kd_ctx *ctx, size_t n, size_t k);

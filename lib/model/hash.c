@@ -58,7 +58,7 @@ kd_status kd_params_hash(const kd_params *params, uint64_t *hash)
 {
     uint64_t h = 0xCBF29CE484222325u;
     void *room = room_for(params);
-    kd_status status = room ? KD_OK : KD_E_NOMEM;
+    kd_status status = room ? KD_OK : kd_ctx_memory_status(kd_params_ctx(params));
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++) {
         const kd_param_info *info = kd_params_info(params, i);
         status = kd_params_get(params, info, 0, room);
@@ -77,7 +77,7 @@ kd_status kd_model_hash(const kd_model *m, uint64_t *hash)
 kd_status kd_model_check_finite(const kd_model *m)
 {
     void *room = room_for(m->params);
-    kd_status status = room ? KD_OK : KD_E_NOMEM;
+    kd_status status = room ? KD_OK : kd_ctx_memory_status(m->ctx);
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++) {
         const kd_param_info *info = kd_params_info(m->params, i);
         const float *x = room;

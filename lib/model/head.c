@@ -34,7 +34,7 @@ static kd_status compare(kd_ctx *ctx, const kdi_classes *from, kdi_head_choice *
     kd_status status;
     bool same = true;
     h->map = kd_ctx_alloc(ctx, n, sizeof *h->map);
-    if (!h->map) return KD_E_NOMEM;
+    if (!h->map) return kd_ctx_memory_status(ctx);
     const size_t found = kdi_classes_map(ctx, from, &h->names, h->map, &status);
     if (status) return status;
     for (size_t i = 0; i < n && same; i++) same = h->map[i] == (int32_t)i;

@@ -117,7 +117,7 @@ static kd_status parse_classes(kd_ctx *ctx, char *text, size_t n, kdi_classes *o
     if (kdi_json_size(&json, 0) != n || json.count != n + 1)
         status = KD_E_FORMAT;
     else if (!(names = kd_ctx_alloc(ctx, n, sizeof *names)))
-        status = KD_E_NOMEM;
+        status = kd_ctx_memory_status(ctx);
     if (!status) status = take_names(ctx, &json, names, n, out);
     kd_ctx_free(ctx, names);
     kdi_json_close(&json);
@@ -130,7 +130,7 @@ kd_status kdi_read_classes(kd_ctx *ctx, const kd_file *file, size_t n, kdi_class
     *out = (kdi_classes){0};
     if (!text) return KD_OK;
     char *copy = kdi_strdup(ctx, text);
-    if (!copy) return KD_E_NOMEM;
+    if (!copy) return kd_ctx_memory_status(ctx);
     const kd_status status = parse_classes(ctx, copy, n, out);
     kd_ctx_free(ctx, copy);
     if (status != KD_E_FORMAT) return status;

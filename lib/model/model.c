@@ -55,7 +55,7 @@ kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_
     kd_status status = make_graph(ctx, spec, 0, &g);
     if (status) return status;
     kd_model *m = kd_ctx_alloc(ctx, 1, sizeof *m);
-    if (!m) status = KD_E_NOMEM;
+    if (!m) status = kd_ctx_memory_status(ctx);
     if (!status) {
         m->ctx = ctx;
         m->spec = *spec;

@@ -42,7 +42,7 @@ kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt
 kd_status kdi_classes_copy(kd_ctx *ctx, const char *const *names, size_t n, kdi_classes *out);
 void kdi_classes_free(kd_ctx *ctx, kdi_classes *classes);
 /* map[i] = the class of `of` that class i is called after; -1: there is none, or its name comes
- * twice. Returns how many have one. KD_E_NOMEM alone can be said by *status. */
+ * twice. Returns how many have one. A lack of memory alone can be said by *status. */
 size_t kdi_classes_map(kd_ctx *ctx, const kdi_classes *of, const kdi_classes *classes, int32_t *map,
                        kd_status *status);
 

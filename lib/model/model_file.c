@@ -36,7 +36,7 @@ typedef struct reading {
     kdi_tensors tensors;
     const kdi_names *names;  /* whose names the file has */
     kdi_spec spec, original; /* the network's, and what the file holds */
-    kdi_head_choice head;           /* what becomes of the file's */
+    kdi_head_choice head;    /* what becomes of the file's */
     bool other_head;         /* a VGG's is of the other kind: all of its layers are new */
     bool moved;              /* another size of picture or window: positions may be resized */
 } reading;
@@ -198,7 +198,8 @@ static kd_status read_resized(const reading *r, const kd_param_info *info, const
 {
     kd_model *m = r->model;
     float *old = kd_ctx_alloc(m->ctx, t->count, sizeof *old);
-    kd_status status = old ? kd_file_read_f32(r->file, t, 0, t->count, old) : KD_E_NOMEM;
+    kd_status status =
+        old ? kd_file_read_f32(r->file, t, 0, t->count, old) : kd_ctx_memory_status(r->model->ctx);
     if (!status) status = kdi_positions_resize(m->ctx, &m->spec, info, t->shape, old, room);
     kd_ctx_free(m->ctx, old);
     return status ? status : kd_params_set(m->params, info, room);
@@ -227,7 +228,7 @@ static kd_status reorder(const reading *r, const kd_param_info *info, float *row
 {
     const size_t n = (size_t)info->file_shape.dim[0], row = info->count / n;
     float *old = kd_ctx_alloc(r->ctx, info->count, sizeof *old);
-    if (!old) return KD_E_NOMEM;
+    if (!old) return kd_ctx_memory_status(r->model->ctx);
     memcpy(old, rows, info->count * sizeof *old);
     for (size_t i = 0; i < n; i++)
         memcpy(rows + i * row, old + (size_t)r->head.map[i] * row, row * sizeof *rows);
@@ -261,7 +262,7 @@ static kd_status read_all(const reading *r)
         if (kd_params_info(m->params, i)->count > largest)
             largest = kd_params_info(m->params, i)->count;
     void *room = kd_ctx_alloc(m->ctx, largest, sizeof(int64_t));
-    if (!room) return KD_E_NOMEM;
+    if (!room) return kd_ctx_memory_status(r->model->ctx);
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++)
         status = read_entry(r, kd_params_info(m->params, i), room);
     kd_ctx_free(m->ctx, room);

@@ -52,7 +52,7 @@ static kd_status add_all(const kd_params *params, const float *flat, kd_writer *
 {
     const size_t n = kd_params_entries(params);
     written *entries = kdi_writer_alloc(w, n + 1, sizeof *entries);
-    kd_status status = entries ? KD_OK : KD_E_NOMEM;
+    kd_status status = entries ? KD_OK : kd_ctx_memory_status(kdi_writer_ctx(w));
     for (size_t i = 0; i < n && !status; i++) {
         const kd_param_info *info = kd_params_info(params, i);
         if (flat && info->buffer) continue;

@@ -64,7 +64,7 @@ static kd_status make_axis(kd_ctx *ctx, axis *a)
     a->first = kd_ctx_alloc(ctx, a->to, sizeof *a->first);
     a->count = kd_ctx_alloc(ctx, a->to, sizeof *a->count);
     a->weight = kd_ctx_alloc(ctx, a->to, a->most * sizeof *a->weight);
-    return a->first && a->count && a->weight ? KD_OK : KD_E_NOMEM;
+    return a->first && a->count && a->weight ? KD_OK : kd_ctx_memory_status(ctx);
 }
 
 static double cubic(double x)
@@ -166,7 +166,7 @@ static kd_status resize(kd_ctx *ctx, const axis *a, size_t channels, const float
     const size_t old_row = a->from * channels, row = a->to * channels;
     double *line = kd_ctx_alloc(ctx, old_row > row ? old_row : row, sizeof *line);
     double *wide = kd_ctx_alloc(ctx, a->from, row * sizeof *wide); /* [from,to,C] */
-    const kd_status status = line && wide ? KD_OK : KD_E_NOMEM;
+    const kd_status status = line && wide ? KD_OK : kd_ctx_memory_status(ctx);
     for (size_t y = 0; y < a->from && !status; y++) {
         for (size_t k = 0; k < old_row; k++) line[k] = (double)from[y * old_row + k];
         for (size_t i = 0; i < a->to; i++)

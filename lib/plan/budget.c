@@ -285,7 +285,7 @@ static kd_status run_search(search *s, const kd_plan *plain)
     kd_status status =
         s->infos && s->kept && s->maker && s->cross && s->again && s->part_of && s->rank && s->parts
             ? KD_OK
-            : KD_E_NOMEM;
+            : kd_ctx_memory_status(ctx);
     if (!status) {
         survey(s, plain);
         status = try_all(s);

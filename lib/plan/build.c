@@ -21,7 +21,7 @@ static kd_status emit(kdi_draft *d, const kdi_node *n)
                     .over = n->over};
     s->in = kdi_pool_copy(&p->pool, n->in, n_in, sizeof *n->in);
     s->out = kdi_pool_copy(&p->pool, n->out, n_out, sizeof *n->out);
-    if (!s->in || !s->out) return KD_E_NOMEM;
+    if (!s->in || !s->out) return kd_ctx_memory_status(d->plan->ctx);
     for (int i = 0; i < n->n_out && !s->backward; i++) {
         size_t count = 0;
         if ((n->op->optional_out >> i & 1) && !d->needed[kdi_draft_root(d, n->out[i])]) {
@@ -34,7 +34,7 @@ static kd_status emit(kdi_draft *d, const kdi_node *n)
     if (s->backward) {
         s->dout = kdi_pool_copy(&p->pool, n->dout, n_out, sizeof *n->dout);
         s->din = kdi_pool_copy(&p->pool, n->din, n_in, sizeof *n->din);
-        if (!s->dout || !s->din) return KD_E_NOMEM;
+        if (!s->dout || !s->din) return kd_ctx_memory_status(d->plan->ctx);
         const uint32_t keeps = kdi_node_keeps(n);
         for (int i = 0; i < n->n_in; i++) {
             if (!(keeps & KD_KEEP_IN(i))) s->in[i] = KD_NONE;
@@ -56,7 +56,7 @@ static kd_status emit_steps(kdi_draft *d)
 {
     kd_plan *p = d->plan;
     p->steps = kd_ctx_alloc(p->ctx, d->n_nodes + 1, sizeof *p->steps);
-    kd_status status = p->steps ? KD_OK : KD_E_NOMEM;
+    kd_status status = p->steps ? KD_OK : kd_ctx_memory_status(d->plan->ctx);
     for (size_t i = 0; i < d->n_nodes && !status; i++) {
         if (d->nodes[i].op) status = emit(d, &d->nodes[i]);
     }
@@ -74,25 +74,26 @@ static kd_status emit_tables(kdi_draft *d)
     p->outputs = kdi_pool_alloc(&p->pool, g->n_outputs + 1, sizeof *p->outputs);
     p->inputs = kdi_pool_alloc(&p->pool, g->n_inputs + 1, sizeof *p->inputs);
     p->input_slots = kdi_pool_alloc(&p->pool, g->n_inputs + 1, sizeof *p->input_slots);
-    if (!p->slots || !p->params || !p->outputs || !p->inputs || !p->input_slots) return KD_E_NOMEM;
+    if (!p->slots || !p->params || !p->outputs || !p->inputs || !p->input_slots)
+        return kd_ctx_memory_status(d->plan->ctx);
     for (size_t v = 0; v < d->n_values; v++) {
         p->slots[v].shape = d->values[v].shape;
         p->slots[v].dtype = d->values[v].dtype;
     }
     for (size_t i = 0; i < g->n_params; i++) {
         const char *name = kdi_pool_strdup(&p->pool, g->params[i].name);
-        if (!name) return KD_E_NOMEM;
+        if (!name) return kd_ctx_memory_status(d->plan->ctx);
         p->params[p->n_params++] = (kdi_plan_param){
             name, g->params[i].shape, g->params[i].opt.dtype, g->params[i].opt.buffer};
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
         const char *name = kdi_pool_strdup(&p->pool, g->outputs[i].name);
-        if (!name) return KD_E_NOMEM;
+        if (!name) return kd_ctx_memory_status(d->plan->ctx);
         p->outputs[p->n_outputs++] = (kdi_output){name, g->outputs[i].value};
     }
     for (size_t i = 0; i < g->n_inputs; i++) {
         const char *name = kdi_pool_strdup(&p->pool, g->values[g->inputs[i]].name);
-        if (!name) return KD_E_NOMEM;
+        if (!name) return kd_ctx_memory_status(d->plan->ctx);
         p->inputs[i] = name;
         p->input_slots[i] = g->inputs[i];
         p->n_inputs++;
@@ -104,7 +105,7 @@ kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d
 {
     kd_plan *p = kd_ctx_alloc(g->ctx, 1, sizeof *p);
     *d = (kdi_draft){.plan = p, .graph = g, .opt = opt};
-    if (!p) return KD_E_NOMEM;
+    if (!p) return kd_ctx_memory_status(g->ctx);
     p->ctx = g->ctx;
     p->pool.ctx = g->ctx;
     p->batch = opt->batch ? opt->batch : 1;

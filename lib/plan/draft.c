@@ -100,6 +100,10 @@ static kd_status copy_node(kdi_draft *d, size_t i)
     const kdi_node *from = &d->graph->nodes[i];
     kdi_node *to = &d->nodes[i];
     *to = *from;
+    /* An older program's shorter record was completed in the graph's pool, which goes first. */
+    if (from->op->struct_size < sizeof *from->op)
+        to->op = kdi_pool_copy(pool, from->op, 1, sizeof *from->op);
+    if (!to->op) return kd_ctx_memory_status(d->plan->ctx);
     to->id = (uint32_t)(from->forward >= 0 ? from->forward : (int)i);
     const kdi_node *f = from->forward >= 0 ? &d->graph->nodes[from->forward] : NULL;
     if (f && f->in == from->in) {
@@ -110,14 +114,14 @@ static kd_status copy_node(kdi_draft *d, size_t i)
         to->in = kdi_pool_copy(pool, from->in, (size_t)from->n_in, sizeof *from->in);
         to->out = kdi_pool_copy(pool, from->out, (size_t)from->n_out, sizeof *from->out);
         to->attr = kdi_pool_copy(pool, from->attr, 1, from->op->attr_size);
-        if (!to->in || !to->out || !to->attr) return KD_E_NOMEM;
+        if (!to->in || !to->out || !to->attr) return kd_ctx_memory_status(d->plan->ctx);
     }
     to->name = kdi_pool_strdup(pool, from->name);
-    if (!to->name) return KD_E_NOMEM;
+    if (!to->name) return kd_ctx_memory_status(d->plan->ctx);
     if (from->forward < 0) return KD_OK;
     to->dout = kdi_pool_copy(pool, from->dout, (size_t)from->n_out, sizeof *from->dout);
     to->din = kdi_pool_copy(pool, from->din, (size_t)from->n_in, sizeof *from->din);
-    return to->dout && to->din ? KD_OK : KD_E_NOMEM;
+    return to->dout && to->din ? KD_OK : kd_ctx_memory_status(d->plan->ctx);
 }
 
 kd_status kdi_draft_fill(kdi_draft *d)
@@ -130,7 +134,7 @@ kd_status kdi_draft_fill(kdi_draft *d)
     d->values = kd_ctx_alloc(ctx, most + 1, sizeof *d->values);
     d->nodes = kd_ctx_alloc(ctx, 2 * d->n_nodes + 1, sizeof *d->nodes);
     d->needed = kd_ctx_alloc(ctx, most + 1, sizeof *d->needed);
-    if (!d->values || !d->nodes || !d->needed) return KD_E_NOMEM;
+    if (!d->values || !d->nodes || !d->needed) return kd_ctx_memory_status(ctx);
     if (d->n_values) memcpy(d->values, d->graph->values, d->n_values * sizeof *d->values);
     kd_status status = KD_OK;
     for (size_t i = 0; i < d->n_nodes && !status; i++) status = copy_node(d, i);

@@ -88,7 +88,7 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
     if ((uintptr_t)memory % 64)
         return kd_ctx_fail(ctx, KD_E_INVALID, "an arena's address must be a multiple of 64");
     kd_exec *e = kd_ctx_alloc(ctx, 1, sizeof *e);
-    if (!e) return KD_E_NOMEM;
+    if (!e) return kd_ctx_memory_status(ctx);
     e->plan = plan;
     e->params = params;
     e->batch = plan->batch;
@@ -102,7 +102,7 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
     kd_status status = e->calls && e->tensors && e->patches && e->first_patch && e->entries &&
                                e->inputs && e->seconds
                            ? KD_OK
-                           : KD_E_NOMEM;
+                           : kd_ctx_memory_status(ctx);
     if (!status) status = resolve_params(e);
     if (!status && kdi_ctx_start_threads(ctx) == KD_E_NOMEM) status = KD_E_NOMEM;
     if (!status && plan->has_grads) status = kd_params_need_grads(params);
@@ -111,7 +111,7 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
         if (!memory && plan->arena_bytes) {
             e->arena = kd_ctx_alloc(ctx, plan->arena_bytes, 1);
             e->owns_arena = true;
-            if (!e->arena) status = KD_E_NOMEM;
+            if (!e->arena) status = kd_ctx_memory_status(ctx);
         }
     }
     if (status) {

@@ -43,7 +43,7 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     if (kdi_draft_backward(d, reader) >= 0 || kdi_draft_backward(d, conv) >= 0) return KD_OK;
     const kdi_node *norm = &d->nodes[reader];
     kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)c->n_in + 4, sizeof *in);
-    if (!in) return KD_E_NOMEM;
+    if (!in) return kd_ctx_memory_status(d->plan->ctx);
     memcpy(in, c->in, (size_t)c->n_in * sizeof *in);
     for (int i = 0; i < 4; i++) in[c->n_in + i] = norm->in[1 + i];
     const kdi_batch_norm_attr *norm_attr = norm->attr;
@@ -105,7 +105,7 @@ static kd_status tell_both(kdi_draft *d, int linear)
             gelu = (int)i;
     if (gelu < 0 || attr->act || attr->residual || d->opt->max_arena) return KD_OK;
     kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
-    if (!out) return KD_E_NOMEM;
+    if (!out) return kd_ctx_memory_status(d->plan->ctx);
     out[0] = n->out[0];
     out[1] = d->nodes[gelu].out[0];
     n->out = out;
@@ -147,7 +147,7 @@ static kd_status fold_residual(kdi_draft *d, int linear)
     if (residual == n->out[0] || !is_before(d, residual, linear)) return KD_OK;
     kd_value *out = kdi_pool_alloc(&d->plan->pool, 1, sizeof *out);
     kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)n->n_in + 1, sizeof *in);
-    if (!out || !in) return KD_E_NOMEM;
+    if (!out || !in) return kd_ctx_memory_status(d->plan->ctx);
     memcpy(in, n->in, (size_t)n->n_in * sizeof *in);
     in[n->n_in++] = residual;
     out[0] = add->out[0];

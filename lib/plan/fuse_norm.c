@@ -37,7 +37,7 @@ static kd_status tell_moments(kdi_draft *d, int conv)
     const size_t n_in = (size_t)norm->n_in;
     kd_value *out = kdi_pool_alloc(&d->plan->pool, 2, sizeof *out);
     kd_value *in = kdi_pool_alloc(&d->plan->pool, n_in + 1, sizeof *in);
-    if (!out || !in) return KD_E_NOMEM;
+    if (!out || !in) return kd_ctx_memory_status(d->plan->ctx);
     const kd_value moments = kdi_draft_add_value(d, (kd_shape){.rank = 2, .dim = {2, attr->out}});
     memcpy(in, norm->in, n_in * sizeof *in);
     in[n_in] = out[1] = moments;
@@ -100,12 +100,12 @@ static kd_status norm_while_reading(kdi_draft *d, int norm)
     kd_value values[NORM_VALUES];
     norm_values(n, values);
     kd_value *in = longer(d, c->in, c->n_in, NORM_VALUES, values);
-    if (!in) return KD_E_NOMEM;
+    if (!in) return kd_ctx_memory_status(d->plan->ctx);
     in[0] = n->in[0];
     if (back >= 0) {
         kdi_node *b = &d->nodes[back];
         b->din = longer(d, b->din, b->n_in, NORM_VALUES, NULL);
-        if (!b->din) return KD_E_NOMEM;
+        if (!b->din) return kd_ctx_memory_status(d->plan->ctx);
         b->in = in;
         b->n_in += NORM_VALUES;
     }
@@ -126,7 +126,7 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
     kdi_conv2d_attr *attr = kdi_pool_copy(&d->plan->pool, first->attr, 1, sizeof *attr);
     second.dout = longer(d, first->dout, 1, 0, NULL);
     second.din = longer(d, first->din, y, 0, NULL);
-    if (!attr || !second.dout || !second.din) return KD_E_NOMEM;
+    if (!attr || !second.dout || !second.din) return kd_ctx_memory_status(d->plan->ctx);
     attr->behind = attr->norms = 0; /* it reads weights and y's gradient alone */
     second.attr = attr;
     second.n_in = y - NORM_VALUES;
@@ -168,7 +168,7 @@ static kd_status take_norm(kdi_draft *d, int conv)
     kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES + 1, NULL);
     kd_value *dout = longer(d, cb->dout, 1, 1, NULL);
     kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
-    if (!in || !din || !dout || !norm_din) return KD_E_NOMEM;
+    if (!in || !din || !dout || !norm_din) return kd_ctx_memory_status(d->plan->ctx);
     dout[0] = nb->dout[0];
     dout[1] = norm_din[n->n_in - 1] = kdi_draft_add_value(d, d->values[c->out[1]].shape);
     norm_din[0] = KD_NONE;

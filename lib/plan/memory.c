@@ -184,7 +184,7 @@ static kd_status keep_regions(layout *l, const size_t *order)
     kd_plan *p = l->draft->plan;
     if (!p->guarded) return KD_OK;
     p->regions = kdi_pool_alloc(&p->pool, l->n_spans + 1, sizeof *p->regions);
-    if (!p->regions) return KD_E_NOMEM;
+    if (!p->regions) return kd_ctx_memory_status(l->draft->plan->ctx);
     for (size_t i = 0; i < l->n_spans; i++) p->regions[i] = l->spans[order[i]].region;
     p->n_regions = l->n_spans;
     return KD_OK;
@@ -194,7 +194,7 @@ static kd_status place_spans(layout *l)
 {
     kd_plan *p = l->draft->plan;
     size_t *order = kd_ctx_alloc(p->ctx, l->n_spans + 1, sizeof *order);
-    if (!order) return KD_E_NOMEM;
+    if (!order) return kd_ctx_memory_status(l->draft->plan->ctx);
     size_t total = 0;
     if (l->n_spans) kdi_sort(l->spans, l->n_spans, sizeof *l->spans, by_size);
     kd_status status = KD_OK;
@@ -235,7 +235,7 @@ static kd_status most_values(layout *l)
         now += born[s] - gone[s];
         if (now > p->values_bytes) p->values_bytes = now;
     }
-    const kd_status status = born && gone ? KD_OK : KD_E_NOMEM;
+    const kd_status status = born && gone ? KD_OK : kd_ctx_memory_status(l->draft->plan->ctx);
     kd_ctx_free(p->ctx, born);
     kd_ctx_free(p->ctx, gone);
     return status;
@@ -254,7 +254,8 @@ static kd_status value_spans(layout *l)
                                    .bytes = bytes_of(d, (kd_value)v),
                                    .first = l->first[v],
                                    .last = l->pinned[v] ? p->n_steps : l->last[v]};
-        if (!add_span(l, region, &p->slots[v].offset)) return KD_E_NOMEM;
+        if (!add_span(l, region, &p->slots[v].offset))
+            return kd_ctx_memory_status(l->draft->plan->ctx);
     }
     return KD_OK;
 }
@@ -272,7 +273,7 @@ static kd_status stage_span(layout *l, kdi_step *step, size_t s)
     }
     const kdi_region region = {
         .owner = KDI_STAGE, .step = s, .bytes = bytes, .first = s, .last = s};
-    return add_span(l, region, &step->stage) ? KD_OK : KD_E_NOMEM;
+    return add_span(l, region, &step->stage) ? KD_OK : kd_ctx_memory_status(l->draft->plan->ctx);
 }
 
 /* Prepared weights are made of parameters alone: every input of the op but the first must be
@@ -291,7 +292,7 @@ static kd_status step_spans(layout *l)
     kdi_draft *d = l->draft;
     kd_plan *p = d->plan;
     kd_tensor *operands = kd_ctx_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
-    if (!operands) return KD_E_NOMEM;
+    if (!operands) return kd_ctx_memory_status(l->draft->plan->ctx);
     kd_status status = KD_OK;
     for (size_t s = 0; s < p->n_steps && !status; s++) {
         kdi_step *step = &p->steps[s];
@@ -303,14 +304,16 @@ static kd_status step_spans(layout *l)
                                        .step = s,
                                        .bytes = step->prepared_bytes,
                                        .last = p->n_steps};
-            if (!add_span(l, region, &step->prepared)) status = KD_E_NOMEM;
+            if (!add_span(l, region, &step->prepared))
+                status = kd_ctx_memory_status(l->draft->plan->ctx);
             /* Sizes may depend on whether weights are prepared: any address will do to say so. */
             call.prepared = step->prepared_bytes ? operands : NULL;
         }
         if (step->op->scratch) step->scratch_bytes = step->op->scratch(&call, step->backward);
         const kdi_region region = {
             .owner = KDI_SCRATCH, .step = s, .bytes = step->scratch_bytes, .first = s, .last = s};
-        if (!status && !add_span(l, region, &step->scratch)) status = KD_E_NOMEM;
+        if (!status && !add_span(l, region, &step->scratch))
+            status = kd_ctx_memory_status(l->draft->plan->ctx);
         if (!status) status = stage_span(l, step, s);
         if (!step->backward && step->op->macs) {
             kdi_step_call(p, step, 1, operands, &call);
@@ -362,7 +365,7 @@ kd_status kdi_assign_memory(kdi_draft *d)
     l.last = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.last);
     l.merged = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.merged);
     l.pinned = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *l.pinned);
-    status = l.first && l.last && l.merged && l.pinned ? KD_OK : KD_E_NOMEM;
+    status = l.first && l.last && l.merged && l.pinned ? KD_OK : kd_ctx_memory_status(ctx);
     if (!status) {
         for (size_t v = 0; v < d->n_values; v++) l.merged[v] = KD_NONE;
         find_spans(&l);

@@ -122,7 +122,7 @@ static kd_status mark_values(kdi_draft *d)
                 p->slots[v].images = p->steps[of[root]].images;
         }
     }
-    const kd_status status = of && crosses ? KD_OK : KD_E_NOMEM;
+    const kd_status status = of && crosses ? KD_OK : kd_ctx_memory_status(d->plan->ctx);
     kd_ctx_free(p->ctx, of);
     kd_ctx_free(p->ctx, crosses);
     return status;
@@ -135,7 +135,7 @@ kd_status kdi_cut_batch(kdi_draft *d)
     if (p->training || p->has_grads || p->batch == 1 || d->opt->whole_batch) return KD_OK;
     cost *costs = kd_ctx_alloc(p->ctx, p->n_steps + 1, sizeof *costs);
     kd_tensor *operands = kd_ctx_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
-    kd_status status = costs && operands ? KD_OK : KD_E_NOMEM;
+    kd_status status = costs && operands ? KD_OK : kd_ctx_memory_status(d->plan->ctx);
     for (size_t s = 0; s < p->n_steps && !status; s++)
         costs[s] = cost_of(d, &p->steps[s], operands);
     for (size_t s = 0; s < p->n_steps && !status;) {

@@ -51,10 +51,19 @@ size_t kd_plan_steps(const kd_plan *p)
 
 kd_status kd_plan_step_info(const kd_plan *p, size_t i, kd_plan_step *info)
 {
+    const kd_status status = kd_results_check(p->ctx, "kd_plan_step", info);
+    if (status) return status;
     if (i >= p->n_steps) return kd_ctx_fail(p->ctx, KD_E_INVALID, "there is no step %zu", i);
     const kdi_step *s = &p->steps[i];
-    *info = (kd_plan_step){s->op->name, s->name,      s->backward,      s->part,
-                           s->macs,     s->out_bytes, s->scratch_bytes, s->again};
+    const kd_plan_step ours = {.op = s->op->name,
+                               .name = s->name,
+                               .backward = s->backward,
+                               .part = s->part,
+                               .macs = s->macs,
+                               .out_bytes = s->out_bytes,
+                               .scratch_bytes = s->scratch_bytes,
+                               .again = s->again};
+    kd_results(info, &ours, sizeof ours);
     return KD_OK;
 }
 

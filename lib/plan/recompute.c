@@ -67,13 +67,13 @@ static kd_status repeat(rewrite *r, size_t j)
 {
     kdi_node copy = r->d->nodes[j];
     const kd_value *made = copy.out;
-    if (!translate(r, &copy.in, copy.n_in)) return KD_E_NOMEM;
+    if (!translate(r, &copy.in, copy.n_in)) return kd_ctx_memory_status(r->d->plan->ctx);
     for (int k = 0; k < copy.n_out; k++) {
         const kd_value root = kdi_draft_root(r->d, made[k]);
         if (r->maker[root] >= 0 && r->renewed[root] == KD_NONE)
             r->renewed[root] = add_value(r, root);
     }
-    if (!translate(r, &copy.out, copy.n_out)) return KD_E_NOMEM;
+    if (!translate(r, &copy.out, copy.n_out)) return kd_ctx_memory_status(r->d->plan->ctx);
     copy.again = true;
     copy.part = KD_PART_BACKWARD;
     r->nodes[r->n_nodes++] = copy;
@@ -105,7 +105,7 @@ static kd_status rewrite_nodes(rewrite *r)
             status = repeat_for(r, &n);
             if (!status && (!translate(r, &n.in, n.n_in) ||
                             (n.forward >= 0 && !translate(r, &n.out, n.n_out))))
-                status = KD_E_NOMEM;
+                status = kd_ctx_memory_status(r->d->plan->ctx);
         }
         r->nodes[r->n_nodes++] = n;
     }
@@ -140,7 +140,7 @@ kd_status kdi_recompute(kdi_draft *d, const bool *again)
     bool *needed = kd_ctx_alloc(ctx, most_values + 1, sizeof *needed);
     kd_status status = r.maker && r.renewed && r.viewed && r.wanted && r.values && r.nodes && needed
                            ? KD_OK
-                           : KD_E_NOMEM;
+                           : kd_ctx_memory_status(ctx);
     if (!status) {
         memcpy(r.values, d->values, d->n_values * sizeof *r.values);
         r.n_values = d->n_values;

@@ -262,7 +262,7 @@ static kd_status read_tensors(kdt_run *run, kd_file *file)
     for (size_t i = 0; i < kd_params_entries(params); i++)
         if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
     void *room = kd_ctx_alloc(run->ctx, largest, sizeof(int64_t));
-    kd_status status = room ? KD_OK : KD_E_NOMEM;
+    kd_status status = room ? KD_OK : kd_ctx_memory_status(run->ctx);
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++)
         status = read_entry(run, file, kd_params_info(params, i), room);
     kd_ctx_free(run->ctx, room);

@@ -67,7 +67,7 @@ kd_status kdt_layers(const kd_params *params, size_t *layer, size_t *count)
     const size_t entries = kd_params_entries(params);
     uint64_t *keys = kd_ctx_alloc(kd_params_ctx(params), entries + 1, sizeof *keys);
     size_t n = 0;
-    if (!keys) return KD_E_NOMEM;
+    if (!keys) return kd_ctx_memory_status(kd_params_ctx(params));
     for (size_t i = 0; i < entries; i++) {
         const uint64_t key = key_of(kd_params_info(params, i)->name);
         const size_t at = place_of(keys, n, key);

@@ -20,7 +20,7 @@ kd_status kdt_keep_buffers(kdt_run *run)
     const kd_params *params = kd_model_params(run->model);
     const size_t size = kd_params_buffer_bytes(params);
     if (!run->buffers) run->buffers = kd_ctx_alloc(run->ctx, size, 1);
-    if (!run->buffers) return KD_E_NOMEM;
+    if (!run->buffers) return kd_ctx_memory_status(run->ctx);
     memcpy(run->buffers, kd_params_buffers(kd_model_params(run->model)), size);
     return KD_OK;
 }

@@ -42,8 +42,8 @@ static kd_status make_chunks(kd_optim *o)
     o->chunks = kd_ctx_alloc(ctx, o->n_chunks, sizeof *o->chunks);
     size_t *layer = kd_ctx_alloc(ctx, entries, sizeof *layer);
     float *rates = kd_ctx_alloc(ctx, entries, sizeof *rates);
-    kd_status status =
-        o->chunks && layer && rates ? kdt_layers(o->params, layer, &layers) : KD_E_NOMEM;
+    kd_status status = o->chunks && layer && rates ? kdt_layers(o->params, layer, &layers)
+                                                   : kd_ctx_memory_status(ctx);
     if (!status) {
         for (size_t i = 0; i < entries; i++) {
             const size_t above = layer[i] < layers ? layers - 1 - layer[i] : 0;
@@ -109,14 +109,14 @@ kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_opt
     if (!status) status = check(ctx, &opt);
     if (status) return status;
     kd_optim *o = kd_ctx_alloc(ctx, 1, sizeof *o);
-    if (!o) return KD_E_NOMEM;
+    if (!o) return kd_ctx_memory_status(ctx);
     o->params = params;
     o->opt = opt;
     o->n_states = opt.optimizer == KD_OPTIMIZER_ADAMW ? 2 : opt.momentum > 0 ? 1 : 0;
     status = make_chunks(o);
     for (size_t i = 0; i < o->n_states && !status; i++) {
         o->state[i] = kd_ctx_alloc(ctx, kd_params_flat_count(params), sizeof(float));
-        if (!o->state[i]) status = KD_E_NOMEM;
+        if (!o->state[i]) status = kd_ctx_memory_status(ctx);
     }
     if (!status) status = kd_params_need_grads(params);
     if (status)

@@ -77,7 +77,7 @@ static kd_status find_pieces(kd_graph *g, size_t batch, size_t bytes, size_t *pi
 static kd_status find_mixing(kd_graph *g, char *name, size_t size)
 {
     kd_plan *plan;
-    kd_plan_step step;
+    kd_plan_step step = {.struct_size = sizeof step};
     kd_status status = plan_for(g, 2, &(kdt_program){0}, &plan);
     if (status) return status;
     *name = 0;

@@ -5,7 +5,9 @@
 #include "../../lib/base/base.h"
 #include "../../lib/base/philox.h"
 
+#include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Known answers published with the reference implementation of Random123. */
@@ -63,7 +65,27 @@ START_TEST(test_memory_limit)
     ck_assert_ptr_nonnull(a);
     ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
     ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "memory limit of 1000 bytes"));
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_LIMIT);
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, SIZE_MAX, 2)); /* no size at all */
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_LIMIT);
     kd_ctx_free(ctx, a);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* A limit is one, and memory that cannot be had is not. */
+START_TEST(test_memory_status)
+{
+    test_heap heap = {0};
+    kd_ctx *ctx = test_ctx_counting(&heap, 1);
+    heap.count = 0;
+    heap.fail_at = 1;
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_NOMEM);
+    kd_ctx_fail(ctx, KD_E_LIMIT, "something else");
+    heap.count = 0;
+    ck_assert_ptr_null(kd_ctx_alloc(ctx, 500, 1));
+    ck_assert_int_eq(kd_ctx_memory_status(ctx), KD_E_NOMEM);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -113,6 +135,54 @@ START_TEST(test_isa)
 }
 END_TEST
 
+/* Without a context there is still the log to say what was wrong. */
+static void keep_line(void *user, kd_log_level level, const char *text)
+{
+    ck_assert_int_eq(level, KD_LOG_ERROR);
+    snprintf(user, 200, "%s", text);
+}
+
+static void *no_memory(void *user, void *ptr, size_t old_size, size_t new_size, size_t align)
+{
+    (void)user, (void)ptr, (void)old_size, (void)new_size, (void)align;
+    return NULL;
+}
+
+START_TEST(test_no_context)
+{
+    const struct {
+        kd_config config;
+        kd_status status;
+        const char *words;
+    } cases[] = {
+        {{.threads = -5}, KD_E_INVALID, "threads: -5 is negative"},
+        {{.threads = INT_MIN}, KD_E_INVALID, "is negative"},
+        {{.threads = KD_MAX_THREADS + 1}, KD_E_LIMIT, "threads: 257 are more than 256"},
+        {{.threads = INT_MAX}, KD_E_LIMIT, "more than 256"},
+        {{.isa = "z80"}, KD_E_UNSUPPORTED, "'z80'"},
+        {{.conv = "fft"}, KD_E_UNSUPPORTED, "'fft'"},
+        {{.alloc = no_memory}, KD_E_NOMEM, "out of memory"},
+        {{.threads = KD_MAX_THREADS}, KD_OK, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[200] = "";
+        kd_config config = cases[i].config;
+        kd_ctx *ctx = (kd_ctx *)(void *)line;
+        config.struct_size = sizeof config;
+        config.log = keep_line;
+        config.log_user = line;
+        ck_assert_int_eq(kd_ctx_create(&config, &ctx), cases[i].status);
+        ck_assert_msg(strstr(line, cases[i].words), "%zu: '%s'", i, line);
+        ck_assert_int_eq(ctx == NULL, cases[i].status != KD_OK);
+        kd_ctx_destroy(ctx);
+        config.log = NULL; /* in silence */
+        ck_assert_int_eq(kd_ctx_create(&config, &ctx), cases[i].status);
+        kd_ctx_destroy(ctx);
+    }
+    ck_assert_int_eq(kd_ctx_create(NULL, NULL), KD_E_INVALID);
+}
+END_TEST
+
 /* Each algorithm's name is known; no other is. */
 START_TEST(test_conv)
 {
@@ -131,4 +201,5 @@ START_TEST(test_conv)
 END_TEST
 
 TEST_SUITE(base, 30, &test_philox_known_answers, &test_memory, &test_memory_limit,
-           &test_parallel_for, &test_checked, &test_isa, &test_conv)
+           &test_memory_status, &test_parallel_for, &test_checked, &test_isa, &test_no_context,
+           &test_conv)

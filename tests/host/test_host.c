@@ -244,6 +244,123 @@ START_TEST(test_executors_share_a_plan)
 }
 END_TEST
 
+/* What docs/embedder.md allows: in several threads at the same moment, executors of one plan are
+ * made, bound, run, asked and destroyed, and some of the calls fail. */
+typedef struct visitor {
+    const kd_plan *plan;
+    kd_params *params;
+    const float *x, *expected; /* logits; NULL: nothing is compared */
+    const int32_t *labels;
+    const char *nobody; /* no input has this name */
+    kd_status status;
+    bool same;
+} visitor;
+
+static void *come_and_go(void *arg)
+{
+    visitor *v = arg;
+    v->same = true;
+    for (int i = 0; i < 4 && !v->status; i++) {
+        kd_exec *exec;
+        v->status = kd_exec_create(v->plan, v->params, NULL, &exec);
+        if (v->status) break;
+        if (kd_exec_bind(exec, v->nobody, v->x) != KD_E_NOTFOUND) v->status = KD_E_INVALID;
+        if (!v->status) v->status = kd_exec_bind(exec, "input", v->x);
+        if (!v->status && v->labels) v->status = kd_exec_bind(exec, "labels", v->labels);
+        for (int k = 0; k < 2 && !v->status; k++) v->status = kd_exec_run(exec, NULL);
+        if (!v->status && v->expected)
+            v->same &= !memcmp(kd_exec_output(exec, "logits"), v->expected,
+                               PICTURES * CLASSES * sizeof(float));
+        kd_exec_destroy(exec);
+    }
+    return NULL;
+}
+
+static void all_come_and_go(kd_ctx *ctx, visitor *v, int n)
+{
+    static const char *const names[] = {"nobody's first", "nobody's second", "nobody's third"};
+    pthread_t threads[3];
+    for (int i = 0; i < n; i++) {
+        v[i].nobody = names[i];
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, come_and_go, &v[i]), 0);
+    }
+    for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < n; i++) {
+        ck_assert_int_eq(v[i].status, KD_OK);
+        ck_assert(v[i].same);
+    }
+    /* The error is one of theirs, whole. */
+    char text[3][100];
+    bool whole = false;
+    for (int i = 0; i < n; i++) {
+        snprintf(text[i], sizeof text[i], "'%s'", names[i]);
+        whole |= strstr(kd_ctx_error(ctx), text[i]) != NULL;
+    }
+    ck_assert_msg(whole, "%s", kd_ctx_error(ctx));
+}
+
+START_TEST(test_executors_come_and_go)
+{
+    enum { VISITORS = 3 };
+    for (int threads = 1; threads <= 3; threads += 2) {
+        kd_ctx *ctx = test_ctx(threads, NULL), *other = test_ctx(1, NULL);
+        kd_model *m, *same;
+        kd_plan *plan;
+        kd_exec *exec;
+        float *x = malloc(PICTURES * PICTURE * sizeof *x), expected[PICTURES * CLASSES];
+        visitor v[VISITORS] = {{0}};
+        test_fill(x, PICTURES * PICTURE, 1, 1);
+        test_ok(other, kd_model_create(other, cnn.student, 1, &same));
+        test_ok(other, kd_model_predict(same, x, PICTURES, PICTURES, expected));
+        test_ok(ctx, kd_model_create(ctx, cnn.student, 1, &m));
+        test_ok(ctx, kd_model_plan(m, PICTURES, &plan, &exec));
+        kd_exec_destroy(exec);
+        const size_t held = kd_ctx_memory(ctx);
+        for (int i = 0; i < VISITORS; i++)
+            v[i] =
+                (visitor){.plan = plan, .params = kd_model_params(m), .x = x, .expected = expected};
+        all_come_and_go(ctx, v, VISITORS);
+        ck_assert_uint_eq(kd_ctx_memory(ctx), held);
+        kd_plan_destroy(plan);
+        kd_model_destroy(m);
+        kd_model_destroy(same);
+        free(x);
+        kd_ctx_destroy(other);
+        kd_ctx_destroy(ctx);
+    }
+}
+END_TEST
+
+/* The same of a training plan, each with parameters of its own, whose gradients the executors ask for. */
+START_TEST(test_training_executors_come_and_go)
+{
+    enum { VISITORS = 3 };
+    kd_ctx *ctx = test_ctx(3, NULL);
+    kd_model *m[VISITORS];
+    kd_plan *plan;
+    int32_t labels[PICTURES];
+    float *x = malloc(PICTURES * PICTURE * sizeof *x);
+    visitor v[VISITORS] = {{0}};
+    const kd_train_opt train = {.struct_size = sizeof train, .batch = PICTURES};
+    const kd_distill_opt opt = {.struct_size = sizeof opt, .train = &train};
+    test_fill(x, PICTURES * PICTURE, 1, 1);
+    for (int i = 0; i < PICTURES; i++) labels[i] = i;
+    for (int i = 0; i < VISITORS; i++) test_ok(ctx, kd_model_create(ctx, cnn.student, 1, &m[i]));
+    test_ok(ctx, kd_train_plan(m[0], &opt, &plan));
+    for (int i = 0; i < VISITORS; i++)
+        v[i] = (visitor){.plan = plan, .params = kd_model_params(m[i]), .x = x, .labels = labels};
+    all_come_and_go(ctx, v, VISITORS);
+    kd_params *first = kd_model_params(m[0]);
+    const size_t bytes = kd_params_flat_count(first) * sizeof(float);
+    for (int i = 1; i < VISITORS; i++)
+        ck_assert(!memcmp(kd_params_grads(kd_model_params(m[i])), kd_params_grads(first), bytes));
+    kd_plan_destroy(plan);
+    for (int i = 0; i < VISITORS; i++) kd_model_destroy(m[i]);
+    free(x);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* Training, each with parameters of its own: the gradients are those of one alone. */
 START_TEST(test_executors_share_a_training_plan)
 {
@@ -602,6 +719,7 @@ START_TEST(test_silence)
 END_TEST
 
 TEST_SUITE(host, 120, &test_two_contexts_train_at_once, &test_executors_share_a_plan,
-           &test_executors_share_a_training_plan, &test_fork_in_serial_mode,
-           &test_fork_with_threads, &test_signals, &test_floating_point_mode, &test_locale,
-           &test_surroundings, &test_silence)
+           &test_executors_share_a_training_plan, &test_executors_come_and_go,
+           &test_training_executors_come_and_go, &test_fork_in_serial_mode, &test_fork_with_threads,
+           &test_signals, &test_floating_point_mode, &test_locale, &test_surroundings,
+           &test_silence)

@@ -202,50 +202,6 @@ START_TEST(test_cuts)
 }
 END_TEST
 
-START_TEST(test_batch)
-{
-    enum { COUNT = 5, M = 9, N = 35, K = 17 };
-    const kdi_kernels *k;
-    for (int i = 0; (k = kdi_kernels_at(i)); i++) {
-        kd_ctx *ctx = test_ctx(3, k->name);
-        float *a = array(COUNT * M * K, 1), *b = array(COUNT * N * K, 2);
-        float *c = array(COUNT * M * N, 3), *residual = array(COUNT * M * N, 4);
-        float *c0 = array(COUNT * M * N, 3);
-        const kdi_epilogue e = {.residual = residual, .ldr = N, .act = KDI_ACT_RELU};
-        const kdi_gemm g = {.m = M,
-                            .n = N,
-                            .k = K,
-                            .tb = true,
-                            .a = a,
-                            .lda = K,
-                            .b = b,
-                            .ldb = K,
-                            .c = c,
-                            .ldc = N,
-                            .accumulate = true,
-                            .epilogue = &e};
-        const kdi_gemm_steps steps = {.a = M * K, .b = N * K, .c = M * N, .residual = M * N};
-        void *scratch = scratch_of(kdi_gemm_batch_scratch(ctx, &g));
-        kdi_gemm_batch(ctx, &g, COUNT, &steps, scratch);
-        for (size_t q = 0; q < COUNT; q++) {
-            const kdi_epilogue eq = {.residual = residual + q * M * N, .ldr = N, .act = e.act};
-            kdi_gemm gq = g;
-            gq.a = a + q * M * K;
-            gq.b = b + q * N * K;
-            gq.epilogue = &eq;
-            check(&gq, c0 + q * M * N, c + q * M * N, k->name);
-        }
-        free(scratch);
-        free(a);
-        free(b);
-        free(c);
-        free(c0);
-        free(residual);
-        kd_ctx_destroy(ctx);
-    }
-}
-END_TEST
-
 /* The sum over segments is the sum over one long k whose rows of A are in pieces. */
 START_TEST(test_segments)
 {
@@ -476,5 +432,5 @@ START_TEST(test_blas)
 }
 END_TEST
 
-TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_batch, &test_segments, &test_values,
+TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_segments, &test_values,
            &test_precision, &test_column_sums, &test_scratch_grows, &test_blas)

@@ -69,7 +69,7 @@ static kd_graph *graph_of(kd_ctx *ctx, const variant *v)
 static size_t count_pools(const kd_plan *plan)
 {
     size_t pools = 0;
-    kd_plan_step step;
+    kd_plan_step step = {.struct_size = sizeof step};
     for (size_t i = 0; i < kd_plan_steps(plan); i++) {
         ck_assert_int_eq(kd_plan_step_info(plan, i, &step), KD_OK);
         pools += step.part == KD_PART_FORWARD && !strcmp(step.op, "max_pool");
@@ -328,7 +328,7 @@ static kd_graph *chain_graph(kd_ctx *ctx, const chain_variant *v)
 static size_t count_written(const kd_plan *plan)
 {
     size_t norms = 0;
-    kd_plan_step step;
+    kd_plan_step step = {.struct_size = sizeof step};
     for (size_t i = 0; i < kd_plan_steps(plan); i++) {
         ck_assert_int_eq(kd_plan_step_info(plan, i, &step), KD_OK);
         norms += step.part == KD_PART_FORWARD && !strcmp(step.op, "batch_norm") &&

@@ -39,7 +39,7 @@ typedef struct outcome {
 static size_t count_adds(const kd_plan *plan)
 {
     size_t adds = 0;
-    kd_plan_step step;
+    kd_plan_step step = {.struct_size = sizeof step};
     for (size_t i = 0; i < kd_plan_steps(plan); i++) {
         ck_assert_int_eq(kd_plan_step_info(plan, i, &step), KD_OK);
         adds += step.part == KD_PART_FORWARD && !strcmp(step.op, "add");

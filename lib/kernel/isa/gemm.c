@@ -370,7 +370,9 @@ void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *pack
 
 /* Row by row, as A lies: each row is one stretch of memory, dealt out to the strips. What a whole
  * vector writes beyond its strip's row is written again by the strip's next row, but for the last
- * one, which writes no more than it has. */
+ * one, which writes no more than it has. A vector must not reach further than the next row: of two
+ * strips or more none has fewer rows than half of MR and one. */
+_Static_assert(2 * (MR / 2 + 1) >= KDI_VL, "a vector would reach beyond a strip's next row");
 void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,
                          float *packed)
 {
