@@ -140,7 +140,7 @@ static void write_text(kdi_augmentation *a)
     for (size_t i = 0; i < a->count; i++) {
         const kdi_step *step = &a->steps[i];
         const bool value = step->kind->has_value;
-        if (step->again) continue;
+        if (step->second) continue;
         if (used < sizeof a->text)
             used += (size_t)snprintf(a->text + used, sizeof a->text - used, "%s%s%s%s",
                                      i ? "+" : "", step->kind->name, value ? ":" : "",
@@ -183,7 +183,7 @@ static kd_status parse_steps(kd_ctx *ctx, const char *spec, kdi_shape shape, kdi
         if (step->kind->twice) {
             a->steps[a->count] = *step;
             a->steps[a->count].slot = (uint32_t)a->count;
-            a->steps[a->count].again = true;
+            a->steps[a->count].second = true;
             a->count++;
         }
         if (!*p) break;

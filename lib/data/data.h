@@ -227,7 +227,7 @@ struct kdi_step {
     kdi_shape shape;
     size_t value;    /* the parameter */
     uint32_t slot;   /* which step it is: each draws numbers of its own */
-    bool again;      /* the second time of a step that is done twice */
+    bool second;     /* of a step that is done twice; it is printed once */
     uint8_t fill[4]; /* the colour of what a step moves in from outside */
 };
 

@@ -94,8 +94,8 @@ void kdi_decoder_free(kdi_decoder *d)
 {
     shut(d);
     kdi_arena_free(&d->arena);
-    kd_ctx_free(d->ctx, d->room);
-    d->room = NULL;
+    kd_ctx_free(d->ctx, d->buffer);
+    d->buffer = NULL;
 }
 
 kd_status kdi_decoder_no_memory(const kdi_decoder *d, kdi_note *note)
@@ -107,12 +107,12 @@ kd_status kdi_decoder_no_memory(const kdi_decoder *d, kdi_note *note)
                          d->width, d->height);
 }
 
-static kd_status make_room(kdi_decoder *d, size_t size, kdi_note *note)
+static kd_status make_buffer(kdi_decoder *d, size_t size, kdi_note *note)
 {
     void *block;
     if (size <= d->capacity && d->capacity <= KEPT) return KD_OK;
-    kd_ctx_free(d->ctx, d->room);
-    d->room = NULL;
+    kd_ctx_free(d->ctx, d->buffer);
+    d->buffer = NULL;
     d->capacity = 0;
     const size_t wanted = size + size / 4;
     const kd_status status = kdi_alloc_quietly(d->ctx, wanted, &block);
@@ -122,7 +122,7 @@ static kd_status make_room(kdi_decoder *d, size_t size, kdi_note *note)
                                  ? "a file of %zu bytes does not fit into the memory limit"
                                  : "out of memory for a file of %zu bytes",
                              size);
-    d->room = block;
+    d->buffer = block;
     d->capacity = wanted;
     return KD_OK;
 }
@@ -135,11 +135,11 @@ static kd_status read_all(kdi_decoder *d, int fd, kdi_note *note)
     if (st.st_size < 0 || (uintmax_t)st.st_size > FILE_MOST)
         return kdi_note_fail(note, KD_E_FORMAT, "is too large: %lld bytes", (long long)st.st_size);
     const size_t size = (size_t)st.st_size;
-    const kd_status status = make_room(d, size, note);
+    const kd_status status = make_buffer(d, size, note);
     if (status) return status;
     size_t got = 0;
     while (got < size) {
-        const ssize_t n = read(fd, d->room + got, size - got);
+        const ssize_t n = read(fd, d->buffer + got, size - got);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return kdi_note_fail(note, KD_E_IO, "%s", strerror(errno));
         if (n == 0) return kdi_note_fail(note, KD_E_IO, "became shorter while it was read");
@@ -162,7 +162,7 @@ kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_note *note
     }
     const kd_status status = read_all(d, fd, note);
     close(fd);
-    return status ? status : kdi_decoder_open_bytes(d, d->room, d->size, note);
+    return status ? status : kdi_decoder_open_bytes(d, d->buffer, d->size, note);
 }
 
 kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t size, kdi_note *note)

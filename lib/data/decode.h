@@ -59,7 +59,7 @@ struct kdi_decoder {
     const kdi_codec *codec; /* of the picture; NULL: none is open */
     size_t width, height;
     kdi_arena arena;
-    uint8_t *room; /* [capacity] what bytes points to, if the decoder read the file itself */
+    uint8_t *buffer; /* [capacity] what bytes points to, if the decoder read the file itself */
     size_t capacity;
     void *state; /* the codec's, in the arena */
 };

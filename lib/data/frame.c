@@ -19,7 +19,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { UNIT = 1 << 14, ROOM_KEPT = 32 << 20 };
+enum { UNIT = 1 << 14, KEPT = 32 << 20 };
 static const double GAP = 3;
 
 void kdi_framer_init(kd_ctx *ctx, kdi_framer *f)
@@ -29,8 +29,8 @@ void kdi_framer_init(kd_ctx *ctx, kdi_framer *f)
 
 void kdi_framer_free(kdi_framer *f)
 {
-    kd_ctx_free(f->ctx, f->room);
-    f->room = NULL;
+    kd_ctx_free(f->ctx, f->buffer);
+    f->buffer = NULL;
     f->capacity = 0;
 }
 
@@ -126,9 +126,9 @@ static void fill_one(const axis *a, kdi_taps *t, size_t i)
     t->first[i] = (uint32_t)(start - t->begin);
 }
 
-/* ---- room ------------------------------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------------------------------ */
 
-/* a * b * c + 64 bytes, rounded up; as good as endless if that overflows. */
+/* a * b * c + 64 bytes, rounded up; more than any allocation can be if that overflows. */
 static size_t bytes_of(size_t a, size_t b, size_t c)
 {
     size_t n;
@@ -137,7 +137,7 @@ static size_t bytes_of(size_t a, size_t b, size_t c)
 }
 
 /* Give every array of f its place; both axes are measured. */
-static kd_status make_room(kdi_framer *f, kdi_note *note)
+static kd_status make_buffer(kdi_framer *f, kdi_note *note)
 {
     const size_t columns = f->x.end - f->x.begin, rows = f->y.end - f->y.begin;
     const size_t c = f->channels;
@@ -149,7 +149,7 @@ static kd_status make_room(kdi_framer *f, kdi_note *note)
                             bytes_of(rows, f->x.count, c)};
     size_t at[7] = {0};
     for (size_t i = 0; i < 6; i++) at[i + 1] = at[i] + parts[i];
-    if (at[6] > f->capacity || f->capacity > ROOM_KEPT) {
+    if (at[6] > f->capacity || f->capacity > KEPT) {
         void *block;
         kdi_framer_free(f);
         const size_t wanted = at[6] + at[6] / 4;
@@ -159,16 +159,16 @@ static kd_status make_room(kdi_framer *f, kdi_note *note)
                                  status == KD_E_LIMIT
                                      ? "resizing it does not fit into the context's memory limit"
                                      : "out of memory for resizing it");
-        f->room = block;
+        f->buffer = block;
         f->capacity = wanted;
     }
-    char *room = f->room;
-    f->y.first = (void *)(room + at[0]);
-    f->y.weight = (void *)(room + at[1]);
-    f->x.first = (void *)(room + at[2]);
-    f->x.weight = (void *)(room + at[3]);
-    f->scratch = (void *)(room + at[4]);
-    f->mid = (void *)(room + at[5]);
+    char *buffer = f->buffer;
+    f->y.first = (void *)(buffer + at[0]);
+    f->y.weight = (void *)(buffer + at[1]);
+    f->x.first = (void *)(buffer + at[2]);
+    f->x.weight = (void *)(buffer + at[3]);
+    f->scratch = (void *)(buffer + at[4]);
+    f->mid = (void *)(buffer + at[5]);
     return KD_OK;
 }
 
@@ -179,7 +179,7 @@ static kd_status prepare(kdi_framer *f, const axis *y, const axis *x, size_t cha
     f->rows = 0;
     measure(y, &f->y);
     measure(x, &f->x);
-    const kd_status status = make_room(f, note);
+    const kd_status status = make_buffer(f, note);
     if (status) return status;
     for (size_t i = 0; i < f->y.count; i++) fill_one(y, &f->y, i);
     for (size_t i = 0; i < f->x.count; i++) fill_one(x, &f->x, i);

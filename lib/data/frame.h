@@ -32,7 +32,7 @@ typedef struct kdi_framer {
     uint8_t *mid;   /* [rows, canvas's w, c]: resized along rows */
     size_t rows;    /* of mid that are filled */
     size_t channels;
-    void *room; /* [capacity] everything above */
+    void *buffer; /* [capacity] everything above */
     size_t capacity;
 } kdi_framer;
 

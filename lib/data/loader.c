@@ -122,14 +122,29 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void destroy_sync(kd_loader *l, int made)
+static void destroy_sync(kd_loader *l)
 {
-    if (made > 2) pthread_cond_destroy(&l->news);
-    if (made > 1) pthread_cond_destroy(&l->work);
-    if (made > 0) pthread_mutex_destroy(&l->mutex);
+    pthread_cond_destroy(&l->news);
+    pthread_cond_destroy(&l->work);
+    pthread_mutex_destroy(&l->mutex);
 }
 
-/* The thread inherits the mask of signals; those a fault raises in the thread itself stay open. */
+/* The mutex and both conditions; 0, or an error number, and then none of them. */
+static int make_sync(kd_loader *l)
+{
+    int failed = pthread_mutex_init(&l->mutex, NULL);
+    if (failed) return failed;
+    failed = pthread_cond_init(&l->work, NULL);
+    if (!failed) {
+        failed = pthread_cond_init(&l->news, NULL);
+        if (failed) pthread_cond_destroy(&l->work);
+    }
+    if (failed) pthread_mutex_destroy(&l->mutex);
+    return failed;
+}
+
+/* The new thread inherits the signal mask: everything is blocked but what a fault in the thread
+ * itself raises. */
 static int start_masked(kd_loader *l)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
@@ -149,13 +164,13 @@ static kd_status start(kd_loader *l)
         l->team = kdi_threads_create(l->ctx, (int)l->pipeline.n_workers);
         if (!l->team) return kd_ctx_fail(l->ctx, KD_E_NOMEM, "out of memory");
     }
-    int made = 0, failed = pthread_mutex_init(&l->mutex, NULL);
-    if (!failed) made = 1, failed = pthread_cond_init(&l->work, NULL);
-    if (!failed) made = 2, failed = pthread_cond_init(&l->news, NULL);
-    l->threaded = true; /* for the thread, which may look before this returns */
-    if (!failed) made = 3, failed = start_masked(l);
+    int failed = make_sync(l);
+    if (!failed) {
+        l->threaded = true; /* before the thread looks at it */
+        failed = start_masked(l);
+        if (failed) destroy_sync(l);
+    }
     if (failed) {
-        destroy_sync(l, made);
         l->threaded = false;
         return kd_ctx_fail(l->ctx, KD_E_SYSTEM, "loader of '%s': no thread: %s",
                            l->pipeline.data->info.name, strerror(failed));
@@ -235,7 +250,7 @@ void kd_loader_close(kd_loader *l)
         pthread_cond_signal(&l->work);
         pthread_mutex_unlock(&l->mutex);
         pthread_join(l->thread, NULL);
-        destroy_sync(l, 3);
+        destroy_sync(l);
     }
     kdi_threads_destroy(l->ctx, l->team);
     for (size_t i = 0; i < l->n_slots; i++) kdi_slot_free(&l->pipeline, &l->slots[i]);

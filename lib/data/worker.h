@@ -10,7 +10,8 @@
 typedef struct kdi_worker {
     kdi_decoder decoder;
     kdi_framer framer;
-    uint8_t *bytes[4]; /* canvases: one each for the two samples that are mixed, two in common */
+    uint8_t *bytes[4]; /* canvases: [0] and [1] hold the two samples of a mixture (without mixing
+                        * [0] alone), [2] and [3] what the steps write in turns */
     float *plain[2];   /* [canvas, view's channels] before resizing */
     float *half;       /* scratch of kdi_resize */
 } kdi_worker;

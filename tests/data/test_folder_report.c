@@ -250,11 +250,10 @@ START_TEST(test_folder_checksum)
     ck_assert_uint_eq(sum_of(ctx, open_folder(ctx, root)), sum);
     files_write(typed, "2.png", "val/bee/3.png", 13); /* as long, but another */
     ck_assert_uint_ne(sum_of(ctx, open_folder(ctx, root)), sum);
-    static const char *const others[] = {GOOD "val/ant/1.png val/bee/3.png",
-                                         GOOD "val/ant/1.png val/ant/2.png",
-                                         GOOD "val/ant/1.png val/bee/2.png val/bee/3.png",
-                                         GOOD "val/ant/1.png val/bee/2.png train/cat/",
-                                         "train/ant/1.png val/ant/1.png val/bee/2.png"};
+    static const char *const others[] = {
+        GOOD "val/ant/1.png val/bee/3.png", GOOD "val/ant/1.png val/ant/2.png",
+        GOOD "val/ant/1.png val/bee/2.png val/bee/3.png",
+        GOOD "val/ant/1.png val/bee/2.png train/cat/", "train/ant/1.png val/ant/1.png"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char name[20];
         snprintf(name, sizeof name, "other%zu", i);
