@@ -155,15 +155,14 @@ kdi_kind kdi_kind_of(const void *data, size_t size)
     return kind_of_text(bytes, size);
 }
 
-/* KDI_KIND_EMPTY also where nothing is, or no regular file. False, with errno: it can't be read. */
+/* KDI_KIND_EMPTY also where no regular file is. False, with errno: it can't be read. */
 static bool kind_at(const char *path, kdi_kind *kind)
 {
     unsigned char bytes[KDI_KIND_BYTES];
     struct stat st;
     size_t used = 0;
     *kind = KDI_KIND_EMPTY;
-    if (stat(path, &st) != 0) return errno == ENOENT;
-    if (!S_ISREG(st.st_mode)) return true;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return true;
     const int fd = kdi_open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return false;
     ssize_t n = 1;

@@ -3,8 +3,8 @@
  * compared byte by byte, after what is not UTF-8 became U+FFFD, as it does in files. */
 #include "model.h"
 
+#include "../base/sort.h"
 #include "../file/show.h"
-#include "../file/sort.h"
 #include "../file/utf8.h"
 
 #include <stdio.h>
