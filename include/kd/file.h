@@ -122,9 +122,9 @@ KD_API void kd_writer_abandon(kd_writer *writer);
 KD_API kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes,
                                       size_t size);
 /* Add one line to a file of lines, made if need be, then sync it. A file that begins as pictures,
- * safetensors, archives and the like do is KD_E_EXISTS. text has no newline. If the disk
- * fills up half-way, the piece is taken back; if an earlier writer was killed half-way, its
- * unfinished line is ended first. */
+ * safetensors, archives and the like do is KD_E_EXISTS. text has no newline. If the disk fills up
+ * half-way, the piece is taken back; if an earlier writer was killed half-way, its unfinished line
+ * is ended first. */
 KD_API kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text);
 /* A whole file into memory, at most limit bytes (else KD_E_LIMIT), with a NUL after the last; free
  * *bytes with kd_ctx_free. A missing file is KD_E_NOTFOUND. */
