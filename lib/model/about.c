@@ -104,8 +104,8 @@ kd_status kd_model_set_data(kd_model *m, const char *name, uint64_t checksum)
 /* A step of kd_loader_opt.augment that draws no random numbers, up to its end or its value. */
 static bool is_framing(const char *step, size_t length)
 {
-    static const char *const steps[] = {"none",    "centre", "fit",      "resize",       "squash",
-                                        "bicubic", "exact",  "bilinear", "imagenet-eval"};
+    static const char *const steps[] = {"none",     "centre",  "imagenet-eval",
+                                        "bilinear", "bicubic", "exact"};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
         if (strlen(steps[i]) == length && !memcmp(steps[i], step, length)) return true;
     return false;
