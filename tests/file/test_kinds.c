@@ -45,6 +45,7 @@ static const struct {
     F("\x1f\x8b\10\0\0\0\0\0\0\3abc", "compressed by gzip"),
     F("BZh91AY&SY01234567", "compressed by bzip2"),
     F("\x28\xb5\x2f\xfd\4\0\0\0\0\0", "compressed by zstd"),
+    F("\34\0\0\0TFL3\24\0 \0", "a TensorFlow Lite model"),
     F("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture"),
     F("\xff\xd8\xff\xe0\0\20JFIF\0", "a JPEG picture"),
     F("RIFF\x90\1\0\0WEBPVP8 ", "a WebP picture"),
