@@ -512,6 +512,29 @@ static kd_status call_model_about(world *w)
     return status;
 }
 
+static kd_status call_model_memory(world *w)
+{
+    kd_writer *writer;
+    void *bytes = NULL;
+    size_t size;
+    kd_file *file = NULL;
+    kd_model *m = NULL;
+    const uint8_t pixels[32 * 32 * 3] = {0};
+    float numbers[32 * 32 * 3];
+    kd_status status = kd_writer_create_memory(w->ctx, &writer);
+    if (status) return status;
+    kd_model_write_metadata(w->model, writer);
+    kd_params_write(kd_model_params(w->model), writer, "", KD_BF16);
+    status = kd_writer_finish_memory(writer, &bytes, &size);
+    if (!status) status = kd_file_from_memory(w->ctx, bytes, size, NULL, &file);
+    if (!status) status = kd_model_load_file(w->ctx, file, NULL, &m);
+    if (!status && kd_model_mean(m)) status = kd_model_normalize(m, pixels, 1, numbers);
+    kd_model_destroy(m);
+    kd_file_close(file);
+    kd_ctx_free(w->ctx, bytes);
+    return status;
+}
+
 static kd_status call_model_save(world *w)
 {
     char path[600];
@@ -651,6 +674,8 @@ static const struct {
                        "kd_model_take_normalization kd_classes_match kd_model_hash kd_params_hash "
                        "kd_model_check_finite kd_model_write_metadata kd_params_write "
                        "kd_params_write_flat"},
+    {call_model_memory, "kd_writer_create_memory kd_writer_finish_memory kd_model_load_file "
+                        "kd_model_normalize"},
     {call_model_save, "kd_model_save kd_model_save_as kd_model_save_params"},
     {call_model_predict, "kd_model_predict kd_model_plan"},
     {call_train, "kd_train"},

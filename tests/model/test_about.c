@@ -84,6 +84,57 @@ START_TEST(test_travels)
 }
 END_TEST
 
+/* To memory and back; the bytes are those of the file. */
+START_TEST(test_memory)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *a, *b;
+    kd_writer *w;
+    kd_file *f;
+    char *file;
+    void *bytes;
+    size_t size, file_size;
+    uint64_t x, y;
+    test_ok(ctx, kd_model_create(ctx, spec, 1, &a));
+    test_ok(ctx, kd_model_set_class_names(a, abc));
+    test_ok(ctx, kd_model_save_as(a, file_path(), KD_F16));
+    test_ok(ctx, kd_writer_create_memory(ctx, &w));
+    kd_writer_metadata(w, "format", "pt");
+    kd_model_write_metadata(a, w);
+    kd_params_write(kd_model_params(a), w, "", KD_F16);
+    test_ok(ctx, kd_writer_finish_memory(w, &bytes, &size));
+    test_ok(ctx, kd_file_read_all(ctx, file_path(), 1 << 20, &file, &file_size));
+    ck_assert_uint_eq(size, file_size);
+    ck_assert_mem_eq(bytes, file, size);
+    kd_model_destroy(a);
+    test_ok(ctx, kd_file_from_memory(ctx, bytes, size, "mine", &f));
+    test_ok(ctx, kd_model_load_file(ctx, f, NULL, &a));
+    test_ok(ctx, kd_model_load_file(ctx, f, NULL, &b));
+    kd_file_close(f);
+    memset(bytes, 0, size);
+    kd_ctx_free(ctx, bytes);
+    kd_ctx_free(ctx, file);
+    ck_assert_str_eq(kd_model_class_names(a)[2], "cat");
+    test_ok(ctx, kd_model_hash(a, &x));
+    test_ok(ctx, kd_model_hash(b, &y));
+    ck_assert(x == y);
+    kd_model_destroy(b);
+    /* Each writer has its own end. */
+    test_ok(ctx, kd_writer_create_memory(ctx, &w));
+    ck_assert_int_eq(kd_writer_finish(w), KD_E_INVALID);
+    test_ok(ctx, kd_writer_create(ctx, file_path(), &w));
+    ck_assert_int_eq(kd_writer_finish_memory(w, &bytes, &size), KD_E_INVALID);
+    ck_assert(!bytes && size == 0);
+    test_ok(ctx, kd_writer_create_memory(ctx, &w));
+    ck_assert_int_eq(kd_params_write(kd_model_params(a), w, "", KD_I64), KD_E_INVALID);
+    ck_assert_int_eq(kd_writer_finish_memory(w, &bytes, &size), KD_E_INVALID);
+    expect_error(ctx, "f32, f16 or bf16, not i64");
+    kd_model_destroy(a);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 START_TEST(test_setting)
 {
     static const char *const refused[] = {
@@ -293,6 +344,49 @@ START_TEST(test_view)
 }
 END_TEST
 
+/* As a loader does it. */
+START_TEST(test_normalize)
+{
+    static uint8_t pixels[4 * 8 * 8 * 3];
+    static float got[4 * 8 * 8 * 3];
+    const int32_t labels[4] = {0, 1, 2, 0};
+    const float mean[] = {.485f, .456f, .406f}, std[] = {.229f, .224f, .225f};
+    const kd_data_info info = {.struct_size = sizeof info,
+                               .classes = 3,
+                               .height = 8,
+                               .width = 8,
+                               .channels = 3,
+                               .count = {0, 4}};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data;
+    kd_loader *loader;
+    const kd_batch *batch;
+    kd_model *m;
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 37 + i / 256);
+    test_ok(ctx, kd_model_create(ctx, spec, 1, &m));
+    ck_assert_int_eq(kd_model_normalize(m, pixels, 4, got), KD_E_INVALID);
+    test_ok(ctx, kd_model_set_normalization(m, mean, std));
+    test_ok(ctx, kd_model_normalize(m, pixels, 4, got));
+    test_ok(ctx, kd_dataset_from_arrays(ctx, &info, (const uint8_t *const[]){NULL, pixels},
+                                        (const int32_t *const[]){NULL, labels}, 1, &data));
+    const kd_view view = kd_model_view(m, kd_dataset_info(data));
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .split = KD_SPLIT_TEST,
+                               .batch = 4,
+                               .depth = KD_LOADER_SYNC,
+                               .n_views = 1,
+                               .views = &view};
+    test_ok(ctx, kd_loader_create(data, &opt, &loader));
+    test_ok(ctx, kd_loader_next(loader, &batch));
+    ck_assert_mem_eq(got, batch->views[0], sizeof got);
+    kd_loader_close(loader);
+    kd_dataset_close(data);
+    kd_model_destroy(m);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* ---- classes by name ------------------------------------------------------------------------- */
 
 START_TEST(test_match)
@@ -493,5 +587,5 @@ START_TEST(test_bad_options)
 }
 END_TEST
 
-TEST_SUITE(about, 30, &test_travels, &test_setting, &test_hostile, &test_hash, &test_finite,
-           &test_view, &test_match, &test_heads, &test_bad_options)
+TEST_SUITE(about, 30, &test_travels, &test_memory, &test_setting, &test_normalize, &test_hostile,
+           &test_hash, &test_finite, &test_view, &test_match, &test_heads, &test_bad_options)
