@@ -89,6 +89,8 @@ typedef struct kd_writer kd_writer;
 /* Nothing is touched on disk before kd_writer_finish. A file that is there and is neither empty nor
  * a safetensors file would be destroyed: KD_E_EXISTS, now and at the finish. */
 KD_API kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer);
+/* The same into memory, for kd_writer_finish_memory. */
+KD_API kd_status kd_writer_create_memory(kd_ctx *ctx, kd_writer **writer);
 /* Key and value are copied; both must be UTF-8. */
 KD_API kd_status kd_writer_metadata(kd_writer *writer, const char *key, const char *value);
 /* A tensor from memory. data must live until the writer is finished: floats for f32, f16 and bf16
@@ -105,6 +107,9 @@ KD_API kd_status kd_writer_tensor_fn(kd_writer *writer, const char *name, kd_dty
                                      const int64_t *shape, kd_fill_fn fill, void *user);
 /* Write the file (as kd_file_write_atomic does) and destroy the writer, also on failure. */
 KD_API kd_status kd_writer_finish(kd_writer *writer);
+/* The file as bytes, to be freed with kd_ctx_free; destroys the writer. On failure *bytes is
+ * NULL. */
+KD_API kd_status kd_writer_finish_memory(kd_writer *writer, void **bytes, size_t *size);
 /* Destroy the writer; nothing is written. NULL is allowed. */
 KD_API void kd_writer_abandon(kd_writer *writer);
 
@@ -122,9 +127,9 @@ KD_API void kd_writer_abandon(kd_writer *writer);
 KD_API kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes,
                                       size_t size);
 /* Add one line to a file of lines, made if need be, then sync it. A file that begins as pictures,
- * safetensors, archives and the like do is KD_E_EXISTS. text has no newline. If the disk
- * fills up half-way, the piece is taken back; if an earlier writer was killed half-way, its
- * unfinished line is ended first. */
+ * safetensors, archives and the like do is KD_E_EXISTS. text has no newline. If the disk fills up
+ * half-way, the piece is taken back; if an earlier writer was killed half-way, its unfinished line
+ * is ended first. */
 KD_API kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text);
 /* A whole file into memory, at most limit bytes (else KD_E_LIMIT), with a NUL after the last; free
  * *bytes with kd_ctx_free. A missing file is KD_E_NOTFOUND. */

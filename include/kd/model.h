@@ -67,6 +67,10 @@ typedef struct kd_load_opt {
  * model no longer knows the data it was trained on. */
 KD_API kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_opt *opt,
                                   kd_model **model);
+/* The same from a file that is open, such as bytes in memory (kd_file_from_memory). It stays open,
+ * and the model doesn't need it any more. */
+KD_API kd_status kd_model_load_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt,
+                                    kd_model **model);
 /* 0 after kd_model_load_as began the head anew, else 1. */
 KD_API int kd_model_head_kept(const kd_model *model);
 
@@ -105,6 +109,11 @@ KD_API int kd_model_is_transformer(const kd_model *model);
 KD_API const float *kd_model_mean(const kd_model *model);
 KD_API const float *kd_model_std(const kd_model *model);
 KD_API kd_status kd_model_set_normalization(kd_model *model, const float *mean, const float *std);
+
+/* pictures [n,image,image,channels] as kd_model_predict and its plans want them, by the model's
+ * normalisation, to the bit as a loader does it; KD_E_INVALID if it has none. */
+KD_API kd_status kd_model_normalize(const kd_model *model, const uint8_t *pictures, size_t n,
+                                    float *out);
 
 /* What its classes are called, [classes]; NULL until set or loaded. set copies names; what is not
  * UTF-8 in them becomes U+FFFD. NULL forgets them. */

@@ -44,6 +44,8 @@ static const struct {
     [KDI_KIND_JPEG] = {"a JPEG picture", ""},
     [KDI_KIND_WEBP] = {"a WebP picture", ""},
     [KDI_KIND_GIF] = {"a GIF picture", ""},
+    [KDI_KIND_TAR] = {"a tar archive", "; unpack it"},
+    [KDI_KIND_TFLITE] = {"a TensorFlow Lite model", ""},
     [KDI_KIND_PDF] = {"a PDF document", ""},
     [KDI_KIND_PROGRAM] = {"a program", ""},
 };
@@ -150,20 +152,21 @@ kdi_kind kdi_kind_of(const void *data, size_t size)
     if (begins(bytes, size, "PK\3\4", 4)) return kind_of_zip(bytes, size);
     if (begins(bytes, size, "RIFF", 4) && size >= 12 && !memcmp(bytes + 8, "WEBP", 4))
         return KDI_KIND_WEBP;
+    if (size >= 262 && !memcmp(bytes + 257, "ustar", 5)) return KDI_KIND_TAR;
+    if (size >= 8 && !memcmp(bytes + 4, "TFL3", 4)) return KDI_KIND_TFLITE;
     if (size > 2 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5) return KDI_KIND_PICKLE;
     if (is_onnx(bytes, size)) return KDI_KIND_ONNX;
     return kind_of_text(bytes, size);
 }
 
-/* KDI_KIND_EMPTY also where nothing is, or no regular file. False, with errno: it can't be read. */
+/* KDI_KIND_EMPTY also where no regular file is. False, with errno: it can't be read. */
 static bool kind_at(const char *path, kdi_kind *kind)
 {
     unsigned char bytes[KDI_KIND_BYTES];
     struct stat st;
     size_t used = 0;
     *kind = KDI_KIND_EMPTY;
-    if (stat(path, &st) != 0) return errno == ENOENT;
-    if (!S_ISREG(st.st_mode)) return true;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return true;
     const int fd = kdi_open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return false;
     ssize_t n = 1;
@@ -172,11 +175,13 @@ static bool kind_at(const char *path, kdi_kind *kind)
         if (n < 0 && errno != EINTR) break;
         if (n > 0) used += (size_t)n;
     }
-    const int error = errno;
+    /* Fewer bytes than there were a moment ago: whatever it is, it isn't known. */
+    const bool cut = used < sizeof bytes && used < (uint64_t)st.st_size;
+    const int error = n < 0 ? errno : EIO;
     close(fd);
     errno = error;
     *kind = kdi_kind_of(bytes, used);
-    return n >= 0;
+    return n >= 0 && !cut;
 }
 
 static bool is_text(kdi_kind kind)

@@ -29,6 +29,8 @@ typedef enum kdi_kind {
     KDI_KIND_JPEG,
     KDI_KIND_WEBP,
     KDI_KIND_GIF,
+    KDI_KIND_TAR,
+    KDI_KIND_TFLITE,
     KDI_KIND_PDF,
     KDI_KIND_PROGRAM
 } kdi_kind;

@@ -47,16 +47,14 @@ struct kd_writer {
     pair *pairs;
     size_t pair_count, pair_capacity;
     kdi_writer_room room;
+    bool to_memory;
     kd_status status; /* the first failure, and what was said about it (NULL: no memory for that) */
     const char *error;
 };
 
-kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
+/* path: as errors show it. */
+static kd_status create(kd_ctx *ctx, const char *path, kd_writer **writer)
 {
-    *writer = NULL;
-    if (!path || !*path) return kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
-    const kd_status status = kdi_kind_replaces(ctx, path, KDI_KIND_SAFETENSORS);
-    if (status) return status;
     kd_writer *w = kd_ctx_alloc(ctx, 1, sizeof *w);
     if (!w) return kd_ctx_memory_status(ctx);
     w->ctx = ctx;
@@ -68,6 +66,22 @@ kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
     }
     *writer = w;
     return KD_OK;
+}
+
+kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
+{
+    *writer = NULL;
+    if (!path || !*path) return kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
+    const kd_status status = kdi_kind_replaces(ctx, path, KDI_KIND_SAFETENSORS);
+    return status ? status : create(ctx, path, writer);
+}
+
+kd_status kd_writer_create_memory(kd_ctx *ctx, kd_writer **writer)
+{
+    *writer = NULL;
+    const kd_status status = create(ctx, "memory", writer);
+    if (!status) (*writer)->to_memory = true;
+    return status;
 }
 
 void kd_writer_abandon(kd_writer *w)
@@ -245,7 +259,35 @@ static kd_status describe(kd_writer *w, kd_json *json)
     return KD_OK;
 }
 
-static kd_status write_header(kd_writer *w, kd_json *json, kdi_atomic *a)
+/* Where the bytes go: into a file, or into an array of the right size. */
+typedef struct sink {
+    kdi_atomic file;
+    bool to_memory;
+    char *bytes; /* [size] */
+    size_t used, size;
+} sink;
+
+static kd_status put(sink *s, const void *bytes, size_t size)
+{
+    if (!s->to_memory) return kdi_atomic_write(&s->file, bytes, size);
+    if (size) memcpy(s->bytes + s->used, bytes, size);
+    s->used += size;
+    return KD_OK;
+}
+
+/* The array for a header of so many bytes and all tensors. */
+static kd_status make_array(const kd_writer *w, uint64_t header, sink *s)
+{
+    size_t size = KDI_LENGTH_BYTES + (size_t)header;
+    for (size_t i = 0; i < w->count; i++)
+        if (!kdi_add(size, w->entries[i].bytes, &size))
+            return kd_ctx_fail(w->ctx, KD_E_LIMIT, "writing to memory: too many bytes");
+    s->size = size;
+    s->bytes = kd_ctx_alloc(w->ctx, size, 1);
+    return s->bytes ? KD_OK : KD_E_NOMEM;
+}
+
+static kd_status write_header(kd_writer *w, kd_json *json, sink *s)
 {
     static const char spaces[] = "       ";
     const char *text;
@@ -258,9 +300,10 @@ static kd_status write_header(kd_writer *w, kd_json *json, kdi_atomic *a)
     if (length > KDI_MAX_HEADER)
         return kd_ctx_fail(w->ctx, KD_E_LIMIT, "writing '%s': a header of %zu bytes is too long",
                            w->path, size);
-    status = kdi_atomic_write(a, &length, sizeof length);
-    if (!status) status = kdi_atomic_write(a, text, size);
-    if (!status) status = kdi_atomic_write(a, spaces, pad);
+    status = s->to_memory ? make_array(w, length, s) : KD_OK;
+    if (!status) status = put(s, &length, sizeof length);
+    if (!status) status = put(s, text, size);
+    if (!status) status = put(s, spaces, pad);
     return status;
 }
 
@@ -281,11 +324,11 @@ static const void *to_half(const entry *e, const float *x, size_t count, uint16_
     return half;
 }
 
-static kd_status write_tensor(const entry *e, room *r, kdi_atomic *a)
+static kd_status write_tensor(const entry *e, room *r, sink *s)
 {
     const bool halves = e->dtype == KD_F16 || e->dtype == KD_BF16;
     if (e->count == 0) return KD_OK;
-    if (e->data && !halves) return kdi_atomic_write(a, e->data, e->bytes);
+    if (e->data && !halves) return put(s, e->data, e->bytes);
     for (size_t done = 0, n; done < e->count; done += n) {
         n = e->count - done < PIECE ? e->count - done : PIECE;
         kd_status status = KD_OK;
@@ -295,36 +338,68 @@ static kd_status write_tensor(const entry *e, room *r, kdi_atomic *a)
         else if (e->data) /* kd_writer_tensor takes care that there is one of them */
             piece = (const float *)e->data + done;
         if (halves && !status) piece = to_half(e, piece, n, r->half);
-        if (!status) status = kdi_atomic_write(a, piece, n * kd_dtype_size(e->dtype));
+        if (!status) status = put(s, piece, n * kd_dtype_size(e->dtype));
         if (status) return status;
     }
     return KD_OK;
 }
 
-static kd_status write_file(kd_writer *w, kd_json *json, room *r)
+static kd_status write_all(kd_writer *w, kd_json *json, room *r, sink *s)
 {
-    kdi_atomic a;
+    kd_status status = write_header(w, json, s);
+    for (size_t i = 0; i < w->count && !status; i++) status = write_tensor(&w->entries[i], r, s);
+    return status;
+}
+
+static kd_status write_file(kd_writer *w, kd_json *json, room *r, sink *s)
+{
     kd_status status = kdi_kind_replaces(w->ctx, w->path, KDI_KIND_SAFETENSORS);
-    if (!status) status = kdi_atomic_begin(w->ctx, w->path, &a);
+    if (!status) status = kdi_atomic_begin(w->ctx, w->path, &s->file);
     if (status) return status;
-    status = write_header(w, json, &a);
-    for (size_t i = 0; i < w->count && !status; i++) status = write_tensor(&w->entries[i], r, &a);
-    if (!status) return kdi_atomic_commit(&a);
-    kdi_atomic_abort(&a);
+    status = write_all(w, json, r, s);
+    if (!status) return kdi_atomic_commit(&s->file);
+    kdi_atomic_abort(&s->file);
+    return status;
+}
+
+static kd_status write_memory(kd_writer *w, kd_json *json, room *r, sink *s)
+{
+    const kd_status status = write_all(w, json, r, s);
+    if (!status) return KD_OK;
+    kd_ctx_free(w->ctx, s->bytes);
+    s->bytes = NULL;
+    return status;
+}
+
+static kd_status finish(kd_writer *w, sink *s)
+{
+    kd_status status = w->status ? w->status : sort(w);
+    kd_json *json = NULL;
+    room *r = NULL;
+    if (!status && s->to_memory != w->to_memory)
+        status = kd_ctx_fail(w->ctx, KD_E_INVALID, "writing '%s': %s", w->path,
+                             w->to_memory ? "it goes to memory (kd_writer_finish_memory)"
+                                          : "it goes to a file (kd_writer_finish)");
+    if (!status) status = kd_json_create(w->ctx, 0, &json);
+    if (!status && !(r = kd_ctx_alloc(w->ctx, 1, sizeof *r))) status = kd_ctx_memory_status(w->ctx);
+    if (!status) status = s->to_memory ? write_memory(w, json, r, s) : write_file(w, json, r, s);
+    if (w->error) kd_ctx_fail(w->ctx, status, "%s", w->error);
+    kd_ctx_free(w->ctx, r);
+    kd_json_destroy(json);
+    kd_writer_abandon(w);
     return status;
 }
 
 kd_status kd_writer_finish(kd_writer *w)
 {
-    kd_status status = w->status ? w->status : sort(w);
-    kd_json *json = NULL;
-    room *r = NULL;
-    if (!status) status = kd_json_create(w->ctx, 0, &json);
-    if (!status && !(r = kd_ctx_alloc(w->ctx, 1, sizeof *r))) status = kd_ctx_memory_status(w->ctx);
-    if (!status) status = write_file(w, json, r);
-    if (w->error) kd_ctx_fail(w->ctx, status, "%s", w->error);
-    kd_ctx_free(w->ctx, r);
-    kd_json_destroy(json);
-    kd_writer_abandon(w);
+    return finish(w, &(sink){.to_memory = false});
+}
+
+kd_status kd_writer_finish_memory(kd_writer *w, void **bytes, size_t *size)
+{
+    sink s = {.to_memory = true};
+    const kd_status status = finish(w, &s);
+    *bytes = s.bytes;
+    *size = s.bytes ? s.size : 0;
     return status;
 }

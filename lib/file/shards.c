@@ -8,11 +8,11 @@
  * and nothing else. Shards are plain names of files in the index's folder. */
 #include "shards.h"
 
+#include "../base/sort.h"
+
 #include "json.h"
 #include "safetensors.h"
 #include "show.h"
-
-#include "../base/sort.h"
 
 #include <string.h>
 

@@ -60,6 +60,21 @@ kd_status kd_model_take_normalization(kd_model *m, const kd_data_info *info)
     return kd_model_set_normalization(m, mean, std);
 }
 
+kd_status kd_model_normalize(const kd_model *m, const uint8_t *pictures, size_t n, float *out)
+{
+    const size_t channels = kd_model_channels(m), image = kd_model_image(m);
+    if (!m->normalized)
+        return kd_ctx_fail(m->ctx, KD_E_INVALID,
+                           "%s has no normalisation: kd_model_set_normalization gives it one",
+                           m->text);
+    const size_t pixels = n * image * image;
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < channels; c++)
+            out[i * channels + c] =
+                ((float)pictures[i * channels + c] / 255.0f - m->mean[c]) / m->std[c];
+    return KD_OK;
+}
+
 /* ---- classes and data ------------------------------------------------------------------------ */
 
 const char *const *kd_model_class_names(const kd_model *m)
@@ -104,8 +119,8 @@ kd_status kd_model_set_data(kd_model *m, const char *name, uint64_t checksum)
 /* A step of kd_loader_opt.augment that draws no random numbers, up to its end or its value. */
 static bool is_framing(const char *step, size_t length)
 {
-    static const char *const steps[] = {"none",    "centre", "fit",      "resize",       "squash",
-                                        "bicubic", "exact",  "bilinear", "imagenet-eval"};
+    static const char *const steps[] = {"none",     "centre",  "imagenet-eval",
+                                        "bilinear", "bicubic", "exact"};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
         if (strlen(steps[i]) == length && !memcmp(steps[i], step, length)) return true;
     return false;

@@ -35,9 +35,6 @@ struct kd_model {
 kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params);
 kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_model **out);
 
-/* kd_model_load_as from a file that is open, and stays open. On failure *out is NULL. */
-kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt, kd_model **out);
-
 /* Copy names; what is not UTF-8 becomes U+FFFD. On failure there is nothing to free. */
 kd_status kdi_classes_copy(kd_ctx *ctx, const char *const *names, size_t n, kdi_classes *out);
 void kdi_classes_free(kd_ctx *ctx, kdi_classes *classes);

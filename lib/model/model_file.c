@@ -386,10 +386,11 @@ static kd_status load(reading *r, const char *spec, const kd_load_opt *o)
     return KD_OK;
 }
 
-kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt, kd_model **out)
+kd_status kd_model_load_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt, kd_model **out)
 {
     kd_load_opt o;
     reading r = {.ctx = ctx, .file = file};
+    if (!ctx || !file || !out) return KD_E_INVALID;
     *out = NULL;
     kd_status status = kd_options(ctx, "kd_load_opt", &o, sizeof o, opt);
     if (status) return status;
@@ -414,7 +415,7 @@ kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_opt *opt
     *out = NULL;
     kd_status status = kd_file_open(ctx, path, &file);
     if (status) return status;
-    status = kdi_model_from_file(ctx, file, opt, out);
+    status = kd_model_load_file(ctx, file, opt, out);
     kd_file_close(file);
     return status;
 }

@@ -82,9 +82,13 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
 {
     const kd_status status = kdi_transformer_check(ctx, s);
     if (status) return status;
-    if (s->dim % s->heads)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s,dim=%d,heads=%d: dim must be a multiple of heads",
-                           s->name, s->dim, s->heads);
+    if (s->dim % s->heads) {
+        char sizes[64];
+        kdi_nearest(sizes, sizeof sizes, s->dim, s->heads);
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s,dim=%d,heads=%d: dim must be a multiple of heads: dim=%s", s->name,
+                           s->dim, s->heads, sizes);
+    }
     if (patches(s) > MOST_PATCHES)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "%s,image=%d,patch=%d: %d patches are too many; the most is %d", s->name,

@@ -471,6 +471,70 @@ static kd_status call_model_make(world *w)
     return status;
 }
 
+static kd_status name_all(kd_model *m, const kd_data_info *info)
+{
+    const char *const names[] = {"ant", "bee", "cat", "dog",  "eel",
+                                 "fox", "gnu", "hen", "ibis", "jay"};
+    int32_t map[10];
+    kd_class_match match;
+    kd_status status = kd_classes_match(kd_model_ctx(m), names, 10, names, 10, map, &match);
+    if (!status) status = kd_model_set_class_names(m, names);
+    if (!status) status = kd_model_set_data(m, "data", 1);
+    if (!status) status = kd_model_set_framing(m, "none");
+    return status ? status : kd_model_take_normalization(m, info);
+}
+
+static kd_status call_model_about(world *w)
+{
+    char path[600];
+    kd_model *m;
+    kd_writer *writer;
+    uint64_t sum;
+    in_dir(path, "failing_about.safetensors");
+    kd_status status = kd_model_create(w->ctx, spec, 1, &m);
+    if (status) return status;
+    status = name_all(m, kd_dataset_info(w->data));
+    if (!status) status = kd_model_hash(m, &sum);
+    if (!status) status = kd_params_hash(kd_model_params(m), &sum);
+    if (!status) status = kd_model_check_finite(m);
+    if (!status) status = kd_writer_create(w->ctx, path, &writer);
+    if (!status) {
+        kd_model_write_metadata(m, writer);
+        kd_writer_metadata(writer, "libkd.train", "{}"); /* which may have averages besides */
+        kd_params_write(kd_model_params(m), writer, "", KD_F32);
+        kd_params_write_flat(kd_model_params(m), kd_params_values(kd_model_params(m)), writer,
+                             "ema.");
+        status = kd_writer_finish(writer);
+    }
+    kd_model_destroy(m);
+    if (!status) status = kd_model_load(w->ctx, path, NULL, &m);
+    if (!status) kd_model_destroy(m);
+    return status;
+}
+
+static kd_status call_model_memory(world *w)
+{
+    kd_writer *writer;
+    void *bytes = NULL;
+    size_t size;
+    kd_file *file = NULL;
+    kd_model *m = NULL;
+    const uint8_t pixels[32 * 32 * 3] = {0};
+    float numbers[32 * 32 * 3];
+    kd_status status = kd_writer_create_memory(w->ctx, &writer);
+    if (status) return status;
+    kd_model_write_metadata(w->model, writer);
+    kd_params_write(kd_model_params(w->model), writer, "", KD_BF16);
+    status = kd_writer_finish_memory(writer, &bytes, &size);
+    if (!status) status = kd_file_from_memory(w->ctx, bytes, size, NULL, &file);
+    if (!status) status = kd_model_load_file(w->ctx, file, NULL, &m);
+    if (!status && kd_model_mean(m)) status = kd_model_normalize(m, pixels, 1, numbers);
+    kd_model_destroy(m);
+    kd_file_close(file);
+    kd_ctx_free(w->ctx, bytes);
+    return status;
+}
+
 static kd_status call_model_save(world *w)
 {
     char path[600];
@@ -606,6 +670,12 @@ static const struct {
     {call_spec, "kd_spec_complete kd_spec_count"},
     {call_model_make,
      "kd_model_create kd_model_set_normalization kd_model_load kd_model_load_as kd_model_build"},
+    {call_model_about, "kd_model_set_class_names kd_model_set_data kd_model_set_framing "
+                       "kd_model_take_normalization kd_classes_match kd_model_hash kd_params_hash "
+                       "kd_model_check_finite kd_model_write_metadata kd_params_write "
+                       "kd_params_write_flat"},
+    {call_model_memory, "kd_writer_create_memory kd_writer_finish_memory kd_model_load_file "
+                        "kd_model_normalize"},
     {call_model_save, "kd_model_save kd_model_save_as kd_model_save_params"},
     {call_model_predict, "kd_model_predict kd_model_plan"},
     {call_train, "kd_train"},

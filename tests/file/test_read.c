@@ -349,7 +349,8 @@ START_TEST(test_read_paths)
     ck_assert_int_eq(kd_file_open(ctx, NULL, &f), KD_E_INVALID);
     ck_assert_int_eq(kd_file_open(ctx, "/nonexistent/x.safetensors", &f), KD_E_IO);
     ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "/nonexistent/x.safetensors"));
-    ck_assert_int_eq(kd_file_open(ctx, test_dir(), &f), KD_E_IO);
+    ck_assert_int_eq(kd_file_open(ctx, test_dir(), &f), KD_E_NOTFOUND);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "model.safetensors.index.json"));
     ck_assert_int_eq(kd_file_open(ctx, "/dev/zero", &f), KD_E_IO);
     snprintf(path, sizeof path, "%s/pipe", test_dir());
     ck_assert_int_eq(mkfifo(path, 0600), 0);

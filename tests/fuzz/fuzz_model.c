@@ -45,7 +45,7 @@ static void change(kd_ctx *ctx, kd_file *f, const char *what, size_t limit)
     kd_model *m;
     fuzz_peak();
     const kd_load_opt opt = {.struct_size = sizeof opt, .change = what};
-    if (!kdi_model_from_file(ctx, f, &opt, &m))
+    if (!kd_model_load_file(ctx, f, &opt, &m))
         kd_model_destroy(m);
     else
         fuzz_words(ctx);
@@ -55,7 +55,7 @@ static void change(kd_ctx *ctx, kd_file *f, const char *what, size_t limit)
 static void load(kd_ctx *ctx, kd_file *f, size_t size, size_t graph)
 {
     kd_model *m;
-    const kd_status status = kdi_model_from_file(ctx, f, NULL, &m);
+    const kd_status status = kd_model_load_file(ctx, f, NULL, &m);
     require(fuzz_peak() <= MULTIPLE * size + graph);
     require(!status == (m != NULL));
     if (status) {

@@ -16,7 +16,7 @@ def put(target, name, data):
 
 
 # ---- safetensors -----------------------------------------------------------------------------------
-SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "U8": 1}
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "U8": 1, "F8_E4M3": 1}
 
 
 def tensors(metadata, entries):
@@ -54,6 +54,47 @@ def vgg(widths, kernel_in, classes, norm, dtype="F32"):
                       ("classifier.bias", dtype, [classes])]
 
 
+def vgg_dense(units, timm=False):
+    """A convolution of one channel and fc4096's layers of so many units, for two classes."""
+    names = ("pre_logits.fc1", "pre_logits.fc2", "head.fc") if timm else (
+        "classifier.0", "classifier.3", "classifier.6")
+    shapes = ([units, 1, 7, 7], [units, units, 1, 1]) if timm else ([units, 49], [units, units])
+    entries = [("features.0.weight", "F32", [1, 1, 3, 3]), ("features.0.bias", "F32", [1])]
+    for name, shape in zip(names, (*shapes, [2, units])):
+        entries += [(name + ".weight", "F32", shape), (name + ".bias", "F32", shape[:1])]
+    return entries
+
+
+def shards():
+    def recipe(name, index, a=(("x", "F32", [2]),), b=(("y", "U8", [3]),)):
+        text = (json.dumps(index, separators=(",", ":")) if isinstance(index, dict) else index).encode()
+        files = [text] + [tensors({"k": "v"}, list(e)) if e is not None else b"" for e in (a, b)]
+        put("shards", name, b"".join(struct.pack("<HB", len(f), len(f)) + f for f in files))
+
+    first, second = "a.safetensors", "b.safetensors"
+    both = {"x": first, "y": second}
+    recipe("two", {"metadata": {"total_size": 11}, "weight_map": both})
+    recipe("one", {"weight_map": {"x": first}})
+    recipe("swapped", {"weight_map": {"x": second, "y": first}})
+    recipe("same", {"weight_map": {"x": first}}, b=(("x", "F32", [1]),))
+    recipe("double", {"weight_map": both}, b=(("x", "F32", [1]), ("y", "U8", [1])))
+    recipe("none", {"weight_map": {}})
+    recipe("no_map", {"metadata": {}})
+    recipe("up", {"weight_map": {"x": "../a.safetensors"}})
+    recipe("absolute", {"weight_map": {"x": "/dev/zero"}})
+    recipe("dots", {"weight_map": {"x": ".."}})
+    recipe("itself", {"weight_map": {"x": "model.safetensors.index.json"}})
+    recipe("gone", {"weight_map": {"x": "c.safetensors"}})
+    recipe("pickle", {"weight_map": {"x": "pytorch_model.bin"}})
+    recipe("number", {"weight_map": {"x": 1}})
+    recipe("array", {"weight_map": [first]})
+    recipe("cut", '{"weight_map":{"x":"a.safetensors"')
+    recipe("twice", '{"weight_map":{"x":"a.safetensors","\\u0078":"a.safetensors"}}')
+    recipe("escaped", '{"weight_map":{"x":"a.safetensors","y":"b.safe\\u0074ensors"}}')
+    recipe("empty", {"weight_map": both}, b=None)
+    recipe("page", "<html></html>")
+
+
 def model():
     spec = "vgg2,classes=2,image=4,channels=1,head=gap,width=0.015625,pool4=1"
     norm = {"libkd.mean": "0.5", "libkd.std": "0.25", "libkd.version": "0.1.0", "format": "pt"}
@@ -75,6 +116,21 @@ def model():
                                    "width=0.015625"}, small))
     put("model", "dense", tensors({"libkd.spec": "vgg2,classes=2,image=4,channels=1,head=fc4096,"
                                    "width=0.015625"}, small))
+    put("model", "dense_file", tensors({"libkd.spec": "vgg2,classes=2,image=4,channels=1,width=0.015625"},
+                                       vgg_dense(3)))
+    put("model", "timm", tensors({"libkd.spec": "vgg2,classes=2,image=4,channels=1,width=0.015625"},
+                                 vgg_dense(3, True)))
+    known = {"libkd.classes": '["a","b"]', "libkd.data": "folder:x", "libkd.framing": "centre:0.875",
+             "libkd.data_checksum": "0123456789abcdef"}
+    put("model", "names", tensors({"libkd.spec": spec} | norm | known, small))
+    put("model", "names_three", tensors({"libkd.spec": spec, "libkd.classes": '["a","b","c"]'}, small))
+    put("model", "framing", tensors({"libkd.spec": spec, "libkd.framing": "rrc+flip"}, small))
+    put("model", "module", tensors({"libkd.spec": spec}, [("module." + n, d, s) for n, d, s in small] +
+                                   [("n_averaged", "I64", [])]))
+    put("model", "counter", tensors({"libkd.spec": "vgg3_bn,classes=2,image=4,channels=1,width=0.015625"},
+                                    [(n, "F32", [1]) if "tracked" in n else (n, d, s)
+                                     for n, d, s in vgg([1, 2], 1, 2, True)]))
+    put("model", "float8", tensors({"libkd.spec": spec}, vgg([1], 1, 2, False, "F8_E4M3")))
     put("model", "bytes", tensors({"libkd.spec": spec}, vgg([1], 1, 2, False, "U8")))
     put("model", "checkpoint", tensors({"libkd.spec": spec, "libkd.train": "{}"},
                                        small + [("ema.classifier.bias", "F32", [2])]))
@@ -357,5 +413,5 @@ def options():
     line("empty", 2, 1, "", "--augment=")
 
 
-for make in (model, checkpoint, metrics, cifar, idx, gz, spec, options):
+for make in (shards, model, checkpoint, metrics, cifar, idx, gz, spec, options):
     make()

@@ -24,7 +24,7 @@ typedef struct seed {
 /* Targets whose input becomes files write these themselves. */
 static bool writes(const char *name)
 {
-    static const char *const writers[] = {"cifar", "idx", "gzip"};
+    static const char *const writers[] = {"cifar", "idx", "gzip", "shards"};
     for (size_t i = 0; i < sizeof writers / sizeof *writers; i++)
         if (strcmp(name, writers[i]) == 0) return true;
     return false;

@@ -82,7 +82,7 @@ START_TEST(test_spec_errors)
         {"vgg8,,image=32", "not key=value"},
         {"vit_tiny_patch16_224,image=30", "multiple of the patch's: image=16 or 32"},
         {"vit_tiny_patch16_224,image=9", "multiple of the patch's: image=16"},
-        {"vit_tiny_patch16_224,heads=5", "dim must be a multiple of heads"},
+        {"vit_tiny_patch16_224,heads=5", "dim must be a multiple of heads: dim=190 or 195"},
         {"vit_tiny_patch16_224,depth=0", "from 1"},
         {"vit_tiny_patch16_224,depth=2-2", "whole number"},
         {"vit_tiny_patch16_224,window=7", "has no key 'window'"},
