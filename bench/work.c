@@ -14,7 +14,7 @@ static const kdb_work_info works[] = {
     {"train_vgg16", "vgg16_bn,classes=10,image=32", NULL, 128, true},
     {"infer_vgg16", "vgg16_bn,classes=10,image=32", NULL, 128, false},
     {"latency_vgg16", "vgg16_bn,classes=10,image=32", NULL, 1, false},
-    {"infer_vgg16_224", "vgg16", NULL, 8, false},
+    {"infer_vgg16_224", "vgg16,head=fc4096", NULL, 8, false},
     {"kd_vit_small_tiny", VIT("tiny"), VIT("small"), 64, true, 32},
     {"kd_vit_256_by_8", VIT("tiny"), VIT("small"), 256, true, 8},
     {"train_deit_tiny", "deit_tiny_patch16_224", NULL, 16, true},

@@ -111,8 +111,9 @@ int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd
 {
     char change[40];
     snprintf(change, sizeof change, "image=%llu", (unsigned long long)image);
-    return kd_model_load_as(ctx, path, spec, image ? change : NULL, 0, model) ? cli_fail_ctx(ctx)
-                                                                              : CLI_DONE;
+    const kd_load_opt opt = {
+        .struct_size = sizeof opt, .spec = spec, .change = image ? change : NULL};
+    return kd_model_load_as(ctx, path, &opt, model) ? cli_fail_ctx(ctx) : CLI_DONE;
 }
 
 int cli_macs(kd_model *model, uint64_t *macs)

@@ -54,9 +54,10 @@ static int open_student(session *s)
         if (a->image)
             snprintf(text + used, sizeof text - (size_t)used, ",image=%llu",
                      (unsigned long long)a->image);
-        return kd_model_load_as(s->run.ctx, word, a->model, text, a->seed, &s->run.model)
-                   ? cli_fail_ctx(s->run.ctx)
-                   : CLI_DONE;
+        const kd_load_opt opt = {
+            .struct_size = sizeof opt, .spec = a->model, .change = text, .seed = a->seed};
+        return kd_model_load_as(s->run.ctx, word, &opt, &s->run.model) ? cli_fail_ctx(s->run.ctx)
+                                                                       : CLI_DONE;
     }
     const int status = cli_complete(s->run.ctx, word, info, a->image, text);
     if (status) return status;

@@ -29,12 +29,17 @@ typedef struct kd_file_tensor {
     int64_t shape[KD_FILE_MAX_RANK];
     size_t count;    /* elements */
     uint64_t bytes;  /* count * kd_dtype_size(dtype) */
-    uint64_t offset; /* of its first byte, from the start of the file */
+    uint64_t offset; /* of its first byte, from the start of the file (the first shard) */
 } kd_file_tensor;
 
 /* Open a file, read its header and check all of it; tensors are read when they are asked for. A
- * file that can't be read is KD_E_IO, one that breaks the format KD_E_FORMAT, one with an element
- * type or a rank this library does not know KD_E_UNSUPPORTED. On failure *file is NULL. */
+ * file that can't be read is KD_E_IO, one that breaks the format KD_E_FORMAT (the error says what
+ * it is instead, where that can be told), one with an element type or a rank this library does not
+ * know KD_E_UNSUPPORTED. On failure *file is NULL.
+ *
+ * path may also be an index of shards (NAME.safetensors.index.json): the files that it names, in
+ * its folder, are then read as one; and a folder: of its model.safetensors, else its
+ * model.safetensors.index.json. A folder with neither is KD_E_NOTFOUND. */
 KD_API kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file);
 /* The same over bytes, which must live, unchanged, until the close. name stands for the path in
  * error texts; NULL: "memory". */
@@ -43,9 +48,9 @@ KD_API kd_status kd_file_from_memory(kd_ctx *ctx, const void *bytes, size_t size
 /* NULL is allowed. What the file's other functions returned dies with it. */
 KD_API void kd_file_close(kd_file *file);
 
-/* The path it was opened with. */
+/* The path it was opened with; of a folder, that of the file in it. */
 KD_API const char *kd_file_path(const kd_file *file);
-/* Bytes of the whole file. */
+/* Bytes of the whole file, or of all shards. */
 KD_API uint64_t kd_file_size(const kd_file *file);
 
 /* Tensors, in the order of their bytes. NULL for an index that is none. */
@@ -81,7 +86,8 @@ KD_API kd_status kd_file_read_bytes(kd_file *file, const kd_file_tensor *tensor,
  * first, then by name, as the reference implementation does. */
 typedef struct kd_writer kd_writer;
 
-/* Nothing is touched on disk before kd_writer_finish. */
+/* Nothing is touched on disk before kd_writer_finish. A file that is there and is neither empty nor
+ * a safetensors file would be destroyed: KD_E_EXISTS, now and at the finish. */
 KD_API kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer);
 /* Key and value are copied; both must be UTF-8. */
 KD_API kd_status kd_writer_metadata(kd_writer *writer, const char *key, const char *value);
@@ -109,11 +115,14 @@ KD_API void kd_writer_abandon(kd_writer *writer);
  * happens in between, path holds the old content or the new, never a mixture. On failure (KD_E_IO,
  * with the path and the system's reason) the temporary file is removed and the old file is as it
  * was. A process killed half-way may leave PATH.tmp behind; the next writer takes it over. The
- * permissions of a file that is replaced are kept. A path that names a folder or a device is
- * refused; a symbolic link is itself replaced. */
+ * permissions of a file that is replaced are kept. A symbolic link is followed and stays; one that
+ * leads nowhere is replaced. A path that names a folder or a device is refused, as is an existing
+ * file of another kind than the bytes, where the first bytes tell (pictures, safetensors, archives
+ * and the like): KD_E_EXISTS. */
 KD_API kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes,
                                       size_t size);
-/* Add one line to a file of lines, made if need be, then sync it. text has no newline. If the disk
+/* Add one line to a file of lines, made if need be, then sync it. A file that begins as pictures,
+ * safetensors, archives and the like do is KD_E_EXISTS. text has no newline. If the disk
  * fills up half-way, the piece is taken back; if an earlier writer was killed half-way, its
  * unfinished line is ended first. */
 KD_API kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text);

@@ -5,6 +5,7 @@
 #define KD_MODEL_H
 
 #include <kd/data.h>
+#include <kd/file.h>
 #include <kd/graph.h>
 #include <kd/params.h>
 
@@ -36,26 +37,58 @@ KD_API kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, 
 /* Fresh parameters, a function of the seed. */
 KD_API kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model **model);
 
-/* From a safetensors file. spec NULL: what the file says of itself; a file that says nothing
- * (torchvision's, timm's, Hugging Face's) needs one. Transformers may have timm's names,
- * torchvision's, or those of Hugging Face's networks for image classification. Tensors whose names
- * or shapes do not fit are KD_E_MISMATCH, and the error lists them. */
+/* From what kd_file_open takes: a safetensors file, an index of shards, or a folder with one. spec
+ * NULL: what the file says of itself; a file that says nothing (torchvision's, timm's, Hugging
+ * Face's) needs one. Names may be timm's, torchvision's, or those of Hugging Face's networks for
+ * image classification. A beginning that all names share ("module.", "_orig_mod.", "model.") is
+ * taken off, and that is logged. A VGG's head, where spec doesn't say, is the one the tensors have.
+ * Counters of batch norms may have any type, or be missing. Tensors whose names or shapes do not
+ * fit are KD_E_MISMATCH, and the error lists them. */
 KD_API kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_model **model);
 
-/* The same, for another use: change ("classes=100,image=64"; NULL: nothing) overrides keys of the
- * spec. Another number of classes starts the last layer anew, from the seed. With another image
- * size or window, position embeddings and tables of relative positions are interpolated, as timm
- * does. */
-KD_API kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const char *spec,
-                                  const char *change, uint64_t seed, kd_model **model);
+typedef struct kd_load_opt {
+    size_t struct_size; /* sizeof(kd_load_opt) */
+    const char *spec;   /* as for kd_model_load */
+    const char *change; /* keys of the spec that are other here, "classes=100,image=64"; or NULL */
+    uint64_t seed;      /* of a new head */
+    int reset_head;     /* begin the head (the layer that makes the logits) anew in any case */
+    /* What the classes of the new task are called, and how many there are, which the spec's classes
+     * then are. NULL, 0: not known. */
+    const char *const *class_names;
+    size_t n_class_names;
+} kd_load_opt;
+/* The same, for another use. With another image size or window, position embeddings and tables of
+ * relative positions are interpolated, as timm does.
+ *
+ * Whether the head is kept goes by the classes' names: it is if the file's are the same (in another
+ * order: its rows change places), else it begins anew. If only the new task's names are known it is
+ * kept where their number is the file's, and a warning is logged. If the new task's are not known,
+ * their number decides. What happened is logged, and kd_model_head_kept tells. With a new head the
+ * model no longer knows the data it was trained on. */
+KD_API kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_opt *opt,
+                                  kd_model **model);
+/* 0 after kd_model_load_as began the head anew, else 1. */
+KD_API int kd_model_head_kept(const kd_model *model);
 
-/* Write PATH atomically: tensors under PyTorch's names, the spec and the normalisation as metadata.
+/* Write PATH atomically: tensors under PyTorch's names, and as metadata all that the model knows of
+ * itself (below). An existing file that is no safetensors file is not replaced: KD_E_EXISTS.
  * dtype: KD_F32, KD_F16 or KD_BF16. */
 KD_API kd_status kd_model_save(const kd_model *model, const char *path);
 KD_API kd_status kd_model_save_as(const kd_model *model, const char *path, kd_dtype dtype);
 /* The same with other parameters of the same network (an average). */
 KD_API kd_status kd_model_save_params(const kd_model *model, const kd_params *params,
                                       const char *path, kd_dtype dtype);
+/* The parts of a save, for a file that holds more. The metadata of a model's file but for
+ * "format". */
+KD_API kd_status kd_model_write_metadata(const kd_model *model, kd_writer *writer);
+/* Every entry of params under its name behind prefix, in the file's layout; floats as dtype. The
+ * parameters must live, unchanged, until the writer is finished. */
+KD_API kd_status kd_params_write(const kd_params *params, kd_writer *writer, const char *prefix,
+                                 kd_dtype dtype);
+/* The same of the parameters (not the buffers) in flat, an array as kd_params_values is one, such
+ * as an optimiser's state. */
+KD_API kd_status kd_params_write_flat(const kd_params *params, const float *flat, kd_writer *writer,
+                                      const char *prefix);
 KD_API void kd_model_destroy(kd_model *model);
 
 KD_API kd_ctx *kd_model_ctx(const kd_model *model);
@@ -71,6 +104,57 @@ KD_API const float *kd_model_mean(const kd_model *model);
 KD_API const float *kd_model_std(const kd_model *model);
 KD_API kd_status kd_model_set_normalization(kd_model *model, const float *mean, const float *std);
 
+/* What its classes are called, [classes]; NULL until set or loaded. set copies names; what is not
+ * UTF-8 in them becomes U+FFFD. NULL forgets them. */
+KD_API const char *const *kd_model_class_names(const kd_model *model);
+KD_API kd_status kd_model_set_class_names(kd_model *model, const char *const *names);
+
+/* The data set it was trained on: its name (NULL until set or loaded) and checksum, which may be
+ * NULL here. */
+KD_API const char *kd_model_data(const kd_model *model, uint64_t *checksum);
+/* name NULL forgets it. */
+KD_API kd_status kd_model_set_data(kd_model *model, const char *name, uint64_t checksum);
+
+/* How pictures were framed when it was last evaluated in training: a text for kd_loader_opt.augment
+ * of steps that leave nothing to chance, as "centre:0.875" or "none". NULL until set or loaded. */
+KD_API const char *kd_model_framing(const kd_model *model);
+/* NULL forgets it. Steps that draw random numbers are KD_E_INVALID. */
+KD_API kd_status kd_model_set_framing(kd_model *model, const char *framing);
+
+/* The view (kd_loader_opt.views) in which this network wants pictures of such data: its size and
+ * channels, and its own normalisation; if it has none, the data's, which for grey data in more
+ * channels is NULL, as the loader repeats it. The arrays are the model's or the info's. */
+KD_API kd_view kd_model_view(const kd_model *model, const kd_data_info *info);
+/* If the model has no normalisation, give it the data's, repeated for grey data. Other channels
+ * that differ are KD_E_SHAPE. */
+KD_API kd_status kd_model_take_normalization(kd_model *model, const kd_data_info *info);
+
+/* A 64-bit sum over names, types, shapes and values of parameters and buffers, the same on every
+ * machine for the same bits. It tells networks apart; it is not cryptographic. The definition is in
+ * docs/formats.md. */
+KD_API kd_status kd_model_hash(const kd_model *model, uint64_t *hash);
+KD_API kd_status kd_params_hash(const kd_params *params, uint64_t *hash);
+/* KD_E_NONFINITE, naming the first tensor with an infinity or a NaN. */
+KD_API kd_status kd_model_check_finite(const kd_model *model);
+
+/* ---- classes by name ------------------------------------------------------------------------- */
+
+typedef enum kd_class_match {
+    KD_CLASSES_SAME,      /* the same names in the same order */
+    KD_CLASSES_REORDERED, /* the same names in another order */
+    KD_CLASSES_SUBSET,    /* the data's are some of the network's */
+    KD_CLASSES_UNNAMED    /* as many, and one side has no names: nothing speaks against it */
+} kd_class_match;
+/* Which class of a network each class of a data set is: map [n_data], by name. Either array of
+ * names may be NULL: then the numbers must be equal, and the map is the identity. Classes of the
+ * data that the network doesn't have, names that come twice, and numbers that differ without names
+ * are KD_E_MISMATCH, in words. */
+KD_API kd_status kd_classes_match(kd_ctx *ctx, const char *const *network, size_t n_network,
+                                  const char *const *data, size_t n_data, int32_t *map,
+                                  kd_class_match *match);
+
+/* ---- graphs and plans ------------------------------------------------------------------------ */
+
 typedef struct kd_build_opt {
     size_t struct_size;
     int no_dropout;  /* leave dropout and drop path out: for comparisons */
@@ -80,7 +164,8 @@ typedef struct kd_build_opt {
                       * do not read. Published counts of MACs have it */
 } kd_build_opt;
 /* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean
- * of the heads where there are two. */
+ * of the heads where there are two. KD_NONE, also for the heads, if it can't be built or opt is not
+ * understood: then the context's error says why. */
 KD_API kd_value kd_model_build(const kd_model *model, kd_graph *graph, kd_value x,
                                const kd_build_opt *opt);
 

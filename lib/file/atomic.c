@@ -8,6 +8,8 @@
  * with the process, however it ends. */
 #include "atomic.h"
 
+#include "kind.h"
+
 #include <kd/file.h>
 
 #include <errno.h>
@@ -198,7 +200,9 @@ void kdi_atomic_abort(kdi_atomic *a)
 kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes, size_t size)
 {
     kdi_atomic a;
-    kd_status status = kdi_atomic_begin(ctx, path, &a);
+    const kdi_kind kind = kdi_kind_of(bytes, size < KDI_KIND_BYTES ? size : KDI_KIND_BYTES);
+    kd_status status = path ? kdi_kind_replaces(ctx, path, kind) : KD_OK;
+    if (!status) status = kdi_atomic_begin(ctx, path, &a);
     if (status) return status;
     status = kdi_atomic_write(&a, bytes, size);
     if (!status) return kdi_atomic_commit(&a);

@@ -21,6 +21,7 @@ typedef struct scan {
     bool object[KDI_JSON_DEPTH]; /* what is open: an object, or an array */
     enum want want;
     const char *wrong;
+    bool array; /* the outermost value is to be an array */
 } scan;
 
 static bool wrong(scan *s, const char *what)
@@ -156,6 +157,7 @@ static bool scan_step(scan *s, char c)
     if (c == '}' || c == ']') return scan_close(s, c == '}');
     switch (s->want) {
     case ROOT:
+        if (s->array) return c == '[' ? scan_open(s, false) : wrong(s, "an array is expected");
         return c == '{' ? scan_open(s, true) : wrong(s, "an object is expected");
     case KEY:
     case FIRST_KEY:
@@ -193,10 +195,10 @@ static bool scan_text(scan *s)
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
-kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, size_t max_tokens,
-                        kdi_json *json)
+static kd_status json_open(kd_ctx *ctx, const char *what, char *text, size_t size,
+                           size_t max_tokens, bool array, kdi_json *json)
 {
-    scan s = {.text = text, .size = size, .want = ROOT};
+    scan s = {.text = text, .size = size, .want = ROOT, .array = array};
     if (size > INT32_MAX) return kd_ctx_fail(ctx, KD_E_FORMAT, "%s: JSON text too long", what);
     if (!scan_text(&s))
         return kd_ctx_fail(ctx, KD_E_FORMAT, "%s: malformed JSON at byte %zu: %s", what, s.at,
@@ -215,6 +217,18 @@ kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, 
     }
     *json = (kdi_json){.ctx = ctx, .text = text, .tokens = tokens, .count = s.tokens};
     return KD_OK;
+}
+
+kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, size_t max_tokens,
+                        kdi_json *json)
+{
+    return json_open(ctx, what, text, size, max_tokens, false, json);
+}
+
+kd_status kdi_json_open_array(kd_ctx *ctx, const char *what, char *text, size_t size,
+                              size_t max_tokens, kdi_json *json)
+{
+    return json_open(ctx, what, text, size, max_tokens, true, json);
 }
 
 void kdi_json_close(kdi_json *json)

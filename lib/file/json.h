@@ -29,9 +29,11 @@ typedef struct kdi_json {
     size_t count;
 } kdi_json;
 
-/* Parse one object, of at most max_tokens tokens (20 bytes each). text must live until the close
+/* Parse one array or one object, of at most max_tokens tokens (20 bytes each). text must live until the close
  * and be writable: strings are unescaped in place. what names the text in errors. On failure there
  * is nothing to close. */
+kd_status kdi_json_open_array(kd_ctx *ctx, const char *what, char *text, size_t size,
+                              size_t max_tokens, kdi_json *json);
 kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, size_t max_tokens,
                         kdi_json *json);
 void kdi_json_close(kdi_json *json);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * plain.c: adding a line to a file of lines, reading a small file whole, making a folder. */
 #include "atomic.h"
+#include "kind.h"
 
 #include <kd/file.h>
 
@@ -61,6 +62,8 @@ kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
     if (!path || !text || strchr(text, '\n'))
         return kd_ctx_fail(ctx, KD_E_INVALID, "appending a line to '%s': not a line",
                            path ? path : "");
+    kd_status status = kdi_kind_replaces(ctx, path, KDI_KIND_OTHER);
+    if (status) return status;
     const size_t length = strlen(text);
     char *line = kd_ctx_alloc(ctx, length + 3, 1);
     if (!line) return KD_E_NOMEM;
@@ -68,7 +71,6 @@ kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
     memcpy(line + 1, text, length);
     line[length + 1] = '\n';
     const int fd = kdi_open(path, O_RDWR | O_APPEND | O_CREAT);
-    kd_status status = KD_OK;
     if (fd < 0 || !append(fd, path, line, length + 2))
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot append to '%s': %s", path, strerror(errno));
     if (fd >= 0) close(fd);

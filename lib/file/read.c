@@ -13,11 +13,21 @@
 
 enum { MOST = 1 << 30, PIECE = 16384 };
 
+/* Of shards: a tensor lies in one of them. */
+static kd_status shard_bytes(kd_file *f, uint64_t offset, void *out, size_t size)
+{
+    size_t part = 0;
+    while (part + 1 < f->n_parts && offset >= f->parts[part]->size)
+        offset -= f->parts[part++]->size;
+    return kdi_file_bytes(f->parts[part], offset, out, size);
+}
+
 kd_status kdi_file_bytes(kd_file *f, uint64_t offset, void *out, size_t size)
 {
     if (offset > f->size || size > f->size - offset)
         return kd_ctx_fail(f->ctx, KD_E_INVALID, "'%s': %zu bytes at %llu are outside the file",
                            f->path, size, (unsigned long long)offset);
+    if (f->parts) return shard_bytes(f, offset, out, size);
     if (f->fd < 0) {
         if (size) memcpy(out, f->memory + offset, size);
         return KD_OK;

@@ -9,7 +9,9 @@
 
 #include "atomic.h"
 #include "json.h"
+#include "kind.h"
 #include "read.h"
+#include "shards.h"
 #include "show.h"
 
 #include "../base/sort.h"
@@ -247,7 +249,7 @@ static kd_status check_cover(kd_file *f)
     return KD_OK;
 }
 
-static kd_status index_names(kd_file *f)
+kd_status kdi_file_index_names(kd_file *f)
 {
     f->by_name = kd_ctx_alloc(f->ctx, f->count, sizeof *f->by_name);
     if (!f->by_name) return KD_E_NOMEM;
@@ -272,23 +274,44 @@ static kd_status parse_header(kd_file *f, size_t size)
     status = parse_entries(f, &json);
     kdi_json_close(&json);
     if (!status) status = check_cover(f);
-    if (!status) status = index_names(f);
+    if (!status) status = kdi_file_index_names(f);
     return status;
 }
 
-static kd_status load_header(kd_file *f)
+/* Not safetensors: what is it? A header's length of `claimed` bytes is no possible one. */
+static kd_status other_kind(kd_file *f, bool index, uint64_t claimed)
 {
-    uint64_t size;
+    unsigned char bytes[KDI_KIND_BYTES];
+    const size_t size = f->size < sizeof bytes ? (size_t)f->size : sizeof bytes;
+    const kd_status status = kdi_file_bytes(f, 0, bytes, size);
+    if (status) return status;
+    const kdi_kind kind = kdi_kind_of(bytes, size);
+    if (kind == KDI_KIND_JSON && index) return kdi_shards_open(f);
+    if (kind == KDI_KIND_JSON)
+        return kd_ctx_fail(f->ctx, KD_E_FORMAT,
+                           "'%s' is a JSON text, no safetensors file; an index of shards is opened "
+                           "by its path",
+                           f->path);
+    if (kind != KDI_KIND_OTHER && kind != KDI_KIND_BINARY && kind != KDI_KIND_SAFETENSORS)
+        return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s' is %s, no safetensors file%s", f->path,
+                           kdi_kind_name(kind), kdi_kind_advice(kind));
     if (f->size < KDI_LENGTH_BYTES)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': not a safetensors file: %llu bytes", f->path,
                            (unsigned long long)f->size);
+    return kd_ctx_fail(f->ctx, KD_E_FORMAT,
+                       "'%s': not a safetensors file, or cut off: a header of %llu bytes in a file "
+                       "of %llu",
+                       f->path, (unsigned long long)claimed, (unsigned long long)f->size);
+}
+
+static kd_status load_header(kd_file *f, bool index)
+{
+    uint64_t size;
+    if (f->size < KDI_LENGTH_BYTES) return other_kind(f, index, f->size);
     kd_status status = kdi_file_bytes(f, 0, &size, sizeof size);
     if (status) return status;
     if (size > KDI_MAX_HEADER || size > f->size - KDI_LENGTH_BYTES)
-        return kd_ctx_fail(f->ctx, KD_E_FORMAT,
-                           "'%s': not a safetensors file, or cut off: a header of %llu bytes in a "
-                           "file of %llu",
-                           f->path, (unsigned long long)size, (unsigned long long)f->size);
+        return other_kind(f, index, size);
     f->data = KDI_LENGTH_BYTES + size;
     f->header = kd_ctx_alloc(f->ctx, (size_t)size, 1);
     if (!f->header) return KD_E_NOMEM;
@@ -314,20 +337,19 @@ static kd_status make(kd_ctx *ctx, const char *path, kd_file **file)
     return KD_OK;
 }
 
-static kd_status finish(kd_file **file, kd_status status)
+/* index: an index of shards will do, too. */
+static kd_status finish(kd_file **file, kd_status status, bool index)
 {
-    if (!status) status = load_header(*file);
+    if (!status) status = load_header(*file, index);
     if (!status) return KD_OK;
     kd_file_close(*file);
     *file = NULL;
     return status;
 }
 
-kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)
+static kd_status open_path(kd_ctx *ctx, const char *path, bool index, kd_file **file)
 {
     struct stat st;
-    *file = NULL;
-    if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "opening a file: no path is given");
     kd_status status = make(ctx, path, file);
     if (status) return status;
     kd_file *f = *file;
@@ -338,7 +360,41 @@ kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': it is not a regular file", path);
     else
         f->size = (uint64_t)st.st_size;
-    return finish(file, status);
+    return finish(file, status, index);
+}
+
+kd_status kdi_file_open_one(kd_ctx *ctx, const char *path, kd_file **file)
+{
+    return open_path(ctx, path, false, file);
+}
+
+/* What a run or Hugging Face's libraries leave in a folder. */
+static kd_status open_folder(kd_ctx *ctx, const char *folder, kd_file **file)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    const size_t length = strlen(folder), size = length + 32;
+    struct stat st;
+    char *path = kd_ctx_alloc(ctx, size, 1);
+    kd_status status = path ? KD_E_NOTFOUND : KD_E_NOMEM;
+    for (size_t i = 0; i < 2 && status == KD_E_NOTFOUND; i++) {
+        const bool slash = length > 0 && folder[length - 1] == '/';
+        snprintf(path, size, "%s%s%s", folder, slash ? "" : "/", names[i]);
+        if (stat(path, &st) == 0) status = open_path(ctx, path, true, file);
+    }
+    kd_ctx_free(ctx, path);
+    if (status == KD_E_NOTFOUND)
+        return kd_ctx_fail(ctx, KD_E_NOTFOUND, "the folder '%s' has neither %s nor %s", folder,
+                           names[0], names[1]);
+    return status;
+}
+
+kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)
+{
+    struct stat st;
+    *file = NULL;
+    if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "opening a file: no path is given");
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return open_folder(ctx, path, file);
+    return open_path(ctx, path, true, file);
 }
 
 kd_status kd_file_from_memory(kd_ctx *ctx, const void *bytes, size_t size, const char *name,
@@ -348,13 +404,15 @@ kd_status kd_file_from_memory(kd_ctx *ctx, const void *bytes, size_t size, const
     if (status) return status;
     (*file)->memory = bytes;
     (*file)->size = size;
-    return finish(file, KD_OK);
+    return finish(file, KD_OK, false);
 }
 
 void kd_file_close(kd_file *f)
 {
     if (!f) return;
     if (f->fd >= 0) close(f->fd);
+    for (size_t i = 0; i < f->n_parts; i++) kd_file_close(f->parts[i]);
+    kd_ctx_free(f->ctx, f->parts);
     kd_ctx_free(f->ctx, f->by_name);
     kd_ctx_free(f->ctx, f->metadata);
     kd_ctx_free(f->ctx, f->tensors);

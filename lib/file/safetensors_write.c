@@ -9,8 +9,10 @@
 
 #include "atomic.h"
 #include "half.h"
+#include "kind.h"
 #include "show.h"
 #include "utf8.h"
+#include "writer.h"
 
 #include "../base/sort.h"
 
@@ -44,6 +46,7 @@ struct kd_writer {
     size_t count, capacity;
     pair *pairs;
     size_t pair_count, pair_capacity;
+    kdi_writer_room room;
     kd_status status; /* the first failure, and what was said about it (NULL: no memory for that) */
     const char *error;
 };
@@ -52,6 +55,8 @@ kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
 {
     *writer = NULL;
     if (!path || !*path) return kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
+    const kd_status status = kdi_kind_replaces(ctx, path, KDI_KIND_SAFETENSORS);
+    if (status) return status;
     kd_writer *w = kd_ctx_alloc(ctx, 1, sizeof *w);
     if (!w) return KD_E_NOMEM;
     w->ctx = ctx;
@@ -70,6 +75,7 @@ void kd_writer_abandon(kd_writer *w)
     if (!w) return;
     kd_ctx_free(w->ctx, w->entries);
     kd_ctx_free(w->ctx, w->pairs);
+    kd_ctx_free(w->ctx, w->room.bytes);
     kdi_pool_free(&w->names);
     kd_ctx_free(w->ctx, w);
 }
@@ -88,6 +94,41 @@ static kd_status bad(kd_writer *w, kd_status status, const char *kind, const cha
 static kd_status no_memory(kd_writer *w)
 {
     return w->status = KD_E_NOMEM;
+}
+
+kd_status kdi_writer_fail(kd_writer *w, kd_status status)
+{
+    if (w->status) return w->status;
+    w->status = status;
+    if (status != KD_E_NOMEM) w->error = kdi_pool_strdup(&w->names, kd_ctx_error(w->ctx));
+    return status;
+}
+
+kd_ctx *kdi_writer_ctx(const kd_writer *w)
+{
+    return w->ctx;
+}
+
+void *kdi_writer_alloc(kd_writer *w, size_t count, size_t size)
+{
+    void *block = w->status ? NULL : kdi_pool_alloc(&w->names, count, size);
+    if (!block && !w->status) no_memory(w);
+    return block;
+}
+
+kdi_writer_room *kdi_writer_reserve(kd_writer *w, size_t size)
+{
+    if (w->status) return NULL;
+    if (size > w->room.size) {
+        kd_ctx_free(w->ctx, w->room.bytes);
+        w->room = (kdi_writer_room){.bytes = kd_ctx_alloc(w->ctx, size, 1), .size = size};
+        if (!w->room.bytes) {
+            w->room.size = 0;
+            no_memory(w);
+            return NULL;
+        }
+    }
+    return &w->room;
 }
 
 kd_status kd_writer_metadata(kd_writer *w, const char *key, const char *value)
@@ -262,7 +303,8 @@ static kd_status write_tensor(const entry *e, room *r, kdi_atomic *a)
 static kd_status write_file(kd_writer *w, kd_json *json, room *r)
 {
     kdi_atomic a;
-    kd_status status = kdi_atomic_begin(w->ctx, w->path, &a);
+    kd_status status = kdi_kind_replaces(w->ctx, w->path, KDI_KIND_SAFETENSORS);
+    if (!status) status = kdi_atomic_begin(w->ctx, w->path, &a);
     if (status) return status;
     status = write_header(w, json, &a);
     for (size_t i = 0; i < w->count && !status; i++) status = write_tensor(&w->entries[i], r, &a);

@@ -12,7 +12,7 @@ static kd_value build(const kdi_spec *spec, kd_graph *g, kd_value x, kd_build_op
     if (!opt.heads) opt.heads = heads;
     opt.heads[0] = opt.heads[1] = KD_NONE;
     const kd_value logits = spec->family->build(spec, g, x, &opt);
-    if (opt.heads[0] == KD_NONE) opt.heads[0] = opt.heads[1] = logits;
+    if (opt.heads[0] == KD_NONE || logits == KD_NONE) opt.heads[0] = opt.heads[1] = logits;
     return logits;
 }
 
@@ -102,6 +102,8 @@ void kd_model_destroy(kd_model *m)
 {
     if (!m) return;
     kd_params_destroy(m->params);
+    kdi_classes_free(m->ctx, &m->classes);
+    kd_ctx_free(m->ctx, m->data);
     kd_ctx_free(m->ctx, m);
 }
 
@@ -135,34 +137,15 @@ size_t kd_model_channels(const kd_model *m)
     return (size_t)m->spec.channels;
 }
 
-const float *kd_model_mean(const kd_model *m)
-{
-    return m->normalized ? m->mean : NULL;
-}
-
-const float *kd_model_std(const kd_model *m)
-{
-    return m->normalized ? m->std : NULL;
-}
-
-kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float *std)
-{
-    for (int i = 0; i < m->spec.channels; i++)
-        if (!(std[i] > 0 && std[i] < 1e30f) || !(mean[i] > -1e30f && mean[i] < 1e30f))
-            return kd_ctx_fail(m->ctx, KD_E_INVALID,
-                               "a normalisation of mean %g and std %g is impossible", mean[i],
-                               std[i]);
-    memcpy(m->mean, mean, (size_t)m->spec.channels * sizeof *mean);
-    memcpy(m->std, std, (size_t)m->spec.channels * sizeof *std);
-    m->normalized = true;
-    return KD_OK;
-}
-
 kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_build_opt *options)
 {
     kd_build_opt opt;
     const kd_status status = kd_options(m->ctx, "kd_build_opt", &opt, sizeof opt, options);
-    if (status) return kd_graph_fail(g, status);
+    if (status) {
+        const bool heads = options->struct_size >= offsetof(kd_build_opt, whole);
+        if (heads && options->heads) options->heads[0] = options->heads[1] = KD_NONE;
+        return kd_graph_fail(g, status);
+    }
     return build(&m->spec, g, x, opt);
 }
 

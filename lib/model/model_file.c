@@ -1,113 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * model_file.c: models in safetensors files: PyTorch's names, shapes and layouts; what the network
- * is stands in the metadata, so that a file describes itself.
- *
- *   libkd.spec             the complete spec
- *   libkd.mean, libkd.std  the normalisation, numbers joined by commas
- *   libkd.version          of the writer */
+ * model_file.c: reading a model from a safetensors file: whose names it has, whether they and the
+ * shapes fit the network, and the values. Writing is in model_write.c. */
 #include "model.h"
 
-#include "../file/number.h"
+#include "../file/show.h"
+#include "head.h"
 #include "names.h"
 #include "positions.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* ---- writing --------------------------------------------------------------------------------- */
-
-static kd_status add_numbers(kd_writer *w, const char *key, const float *x, int n)
-{
-    char text[KDI_MAX_CHANNELS * KDI_NUMBER_SIZE] = "";
-    size_t used = 0;
-    for (int i = 0; i < n; i++) {
-        char number[KDI_NUMBER_SIZE];
-        kdi_print_float(number, x[i]);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? "," : "", number);
-    }
-    return kd_writer_metadata(w, key, text);
-}
-
-/* One entry at a time is in the file's layout: `room` holds the largest. */
-typedef struct save_state {
-    const kd_params *params;
-    float *room;
-    const kd_param_info *in_room;
-} save_state;
-
-typedef struct save_entry {
-    save_state *state;
-    const kd_param_info *info;
-} save_entry;
-
-static kd_status fill(void *user, size_t first, size_t count, void *out)
-{
-    const save_entry *e = user;
-    save_state *s = e->state;
-    if (s->in_room != e->info) {
-        const kd_status status = kd_params_get(s->params, e->info, 0, s->room);
-        if (status) return status;
-        s->in_room = e->info;
-    }
-    const size_t size = kd_dtype_size(e->info->dtype);
-    memcpy(out, (const char *)s->room + first * size, count * size);
-    return KD_OK;
-}
-
-static kd_status write_all(const kd_model *m, kd_writer *w, save_state *state, save_entry *entries,
-                           kd_dtype dtype)
-{
-    kd_writer_metadata(w, "format", "pt");
-    kd_writer_metadata(w, "libkd.version", kd_version());
-    kd_writer_metadata(w, "libkd.spec", m->text);
-    if (m->normalized) {
-        add_numbers(w, "libkd.mean", m->mean, m->spec.channels);
-        add_numbers(w, "libkd.std", m->std, m->spec.channels);
-    }
-    for (size_t i = 0; i < kd_params_entries(state->params); i++) {
-        const kd_param_info *info = kd_params_info(state->params, i);
-        entries[i] = (save_entry){state, info};
-        const kd_status status =
-            kd_writer_tensor_fn(w, info->name, info->dtype == KD_F32 ? dtype : info->dtype,
-                                info->file_shape.rank, info->file_shape.dim, fill, &entries[i]);
-        if (status) {
-            kd_writer_abandon(w);
-            return status;
-        }
-    }
-    return kd_writer_finish(w);
-}
-
-kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const char *path,
-                               kd_dtype dtype)
-{
-    kd_writer *w;
-    size_t largest = 1;
-    if (dtype != KD_F32 && dtype != KD_F16 && dtype != KD_BF16)
-        return kd_ctx_fail(m->ctx, KD_E_INVALID, "weights are saved as f32, f16 or bf16, not %s",
-                           kd_dtype_name(dtype));
-    for (size_t i = 0; i < kd_params_entries(params); i++)
-        if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
-    save_state state = {.params = params, .room = kd_ctx_alloc(m->ctx, largest, sizeof(int64_t))};
-    save_entry *entries = kd_ctx_alloc(m->ctx, kd_params_entries(params) + 1, sizeof *entries);
-    kd_status status = state.room && entries ? kd_writer_create(m->ctx, path, &w) : KD_E_NOMEM;
-    if (!status) status = write_all(m, w, &state, entries, dtype);
-    kd_ctx_free(m->ctx, state.room);
-    kd_ctx_free(m->ctx, entries);
-    return status;
-}
-
-kd_status kd_model_save_as(const kd_model *m, const char *path, kd_dtype dtype)
-{
-    return kd_model_save_params(m, m->params, path, dtype);
-}
-
-kd_status kd_model_save(const kd_model *m, const char *path)
-{
-    return kd_model_save_as(m, path, KD_F32);
-}
-
-/* ---- reading --------------------------------------------------------------------------------- */
 
 /* What does not fit, collected into one error text: some of each kind. */
 typedef enum misfit { MISSING, SHAPE, UNEXPECTED, MISFITS } misfit;
@@ -128,11 +30,15 @@ static void note(misfits *f, misfit kind, const char *name, const char *more)
 
 /* A file that is read for a model. */
 typedef struct reading {
+    kd_ctx *ctx;
     kd_model *model;
     kd_file *file;
-    const kdi_names *names; /* whose names the file has */
-    bool new_head;          /* another number of classes: what the file has of the head is left */
-    bool moved;             /* another size of picture or window: positions may be resized */
+    kdi_tensors tensors;
+    const kdi_names *names;  /* whose names the file has */
+    kdi_spec spec, original; /* the network's, and what the file holds */
+    kdi_head_choice head;           /* what becomes of the file's */
+    bool other_head;         /* a VGG's is of the other kind: all of its layers are new */
+    bool moved;              /* another size of picture or window: positions may be resized */
 } reading;
 
 /* The tensors of a parameter, one behind the other. */
@@ -142,6 +48,13 @@ typedef struct pieces {
     bool fit;    /* the shape is the model's */
     bool resize; /* it is not, but positions can be resized */
 } pieces;
+
+/* [out,in,h,w] of a convolution for [out,in*h*w] of a dense layer. */
+static bool same_dense(const kd_param_info *info, const kd_file_tensor *t)
+{
+    return info->file_shape.rank == 2 && t->rank == 4 && info->file_shape.dim[0] == t->shape[0] &&
+           info->count == t->count;
+}
 
 static bool same_shape(const kd_param_info *info, const kd_file_tensor *t, size_t parts)
 {
@@ -153,19 +66,29 @@ static bool same_shape(const kd_param_info *info, const kd_file_tensor *t, size_
     return true;
 }
 
+/* A counter of a batch norm: PyTorch before 0.4 wrote none, and it changes no result. */
+static bool is_counter(const kd_param_info *info)
+{
+    return info->buffer && info->dtype == KD_I64;
+}
+
 static pieces find(const reading *r, const kd_param_info *info)
 {
     pieces p = {.n = 0};
-    p.n = kdi_names_find(r->names, r->file, info->name, p.part);
+    p.n = kdi_names_find(r->names, &r->tensors, info->name, p.part);
     p.fit = p.n > 0;
     for (size_t k = 0; k < p.n && p.fit; k++)
         p.fit = (p.n == 1 || p.part[k]->shape[0] <= info->file_shape.dim[0]) &&
                 same_shape(info, p.part[k], p.n);
+    if (p.n == 1 && !p.fit)
+        p.fit = (is_counter(info) && p.part[0]->rank == 1 && p.part[0]->count == 1) ||
+                (kdi_names_convolve(r->names) && same_dense(info, p.part[0]));
     p.resize = p.n == 1 && !p.fit && r->moved &&
                kdi_positions_fit(&r->model->spec, info, p.part[0]->rank, p.part[0]->shape);
     return p;
 }
 
+/* Is it of the layer whose size is the number of classes? */
 static bool is_head(const kd_model *m, const char *name)
 {
     const char *part;
@@ -174,10 +97,11 @@ static bool is_head(const kd_model *m, const char *name)
     return false;
 }
 
-/* PyTorch before 0.4 wrote no counters, and a counter changes no result. */
-static bool optional(const kd_param_info *info)
+/* Is it of a head that begins anew? */
+static bool is_new(const reading *r, const char *name)
 {
-    return info->buffer && info->dtype == KD_I64;
+    if (r->head.fate != KDI_HEAD_NEW) return false;
+    return is_head(r->model, name) || (r->other_head && !strncmp(name, "classifier.", 11));
 }
 
 /* What a training checkpoint holds beside the network. */
@@ -209,9 +133,10 @@ static bool is_read(const reading *r, const kd_file_tensor *t)
 {
     char ours[KDI_NAME_SIZE];
     const kd_file_tensor *part[3];
-    if (!kdi_names_ours(r->names, t->name, ours) || !kd_params_find(r->model->params, ours))
-        return false;
-    const size_t n = kdi_names_find(r->names, r->file, ours, part);
+    if (!kdi_names_ours(r->names, kdi_tensors_name(&r->tensors, t), ours)) return false;
+    if (is_new(r, ours)) return true;
+    if (!kd_params_find(r->model->params, ours)) return false;
+    const size_t n = kdi_names_find(r->names, &r->tensors, ours, part);
     for (size_t k = 0; k < n; k++)
         if (part[k] == t) return true;
     return n == 0;
@@ -221,32 +146,51 @@ static void check_unexpected(const reading *r, misfits *f)
 {
     const bool checkpoint = kd_file_metadata_get(r->file, "libkd.train") != NULL;
     for (size_t i = 0; i < kd_file_count(r->file); i++) {
-        const char *name = kd_file_at(r->file, i)->name;
+        const char *name = kdi_tensors_name(&r->tensors, kd_file_at(r->file, i));
         if (is_read(r, kd_file_at(r->file, i))) continue;
         if ((checkpoint && is_state(name)) || kdi_names_derived(name)) continue;
         note(f, UNEXPECTED, name, "");
     }
 }
 
+/* What may be behind it that nothing fits. */
+static void hint(const reading *r, char *out, size_t size)
+{
+    static const char *const heads[] = {"gap", "fc4096"};
+    const char *const path = kd_file_path(r->file), *of = strstr(path, "-of-");
+    const bool vgg = r->spec.family == &kdi_family_vgg;
+    const int dense = kdi_tensors_find(&r->tensors, "classifier.6.weight") ||
+                      kdi_tensors_find(&r->tensors, "head.fc.weight");
+    const bool known = dense || kdi_tensors_find(&r->tensors, "classifier.weight");
+    *out = 0;
+    if (vgg && known && dense != r->spec.head && !r->other_head)
+        snprintf(out, size, " (the file's tensors are those of head=%s, the spec says head=%s)",
+                 heads[dense], heads[r->spec.head]);
+    else if (of && strstr(of, ".safetensors"))
+        snprintf(out, size,
+                 " (it looks like one of several shards: their index, "
+                 "NAME.safetensors.index.json, opens all)");
+}
+
 static kd_status check_fit(const reading *r)
 {
     const kd_model *m = r->model;
     misfits f = {.used = 0};
-    char more[40] = "";
+    char more[40] = "", why[160];
     for (size_t i = 0; i < kd_params_entries(m->params); i++) {
         const kd_param_info *info = kd_params_info(m->params, i);
-        const bool left = optional(info) || (r->new_head && is_head(m, info->name));
+        const bool left = is_new(r, info->name);
         const pieces p = find(r, info);
-        if (p.n == 0 && !left) note(&f, MISSING, info->name, "");
-        if (p.n > 0 && !p.fit && !p.resize && !(r->new_head && is_head(m, info->name)))
-            note_shape(&f, info, p.part[0]);
+        if (p.n == 0 && !left && !is_counter(info)) note(&f, MISSING, info->name, "");
+        if (p.n > 0 && !p.fit && !p.resize && !left) note_shape(&f, info, p.part[0]);
     }
     check_unexpected(r, &f);
     if (f.used == 0) return KD_OK;
     if (f.untold) snprintf(more, sizeof more, "; and %zu more", f.untold);
-    return kd_ctx_fail(m->ctx, KD_E_MISMATCH, "%s%s%s%s does not fit %s: %s%s",
+    hint(r, why, sizeof why);
+    return kd_ctx_fail(r->ctx, KD_E_MISMATCH, "%s%s%s%s does not fit %s%s: %s%s",
                        kd_file_path(r->file), r->names ? " (names of " : "",
-                       kdi_names_whose(r->names), r->names ? ")" : "", m->text, f.text, more);
+                       kdi_names_whose(r->names), r->names ? ")" : "", m->text, why, f.text, more);
 }
 
 static kd_status read_resized(const reading *r, const kd_param_info *info, const kd_file_tensor *t,
@@ -260,42 +204,51 @@ static kd_status read_resized(const reading *r, const kd_param_info *info, const
     return status ? status : kd_params_set(m->params, info, room);
 }
 
+/* Can kd_file_read_f32 read it? */
+static bool is_real(kd_dtype dtype)
+{
+    return dtype == KD_F32 || dtype == KD_F16 || dtype == KD_BF16 || dtype == KD_F64;
+}
+
+/* A number of any type; 0 where it is none that a counter can be. */
+static kd_status read_counter(const reading *r, const kd_file_tensor *t, int64_t *counter)
+{
+    float x = 0;
+    *counter = 0;
+    if (!is_real(t->dtype))
+        return kd_file_read_i64(r->file, t, 0, 1, counter) == KD_E_IO ? KD_E_IO : KD_OK;
+    const kd_status status = kd_file_read_f32(r->file, t, 0, 1, &x);
+    if (!status && x >= 0 && x < 0x1p62f) *counter = (int64_t)x;
+    return status;
+}
+
+/* Rows of the head in the order of the new task's classes. */
+static kd_status reorder(const reading *r, const kd_param_info *info, float *rows)
+{
+    const size_t n = (size_t)info->file_shape.dim[0], row = info->count / n;
+    float *old = kd_ctx_alloc(r->ctx, info->count, sizeof *old);
+    if (!old) return KD_E_NOMEM;
+    memcpy(old, rows, info->count * sizeof *old);
+    for (size_t i = 0; i < n; i++)
+        memcpy(rows + i * row, old + (size_t)r->head.map[i] * row, row * sizeof *rows);
+    kd_ctx_free(r->ctx, old);
+    return KD_OK;
+}
+
 static kd_status read_entry(const reading *r, const kd_param_info *info, void *room)
 {
     const pieces p = find(r, info);
     if (p.resize) return read_resized(r, info, p.part[0], room);
-    if (!p.fit) return KD_OK; /* allowed by check_fit */
+    if (!p.fit || is_new(r, info->name)) return KD_OK; /* allowed by check_fit */
     const size_t each = info->count / p.n;
     kd_status status = KD_OK;
-    for (size_t k = 0; k < p.n && !status; k++)
-        status = info->dtype == KD_I64
-                     ? kd_file_read_i64(r->file, p.part[k], 0, each, (int64_t *)room + k * each)
-                     : kd_file_read_f32(r->file, p.part[k], 0, each, (float *)room + k * each);
+    if (is_counter(info))
+        status = read_counter(r, p.part[0], room);
+    else
+        for (size_t k = 0; k < p.n && !status; k++)
+            status = kd_file_read_f32(r->file, p.part[k], 0, each, (float *)room + k * each);
+    if (!status && r->head.map && is_head(r->model, info->name)) status = reorder(r, info, room);
     return status ? status : kd_params_set(r->model->params, info, room);
-}
-
-static kd_status read_numbers(kd_model *m, const kd_file *file, const char *key, float *out)
-{
-    const char *text = kd_file_metadata_get(file, key);
-    for (int i = 0; i < m->spec.channels; i++) {
-        const size_t length = text ? strcspn(text, ",") : 0;
-        double number;
-        if (!text || !kdi_parse_double(text, length, &number))
-            return kd_ctx_fail(m->ctx, KD_E_FORMAT, "%s: '%s' is not %d numbers",
-                               kd_file_path(file), key, m->spec.channels);
-        out[i] = (float)number;
-        text = text[length] ? text + length + 1 : NULL;
-    }
-    return KD_OK;
-}
-
-static kd_status read_normalization(kd_model *m, const kd_file *file)
-{
-    float mean[KDI_MAX_CHANNELS], std[KDI_MAX_CHANNELS];
-    if (!kd_file_metadata_get(file, "libkd.mean")) return KD_OK;
-    kd_status status = read_numbers(m, file, "libkd.mean", mean);
-    if (!status) status = read_numbers(m, file, "libkd.std", std);
-    return status ? status : kd_model_set_normalization(m, mean, std);
 }
 
 static kd_status read_all(const reading *r)
@@ -312,64 +265,140 @@ static kd_status read_all(const reading *r)
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++)
         status = read_entry(r, kd_params_info(m->params, i), room);
     kd_ctx_free(m->ctx, room);
-    return status ? status : read_normalization(m, r->file);
-}
-
-/* Can kd_file_read_f32 read it? */
-static bool is_real(kd_dtype dtype)
-{
-    return dtype == KD_F32 || dtype == KD_F16 || dtype == KD_BF16 || dtype == KD_F64;
+    return status ? status : kdi_model_read_metadata(m, r->file);
 }
 
 /* No network is made that is much larger than the file; what is merely missing, check_fit lists. A
  * new head has as many inputs as the file's, and new positions as many channels: only the numbers
  * of classes and pixels, which are the caller's, make it larger. */
-static kd_status check_size(kd_ctx *ctx, const kd_file *file, const kdi_spec *spec,
-                            const kdi_spec *original)
+static kd_status check_size(const reading *r)
 {
-    kdi_spec old = *spec;
+    kdi_spec old = r->spec;
+    char why[160];
     uint64_t params, held = 0;
-    old.classes = original->classes;
-    old.image = original->image;
-    old.window = original->window;
-    for (size_t i = 0; i < kd_file_count(file); i++)
-        if (is_real(kd_file_at(file, i)->dtype)) held += kd_file_at(file, i)->count;
-    const kd_status status = kdi_model_count(ctx, &old, &params);
+    old.classes = r->original.classes;
+    old.image = r->original.image;
+    old.window = r->original.window;
+    old.head = r->original.head;
+    old.dense = r->original.dense;
+    for (size_t i = 0; i < kd_file_count(r->file); i++)
+        if (is_real(kd_file_at(r->file, i)->dtype)) held += kd_file_at(r->file, i)->count;
+    const kd_status status = kdi_model_count(r->ctx, &old, &params);
     if (status || params / 2 <= held + 16384) return status;
-    return kd_ctx_fail(ctx, KD_E_MISMATCH, "%s: the model has %llu parameters, the file only %llu",
-                       kd_file_path(file), (unsigned long long)params, (unsigned long long)held);
+    hint(r, why, sizeof why);
+    return kd_ctx_fail(
+        r->ctx, KD_E_MISMATCH, "%s: the model has %llu parameters, the file only %llu%s",
+        kd_file_path(r->file), (unsigned long long)params, (unsigned long long)held, why);
 }
 
-kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, const char *change,
-                              uint64_t seed, kd_model **out)
+/* Weights of eight bits would need scales that no two programs keep alike. */
+static kd_status check_types(const reading *r)
 {
-    kdi_spec s, original;
-    reading r = {.file = file};
+    for (size_t i = 0; i < kd_file_count(r->file); i++) {
+        const kd_file_tensor *t = kd_file_at(r->file, i);
+        if (t->dtype < KD_F8_E5M2 || t->count == 0) continue;
+        return kd_ctx_fail(r->ctx, KD_E_UNSUPPORTED,
+                           "%s: '%s' is float8 (%s); weights are read as f32, f16, bf16 or f64: "
+                           "convert them where they were made",
+                           kd_file_path(r->file), kdi_show(t->name).text, kd_dtype_name(t->dtype));
+    }
+    return KD_OK;
+}
+
+/* How wide the file's hidden dense layers are; 0: it has none. */
+static int64_t dense_of(const reading *r)
+{
+    const kd_file_tensor *t = kdi_tensors_find(&r->tensors, "classifier.0.weight");
+    if (!t) t = kdi_tensors_find(&r->tensors, "pre_logits.fc1.weight");
+    return t && t->rank >= 2 && t->shape[0] <= 65536 ? t->shape[0] : 0;
+}
+
+/* spec and change with what the tensors say where they don't. */
+static kd_status parse(const reading *r, const char *spec, const char *change, kdi_spec *out)
+{
+    char keys[96];
+    const char *const own = kdi_names_keys(r->names);
+    kd_status status = kdi_spec_parse(r->ctx, spec, own, change, out);
+    const int64_t dense = status ? 0 : dense_of(r);
+    if (status || out->family != &kdi_family_vgg || out->head != KDI_HEAD_FC4096 || dense < 1)
+        return status;
+    snprintf(keys, sizeof keys, "%s%sdense=%d", own ? own : "", own ? "," : "", (int)dense);
+    return kdi_spec_parse(r->ctx, spec, keys, change, out);
+}
+
+/* Whose names they are, under which prefix, and so what network it is. */
+static kd_status identify(reading *r, const char *spec, const kd_load_opt *o)
+{
+    kd_status status = kdi_spec_parse(r->ctx, spec, NULL, NULL, &r->original);
+    if (status) return status;
+    const kdi_tensors prefixed = kdi_tensors_of(r->file);
+    r->tensors = (kdi_tensors){.file = r->file};
+    r->names = kdi_names_of(&r->tensors, &r->original);
+    if (!r->names) {
+        r->tensors = prefixed;
+        r->names = kdi_names_of(&r->tensors, &r->original);
+    }
+    status = parse(r, spec, NULL, &r->original);
+    if (!status) status = parse(r, spec, o->change, &r->spec);
+    if (status) return status;
+    r->moved = r->spec.image != r->original.image || r->spec.window != r->original.window;
+    r->other_head = r->spec.head != r->original.head;
+    return kdi_head_decide(r->ctx, r->file, o, &r->original, &r->spec, &r->head);
+}
+
+/* A prefix that hides nothing we know is none. */
+static void judge_prefix(reading *r)
+{
+    const kd_params *params = r->model->params;
+    const kd_file_tensor *part[3];
+    size_t found = 0;
+    if (!*r->tensors.prefix) return;
+    for (size_t i = 0; i < kd_params_entries(params); i++)
+        found += kdi_names_find(r->names, &r->tensors, kd_params_info(params, i)->name, part) > 0;
+    if (found)
+        kd_ctx_log(r->ctx, KD_LOG_INFO,
+                   "%s: every tensor's name begins with '%s', which is left out",
+                   kd_file_path(r->file), r->tensors.prefix);
+    else
+        *r->tensors.prefix = 0;
+}
+
+static kd_status load(reading *r, const char *spec, const kd_load_opt *o)
+{
+    kd_status status = identify(r, spec, o);
+    if (status == KD_E_INVALID)
+        return kd_ctx_fail(r->ctx, status, "%s: %s", kd_file_path(r->file), kd_ctx_error(r->ctx));
+    const char *differs = status ? NULL : kdi_names_differ(r->names, &r->spec);
+    if (differs)
+        kd_ctx_log(r->ctx, KD_LOG_WARN, "%s: at image=%d %s's network computes otherwise: %s",
+                   kd_file_path(r->file), r->spec.image, kdi_names_whose(r->names), differs);
+    if (!status) status = check_types(r);
+    if (!status) status = check_size(r);
+    if (!status) status = kdi_model_create(r->ctx, &r->spec, o->seed, &r->model);
+    if (status) return status;
+    r->model->new_head = r->head.fate == KDI_HEAD_NEW;
+    judge_prefix(r);
+    status = read_all(r);
+    if (status) return status;
+    r->model->classes = r->head.names;
+    r->head.names = (kdi_classes){0};
+    return KD_OK;
+}
+
+kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt, kd_model **out)
+{
+    kd_load_opt o;
+    reading r = {.ctx = ctx, .file = file};
     *out = NULL;
-    if (!spec) spec = kd_file_metadata_get(file, "libkd.spec");
+    kd_status status = kd_options(ctx, "kd_load_opt", &o, sizeof o, opt);
+    if (status) return status;
+    const char *spec = o.spec ? o.spec : kd_file_metadata_get(file, "libkd.spec");
     if (!spec)
         return kd_ctx_fail(ctx, KD_E_FORMAT,
-                           "%s does not say which network it holds: name it (--model SPEC)",
+                           "%s does not say which network it holds: a spec is needed",
                            kd_file_path(file));
-    kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &original);
-    if (!status) {
-        r.names = kdi_names_of(file, &original);
-        const char *const keys = kdi_names_keys(r.names);
-        if (keys) status = kdi_spec_parse(ctx, spec, keys, NULL, &original);
-        if (!status) status = kdi_spec_parse(ctx, spec, keys, change, &s);
-    }
-    if (status) return kd_ctx_fail(ctx, status, "%s: %s", kd_file_path(file), kd_ctx_error(ctx));
-    r.new_head = s.classes != original.classes;
-    r.moved = s.image != original.image || s.window != original.window;
-    if (kdi_names_differ(r.names, &s))
-        kd_ctx_log(
-            ctx, KD_LOG_WARN,
-            "%s: at image=%d windows of %d do not divide every map; %s pads such a map before "
-            "shifting it, timm and libkd after: the numbers differ a little",
-            kd_file_path(file), s.image, s.window, kdi_names_whose(r.names));
-    status = check_size(ctx, file, &s, &original);
-    if (!status) status = kdi_model_create(ctx, &s, seed, &r.model);
-    if (!status) status = read_all(&r);
+    status = load(&r, spec, &o);
+    kdi_head_free(ctx, &r.head);
     if (status)
         kd_model_destroy(r.model);
     else
@@ -377,20 +406,25 @@ kd_status kdi_model_from_file(kd_ctx *ctx, kd_file *file, const char *spec, cons
     return status;
 }
 
-kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const char *spec, const char *change,
-                           uint64_t seed, kd_model **out)
+kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_opt *opt, kd_model **out)
 {
     kd_file *file;
     if (!ctx || !path || !out) return KD_E_INVALID;
     *out = NULL;
     kd_status status = kd_file_open(ctx, path, &file);
     if (status) return status;
-    status = kdi_model_from_file(ctx, file, spec, change, seed, out);
+    status = kdi_model_from_file(ctx, file, opt, out);
     kd_file_close(file);
     return status;
 }
 
 kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_model **out)
 {
-    return kd_model_load_as(ctx, path, spec, NULL, 0, out);
+    const kd_load_opt opt = {.struct_size = sizeof opt, .spec = spec};
+    return kd_model_load_as(ctx, path, &opt, out);
+}
+
+int kd_model_head_kept(const kd_model *m)
+{
+    return !m->new_head;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * names.c: other libraries' names for the tensors of transformers, as one table: torchvision's
- * vit_* and swin_*, Hugging Face's ViT, DeiT and Swin for image classification (as save_pretrained
- * writes them, and as a state_dict has them since version 5), and Swin's files from before timm
- * moved the merging of patches to the beginning of a stage. Layouts are the same everywhere.
+ * names.c: other libraries' names for a network's tensors, as one table: torchvision's vit_* and
+ * swin_*, Hugging Face's ViT, DeiT and Swin for image classification (as save_pretrained writes
+ * them, and as a state_dict has them since version 5), Swin's files from before timm moved the
+ * merging of patches to the beginning of a stage, and timm's VGG. Layouts are the same everywhere.
  * Hugging Face keeps queries, keys and values apart; one behind the other they are qkv.
  *
  * In a pattern # is a number, * the rest of a name, and % query, key and value in turn, & their
@@ -28,6 +28,7 @@ struct kdi_names {
     size_t n_rules;
     bool ours_else;   /* names without a rule are our own */
     bool pads_first;  /* where windows do not divide a map, it is padded before it is shifted */
+    bool convolves;   /* dense layers are convolutions over the map */
     const char *keys; /* what their networks have unless the spec says otherwise; NULL: nothing */
 };
 
@@ -125,8 +126,27 @@ static const rule old_swin[] = {
     {"head.fc.*", "head.*", 0, 0},
 };
 
+/* timm's VGG: the dense layers are convolutions of 7x7 and 1x1. */
+static const rule timm_vgg[] = {
+    {"classifier.0.*", "pre_logits.fc1.*", 0, 0},
+    {"classifier.3.*", "pre_logits.fc2.*", 0, 0},
+    {"classifier.6.*", "head.fc.*", 0, 0},
+};
+
 #define RULES(table) .rules = table, .n_rules = sizeof table / sizeof *table
 static const kdi_names all[] = {
+    {.whose = "timm",
+     .family = &kdi_family_vgg,
+     .telltale = "pre_logits.fc1.weight",
+     RULES(timm_vgg),
+     .ours_else = true,
+     .convolves = true,
+     .keys = "head=fc4096"},
+    {.whose = "torchvision", /* and ours */
+     .family = &kdi_family_vgg,
+     .telltale = "classifier.6.weight",
+     .ours_else = true,
+     .keys = "head=fc4096"},
     {.whose = "torchvision",
      .family = &kdi_family_vit,
      .telltale = "encoder.pos_embedding",
@@ -237,18 +257,70 @@ static bool print(const char *pattern, const found *f, char out[KDI_NAME_SIZE])
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-const kdi_names *kdi_names_of(const kd_file *file, const kdi_spec *spec)
+static bool is_counter(const char *name)
+{
+    return !strcmp(name, "n_averaged");
+}
+
+kdi_tensors kdi_tensors_of(const kd_file *file)
+{
+    kdi_tensors t = {.file = file};
+    const char *first = NULL;
+    size_t shared = 0;
+    for (size_t i = 0; i < kd_file_count(file); i++) {
+        const char *name = kd_file_at(file, i)->name;
+        if (is_counter(name)) continue;
+        if (!first) {
+            first = name;
+            shared = strlen(name);
+        }
+        size_t same = 0;
+        while (same < shared && name[same] == first[same]) same++;
+        shared = same;
+    }
+    while (shared > 0 && first[shared - 1] != '.') shared--;
+    if (shared >= sizeof t.prefix) return t;
+    if (shared) memcpy(t.prefix, first, shared);
+    return t;
+}
+
+const kd_file_tensor *kdi_tensors_find(const kdi_tensors *tensors, const char *name)
+{
+    char whole[KDI_NAME_SIZE + sizeof tensors->prefix];
+    if (!*tensors->prefix) return kd_file_find(tensors->file, name);
+    const int n = snprintf(whole, sizeof whole, "%s%s", tensors->prefix, name);
+    return n > 0 && (size_t)n < sizeof whole ? kd_file_find(tensors->file, whole) : NULL;
+}
+
+const char *kdi_tensors_name(const kdi_tensors *tensors, const kd_file_tensor *t)
+{
+    const size_t length = strlen(tensors->prefix);
+    return strncmp(t->name, tensors->prefix, length) ? t->name : t->name + length;
+}
+
+const kdi_names *kdi_names_of(const kdi_tensors *tensors, const kdi_spec *spec)
 {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].family == spec->family && kd_file_find(file, all[i].telltale) &&
-            (!all[i].head || (spec->distilled && kd_file_find(file, all[i].head))))
+        if (all[i].family == spec->family && kdi_tensors_find(tensors, all[i].telltale) &&
+            (!all[i].head || (spec->distilled && kdi_tensors_find(tensors, all[i].head))))
             return &all[i];
     return NULL;
 }
 
-bool kdi_names_differ(const kdi_names *names, const kdi_spec *spec)
+const char *kdi_names_differ(const kdi_names *names, const kdi_spec *spec)
 {
-    return names && names->pads_first && kdi_swin_pads(spec);
+    if (names && names->pads_first && kdi_swin_pads(spec))
+        return "windows do not divide every map, and it pads such a map before shifting it, timm "
+               "and libkd after";
+    if (names && names->convolves && kdi_vgg_map(spec) > 7)
+        return "its head runs over every 7x7 part of the map and takes the mean, torchvision's and "
+               "libkd's over the map's mean of 7x7";
+    return NULL;
+}
+
+bool kdi_names_convolve(const kdi_names *names)
+{
+    return names && names->convolves;
 }
 
 const char *kdi_names_keys(const kdi_names *names)
@@ -262,31 +334,33 @@ const char *kdi_names_whose(const kdi_names *names)
 }
 
 /* The parts by a rule whose pattern of ours is this. */
-static size_t follow(const rule *r, found f, const kd_file *file, const kd_file_tensor **part)
+static size_t follow(const rule *r, found f, const kdi_tensors *tensors,
+                     const kd_file_tensor **part)
 {
     char theirs[KDI_NAME_SIZE];
     if (r->times) f.number[0] = r->times * f.number[0] + r->plus;
     const size_t n = strpbrk(r->theirs, "%&") ? PARTS : 1;
     for (size_t k = 0; k < n; k++) {
         f.part = (int)k;
-        if (!print(r->theirs, &f, theirs) || !(part[k] = kd_file_find(file, theirs))) return 0;
+        if (!print(r->theirs, &f, theirs) || !(part[k] = kdi_tensors_find(tensors, theirs)))
+            return 0;
     }
     return n;
 }
 
-size_t kdi_names_find(const kdi_names *names, const kd_file *file, const char *ours,
+size_t kdi_names_find(const kdi_names *names, const kdi_tensors *tensors, const char *ours,
                       const kd_file_tensor **part)
 {
     bool ruled = names && !names->ours_else;
     for (size_t i = 0; names && i < names->n_rules; i++) {
         found f;
         if (!match(names->rules[i].ours, ours, &f)) continue;
-        const size_t n = follow(&names->rules[i], f, file, part);
+        const size_t n = follow(&names->rules[i], f, tensors, part);
         if (n) return n;
         ruled = true;
     }
     if (ruled) return 0;
-    part[0] = kd_file_find(file, ours);
+    part[0] = kdi_tensors_find(tensors, ours);
     return part[0] ? 1 : 0;
 }
 
@@ -310,6 +384,7 @@ bool kdi_names_ours(const kdi_names *names, const char *theirs, char out[KDI_NAM
 bool kdi_names_derived(const char *name)
 {
     static const char *const ends[] = {".relative_position_index", ".attn_mask"};
+    if (is_counter(name)) return true;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         const size_t length = strlen(name), end = strlen(ends[i]);
         if (length > end && !strcmp(name + length - end, ends[i])) return true;

@@ -16,9 +16,9 @@ static const kdi_family *const families[] = {
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
 static const kdi_key common[] = {
-    {"classes", KDI_KEY_INT, offsetof(kdi_spec, classes), 1, 1e6, NULL, NULL},
-    {"image", KDI_KEY_INT, offsetof(kdi_spec, image), 1, 16384, NULL, NULL},
-    {"channels", KDI_KEY_INT, offsetof(kdi_spec, channels), 1, 64, NULL, NULL},
+    {"classes", KDI_KEY_INT, offsetof(kdi_spec, classes), 1, 1e6, NULL, NULL, NULL},
+    {"image", KDI_KEY_INT, offsetof(kdi_spec, image), 1, 16384, NULL, NULL, NULL},
+    {"channels", KDI_KEY_INT, offsetof(kdi_spec, channels), 1, 64, NULL, NULL, NULL},
 };
 enum { N_COMMON = sizeof common / sizeof *common };
 
@@ -159,9 +159,8 @@ kd_status kdi_spec_parse(kd_ctx *ctx, const char *spec, const char *defaults, co
     for (size_t f = 0; f < N_FAMILIES && !s->family; f++)
         if (families[f]->recognise(s->name, s)) s->family = families[f];
     if (!s->family)
-        return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "there is no model '%s'; names are like %s (kd models lists them)",
-                           s->name, kd_model_name_at(0));
+        return kd_ctx_fail(ctx, KD_E_INVALID, "there is no model '%s'; names are like %s and %s",
+                           s->name, kd_model_name_at(0), "vit_tiny_patch16_224");
     if (spec[length] && !spec[length + 1])
         return kd_ctx_fail(ctx, KD_E_INVALID, "a model's spec ends with a comma");
     kd_status status = set_keys(ctx, s, defaults);
@@ -182,6 +181,7 @@ void kdi_spec_print(const kdi_spec *s, char *out, size_t size)
     const kdi_key *k;
     size_t used = (size_t)snprintf(out, size, "%s", s->name);
     for (size_t i = 0; (k = key_at(s, i)) && used < size; i++) {
+        if (k->told && !k->told(s)) continue;
         const void *at = (const char *)s + k->offset;
         char value[KDI_NUMBER_SIZE + 12 * KDI_MAX_LIST];
         const char *text = value;

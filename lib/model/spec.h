@@ -11,7 +11,7 @@
 
 typedef struct kdi_family kdi_family;
 
-enum kdi_head { KDI_HEAD_GAP, KDI_HEAD_FC4096, KDI_HEAD_AUTO }; /* auto: by the picture's size */
+enum kdi_head { KDI_HEAD_GAP, KDI_HEAD_FC4096 };
 
 enum { KDI_MAX_LIST = 8 };
 typedef struct kdi_list {
@@ -26,6 +26,7 @@ typedef struct kdi_spec {
     /* vgg */
     int layers, norm; /* the number in the name; with batch norm */
     int head;         /* enum kdi_head */
+    int dense;        /* units of each hidden layer of fc4096; 0 until complete */
     int pool4;
     double width;
     /* transformers */
@@ -46,6 +47,8 @@ typedef struct kdi_key {
     double low, high;                  /* of a number, or of each one of a list; both included */
     const char *const *choices;        /* of a choice: the int is its index; NULL ends the list */
     bool (*has)(const kdi_spec *spec); /* which networks of the family have it; NULL: all */
+    /* Is its value another than what the other keys say? Else it isn't printed. NULL: always. */
+    bool (*told)(const kdi_spec *spec);
 } kdi_key;
 
 struct kdi_family {
@@ -68,6 +71,9 @@ struct kdi_family {
 #define FAMILY(name) extern const kdi_family kdi_family_##name;
 #include "models.def"
 #undef FAMILY
+
+/* Pixels on a side of the map that a VGG's pools leave. */
+int kdi_vgg_map(const kdi_spec *s);
 
 /* Later texts win over earlier ones: defaults, the spec, changes. Each may be NULL but the spec. */
 kd_status kdi_spec_parse(kd_ctx *ctx, const char *spec, const char *defaults, const char *change,

@@ -22,13 +22,13 @@ static const float eps = 1e-5f;
 enum { MOST_MAP = 2048, MOST_DIM = 1 << 14, MOST_BLOCKS = 256, MOST_WINDOW = 128 };
 
 static const kdi_key keys[] = {
-    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL, NULL},
-    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL, NULL},
-    {"depth", KDI_KEY_LIST, offsetof(kdi_spec, depths), 1, MOST_BLOCKS, NULL, NULL},
-    {"heads", KDI_KEY_LIST, offsetof(kdi_spec, stage_heads), 1, 1024, NULL, NULL},
-    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL, NULL},
-    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL, NULL},
-    {"window", KDI_KEY_INT, offsetof(kdi_spec, window), 1, MOST_WINDOW, NULL, NULL},
+    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL, NULL, NULL},
+    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL, NULL, NULL},
+    {"depth", KDI_KEY_LIST, offsetof(kdi_spec, depths), 1, MOST_BLOCKS, NULL, NULL, NULL},
+    {"heads", KDI_KEY_LIST, offsetof(kdi_spec, stage_heads), 1, 1024, NULL, NULL, NULL},
+    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL, NULL, NULL},
+    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL, NULL, NULL},
+    {"window", KDI_KEY_INT, offsetof(kdi_spec, window), 1, MOST_WINDOW, NULL, NULL, NULL},
 };
 
 static const struct {

@@ -69,13 +69,25 @@ float kdi_drop_rate(const kdi_spec *s, const kd_build_opt *opt, int i, int depth
     return (float)(s->drop_path * i / (depth - 1));
 }
 
+void kdi_nearest(char *out, size_t size, int number, int of)
+{
+    const int below = number / of * of;
+    if (below > 0)
+        snprintf(out, size, "%d or %d", below, below + of);
+    else
+        snprintf(out, size, "%d", of);
+}
+
 kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s)
 {
-    if (s->image % s->patch)
+    if (s->image % s->patch) {
+        char sizes[64];
+        kdi_nearest(sizes, sizeof sizes, s->image, s->patch);
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "%s,image=%d,patch=%d: the picture's side must be a multiple of the "
-                           "patch's",
-                           s->name, s->image, s->patch);
+                           "patch's: image=%s",
+                           s->name, s->image, s->patch, sizes);
+    }
     if (s->dim * s->mlp_ratio < 1)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "%s,dim=%d,mlp_ratio=%g: dim times mlp_ratio must be at least 1",

@@ -18,6 +18,8 @@ kd_value kdi_perceptron(kd_graph *g, kd_value x, const kdi_spec *s, float eps, f
 /* Drop path's rate of block i of `depth`: from 0 in even steps to the spec's in the last. */
 float kdi_drop_rate(const kdi_spec *s, const kd_build_opt *opt, int i, int depth);
 
+/* The nearest multiples of a number, in words: "32 or 48". */
+void kdi_nearest(char *out, size_t size, int number, int of);
 /* Refuses a picture that is not cut into patches evenly and perceptrons without a hidden unit. */
 kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s);
 

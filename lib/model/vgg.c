@@ -7,14 +7,18 @@
  * counts three dense layers, as the paper does. The others lie between them: parameters and MACs
  * grow with the number. Below 8 stages go missing, and the fourth narrows first.
  *
- * Tensor names are torchvision's: features.N counts convolutions, norms, ReLUs and pools. */
+ * Tensor names are torchvision's: features.N counts convolutions, norms, ReLUs and pools.
+ *
+ * The head is one layer after an average over the map (gap), at every size of picture. The
+ * published networks have three layers instead, the hidden ones 4096 wide (fc4096); width scales
+ * them too, unless dense says how wide they are. */
 #include "spec.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { STAGES = 5, SMALLEST = 2, LARGEST = 19 };
+enum { STAGES = 5, SMALLEST = 2, LARGEST = 19, DENSE = 4096 };
 
 /* For each number: convolutions in each stage, and their channels. */
 static const struct {
@@ -43,10 +47,22 @@ static const struct {
 
 static const char *const heads[] = {"gap", "fc4096", NULL};
 
+static int scaled(const kdi_spec *s, int units)
+{
+    const long n = lround(s->width * units);
+    return n > 1 ? (int)n : 1;
+}
+
+static bool dense_told(const kdi_spec *s)
+{
+    return s->head == KDI_HEAD_FC4096 && s->dense != scaled(s, DENSE);
+}
+
 static const kdi_key keys[] = {
-    {"head", KDI_KEY_CHOICE, offsetof(kdi_spec, head), 0, 0, heads, NULL},
-    {"width", KDI_KEY_REAL, offsetof(kdi_spec, width), 1.0 / 64, 64, NULL, NULL},
-    {"pool4", KDI_KEY_INT, offsetof(kdi_spec, pool4), 0, 1, NULL, NULL},
+    {"head", KDI_KEY_CHOICE, offsetof(kdi_spec, head), 0, 0, heads, NULL, NULL},
+    {"width", KDI_KEY_REAL, offsetof(kdi_spec, width), 1.0 / 64, 64, NULL, NULL, NULL},
+    {"pool4", KDI_KEY_INT, offsetof(kdi_spec, pool4), 0, 1, NULL, NULL, NULL},
+    {"dense", KDI_KEY_INT, offsetof(kdi_spec, dense), 1, 65536, NULL, NULL, dense_told},
 };
 
 static const char *name(size_t i)
@@ -73,7 +89,7 @@ static bool recognise(const char *text, kdi_spec *s)
         s->channels = 3;
         s->width = 1;
         s->pool4 = 1;
-        s->head = KDI_HEAD_AUTO;
+        s->head = KDI_HEAD_GAP;
         return true;
     }
     return false;
@@ -81,8 +97,7 @@ static bool recognise(const char *text, kdi_spec *s)
 
 static int channels(const kdi_spec *s, int stage)
 {
-    const long c = lround(s->width * tables[s->layers].channels[stage]);
-    return c > 1 ? (int)c : 1;
+    return scaled(s, tables[s->layers].channels[stage]);
 }
 
 static int last_stage(const kdi_spec *s)
@@ -92,8 +107,7 @@ static int last_stage(const kdi_spec *s)
     return stage;
 }
 
-/* The map that is left after the pools. */
-static int final_map(const kdi_spec *s)
+int kdi_vgg_map(const kdi_spec *s)
 {
     int map = s->image;
     for (int stage = 0; stage <= last_stage(s); stage++)
@@ -103,8 +117,13 @@ static int final_map(const kdi_spec *s)
 
 static kd_status complete(kd_ctx *ctx, kdi_spec *s)
 {
-    if (s->head == KDI_HEAD_AUTO) s->head = s->image >= 224 ? KDI_HEAD_FC4096 : KDI_HEAD_GAP;
-    if (final_map(s) < 1)
+    if (s->dense && s->head != KDI_HEAD_FC4096)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s,dense=%d: that is the width of head=fc4096's layers, and the head "
+                           "is gap",
+                           s->name, s->dense);
+    if (!s->dense && s->head == KDI_HEAD_FC4096) s->dense = scaled(s, DENSE);
+    if (kdi_vgg_map(s) < 1)
         return kd_ctx_fail(
             ctx, KD_E_INVALID, "%s,image=%d: the picture is gone after the pools; the least is %d",
             s->name, s->image, 1 << (last_stage(s) + (s->pool4 || last_stage(s) < 3)));
@@ -142,13 +161,13 @@ static kd_value features(const kdi_spec *s, kd_graph *g, kd_value x)
     return x;
 }
 
-/* torchvision's: average to 7x7, then 4096-4096-classes with dropout. */
+/* torchvision's: average to 7x7, then dense-dense-classes with dropout. */
 static kd_value dense_head(const kdi_spec *s, kd_graph *g, kd_value x, float dropout)
 {
     kd_graph_scope(g, "classifier");
     x = kd_adaptive_avg_pool(g, x, 7, 7);
-    x = kd_dropout(g, kd_relu(g, kd_flatten_linear(g, x, "0", 4096, 1)), dropout);
-    x = kd_dropout(g, kd_relu(g, kd_linear(g, x, "3", 4096, 1)), dropout);
+    x = kd_dropout(g, kd_relu(g, kd_flatten_linear(g, x, "0", s->dense, 1)), dropout);
+    x = kd_dropout(g, kd_relu(g, kd_linear(g, x, "3", s->dense, 1)), dropout);
     x = kd_linear(g, x, "6", s->classes, 1);
     kd_graph_unscope(g);
     return x;

@@ -25,14 +25,14 @@ static bool has_token(const kdi_spec *s)
 }
 
 static const kdi_key keys[] = {
-    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL, NULL},
-    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL, NULL},
-    {"depth", KDI_KEY_INT, offsetof(kdi_spec, depth), 1, MOST_BLOCKS, NULL, NULL},
-    {"heads", KDI_KEY_INT, offsetof(kdi_spec, heads), 1, 1024, NULL, NULL},
-    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL, NULL},
-    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL, NULL},
-    {"eps", KDI_KEY_REAL, offsetof(kdi_spec, eps), 1e-15, .1, NULL, NULL},
-    {"dist_head", KDI_KEY_INT, offsetof(kdi_spec, dist_head), 0, 1, NULL, has_token},
+    {"patch", KDI_KEY_INT, offsetof(kdi_spec, patch), 1, 1024, NULL, NULL, NULL},
+    {"dim", KDI_KEY_INT, offsetof(kdi_spec, dim), 1, MOST_DIM, NULL, NULL, NULL},
+    {"depth", KDI_KEY_INT, offsetof(kdi_spec, depth), 1, MOST_BLOCKS, NULL, NULL, NULL},
+    {"heads", KDI_KEY_INT, offsetof(kdi_spec, heads), 1, 1024, NULL, NULL, NULL},
+    {"mlp_ratio", KDI_KEY_REAL, offsetof(kdi_spec, mlp_ratio), 1.0 / 64, 64, NULL, NULL, NULL},
+    {"drop_path", KDI_KEY_REAL, offsetof(kdi_spec, drop_path), 0, .95, NULL, NULL, NULL},
+    {"eps", KDI_KEY_REAL, offsetof(kdi_spec, eps), 1e-15, .1, NULL, NULL, NULL},
+    {"dist_head", KDI_KEY_INT, offsetof(kdi_spec, dist_head), 0, 1, NULL, has_token, NULL},
 };
 
 static const char *name(size_t i)

@@ -464,7 +464,9 @@ static kd_status call_model_make(world *w)
     if (!status) status = kd_model_load(w->ctx, w->path, NULL, &m);
     if (status) return status;
     kd_model_destroy(m);
-    status = kd_model_load_as(w->ctx, w->path, NULL, "classes=3", 1, &m);
+    status = kd_model_load_as(
+        w->ctx, w->path,
+        &(kd_load_opt){.struct_size = sizeof(kd_load_opt), .change = "classes=3", .seed = 1}, &m);
     if (!status) kd_model_destroy(m);
     return status;
 }

@@ -244,7 +244,10 @@ static void check_view(const char *told)
     if (!told) test_ok(ctx, kd_model_set_normalization(teacher, mean, std));
     test_ok(ctx, kd_model_save(teacher, file.text));
     kd_model_destroy(teacher);
-    test_ok(ctx, kd_model_load_as(ctx, file.text, NULL, "image=24", 0, &teacher));
+    test_ok(ctx, kd_model_load_as(
+                     ctx, file.text,
+                     &(kd_load_opt){.struct_size = sizeof(kd_load_opt), .change = "image=24"},
+                     &teacher));
     test_ok(ctx, kd_model_create(ctx, "vgg4,width=0.25,image=16,classes=4", 3, &student));
     float *x = look(ctx, SMALL_DATA, N, large, &labels);
     test_ok(ctx, kd_model_predict(teacher, x, N, 0, t));
@@ -370,7 +373,11 @@ static void check_finetune(const char *spec, const char *position)
     kd_model *small, *large, *result;
     test_ok(ctx, kd_model_create(ctx, spec, 7, &small));
     test_ok(ctx, kd_model_save(small, file.text));
-    test_ok(ctx, kd_model_load_as(ctx, file.text, NULL, "image=64,classes=6", 2, &large));
+    test_ok(ctx, kd_model_load_as(ctx, file.text,
+                                  &(kd_load_opt){.struct_size = sizeof(kd_load_opt),
+                                                 .change = "image=64,classes=6",
+                                                 .seed = 2},
+                                  &large));
     RUN_OK("finetune", file.text, "--image", "64", "--data",
            "synthetic:classes=6,image=32,train=8,test=8", "--batch", "8", "--max-steps", "1",
            "--lr", "1e-30", "--momentum", "0", "--weight-decay", "0", "--seed", "2", "--out",

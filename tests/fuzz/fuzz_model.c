@@ -44,7 +44,8 @@ static void change(kd_ctx *ctx, kd_file *f, const char *what, size_t limit)
 {
     kd_model *m;
     fuzz_peak();
-    if (!kdi_model_from_file(ctx, f, NULL, what, 0, &m))
+    const kd_load_opt opt = {.struct_size = sizeof opt, .change = what};
+    if (!kdi_model_from_file(ctx, f, &opt, &m))
         kd_model_destroy(m);
     else
         fuzz_words(ctx);
@@ -54,7 +55,7 @@ static void change(kd_ctx *ctx, kd_file *f, const char *what, size_t limit)
 static void load(kd_ctx *ctx, kd_file *f, size_t size, size_t graph)
 {
     kd_model *m;
-    const kd_status status = kdi_model_from_file(ctx, f, NULL, NULL, 0, &m);
+    const kd_status status = kdi_model_from_file(ctx, f, NULL, &m);
     require(fuzz_peak() <= MULTIPLE * size + graph);
     require(!status == (m != NULL));
     if (status) {

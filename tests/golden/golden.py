@@ -46,6 +46,8 @@ class Random:
 
 def spec_of(number, bn, **keys):
     name = f"vgg{number}" + ("_bn" if bn else "")
+    if keys.get("head") == "fc4096":  # vgg() narrows the features alone
+        keys["dense"] = 4096
     return ",".join([name] + [f"{k}={v}" for k, v in keys.items()])
 
 

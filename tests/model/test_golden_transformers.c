@@ -395,7 +395,12 @@ static void check_resized(const char *net, const char *spec, int image)
     golden_path(path, name);
     snprintf(change, sizeof change, "image=%d,classes=9", image);
     test_ok(ctx, kd_model_load(ctx, path, spec, &old));
-    test_ok(ctx, kd_model_load_as(ctx, path, spec, change, 3, &model));
+    test_ok(ctx, kd_model_load_as(ctx, path,
+                                  &(kd_load_opt){.struct_size = sizeof(kd_load_opt),
+                                                 .spec = spec,
+                                                 .change = change,
+                                                 .seed = 3},
+                                  &model));
     ck_assert_uint_eq(kd_model_classes(model), 9);
     const kd_params *params = kd_model_params(model);
     for (size_t i = 0; i < kd_params_entries(params); i++) {
@@ -440,7 +445,12 @@ START_TEST(test_allocation_failures)
         kd_model *m;
         heap.count = 0;
         heap.fail_at = n;
-        const kd_status status = kd_model_load_as(ctx, path, wide_spec, "image=64", 1, &m);
+        const kd_status status = kd_model_load_as(ctx, path,
+                                                  &(kd_load_opt){.struct_size = sizeof(kd_load_opt),
+                                                                 .spec = wide_spec,
+                                                                 .change = "image=64",
+                                                                 .seed = 1},
+                                                  &m);
         if (!status) kd_model_destroy(m);
         heap.fail_at = 0;
         ck_assert_msg(heap.live == live, "allocation %ld failed and something leaked", n);

@@ -22,7 +22,16 @@ START_TEST(test_spec_complete)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
     expect_complete(ctx, "vgg16", NULL,
+                    "vgg16,classes=1000,image=224,channels=3,head=gap,width=1,pool4=1");
+    expect_complete(ctx, "vgg16,head=fc4096", NULL,
                     "vgg16,classes=1000,image=224,channels=3,head=fc4096,width=1,pool4=1");
+    expect_complete(ctx, "vgg16,dense=4096,head=fc4096", NULL,
+                    "vgg16,classes=1000,image=224,channels=3,head=fc4096,width=1,pool4=1");
+    expect_complete(ctx, "vgg2,head=fc4096,width=0.0625,dense=256", NULL,
+                    "vgg2,classes=1000,image=224,channels=3,head=fc4096,width=0.0625,pool4=1");
+    expect_complete(
+        ctx, "vgg2,head=fc4096,width=0.0625,dense=4096", NULL,
+        "vgg2,classes=1000,image=224,channels=3,head=fc4096,width=0.0625,pool4=1,dense=4096");
     expect_complete(ctx, "vgg8_bn,image=32,classes=10", NULL,
                     "vgg8_bn,classes=10,image=32,channels=3,head=gap,width=1,pool4=1");
     expect_complete(ctx, "vgg8_bn,image=32", "classes=10,image=64,channels=1",
@@ -65,11 +74,14 @@ START_TEST(test_spec_errors)
         {"vgg8,width=-1", "from"},
         {"vgg8,head=mlp", "gap|fc4096"},
         {"vgg8,pool4=2", "from 0 to 1"},
+        {"vgg8,dense=512", "of head=fc4096's layers, and the head is gap"},
+        {"vgg8,head=fc4096,dense=0", "from 1"},
         {"vgg8,image=16", "the least is 32"},
         {"vgg8,image=15,pool4=0", "the least is 16"},
         {"vgg3,image=3", "the least is 4"},
         {"vgg8,,image=32", "not key=value"},
-        {"vit_tiny_patch16_224,image=30", "multiple of the patch"},
+        {"vit_tiny_patch16_224,image=30", "multiple of the patch's: image=16 or 32"},
+        {"vit_tiny_patch16_224,image=9", "multiple of the patch's: image=16"},
         {"vit_tiny_patch16_224,heads=5", "dim must be a multiple of heads"},
         {"vit_tiny_patch16_224,depth=0", "from 1"},
         {"vit_tiny_patch16_224,depth=2-2", "whole number"},
@@ -112,11 +124,11 @@ START_TEST(test_published_sizes)
         uint64_t params;
         double mmacs;
     } cases[] = {
-        {"vgg11", 132863336, 7610},
-        {"vgg13_bn", 133053736, 0},
-        {"vgg16", 138357544, 15470},
-        {"vgg16_bn", 138365992, 15470},
-        {"vgg19_bn", 143678248, 19630},
+        {"vgg11,head=fc4096", 132863336, 7610},
+        {"vgg13_bn,head=fc4096", 133053736, 0},
+        {"vgg16,head=fc4096", 138357544, 15470},
+        {"vgg16_bn,head=fc4096", 138365992, 15470},
+        {"vgg19_bn,head=fc4096", 143678248, 19630},
         {"vit_tiny_patch16_224", 5717416, 1254},
         {"vit_small_patch16_224", 22050664, 4600},
         {"vit_base_patch16_224", 86567656, 17560},
@@ -150,7 +162,7 @@ END_TEST
 START_TEST(test_sizes_grow)
 {
     static const char *const tails[] = {",image=32,classes=10,head=gap",
-                                        "_bn,image=32,classes=100,head=gap", "_bn,image=224",
+                                        "_bn,image=32,classes=100,head=gap", "_bn,image=224,head=fc4096",
                                         ",image=32,classes=10,head=fc4096"};
     kd_ctx *ctx = test_ctx(1, NULL);
     for (size_t t = 0; t < 4; t++) {
@@ -211,7 +223,11 @@ START_TEST(test_save_and_load)
     ck_assert_int_eq(kd_model_load(ctx, path, "vgg8_bn,width=0.0625,classes=12,image=32", &wrong),
                      KD_E_MISMATCH);
     ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "classifier.weight"));
-    test_ok(ctx, kd_model_load_as(ctx, path, NULL, "classes=12,image=64", 3, &b));
+    test_ok(ctx, kd_model_load_as(ctx, path,
+                                  &(kd_load_opt){.struct_size = sizeof(kd_load_opt),
+                                                 .change = "classes=12,image=64",
+                                                 .seed = 3},
+                                  &b));
     ck_assert_uint_eq(kd_model_classes(b), 12);
     ck_assert_uint_eq(kd_model_image(b), 64);
     const kd_param_info *first = kd_params_find(p, "features.0.weight");
@@ -249,7 +265,11 @@ static void check_half(kd_ctx *ctx, const char *spec, kd_dtype dtype, float step
     kd_file_close(file);
     test_ok(ctx, kd_model_save_as(b, path, dtype)); /* rounded already: nothing changes */
     kd_model_destroy(a);
-    test_ok(ctx, kd_model_load_as(ctx, path, NULL, "image=64", 1, &a));
+    test_ok(ctx,
+            kd_model_load_as(
+                ctx, path,
+                &(kd_load_opt){.struct_size = sizeof(kd_load_opt), .change = "image=64", .seed = 1},
+                &a));
     const kd_param_info *head =
         kd_params_find(q, kd_params_find(q, "head.weight") ? "head.weight" : "classifier.weight");
     ck_assert_mem_eq(kd_params_values(q) + head->offset,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * shards.h: tensors that are spread over several files. */
+#ifndef KDI_SHARDS_H
+#define KDI_SHARDS_H
+
+#include "read.h"
+
+enum { KDI_MAX_SHARDS = 256 };
+
+/* file is open and its content may be an index of shards: make it the sum of these. */
+kd_status kdi_shards_open(kd_file *file);
+
+#endif

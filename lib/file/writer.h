@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * writer.h: what other rooms that fill tensors piece by piece (kd_writer_tensor_fn) need of a
+ * writer: memory that lives as long as it does. */
+#ifndef KDI_WRITER_H
+#define KDI_WRITER_H
+
+#include "../base/base.h"
+
+#include <kd/file.h>
+
+/* One array for all tensors of a file, made in it one after another. */
+typedef struct kdi_writer_room {
+    void *bytes;
+    size_t size;
+    const void *owner; /* whose content it holds just now */
+} kdi_writer_room;
+
+kd_ctx *kdi_writer_ctx(const kd_writer *writer);
+/* The context's last error becomes the writer's first failure. */
+kd_status kdi_writer_fail(kd_writer *writer, kd_status status);
+/* Zeroed. NULL: the writer has failed. */
+void *kdi_writer_alloc(kd_writer *writer, size_t count, size_t size);
+/* The room, of so many bytes at least; before the finish. NULL: the writer has failed. */
+kdi_writer_room *kdi_writer_reserve(kd_writer *writer, size_t size);
+
+#endif

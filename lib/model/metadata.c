@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ * metadata.c: what a model's file says of itself, in its metadata.
+ *
+ *   libkd.version          of the writer
+ *   libkd.spec             the complete spec
+ *   libkd.mean, libkd.std  the normalisation, numbers joined by commas
+ *   libkd.classes          the classes' names, a JSON array of strings
+ *   libkd.data             the name of the data set it was trained on
+ *   libkd.data_checksum    its checksum, 16 hexadecimal digits
+ *   libkd.framing          how pictures were framed when it was evaluated
+ *
+ * All but the spec may be missing. What is there must be right: a file that contradicts itself is
+ * refused. */
+#include "model.h"
+
+#include "../file/json.h"
+#include "../file/number.h"
+#include "../file/writer.h"
+
+#include <kd/json.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static kd_status write_numbers(kd_writer *w, const char *key, const float *x, int n)
+{
+    char text[KDI_MAX_CHANNELS * KDI_NUMBER_SIZE] = "";
+    size_t used = 0;
+    for (int i = 0; i < n; i++) {
+        char number[KDI_NUMBER_SIZE];
+        kdi_print_float(number, x[i]);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? "," : "", number);
+    }
+    return kd_writer_metadata(w, key, text);
+}
+
+static kd_status write_classes(kd_writer *w, const kdi_classes *classes)
+{
+    kd_json *j;
+    const char *text;
+    kd_status status = kd_json_create(kdi_writer_ctx(w), 0, &j);
+    if (status) return kdi_writer_fail(w, status);
+    kd_json_array_begin(j, NULL);
+    for (size_t i = 0; i < classes->n; i++) kd_json_string(j, NULL, classes->name[i]);
+    kd_json_array_end(j);
+    status = kd_json_text(j, &text, NULL);
+    status = status ? kdi_writer_fail(w, status) : kd_writer_metadata(w, "libkd.classes", text);
+    kd_json_destroy(j);
+    return status;
+}
+
+kd_status kd_model_write_metadata(const kd_model *m, kd_writer *w)
+{
+    char checksum[17];
+    kd_writer_metadata(w, "libkd.version", kd_version());
+    kd_status status = kd_writer_metadata(w, "libkd.spec", m->text);
+    if (m->normalized) {
+        write_numbers(w, "libkd.mean", m->mean, m->spec.channels);
+        status = write_numbers(w, "libkd.std", m->std, m->spec.channels);
+    }
+    if (m->classes.name) status = write_classes(w, &m->classes);
+    if (m->data) {
+        snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)m->data_checksum);
+        kd_writer_metadata(w, "libkd.data", m->data);
+        status = kd_writer_metadata(w, "libkd.data_checksum", checksum);
+    }
+    if (*m->framing) status = kd_writer_metadata(w, "libkd.framing", m->framing);
+    return status;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static kd_status read_numbers(kd_model *m, const kd_file *file, const char *key, float *out)
+{
+    const char *text = kd_file_metadata_get(file, key);
+    for (int i = 0; i < m->spec.channels; i++) {
+        const size_t length = text ? strcspn(text, ",") : 0;
+        double number;
+        if (!text || !kdi_parse_double(text, length, &number))
+            return kd_ctx_fail(m->ctx, KD_E_FORMAT, "%s: '%s' is not %d numbers",
+                               kd_file_path(file), key, m->spec.channels);
+        out[i] = (float)number;
+        text = text[length] ? text + length + 1 : NULL;
+    }
+    return KD_OK;
+}
+
+static kd_status read_normalization(kd_model *m, const kd_file *file)
+{
+    float mean[KDI_MAX_CHANNELS], std[KDI_MAX_CHANNELS];
+    if (!kd_file_metadata_get(file, "libkd.mean")) return KD_OK;
+    kd_status status = read_numbers(m, file, "libkd.mean", mean);
+    if (!status) status = read_numbers(m, file, "libkd.std", std);
+    return status ? status : kd_model_set_normalization(m, mean, std);
+}
+
+/* json holds an array, whose strings are put into names [n]. */
+static kd_status take_names(kd_ctx *ctx, kdi_json *json, const char **names, size_t n,
+                            kdi_classes *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (kdi_json_kind(json, 1 + i) != KDI_JSON_STRING) return KD_E_FORMAT;
+        names[i] = kdi_json_string(json, 1 + i);
+    }
+    return kdi_classes_copy(ctx, names, n, out);
+}
+
+/* text is a copy, and writable. */
+static kd_status parse_classes(kd_ctx *ctx, char *text, size_t n, kdi_classes *out)
+{
+    kdi_json json;
+    const char **names = NULL;
+    kd_status status = kdi_json_open_array(ctx, "libkd.classes", text, strlen(text), n + 1, &json);
+    if (status) return status;
+    if (kdi_json_size(&json, 0) != n || json.count != n + 1)
+        status = KD_E_FORMAT;
+    else if (!(names = kd_ctx_alloc(ctx, n, sizeof *names)))
+        status = KD_E_NOMEM;
+    if (!status) status = take_names(ctx, &json, names, n, out);
+    kd_ctx_free(ctx, names);
+    kdi_json_close(&json);
+    return status;
+}
+
+kd_status kdi_read_classes(kd_ctx *ctx, const kd_file *file, size_t n, kdi_classes *out)
+{
+    const char *text = kd_file_metadata_get(file, "libkd.classes");
+    *out = (kdi_classes){0};
+    if (!text) return KD_OK;
+    char *copy = kdi_strdup(ctx, text);
+    if (!copy) return KD_E_NOMEM;
+    const kd_status status = parse_classes(ctx, copy, n, out);
+    kd_ctx_free(ctx, copy);
+    if (status != KD_E_FORMAT) return status;
+    return kd_ctx_fail(ctx, status, "%s: 'libkd.classes' is no JSON array of %zu strings",
+                       kd_file_path(file), n);
+}
+
+static bool read_hex(const char *text, uint64_t *number)
+{
+    static const char digits[] = "0123456789abcdef";
+    *number = 0;
+    if (strlen(text) != 16) return false;
+    for (; *text; text++) {
+        const char *digit = strchr(digits, *text);
+        if (!digit) return false;
+        *number = *number << 4 | (uint64_t)(digit - digits);
+    }
+    return true;
+}
+
+static kd_status read_data(kd_model *m, const kd_file *file)
+{
+    const char *name = kd_file_metadata_get(file, "libkd.data");
+    const char *text = kd_file_metadata_get(file, "libkd.data_checksum");
+    uint64_t checksum;
+    if (!name) return KD_OK;
+    if (!text || !read_hex(text, &checksum))
+        return kd_ctx_fail(m->ctx, KD_E_FORMAT,
+                           "%s: 'libkd.data_checksum' is not 16 hexadecimal digits",
+                           kd_file_path(file));
+    return kd_model_set_data(m, name, checksum);
+}
+
+static kd_status read_framing(kd_model *m, const kd_file *file)
+{
+    const char *text = kd_file_metadata_get(file, "libkd.framing");
+    const kd_status status = text ? kd_model_set_framing(m, text) : KD_OK;
+    if (!status) return KD_OK;
+    return kd_ctx_fail(m->ctx, KD_E_FORMAT, "%s: 'libkd.framing': %s", kd_file_path(file),
+                       kd_ctx_error(m->ctx));
+}
+
+kd_status kdi_model_read_metadata(kd_model *m, const kd_file *file)
+{
+    kd_status status = read_normalization(m, file);
+    if (!status && !m->new_head) status = read_data(m, file);
+    if (!status) status = read_framing(m, file);
+    return status;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ * model_write.c: writing models as safetensors files: PyTorch's names, shapes and layouts, one entry
+ * at a time put into that layout. */
+#include "model.h"
+
+#include "../file/writer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* One tensor of the file. */
+typedef struct written {
+    const kd_params *params; /* the entry of these, or, where flat is given, its part of flat */
+    const float *flat;
+    const kd_param_info *info;
+    kdi_writer_room *room;
+} written;
+
+static kd_status fill(void *user, size_t first, size_t count, void *out)
+{
+    const written *e = user;
+    const size_t size = kd_dtype_size(e->info->dtype);
+    if (e->room->owner != e) {
+        e->room->owner = NULL;
+        if (e->flat) {
+            kd_params_pack(e->info, e->flat, e->room->bytes);
+        } else {
+            const kd_status status = kd_params_get(e->params, e->info, 0, e->room->bytes);
+            if (status) return status;
+        }
+        e->room->owner = e;
+    }
+    memcpy(out, (const char *)e->room->bytes + first * size, count * size);
+    return KD_OK;
+}
+
+static kd_status add(kd_writer *w, const char *prefix, kd_dtype dtype, written *e)
+{
+    char name[768];
+    const int n = snprintf(name, sizeof name, "%s%s", prefix, e->info->name);
+    const kd_shape *shape = &e->info->file_shape;
+    e->room = kdi_writer_reserve(w, e->info->count * kd_dtype_size(e->info->dtype));
+    if (n < 0 || (size_t)n >= sizeof name)
+        return kdi_writer_fail(w, kd_ctx_fail(kdi_writer_ctx(w), KD_E_LIMIT,
+                                              "the name of tensor '%.60s...' is too long", name));
+    return kd_writer_tensor_fn(w, name, e->info->dtype == KD_F32 ? dtype : e->info->dtype,
+                               shape->rank, shape->dim, fill, e);
+}
+
+static kd_status add_all(const kd_params *params, const float *flat, kd_writer *w,
+                         const char *prefix, kd_dtype dtype)
+{
+    const size_t n = kd_params_entries(params);
+    written *entries = kdi_writer_alloc(w, n + 1, sizeof *entries);
+    kd_status status = entries ? KD_OK : KD_E_NOMEM;
+    for (size_t i = 0; i < n && !status; i++) {
+        const kd_param_info *info = kd_params_info(params, i);
+        if (flat && info->buffer) continue;
+        entries[i] = (written){.params = params, .flat = flat, .info = info};
+        status = add(w, prefix, dtype, &entries[i]);
+    }
+    return status;
+}
+
+kd_status kd_params_write(const kd_params *params, kd_writer *w, const char *prefix, kd_dtype dtype)
+{
+    if (dtype != KD_F32 && dtype != KD_F16 && dtype != KD_BF16)
+        return kdi_writer_fail(w, kd_ctx_fail(kdi_writer_ctx(w), KD_E_INVALID,
+                                              "weights are saved as f32, f16 or bf16, not %s",
+                                              kd_dtype_name(dtype)));
+    return add_all(params, NULL, w, prefix ? prefix : "", dtype);
+}
+
+kd_status kd_params_write_flat(const kd_params *params, const float *flat, kd_writer *w,
+                               const char *prefix)
+{
+    return add_all(params, flat, w, prefix ? prefix : "", KD_F32);
+}
+
+kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const char *path,
+                               kd_dtype dtype)
+{
+    kd_writer *w;
+    kd_status status = kd_writer_create(m->ctx, path, &w);
+    if (status) return status;
+    kd_writer_metadata(w, "format", "pt");
+    status = kd_model_write_metadata(m, w);
+    if (!status) status = kd_params_write(params, w, "", dtype);
+    if (!status) return kd_writer_finish(w);
+    kd_writer_abandon(w);
+    return status;
+}
+
+kd_status kd_model_save_as(const kd_model *m, const char *path, kd_dtype dtype)
+{
+    return kd_model_save_params(m, m->params, path, dtype);
+}
+
+kd_status kd_model_save(const kd_model *m, const char *path)
+{
+    return kd_model_save_as(m, path, KD_F32);
+}
