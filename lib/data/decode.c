@@ -182,7 +182,7 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
         if (status) shut(d);
         return status;
     }
-    const char *kind = kdi_kind_of(bytes, size);
+    const char *kind = kdi_picture_kind(bytes, size);
     return kdi_note_fail(note, KD_E_FORMAT, "is neither JPEG nor PNG%s%s", kind ? ": " : "",
                          kind ? kind : "");
 }

@@ -76,7 +76,7 @@ kd_status kdi_decoder_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row
 
 /* What a file that is no picture of ours seems to be, for error texts, e.g. "a WebP picture"; NULL
  * if its first bytes tell nothing (kind.c). */
-const char *kdi_kind_of(const uint8_t *bytes, size_t size);
+const char *kdi_picture_kind(const uint8_t *bytes, size_t size);
 
 /* The picture's sides are within the limits, and few enough for the file's size: at most `most`
  * pixels a byte. */

@@ -95,7 +95,7 @@ static bool is_blank(const uint8_t *bytes, size_t size)
     return true;
 }
 
-const char *kdi_kind_of(const uint8_t *bytes, size_t size)
+const char *kdi_picture_kind(const uint8_t *bytes, size_t size)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         const kind *k = &kinds[i];

@@ -11,7 +11,7 @@
 #include "json.h"
 #include "safetensors.h"
 #include "show.h"
-#include "sort.h"
+#include "../base/sort.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #include "model.h"
 
 #include "../file/show.h"
-#include "../file/sort.h"
+#include "../base/sort.h"
 #include "../file/utf8.h"
 
 #include <stdio.h>
