@@ -223,11 +223,13 @@ typedef struct kd_eval_opt {
     void *each_user;     /* its first argument */
     uint64_t *confusion; /* [classes, classes] of the network, the caller's, or NULL: samples of
                            * class `row` that the network says are of class `column` */
-    /* Which class of the network each class of the data is: [classes of the data]. NULL: the same
-     * number, if the data has as many classes as the network; else KD_E_MISMATCH. */
+    /* Which class of the network each class of the data is: [classes of the data]. NULL: by name,
+     * as kd_classes_match does. If the data or the network have no names, they need the same number
+     * of classes, which are then taken to be in the same order; that is logged. Else KD_E_MISMATCH,
+     * naming a class. The same between a teacher and the network, whose numbers must be equal. */
     const int32_t *class_map;
-    int any_classes; /* without class_map, take the data's classes as the network's first ones,
-                      * however many there are; a teacher's classes as the network's */
+    int any_classes; /* ask for no names: without class_map, the data's classes are the network's
+                      * first ones, and the teacher's are the network's */
 } kd_eval_opt;
 
 enum { KD_EVAL_BINS = 15 };

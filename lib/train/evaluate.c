@@ -13,13 +13,6 @@ typedef struct side {
     size_t view;
 } side;
 
-static kd_view view_of(const kd_model *m, const kd_data_info *info)
-{
-    const bool own = kd_model_mean(m) != NULL;
-    return (kd_view){kd_model_image(m), kd_model_image(m), kd_model_channels(m),
-                     own ? kd_model_mean(m) : info->mean, own ? kd_model_std(m) : info->std};
-}
-
 static kd_status run_side(side *s, const kd_batch *batch)
 {
     const kd_run_opt opt = {.struct_size = sizeof opt, .batch = batch->n};
@@ -140,8 +133,8 @@ static kd_status open_loader(kdt_measure *m, kd_dataset *data, kd_loader **loade
 {
     const kd_eval_opt *o = m->opt;
     const kd_data_info *info = kd_dataset_info(data);
-    kd_view views[2] = {view_of(m->model, info)};
-    if (o->teacher) views[1] = view_of(o->teacher, info);
+    kd_view views[2] = {kd_model_view(m->model, info)};
+    if (o->teacher) views[1] = kd_model_view(o->teacher, info);
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = source(o),
                                .dev_count = o->dev_count,

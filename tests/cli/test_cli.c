@@ -244,7 +244,7 @@ START_TEST(test_failures)
         {{"distill", NET, "--data", "synthetic:classes=5,image=16", "--teacher", net.text},
          "classes"},
         {{"eval", "/nowhere/f", "--data", DATA}, "/nowhere/f"},
-        {{"eval", net.text, "--data", "synthetic:classes=9,image=16"}, "9 classes"},
+        {{"eval", net.text, "--data", "synthetic:classes=9,image=16"}, "the data 9"},
         {{"eval", net.text, "--data", DATA, "--model", "vgg5_bn,width=0.125"}, "features"},
         {{"predict", net.text, batch.text, "/nowhere/o", "--model",
           "vgg4,width=0.125,classes=4,image=16"},

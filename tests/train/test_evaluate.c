@@ -505,8 +505,66 @@ START_TEST(test_class_map)
     check_result(&r, &e);
     kd_dataset_close(s->data);
     s->data = open_data(s->ctx, s->p, 11, NULL);
-    refused(s, (kd_eval_opt){.batch = 8}, KD_E_MISMATCH, "11 classes");
+    refused(s, (kd_eval_opt){.batch = 8}, KD_E_MISMATCH, "the data 11");
     refused(s, (kd_eval_opt){.any_classes = 1}, KD_E_MISMATCH, "11 classes");
+    drop(s);
+}
+END_TEST
+
+/* Names decide: classes of the data in another order, some of them, one that the network lacks. */
+START_TEST(test_class_names)
+{
+    static const char *const own[CLASSES] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+    static const char *const some[] = {"h", "c", "e"}, *const stray[] = {"h", "C", "e"};
+    static const char *const turned[CLASSES] = {"j", "i", "h", "g", "f", "e", "d", "c", "b", "a"};
+    static const char *const other[CLASSES] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "k"};
+    setup *s = make();
+    bool all[N];
+    int32_t targets[N];
+    double t[N * CLASSES];
+    for (size_t i = 0; i < N; i++) all[i] = true;
+    test_ok(s->ctx, kd_model_set_class_names(s->model, own));
+    kd_dataset_close(s->data);
+    for (size_t i = 0; i < N; i++) {
+        targets[i] = s->p->labels[i];
+        s->p->labels[i] = 9 - s->p->labels[i];
+    }
+    s->data = open_data(s->ctx, s->p, CLASSES, turned);
+    expected e = compute(s->z, s->t, targets, all);
+    kd_eval_result r = evaluate(s, (kd_eval_opt){.batch = 8});
+    check_result(&r, &e);
+
+    test_ok(s->ctx, kd_model_set_class_names(s->teacher, turned)); /* its class 0 is class 9 */
+    for (size_t i = 0; i < N; i++)
+        for (size_t k = 0; k < CLASSES; k++) t[i * CLASSES + k] = s->t[i * CLASSES + 9 - k];
+    e = compute(s->z, t, targets, all);
+    r = evaluate(s, (kd_eval_opt){.batch = 8});
+    check_result(&r, &e);
+    for (size_t i = 0; i < N; i++)
+        ck_assert_int_eq(s->seen.all[i].teacher, class_of_rank(t + i * CLASSES, CLASSES, 0));
+    r = evaluate(s, (kd_eval_opt){.any_classes = 1}); /* by number, both */
+    e = compute(s->z, s->t, s->p->labels, all);
+    check_result(&r, &e);
+    test_ok(s->ctx, kd_model_set_class_names(s->teacher, other));
+    refused(s, (kd_eval_opt){.teacher = s->teacher}, KD_E_MISMATCH, "class 9, 'j'");
+    test_ok(s->ctx, kd_model_set_class_names(s->teacher, NULL));
+
+    kd_dataset_close(s->data);
+    static const int32_t places[] = {7, 2, 4};
+    for (size_t i = 0; i < N; i++) {
+        s->p->labels[i] = (int32_t)(i % 3);
+        targets[i] = places[i % 3];
+    }
+    s->data = open_data(s->ctx, s->p, 3, some);
+    e = compute(s->z, s->t, targets, all);
+    r = evaluate(s, (kd_eval_opt){.batch = 8});
+    check_result(&r, &e);
+    kd_dataset_close(s->data);
+    s->data = open_data(s->ctx, s->p, 3, stray);
+    refused(s, (kd_eval_opt){.batch = 8}, KD_E_MISMATCH, "'C'");
+    kd_dataset_close(s->data);
+    s->data = open_data(s->ctx, s->p, 3, NULL);
+    refused(s, (kd_eval_opt){.batch = 8}, KD_E_MISMATCH, "the data's have no names");
     drop(s);
 }
 END_TEST
@@ -551,4 +609,5 @@ START_TEST(test_refuses)
 END_TEST
 
 TEST_SUITE(evaluate, 60, &test_numbers, &test_broken_pictures, &test_splits, &test_average,
-           &test_not_measured, &test_not_finite, &test_class_map, &test_stops, &test_refuses)
+           &test_not_measured, &test_not_finite, &test_class_map, &test_class_names, &test_stops,
+           &test_refuses)
