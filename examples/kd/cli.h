@@ -81,6 +81,8 @@ typedef struct cli_args {
 
     double seconds;
     bool train, per_op;
+    const char *predictions, *confusion;
+    bool any_classes;
 
     const char *out;
     bool resume, dry_run, json, quiet, help;

@@ -190,6 +190,13 @@ const cli_option cli_options[] = {
     NUMBER(CMD_DISTILL, IN_DISTILLATION, "dkd-warmup", "EPOCHS", NULL, 0, 1e9, dkd_warmup,
            "dkd: its weight first rises for so long [20]"),
 
+    TEXT(CMD_EVAL, IN_RUN, "predictions", "FILE", NULL, predictions,
+         "write a CSV table with a line for each sample: its class, the network's, probability, "
+         "loss"),
+    TEXT(CMD_EVAL, IN_RUN, "confusion", "FILE", NULL, confusion,
+         "write a CSV table: how many samples of each class got which answer"),
+    FLAG(CMD_EVAL, IN_DATA, "any-classes", any_classes,
+         "take classes by number, whatever their names and however many there are"),
     FLAG(CMD_PROFILE, IN_RUN, "train", train,
          "a training step (cross-entropy, SGD) instead of inference"),
     FLAG(CMD_PROFILE, IN_RUN, "per-op", per_op, "also a table with a line for each operation"),

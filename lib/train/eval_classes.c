@@ -27,11 +27,10 @@ static void say(kd_ctx *ctx, const kd_data_info *info, size_t classes, bool name
                 kd_class_match match)
 {
     if (match == KD_CLASSES_UNNAMED && named)
-        kd_ctx_log(
-            ctx, KD_LOG_INFO,
-            "the network's file does not name its %zu classes: they are taken to be those of "
-            "%s, in their order",
-            classes, info->name);
+        kd_ctx_log(ctx, KD_LOG_INFO,
+                   "the network has no names for its %zu classes: they are taken to be those of "
+                   "%s, in their order",
+                   classes, info->name);
     if (match == KD_CLASSES_SUBSET)
         kd_ctx_log(ctx, KD_LOG_INFO, "%s has %zu of the network's %zu classes: found by name",
                    info->name, info->classes, classes);
