@@ -5,6 +5,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const double NORMAL = 1.959963984540054; /* the normal distribution's .975 quantile */
@@ -173,4 +174,14 @@ void stats_holm(double *p, size_t n)
         done[i] = true;
     }
     free(done);
+}
+
+stats_text stats_print_p(double p)
+{
+    stats_text t = {"-"};
+    if (p < 1e-4)
+        snprintf(t.text, sizeof t.text, "< 0.0001");
+    else if (!isnan(p))
+        snprintf(t.text, sizeof t.text, "%.2g", p);
+    return t;
 }

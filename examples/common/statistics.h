@@ -65,4 +65,10 @@ double stats_mcnemar(size_t b, size_t c);
  * nothing. */
 void stats_holm(double *p, size_t n);
 
+/* A p-value to print: "0.021", "< 0.0001", "-" for NAN. */
+typedef struct stats_text {
+    char text[16];
+} stats_text;
+stats_text stats_print_p(double p);
+
 #endif

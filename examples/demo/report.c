@@ -98,9 +98,9 @@ static void differences(const demo *d)
     printf("distilled against alone, on the same %zu test pictures:\n", d->runs[DISTILLED].test.n);
     for (int i = 0; i < COMPARISONS; i++) {
         const comparison *c = &all[i];
-        printf("  at the same %-8s %+6.2f points, 95 %% interval %+.2f to %+.2f, p %.2g: %s\n",
+        printf("  at the same %-8s %+6.2f points, 95 %% interval %+.2f to %+.2f, p %s: %s\n",
                controls[i] == SAME_STEPS ? "steps:" : "seconds:", c->difference, c->interval.low,
-               c->interval.high, c->p,
+               c->interval.high, stats_print_p(c->p).text,
                c->p >= .05         ? "no clear difference"
                : c->difference > 0 ? "the distilled network is the better one"
                                    : "the one trained alone is the better one");

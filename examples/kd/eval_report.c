@@ -219,9 +219,9 @@ static void differences(const evaluation *e, const comparison *c)
     printf("%8s %17s %7s %6s %9s %9s  file\n", "points", "95 % interval", "gained", "lost", "p",
            e->n > 2 ? "Holm's p" : "");
     for (size_t i = 1; i < e->n; i++, c++) {
-        printf("%+8.2f %+8.2f to %+-6.2f %7zu %6zu %9.2g %9s  %s\n", c->difference, c->interval.low,
-               c->interval.high, c->gained, c->lost, c->p,
-               e->n > 2 ? figure("%.2g", c->holm).text : "",
+        printf("%+8.2f %+8.2f to %+-6.2f %7zu %6zu %9s %9s  %s\n", c->difference, c->interval.low,
+               c->interval.high, c->gained, c->lost, stats_print_p(c->p).text,
+               e->n > 2 ? stats_print_p(c->holm).text : "",
                cli_escape(e->networks[i].file, shown, sizeof shown));
     }
     printf("(intervals: Wilson's for one network, paired for a difference; p: McNemar's exact "

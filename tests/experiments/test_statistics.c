@@ -189,6 +189,11 @@ START_TEST(test_holm)
     ck_assert_double_nan(d[1]);
     near(d[2], .02);
     stats_holm(d, 0);
+
+    ck_assert_str_eq(stats_print_p(.0206807).text, "0.021");
+    ck_assert_str_eq(stats_print_p(1).text, "1");
+    ck_assert_str_eq(stats_print_p(0).text, "< 0.0001");
+    ck_assert_str_eq(stats_print_p(NONE).text, "-");
 }
 END_TEST
 
