@@ -74,8 +74,8 @@ demo_src := $(wildcard examples/demo/*.c) $(common_src)
 experiments := cnn-to-cnn vit-to-cnn vit-to-vit # examples/experiments/cnn_to_cnn.c is experiment-cnn-to-cnn
 experiment_mains := $(subst -,_,$(experiments:%=examples/experiments/%.c))
 experiment_src := $(filter-out $(experiment_mains),$(wildcard examples/experiments/*.c)) $(common_src)
-test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src)
-bench_src := $(wildcard bench/*.c)
+test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
+bench_src := $(wildcard bench/*.c) examples/common/statistics.c
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: all deps demo experiments check check-full kill bench bench-peers fuzz docs format lint install uninstall dist clean help FORCE

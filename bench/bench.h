@@ -3,13 +3,13 @@
 #ifndef KDB_BENCH_H
 #define KDB_BENCH_H
 
+#include "../examples/common/statistics.h"
+
 #include <kd/kd.h>
 
 #include <stdbool.h>
 
 double kdb_seconds(void);
-/* Sorts x in place. p in [0,1]. */
-double kdb_quantile(double *x, size_t n, double p);
 /* Print what went wrong and leave with status 1: a benchmark has nobody to return to. */
 void kdb_die(kd_ctx *ctx, const char *what);
 

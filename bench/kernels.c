@@ -39,7 +39,7 @@ static double median_of(run_fn fn, void *arg)
         fn(arg);
         sum += x[n] = kdb_seconds() - start;
     }
-    return kdb_quantile(x, n, .5);
+    return stats_quantile(x, n, .5);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -80,8 +80,8 @@ static void compare(product *p, double *ours, double *theirs)
         b[i] = 0;
 #endif
     }
-    *ours = kdb_quantile(a, TURNS, .5);
-    *theirs = kdb_quantile(b, TURNS, .5);
+    *ours = stats_quantile(a, TURNS, .5);
+    *theirs = stats_quantile(b, TURNS, .5);
 }
 
 static void products(kd_ctx *ctx, double peak)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * measure.c: the clock, quantiles, the machine's peak. */
+ * measure.c: the clock, the machine's peak. */
 #include "bench.h"
 
 #include "../lib/base/base.h"
@@ -14,18 +14,6 @@ double kdb_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double kdb_quantile(double *x, size_t n, double p)
-{
-    qsort(x, n, sizeof *x, ascending);
-    return x[(size_t)(p * (double)(n - 1) + .5)];
 }
 
 void kdb_die(kd_ctx *ctx, const char *what)

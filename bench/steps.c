@@ -64,7 +64,7 @@ static double take_turns(runner *all, runner *one, double *peak)
         measure(all);
         if (one) measure(one);
     }
-    return kdb_quantile(gains, TURNS, .5);
+    return stats_quantile(gains, TURNS, .5);
 }
 
 /* Seconds to make a plan, the best of some. */
@@ -144,14 +144,15 @@ int kdb_steps(int threads, char *const *names, int count)
         open_runner(&all, info, threads);
         if (threads > 1) open_runner(&one, info, 1);
         const double machine = take_turns(&all, threads > 1 ? &one : NULL, &peak);
-        const double median = kdb_quantile(all.x, all.n, .5), p10 = kdb_quantile(all.x, all.n, .1);
+        const double median = stats_quantile(all.x, all.n, .5),
+                     p10 = stats_quantile(all.x, all.n, .1);
         const double rate = 2.0 * (double)macs_of(ctx, info) * (double)info->batch / median;
         printf("%-18s%9.2f%9.2f%9.2f%12.1f%10.1f%9.0f%%", info->name, median * 1e3, p10 * 1e3,
-               kdb_quantile(all.x, all.n, .9) * 1e3, (double)info->batch / median, rate * 1e-9,
+               stats_quantile(all.x, all.n, .9) * 1e3, (double)info->batch / median, rate * 1e-9,
                100 * rate / peak);
         if (threads > 1)
-            printf("%12.2f%9.2f%10.2f", kdb_quantile(one.x, one.n, .5) / median,
-                   kdb_quantile(one.x, one.n, .1) / p10, machine);
+            printf("%12.2f%9.2f%10.2f", stats_quantile(one.x, one.n, .5) / median,
+                   stats_quantile(one.x, one.n, .1) / p10, machine);
         printf("\n");
         print_parts(all.work);
         fflush(stdout);

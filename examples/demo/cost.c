@@ -6,16 +6,8 @@
  * single pictures, one after another, after a warm-up. */
 #include "demo.h"
 
-#include <stdlib.h>
-
 enum { WARM_RUNS = 20, MAX_RUNS = 4000 };
 static const double LATENCY_SECONDS = .6;
-
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* Runs of one picture until the time is up. seconds [MAX_RUNS] */
 static kd_status run_often(kd_exec *exec, double *seconds, size_t *n)
@@ -65,9 +57,8 @@ static kd_status latency(demo *d, kd_model *model, demo_cost *cost)
     if (!status) status = kd_exec_bind(exec, "input", input);
     if (!status) status = run_often(exec, seconds, &n);
     if (!status) {
-        qsort(seconds, n, sizeof *seconds, by_size);
-        cost->latency_median = 500 * (seconds[(n - 1) / 2] + seconds[n / 2]);
-        cost->latency_p95 = 1000 * seconds[(95 * n + 99) / 100 - 1];
+        cost->latency_median = 1000 * stats_quantile(seconds, n, .5);
+        cost->latency_p95 = 1000 * stats_quantile(seconds, n, .95);
         cost->latency_runs = n;
         cost->infer_bytes = kd_plan_arena_size(plan);
         cost->macs = kd_plan_macs(plan);

@@ -128,6 +128,14 @@ static int only_stop(void *user, const kd_progress *k)
     return interrupted;
 }
 
+/* Which test pictures are answered right: networks are compared on the same ones. */
+static int note_answer(void *user, const kd_eval_sample *s)
+{
+    demo_run *run = user;
+    run->right[s->id] = s->predicted == s->target;
+    return 0;
+}
+
 /* ---- the runs -------------------------------------------------------------------------------- */
 
 static kd_status new_model(demo *d, const char *spec, kd_model **model)
@@ -181,8 +189,11 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
     const kd_eval_opt eval = {.struct_size = sizeof eval,
                               .split = KD_EVAL_TEST,
                               .teacher = which == TEACHER ? NULL : teacher,
-                              .progress = only_stop};
-    if (kd_evaluate(run->model, d->data, &eval, &run->test)) return demo_fail(d);
+                              .progress = only_stop,
+                              .each = note_answer,
+                              .each_user = run};
+    run->right = kd_ctx_alloc(d->ctx, kd_dataset_info(d->data)->count[KD_SPLIT_TEST], 1);
+    if (!run->right || kd_evaluate(run->model, d->data, &eval, &run->test)) return demo_fail(d);
     fprintf(stderr, "[%d/%d] %-28s %.2f %% of the test pictures right, %zu steps in %.1f s\n",
             number, RUNS, run->title, run->test.top1, run->result.steps, run->result.seconds);
     return demo_measure(d, run, which == DISTILLED ? teacher : NULL);
@@ -346,7 +357,10 @@ int main(int argc, char **argv)
     record_cpu(d.cpu);
     if (!d.cpu[0]) snprintf(d.cpu, sizeof d.cpu, "unknown processor");
     const bool done = work(&d, data);
-    for (int i = 0; i < RUNS; i++) kd_model_destroy(d.runs[i].model);
+    for (int i = 0; i < RUNS; i++) {
+        kd_model_destroy(d.runs[i].model);
+        kd_ctx_free(d.ctx, d.runs[i].right);
+    }
     kd_dataset_close(d.data);
     kd_ctx_destroy(d.ctx);
     return done ? 0 : interrupted ? 130 : 1;

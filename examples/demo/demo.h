@@ -5,12 +5,14 @@
 #ifndef DEMO_H
 #define DEMO_H
 
+#include "../common/statistics.h"
+
 #include <kd/kd.h>
 
 #include <stdbool.h>
 #include <stdio.h>
 
-/* In the order of the table; they are run in another one (main.c). */
+/* In the order of the table; they are run in another one (demo.c). */
 enum { TEACHER, SAME_STEPS, SAME_SECONDS, DISTILLED, RUNS };
 
 /* What a network costs, whatever it has learnt. */
@@ -35,6 +37,7 @@ typedef struct demo_run {
     kd_model *model;
     kd_result result;
     kd_eval_result test;
+    uint8_t *right; /* [test pictures]: 1 where this network's answer is */
     demo_cost cost;
 } demo_run;
 
@@ -71,8 +74,8 @@ bool demo_measure(demo *d, demo_run *run, kd_model *teacher);
 /* report.c */
 void demo_table(const demo *d);
 bool demo_results(const demo *d, double seconds);
-/* The 95 % interval's half width of an accuracy in percent, measured on n samples. */
-double demo_interval(double percent, size_t n);
+/* Of a run's accuracy, percent: Wilson's, from the number of test pictures. */
+stats_interval demo_interval(const demo_run *run);
 
 /* picture.c: writes demo.gp and runs gnuplot; a missing gnuplot is said, and is no failure. */
 bool demo_picture(const demo *d);

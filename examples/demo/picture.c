@@ -52,14 +52,15 @@ static bool write_data(const demo *d, FILE *f)
         if (!write_epochs(d, run, f)) return false;
         fprintf(f, "EOD\n");
     }
-    fprintf(f, "# name, accuracy, half of the 95 %% interval; data, teacher, forward, loss, "
+    fprintf(f, "# name, accuracy, its 95 %% interval; data, teacher, forward, loss, "
                "backward, optimiser\n$runs << EOD\n");
     for (int i = 0; i < RUNS; i++) {
         const demo_run *run = &d->runs[order[i]];
         const kd_times *t = &run->result.times;
-        fprintf(f, "\"%s\" %.3f %.3f %.3f %.3f %.3f %.3f %.3f %.3f\n", labels[order[i]],
-                run->test.top1, demo_interval(run->test.top1, run->test.n), t->data, t->teacher,
-                t->forward, t->loss, t->backward, t->optimizer);
+        const stats_interval interval = demo_interval(run);
+        fprintf(f, "\"%s\" %.3f %.3f %.3f %.3f %.3f %.3f %.3f %.3f %.3f\n", labels[order[i]],
+                run->test.top1, interval.low, interval.high, t->data, t->teacher, t->forward,
+                t->loss, t->backward, t->optimizer);
     }
     fprintf(f, "EOD\n");
     return true;
@@ -129,9 +130,8 @@ static void write_accuracies(FILE *f)
     for (int i = 0; i < RUNS; i++)
         fprintf(f, "    $runs every ::%d::%d using (%d):2:xtic(1) with boxes lc rgb '%s', \\\n", i,
                 i, i, colours[i]);
-    fprintf(f,
-            "    $runs using 0:($2-$3):(0):(2*$3) with vectors nohead lw 1.5 lc rgb '#222222', \\\n"
-            "    $runs using 0:($2+$3):(sprintf('%%.1f', $2)) with labels offset 0,0.8\n");
+    fprintf(f, "    $runs using 0:3:(0):($4-$3) with vectors nohead lw 1.5 lc rgb '#222222', \\\n"
+               "    $runs using 0:4:(sprintf('%%.1f', $2)) with labels offset 0,0.8\n");
 }
 
 static void write_times(FILE *f)

@@ -8,6 +8,7 @@
 #include "experiments.h"
 
 #include "../common/record.h"
+#include "../common/statistics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -118,21 +119,14 @@ static int one_round(ex_work *w, costs *c)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts them; nearest ranks, the median of an even number the mean of the two in the middle. */
+/* Sorts x. */
 static void quantiles_json(kd_json *j, const char *key, double *x, size_t n)
 {
     if (n == 0) return;
-    qsort(x, n, sizeof *x, by_size);
     kd_json_object_begin(j, key);
-    kd_json_number(j, "median_ms", 500 * (x[(n - 1) / 2] + x[n / 2]));
-    kd_json_number(j, "p10_ms", 1e3 * x[(n + 9) / 10 - 1]);
-    kd_json_number(j, "p90_ms", 1e3 * x[(9 * n + 9) / 10 - 1]);
+    kd_json_number(j, "median_ms", 1e3 * stats_quantile(x, n, .5));
+    kd_json_number(j, "p10_ms", 1e3 * stats_quantile(x, n, .1));
+    kd_json_number(j, "p90_ms", 1e3 * stats_quantile(x, n, .9));
     kd_json_object_end(j);
 }
 

@@ -190,7 +190,7 @@ typedef struct ex_record {
     char started[32], ended[32], begun_by[40]; /* begun_by: "kd train", or "" */
     char weights[24];                          /* a sum over them */
     char spec[KD_SPEC_SIZE], cpu[200], data_name[160], data_sum[24];
-    double top1, top5, loss, train_top1, seconds, agreement; /* agreement -1: no teacher */
+    double top1, top5, loss, train_top1, seconds, agreement; /* agreement NAN: no teacher */
     int64_t steps, epochs, params, macs, peak_bytes, test_pictures;
 } ex_record;
 
@@ -211,6 +211,12 @@ typedef struct ex_story {
 int ex_record_write(const ex_work *w, const ex_story *story);
 /* A sum over values and buffers, the same on every machine. */
 void ex_weights_sum(kd_model *model, char out[24]);
+/* Which test pictures the finished network has right (answers.c): right [n], in their order, '1' or
+ * '0', '-' for one that was not read. read: NULL if there is no such file, or it is another network's
+ * than the record's; kd_ctx_free it. */
+int ex_answers_write(const ex_work *w, const ex_run *run, const char *weights, const char *right,
+                     size_t n);
+char *ex_answers_read(const ex_work *w, const ex_run *run, const ex_record *record, size_t *n);
 /* All that must be the same for a finished run to count as this one, as one line. teacher and
  * start: records of those runs, or NULL. */
 void ex_settings(const ex_work *w, const ex_run *run, const ex_record *teacher,

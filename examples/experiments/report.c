@@ -1,34 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * report.c: what came of an experiment, as Markdown: accuracies over seeds, differences paired by
- * seed, what is missing. OUT/NAME.md is this program's part; OUT/results.md has all programs' parts
- * that are there, below the costs, which they share.
- *
- * Differences are between runs of the same seed: the same first weights and the same order of
- * pictures. Their interval is Student's t for the mean of n differences at 95 %. */
+ * report.c: what came of an experiment, as Markdown: accuracies over seeds, differences
+ * (report_compare.c), what is missing. OUT/NAME.md is this program's part; OUT/results.md has all
+ * programs' parts that are there, below the costs, which they share. */
 #include "report.h"
+
+#include "../common/statistics.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- statistics ------------------------------------------------------------------------------ */
-
-void report_mean(const double *x, size_t n, double *mean, double *deviation)
-{
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++) sum += x[i];
-    *mean = n ? sum / (double)n : (double)NAN;
-    for (size_t i = 0; i < n; i++) squares += (x[i] - *mean) * (x[i] - *mean);
-    *deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : (double)NAN;
-}
-
-/* Half of the 95 % interval of a mean of n; NAN for fewer than two. */
-static double half_interval(double deviation, size_t n)
-{
-    static const double t[] = {0,     0,     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365,
-                               2.306, 2.262, 2.228,  2.201, 2.179, 2.160, 2.145, 2.131};
-    return n < 2 || n >= sizeof t / sizeof *t ? (double)NAN : t[n] * deviation / sqrt((double)n);
-}
 
 /* ---- what is there --------------------------------------------------------------------------- */
 
@@ -74,6 +54,7 @@ static void read_kind(report *r, const ex_kind *kind)
         ex_record_read(r->w->ctx, r->w, &run, &k->records[s]);
         take_data_from(r, &k->records[s]);
         k->done[s] = ex_is_recorded(r->w, &run);
+        if (k->done[s]) k->right[s] = ex_answers_read(r->w, &run, &k->records[s], &k->n_right[s]);
         if (k->done[s]) k->minutes = minutes_of(r, kind, k->records[s].steps);
         k->n += k->done[s];
         r->runs++;
@@ -97,13 +78,26 @@ static void cell(FILE *f, const char *format, double x)
 static void mean_cell(FILE *f, const double *x, size_t n)
 {
     double mean, deviation;
-    report_mean(x, n, &mean, &deviation);
+    stats_mean(x, n, &mean, &deviation);
     if (n == 0)
         fputs(" – |", f);
     else if (n == 1)
         fprintf(f, " %.2f |", mean);
     else
         fprintf(f, " %.2f ± %.2f |", mean, deviation);
+}
+
+/* Half of the interval of the mean accuracy, of the pictures alone. */
+static double sampling_error(const double *top1, size_t n, const report_kind *k)
+{
+    double mean, deviation;
+    int64_t pictures = 0;
+    for (size_t s = 0; s < k->seeds; s++)
+        if (k->done[s]) pictures = k->records[s].test_pictures;
+    if (!n || pictures < 1) return (double)NAN;
+    stats_mean(top1, n, &mean, &deviation);
+    const stats_interval i = stats_wilson(mean / 100 * (double)pictures, (size_t)pictures);
+    return 50 * (i.high - i.low);
 }
 
 static void kind_row(const report_kind *k, FILE *f)
@@ -116,7 +110,7 @@ static void kind_row(const report_kind *k, FILE *f)
         if (!k->done[s]) continue;
         top1[n] = record->top1;
         train[n++] = record->train_top1;
-        if (record->agreement >= 0) same[agreements++] = record->agreement;
+        if (!isnan(record->agreement)) same[agreements++] = record->agreement;
         epochs = record->epochs;
         steps = record->steps;
     }
@@ -125,6 +119,7 @@ static void kind_row(const report_kind *k, FILE *f)
     fprintf(f, " %zu of %zu |", n, k->seeds);
     for (size_t i = 0; i < n; i++) fprintf(f, "%s%.2f", i ? ", " : " ", top1[i]);
     fputs(n ? " |" : " – |", f);
+    cell(f, " ±%.1f |", sampling_error(top1, n, k));
     mean_cell(f, train, n);
     mean_cell(f, same, agreements);
     if (n)
@@ -139,70 +134,20 @@ static void accuracy_table(const report *r, FILE *f)
 {
     const report_kind *any = r->kinds;
     const int64_t pictures = any->done[0] ? any->records[0].test_pictures : 0;
-    fprintf(f,
-            "### Accuracy\n\n"
-            "On the test pictures after the last epoch, in percent; mean ± standard deviation over "
-            "seeds, which is of the seeds alone");
-    if (pictures) {
-        const double half = 196 * sqrt(.9 * .1 / (double)pictures);
-        fprintf(f,
-                " (an accuracy near 90 %% on %lld pictures has a sampling error of ±%.1f besides)",
-                (long long)pictures, half);
-    }
     fprintf(
-        f, ". Minutes: steps × the median step of [the timing pass](#costs), without tests; "
-           "fine-tuning has those of its start in it.\n\n"
-           "| run | test accuracy | seeds | each | training accuracy, last epoch | agrees with its "
-           "teacher | epochs (steps) | minutes of training |\n"
-           "|---|---|---|---|---|---|---|---|\n");
-    for (size_t i = 0; i < r->n_kinds; i++) kind_row(&r->kinds[i], f);
-    fputc('\n', f);
-}
-
-static const char *verdict(double mean, double half, size_t n)
-{
-    if (n < 3) return "too few seeds";
-    if (fabs(mean) <= half) return "not told from zero";
-    return mean > 0 ? "better" : "worse";
-}
-
-static void comparison_row(const report *r, const ex_comparison *c, FILE *f)
-{
-    double x[REPORT_MAX_SEEDS], mean, deviation;
-    size_t n = 0;
-    const report_kind *a = report_find(r, c->kind), *b = report_find(r, c->control);
-    if (!a || !b) return;
-    for (size_t s = 0; s < a->seeds && s < b->seeds; s++)
-        if (a->done[s] && b->done[s]) x[n++] = a->records[s].top1 - b->records[s].top1;
-    fprintf(f, "| %s |", c->words);
-    if (n == 0) {
-        fputs(" – | 0 | – | – | too few seeds |\n", f);
-        return;
-    }
-    report_mean(x, n, &mean, &deviation);
-    const double half = half_interval(deviation, n);
-    if (n > 1)
-        fprintf(f, " %+.2f ± %.2f | %zu |", mean, deviation, n);
-    else
-        fprintf(f, " %+.2f | %zu |", mean, n);
-    for (size_t i = 0; i < n; i++) fprintf(f, "%s%+.2f", i ? ", " : " ", x[i]);
-    if (n > 1)
-        fprintf(f, " | %+.2f to %+.2f | %s |\n", mean - half, mean + half, verdict(mean, half, n));
-    else
-        fprintf(f, " | – | %s |\n", verdict(mean, half, n));
-}
-
-static void comparison_table(const report *r, FILE *f)
-{
+        f, "### Accuracy\n\n"
+           "On the test pictures after the last epoch, in percent; mean ± standard deviation over "
+           "seeds, which is of the seeds alone. Sampling error: half of the 95 %% interval of such "
+           "an accuracy ");
+    if (pictures) fprintf(f, "on %lld pictures ", (long long)pictures);
     fprintf(
         f,
-        "### Differences\n\n"
-        "In points of test accuracy, seed by seed: mean ± standard deviation of the differences, "
-        "and the 95 %% interval of their mean by Student's t. There is one teacher of each kind: "
-        "what another teacher would have given is not in the intervals.\n\n"
-        "| | difference | seeds | each | 95 %% interval | |\n|---|---|---|---|---|---|\n");
-    for (const ex_comparison *c = r->w->experiment->comparisons; c->words; c++)
-        comparison_row(r, c, f);
+        "(Wilson's), which is of the pictures alone. Minutes: steps × the median step of [the "
+        "timing pass](#costs), without tests; fine-tuning has those of its start in it.\n\n"
+        "| run | test accuracy | seeds | each | sampling error | training accuracy, last epoch | "
+        "agrees with its teacher | epochs (steps) | minutes of training |\n"
+        "|---|---|---|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < r->n_kinds; i++) kind_row(&r->kinds[i], f);
     fputc('\n', f);
 }
 
@@ -269,7 +214,7 @@ static int write_part(const report *r, const char *ending)
     fprintf(t.f, "## %s\n\n%s\n\n`build/bin/experiment-%s --scale %s`\n\n", e->title, e->question,
             e->name, r->w->opt.scale->name);
     accuracy_table(r, t.f);
-    comparison_table(r, t.f);
+    report_write_comparisons(r, t.f);
     list_missing(r, t.f);
     if (ending && r->missing < r->runs)
         fprintf(t.f, "![learning curves](%s-curves.%s)\n\n", e->name, ending);
@@ -331,6 +276,8 @@ int ex_report(ex_work *w)
     if (!code)
         printf("%s: %zu of %zu runs are done; %s/results.md\n", w->experiment->name,
                r->runs - r->missing, r->runs, w->opt.out);
+    for (size_t i = 0; r && i < r->n_kinds; i++)
+        for (size_t s = 0; s < r->kinds[i].seeds; s++) kd_ctx_free(w->ctx, r->kinds[i].right[s]);
     kd_ctx_destroy(w->ctx);
     w->ctx = NULL;
     free(r);

@@ -14,6 +14,8 @@ typedef struct report_kind {
     size_t seeds, n; /* wanted, done */
     bool done[REPORT_MAX_SEEDS];
     ex_record records[REPORT_MAX_SEEDS];
+    char *right[REPORT_MAX_SEEDS]; /* [n_right]: ex_answers_read; NULL: not known */
+    size_t n_right[REPORT_MAX_SEEDS];
     double minutes; /* a run takes: steps x median step, its start's included; NAN: not known */
 } report_kind;
 
@@ -58,8 +60,9 @@ void report_write_costs(const report *r, const char *ending, FILE *f);
  * if there are none. */
 const char *report_pictures(const report *r);
 
-/* Mean and standard deviation (n - 1; NAN for one) of x [n]. */
-void report_mean(const double *x, size_t n, double *mean, double *deviation);
+/* report_compare.c: the table of differences between kinds of runs. */
+void report_write_comparisons(const report *r, FILE *f);
+
 /* Is there a finished run whose minutes are known? */
 bool report_has_times(const report *r);
 const report_kind *report_find(const report *r, const char *kind);

@@ -225,6 +225,38 @@ static kd_status keep_half(ex_work *w, ex_story *s)
     return KD_OK;
 }
 
+static int note_answer(void *user, const kd_eval_sample *s)
+{
+    char *right = user;
+    right[s->id] = s->predicted == s->target ? '1' : '0';
+    return 0;
+}
+
+/* The test, and which pictures were right. */
+static kd_status test_it(ex_work *w, watcher *x, kd_eval_result *test)
+{
+    char sum[24];
+    ex_story *s = x->story;
+    const size_t n = kd_dataset_info(w->data)->count[KD_SPLIT_TEST];
+    char *right = kd_ctx_alloc(w->ctx, n, 1);
+    if (!right) return KD_E_NOMEM;
+    memset(right, '-', n);
+    const kd_eval_opt eval = {.struct_size = sizeof eval,
+                              .split = KD_EVAL_TEST,
+                              .teacher = s->teacher,
+                              .progress = watch,
+                              .user = x,
+                              .each = note_answer,
+                              .each_user = right};
+    const kd_status status = kd_evaluate(s->model, w->data, &eval, test);
+    if (!status) {
+        ex_weights_sum(s->model, sum);
+        x->record_failed = ex_answers_write(w, s->run, sum, right, n);
+    }
+    kd_ctx_free(w->ctx, right);
+    return status;
+}
+
 /* Training, then the test, with the teacher beside it if there is one. */
 static kd_status train_and_test(ex_work *w, watcher *x, kd_distill_opt *opt, kd_result *result,
                                 kd_eval_result *test)
@@ -234,12 +266,7 @@ static kd_status train_and_test(ex_work *w, watcher *x, kd_distill_opt *opt, kd_
                                   : kd_train(s->model, w->data, opt->train, result);
     if (!status && s->run->kind->half) status = keep_half(w, s);
     if (status) return status;
-    const kd_eval_opt eval = {.struct_size = sizeof eval,
-                              .split = KD_EVAL_TEST,
-                              .teacher = s->teacher,
-                              .progress = watch,
-                              .user = x};
-    status = kd_evaluate(s->model, w->data, &eval, test);
+    status = test_it(w, x, test);
     if (status) return status;
     s->result = result;
     s->test = test;

@@ -78,6 +78,8 @@ typedef struct cli_args {
     uint64_t micro_batch;
     double seconds;
     bool training, per_op; /* of profile */
+    const char *predictions, *confusion;
+    bool any_classes;
 
     bool reset_head, dry_run, json, quiet, help;
     uint64_t threads, max_memory;

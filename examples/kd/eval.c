@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * eval.c: kd eval: accuracy and loss on a split, and how near a network comes to its teacher. */
-#include "cli.h"
+ * eval.c: kd eval: accuracy, loss and calibration of networks on a split, how near they come to a
+ * teacher, and how they differ from the first of them on the same pictures. */
+#include "eval.h"
 
-#include <stdio.h>
+#include <string.h>
 
 static int check_usage(const cli_args *a)
 {
@@ -10,103 +11,164 @@ static int check_usage(const cli_args *a)
         return cli_usage("eval", "--split dev needs --dev-count, as it was in training");
     if (a->split != CLI_DEV && a->dev_count)
         return cli_usage("eval", "--dev-count goes with --split dev");
+    if (a->n_more && a->confusion)
+        return cli_usage("eval", "--confusion is of one network, not of %zu", 1 + a->n_more);
     return CLI_DONE;
 }
 
-static int as_json(const cli_args *a, kd_ctx *ctx, const kd_model *model, const kd_eval_result *r)
+/* ---- one network ----------------------------------------------------------------------------- */
+
+typedef struct listener {
+    const evaluation *e;
+    eval_network *network;
+    bool own; /* the network itself names its classes */
+} listener;
+
+static int listen(void *user, const kd_eval_sample *s)
 {
-    static const char *const splits[] = {"test", "train", "dev"};
-    kd_json *json;
-    if (kd_json_create(ctx, 0, &json)) return cli_fail_ctx(ctx);
-    kd_json_object_begin(json, NULL);
-    kd_json_string(json, "spec", kd_model_spec(model));
-    kd_json_string(json, "data", a->data);
-    kd_json_string(json, "split", splits[a->split]);
-    kd_json_integer(json, "n", (int64_t)r->n);
-    kd_json_number(json, "top1", r->top1);
-    kd_json_number(json, "top5", r->top5);
-    kd_json_number(json, "loss", r->loss);
-    if (r->top1_cls >= 0) {
-        kd_json_number(json, "top1_cls", r->top1_cls);
-        kd_json_number(json, "top1_dist", r->top1_dist);
-    }
-    if (a->teachers[0]) {
-        kd_json_number(json, "agreement", r->agreement);
-        kd_json_number(json, "kl", r->kl);
-    }
-    kd_json_number(json, "seconds", r->seconds);
-    kd_json_number(json, "images_per_second", r->seconds > 0 ? (double)r->n / r->seconds : 0);
-    kd_json_object_end(json);
-    return cli_print_json(ctx, json);
+    listener *l = user;
+    eval_network *n = l->network;
+    const char *const *names = kd_dataset_info(l->e->data)->class_names;
+    if (n->names && names && !l->own) n->names[s->target] = names[s->label];
+    if (n->answers)
+        n->answers[s->id] = (eval_answer){.there = true,
+                                          .label = s->label,
+                                          .target = s->target,
+                                          .predicted = s->predicted,
+                                          .probability = s->probability,
+                                          .loss = s->loss};
+    return 0;
 }
 
-static int as_table(const cli_args *a, const kd_model *model, const kd_eval_result *r)
+/* What is asked for besides the result: answers, a confusion matrix, names of the classes. */
+static int make_room(const evaluation *e, kd_model *model, listener *l)
 {
-    static const char *const splits[] = {"test", "training", "development"};
-    printf("network     %s\n", kd_model_spec(model));
-    printf("samples     %zu of the %s split\n", r->n, splits[a->split]);
-    printf("top-1       %.2f %%\ntop-5       %.2f %%\nloss        %.4f\n", r->top1, r->top5,
-           r->loss);
-    if (r->top1_cls >= 0)
-        printf("heads       top-1 %.2f %% by the class token, %.2f %% by the distillation token\n",
-               r->top1_cls, r->top1_dist);
-    if (a->teachers[0])
-        printf("agreement   %.2f %% with the teacher's first class\n"
-               "KL          %.4f nats, KL(teacher || network) at temperature 1\n",
-               r->agreement, r->kl);
-    printf("time        %s, %.0f images/s\n", cli_duration(r->seconds).text,
-           r->seconds > 0 ? (double)r->n / r->seconds : 0);
-    return cli_flush();
+    eval_network *n = l->network;
+    const cli_args *a = e->args;
+    const char *const *names = kd_model_class_names(model);
+    l->own = names != NULL;
+    if (a->n_more || a->predictions) {
+        n->answers = kd_ctx_alloc(e->ctx, e->count, sizeof *n->answers);
+        if (!n->answers) return cli_fail_ctx(e->ctx);
+    }
+    if (a->predictions || a->confusion) {
+        n->names = kd_ctx_alloc(e->ctx, n->classes, sizeof *n->names);
+        if (!n->names) return cli_fail_ctx(e->ctx);
+        for (size_t k = 0; names && k < n->classes; k++) n->names[k] = names[k];
+    }
+    if (a->confusion) {
+        n->confusion = kd_ctx_alloc(e->ctx, n->classes, n->classes * sizeof *n->confusion);
+        if (!n->confusion) return cli_fail_ctx(e->ctx);
+    }
+    return CLI_DONE;
 }
 
-static int evaluate(const cli_args *a, kd_model *model, kd_model *teacher, kd_dataset *data)
+static int failed(const evaluation *e, const eval_network *n, kd_status status)
 {
-    kd_ctx *ctx = kd_model_ctx(model);
-    cli_progress progress;
-    kd_eval_result result = {.struct_size = sizeof result};
-    const kd_eval_opt opt = {.struct_size = sizeof opt,
-                             .split = (kd_eval_split)a->split,
-                             .dev_count = a->dev_count,
-                             .batch = a->batch,
-                             .teacher = teacher,
-                             .augment = a->augment,
-                             .progress = cli_progress_step,
-                             .user = &progress};
-    cli_progress_start(&progress, a, false);
-    const kd_status status = kd_evaluate(model, data, &opt, &result);
-    cli_progress_end(&progress);
+    const cli_args *a = e->args;
+    const char *teacher = e->teacher ? a->teachers[0] : NULL;
     if (status == KD_E_STOPPED && cli_interrupted()) {
         cli_fail("interrupted");
         return CLI_INTERRUPTED;
     }
-    if (status) return cli_fail_ctx(ctx);
-    return a->json ? as_json(a, ctx, model, &result) : as_table(a, model, &result);
+    if (status == KD_E_MISMATCH && !a->any_classes)
+        return cli_fail("%s: %s (--any-classes takes classes by number)", n->file,
+                        kd_ctx_error(e->ctx));
+    if (status == KD_E_NONFINITE)
+        return cli_fail("%s (%s%s%s)", kd_ctx_error(e->ctx), n->file, teacher ? ", teacher " : "",
+                        teacher ? teacher : "");
+    return cli_fail_ctx(e->ctx);
+}
+
+static int measure(evaluation *e, eval_network *n, kd_model *model)
+{
+    const cli_args *a = e->args;
+    listener l = {.e = e, .network = n};
+    cli_progress progress;
+    int code = make_room(e, model, &l);
+    if (code) return code;
+    n->result.struct_size = sizeof n->result;
+    const kd_eval_opt opt = {.struct_size = sizeof opt,
+                             .split = (kd_eval_split)a->split,
+                             .dev_count = a->dev_count,
+                             .batch = a->batch,
+                             .teacher = e->teacher,
+                             .augment = a->augment,
+                             .progress = cli_progress_step,
+                             .user = &progress,
+                             .each = listen,
+                             .each_user = &l,
+                             .confusion = n->confusion,
+                             .any_classes = a->any_classes};
+    cli_progress_start(&progress, a, false);
+    const kd_status status = kd_evaluate(model, e->data, &opt, &n->result);
+    cli_progress_end(&progress);
+    if (status) return failed(e, n, status);
+    if (a->predictions) code = eval_add_predictions(e, n);
+    if (!code && a->confusion) code = eval_write_confusion(e, n);
+    return code;
+}
+
+static int one(evaluation *e, eval_network *n)
+{
+    const cli_args *a = e->args;
+    kd_model *model = NULL;
+    char spec[KD_SPEC_SIZE];
+    int code = CLI_DONE;
+    if (a->model) code = cli_complete(e->ctx, a->model, kd_dataset_info(e->data), a->image, spec);
+    if (!code) code = cli_load(e->ctx, n->file, a->model ? spec : NULL, a->image, &model);
+    if (!code) code = cli_normalize(a, "normalize", a->normalize, model);
+    if (!code) {
+        n->classes = kd_model_classes(model);
+        memcpy(n->spec, kd_model_spec(model), strlen(kd_model_spec(model)) + 1);
+        code = measure(e, n, model);
+    }
+    kd_model_destroy(model);
+    kd_ctx_free(e->ctx, n->names);
+    n->names = NULL;
+    return code;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static int open_all(evaluation *e)
+{
+    const cli_args *a = e->args;
+    int code = cli_open_data(a, e->ctx, &e->data);
+    if (!code && a->teachers[0])
+        code = cli_load(e->ctx, a->teachers[0], a->teacher_model, 0, &e->teacher);
+    if (!code && e->teacher)
+        code = cli_normalize(a, "teacher-normalize", a->teacher_normalize, e->teacher);
+    if (code) return code;
+    e->count =
+        kd_dataset_info(e->data)->count[a->split == CLI_TEST ? KD_SPLIT_TEST : KD_SPLIT_TRAIN];
+    e->networks = kd_ctx_alloc(e->ctx, e->n, sizeof *e->networks);
+    if (!e->networks) return cli_fail_ctx(e->ctx);
+    e->networks[0].file = a->words[0];
+    for (size_t i = 1; i < e->n; i++) e->networks[i].file = a->more[i - 1];
+    return CLI_DONE;
 }
 
 int cmd_eval(cli_args *args)
 {
-    kd_ctx *ctx = NULL;
-    kd_dataset *data = NULL;
-    kd_model *model = NULL, *teacher = NULL;
-    char spec[KD_SPEC_SIZE];
-    int status = check_usage(args);
-    if (status) return status;
+    evaluation e = {.args = args, .n = 1 + args->n_more};
+    int code = check_usage(args);
+    if (!code) code = eval_check_outputs(args);
+    if (code) return code;
     cli_catch_signals();
-    status = cli_open_ctx(args, &ctx);
-    if (!status) status = cli_open_data(args, ctx, &data);
-    if (!status && args->model)
-        status = cli_complete(ctx, args->model, kd_dataset_info(data), args->image, spec);
-    if (!status)
-        status = cli_load(ctx, args->words[0], args->model ? spec : NULL, args->image, &model);
-    if (!status) status = cli_normalize(args, "normalize", args->normalize, model);
-    if (!status && args->teachers[0])
-        status = cli_load(ctx, args->teachers[0], args->teacher_model, 0, &teacher);
-    if (!status && teacher)
-        status = cli_normalize(args, "teacher-normalize", args->teacher_normalize, teacher);
-    if (!status) status = evaluate(args, model, teacher, data);
-    kd_model_destroy(model);
-    kd_model_destroy(teacher);
-    cli_close_data(data);
-    kd_ctx_destroy(ctx);
-    return status;
+    code = cli_open_ctx(args, &e.ctx);
+    if (!code) code = open_all(&e);
+    for (size_t i = 0; !code && i < e.n; i++) code = one(&e, &e.networks[i]);
+    if (!code && args->predictions) code = eval_write_predictions(&e);
+    if (!code) code = eval_report(&e);
+    for (size_t i = 0; e.networks && i < e.n; i++) {
+        kd_ctx_free(e.ctx, e.networks[i].answers);
+        kd_ctx_free(e.ctx, e.networks[i].confusion);
+    }
+    kd_ctx_free(e.ctx, e.networks);
+    kd_ctx_free(e.ctx, e.csv);
+    kd_model_destroy(e.teacher);
+    cli_close_data(e.data);
+    kd_ctx_destroy(e.ctx);
+    return code;
 }

@@ -69,12 +69,15 @@ const cli_command cli_commands[] = {
      cmd_train},
     {CMD_EVAL,
      "eval",
-     {"FILE"},
-     {FILE_HELP},
-     "Measure a network's accuracy and loss",
-     "Pictures are normalised as the file says, or else as the data set says.\n"
-     "Example\n"
-     "  kd eval student/model.safetensors --teacher teacher/model.safetensors --json\n",
+     {"FILE..."},
+     {FILE_HELP "; several are compared with the first, picture by picture"},
+     "Measure networks' accuracy, loss and calibration",
+     "Pictures are normalised as the file says, or else as the data set says. Classes are those "
+     "of\n"
+     "the same name. Intervals are at 95 %, of the pictures alone.\n"
+     "Examples\n"
+     "  kd eval student/model.safetensors --teacher teacher/model.safetensors --json\n"
+     "  kd eval alone/model.safetensors distilled/model.safetensors --predictions answers.csv\n",
      cmd_eval},
     {CMD_PREDICT,
      "predict",

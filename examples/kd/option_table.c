@@ -98,6 +98,13 @@ static const cli_option own[] = {
          teacher_normalize, "for the teachers [their files', else the data's]"),
     COUNT(TAUGHT, KD_GROUP_DISTILLATION, "teacher-image", "PIXELS", NULL, 1, 16384, teacher_image,
           "picture size the teachers see [their files']"),
+    TEXT(CMD_EVAL, KD_GROUP_RUN, "predictions", "FILE", NULL, predictions,
+         "write a CSV table with a line for each sample: its class, the network's, probability, "
+         "loss"),
+    TEXT(CMD_EVAL, KD_GROUP_RUN, "confusion", "FILE", NULL, confusion,
+         "write a CSV table: how many samples of each class got which answer"),
+    FLAG(CMD_EVAL, KD_GROUP_DATA, "any-classes", any_classes,
+         "take classes by number, whatever their names and however many there are"),
     FLAG(CMD_PROFILE, KD_GROUP_RUN, "train", training,
          "a training step (cross-entropy, SGD) instead of inference"),
     FLAG(CMD_PROFILE, KD_GROUP_RUN, "per-op", per_op,

@@ -308,20 +308,26 @@ static int check_words(const cli_args *args)
     return cli_usage(command->name, "%s is missing", missing);
 }
 
-/* Is there a word that may be several? It is the one before the last. */
-static bool takes_more(const cli_command *command)
+/* May this word of the command be several? */
+static bool takes_more(const cli_command *command, int word)
 {
-    const char *word = command->words[CLI_MAX_WORDS - 2];
-    return word && strlen(word) > 3 && !strcmp(word + strlen(word) - 3, "...");
+    const char *name = word >= 0 && word < CLI_MAX_WORDS ? command->words[word] : NULL;
+    return name && strlen(name) > 3 && !strcmp(name + strlen(name) - 3, "...");
 }
 
-/* argv[i] is a word. Where there are more than places, the one that was last until now joins the
- * others, in argv's first places: those words are done with. */
+/* argv[i] is a word. Where there are more than places, one joins the others, in argv's first
+ * places, whose words are done with: this one, if the last word may be several; the one that was
+ * last until now, if the one before it may. */
 static int take_word(cli_args *args, char **argv, int i, int *last)
 {
     const cli_command *command = args->command;
     char shown[120], *word = argv[i];
-    if (args->n_words == CLI_MAX_WORDS && takes_more(command) && *word) {
+    const bool full = args->n_words == CLI_MAX_WORDS || !command->words[args->n_words];
+    if (full && takes_more(command, args->n_words - 1) && *word) {
+        argv[args->n_more++] = word;
+        return CLI_DONE;
+    }
+    if (full && takes_more(command, args->n_words - 2) && *word) {
         argv[args->n_more++] = argv[*last];
         args->n_words--;
     }

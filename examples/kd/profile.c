@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * profile.c: kd profile: what a network costs. Latencies are of whole runs, measured one after
- * another after a warm-up; median and 95th percentile (nearest rank). MACs are of one picture's
+ * another after a warm-up; median and 95th percentile. MACs are of one picture's
  * forward pass as the textbook counts them, whatever algorithm computes it. */
 #include "cli.h"
 
+#include "../common/statistics.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@ typedef struct profile {
     kd_plan *plan;
     kd_exec *exec;
     kd_optim *optim; /* NULL when inferring */
-    float *input, *seconds;
+    float *input;
+    double *seconds;
     int32_t *labels;
     size_t batch, piece, runs; /* piece: pictures at a time */
     uint64_t macs;
@@ -106,12 +108,6 @@ static kd_status run_once(profile *p, double *seconds)
     return status;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 static int measure(profile *p)
 {
     double once;
@@ -121,13 +117,11 @@ static int measure(profile *p)
     const double start = cli_now();
     while (p->runs < MAX_RUNS && (p->runs < MIN_RUNS || cli_now() - start < p->args->seconds)) {
         if (run_once(p, &once)) return cli_fail_ctx(p->ctx);
-        p->seconds[p->runs++] = (float)once;
+        p->seconds[p->runs++] = once;
     }
-    qsort(p->seconds, p->runs, sizeof *p->seconds, by_size);
-    const size_t n = p->runs, rank = (95 * n + 99) / 100;
-    p->least = 1e3 * (double)p->seconds[0];
-    p->median = 5e2 * ((double)p->seconds[(n - 1) / 2] + (double)p->seconds[n / 2]);
-    p->p95 = 1e3 * (double)p->seconds[rank - 1];
+    p->least = 1e3 * stats_quantile(p->seconds, p->runs, 0);
+    p->median = 1e3 * stats_quantile(p->seconds, p->runs, .5);
+    p->p95 = 1e3 * stats_quantile(p->seconds, p->runs, .95);
     return CLI_DONE;
 }
 

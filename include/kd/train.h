@@ -216,30 +216,86 @@ KD_API kd_status kd_train_step(kd_model *model, size_t n, const float *input, co
  * the dev_count samples that kd_train_opt.dev_count sets aside. */
 typedef enum kd_eval_split { KD_EVAL_TEST, KD_EVAL_TRAIN, KD_EVAL_DEV } kd_eval_split;
 
+/* What an evaluation says of one sample; valid during the call. Classes are numbered as the
+ * network's, but for `label`. */
+typedef struct kd_eval_sample {
+    size_t struct_size;  /* the library's: a member beyond it is not there */
+    size_t id;           /* index within the data set's split, as kd_dataset_sample takes it */
+    int32_t label;       /* as the data set has it */
+    int32_t target;      /* the network's class that the label stands for */
+    int32_t predicted;   /* the network's first class; of equal logits the lower one */
+    int32_t teacher;     /* the teacher's first class; -1: there is no teacher */
+    double probability;  /* of `predicted`, by the softmax */
+    double loss;         /* cross-entropy, -log of the target's probability */
+    double kl;           /* KL(teacher || network) at temperature 1, nats; NaN without a teacher */
+    const float *logits; /* [classes] */
+    const float *teacher_logits; /* [classes], in the network's order of classes; or NULL */
+} kd_eval_sample;
+
+/* Called for each sample that was measured, in order of id, from the caller's thread: the same
+ * samples in the same order for every network, so that two networks' answers can be paired.
+ * Non-zero stops the evaluation: KD_E_STOPPED. */
+typedef int (*kd_eval_fn)(void *user, const kd_eval_sample *sample);
+
 typedef struct kd_eval_opt {
     size_t struct_size;
     kd_eval_split split;     /* [KD_EVAL_TEST] */
     size_t dev_count;        /* of the training split; KD_EVAL_DEV needs it */
-    size_t batch;            /* [250] */
+    size_t batch;            /* [128] */
     kd_model *teacher;       /* also compare with this one; NULL: none */
     const kd_params *params; /* evaluate these instead of the model's own; NULL: its own */
-    kd_progress_fn progress;
+    kd_progress_fn progress; /* called after each batch; non-zero stops: KD_E_STOPPED */
     void *user;
     const char *augment; /* e.g. how pictures are framed: "centre:0.9+bicubic" [NULL: none] */
+    kd_eval_fn each;     /* called for each sample; NULL: nobody asks */
+    void *each_user;     /* its first argument */
+    uint64_t *confusion; /* [classes, classes] of the network, the caller's, or NULL: samples of
+                           * class `row` that the network says are of class `column` */
+    /* Which class of the network each class of the data is: [classes of the data]. NULL: by name,
+     * as kd_classes_match does. If the data or the network have no names, they need the same number
+     * of classes, which are then taken to be in the same order; that is logged. Else KD_E_MISMATCH,
+     * naming a class. The same between a teacher and the network, whose numbers must be equal. */
+    const int32_t *class_map;
+    int any_classes; /* ask for no names: without class_map, the data's classes are the network's
+                      * first ones, and the teacher's are the network's */
 } kd_eval_opt;
 
+enum { KD_EVAL_BINS = 15 };
+
+/* The samples whose first class has a probability in (i / KD_EVAL_BINS, (i + 1) / KD_EVAL_BINS]. */
+typedef struct kd_eval_bin {
+    size_t n;
+    double accuracy;   /* percent of them that were right; NaN: there are none */
+    double confidence; /* mean probability of their first class, percent; NaN: there are none */
+} kd_eval_bin;
+
+/* What was not measured is NaN. */
 typedef struct kd_eval_result {
     size_t struct_size; /* sizeof(kd_eval_result), set by the caller */
-    size_t n;
-    double top1, top5, loss; /* percent, percent, mean cross-entropy */
-    double agreement;        /* percent of samples where the teacher's first class is the model's */
-    double kl;               /* mean KL(teacher || model) at temperature 1, nats */
+    size_t n;           /* samples that were measured: broken ones that are skipped are not */
+    double top1;        /* percent of the samples whose target has the highest logit */
+    double top5;        /* or one of the five highest; NaN for a network of five classes or fewer */
+    double loss;        /* mean cross-entropy */
+    double agreement;   /* percent of samples where the teacher's first class is the model's */
+    double kl;          /* mean KL(teacher || model) at temperature 1, nats */
     double seconds;
-    /* Percent, by the class token's head alone and by the distillation token's; -1: the model has
+    /* Percent, by the class token's head alone and by the distillation token's; NaN: the model has
      * one head. */
     double top1_cls, top1_dist;
+    /* Expected calibration error, percent: sum over bins of n_bin / n * |accuracy - confidence|
+     * (Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3). */
+    double ece;
+    kd_eval_bin bins[KD_EVAL_BINS];
 } kd_eval_result;
 
+/* Measure a network on a split, without augmentation, in evaluation mode, at the network's size and
+ * normalisation; a teacher at its own. result may be NULL.
+ *   KD_E_MISMATCH   classes of the data, or of the teacher, are not the network's
+ *   KD_E_NONFINITE  logits of the network or of the teacher are not finite: the error says whose,
+ *                   and of which sample; nothing is measured by such numbers
+ *   KD_E_FORMAT     no sample could be read
+ *   KD_E_STOPPED    a callback asked for it
+ * After an error result has the samples before it. */
 KD_API kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opt,
                              kd_eval_result *result);
 

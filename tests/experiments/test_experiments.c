@@ -6,6 +6,7 @@
 
 #include <kd/kd.h>
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +67,44 @@ static void check_costs(const char *out)
     kd_ctx_destroy(ctx);
 }
 
+/* The paired interval of two runs, from their answers.txt: "+1.00 to +2.00". */
+static const char *paired(const char *out, const char *run, const char *control)
+{
+    static char text[60];
+    char right[2][400], name[120];
+    double b = 0, c = 0;
+    const char *const runs[] = {run, control};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s/answers.txt", runs[i]);
+        snprintf(right[i], sizeof right[i], "%.399s", file_text(out, name));
+        ck_assert(!strncmp(right[i], in_record(out, runs[i], "weights"), 16));
+    }
+    const size_t n = strlen(right[0]) - 18;
+    ck_assert(n > 10 && strlen(right[1]) == n + 18);
+    for (size_t i = 17; i < n + 17; i++) {
+        b += right[0][i] == '1' && right[1][i] == '0';
+        c += right[0][i] == '0' && right[1][i] == '1';
+    }
+    const double count = (double)n, middle = (b - c) / count;
+    const double half = 1.959963984540054 * sqrt(b + c - (b - c) * (b - c) / count) / count;
+    snprintf(text, sizeof text, "%+.2f to %+.2f", 100 * (middle - half), 100 * (middle + half));
+    return text;
+}
+
+static void check_paired(const char *out)
+{
+    char row[200];
+    snprintf(row, sizeof row, "| – | %s | – | too few seeds |",
+             paired(out, "vgg8_bn-from-vgg13_bn-seed1", "vgg8_bn-alone-seed1"));
+    const char *line =
+        strstr(file_text(out, "results.md"), "| distilled against alone, the same steps |");
+    ck_assert_ptr_nonnull(line);
+    char first[300];
+    snprintf(first, sizeof first, "%.299s", line);
+    first[strcspn(first, "\n")] = 0;
+    test_expect_in(first, row);
+}
+
 static void check_report(const char *out)
 {
     const char *text = file_text(out, "results.md");
@@ -98,6 +137,7 @@ START_TEST(test_all)
     test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", out.text);
     test_expect_in(test_err, ": 8 runs, 8 of them");
     check_report(out.text);
+    check_paired(out.text);
     test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", out.text, "--dry-run");
     test_expect_in(test_out, "8 runs, 8 of them done; the others take about 0.0 hours");
     test_run_ok(test_bin(ALL).text, "--data", DATA, "--out", out.text, "--half",
@@ -208,6 +248,58 @@ START_TEST(test_refuses_other_settings)
 }
 END_TEST
 
+/* ---- several seeds --------------------------------------------------------------------------- */
+
+/* The records in docs/results, with answers made up here. The means, deviations and t intervals of
+ * their accuracies are SciPy's; 0.012 is seven times 0.001725. */
+START_TEST(test_three_seeds)
+{
+    enum { N = 10000, SEEDS = 3 };
+    static char text[N + 20];
+    static double d[N];
+    double sum = 0, squares = 0;
+    const test_path out = test_in_dir("experiments_short");
+    test_run_ok("cp", "-r", "docs/results/short", out.text);
+    memset(d, 0, sizeof d);
+    for (size_t s = 0; s < 2 * SEEDS; s++) {
+        char run[60], name[80];
+        snprintf(run, sizeof run, "vgg8_bn-%s-seed%zu", s < SEEDS ? "from-vgg13_bn" : "alone",
+                 s % SEEDS + 1);
+        snprintf(text, sizeof text, "%s\n", in_record(out.text, run, "weights"));
+        for (size_t i = 0; i < N; i++) {
+            const bool right = (i * i + 7919 * i * (s + 1)) % 1009 < (s < SEEDS ? 910 : 890);
+            text[17 + i] = right ? '1' : '0';
+            d[i] += (right ? 1.0 : 0.0) * (s < SEEDS ? 1 : -1) / SEEDS;
+        }
+        text[17 + N] = '\n';
+        snprintf(name, sizeof name, "%s/answers.txt", run);
+        FILE *f = fopen(test_at(out.text, name).text, "w");
+        ck_assert(f && fwrite(text, 1, N + 18, f) == N + 18);
+        fclose(f);
+    }
+    for (size_t i = 0; i < N; i++) {
+        sum += d[i];
+        squares += d[i] * d[i];
+    }
+    const double half = 1.959963984540054 * sqrt((squares - sum * sum / N)) / N;
+    char row[300];
+    snprintf(row, sizeof row,
+             "| distilled against alone, the same steps | +1.02 ± 0.07 | 3 | +1.05, +1.08, +0.94 | "
+             "+0.84 to +1.21 | %+.2f to %+.2f | 0.012 | too few seeds |",
+             100 * (sum / N - half), 100 * (sum / N + half));
+    test_run_ok(test_bin(ALL).text, "--scale", "short", "--out", out.text, "--report");
+    test_expect_in(file_text(out.text, "results.md"), row);
+    test_expect_in(file_text(out.text, "results.md"),
+                   "+0.22, +0.47, +0.02 | -0.32 to +0.80 | – | 0.84 | too few seeds |");
+    test_expect_in(file_text(out.text, "results.md"), "92.53 | ±0.5 | 98.16");
+    /* another network's answers are none */
+    test_run_ok("cp", test_at(out.text, "vgg8_bn-alone-seed1/answers.txt").text,
+                test_at(out.text, "vgg8_bn-alone-seed2/answers.txt").text);
+    test_run_ok(test_bin(ALL).text, "--scale", "short", "--out", out.text, "--report");
+    test_expect_in(file_text(out.text, "results.md"), "+0.84 to +1.21 | – | 0.012 |");
+}
+END_TEST
+
 /* ---- the rest -------------------------------------------------------------------------------- */
 
 START_TEST(test_without_gnuplot)
@@ -243,4 +335,4 @@ START_TEST(test_usage)
 END_TEST
 
 TEST_SUITE(experiments, 120, &test_all, &test_interrupted, &test_adopts_what_kd_made,
-           &test_refuses_other_settings, &test_without_gnuplot, &test_usage)
+           &test_refuses_other_settings, &test_three_seeds, &test_without_gnuplot, &test_usage)
