@@ -19,18 +19,27 @@ static void fill(float *x, double standard)
         *x = 0;
 }
 
-static void fill_train(kd_train_opt *t)
+static void fill_train(kd_train_opt *t, const ref_net *net)
 {
-    const bool adamw = t->optimizer == KD_ADAMW;
+    const bool transformer = ref_find(net, "cls_token") != NULL;
+    if (t->optimizer == KD_OPTIMIZER_AUTO)
+        t->optimizer = transformer ? KD_OPTIMIZER_ADAMW : KD_OPTIMIZER_SGD;
+    if (t->schedule == KD_SCHEDULE_AUTO) t->schedule = KD_SCHEDULE_ONECYCLE;
+    const bool adamw = t->optimizer == KD_OPTIMIZER_ADAMW;
     if (!t->epochs) t->epochs = 10;
     if (!t->batch) t->batch = 128;
     if (!t->accumulate) t->accumulate = 1;
-    fill(&t->lr, adamw ? .001 : .05);
+    if (t->fine_tune)
+        fill(&t->lr, adamw ? 1e-4 : .01);
+    else
+        fill(&t->lr, adamw ? .001 : .05);
     fill(&t->momentum, .9);
+    t->nesterov = t->nesterov >= 0;
     fill(&t->weight_decay, adamw ? .05 : 5e-4);
     fill(&t->eps, 1e-8);
     fill(&t->layer_decay, 1);
-    if (t->layer_decay == 0) t->layer_decay = 1;
+    fill(&t->clip, 0);
+    fill(&t->label_smoothing, 0);
     t->beta1 = t->beta1 == 0 ? .9 : t->beta1 < 0 ? 0 : t->beta1;
     t->beta2 = t->beta2 == 0 ? .999 : t->beta2 < 0 ? 0 : t->beta2;
 }
@@ -71,7 +80,7 @@ static kd_loader *open_loader(const ref_run *run)
                                .dev_count = run->train.dev_count,
                                .batch = run->train.batch,
                                .shuffle = 1,
-                               .drop_last = 1,
+                               .drop_last = run->train.drop_last,
                                .augment = run->train.augment,
                                .seed = run->train.seed,
                                .depth = KD_LOADER_SYNC,
@@ -85,7 +94,7 @@ void ref_run_open(ref_run *run, kd_model *student, kd_dataset *data, const kd_di
 {
     *run = (ref_run){.distill = *opt, .data = data, .student = ref_net_open(student)};
     if (opt->train) run->train = *opt->train;
-    fill_train(&run->train);
+    fill_train(&run->train, run->student);
     fill_distill(&run->distill);
     if (opt->teacher) {
         run->distill.n_teachers = 1;
@@ -140,7 +149,7 @@ static double from_teacher(const ref_run *run, const kd_batch *b, const double *
     case KD_METHOD_STANDARDIZED:
         return ref_loss_standardized(logits->x, teacher, n, k, t, factor, logits->g);
     case KD_METHOD_KD:
-    case KD_METHODS:
+    case KD_METHOD_COUNT:
         break;
     }
     return ref_loss_kd(logits->x, teacher, n, k, t, factor, logits->g);
@@ -154,30 +163,48 @@ static double warm(const ref_run *run)
     return fmin(1, (double)(run->step + 1) / (epochs * (double)run->steps_an_epoch));
 }
 
-static double teachers_loss(const ref_run *run, const kd_batch *b, ref_value *logits)
+static double weight_of(const kd_distill_opt *d, size_t teacher)
 {
-    const kd_distill_opt *d = &run->distill;
-    double loss = 0;
-    for (size_t k = 0; k < d->n_teachers; k++) {
-        const double weight =
-            d->teacher_weights ? (double)d->teacher_weights[k] : 1 / (double)d->n_teachers;
-        ref_logits teacher = ref_net_forward(run->teachers[k], b->views[1 + k], b->n, false, false);
-        loss += from_teacher(run, b, teacher.mean->x, logits, (double)d->soft * weight * warm(run));
-        ref_logits_free(&teacher);
-    }
-    return loss;
+    return d->teacher_weights ? (double)d->teacher_weights[teacher] : 1 / (double)d->n_teachers;
 }
 
-/* A mixed picture counts as what it shows most of. */
-static size_t count_correct(const kd_batch *b, const ref_value *logits)
+/* The class that a picture counts as: of a mixed one what it shows most of. */
+static size_t label_of(const kd_batch *b, size_t row)
 {
-    size_t correct = 0;
-    for (size_t r = 0; r < b->n; r++) {
-        const bool other = b->shares && b->shares[r] < .5f;
-        const int32_t label = other ? b->partners[r] : b->labels[r];
-        correct += ref_argmax(logits->x + r * logits->c, logits->c) == (size_t)label;
+    return (size_t)(b->shares && b->shares[row] < .5f ? b->partners[row] : b->labels[row]);
+}
+
+/* The teachers' part, and what they say of the pictures: the class is that of the mean of their
+ * probabilities. */
+static void run_teachers(ref_run *run, const kd_batch *b, ref_value *student, const ref_value *mean)
+{
+    const kd_distill_opt *d = &run->distill;
+    const size_t k = student->c;
+    const double soft = (double)d->soft * warm(run);
+    double part = 0;
+    double *all = calloc(b->n * k, sizeof *all), *grad = calloc(b->n * k, sizeof *grad), p[64];
+    ck_assert(all && grad);
+    ref_value logits = {b->n, 1, 1, k, student->x, grad};
+    for (size_t t = 0; t < d->n_teachers; t++) {
+        ref_logits teacher =
+            ref_net_forward(run->teachers[t], b->views[1 + t], b->n, false, REF_VALUES);
+        part += from_teacher(run, b, teacher.mean->x, &logits, weight_of(d, t));
+        for (size_t r = 0; r < b->n; r++) {
+            ref_softmax(teacher.mean->x + r * k, k, 1, p);
+            for (size_t i = 0; i < k; i++) all[r * k + i] += weight_of(d, t) * p[i];
+        }
+        ref_logits_free(&teacher);
     }
-    return correct;
+    run->now.soft += part;
+    run->now.loss += soft * part;
+    for (size_t i = 0; i < b->n * k; i++) student->g[i] += soft * grad[i];
+    for (size_t r = 0; r < b->n; r++) {
+        const size_t taught = ref_argmax(all + r * k, k);
+        run->now.teacher_correct += taught == label_of(b, r);
+        run->now.agreed += taught == ref_argmax(mean->x + r * k, k);
+    }
+    free(all);
+    free(grad);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
@@ -206,19 +233,33 @@ static void run_batch(ref_run *run, const kd_batch *b)
     const kd_distill_opt *d = &run->distill;
     const size_t k = run->student->classes;
     double *targets = make_targets(b, k, (double)run->train.label_smoothing);
-    ref_logits l = ref_net_forward(run->student, b->views[0], b->n, true, false);
+    ref_logits l = ref_net_forward(run->student, b->views[0], b->n, true, REF_VALUES);
     ref_value *labels = d->n_teachers ? l.labels : l.mean;
     const double hard = d->n_teachers ? (double)d->hard : 1;
-    run->loss += ref_loss_classes(labels->x, targets, b->n, k, hard, labels->g);
-    if (d->n_teachers) run->loss += teachers_loss(run, b, l.teacher);
-    run->correct += (double)count_correct(b, l.mean);
-    run->pictures += (double)b->n;
+    const double part = ref_loss_classes(labels->x, targets, b->n, k, hard, labels->g);
+    run->now.loss += part;
+    run->now.hard += hard > 0 ? part / hard : 0;
+    if (d->n_teachers) run_teachers(run, b, l.teacher, l.mean);
+    for (size_t r = 0; r < b->n; r++)
+        run->now.correct += ref_argmax(l.mean->x + r * k, k) == label_of(b, r);
+    run->now.pictures += (double)b->n;
     ref_net_backward(&l);
     ref_logits_free(&l);
     free(targets);
 }
 
-double ref_run_rate(const ref_run *run)
+bool ref_run_has_hard(const ref_run *run)
+{
+    return run->distill.n_teachers == 0 || run->distill.hard > 0;
+}
+
+bool ref_run_has_soft(const ref_run *run)
+{
+    return run->distill.n_teachers > 0 && run->distill.soft > 0;
+}
+
+/* Of the step to come. */
+static double rate(const ref_run *run)
 {
     const kd_train_opt *t = &run->train;
     const double progress = (double)run->step / (double)run->steps;
@@ -229,34 +270,50 @@ double ref_run_rate(const ref_run *run)
     return rising < 1 ? rising * lr : lr;
 }
 
+static void add(ref_sums *to, const ref_sums *from)
+{
+    to->pictures += from->pictures;
+    to->loss += from->loss;
+    to->correct += from->correct;
+    to->hard += from->hard;
+    to->soft += from->soft;
+    to->teacher_correct += from->teacher_correct;
+    to->agreed += from->agreed;
+}
+
+/* The step's batches; of one that is skipped, the first whose loss is no number is the last that
+ * goes forward. */
+static void run_batches(ref_run *run, bool bad)
+{
+    for (size_t n = 0; n < run->train.accumulate && run->batch < run->batches; n++, run->batch++) {
+        const kd_batch *b;
+        test_ok(kd_model_ctx(run->student->model), kd_loader_next(run->loader, &b));
+        if (!bad || n == 0) run->seen += (double)b->n;
+        if (!bad) run_batch(run, b);
+    }
+}
+
 void ref_run_step(ref_run *run, bool bad)
 {
     const kd_train_opt *t = &run->train;
     ref_net *net = run->student;
-    double pictures = 0;
     double *kept = calloc(count_buffers(net) + 1, sizeof *kept);
     ck_assert_ptr_nonnull(kept);
     swap_buffers(net, kept, false);
     for (size_t i = 0; i < net->n; i++)
         memset(net->arrays[i].grad, 0, net->arrays[i].count * sizeof(double));
-    run->lr = ref_run_rate(run);
-    for (size_t n = 0; n < t->accumulate && run->batch < run->batches; n++, run->batch++) {
-        const kd_batch *b;
-        test_ok(kd_model_ctx(net->model), kd_loader_next(run->loader, &b));
-        run->seen += (double)b->n;
-        if (bad) continue;
-        run_batch(run, b);
-        pictures += (double)b->n;
-    }
-    run->skipped = bad;
+    run->lr = rate(run);
+    run->now = (ref_sums){0};
+    run_batches(run, bad);
     run->step++;
     if (bad) swap_buffers(net, kept, true);
     free(kept);
     if (bad) return;
-    run->norm = ref_grad_norm(net) / pictures;
+    add(&run->sums, &run->now);
+    run->norm = ref_grad_norm(net) / run->now.pictures;
     const double clip = (double)t->clip;
     const double clipped = clip > 0 && run->norm > clip ? clip / (run->norm + 1e-6) : 1;
-    ref_update(net, t, run->lr, clipped / pictures, ++run->updates);
+    ref_update(net, t, run->lr, clipped / run->now.pictures, ++run->updates);
     ref_average(net, (double)t->ema);
 }
 
@@ -274,7 +331,7 @@ void ref_run_next_epoch(ref_run *run)
 {
     run->epoch++;
     run->batch = 0;
-    run->loss = run->correct = run->pictures = 0;
+    run->sums = (ref_sums){0};
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
@@ -287,11 +344,11 @@ static size_t above(const double *row, size_t label, size_t k)
     return n;
 }
 
-static void score_batch(const ref_run *run, const kd_batch *b, ref_score *s)
+static void score_batch(const ref_run *run, const kd_batch *b, ref_which which, ref_score *s)
 {
     const size_t k = run->student->classes;
     double *targets = make_targets(b, k, 0), *unused = calloc(b->n * k, sizeof *unused);
-    ref_logits l = ref_net_forward(run->student, b->views[0], b->n, false, run->train.ema > 0);
+    ref_logits l = ref_net_forward(run->student, b->views[0], b->n, false, which);
     s->loss += ref_loss_classes(l.mean->x, targets, b->n, k, 1, unused);
     for (size_t r = 0; r < b->n; r++) {
         const size_t before = above(l.mean->x + r * k, (size_t)b->labels[r], k);
@@ -304,7 +361,12 @@ static void score_batch(const ref_run *run, const kd_batch *b, ref_score *s)
     free(unused);
 }
 
-ref_score ref_run_evaluate(const ref_run *run, kd_eval_split split)
+ref_which ref_run_which(const ref_run *run)
+{
+    return run->train.ema > 0 ? REF_AVERAGES : REF_VALUES;
+}
+
+ref_score ref_run_evaluate(const ref_run *run, kd_eval_split split, ref_which which)
 {
     kd_ctx *ctx = kd_model_ctx(run->student->model);
     ref_score s = {0};
@@ -323,7 +385,7 @@ ref_score ref_run_evaluate(const ref_run *run, kd_eval_split split)
     test_ok(ctx, kd_loader_create(run->data, &opt, &loader));
     for (size_t i = 0; i < kd_loader_batches(loader); i++) {
         test_ok(ctx, kd_loader_next(loader, &b));
-        score_batch(run, b, &s);
+        score_batch(run, b, which, &s);
     }
     kd_loader_close(loader);
     s.top1 *= 100 / (double)s.n;

@@ -24,9 +24,14 @@ typedef struct ref_array {
     double *value, *grad;
     double *first, *second; /* the optimiser's: momentum, or the averages of AdamW */
     double *average;        /* of the values over the steps */
+    double *kept;           /* those of an epoch that was the best */
     bool buffer, decays;
     size_t layer; /* 0: the embedding, or the first layer */
 } ref_array;
+
+/* Which numbers a network runs with. */
+typedef enum ref_which { REF_VALUES, REF_AVERAGES, REF_KEPT } ref_which;
+const double *ref_values(const ref_array *a, ref_which which);
 
 typedef struct ref_net {
     kd_model *model;
@@ -56,14 +61,14 @@ typedef struct ref_logits {
 
 /* training: norms by the batch's moments, which go into the running ones. */
 ref_logits ref_net_forward(ref_net *net, const float *pictures, size_t n, bool training,
-                           bool averaged);
+                           ref_which which);
 /* From the gradients by the logits to those by the parameters, which are added up. */
 void ref_net_backward(const ref_logits *logits);
 void ref_logits_free(ref_logits *logits);
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-ref_tape *ref_tape_open(ref_net *net, bool averaged);
+ref_tape *ref_tape_open(ref_net *net, ref_which which);
 void ref_tape_close(ref_tape *tape);
 void ref_tape_backward(ref_tape *tape);
 ref_value *ref_value_make(ref_tape *tape, size_t n, size_t h, size_t w, size_t c);
@@ -100,6 +105,8 @@ double ref_loss_dkd(const double *logits, const double *teacher, const int32_t *
                     double *grad);
 double ref_loss_standardized(const double *logits, const double *teacher, size_t n, size_t k,
                              double temperature, double factor, double *grad);
+/* p [k]: softmax(x / T) of a row */
+void ref_softmax(const double *x, size_t k, double temperature, double *p);
 size_t ref_argmax(const double *row, size_t k);
 
 /* ---- optimisers ------------------------------------------------------------------------------ */
@@ -118,6 +125,13 @@ typedef struct ref_score {
     size_t n;
 } ref_score;
 
+/* Sums over pictures. */
+typedef struct ref_sums {
+    double pictures, loss, correct;
+    double hard, soft; /* the labels' part and the teachers', before their weights */
+    double teacher_correct, agreed;
+} ref_sums;
+
 typedef struct ref_run {
     kd_train_opt train;     /* with defaults */
     kd_distill_opt distill; /* n_teachers 0: training */
@@ -128,10 +142,8 @@ typedef struct ref_run {
     size_t epoch, batch, step; /* batch within the epoch */
     size_t updates;            /* steps that were not skipped */
     double lr, norm;           /* of the last step; the gradient's norm before clipping */
-    bool skipped;              /* the last step was */
-    /* Of the epoch so far, over pictures. */
-    double loss, correct, pictures;
-    double seen; /* pictures of the whole run, those of skipped steps, too */
+    ref_sums now, sums;        /* of the last step, of the epoch so far */
+    double seen;               /* pictures that went forward, those of skipped steps, too */
 } ref_run;
 
 /* teachers in opt may be 0; train NULL: defaults. The student's weights are taken now. */
@@ -143,8 +155,12 @@ void ref_run_step(ref_run *run, bool bad);
 bool ref_run_epoch_over(const ref_run *run);
 bool ref_run_over(const ref_run *run);
 void ref_run_next_epoch(ref_run *run);
-double ref_run_rate(const ref_run *run); /* of the step to come */
-/* Of the averaged weights if the run has them. */
-ref_score ref_run_evaluate(const ref_run *run, kd_eval_split split);
+/* A part of the loss is 0 where its weight is: was there nothing to measure? */
+bool ref_run_has_hard(const ref_run *run);
+bool ref_run_has_soft(const ref_run *run);
+/* What is evaluated and saved: the averages if the run has them. */
+ref_which ref_run_which(const ref_run *run);
+void ref_net_keep(ref_net *net, ref_which which);
+ref_score ref_run_evaluate(const ref_run *run, kd_eval_split split, ref_which which);
 
 #endif

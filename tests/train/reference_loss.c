@@ -8,7 +8,7 @@
 
 enum { MOST = 64 };
 
-static void softmax(const double *x, size_t k, double temperature, double *p)
+void ref_softmax(const double *x, size_t k, double temperature, double *p)
 {
     double sum = 0;
     ck_assert_uint_le(k, MOST);
@@ -30,7 +30,7 @@ double ref_loss_classes(const double *logits, const double *targets, size_t n, s
 {
     double loss = 0, p[MOST];
     for (size_t r = 0; r < n; r++) {
-        softmax(logits + r * k, k, 1, p);
+        ref_softmax(logits + r * k, k, 1, p);
         for (size_t i = 0; i < k; i++) {
             const double t = targets[r * k + i];
             loss -= factor * t * log(p[i]);
@@ -46,8 +46,8 @@ double ref_loss_kd(const double *logits, const double *teacher, size_t n, size_t
 {
     double loss = 0, s[MOST], t[MOST];
     for (size_t r = 0; r < n; r++) {
-        softmax(logits + r * k, k, temperature, s);
-        softmax(teacher + r * k, k, temperature, t);
+        ref_softmax(logits + r * k, k, temperature, s);
+        ref_softmax(teacher + r * k, k, temperature, t);
         for (size_t i = 0; i < k; i++) {
             loss += factor * temperature * temperature * t[i] * log(t[i] / s[i]);
             grad[r * k + i] += factor * temperature * (s[i] - t[i]);
@@ -77,8 +77,8 @@ static double dkd_row(const double *z, const double *zt, size_t y, size_t k, dou
                       double alpha, double beta, double factor, double *grad)
 {
     double s[MOST], t[MOST], without_s = 0, without_t = 0;
-    softmax(z, k, temperature, s);
-    softmax(zt, k, temperature, t);
+    ref_softmax(z, k, temperature, s);
+    ref_softmax(zt, k, temperature, t);
     for (size_t i = 0; i < k; i++) {
         if (i == y) continue;
         without_s += s[i];

@@ -100,6 +100,7 @@ ref_net *ref_net_open(kd_model *model)
         for (size_t d = 0; d < a->rank; d++) a->dim[d] = (size_t)info->file_shape.dim[d];
         a->value = copy_of(model, info);
         a->average = copy_of(model, info);
+        a->kept = copy_of(model, info);
         a->grad = calloc(a->count, sizeof *a->grad);
         a->first = calloc(a->count, sizeof *a->first);
         a->second = calloc(a->count, sizeof *a->second);
@@ -115,12 +116,25 @@ void ref_net_close(ref_net *net)
     for (size_t i = 0; i < net->n; i++) {
         free(net->arrays[i].value);
         free(net->arrays[i].average);
+        free(net->arrays[i].kept);
         free(net->arrays[i].grad);
         free(net->arrays[i].first);
         free(net->arrays[i].second);
     }
     free(net->arrays);
     free(net);
+}
+
+const double *ref_values(const ref_array *a, ref_which which)
+{
+    return which == REF_KEPT ? a->kept : which == REF_AVERAGES ? a->average : a->value;
+}
+
+void ref_net_keep(ref_net *net, ref_which which)
+{
+    for (size_t i = 0; i < net->n; i++)
+        memcpy(net->arrays[i].kept, ref_values(&net->arrays[i], which),
+               net->arrays[i].count * sizeof(double));
 }
 
 ref_array *ref_find(const ref_net *net, const char *name)
@@ -187,9 +201,9 @@ static ref_logits vit(ref_net *net, ref_tape *t, ref_value *x)
 }
 
 ref_logits ref_net_forward(ref_net *net, const float *pictures, size_t n, bool training,
-                           bool averaged)
+                           ref_which which)
 {
-    ref_tape *t = ref_tape_open(net, averaged);
+    ref_tape *t = ref_tape_open(net, which);
     ref_value *x = ref_value_make(t, n, net->image, net->image, net->channels);
     for (size_t i = 0; i < n * net->image * net->image * net->channels; i++)
         x->x[i] = (double)pictures[i];

@@ -24,7 +24,7 @@ enum { NODES = 256 };
 
 struct ref_tape {
     ref_net *net;
-    bool averaged;
+    ref_which which;
     node nodes[NODES];
     ref_value *values[NODES];
     void *blocks[2 * NODES];
@@ -40,12 +40,12 @@ static double *numbers(ref_tape *t, size_t n)
     return x;
 }
 
-ref_tape *ref_tape_open(ref_net *net, bool averaged)
+ref_tape *ref_tape_open(ref_net *net, ref_which which)
 {
     ref_tape *t = calloc(1, sizeof *t);
     ck_assert_ptr_nonnull(t);
     t->net = net;
-    t->averaged = averaged;
+    t->which = which;
     return t;
 }
 
@@ -87,9 +87,9 @@ static node *note(ref_tape *t, void (*backward)(const node *), ref_value *in, re
     return o;
 }
 
-static double *values_of(const ref_tape *t, const ref_array *a)
+static const double *values_of(const ref_tape *t, const ref_array *a)
 {
-    return t->averaged ? a->average : a->value;
+    return ref_values(a, t->which);
 }
 
 static ref_array *part(const ref_tape *t, const char *name, const char *what)
@@ -282,15 +282,15 @@ static node *norm(ref_tape *t, ref_value *x, const char *name, bool by_row)
 ref_value *ref_batch_norm(ref_tape *t, ref_value *x, const char *name, bool training)
 {
     const double n = (double)rows(x);
-    double *running_mean = values_of(t, part(t, name, "running_mean"));
-    double *running_var = values_of(t, part(t, name, "running_var"));
+    ref_array *running_mean = part(t, name, "running_mean");
+    ref_array *running_var = part(t, name, "running_var");
     node *o = norm(t, x, name, false);
     for (size_t c = 0; c < x->c; c++) {
-        double mean = running_mean[c], variance = running_var[c];
+        double mean = values_of(t, running_mean)[c], variance = values_of(t, running_var)[c];
         if (training) {
             moments(o, c, &mean, &variance);
-            running_mean[c] = .9 * running_mean[c] + .1 * mean;
-            running_var[c] = .9 * running_var[c] + .1 * variance * n / (n - 1);
+            running_mean->value[c] = .9 * running_mean->value[c] + .1 * mean;
+            running_var->value[c] = .9 * running_var->value[c] + .1 * variance * n / (n - 1);
         }
         standardize_group(t, o, c, mean, variance, 1e-5);
     }

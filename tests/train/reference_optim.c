@@ -16,17 +16,18 @@ double ref_schedule(kd_schedule schedule, double progress)
     static const double drops[] = {150.0 / 240, 180.0 / 240, 210.0 / 240};
     double factor = 1;
     switch (schedule) {
-    case KD_STEP:
+    case KD_SCHEDULE_STEP:
         for (size_t i = 0; i < 3; i++)
             if (progress >= drops[i]) factor /= 10;
         return factor;
-    case KD_COSINE:
+    case KD_SCHEDULE_COSINE:
         return between(1, 0, progress);
-    case KD_ONECYCLE: /* div_factor 25, final_div_factor 1e4, pct_start .3 */
+    case KD_SCHEDULE_ONECYCLE: /* div_factor 25, final_div_factor 1e4, pct_start .3 */
         if (progress < .3) return between(1.0 / 25, 1, progress / .3);
         return between(1, 1.0 / 25 / 1e4, (progress - .3) / .7);
-    case KD_CONSTANT:
-    case KD_SCHEDULES:
+    case KD_SCHEDULE_AUTO:
+    case KD_SCHEDULE_CONSTANT:
+    case KD_SCHEDULE_COUNT:
         break;
     }
     return factor;
@@ -73,7 +74,7 @@ void ref_update(ref_net *net, const kd_train_opt *o, double lr, double scale, si
         const double above = (double)(net->layers - 1 - a->layer);
         const double rate = lr * pow((double)o->layer_decay, above);
         const double decay = a->decays || o->decay_all ? (double)o->weight_decay : 0;
-        if (o->optimizer == KD_ADAMW)
+        if (o->optimizer == KD_OPTIMIZER_ADAMW)
             adamw(a, o, rate, scale, decay, t);
         else
             sgd(a, o, rate, scale, decay);
