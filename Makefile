@@ -211,6 +211,13 @@ check-valgrind: deps ## some suites under valgrind; VALGRIND_SUITES=all VALGRIND
 	    $(MAKE) --no-print-directory $(parallel) run-tests SUITES=$$s RUNNER="env CK_FORK=$$fork $(valgrind)" || exit 1; \
 	done
 
+# Do the tests notice faults? See tests/mutants/README.md.
+MUTANTS ?= 200
+MUTANTS_SEED ?= 1
+.PHONY: mutants
+mutants: deps $(obj)/bin/tests ## plant faults in copies of the tree, print those that no test notices; MUTANTS=N MUTANTS_SEED=S
+	@$(PYTHON) tests/mutants/mutants.py --number $(MUTANTS) --seed $(MUTANTS_SEED) $(MUTANTS_ARGS)
+
 check-full: check abi ## check, kills, sanitizers, fuzzers, the other build options
 	@$(MAKE) --no-print-directory kill
 	@$(MAKE) --no-print-directory run-tests OPENMP=1
@@ -223,6 +230,7 @@ check-full: check abi ## check, kills, sanitizers, fuzzers, the other build opti
 	@sh tests/consumer/install.sh
 	@$(MAKE) --no-print-directory check-arm
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60
+	@$(MAKE) --no-print-directory mutants MUTANTS=20
 
 bench: $(obj)/bin/bench ## our figures: kernels against the machine's peak, whole steps
 	@mkdir -p build/bench && $(obj)/bin/bench $(BENCH)

@@ -251,11 +251,24 @@ class Tree:
             return file.read()
 
     def objects(self, path):
-        """The object files a source is compiled to: kernels have one for each table."""
-        stem, folder = path[:-2], os.path.join(self.folder, self.obj, os.path.dirname(path))
-        name = os.path.basename(stem)
-        return [os.path.join(self.obj, os.path.dirname(path), f) for f in sorted(os.listdir(folder))
-                if re.fullmatch(re.escape(name) + r"(\.\w+)?\.o", f)]
+        """The object files a source is compiled to: kernels have one for each table, and a header
+        is in many."""
+        if path.endswith(".h"):
+            return [o[:-2] + ".o" for o in self.dependencies() if self.includes(o, path)]
+        folder, name = os.path.dirname(path), re.escape(os.path.basename(path)[:-2])
+        return [os.path.join(self.obj, folder, f)
+                for f in sorted(os.listdir(os.path.join(self.folder, self.obj, folder)))
+                if re.fullmatch(name + r"(\.\w+)?\.o", f)]
+
+    def dependencies(self):
+        for folder, _, files in sorted(os.walk(os.path.join(self.folder, self.obj))):
+            for name in sorted(files):
+                if name.endswith(".d"):
+                    yield os.path.relpath(os.path.join(folder, name), self.folder)
+
+    def includes(self, rule, path):
+        words = self.read(rule).replace("\\\n", " ").split()
+        return any(os.path.normpath(w) == path for w in words)
 
     def suite(self, name):
         binaries = f"{self.obj}/bin"
@@ -333,7 +346,6 @@ class Course:
 
     def __init__(self, trees, known):
         self.trees, self.known = queue.Queue(), known
-        self.some = trees[0]
         for tree in trees:
             self.trees.put(tree)
 
@@ -354,7 +366,7 @@ class Course:
                 batch = left[at:at + min(4 * jobs, max(jobs, enough - len(results)))]
                 at += len(batch)
                 for mutant, (what, by, seconds) in zip(batch, pool.map(self.one, batch)):
-                    text = self.some.read(mutant.path)
+                    text = read_top(mutant.path)
                     if what == "skipped" or len(results) == enough:
                         continue
                     if what == "unnoticed" and mutant.key(text) in self.known:
