@@ -5,6 +5,8 @@
  * which are added in the pieces' order. */
 #include "train.h"
 
+#include <math.h>
+
 /* A piece's arrays begin with picture `first`. */
 static kd_status bind(kdt_run *run, size_t first)
 {
@@ -50,11 +52,11 @@ static void count(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
     }
 }
 
-/* A part of the loss that this program does not have is none. */
+/* A part of the loss that this program does not have is not measured. */
 static double part(const kdt_run *run, const char *name)
 {
     const float *value = kd_exec_output(run->exec, name);
-    return value ? (double)*value : 0;
+    return value ? (double)*value : (double)NAN;
 }
 
 static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_sums *sums)

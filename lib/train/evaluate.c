@@ -24,7 +24,7 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
 {
     const kdt_sums_of_eval *s = &m->sums;
     if (!m->opt->progress) return false;
-    const double n = s->n ? (double)s->n : (double)NAN;
+    const double none = (double)NAN, n = s->n ? (double)s->n : none;
     const kd_progress p = {.struct_size = sizeof p,
                            .evaluating = 1,
                            .batch = batch,
@@ -35,9 +35,16 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
                            .loss = s->loss / n,
                            .accuracy = 100 * (double)s->right / n,
                            .seconds = seconds,
-                           .images_per_second = seconds > 0 ? (double)s->n / seconds : 0,
-                           .dev_top1 = -1,
-                           .dev_loss = -1};
+                           .images_per_second = seconds > 0 ? (double)s->n / seconds : none,
+                           .hard_loss = none,
+                           .soft_loss = none,
+                           .teacher_accuracy = none,
+                           .agreement = none,
+                           .step_loss = none,
+                           .grad_norm = none,
+                           .lr = none,
+                           .dev_top1 = none,
+                           .dev_loss = none};
     return m->opt->progress(m->opt->user, &p) != 0;
 }
 

@@ -414,6 +414,16 @@ def open_trees(folder, options):
     return trees
 
 
+def check_suites(tree, mutants, options):
+    """Suites that fail, or take too long, without any fault would notice everything: an error."""
+    wanted = []
+    for mutant in mutants:
+        wanted += [s for s in suites_for(mutant.path) if s not in wanted]
+    bad = [s for s in wanted if tree.suite(s) != 0]
+    if bad:
+        sys.exit(f"without any fault these suites fail: {' '.join(bad)}")
+
+
 def work(folder, options):
     plain = argparse.Namespace(read=lambda path: read_top(path))
     by_hand, stale = planted(plain.read)
@@ -423,7 +433,9 @@ def work(folder, options):
         for mutant in by_hand + generated:
             print(mutant.show(read_top(mutant.path)))
         return 0
-    course = Course(open_trees(folder, options), {line.split("   #")[0].strip() for line in lines_of("known.txt")})
+    trees = open_trees(folder, options)
+    check_suites(trees[0], by_hand + generated[:2 * options.number], options)
+    course = Course(trees, {line.split("   #")[0].strip() for line in lines_of("known.txt")})
     first = course.run(by_hand, len(by_hand), options.jobs)
     second = course.run(generated, options.number, options.jobs)
     for name, results in (("planted", first), ("generated", second)):

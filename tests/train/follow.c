@@ -265,9 +265,23 @@ static void after_epoch(follower *f, const kd_progress *p)
     f->epoch[f->epochs++] = moment_now(f);
 }
 
+/* Of an evaluation: what belongs to training is not measured. */
+static void evaluating(const kd_progress *p)
+{
+    const double none[] = {p->hard_loss, p->soft_loss, p->teacher_accuracy,
+                           p->agreement, p->step_loss, p->grad_norm,
+                           p->lr,        p->dev_top1,  p->dev_loss};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) ck_assert(isnan(none[i]));
+    ck_assert(p->loss > 0 && p->accuracy >= 0 && p->images_per_second > 0);
+    ck_assert(p->batch > 0 && p->batch <= p->batches && p->fraction > 0 && p->fraction <= 1);
+}
+
 static int progress(void *user, const kd_progress *p)
 {
-    if (p->evaluating) return 0;
+    if (p->evaluating) {
+        evaluating(p);
+        return 0;
+    }
     (p->epoch_end ? after_epoch : after_step)(user, p);
     return 0;
 }
