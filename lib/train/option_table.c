@@ -102,7 +102,7 @@ static const kd_option table[] = {
      .choice = optimizer_name, .text = "sgd for CNNs, adamw for transformers",
      .help = "sgd: with momentum; adamw: Adam with decoupled weight decay; both as in PyTorch"},
     {"lr", KD_OPTION_FLOAT, TRAIN(lr), .group = KD_GROUP_TRAINING, .flags = STEP,
-     .argument = "RATE", .low = TINY, .high = 1e6, BY_OPTIMIZER(.05, 1e-3), TUNED(.01, 1e-4),
+     .argument = "RATE", .low = TINY, .high = 1e6, BY_OPTIMIZER(.1, 1e-3), TUNED(.01, 1e-4),
      .help = "learning rate: the highest that the schedule comes to"},
     {"momentum", KD_OPTION_FLOAT, TRAIN(momentum), .group = KD_GROUP_TRAINING, .flags = STEP_OFF,
      .argument = "M", .high = BELOW_ONE, .standard = {.9}, .optimizers = SGD, .help = "0: none"},

@@ -56,6 +56,45 @@ static void warn(const kdt_run *run)
                    (double)run->opt.dkd_warmup);
 }
 
+/* ---- classes --------------------------------------------------------------------------------- */
+
+/* A label's number is the network's class: names that both have must be the same, in one order. */
+static kd_status check_classes(kdt_run *run, kd_model *model, const char *who)
+{
+    const kd_data_info *info = kd_dataset_info(run->data);
+    const char *const *names = kd_model_class_names(model);
+    kd_class_match match;
+    if (!names || !info->class_names) return KD_OK;
+    int32_t *map = kd_ctx_alloc(run->ctx, info->classes, sizeof *map);
+    if (!map) return kd_ctx_memory_status(run->ctx);
+    const kd_status status = kd_classes_match(run->ctx, names, kd_model_classes(model),
+                                              info->class_names, info->classes, map, &match);
+    kd_ctx_free(run->ctx, map);
+    if (status == KD_E_MISMATCH)
+        return kd_ctx_fail(run->ctx, status, "%s knows other classes than %s: %s", who, info->name,
+                           kd_ctx_error(run->ctx));
+    if (status || match == KD_CLASSES_SAME) return status;
+    return kd_ctx_fail(run->ctx, KD_E_MISMATCH,
+                       match == KD_CLASSES_REORDERED
+                           ? "%s has the classes of %s in another order"
+                           : "%s has more classes than %s, which has some of them",
+                       who, info->name);
+}
+
+/* What the network is from now on: of these classes, of this data, whose pictures are framed so. */
+static kd_status name_model(kdt_run *run)
+{
+    const kd_data_info *info = kd_dataset_info(run->data);
+    kd_status status = KD_OK;
+    if (info->class_names && info->classes == kd_model_classes(run->model))
+        status = kd_model_set_class_names(run->model, info->class_names);
+    if (!status) status = kd_model_set_framing(run->model, kd_dataset_framing(run->data));
+    if (status || !run->train.out) return status;
+    uint64_t checksum;
+    status = kd_dataset_checksum(run->data, &checksum);
+    return status ? status : kd_model_set_data(run->model, info->name, checksum);
+}
+
 /* ---- loader ---------------------------------------------------------------------------------- */
 
 static bool same_view(const kd_view *a, const kd_view *b)
@@ -156,7 +195,14 @@ kd_status kdt_open(kdt_run *run)
     kd_status status = check_options(run);
     if (!status) status = kd_model_take_normalization(run->model, info);
     if (!status) status = kd_model_check_finite(run->model);
+    if (!status) status = check_classes(run, run->model, "the network");
     if (!status) status = kdt_teachers_check(run);
+    for (size_t k = 0; k < run->opt.n_teachers && !status; k++) {
+        char who[40];
+        snprintf(who, sizeof who, "teacher %zu", k);
+        status = check_classes(run, run->teachers[k].model, who);
+    }
+    if (!status) status = name_model(run);
     if (!status) status = kdt_check_test(run);
     const size_t held = kd_ctx_memory(run->ctx);
     if (!status) status = open_loader(run);

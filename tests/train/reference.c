@@ -32,7 +32,7 @@ static void fill_train(kd_train_opt *t, const ref_net *net)
     if (t->fine_tune)
         fill(&t->lr, adamw ? 1e-4 : .01);
     else
-        fill(&t->lr, adamw ? .001 : .05);
+        fill(&t->lr, adamw ? .001 : .1);
     fill(&t->momentum, .9);
     t->nesterov = t->nesterov >= 0;
     fill(&t->weight_decay, adamw ? .05 : 5e-4);

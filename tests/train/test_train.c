@@ -493,6 +493,10 @@ START_TEST(test_every_allocation_failing)
     const float mean[] = {.5f, .5f, .5f};
     test_ok(ctx, kd_model_set_normalization(model, mean, mean));
     test_ok(ctx, kd_params_need_grads(kd_model_params(model)));
+    /* what a run notes in the model stays there */
+    test_ok(ctx, kd_model_set_class_names(model, kd_dataset_info(data)->class_names));
+    test_ok(ctx, kd_model_set_framing(model, kd_dataset_framing(data)));
+    test_ok(ctx, kd_model_set_data(model, kd_dataset_info(data)->name, 1));
     char out[512];
     snprintf(out, sizeof out, "%s/failing", test_dir());
     kd_distill_opt opt = {.struct_size = sizeof opt,
