@@ -103,6 +103,11 @@ static kd_model *make_model(kd_ctx *ctx, const char *spec, uint64_t seed)
     return m;
 }
 
+kd_model *follow_model(kd_ctx *ctx, follow_network network)
+{
+    return make_model(ctx, specs[network], 1);
+}
+
 /* ---- comparing ------------------------------------------------------------------------------- */
 
 static void expect(const follower *f, const char *what, double got, double want, double tolerance)
@@ -116,11 +121,11 @@ static void expect(const follower *f, const char *what, double got, double want,
 /* Some biases change nothing: a key's, as softmax takes no notice of what all keys have in common,
  * and one before a batch norm. Their gradients are nothing but rounding, and AdamW makes large steps
  * of it. */
-static bool counts(const follower *f, const ref_array *a, size_t i)
+bool follow_counts(const follow_line *line, const ref_array *a, size_t i)
 {
     const size_t dot = strlen(a->name) - strlen("bias");
     if (strstr(a->name, "qkv.bias")) return i / (a->count / 3) != 1;
-    if (f->line->network != NORMED || strncmp(a->name, "features.", 9)) return true;
+    if (line->network != NORMED || strncmp(a->name, "features.", 9)) return true;
     return strcmp(a->name + dot, "bias") || strtoul(a->name + 9, NULL, 10) % 4 != 0;
 }
 
@@ -137,7 +142,7 @@ static void compare_array(follower *f, kd_model *model, const ref_array *a, cons
         int64_t whole = 0;
         if (info->dtype == KD_I64) memcpy(&whole, (char *)got + i * sizeof whole, sizeof whole);
         const double x = info->dtype == KD_I64 ? (double)whole : (double)got[i];
-        if (!counts(f, a, i)) continue;
+        if (!follow_counts(f->line, a, i)) continue;
         largest = fmax(largest, fabs(want[i]));
         off = isfinite(x) ? fmax(off, fabs(x - want[i])) : INFINITY;
     }
@@ -442,7 +447,7 @@ static void open_all(follower *f, kd_distill_opt *d, kd_train_opt *t)
     static const float mean[] = {.3f, .45f, .6f}, std[] = {.35f, .2f, .3f};
     f->ctx = test_ctx(1, NULL);
     f->data = open_data(f->ctx);
-    f->model = make_model(f->ctx, specs[f->line->network], 1);
+    f->model = follow_model(f->ctx, f->line->network);
     for (size_t k = 0; k < f->line->teachers; k++)
         f->teachers[k] = make_model(f->ctx, teacher_specs[k], 11 + k);
     if (f->line->teachers > 1)

@@ -22,6 +22,16 @@ typedef struct follow_line {
     kd_distill_opt distill;
 } follow_line;
 
+extern const follow_line follow_lines[];
+extern const size_t follow_line_count;
+
+/* A whole run. */
 void follow(const follow_line *line);
+/* One call of kd_train_step with what it reads of the line's options. */
+void follow_step(const follow_line *line);
+/* Is element i of this array determined by more than rounding? */
+bool follow_counts(const follow_line *line, const ref_array *a, size_t i);
+/* A network as the lines have it. */
+kd_model *follow_model(kd_ctx *ctx, follow_network network);
 
 #endif

@@ -134,18 +134,17 @@ static double *make_targets(const kd_batch *b, size_t k, double smoothing)
 }
 
 /* What a teacher asks for, times factor. */
-static double from_teacher(const ref_run *run, const kd_batch *b, const double *teacher,
+static double from_teacher(const kd_distill_opt *d, const int32_t *labels, const double *teacher,
                            ref_value *logits, double factor)
 {
-    const kd_distill_opt *d = &run->distill;
-    const size_t n = b->n, k = run->student->classes;
+    const size_t n = logits->n, k = logits->c;
     const double t = (double)d->temperature;
     switch (d->method) {
     case KD_METHOD_HARD:
         return ref_loss_hard(logits->x, teacher, n, k, factor, logits->g);
     case KD_METHOD_DKD:
-        return ref_loss_dkd(logits->x, teacher, b->labels, n, k, t, (double)d->alpha,
-                            (double)d->beta, factor, logits->g);
+        return ref_loss_dkd(logits->x, teacher, labels, n, k, t, (double)d->alpha, (double)d->beta,
+                            factor, logits->g);
     case KD_METHOD_STANDARDIZED:
         return ref_loss_standardized(logits->x, teacher, n, k, t, factor, logits->g);
     case KD_METHOD_KD:
@@ -188,7 +187,7 @@ static void run_teachers(ref_run *run, const kd_batch *b, ref_value *student, co
     for (size_t t = 0; t < d->n_teachers; t++) {
         ref_logits teacher =
             ref_net_forward(run->teachers[t], b->views[1 + t], b->n, false, REF_VALUES);
-        part += from_teacher(run, b, teacher.mean->x, &logits, weight_of(d, t));
+        part += from_teacher(d, b->labels, teacher.mean->x, &logits, weight_of(d, t));
         for (size_t r = 0; r < b->n; r++) {
             ref_softmax(teacher.mean->x + r * k, k, 1, p);
             for (size_t i = 0; i < k; i++) all[r * k + i] += weight_of(d, t) * p[i];
@@ -332,6 +331,41 @@ void ref_run_next_epoch(ref_run *run)
     run->epoch++;
     run->batch = 0;
     run->sums = (ref_sums){0};
+}
+
+/* ---- a step alone ----------------------------------------------------------------------------- */
+
+static void update_alone(ref_net *net, const kd_train_opt *t, double n)
+{
+    const double norm = ref_grad_norm(net) / n, clip = (double)t->clip;
+    ref_update(net, t, (double)t->lr, (clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1) / n, 1);
+}
+
+double ref_step(ref_net *net, const ref_step_in *in, const kd_train_opt *train,
+                const kd_distill_opt *distill, double *logits)
+{
+    kd_train_opt t = *train;
+    kd_distill_opt d = *distill;
+    const kd_batch batch = {.n = in->n, .labels = in->labels};
+    const size_t k = net->classes;
+    double loss = 0, *teacher = calloc(in->n * k, sizeof *teacher);
+    ck_assert_ptr_nonnull(teacher);
+    fill_train(&t, net);
+    fill_distill(&d);
+    double *targets = make_targets(&batch, k, (double)t.label_smoothing);
+    ref_logits l = ref_net_forward(net, in->input, in->n, true, REF_VALUES);
+    for (size_t i = 0; i < in->n * k; i++) logits[i] = l.mean->x[i];
+    ref_value *labels = in->teacher ? l.labels : l.mean;
+    const double hard = in->teacher ? (double)d.hard : 1;
+    loss += ref_loss_classes(labels->x, targets, in->n, k, hard, labels->g);
+    for (size_t i = 0; in->teacher && i < in->n * k; i++) teacher[i] = (double)in->teacher[i];
+    if (in->teacher) loss += from_teacher(&d, in->labels, teacher, l.teacher, (double)d.soft);
+    ref_net_backward(&l);
+    ref_logits_free(&l);
+    free(teacher);
+    free(targets);
+    update_alone(net, &t, (double)in->n);
+    return loss / (double)in->n;
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------ */

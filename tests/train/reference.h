@@ -117,6 +117,16 @@ double ref_grad_norm(const ref_net *net);
 void ref_update(ref_net *net, const kd_train_opt *opt, double lr, double scale, size_t t);
 void ref_average(ref_net *net, double decay);
 
+/* One step as kd_train_step does it: on these pictures, with these logits of a teacher (NULL:
+ * none), at the rate as it is. Returns the loss; logits [n,k], the mean of two heads. */
+typedef struct ref_step_in {
+    size_t n;
+    const float *input, *teacher;
+    const int32_t *labels;
+} ref_step_in;
+double ref_step(ref_net *net, const ref_step_in *in, const kd_train_opt *t, const kd_distill_opt *d,
+                double *logits);
+
 /* ---- runs ------------------------------------------------------------------------------------ */
 
 /* Top-1 and top-5 in percent, mean cross-entropy. */
