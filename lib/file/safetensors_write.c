@@ -284,7 +284,7 @@ static kd_status make_array(const kd_writer *w, uint64_t header, sink *s)
             return kd_ctx_fail(w->ctx, KD_E_LIMIT, "writing to memory: too many bytes");
     s->size = size;
     s->bytes = kd_ctx_alloc(w->ctx, size, 1);
-    return s->bytes ? KD_OK : KD_E_NOMEM;
+    return s->bytes ? KD_OK : kd_ctx_memory_status(w->ctx);
 }
 
 static kd_status write_header(kd_writer *w, kd_json *json, sink *s)

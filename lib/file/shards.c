@@ -88,7 +88,7 @@ static kd_status read_places(map *m, kdi_json *json)
     m->count = kdi_json_size(json, at);
     m->places = kd_ctx_alloc(f->ctx, m->count, sizeof *m->places);
     m->shards = kd_ctx_alloc(f->ctx, m->count, sizeof *m->shards);
-    if (!m->places || !m->shards) return KD_E_NOMEM;
+    if (!m->places || !m->shards) return kd_ctx_memory_status(m->file->ctx);
     size_t key = at + 1;
     for (size_t i = 0; i < m->count; i++) {
         const size_t after = kdi_json_after(json, key + 1);
@@ -132,13 +132,13 @@ static kd_status open_shard(kd_file *f, const char *name)
     const char *const slash = strrchr(f->path, '/');
     const size_t folder = slash ? (size_t)(slash - f->path) + 1 : 0, length = strlen(name);
     char *path = kd_ctx_alloc(f->ctx, folder + length + 1, 1);
-    if (!path) return KD_E_NOMEM;
+    if (!path) return kd_ctx_memory_status(f->ctx);
     memcpy(path, f->path, folder);
     memcpy(path + folder, name, length);
     kd_file **part = &f->parts[f->n_parts];
     kd_status status = kdi_file_open_one(f->ctx, path, part);
     kd_ctx_free(f->ctx, path);
-    if (status && status != KD_E_NOMEM)
+    if (status && status != KD_E_NOMEM && status != KD_E_LIMIT)
         return kd_ctx_fail(f->ctx, status, "'%s' names a shard that can't be read: %s", f->path,
                            kd_ctx_error(f->ctx));
     if (!status) f->n_parts++;
@@ -185,7 +185,7 @@ static kd_status open_shards(const map *m)
     size_t tensors = 0, size = 0;
     kd_status status = KD_OK;
     f->parts = kd_ctx_alloc(f->ctx, m->n_shards, sizeof *f->parts);
-    if (!f->parts) return KD_E_NOMEM;
+    if (!f->parts) return kd_ctx_memory_status(m->file->ctx);
     for (size_t i = 0; i < m->n_shards && !status; i++) {
         status = open_shard(f, m->shards[i]);
         if (status) return status;
@@ -194,7 +194,7 @@ static kd_status open_shards(const map *m)
             return kd_ctx_fail(f->ctx, KD_E_LIMIT, "'%s': the shards are too large", f->path);
     }
     f->tensors = kd_ctx_alloc(f->ctx, tensors, sizeof *f->tensors);
-    if (!f->tensors) return KD_E_NOMEM;
+    if (!f->tensors) return kd_ctx_memory_status(m->file->ctx);
     f->size = 0;
     for (size_t i = 0; i < m->n_shards && !status; i++) {
         status = add_tensors(m, i);
@@ -212,7 +212,7 @@ static kd_status copy_metadata(kd_file *f)
 {
     const kd_file *from = f->parts[0];
     f->metadata = kd_ctx_alloc(f->ctx, from->metadata_count, sizeof *f->metadata);
-    if (!f->metadata) return KD_E_NOMEM;
+    if (!f->metadata) return kd_ctx_memory_status(f->ctx);
     f->metadata_count = from->metadata_count;
     if (f->metadata_count)
         memcpy(f->metadata, from->metadata, f->metadata_count * sizeof *f->metadata);
@@ -242,7 +242,7 @@ kd_status kdi_shards_open(kd_file *f)
                            (unsigned long long)f->size);
     const size_t size = (size_t)f->size;
     char *text = kd_ctx_alloc(f->ctx, size, 1);
-    kd_status status = text ? kdi_file_bytes(f, 0, text, size) : KD_E_NOMEM;
+    kd_status status = text ? kdi_file_bytes(f, 0, text, size) : kd_ctx_memory_status(f->ctx);
     if (!status) status = read_index(&m, text, size);
     kd_ctx_free(f->ctx, m.places);
     kd_ctx_free(f->ctx, m.shards);

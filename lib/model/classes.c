@@ -42,7 +42,7 @@ kd_status kdi_classes_copy(kd_ctx *ctx, const char *const *names, size_t n, kdi_
     out->text = kd_ctx_alloc(ctx, bytes, 1);
     if (!out->name || !out->text) {
         kdi_classes_free(ctx, out);
-        return KD_E_NOMEM;
+        return kd_ctx_memory_status(ctx);
     }
     size_t used = 0;
     for (size_t i = 0; i < n; i++) {
@@ -95,7 +95,7 @@ size_t kdi_classes_map(kd_ctx *ctx, const kdi_classes *of, const kdi_classes *cl
     size_t found = 0;
     indexed *sorted = kd_ctx_alloc(ctx, of->n, sizeof *sorted);
     bool *taken = kd_ctx_alloc(ctx, of->n, sizeof *taken);
-    *status = sorted && taken ? KD_OK : KD_E_NOMEM;
+    *status = sorted && taken ? KD_OK : kd_ctx_memory_status(ctx);
     if (!*status) {
         for (size_t i = 0; i < of->n; i++) sorted[i] = (indexed){of->name[i], (int32_t)i};
         kdi_sort(sorted, of->n, sizeof *sorted, by_name);
