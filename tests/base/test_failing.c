@@ -564,9 +564,11 @@ static kd_status call_train(world *w)
                         .batch = 16,
                         .lr = 1e-3f,
                         .on_nan = KD_NAN_SKIP,
-                        .out = w->out};
+                        .out = w->out,
+                        .overwrite = 1};
     kd_status status = kd_train(w->model, w->data, &opt, NULL);
     opt.resume = 1;
+    opt.overwrite = 0;
     opt.epochs = 1;
     return status ? status : kd_train(w->model, w->data, &opt, NULL);
 }
@@ -807,9 +809,9 @@ static bool listed(const char *name, size_t length)
 /* kd_ctx_create has a test of its own. The others write down what failed, or copy. */
 static bool allocates_nothing(const char *name)
 {
-    static const char *const names[] = {"kd_ctx_create",    "kd_ctx_fail",
-                                        "kd_graph_fail",    "kd_options",
-                                        "kd_results_check", "kd_ctx_memory_status"};
+    static const char *const names[] = {
+        "kd_ctx_create",    "kd_ctx_fail",      "kd_graph_fail",       "kd_options",
+        "kd_options_check", "kd_results_check", "kd_ctx_memory_status"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
     return false;
