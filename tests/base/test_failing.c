@@ -130,10 +130,12 @@ static kd_status from_arrays(world *w, int borrow)
     kd_dataset *d;
     uint64_t sum;
     uint8_t one[48];
+    float mean[3], std[3];
     kd_status status = kd_dataset_from_arrays(w->ctx, &info, both, label, borrow, &d);
     if (status) return status;
     status = kd_dataset_checksum(d, &sum);
     if (!status) status = kd_dataset_sample(d, KD_SPLIT_TEST, 3, one, NULL);
+    if (!status) status = kd_dataset_measure(d, mean, std);
     kd_dataset_close(d);
     return status;
 }
@@ -643,7 +645,8 @@ static const struct {
 } calls[] = {
     {call_alloc, "kd_ctx_alloc"},
     {call_dataset_open, "kd_dataset_open"},
-    {call_from_arrays, "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample"},
+    {call_from_arrays,
+     "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample kd_dataset_measure"},
     {call_from_callback, "kd_dataset_from_callback"},
     {call_from_pictures, "kd_dataset_from_pictures kd_dataset_skip_broken"},
     {call_loader, "kd_loader_create"},
