@@ -173,7 +173,7 @@ experiments: deps ## the study's first experiments, resumable: SCALE=smoke|short
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
-run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.so) $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/libkd.so) $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
 	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.

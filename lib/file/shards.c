@@ -88,7 +88,7 @@ static kd_status read_places(map *m, kdi_json *json)
     m->count = kdi_json_size(json, at);
     m->places = kd_ctx_alloc(f->ctx, m->count, sizeof *m->places);
     m->shards = kd_ctx_alloc(f->ctx, m->count, sizeof *m->shards);
-    if (!m->places || !m->shards) return kd_ctx_memory_status(f->ctx);
+    if (!m->places || !m->shards) return kd_ctx_memory_status(m->file->ctx);
     size_t key = at + 1;
     for (size_t i = 0; i < m->count; i++) {
         const size_t after = kdi_json_after(json, key + 1);
@@ -138,7 +138,7 @@ static kd_status open_shard(kd_file *f, const char *name)
     kd_file **part = &f->parts[f->n_parts];
     kd_status status = kdi_file_open_one(f->ctx, path, part);
     kd_ctx_free(f->ctx, path);
-    if (status && status != KD_E_NOMEM)
+    if (status && status != KD_E_NOMEM && status != KD_E_LIMIT)
         return kd_ctx_fail(f->ctx, status, "'%s' names a shard that can't be read: %s", f->path,
                            kd_ctx_error(f->ctx));
     if (!status) f->n_parts++;
@@ -185,7 +185,7 @@ static kd_status open_shards(const map *m)
     size_t tensors = 0, size = 0;
     kd_status status = KD_OK;
     f->parts = kd_ctx_alloc(f->ctx, m->n_shards, sizeof *f->parts);
-    if (!f->parts) return kd_ctx_memory_status(f->ctx);
+    if (!f->parts) return kd_ctx_memory_status(m->file->ctx);
     for (size_t i = 0; i < m->n_shards && !status; i++) {
         status = open_shard(f, m->shards[i]);
         if (status) return status;
@@ -194,7 +194,7 @@ static kd_status open_shards(const map *m)
             return kd_ctx_fail(f->ctx, KD_E_LIMIT, "'%s': the shards are too large", f->path);
     }
     f->tensors = kd_ctx_alloc(f->ctx, tensors, sizeof *f->tensors);
-    if (!f->tensors) return kd_ctx_memory_status(f->ctx);
+    if (!f->tensors) return kd_ctx_memory_status(m->file->ctx);
     f->size = 0;
     for (size_t i = 0; i < m->n_shards && !status; i++) {
         status = add_tensors(m, i);

@@ -91,7 +91,7 @@ kd_status kdt_describe(kdt_run *run)
     status = print(run, j);
     if (!status) status = kd_json_text(j, &text, &size);
     if (!status) run->description = kd_ctx_alloc(run->ctx, size + 1, 1);
-    if (!status && !run->description) status = KD_E_NOMEM;
+    if (!status && !run->description) status = kd_ctx_memory_status(run->ctx);
     if (!status) memcpy(run->description, text, size + 1);
     kd_json_destroy(j);
     return status;

@@ -120,7 +120,8 @@ kd_status kdt_classes_match(kd_model *model, const kd_data_info *info, const kd_
     classes->target = kd_ctx_alloc(ctx, info->classes, sizeof(int32_t));
     if (opt->teacher)
         classes->teacher = kd_ctx_alloc(ctx, kd_model_classes(model), sizeof(int32_t));
-    kd_status status = classes->target && (classes->teacher || !opt->teacher) ? KD_OK : KD_E_NOMEM;
+    kd_status status =
+        classes->target && (classes->teacher || !opt->teacher) ? KD_OK : kd_ctx_memory_status(ctx);
     if (!status) status = match_data(model, info, opt, classes->target);
     if (!status && opt->teacher) status = match_teacher(model, info, opt, classes->teacher);
     if (status) kdt_classes_free(ctx, classes);

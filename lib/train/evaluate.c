@@ -165,7 +165,7 @@ static kd_status evaluate(kdt_measure *m, kd_dataset *data, kd_eval_result *resu
     kd_loader *loader = NULL;
     if (o->confusion) memset(o->confusion, 0, m->classes * m->classes * sizeof *o->confusion);
     if (o->teacher) m->row = kd_ctx_alloc(m->ctx, m->classes, sizeof *m->row);
-    kd_status status = o->teacher && !m->row ? KD_E_NOMEM : KD_OK;
+    kd_status status = o->teacher && !m->row ? kd_ctx_memory_status(m->ctx) : KD_OK;
     if (!status) status = open_side(m->model, o->params, o->batch, &sides[0]);
     if (!status && o->teacher) status = open_side(o->teacher, NULL, o->batch, &sides[1]);
     if (!status) status = open_loader(m, data, &loader);

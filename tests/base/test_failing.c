@@ -130,10 +130,12 @@ static kd_status from_arrays(world *w, int borrow)
     kd_dataset *d;
     uint64_t sum;
     uint8_t one[48];
+    float mean[3], std[3];
     kd_status status = kd_dataset_from_arrays(w->ctx, &info, both, label, borrow, &d);
     if (status) return status;
     status = kd_dataset_checksum(d, &sum);
     if (!status) status = kd_dataset_sample(d, KD_SPLIT_TEST, 3, one, NULL);
+    if (!status) status = kd_dataset_measure(d, mean, std);
     kd_dataset_close(d);
     return status;
 }
@@ -564,9 +566,11 @@ static kd_status call_train(world *w)
                         .batch = 16,
                         .lr = 1e-3f,
                         .on_nan = KD_NAN_SKIP,
-                        .out = w->out};
+                        .out = w->out,
+                        .overwrite = 1};
     kd_status status = kd_train(w->model, w->data, &opt, NULL);
     opt.resume = 1;
+    opt.overwrite = 0;
     opt.epochs = 1;
     return status ? status : kd_train(w->model, w->data, &opt, NULL);
 }
@@ -641,7 +645,8 @@ static const struct {
 } calls[] = {
     {call_alloc, "kd_ctx_alloc"},
     {call_dataset_open, "kd_dataset_open"},
-    {call_from_arrays, "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample"},
+    {call_from_arrays,
+     "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample kd_dataset_measure"},
     {call_from_callback, "kd_dataset_from_callback"},
     {call_from_pictures, "kd_dataset_from_pictures kd_dataset_skip_broken"},
     {call_loader, "kd_loader_create"},
@@ -807,9 +812,9 @@ static bool listed(const char *name, size_t length)
 /* kd_ctx_create has a test of its own. The others write down what failed, or copy. */
 static bool allocates_nothing(const char *name)
 {
-    static const char *const names[] = {"kd_ctx_create",    "kd_ctx_fail",
-                                        "kd_graph_fail",    "kd_options",
-                                        "kd_results_check", "kd_ctx_memory_status"};
+    static const char *const names[] = {
+        "kd_ctx_create",    "kd_ctx_fail",      "kd_graph_fail",       "kd_options",
+        "kd_options_check", "kd_results_check", "kd_ctx_memory_status"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
     return false;

@@ -193,6 +193,18 @@ static kd_status call_op(world *w, const void *opt)
     return in_graph(w, build_op, opt);
 }
 
+static kd_status call_load(world *w, const void *opt)
+{
+    char path[600];
+    kd_model *model = NULL;
+    snprintf(path, sizeof path, "%s/options.safetensors", test_dir());
+    kd_status status = kd_model_save(w->model, path);
+    ck_assert_int_eq(status, KD_OK);
+    status = kd_model_load_as(w->ctx, path, opt, &model);
+    kd_model_destroy(model);
+    return status;
+}
+
 typedef struct building {
     const kd_model *model;
     const void *opt;
@@ -302,6 +314,7 @@ static const options all[] = {
      KD_OK},
     {"kd_param_opt", "kd_param", call_param, FULL(kd_param_opt, .init = KD_INIT_ONE), KD_OK, KD_OK},
     {"kd_op", "kd_graph_op", call_op, &twice, sizeof twice, KD_E_INVALID, KD_OK},
+    {"kd_load_opt", "kd_model_load_as", call_load, FULL(kd_load_opt, .seed = 1), KD_OK, KD_OK},
     {"kd_build_opt", "kd_model_build", call_build, FULL(kd_build_opt, .no_dropout = 1), KD_OK,
      KD_OK},
     {"kd_plan_opt", "kd_plan_create", call_plan, FULL(kd_plan_opt, .batch = 4), KD_OK, KD_OK},
@@ -313,9 +326,10 @@ static const options all[] = {
      KD_OK},
     {"kd_distill_opt", "kd_distill", call_distill, &distillation, sizeof distillation, KD_E_INVALID,
      KD_OK},
-    {"kd_distill_opt", "kd_train_plan", call_train_plan,
-     FULL(kd_distill_opt, .hard = 1, .n_teachers = 1), KD_OK, KD_OK},
-    {"kd_distill_opt", "kd_train_step", call_step, FULL(kd_distill_opt, .hard = 1), KD_OK, KD_OK},
+    {"kd_distill_opt", "kd_train_plan", call_train_plan, FULL(kd_distill_opt, .train = &training),
+     KD_OK, KD_OK},
+    {"kd_distill_opt", "kd_train_step", call_step, FULL(kd_distill_opt, .train = &training), KD_OK,
+     KD_OK},
     {"kd_eval_opt", "kd_evaluate", call_evaluate, FULL(kd_eval_opt, .batch = 8), KD_OK, KD_OK},
 };
 enum { ALL = sizeof all / sizeof *all };
@@ -460,6 +474,8 @@ static const struct {
     {"kd_plan_step", fill_plan_step, sizeof(kd_plan_step)},
 };
 
+enum { RESULTS = sizeof results / sizeof *results };
+
 /* No byte behind what the caller says is written; his size stays. */
 START_TEST(test_result_sizes)
 {
@@ -467,7 +483,7 @@ START_TEST(test_result_sizes)
     world_make(&w);
     distillation = (kd_distill_opt){
         .struct_size = sizeof distillation, .teacher = w.teacher, .train = &training};
-    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+    for (size_t i = 0; i < RESULTS; i++) {
         const size_t full = results[i].size;
         const size_t sizes[] = {0, sizeof(size_t), 2 * sizeof(size_t), full, full + TAIL};
         for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
@@ -497,4 +513,37 @@ START_TEST(test_result_sizes)
 }
 END_TEST
 
-TEST_SUITE(options, 120, &test_option_sizes, &test_older_op, &test_result_sizes)
+/* Structs of the headers that begin with their size are all tried here. */
+START_TEST(test_no_struct_is_left_out)
+{
+    /* The library sets these sizes itself. */
+    static const char *const its_own[] = {"kd_progress", "kd_eval_sample"};
+    static const char *const headers[] = {"ctx",  "data",  "graph", "model",  "op",  "optim",
+                                          "plan", "train", "file",  "params", "json"};
+    size_t found = 0;
+    for (size_t h = 0; h < sizeof headers / sizeof *headers; h++) {
+        char path[100], line[512], name[100] = "", next[100];
+        snprintf(path, sizeof path, "include/kd/%s.h", headers[h]);
+        FILE *f = fopen(path, "r");
+        ck_assert_msg(f != NULL, "%s: run the tests from the top of the tree", path);
+        while (fgets(line, sizeof line, f)) {
+            const bool opens = sscanf(line, "typedef struct %99s {", next) == 1;
+            if (!strncmp(line, "    size_t struct_size;", 23) && *name) {
+                bool known = false;
+                for (size_t i = 0; i < ALL; i++) known |= !strcmp(all[i].name, name);
+                for (size_t i = 0; i < RESULTS; i++) known |= !strcmp(results[i].name, name);
+                for (size_t i = 0; i < sizeof its_own / sizeof *its_own; i++)
+                    known |= !strcmp(its_own[i], name);
+                ck_assert_msg(known, "%s: nobody tries the sizes of %s", path, name);
+                found++;
+            }
+            snprintf(name, sizeof name, "%s", opens ? next : "");
+        }
+        fclose(f);
+    }
+    ck_assert_uint_ge(found, 20);
+}
+END_TEST
+
+TEST_SUITE(options, 120, &test_option_sizes, &test_older_op, &test_result_sizes,
+           &test_no_struct_is_left_out)

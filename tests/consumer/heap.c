@@ -162,9 +162,15 @@ static kd_status train(void)
                         .dev_count = 16,
                         .ema = .5f,
                         .augment = "crop-flip+erase+mixup+randaugment",
-                        .out = folder};
+                        .out = folder,
+                        .overwrite = 1};
     kd_status status = kd_train(cnn, data, &opt, NULL);
     opt.resume = 1;
+    opt.overwrite = 0;
+    /* A run is resumed from where it began: with the same network, made anew. */
+    kd_model_destroy(cnn);
+    cnn = NULL;
+    if (!status) status = kd_model_create(ctx, CNN, 1, &cnn);
     return status ? status : kd_train(cnn, data, &opt, NULL);
 }
 
@@ -173,7 +179,7 @@ static kd_status distill(void)
     const kd_train_opt how = {.struct_size = sizeof how,
                               .epochs = 1,
                               .batch = 16,
-                              .optimizer = KD_ADAMW,
+                              .optimizer = KD_OPTIMIZER_ADAMW,
                               .augment = "rrc+flip"};
     const kd_distill_opt opt = {
         .struct_size = sizeof opt, .teacher = cnn, .method = KD_METHOD_DKD, .train = &how};
@@ -197,9 +203,10 @@ static kd_status save_and_load(void)
 {
     char path[600];
     kd_model *copy;
+    const kd_load_opt opt = {.struct_size = sizeof opt, .change = "image=40,classes=5"};
     snprintf(path, sizeof path, "%s/saved.safetensors", folder);
     kd_status status = kd_model_save_as(vit, path, KD_F16);
-    if (!status) status = kd_model_load_as(ctx, path, NULL, "image=40,classes=5", 1, &copy);
+    if (!status) status = kd_model_load_as(ctx, path, &opt, &copy);
     if (!status) kd_model_destroy(copy);
     return status;
 }
