@@ -99,7 +99,8 @@ static void expect(const char *name, const char *files, int warnings, const char
 START_TEST(test_splits)
 {
     expect("good", GOOD "val/ant/1.png val/bee/2.png", 0,
-           "mean and standard deviation are ImageNet's, not measured on these pictures");
+           "a network without a normalisation of its own gets ImageNet's mean and standard "
+           "deviation, not measured on these pictures");
     expect("flat", GOOD "val/1.png val/2.png val/val_labels.txt", 1,
            "no test pictures: those of 'val' lie in it directly, where nothing says their class: "
            "sort them into val/CLASS");
