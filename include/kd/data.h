@@ -76,8 +76,11 @@ KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                         kd_dataset **out);
 
 /* Fill image [height, width, channels] and *label for sample index of a split: always the same for
- * the same index. Called from the threads of loaders, one call at a time; it must not call back
- * into this data set or its loaders. Anything but KD_OK comes out of kd_loader_next. */
+ * the same index. Called one at a time, from the threads of loaders and, within
+ * kd_dataset_sample, kd_dataset_checksum and kd_dataset_measure, from the caller's; it must not call
+ * back into this data set or its loaders. Anything but KD_OK comes out of kd_loader_next, with the
+ * words of kd_ctx_fail if fn called that on the data set's context, which it may in any thread:
+ * `return kd_ctx_fail(ctx, KD_E_IO, "frame %d is dark", n)`. */
 typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint8_t *image,
                                   int32_t *label);
 KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,

@@ -23,6 +23,18 @@ bool kdi_ctx_trusts_blas(const kd_ctx *ctx);
 /* Start the default parallel-for's threads now, so that nothing is allocated later. */
 kd_status kdi_ctx_start_threads(kd_ctx *ctx);
 
+/* What a function of the caller's says with kd_ctx_fail, kept apart from the context's error: it may
+ * run in another thread than the one that reads that. Between the two calls, kd_ctx_fail on ctx in
+ * this thread writes to text alone ("" if it was not called). */
+typedef struct kdi_words {
+    kd_ctx *ctx;
+    struct kdi_words *outer; /* of this thread, which listens again afterwards */
+    char text[1024];
+} kdi_words;
+
+void kdi_words_begin(kdi_words *words, kd_ctx *ctx);
+void kdi_words_end(kdi_words *words);
+
 /* Grow or shrink a block from kd_ctx_alloc to count * size bytes; new bytes are zero. On failure NULL,
  * and the block stays. block NULL allocates. */
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);

@@ -91,6 +91,22 @@ const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx)
     return ctx->kernels;
 }
 
+/* Who listens in this thread; NULL outside of the callers' functions. */
+static _Thread_local kdi_words *listener;
+
+void kdi_words_begin(kdi_words *words, kd_ctx *ctx)
+{
+    words->ctx = ctx;
+    words->outer = listener;
+    words->text[0] = 0;
+    listener = words;
+}
+
+void kdi_words_end(kdi_words *words)
+{
+    listener = words->outer;
+}
+
 kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
 {
     if (ctx) {
@@ -100,6 +116,11 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         va_start(args, format);
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
+        if (listener && listener->ctx == ctx) {
+            memcpy(listener->text, text, sizeof listener->text);
+            atomic_store(&ctx->status, (int)status); /* of an allocation, for its caller */
+            return status;
+        }
         /* Executors in two threads may fail at once: one of the texts stands. */
         if (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) return status;
         memcpy(ctx->error, text, sizeof text);

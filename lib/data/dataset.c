@@ -246,11 +246,15 @@ static kd_status callback_fetch(const kd_dataset *data, kd_split split, size_t i
                                 uint8_t *image, int32_t *label, kdi_note *note)
 {
     callback *cb = data->state;
+    kdi_words words;
     pthread_mutex_lock(&cb->mutex);
+    kdi_words_begin(&words, data->ctx);
     const kd_status status = cb->fn(cb->user, split, index, image, label);
+    kdi_words_end(&words);
     pthread_mutex_unlock(&cb->mutex);
-    return status ? kdi_note_fail(note, status, "the callback returned %s", kd_status_name(status))
-                  : KD_OK;
+    if (!status) return KD_OK;
+    if (words.text[0]) return kdi_note_fail(note, status, "%s", words.text);
+    return kdi_note_fail(note, status, "the callback returned %s", kd_status_name(status));
 }
 
 static void callback_release(kd_dataset *data)

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -510,6 +511,73 @@ START_TEST(test_callback_errors)
 }
 END_TEST
 
+/* A callback that explains itself, now and then. */
+typedef struct camera {
+    kd_ctx *ctx;
+    atomic_int explains; /* 1: with words; 2: with words, and goes on */
+} camera;
+
+static kd_status photograph(void *user, kd_split split, size_t index, uint8_t *image,
+                            int32_t *label)
+{
+    camera *c = user;
+    memset(image, (int)index, BYTES);
+    *label = 0;
+    if (split != KD_SPLIT_TRAIN || index != 5) return KD_OK;
+    const int explains = atomic_load(&c->explains);
+    if (explains == 0) return KD_E_IO;
+    const kd_status status = kd_ctx_fail(c->ctx, KD_E_IO, "frame %zu is dark", index);
+    return explains == 2 ? KD_OK : status;
+}
+
+/* What a callback says with kd_ctx_fail reaches the caller, from any thread; it is not mixed up with
+ * what others say, nor remembered. */
+START_TEST(test_callback_words)
+{
+    static const char dark[] = "data set 'data': train sample 5: frame 5 is dark";
+    kd_ctx *ctx = test_ctx(1, NULL);
+    camera c = {.ctx = ctx};
+    kd_dataset *data;
+    test_ok(ctx, kd_dataset_from_callback(ctx, &shape, photograph, &c, &data));
+    for (int depth = KD_LOADER_SYNC; depth < 3; depth++) {
+        const kd_batch *batch;
+        kd_loader *l = NULL;
+        atomic_store(&c.explains, 2);
+        l = loader(ctx, data, (kd_loader_opt){.batch = 4, .depth = depth, .threads = 2});
+        for (size_t i = 0; i < 6; i++) {
+            kd_ctx_fail(ctx, KD_E_INVALID, "the caller's own %zu", i);
+            next(ctx, l);
+            char words[40];
+            snprintf(words, sizeof words, "the caller's own %zu", i);
+            ck_assert_str_eq(kd_ctx_error(ctx), words); /* stays, whatever the callback said */
+        }
+        for (int explains = 1; explains >= 0; explains--) {
+            atomic_store(&c.explains, explains);
+            test_ok(ctx, kd_loader_seek(l, 0, 1));
+            ck_assert_int_eq(kd_loader_next(l, &batch), KD_E_IO);
+            ck_assert_str_eq(kd_ctx_error(ctx),
+                             explains ? dark
+                                      : "data set 'data': train sample 5: the callback returned "
+                                        "KD_E_IO");
+        }
+        kd_loader_close(l);
+    }
+    uint64_t sum;
+    float mean[3];
+    atomic_store(&c.explains, 1);
+    ck_assert_int_eq(kd_dataset_sample(data, KD_SPLIT_TRAIN, 5, NULL, NULL), KD_E_IO);
+    ck_assert_str_eq(kd_ctx_error(ctx), dark);
+    ck_assert_int_eq(kd_dataset_checksum(data, &sum), KD_E_IO);
+    ck_assert_str_eq(kd_ctx_error(ctx), dark);
+    ck_assert_int_eq(kd_dataset_measure(data, mean, NULL), KD_E_IO);
+    ck_assert_str_eq(kd_ctx_error(ctx), dark);
+    kd_ctx_fail(ctx, KD_E_INVALID, "afterwards");
+    ck_assert_str_eq(kd_ctx_error(ctx), "afterwards");
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 START_TEST(test_close_while_busy)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
@@ -702,6 +770,6 @@ END_TEST
 
 TEST_SUITE(loader, 60, &test_replay, &test_augmentation_follows_sample, &test_order,
            &test_shuffle_is_fair, &test_dev_split, &test_normalisation, &test_views_agree,
-           &test_refused, &test_callback_errors, &test_close_while_busy, &test_two_loaders,
-           &test_waited, &test_signals, &test_fork, &test_nothing_allocated_after_create,
-           &test_create_out_of_memory)
+           &test_refused, &test_callback_errors, &test_callback_words, &test_close_while_busy,
+           &test_two_loaders, &test_waited, &test_signals, &test_fork,
+           &test_nothing_allocated_after_create, &test_create_out_of_memory)
