@@ -8,6 +8,7 @@
 
 #include <kd/ctx.h>
 
+#include <pthread.h>
 #include <stdbool.h>
 
 struct kdi_kernels;
@@ -27,13 +28,13 @@ kd_status kdi_ctx_start_threads(kd_ctx *ctx);
  * run in another thread than the one that reads that. Between the two calls, kd_ctx_fail on ctx in
  * this thread writes to text alone ("" if it was not called). */
 typedef struct kdi_words {
-    kd_ctx *ctx;
-    struct kdi_words *outer; /* of this thread, which listens again afterwards */
+    struct kdi_words *next; /* of the context's listeners */
+    pthread_t thread;
     char text[1024];
 } kdi_words;
 
 void kdi_words_begin(kdi_words *words, kd_ctx *ctx);
-void kdi_words_end(kdi_words *words);
+void kdi_words_end(kdi_words *words, kd_ctx *ctx);
 
 /* Grow or shrink a block from kd_ctx_alloc to count * size bytes; new bytes are zero. On failure NULL,
  * and the block stays. block NULL allocates. */

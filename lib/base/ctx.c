@@ -91,20 +91,42 @@ const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx)
     return ctx->kernels;
 }
 
-/* Who listens in this thread; NULL outside of the callers' functions. */
-static _Thread_local kdi_words *listener;
+/* Errors' texts are written by one thread at a time; none holds this for longer than a copy. */
+static void lock(kd_ctx *ctx)
+{
+    while (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) {}
+}
+
+static void unlock(kd_ctx *ctx)
+{
+    atomic_flag_clear_explicit(&ctx->failing, memory_order_release);
+}
 
 void kdi_words_begin(kdi_words *words, kd_ctx *ctx)
 {
-    words->ctx = ctx;
-    words->outer = listener;
+    words->thread = pthread_self();
     words->text[0] = 0;
-    listener = words;
+    lock(ctx);
+    words->next = ctx->listeners;
+    ctx->listeners = words;
+    unlock(ctx);
 }
 
-void kdi_words_end(kdi_words *words)
+void kdi_words_end(kdi_words *words, kd_ctx *ctx)
 {
-    listener = words->outer;
+    lock(ctx);
+    kdi_words **at = &ctx->listeners;
+    while (*at != words) at = &(*at)->next;
+    *at = words->next;
+    unlock(ctx);
+}
+
+/* Where this thread's words go. The context is locked. */
+static char *place_of_words(kd_ctx *ctx)
+{
+    for (kdi_words *w = ctx->listeners; w; w = w->next)
+        if (pthread_equal(w->thread, pthread_self())) return w->text;
+    return ctx->error;
 }
 
 kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
@@ -116,16 +138,10 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         va_start(args, format);
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
-        if (listener && listener->ctx == ctx) {
-            memcpy(listener->text, text, sizeof listener->text);
-            atomic_store(&ctx->status, (int)status); /* of an allocation, for its caller */
-            return status;
-        }
-        /* Executors in two threads may fail at once: one of the texts stands. */
-        if (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) return status;
-        memcpy(ctx->error, text, sizeof text);
-        atomic_store(&ctx->status, (int)status);
-        atomic_flag_clear_explicit(&ctx->failing, memory_order_release);
+        lock(ctx);
+        memcpy(place_of_words(ctx), text, sizeof text);
+        unlock(ctx);
+        atomic_store(&ctx->status, (int)status); /* of an allocation, for its caller */
     }
     return status;
 }

@@ -22,6 +22,7 @@ struct kd_ctx {
     bool blas_is_right;
     atomic_flag failing; /* somebody writes error */
     atomic_int status;   /* that error came with */
+    struct kdi_words *listeners; /* functions of the caller's that run now: see base.h */
     char error[KDI_ERROR_SIZE];
 };
 

@@ -250,7 +250,7 @@ static kd_status callback_fetch(const kd_dataset *data, kd_split split, size_t i
     pthread_mutex_lock(&cb->mutex);
     kdi_words_begin(&words, data->ctx);
     const kd_status status = cb->fn(cb->user, split, index, image, label);
-    kdi_words_end(&words);
+    kdi_words_end(&words, data->ctx);
     pthread_mutex_unlock(&cb->mutex);
     if (!status) return KD_OK;
     if (words.text[0]) return kdi_note_fail(note, status, "%s", words.text);
