@@ -128,6 +128,15 @@ static int only_stop(void *user, const kd_progress *k)
     return interrupted;
 }
 
+static int show_test(void *user, const kd_progress *k)
+{
+    const progress *p = user;
+    if (p->terminal && !interrupted)
+        fprintf(stderr, "\r[%d/%d] %-28s test, %zu of %zu batches%s", p->number, RUNS,
+                p->run->title, k->batch, k->batches, k->batch == k->batches ? "\r\033[K" : "");
+    return interrupted;
+}
+
 /* Which test pictures are answered right: networks are compared on the same ones. */
 static int note_answer(void *user, const kd_eval_sample *s)
 {
@@ -189,7 +198,8 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
     const kd_eval_opt eval = {.struct_size = sizeof eval,
                               .split = KD_EVAL_TEST,
                               .teacher = which == TEACHER ? NULL : teacher,
-                              .progress = only_stop,
+                              .progress = show_test,
+                              .user = &p,
                               .each = note_answer,
                               .each_user = run};
     run->right = kd_ctx_alloc(d->ctx, kd_dataset_info(d->data)->count[KD_SPLIT_TEST], 1);

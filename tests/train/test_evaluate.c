@@ -75,6 +75,16 @@ static void set(kd_model *m, const char *name, float scale, float add)
     free(x);
 }
 
+/* Of a class alone. */
+static void set_bias(kd_model *m, size_t class, float value)
+{
+    float bias[CLASSES] = {0};
+    kd_params *params = kd_model_params(m);
+    bias[class] = value;
+    test_ok(kd_model_ctx(m),
+            kd_params_set(params, kd_params_find(params, "classifier.bias"), bias));
+}
+
 /* A network whose probabilities are spread over (0, 1). */
 static kd_model *make_model(kd_ctx *ctx, const char *text, uint64_t seed)
 {
@@ -431,6 +441,11 @@ START_TEST(test_not_measured)
         near("a bin's confidence", r.bins[bin].confidence, 100.0 / (double)classes);
         near("ECE", r.ece, fabs(r.top1 - 100.0 / (double)classes));
         test_ok(ctx, kd_evaluate(m, data, NULL, NULL));
+        set_bias(m, 1, 9); /* sure of class 1: the last bin */
+        test_ok(ctx, kd_evaluate(m, data, NULL, &r));
+        for (size_t b = 0; b < KD_EVAL_BINS; b++)
+            ck_assert_uint_eq(r.bins[b].n, b == KD_EVAL_BINS - 1 ? N : 0);
+        near("a bin's accuracy", r.bins[KD_EVAL_BINS - 1].accuracy, r.top1);
         kd_model_destroy(m);
         kd_dataset_close(data);
     }
@@ -456,7 +471,7 @@ START_TEST(test_not_finite)
     setup *s = make();
     for (size_t i = 0; i < 2; i++) {
         kd_model *m = make_model(s->ctx, spec, 8);
-        set(m, "classifier.bias", 0, bad[i]);
+        set_bias(m, 3, bad[i]);
         refused(s, (kd_eval_opt){.teacher = m}, KD_E_NONFINITE,
                 "the teacher, vgg2,classes=10,image=8");
         refused(s, (kd_eval_opt){.teacher = m}, KD_E_NONFINITE, "sample 0 of the test split");
