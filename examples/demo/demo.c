@@ -104,10 +104,20 @@ static void note_point(progress *p, const kd_progress *k)
     p->right = 0;
 }
 
+static int show_test(void *user, const kd_progress *k)
+{
+    const progress *p = user;
+    if (p->terminal && !interrupted)
+        fprintf(stderr, "\r[%d/%d] %-28s measuring, %zu of %zu batches%s", p->number, RUNS,
+                p->run->title, k->batch, k->batches, k->batch == k->batches ? "\r\033[K" : "");
+    return interrupted;
+}
+
 static int show(void *user, const kd_progress *k)
 {
     progress *p = user;
     const double now = demo_now();
+    if (k->evaluating) return show_test(user, k); /* the pictures set aside, after an epoch */
     note_point(p, k);
     if (!interrupted && now - p->shown >= p->every) {
         p->shown = now;
@@ -125,15 +135,6 @@ static int only_stop(void *user, const kd_progress *k)
 {
     (void)user;
     (void)k;
-    return interrupted;
-}
-
-static int show_test(void *user, const kd_progress *k)
-{
-    const progress *p = user;
-    if (p->terminal && !interrupted)
-        fprintf(stderr, "\r[%d/%d] %-28s test, %zu of %zu batches%s", p->number, RUNS,
-                p->run->title, k->batch, k->batches, k->batch == k->batches ? "\r\033[K" : "");
     return interrupted;
 }
 
@@ -180,6 +181,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
                                 .epochs = seconds > 0 ? 0 : 1000000, /* the steps end it */
                                 .dev_count = d->dev_count,
                                 .out = out.text,
+                                .overwrite = 1, /* the demo's own, of another day */
                                 .no_test = 1,
                                 .progress = show,
                                 .user = &p};

@@ -25,6 +25,7 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
     const kdt_sums_of_eval *s = &m->sums;
     if (!m->opt->progress) return false;
     const double none = (double)NAN, n = s->n ? (double)s->n : none;
+    const double agreed = m->opt->teacher ? 100 * (double)s->agreed / n : none;
     const kd_progress p = {.struct_size = sizeof p,
                            .evaluating = 1,
                            .batch = batch,
@@ -34,15 +35,15 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
                            .fraction = (double)batch / (double)batches,
                            .loss = s->loss / n,
                            .accuracy = 100 * (double)s->right / n,
-                           .seconds = seconds,
-                           .images_per_second = seconds > 0 ? (double)s->n / seconds : none,
                            .hard_loss = none,
                            .soft_loss = none,
                            .teacher_accuracy = none,
-                           .agreement = none,
+                           .agreement = agreed,
                            .step_loss = none,
                            .grad_norm = none,
                            .lr = none,
+                           .seconds = seconds,
+                           .images_per_second = seconds > 0 ? (double)s->n / seconds : none,
                            .dev_top1 = none,
                            .dev_loss = none};
     return m->opt->progress(m->opt->user, &p) != 0;

@@ -587,7 +587,9 @@ END_TEST
 static int stop_at_third(void *user, const kd_progress *p)
 {
     (void)user;
-    ck_assert(p->evaluating);
+    ck_assert(p->evaluating && p->batches == 7 && p->fraction == (double)p->batch / 7);
+    ck_assert(isnan(p->lr) && isnan(p->agreement) && isnan(p->hard_loss) && isnan(p->dev_top1));
+    if (p->batch == 2) near("accuracy so far", p->accuracy, 100 * 6.0 / 16);
     return p->batch == 3;
 }
 
