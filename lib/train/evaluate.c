@@ -136,6 +136,14 @@ static kd_status check(kd_ctx *ctx, const kd_data_info *info, const kd_eval_opt 
     return KD_OK;
 }
 
+/* Pictures of one size, and networks that were trained on such, need no framing. */
+static const char *framing(const kdt_measure *m, const kd_dataset *data)
+{
+    const char *own = kd_model_framing(m->model);
+    const bool needed = strcmp(kd_dataset_framing(data), "none") != 0;
+    return needed && own && strcmp(own, "none") ? own : "none";
+}
+
 /* The loader begins at once: open it last, so that its first batch counts in the time. */
 static kd_status open_loader(kdt_measure *m, kd_dataset *data, kd_loader **loader)
 {
@@ -148,7 +156,7 @@ static kd_status open_loader(kdt_measure *m, kd_dataset *data, kd_loader **loade
                                .dev_count = o->dev_count,
                                .dev = o->split == KD_EVAL_DEV,
                                .batch = o->batch,
-                               .augment = o->augment ? o->augment : "none",
+                               .augment = o->augment ? o->augment : framing(m, data),
                                .n_views = o->teacher ? 2 : 1,
                                .views = views};
     const kd_status status = kd_loader_create(data, &opt, loader);
