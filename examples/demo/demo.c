@@ -104,10 +104,20 @@ static void note_point(progress *p, const kd_progress *k)
     p->right = 0;
 }
 
+static int show_test(void *user, const kd_progress *k)
+{
+    const progress *p = user;
+    if (p->terminal && !interrupted)
+        fprintf(stderr, "\r[%d/%d] %-28s measuring, %zu of %zu batches%s", p->number, RUNS,
+                p->run->title, k->batch, k->batches, k->batch == k->batches ? "\r\033[K" : "");
+    return interrupted;
+}
+
 static int show(void *user, const kd_progress *k)
 {
     progress *p = user;
     const double now = demo_now();
+    if (k->evaluating) return show_test(user, k); /* the pictures set aside, after an epoch */
     note_point(p, k);
     if (!interrupted && now - p->shown >= p->every) {
         p->shown = now;
@@ -171,6 +181,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
                                 .epochs = seconds > 0 ? 0 : 1000000, /* the steps end it */
                                 .dev_count = d->dev_count,
                                 .out = out.text,
+                                .overwrite = 1, /* the demo's own, of another day */
                                 .no_test = 1,
                                 .progress = show,
                                 .user = &p};
@@ -189,7 +200,8 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
     const kd_eval_opt eval = {.struct_size = sizeof eval,
                               .split = KD_EVAL_TEST,
                               .teacher = which == TEACHER ? NULL : teacher,
-                              .progress = only_stop,
+                              .progress = show_test,
+                              .user = &p,
                               .each = note_answer,
                               .each_user = run};
     run->right = kd_ctx_alloc(d->ctx, kd_dataset_info(d->data)->count[KD_SPLIT_TEST], 1);

@@ -3,12 +3,23 @@
 #include "experiments.h"
 
 #include <string.h>
+#include <unistd.h>
+
+static int watch(void *user, const kd_progress *k)
+{
+    const ex_work *w = user;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\rtest, %zu of %zu batches%s", k->batch, k->batches,
+                k->batch == k->batches ? "\r\033[K" : "");
+    return ex_must_stop(w);
+}
 
 static int test_half(ex_work *w, const char *path, double top1)
 {
     kd_model *model;
     kd_file *file;
-    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_EVAL_TEST};
+    const kd_eval_opt opt = {
+        .struct_size = sizeof opt, .split = KD_EVAL_TEST, .progress = watch, .user = w};
     kd_eval_result r = {.struct_size = sizeof r};
     if (kd_file_open(w->ctx, path, &file)) return ex_fail_ctx(w);
     const double size = (double)kd_file_size(file);
@@ -16,6 +27,7 @@ static int test_half(ex_work *w, const char *path, double top1)
     if (kd_model_load(w->ctx, path, NULL, &model)) return ex_fail_ctx(w);
     const kd_status status = kd_evaluate(model, w->data, &opt, &r);
     kd_model_destroy(model);
+    if (status == KD_E_STOPPED) return ex_why_stopped(w);
     if (status) return ex_fail_ctx(w);
     printf("%s: %.2f MB, %.2f %% of the test pictures right; in float32 %.2f %%\n", path,
            1e-6 * size, r.top1, top1);

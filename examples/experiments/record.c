@@ -89,7 +89,7 @@ void ex_record_read(kd_ctx *ctx, const ex_work *w, const ex_run *run, ex_record 
 {
     const ex_path path = ex_in(w, run->name, "run.json");
     kd_json_object *o = ex_read_json(ctx, path.text), *inner;
-    *r = (ex_record){.there = o != NULL, .agreement = (double)NAN};
+    *r = (ex_record){.there = o != NULL, .agreement = (double)NAN, .top5 = (double)NAN};
     if (!o) return;
     const char *status = kd_json_get_string(o, "status");
     copy(r->settings, sizeof r->settings, kd_json_get_string(o, "settings"));

@@ -61,6 +61,7 @@ void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_
     *train = (kd_train_opt){.struct_size = sizeof *train,
                             .epochs = r->epochs,
                             .batch = scale->batch,
+                            .drop_last = 1, /* as in the runs that docs/results has */
                             .lr = r->lr,
                             .optimizer = r->optimizer,
                             .nesterov = r->optimizer == KD_OPTIMIZER_SGD,

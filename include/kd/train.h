@@ -246,7 +246,8 @@ typedef struct kd_eval_opt {
     const kd_params *params; /* evaluate these instead of the model's own; NULL: its own */
     kd_progress_fn progress; /* called after each batch; non-zero stops: KD_E_STOPPED */
     void *user;
-    const char *augment; /* e.g. how pictures are framed: "centre:0.9+bicubic" [NULL: none] */
+    const char *augment; /* how pictures are framed, "centre:0.9+bicubic" [NULL: where they need it,
+                          * as kd_model_framing says, else as kd_dataset_framing does] */
     kd_eval_fn each;     /* called for each sample; NULL: nobody asks */
     void *each_user;     /* its first argument */
     uint64_t *confusion; /* [classes, classes] of the network, the caller's, or NULL: samples of

@@ -25,6 +25,7 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
     const kdt_sums_of_eval *s = &m->sums;
     if (!m->opt->progress) return false;
     const double none = (double)NAN, n = s->n ? (double)s->n : none;
+    const double agreed = m->opt->teacher ? 100 * (double)s->agreed / n : none;
     const kd_progress p = {.struct_size = sizeof p,
                            .evaluating = 1,
                            .batch = batch,
@@ -34,15 +35,15 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
                            .fraction = (double)batch / (double)batches,
                            .loss = s->loss / n,
                            .accuracy = 100 * (double)s->right / n,
-                           .seconds = seconds,
-                           .images_per_second = seconds > 0 ? (double)s->n / seconds : none,
                            .hard_loss = none,
                            .soft_loss = none,
                            .teacher_accuracy = none,
-                           .agreement = none,
+                           .agreement = agreed,
                            .step_loss = none,
                            .grad_norm = none,
                            .lr = none,
+                           .seconds = seconds,
+                           .images_per_second = seconds > 0 ? (double)s->n / seconds : none,
                            .dev_top1 = none,
                            .dev_loss = none};
     return m->opt->progress(m->opt->user, &p) != 0;
@@ -135,6 +136,14 @@ static kd_status check(kd_ctx *ctx, const kd_data_info *info, const kd_eval_opt 
     return KD_OK;
 }
 
+/* Pictures of one size, and networks that were trained on such, need no framing. */
+static const char *framing(const kdt_measure *m, const kd_dataset *data)
+{
+    const char *own = kd_model_framing(m->model);
+    const bool needed = strcmp(kd_dataset_framing(data), "none") != 0;
+    return needed && own && strcmp(own, "none") ? own : "none";
+}
+
 /* The loader begins at once: open it last, so that its first batch counts in the time. */
 static kd_status open_loader(kdt_measure *m, kd_dataset *data, kd_loader **loader)
 {
@@ -147,7 +156,7 @@ static kd_status open_loader(kdt_measure *m, kd_dataset *data, kd_loader **loade
                                .dev_count = o->dev_count,
                                .dev = o->split == KD_EVAL_DEV,
                                .batch = o->batch,
-                               .augment = o->augment ? o->augment : "none",
+                               .augment = o->augment ? o->augment : framing(m, data),
                                .n_views = o->teacher ? 2 : 1,
                                .views = views};
     const kd_status status = kd_loader_create(data, &opt, loader);

@@ -2,6 +2,7 @@
  * test_evaluate.c: every number of an evaluation against one computed here, in double, from logits
  * of single pictures. Labels are chosen by the rank that a network gives them, so that top-1, top-5
  * and the confusions are known before anything is measured. */
+#include "../model/golden.h"
 #include "../test.h"
 
 #include <kd/kd.h>
@@ -73,6 +74,16 @@ static void set(kd_model *m, const char *name, float scale, float add)
     for (size_t i = 0; i < info->count; i++) x[i] = scale * x[i] + add;
     test_ok(kd_model_ctx(m), kd_params_set(params, info, x));
     free(x);
+}
+
+/* Of a class alone. */
+static void set_bias(kd_model *m, size_t class, float value)
+{
+    float bias[CLASSES] = {0};
+    kd_params *params = kd_model_params(m);
+    bias[class] = value;
+    test_ok(kd_model_ctx(m),
+            kd_params_set(params, kd_params_find(params, "classifier.bias"), bias));
 }
 
 /* A network whose probabilities are spread over (0, 1). */
@@ -431,6 +442,11 @@ START_TEST(test_not_measured)
         near("a bin's confidence", r.bins[bin].confidence, 100.0 / (double)classes);
         near("ECE", r.ece, fabs(r.top1 - 100.0 / (double)classes));
         test_ok(ctx, kd_evaluate(m, data, NULL, NULL));
+        set_bias(m, 1, 9); /* sure of class 1: the last bin */
+        test_ok(ctx, kd_evaluate(m, data, NULL, &r));
+        for (size_t b = 0; b < KD_EVAL_BINS; b++)
+            ck_assert_uint_eq(r.bins[b].n, b == KD_EVAL_BINS - 1 ? N : 0);
+        near("a bin's accuracy", r.bins[KD_EVAL_BINS - 1].accuracy, r.top1);
         kd_model_destroy(m);
         kd_dataset_close(data);
     }
@@ -456,7 +472,7 @@ START_TEST(test_not_finite)
     setup *s = make();
     for (size_t i = 0; i < 2; i++) {
         kd_model *m = make_model(s->ctx, spec, 8);
-        set(m, "classifier.bias", 0, bad[i]);
+        set_bias(m, 3, bad[i]);
         refused(s, (kd_eval_opt){.teacher = m}, KD_E_NONFINITE,
                 "the teacher, vgg2,classes=10,image=8");
         refused(s, (kd_eval_opt){.teacher = m}, KD_E_NONFINITE, "sample 0 of the test split");
@@ -569,10 +585,58 @@ START_TEST(test_class_names)
 }
 END_TEST
 
+#if KDI_PNG
+static double loss_of_picture(kd_model *m, kd_dataset *data, const char *augment)
+{
+    const kd_eval_opt opt = {.struct_size = sizeof opt, .augment = augment, .any_classes = 1};
+    kd_eval_result r = {.struct_size = sizeof r};
+    test_ok(kd_model_ctx(m), kd_evaluate(m, data, &opt, &r));
+    ck_assert_uint_eq(r.n, 1);
+    return r.loss;
+}
+
+/* A picture file is framed as the network knows from its training. */
+START_TEST(test_framing)
+{
+    char path[300];
+    kd_dataset *data;
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *m = make_model(ctx, spec, 3);
+    golden g = golden_open(ctx, "pictures.safetensors");
+    const kd_file_tensor *t = golden_find(&g, "file.png_rgb");
+    uint8_t *bytes = malloc(t->count);
+    snprintf(path, sizeof path, "%s/ev_framed.png", test_dir());
+    test_ok(ctx, kd_file_read_bytes(g.file, t, 0, t->count, bytes));
+    test_ok(ctx, kd_file_write_atomic(ctx, path, bytes, t->count));
+    test_ok(ctx, kd_dataset_from_pictures(ctx, (const char *const[]){path}, 1, &data));
+    const double plain = loss_of_picture(m, data, NULL);
+    const double half = loss_of_picture(m, data, "centre:0.5");
+    ck_assert(fabs(plain - half) > 1e-3);
+    test_ok(ctx, kd_model_set_framing(m, "centre:0.5"));
+    ck_assert_double_eq(loss_of_picture(m, data, NULL), half);
+    ck_assert_double_eq(loss_of_picture(m, data, "centre:0.875"), plain);
+    test_ok(ctx, kd_model_set_framing(m, "none"));
+    ck_assert_double_eq(loss_of_picture(m, data, NULL), plain);
+    free(bytes);
+    golden_close(&g);
+    kd_dataset_close(data);
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+#else
+START_TEST(test_framing)
+{
+}
+END_TEST
+#endif
+
 static int stop_at_third(void *user, const kd_progress *p)
 {
     (void)user;
-    ck_assert(p->evaluating);
+    ck_assert(p->evaluating && p->batches == 7 && p->fraction == (double)p->batch / 7);
+    ck_assert(isnan(p->lr) && isnan(p->agreement) && isnan(p->hard_loss) && isnan(p->dev_top1));
+    if (p->batch == 2) near("accuracy so far", p->accuracy, 100 * 6.0 / 16);
     return p->batch == 3;
 }
 
@@ -609,5 +673,5 @@ START_TEST(test_refuses)
 END_TEST
 
 TEST_SUITE(evaluate, 60, &test_numbers, &test_broken_pictures, &test_splits, &test_average,
-           &test_not_measured, &test_not_finite, &test_class_map, &test_class_names, &test_stops,
-           &test_refuses)
+           &test_not_measured, &test_not_finite, &test_class_map, &test_class_names, &test_framing,
+           &test_stops, &test_refuses)
