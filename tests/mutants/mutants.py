@@ -170,12 +170,12 @@ def planted(read):
     return mutants, stale
 
 
-def suites_for(path):
+def suites_for(path, without=()):
     """The suites of the first pattern that the file matches, the quick ones first."""
     for line in lines_of("suites.txt"):
         pattern, *suites = line.split()
         if fnmatch.fnmatch(path, pattern):
-            return suites
+            return [s for s in suites if s not in without]
     return []
 
 
@@ -302,7 +302,7 @@ class Tree:
                 return "skipped", "the same code"
             if self.make(f"{self.obj}/bin/tests") != 0:
                 return "skipped", "does not link"
-            by = self.notice(suites_for(mutant.path))
+            by = self.notice(suites_for(mutant.path, self.options.without))
             return ("noticed", by) if by else ("unnoticed", "")
         finally:
             self.write(mutant.path, text)
@@ -391,6 +391,7 @@ def arguments():
     parser.add_argument("--files", default="*", help="of these files alone")
     parser.add_argument("--rooms", nargs="*", default=ROOMS)
     parser.add_argument("--make", nargs="*", default=[], help="variables for make, e.g. CC=gcc")
+    parser.add_argument("--without", nargs="*", default=[], help="suites to leave out")
     parser.add_argument("--keep", action="store_true", help="leave the copies")
     parser.add_argument("--list", action="store_true", help="print the candidates alone")
     return parser.parse_args()
@@ -415,7 +416,7 @@ def check_suites(trees, mutants):
     """Suites that fail, or take too long, without any fault would notice everything: an error."""
     wanted = []
     for mutant in mutants:
-        wanted += [s for s in suites_for(mutant.path) if s not in wanted]
+        wanted += [s for s in suites_for(mutant.path, trees[0].options.without) if s not in wanted]
     idle = queue.Queue()
     for tree in trees:
         idle.put(tree)

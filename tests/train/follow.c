@@ -16,7 +16,7 @@
 
 enum { CLASSES = 7, SIDE = 8, TRAIN = 27, TEST = 11 };
 
-static const double loss_tolerance = 5e-6, weight_tolerance = 4e-6, smallest_gap = 1e-6;
+static const double loss_tolerance = 5e-6, weight_tolerance = 4e-6, smallest_gap = 2e-7;
 
 static const char *const specs[] = {
     [PLAIN] = "vgg3,width=0.0625,classes=7,image=8",

@@ -54,7 +54,7 @@ const follow_line follow_lines[] = {
     {"micro-batch, clip, accumulate", PLAIN,
      .train = {.micro_batch = 2, .clip = .3f, .accumulate = 2, .batch = 5}},
     {"micro-batch, vit", VIT, .train = {.micro_batch = 5}},
-    {"dev", PLAIN, .train = {.dev_count = 8}},
+    {"dev", PLAIN, .train = {.dev_count = 8, .seed = 1}},
     {"the best epoch", NORMED, .train = {.dev_count = 8, .epochs = 4, .keep = KD_KEEP_BEST}},
     {"the best epoch of the averages", PLAIN,
      .train = {.dev_count = 8, .epochs = 4, .keep = KD_KEEP_BEST, .ema = .7f, .lr = .3f}},
