@@ -80,6 +80,7 @@ typedef struct cli_args {
     bool training, per_op; /* of profile */
     const char *predictions, *confusion;
     bool any_classes;
+    uint64_t top; /* of predict; 0: not given */
 
     bool reset_head, dry_run, json, quiet, help;
     uint64_t threads, max_memory;
@@ -184,8 +185,28 @@ int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64
 int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model);
 /* Normalise the model's pictures as the option's text says; text NULL: leave it. */
 int cli_normalize(const cli_args *args, const char *option, const char *text, kd_model *model);
+/* The steps by which pictures are framed for this network: as --augment says, else as its file does
+ * where pictures have sizes of their own, else as the data set does. NULL, with the line printed:
+ * --augment leaves something to chance. */
+const char *cli_framing(const cli_args *args, const kd_dataset *data, kd_model *model);
+/* Say in a line each, unless --quiet: that the normalisation is a guess (option: that which says
+ * otherwise), and that the network was trained on other data. */
+void cli_say_normalization(const cli_args *args, const char *option, const char *file,
+                           const kd_model *model, const kd_dataset *data);
+int cli_say_data(const cli_args *args, const char *file, const kd_model *model, kd_dataset *data);
 /* Multiply-accumulates of one picture. */
 int cli_macs(kd_model *model, uint64_t *macs);
+
+/* output.c: `what` names an output in what is said, "OUTPUT" or "--predictions"; a path that is NULL
+ * is none. Each is CLI_DONE, or CLI_FAILED with the line printed.
+ * apart: writing output must not touch input (nor a file of that folder, nor a shard of it). */
+int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
+/* Two outputs are not one file. */
+int cli_one_output(const char *what, const char *output, const char *other_what, const char *other);
+/* There is a folder to write it in, and nothing there that is no file. */
+int cli_can_write(const char *what, const char *output);
+/* A JPEG or PNG file: by its first bytes, whatever it is called. */
+bool cli_is_picture(const char *path);
 
 /* Pictures [n,channels,pixels], as files hold them, to [n,pixels,channels]. */
 void cli_channels_last(const float *planar, float *out, size_t n, size_t channels, size_t pixels);

@@ -85,7 +85,8 @@ static int measure(evaluation *e, eval_network *n, kd_model *model)
     const cli_args *a = e->args;
     listener l = {.e = e, .network = n};
     cli_progress progress;
-    int code = make_room(e, model, &l);
+    const char *framing = cli_framing(a, e->data, model);
+    int code = framing ? make_room(e, model, &l) : CLI_USAGE;
     if (code) return code;
     n->result.struct_size = sizeof n->result;
     const kd_eval_opt opt = {.struct_size = sizeof opt,
@@ -93,7 +94,7 @@ static int measure(evaluation *e, eval_network *n, kd_model *model)
                              .dev_count = a->dev_count,
                              .batch = a->batch,
                              .teacher = e->teacher,
-                             .augment = a->augment,
+                             .augment = framing,
                              .progress = cli_progress_step,
                              .user = &progress,
                              .each = listen,
@@ -121,8 +122,10 @@ static int one(evaluation *e, eval_network *n)
     if (!code) {
         n->classes = kd_model_classes(model);
         memcpy(n->spec, kd_model_spec(model), strlen(kd_model_spec(model)) + 1);
-        code = measure(e, n, model);
+        cli_say_normalization(a, "normalize", n->file, model, e->data);
+        code = cli_say_data(a, n->file, model, e->data);
     }
+    if (!code) code = measure(e, n, model);
     kd_model_destroy(model);
     kd_ctx_free(e->ctx, n->names);
     n->names = NULL;
@@ -140,6 +143,11 @@ static int open_all(evaluation *e)
     if (!code && e->teacher)
         code = cli_normalize(a, "teacher-normalize", a->teacher_normalize, e->teacher);
     if (code) return code;
+    if (e->teacher) {
+        cli_say_normalization(a, "teacher-normalize", a->teachers[0], e->teacher, e->data);
+        code = cli_say_data(a, a->teachers[0], e->teacher, e->data);
+        if (code) return code;
+    }
     e->count =
         kd_dataset_info(e->data)->count[a->split == CLI_TEST ? KD_SPLIT_TEST : KD_SPLIT_TRAIN];
     e->networks = kd_ctx_alloc(e->ctx, e->n, sizeof *e->networks);
@@ -153,10 +161,10 @@ int cmd_eval(cli_args *args)
 {
     evaluation e = {.args = args, .n = 1 + args->n_more};
     int code = check_usage(args);
-    if (!code) code = eval_check_outputs(args);
     if (code) return code;
     cli_catch_signals();
     code = cli_open_ctx(args, &e.ctx);
+    if (!code) code = eval_check_outputs(&e);
     if (!code) code = open_all(&e);
     for (size_t i = 0; !code && i < e.n; i++) code = one(&e, &e.networks[i]);
     if (!code && args->predictions) code = eval_write_predictions(&e);

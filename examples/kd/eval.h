@@ -40,9 +40,9 @@ typedef struct evaluation {
 
 /* ---- eval_csv.c ------------------------------------------------------------------------------ */
 
-/* An output that is there and is no such table is not replaced: CLI_FAILED. Asked for before
- * anything is measured. */
-int eval_check_outputs(const cli_args *args);
+/* An output that is there and is no such table is not replaced, nor is a network: CLI_FAILED. Asked
+ * for before anything is measured. */
+int eval_check_outputs(const evaluation *e);
 /* Add a network's answers to the text of --predictions. */
 int eval_add_predictions(evaluation *e, const eval_network *network);
 int eval_write_predictions(evaluation *e);

@@ -56,27 +56,38 @@ static bool add_class(evaluation *e, const eval_network *n, size_t k)
 /* ---- outputs --------------------------------------------------------------------------------- */
 
 /* A file that is there must be empty, or begin as the table does that will replace it. */
-static int check(const char *option, const char *path, const char *head)
+static int check_kind(const char *option, const char *path, const char *head)
 {
-    char start[100] = "", shown[200];
-    if (!path) return CLI_DONE;
+    char start[100] = "";
     FILE *f = fopen(path, "rb");
     if (!f && errno == ENOENT) return CLI_DONE;
-    if (!f) return cli_fail("%s: %s", cli_escape(path, shown, sizeof shown), strerror(errno));
+    if (!f) return cli_fail("%s: %s", path, strerror(errno));
     const size_t wanted = strlen(head), size = fread(start, 1, wanted, f);
     const bool failed = ferror(f) != 0;
     fclose(f);
     if (!failed && (size == 0 || (size == wanted && !memcmp(start, head, wanted)))) return CLI_DONE;
-    return cli_fail("--%s %s: the file is there and is no such table; it is not replaced", option,
-                    cli_escape(path, shown, sizeof shown));
+    return cli_fail("%s %s: the file is there and is no such table; it is not replaced", option,
+                    path);
 }
 
-int eval_check_outputs(const cli_args *a)
+static int check(const evaluation *e, const char *option, const char *path, const char *head)
 {
-    if (a->predictions && a->confusion && !strcmp(a->predictions, a->confusion))
-        return cli_usage("eval", "--predictions and --confusion name the same file");
-    const int code = check("predictions", a->predictions, predictions_head);
-    return code ? code : check("confusion", a->confusion, confusion_head);
+    const cli_args *a = e->args;
+    if (!path) return CLI_DONE;
+    int code = cli_apart(e->ctx, option, path, a->words[0]);
+    for (size_t i = 0; i < a->n_more && !code; i++)
+        code = cli_apart(e->ctx, option, path, a->more[i]);
+    if (!code) code = cli_apart(e->ctx, option, path, a->teachers[0]);
+    if (!code) code = cli_can_write(option, path);
+    return code ? code : check_kind(option, path, head);
+}
+
+int eval_check_outputs(const evaluation *e)
+{
+    const cli_args *a = e->args;
+    int code = cli_one_output("--predictions", a->predictions, "--confusion", a->confusion);
+    if (!code) code = check(e, "--predictions", a->predictions, predictions_head);
+    return code ? code : check(e, "--confusion", a->confusion, confusion_head);
 }
 
 static int put(evaluation *e, const char *path)

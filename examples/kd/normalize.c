@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * normalize.c: --normalize MEAN/STD: how a network's pictures are normalised, (x / 255 - mean) /
- * std, where neither its file nor the data say it right. MEAN and STD are one number, or one for
- * each channel, joined by commas. */
+ * normalize.c: what a network's pictures went through in training, and must go through again.
+ * --normalize MEAN/STD is how they are normalised, (x / 255 - mean) / std, where neither the file
+ * nor the data say it right; MEAN and STD are one number, or one for each channel, joined by commas.
+ * --augment is how they are framed. */
 #include "cli.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MOST = 64 }; /* channels of a picture */
@@ -49,4 +51,43 @@ int cli_normalize(const cli_args *args, const char *option, const char *text, kd
     return cli_usage(args->command->name,
                      "--%s %s: it must be MEAN/STD, each one number, or %zu joined by commas",
                      option, cli_escape(text, safe, sizeof safe), channels);
+}
+
+/* ---- what is taken where the file says nothing ----------------------------------------------- */
+
+/* "0.485,0.456,0.406" */
+static void numbers(const float *x, size_t n, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%.4g", i ? "," : "", (double)x[i]);
+}
+
+void cli_say_normalization(const cli_args *args, const char *option, const char *file,
+                           const kd_model *model, const kd_dataset *data)
+{
+    char shown[300], mean[120], std[120];
+    const kd_data_info *info = kd_dataset_info(data);
+    if (args->quiet || kd_model_mean(model) || !info->mean || !info->std) return;
+    numbers(info->mean, info->channels, mean, sizeof mean);
+    numbers(info->std, info->channels, std, sizeof std);
+    fprintf(stderr,
+            "kd: %s does not say how its pictures were normalised: %s are taken, %s/%s; --%s says "
+            "otherwise\n",
+            cli_escape(file, shown, sizeof shown),
+            args->command->bit == CMD_PREDICT ? "ImageNet's mean and deviation"
+                                              : "the data's mean and deviation",
+            mean, std, option);
+}
+
+const char *cli_framing(const cli_args *args, const kd_dataset *data, kd_model *model)
+{
+    char text[600], safe[600];
+    const char *standard = kd_dataset_framing(data), *own = kd_model_framing(model);
+    if (!args->augment) return own && strcmp(standard, "none") ? own : standard;
+    if (!kd_model_set_framing(model, args->augment)) return args->augment;
+    snprintf(text, sizeof text, "%s", kd_ctx_error(kd_model_ctx(model)));
+    cli_usage(args->command->name, "--augment: %s", cli_escape(text, safe, sizeof safe));
+    return NULL;
 }

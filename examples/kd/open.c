@@ -57,6 +57,25 @@ void cli_close_data(kd_dataset *data)
     kd_dataset_close(data);
 }
 
+int cli_say_data(const cli_args *args, const char *file, const kd_model *model, kd_dataset *data)
+{
+    char shown[300], name[200], now[200];
+    uint64_t trained, sum;
+    const char *trained_on = kd_model_data(model, &trained);
+    if (args->quiet || !trained_on) return CLI_DONE;
+    if (kd_dataset_checksum(data, &sum)) return cli_fail_ctx(kd_model_ctx(model));
+    if (sum == trained) return CLI_DONE;
+    cli_escape(file, shown, sizeof shown);
+    cli_escape(trained_on, name, sizeof name);
+    cli_escape(args->data, now, sizeof now);
+    if (strcmp(trained_on, args->data))
+        fprintf(stderr, "kd: %s was trained on %s, not on %s\n", shown, name, now);
+    else
+        fprintf(stderr, "kd: %s was trained on another %s than this one: their checksums differ\n",
+                shown, name);
+    return CLI_DONE;
+}
+
 /* Copy spec, with the value of its key "image" replaced. */
 static void with_image(const char *spec, uint64_t image, char out[KD_SPEC_SIZE])
 {

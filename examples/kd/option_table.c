@@ -57,11 +57,15 @@ static const cli_option own[] = {
            "which part of it; dev is the part that --dev-count sets aside"),
     COUNT(CMD_EVAL, KD_GROUP_DATA, "dev-count", "N", "0", 0, 4294967295.0, dev_count,
           "samples of the training split that training set aside as a development split"),
-    TEXT(CMD_EVAL | CMD_PREDICT, KD_GROUP_DATA, "augment", "STEPS", "none", augment,
-         "how pictures from files are framed, e.g. centre:0.9+bicubic [imagenet-eval, "
-         "centre:0.875]"),
+    TEXT(CMD_EVAL | CMD_PREDICT, KD_GROUP_DATA, "augment", "STEPS", NULL, augment,
+         "how pictures from files are framed, e.g. centre:0.9+bicubic; none: the centre square, "
+         "resized; one of the network's size stays as it is [as FILE's were, else centre:0.875]"),
     FLAG(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "skip-broken", skip_broken,
          "leave out pictures that cannot be read, name them, and say how many"),
+    FLAG(CMD_PREDICT, KD_GROUP_DATA, "skip-broken", skip_broken,
+         "go on after pictures that cannot be read: name them; their logits are NaN"),
+    COUNT(CMD_PREDICT, KD_GROUP_RUN, "top", "N", NULL, 1, 1e6, top,
+          "say the N likeliest classes of each picture [1; of tensors only if asked for]"),
     TEXT(LOADS, KD_GROUP_DATA, "model", "SPEC", NULL, model,
          "which network FILE holds, where the file does not say so itself (torchvision's, timm's)"),
     TEXT(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "normalize", "MEAN/STD", NULL, normalize,

@@ -19,6 +19,7 @@ typedef struct step {
     float *teacher;        /* [n,classes] or NULL */
     float *logits;         /* [n,classes] */
     char *room; /* what is written: gradients, parameters, buffers in the file's layout */
+    kd_writer *writer;
     float loss;
 } step;
 
@@ -149,22 +150,31 @@ static kd_status add_all(step *s, kd_writer *w)
     return status;
 }
 
+/* Look at OUTPUT before anything is computed, and begin it. */
+static int begin_output(step *s)
+{
+    const char *const *words = s->args->words;
+    int status = cli_apart(s->ctx, "OUTPUT", words[2], words[0]);
+    if (!status) status = cli_apart(s->ctx, "OUTPUT", words[2], words[1]);
+    if (!status && kd_writer_create(s->ctx, words[2], &s->writer)) status = cli_fail_ctx(s->ctx);
+    return status;
+}
+
 static int write_output(step *s)
 {
     const kd_params *params = kd_model_params(s->model);
     size_t bytes = 1;
-    kd_writer *w;
+    kd_writer *w = s->writer;
     for (size_t i = 0; i < kd_params_entries(params); i++) {
         const kd_param_info *info = kd_params_info(params, i);
         bytes += info->count * kd_dtype_size(info->dtype) * (info->buffer ? 1 : 2);
     }
     s->room = kd_ctx_alloc(s->ctx, bytes, 1);
-    if (!s->room || kd_writer_create(s->ctx, s->args->words[2], &w)) return cli_fail_ctx(s->ctx);
+    if (!s->room) return cli_fail_ctx(s->ctx);
+    kd_writer_metadata(w, "libkd.kind", "step");
     kd_writer_metadata(w, "libkd.spec", kd_model_spec(s->model));
-    if (add_all(s, w)) {
-        kd_writer_abandon(w);
-        return cli_fail_ctx(s->ctx);
-    }
+    if (add_all(s, w)) return cli_fail_ctx(s->ctx);
+    s->writer = NULL;
     return kd_writer_finish(w) ? cli_fail_ctx(s->ctx) : CLI_DONE;
 }
 
@@ -195,6 +205,9 @@ int cmd_step(cli_args *args)
 {
     step s = {.args = args};
     int status = cli_open_ctx(args, &s.ctx);
+    if (!status) status = begin_output(&s);
+    /* before anything is read; whether there is a teacher is not known yet */
+    if (!status) status = cli_check(args, s.ctx, true);
     if (!status) status = cli_load(s.ctx, args->words[0], args->model, 0, &s.model);
     if (!status) {
         s.side = kd_model_image(s.model);
@@ -202,10 +215,12 @@ int cmd_step(cli_args *args)
         s.classes = kd_model_classes(s.model);
         status = read_batch(&s);
     }
+    if (!status) status = cli_can_write("OUTPUT", args->words[2]);
     if (!status) status = do_step(&s);
     if (!status) status = write_output(&s);
     if (!status) status = report(&s);
     kd_file_close(s.file);
+    kd_writer_abandon(s.writer);
     kd_model_destroy(s.model);
     if (s.ctx) {
         void *const blocks[] = {s.planar, s.input, s.wide, s.labels, s.teacher, s.logits, s.room};

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ * output.c: what a command writes never destroys what it reads. A file is told by its inode, so that
+ * neither another spelling nor a link hides it. */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH = 4200, INDEX_LIMIT = 1 << 28 };
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The length of path's folder with its last '/'; 0: there is none. */
+static size_t folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+/* "." of a path without a folder. */
+static void folder_of(const char *path, char out[PATH])
+{
+    const size_t length = folder_length(path);
+    snprintf(out, PATH, "%.*s%s", (int)length, path, length ? "" : ".");
+}
+
+/* ---- shards ---------------------------------------------------------------------------------- */
+
+/* Does an index of shards name this file of its folder? */
+static bool is_shard(kd_ctx *ctx, const char *output, const char *index)
+{
+    char *text, folder[PATH], other[PATH], name[PATH];
+    size_t size;
+    static const char ending[] = ".index.json";
+    const size_t length = strlen(index);
+    if (length < sizeof ending || strcmp(index + length - (sizeof ending - 1), ending))
+        return false;
+    folder_of(index, folder);
+    folder_of(output, other);
+    if (!same_file(folder, other)) return false;
+    if (kd_file_read_all(ctx, index, INDEX_LIMIT, &text, &size)) return false;
+    snprintf(name, sizeof name, "\"%s\"", output + folder_length(output));
+    const bool named = strstr(text, name) != NULL;
+    kd_ctx_free(ctx, text);
+    return named;
+}
+
+/* Is output the file that input names, or, where that is a folder or an index, one of its files? */
+static bool is_of(kd_ctx *ctx, const char *output, const char *input)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    char path[PATH];
+    if (same_file(output, input) || is_shard(ctx, output, input)) return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", input, names[i]);
+        if (same_file(output, path) || is_shard(ctx, output, path)) return true;
+    }
+    return false;
+}
+
+/* ---- outputs --------------------------------------------------------------------------------- */
+
+/* What is written to first: a file beside that one which will be replaced. */
+static void temporary_of(const char *output, char out[PATH])
+{
+    char *real = realpath(output, NULL);
+    snprintf(out, PATH, "%s.tmp", real ? real : output);
+    free(real);
+}
+
+int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input)
+{
+    char temporary[PATH];
+    if (!output || !input) return CLI_DONE;
+    if (is_of(ctx, output, input))
+        return cli_fail("%s %s is what is read as %s: it would be destroyed", what, output, input);
+    temporary_of(output, temporary);
+    if (is_of(ctx, temporary, input))
+        return cli_fail("%s %s is written by way of %s, which is what is read as %s", what, output,
+                        temporary, input);
+    return CLI_DONE;
+}
+
+int cli_one_output(const char *what, const char *output, const char *other_what, const char *other)
+{
+    char a[PATH], b[PATH];
+    if (!output || !other) return CLI_DONE;
+    folder_of(output, a);
+    folder_of(other, b);
+    const bool names =
+        !strcmp(output + folder_length(output), other + folder_length(other)) && same_file(a, b);
+    if (names || !strcmp(output, other) || same_file(output, other))
+        return cli_fail("%s and %s name the same file, %s", what, other_what, output);
+    return CLI_DONE;
+}
+
+int cli_can_write(const char *what, const char *output)
+{
+    char folder[PATH];
+    struct stat about;
+    if (!output) return CLI_DONE;
+    if (stat(output, &about) == 0 && !S_ISREG(about.st_mode))
+        return cli_fail("%s %s: it is no regular file, and is not replaced", what, output);
+    folder_of(output, folder);
+    if (access(folder, W_OK | X_OK) == 0) return CLI_DONE;
+    return cli_fail("%s %s: nothing can be written in its folder: %s", what, output,
+                    strerror(errno));
+}
+
+/* ---- pictures -------------------------------------------------------------------------------- */
+
+bool cli_is_picture(const char *path)
+{
+    unsigned char head[4] = {0};
+    struct stat about;
+    const int fd =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not be waited for */
+    if (fd < 0) return false;
+    const bool regular = fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
+    const ssize_t n = regular ? read(fd, head, sizeof head) : 0;
+    close(fd);
+    return n == 4 && (!memcmp(head, "\xFF\xD8\xFF", 3) || !memcmp(head, "\x89PNG", 4));
+}
