@@ -129,7 +129,7 @@ pid_t trial_start(const trial *t, const trial_call *call)
     words[n++] = threads;
     words[n++] = "--out";
     words[n++] = call->out;
-    if (call->resume) words[n++] = "--resume";
+    words[n++] = call->resume ? "--resume" : "--overwrite";
     words[n] = NULL;
     preload(call, env, room);
     const pid_t pid = test_start(words, env, NULL);
