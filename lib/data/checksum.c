@@ -91,7 +91,8 @@ kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
 {
     if (!data || !checksum) return KD_E_INVALID;
     if (data->fingerprint && !data->checksum_known) {
-        data->checksum = data->fingerprint(data);
+        const kd_status status = data->fingerprint(data, &data->checksum);
+        if (status) return status;
         data->checksum_known = true;
     }
     if (!data->checksum_known) {

@@ -52,9 +52,10 @@ struct kd_dataset {
     kdi_open_fn open;   /* pictures have sizes of their own, and info's is only
                                         * what fetch gives; NULL: all are of info's size */
     kdi_where_fn where; /* NULL: samples lie in no files of their own */
-    uint64_t (*fingerprint)(const kd_dataset *data); /* the checksum; NULL: of all samples */
-    void (*release)(kd_dataset *data);               /* frees state; NULL: nothing to do */
-    void *state;                                     /* the reader's */
+    kd_status (*fingerprint)(const kd_dataset *data, uint64_t *sum); /* the checksum; NULL: of all
+                                                                      * samples */
+    void (*release)(kd_dataset *data); /* frees state; NULL: nothing to do */
+    void *state;                       /* the reader's */
     uint64_t checksum;
     bool checksum_known;
     bool skip_broken;

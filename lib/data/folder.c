@@ -86,23 +86,30 @@ static bool has_ending(const char *name)
     return false;
 }
 
-/* The first bytes of a regular file, at most count; how many there are. */
-static size_t read_head(const char *path, uint8_t *bytes, size_t count)
+/* The first bytes of a regular file, at most count; how many there are. False, with errno, if it
+ * can't be read. */
+static bool read_head(const char *path, uint8_t *bytes, size_t count, size_t *size)
 {
     size_t got = 0;
+    int failed = 0;
     struct stat st;
     int fd;
     do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     while (fd < 0 && errno == EINTR);
-    if (fd < 0) return 0;
+    *size = 0;
+    if (fd < 0) return false;
     while (got < count && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
         const ssize_t n = read(fd, bytes + got, count - got);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0) failed = errno;
+        if (n == 0 && (uint64_t)st.st_size > got) failed = EIO; /* shorter than it says */
         if (n <= 0) break;
         got += (size_t)n;
     }
     close(fd);
-    return got;
+    *size = got;
+    errno = failed;
+    return failed == 0;
 }
 
 /* Does a file begin as a JPEG or PNG does? */
@@ -110,7 +117,8 @@ static bool has_magic(const char *path)
 {
     static const kdi_codec *const codecs[] = {&kdi_codec_jpeg, &kdi_codec_png};
     uint8_t head[8];
-    const size_t n = read_head(path, head, sizeof head);
+    size_t n;
+    read_head(path, head, sizeof head, &n);
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
         if (n >= codecs[i]->magic_size && !memcmp(head, codecs[i]->magic, codecs[i]->magic_size))
             return true;
@@ -380,7 +388,7 @@ static const char *below_split(const kdi_folder *f, size_t split, const char *fo
 /* Of a folder: names, labels and sizes of the files, and what is in some of them; reading them all
  * would take hours for ImageNet. Of single pictures: the same without their names, which are paths
  * as somebody typed them. */
-static uint64_t fingerprint(const kd_dataset *data)
+static kd_status fingerprint(const kd_dataset *data, uint64_t *out)
 {
     const kdi_folder *f = data->state;
     const uint64_t all = f->count[KD_SPLIT_TRAIN] + f->count[KD_SPLIT_TEST];
@@ -403,11 +411,15 @@ static uint64_t fingerprint(const kd_dataset *data)
                 kdi_sum_text(&sum, e->name);
             }
             const bool sampled = number * SAMPLED / all != (number + 1) * SAMPLED / all;
-            if (sampled && there)
-                kdi_sum_bytes(&sum, head, read_head(path.text, head, sizeof head));
+            size_t size = 0;
+            if (sampled && there && !read_head(path.text, head, sizeof head, &size) &&
+                !data->skip_broken)
+                return kd_ctx_fail(data->ctx, KD_E_IO, "%s: %s", path.text, strerror(errno));
+            if (sampled && there) kdi_sum_bytes(&sum, head, size);
         }
     }
-    return kdi_sum_end(&sum);
+    *out = kdi_sum_end(&sum);
+    return KD_OK;
 }
 
 static void release(kd_dataset *data)
