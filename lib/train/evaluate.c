@@ -136,12 +136,11 @@ static kd_status check(kd_ctx *ctx, const kd_data_info *info, const kd_eval_opt 
     return KD_OK;
 }
 
-/* Pictures of one size, and networks that were trained on such, need no framing. */
+/* Where pictures need framing, as the network knows it from its training, else as they ask for. */
 static const char *framing(const kdt_measure *m, const kd_dataset *data)
 {
-    const char *own = kd_model_framing(m->model);
-    const bool needed = strcmp(kd_dataset_framing(data), "none") != 0;
-    return needed && own && strcmp(own, "none") ? own : "none";
+    const char *own = kd_model_framing(m->model), *theirs = kd_dataset_framing(data);
+    return own && strcmp(theirs, "none") ? own : theirs;
 }
 
 /* The loader begins at once: open it last, so that its first batch counts in the time. */

@@ -226,13 +226,13 @@ START_TEST(test_outputs)
     const test_path csv = test_in_dir("ev_kept.csv");
     const size_t size = test_slurp(net.text, before);
     ck_assert_int_eq(RUN(net.text, "--data", DATA, "--predictions", net.text), 1);
-    test_expect_in(test_err, "not replaced");
+    test_expect_in(test_err, "it would be destroyed");
     ck_assert_int_eq(RUN(net.text, "--data", DATA, "--confusion", net.text), 1);
     ck_assert(test_slurp(net.text, after) == size && !memcmp(before, after, size));
     RUN_OK(net.text, "--data", DATA, "--confusion", csv.text);
     ck_assert_int_eq(RUN(net.text, "--data", DATA, "--predictions", csv.text), 1);
     ck_assert_int_eq(
-        RUN(net.text, "--data", DATA, "--predictions", csv.text, "--confusion", csv.text), 2);
+        RUN(net.text, "--data", DATA, "--predictions", csv.text, "--confusion", csv.text), 1);
     RUN_OK(net.text, "--data", DATA, "--confusion", csv.text);
     ck_assert_int_eq(RUN(net.text, "--data", DATA, "--predictions", "/nowhere/x.csv"), 1);
 }
