@@ -332,5 +332,59 @@ START_TEST(test_defaults)
 }
 END_TEST
 
+/* ---- as JSON --------------------------------------------------------------------------------- */
+
+static void write_json(kd_ctx *ctx, unsigned flags, const kd_train_opt *t, const kd_distill_opt *d,
+                       const char *want)
+{
+    kd_json *j;
+    const char *text;
+    test_ok(ctx, kd_json_create(ctx, 0, &j));
+    kd_json_object_begin(j, NULL);
+    kd_options_json(j, flags, t, d);
+    kd_json_object_end(j);
+    test_ok(ctx, kd_json_text(j, &text, NULL));
+    char seen[4096] = "";
+    size_t n = 0;
+    for (; *text && n + 1 < sizeof seen; text++) /* whatever the spaces */
+        if (*text != ' ' && *text != '\n') seen[n++] = *text;
+    seen[n] = 0;
+    ck_assert_str_eq(seen, want);
+    kd_json_destroy(j);
+}
+
+/* What is read, with its defaults; null for the rest; off is 0. */
+START_TEST(test_json)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_train_opt t = {.struct_size = sizeof t,
+                      .optimizer = KD_OPTIMIZER_ADAMW,
+                      .schedule = KD_SCHEDULE_CONSTANT,
+                      .beta1 = KD_OFF,
+                      .weight_decay = KD_OFF,
+                      .micro_batch = KD_MICRO_AUTO,
+                      .decay_all = 1};
+    kd_distill_opt d = {.struct_size = sizeof d, .method = KD_METHOD_HARD, .soft = KD_OFF};
+    kd_train_defaults(&t, NULL);
+    kd_distill_defaults(&d);
+    write_json(ctx, KD_READ_BY_STEP, &t, &d,
+               "{\"micro_batch\":\"auto\",\"optimizer\":\"adamw\",\"lr\":0.001,\"momentum\":null,"
+               "\"nesterov\":null,\"beta1\":0,\"beta2\":0.999,\"eps\":1e-08,\"layer_decay\":1,"
+               "\"weight_decay\":0,\"decay_all\":true,\"label_smoothing\":0,\"clip\":0,"
+               "\"method\":\"hard\",\"temperature\":null,\"hard\":0.5,\"soft\":0,\"alpha\":null,"
+               "\"beta\":null}");
+    t = (kd_train_opt){.struct_size = sizeof t, .nesterov = -1, .seed = 7, .micro_batch = 4};
+    kd_train_defaults(&t, NULL);
+    write_json(ctx, KD_LENGTH, &t, NULL, "{\"epochs\":10,\"max_steps\":0,\"budget_seconds\":0}");
+    write_json(ctx, KD_READ_BY_STEP, &t, NULL,
+               "{\"micro_batch\":4,\"optimizer\":\"sgd\",\"lr\":0.1,\"momentum\":0.9,"
+               "\"nesterov\":false,\"beta1\":null,\"beta2\":null,\"eps\":null,\"layer_decay\":1,"
+               "\"weight_decay\":0.0005,\"decay_all\":false,\"label_smoothing\":0,\"clip\":0,"
+               "\"method\":null,\"temperature\":null,\"hard\":null,\"soft\":null,\"alpha\":null,"
+               "\"beta\":null}");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 TEST_SUITE(option_table, 20, &test_promised, &test_default_text_is_cut, &test_ranges, &test_unread,
-           &test_contradictions, &test_rules, &test_without_teacher, &test_defaults)
+           &test_contradictions, &test_rules, &test_without_teacher, &test_defaults, &test_json)
