@@ -35,6 +35,7 @@ enum { MOMENTS = 64 };
 typedef struct moment {
     ref_sums sums;
     double lr, norm, epochs;
+    kd_times times;
     ref_score dev;
     size_t step, skipped;
 } moment;
@@ -267,7 +268,8 @@ static void after_epoch(follower *f, const kd_progress *p)
     }
     expect(f, "dev_top1", p->dev_top1, f->dev.top1, 1e-9);
     expect(f, "dev_loss", p->dev_loss, f->dev.loss, loss_tolerance);
-    f->epoch[f->epochs++] = moment_now(f);
+    f->epoch[f->epochs] = moment_now(f);
+    f->epoch[f->epochs++].times = p->times;
 }
 
 /* Of an evaluation: what belongs to training is not measured. */
@@ -347,6 +349,22 @@ static void check_epoch_line(const follower *f, const char *line, size_t i)
     expect(f, "metrics: dev_loss", number(line, "dev_loss"), m->dev.loss, loss_tolerance);
 }
 
+/* Seconds by part: of what was done, and together no more than all of them. */
+static void check_seconds(const follower *f, const char *line, size_t i)
+{
+    static const char *const names[] = {"seconds_data", "seconds_teacher",  "seconds_forward",
+                                        "seconds_loss", "seconds_backward", "seconds_optimizer"};
+    const kd_times *t = &f->epoch[i].times;
+    const double parts[] = {t->data, t->teacher, t->forward, t->loss, t->backward, t->optimizer};
+    double sum = 0;
+    for (int k = 0; k < 6; k++) {
+        expect(f, names[k], number(line, names[k]), parts[k], 1e-9);
+        ck_assert_msg(parts[k] > 0, "%s: %s is %g", f->line->name, names[k], parts[k]);
+        sum += parts[k];
+    }
+    ck_assert_double_le(sum, number(line, "seconds") + 1e-9);
+}
+
 static void check_step_line(const follower *f, const char *line, size_t i)
 {
     const moment *m = &f->step[i];
@@ -370,6 +388,7 @@ static void check_metrics(const follower *f, const char *out)
             check_step_line(f, line, steps++);
         else
             check_epoch_line(f, line, epochs++);
+        if (strstr(line, "\"seconds_data\"")) check_seconds(f, line, epochs - 1);
     }
     fclose(file);
     ck_assert_uint_eq(epochs, f->epochs);
@@ -400,6 +419,26 @@ static void check_kept(follower *f, const kd_result *r, const char *out)
     kd_model_destroy(last);
 }
 
+static void check_times(const follower *f, const kd_result *r)
+{
+    kd_times all = {0};
+    for (size_t i = 0; i < f->epochs; i++) {
+        const kd_times *t = &f->epoch[i].times;
+        all.data += t->data;
+        all.teacher += t->teacher;
+        all.forward += t->forward;
+        all.loss += t->loss;
+        all.backward += t->backward;
+        all.optimizer += t->optimizer;
+    }
+    expect(f, "seconds of data", r->times.data, all.data, 1e-9);
+    expect(f, "seconds of teachers", r->times.teacher, all.teacher, 1e-9);
+    expect(f, "seconds forward", r->times.forward, all.forward, 1e-9);
+    expect(f, "seconds of losses", r->times.loss, all.loss, 1e-9);
+    expect(f, "seconds backward", r->times.backward, all.backward, 1e-9);
+    expect(f, "seconds of the optimiser", r->times.optimizer, all.optimizer, 1e-9);
+}
+
 static void check_result(follower *f, const kd_result *r, const char *out)
 {
     char path[700];
@@ -422,6 +461,8 @@ static void check_result(follower *f, const kd_result *r, const char *out)
            taught ? percent(s->agreed, s->pictures) : none, 1e-9);
     expect(f, "the result's pictures", r->images_per_second * r->seconds, f->run.seen, 1e-6);
     expect(f, "the result's epochs", r->epochs, m->epochs, 1e-12);
+    check_times(f, r);
+    ck_assert_uint_gt(r->peak_bytes, 0);
     ck_assert_uint_eq(r->steps, f->run.step);
     ck_assert_uint_eq(r->skipped, f->skipped);
     const size_t piece = f->run.train.micro_batch;
