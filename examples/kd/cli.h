@@ -201,8 +201,9 @@ int cli_macs(kd_model *model, uint64_t *macs);
  * is none. Each is CLI_DONE, or CLI_FAILED with the line printed.
  * apart: writing output must not touch input (nor a file of that folder, nor a shard of it). */
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
-/* Two outputs are not one file. */
-int cli_one_output(const char *what, const char *output, const char *other_what, const char *other);
+/* Two outputs are not one file: CLI_USAGE. */
+int cli_two_outputs(const cli_args *args, const char *what, const char *output,
+                    const char *other_what, const char *other);
 /* There is a folder to write it in, and nothing there that is no file. */
 int cli_can_write(const char *what, const char *output);
 /* A JPEG or PNG file: by its first bytes, whatever it is called. */
