@@ -36,7 +36,9 @@ enum cli_command_bit {
     CMD_STEP = 128,
     CMD_INSPECT = 256,
     CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
-    CMD_ALL = 511
+    CMD_ALL = 511,
+    CMD_COMPLETION = 1024, /* these two take --help alone */
+    CMD_MANUAL = 2048
 };
 
 enum { CLI_MAX_WORDS = 3 };
@@ -124,7 +126,8 @@ typedef struct cli_option {
     double low, high;             /* of a number */
     const char *(*choice)(int i); /* NULL past the last */
     const kd_option *library;     /* OPT_LIBRARY: name, argument, help and range are from it */
-    bool on;                      /* a flag that is on by default: --no-NAME turns it off */
+    const char *words; /* what a value may be, for completion: "auto none"; NULL: not known */
+    bool on;           /* a flag that is on by default: --no-NAME turns it off */
 } cli_option;
 
 /* The program's own options and the library's, as one list; NULL past the last. */
@@ -134,12 +137,21 @@ extern const cli_command cli_commands[]; /* ends with a NULL name */
 /* Fill args from the words after the command's name. CLI_DONE, or CLI_USAGE with the line printed;
  * --help ends the parsing with args->help set. */
 int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args);
+/* Has it no value? */
+bool cli_is_flag(const cli_option *option);
 /* Is this word, up to a comma, the name of a network? */
 bool cli_is_spec(const char *word);
 
 void cli_help(void);                                                /* kd --help */
 void cli_help_command(const cli_command *command);                  /* kd COMMAND --help */
 void cli_choices(const cli_option *option, char *out, size_t size); /* "sgd|adamw" */
+/* What an option means, with its default. */
+void cli_option_text(const cli_option *option, char *out, size_t size);
+
+typedef struct cli_variable {
+    const char *name, *help;
+} cli_variable;
+extern const cli_variable cli_environment[]; /* ends with a NULL name */
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
@@ -201,8 +213,9 @@ int cli_macs(kd_model *model, uint64_t *macs);
  * is none. Each is CLI_DONE, or CLI_FAILED with the line printed.
  * apart: writing output must not touch input (nor a file of that folder, nor a shard of it). */
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
-/* Two outputs are not one file. */
-int cli_one_output(const char *what, const char *output, const char *other_what, const char *other);
+/* Two outputs are not one file: CLI_USAGE. */
+int cli_two_outputs(const cli_args *args, const char *what, const char *output,
+                    const char *other_what, const char *other);
 /* There is a folder to write it in, and nothing there that is no file. */
 int cli_can_write(const char *what, const char *output);
 /* A JPEG or PNG file: by its first bytes, whatever it is called. */
@@ -269,6 +282,8 @@ int cmd_eval(cli_args *args);
 int cmd_predict(cli_args *args);
 int cmd_step(cli_args *args);
 int cmd_inspect(cli_args *args);
+int cmd_completion(cli_args *args);
+int cmd_manual(cli_args *args);
 
 /* What --dry-run prints instead of a run. */
 int cli_dry_run(const cli_run *run);

@@ -85,7 +85,7 @@ static int check(const evaluation *e, const char *option, const char *path, cons
 int eval_check_outputs(const evaluation *e)
 {
     const cli_args *a = e->args;
-    int code = cli_one_output("--predictions", a->predictions, "--confusion", a->confusion);
+    int code = cli_two_outputs(a, "--predictions", a->predictions, "--confusion", a->confusion);
     if (!code) code = check(e, "--predictions", a->predictions, predictions_head);
     return code ? code : check(e, "--confusion", a->confusion, confusion_head);
 }

@@ -27,9 +27,25 @@ static void wrap(const char *text, int column, int at)
     putchar('\n');
 }
 
+const cli_variable cli_environment[] = {
+    {"KD_DATA", "folder of the data sets"},
+    {"KD_ISA", "generic, avx2, avx512, amx, neon"},
+    {"KD_CONV", "gemm, direct, depthwise, winograd, winograd2, toeplitz, toeplitz4"},
+    {NULL, NULL},
+};
+
+void cli_option_text(const cli_option *o, char *out, size_t size)
+{
+    if (o->on)
+        snprintf(out, size, "%s; the default; --no-%s: without", o->help, o->name);
+    else
+        snprintf(out, size, "%s%s%s%s%s", o->help, o->standard && *o->help ? " " : "",
+                 o->standard ? "[" : "", o->standard ? o->standard : "", o->standard ? "]" : "");
+}
+
 static void show_option(const cli_option *o)
 {
-    char left[200], names[120], text[600];
+    char left[200], names[120], text[1200];
     const char *argument = o->argument;
     if (!argument && o->choice) {
         cli_choices(o, names, sizeof names);
@@ -37,9 +53,7 @@ static void show_option(const cli_option *o)
     }
     snprintf(left, sizeof left, "  --%s%s%s", o->name, argument ? " " : "",
              argument ? argument : "");
-    snprintf(text, sizeof text, "%s%s%s%s%s", o->help, o->standard && *o->help ? " " : "",
-             o->standard ? "[" : "", o->standard ? o->standard : "", o->standard ? "]" : "");
-    if (o->on) snprintf(text, sizeof text, "%s; the default; --no-%s: without", o->help, o->name);
+    cli_option_text(o, text, sizeof text);
     if (strlen(left) < COLUMN)
         printf("%-*s", COLUMN, left);
     else
@@ -83,14 +97,14 @@ void cli_help(void)
     printf("kd %s: trains, distils and measures vision networks.\n\n  kd COMMAND [options]\n\n",
            kd_version());
     for (const cli_command *c = cli_commands; c->name; c++)
-        printf("  %-10s%s\n", c->name, c->summary);
+        printf("  %-12s%s\n", c->name, c->summary);
     printf("\n"
            "  kd COMMAND --help   what it takes, and examples\n"
            "  kd --version        version and how it was built\n"
            "\n"
            "Results go to standard output (--json: one JSON object), progress to standard error.\n"
            "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
-           "Environment: KD_DATA (folder of the data sets), KD_ISA (generic, avx2, avx512, amx, "
-           "neon),\n"
-           "KD_CONV (gemm, direct, depthwise, winograd, winograd2, toeplitz, toeplitz4).\n");
+           "Environment:\n");
+    for (size_t i = 0; cli_environment[i].name; i++)
+        printf("  %-10s%s\n", cli_environment[i].name, cli_environment[i].help);
 }

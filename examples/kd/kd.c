@@ -115,6 +115,23 @@ const cli_command cli_commands[] = {
      "The header is checked, every tensor is read, and numbers that are not finite are counted.\n"
      "Exit status 1, with the reason, if the file is broken.\n",
      cmd_inspect},
+    {CMD_COMPLETION,
+     "completion",
+     {"SHELL"},
+     {"bash or zsh"},
+     "Print a script by which a shell completes commands and options",
+     "Examples\n"
+     "  source <(kd completion bash)\n"
+     "  kd completion zsh >~/.zfunc/_kd\n",
+     cmd_completion},
+    {CMD_MANUAL,
+     "manual",
+     {NULL},
+     {NULL},
+     "Print the manual page kd(1)",
+     "Example\n"
+     "  kd manual | man -l -\n",
+     cmd_manual},
     {0, NULL, {NULL}, {NULL}, NULL, NULL, NULL},
 };
 

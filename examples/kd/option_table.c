@@ -48,9 +48,17 @@ enum {
     }
 
 static const cli_option own[] = {
-    TEXT(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "data", "NAME", "cifar-10", data,
-         "cifar-10, cifar-100, fashion-mnist, folder:PATH (PATH/train/CLASS/*.JPEG, PATH/val/...), "
-         "or synthetic[:KEY=VALUE,...] with the keys classes, image, channels, train, test, seed"),
+    {.commands = CMD_TRAINS | CMD_EVAL,
+     .group = KD_GROUP_DATA,
+     .kind = OPT_TEXT,
+     .name = "data",
+     .argument = "NAME",
+     .standard = "cifar-10",
+     .help = "cifar-10, cifar-100, fashion-mnist, folder:PATH (PATH/train/CLASS/*.JPEG, "
+             "PATH/val/...), or synthetic[:KEY=VALUE,...] with the keys classes, image, channels, "
+             "train, test, seed",
+     .offset = AT(data),
+     .words = "cifar-10 cifar-100 fashion-mnist folder: synthetic"},
     TEXT(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "data-dir", "DIR", NULL, data_dir,
          "where it lies [the environment's KD_DATA, else data]"),
     CHOICE(CMD_EVAL, KD_GROUP_DATA, "split", split_choice, "test", split,
@@ -87,7 +95,7 @@ static const cli_option own[] = {
           "pictures in a batch; changes speed, memory, and a result's last bits"),
     {CMD_PROFILE, KD_GROUP_RUN, OPT_PIECES, "micro-batch", "N|auto", NULL,
      "with --train: pictures that go forward and backward at a time [the whole batch]",
-     AT(micro_batch), 1, 1e6},
+     AT(micro_batch), 1, 1e6, .words = "auto"},
 
     {TAUGHT, KD_GROUP_DISTILLATION, OPT_FILES, "teacher", "FILE...", NULL,
      "one or more trained networks with the student's classes; may be given several times", 0, 0, 0,
@@ -128,7 +136,7 @@ static const cli_option own[] = {
     FLAG(CMD_ALL, KD_GROUP_RUN, "json", json,
          "one JSON object on standard output, and nothing else"),
     FLAG(CMD_ALL, KD_GROUP_RUN, "quiet", quiet, "no progress on standard error"),
-    FLAG(CMD_ALL, KD_GROUP_RUN, "help", help, "this text"),
+    FLAG(CMD_ALL | CMD_COMPLETION | CMD_MANUAL, KD_GROUP_RUN, "help", help, "this text"),
 };
 enum { OWN = sizeof own / sizeof *own, MOST = OWN + 100, NAME = 32 };
 
@@ -162,6 +170,7 @@ static void take(const kd_option *o, char name[NAME], char standard[120], cli_op
                         .high = o->high,
                         .choice = o->choice,
                         .library = o,
+                        .words = o->type == KD_OPTION_PIECES ? "auto" : NULL,
                         .on = o->type == KD_OPTION_FLAG && o->standard[0] != 0};
 }
 

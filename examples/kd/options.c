@@ -192,7 +192,7 @@ static void set_defaults(unsigned command, cli_args *args)
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static bool is_flag(const cli_option *o)
+bool cli_is_flag(const cli_option *o)
 {
     return o->kind == OPT_FLAG || (o->library && o->library->type == KD_OPTION_FLAG);
 }
@@ -272,7 +272,7 @@ static int take_option(cli_args *args, int argc, char **argv, int i)
         unknown(command, word);
         return -1;
     }
-    if (is_flag(o)) {
+    if (cli_is_flag(o)) {
         if (equals) {
             cli_usage(command->name, "--%s takes no value", o->name);
             return -1;

@@ -82,7 +82,7 @@ int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *inp
     char temporary[PATH];
     if (!output || !input) return CLI_DONE;
     if (is_of(ctx, output, input))
-        return cli_fail("%s %s is what is read as %s: it would be destroyed", what, output, input);
+        return cli_fail("%s %s is what is read as %s: it is not replaced", what, output, input);
     temporary_of(output, temporary);
     if (is_of(ctx, temporary, input))
         return cli_fail("%s %s is written by way of %s, which is what is read as %s", what, output,
@@ -90,7 +90,8 @@ int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *inp
     return CLI_DONE;
 }
 
-int cli_one_output(const char *what, const char *output, const char *other_what, const char *other)
+int cli_two_outputs(const cli_args *args, const char *what, const char *output,
+                    const char *other_what, const char *other)
 {
     char a[PATH], b[PATH];
     if (!output || !other) return CLI_DONE;
@@ -99,7 +100,8 @@ int cli_one_output(const char *what, const char *output, const char *other_what,
     const bool names =
         !strcmp(output + folder_length(output), other + folder_length(other)) && same_file(a, b);
     if (names || !strcmp(output, other) || same_file(output, other))
-        return cli_fail("%s and %s name the same file, %s", what, other_what, output);
+        return cli_usage(args->command->name, "%s and %s name the same file, %s", what, other_what,
+                         output);
     return CLI_DONE;
 }
 

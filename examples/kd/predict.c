@@ -139,11 +139,12 @@ static kd_status run(prediction *p, const pieces *in)
     for (size_t i = 0; i < in->n; i++) {
         const size_t row = in->rows ? in->rows[i] : in->first + i;
         p->there[row] = true;
-        for (int h = 0; h < HEADS; h++)
+        for (int h = 0; h < HEADS; h++) {
+            const float *out = kd_exec_output(p->exec, predict_outputs[h]); /* [n,classes] */
             if (p->logits[h])
-                memcpy(p->logits[h] + row * p->classes,
-                       kd_exec_output(p->exec, predict_outputs[h]) + i * p->classes,
+                memcpy(p->logits[h] + row * p->classes, out + i * p->classes,
                        p->classes * sizeof(float));
+        }
     }
     return KD_OK;
 }

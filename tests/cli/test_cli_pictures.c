@@ -135,7 +135,7 @@ START_TEST(test_pictures)
     expect(err_text, "1 broken picture was left out");
     ck_assert_int_eq(run("predict run/model.safetensors shown/val/c1/9.jpg out"), 1);
     expect(err_text, "shown/val/c1/9.jpg");
-    ck_assert_int_eq(run("predict run/model.safetensors out out out"), 1);
+    ck_assert_int_eq(run("predict run/model.safetensors out out other"), 1);
     expect(err_text, "only pictures may be several");
     ck_assert_int_eq(run("predict run/model.safetensors out"), 2);
     golden_close(&g);

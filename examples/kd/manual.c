@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ * manual.c: kd manual: the manual page kd(1) in roff, made from the tables of commands and
+ * options. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Text as roff takes it: a '-' as it is typed, no escapes, nothing that looks like a request. */
+static void roff(const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        const char c = text[i];
+        const bool start = i == 0 || text[i - 1] == '\n';
+        if (start && (c == '.' || c == '\'')) fputs("\\&", stdout);
+        if (c == '\\')
+            fputs("\\e", stdout);
+        else if (c == '-')
+            fputs("\\-", stdout);
+        else if (c == '\'')
+            fputs("\\(aq", stdout);
+        else if (c == '^')
+            fputs("\\(ha", stdout);
+        else if (c == '~')
+            fputs("\\(ti", stdout);
+        else if (c == '`')
+            fputs("\\(ga", stdout);
+        else
+            putchar(c);
+    }
+}
+
+static void roff_text(const char *text)
+{
+    roff(text, strlen(text));
+}
+
+/* Lines; those that begin with blanks are examples, and stay as they are. */
+static void roff_lines(const char *text)
+{
+    bool example = false;
+    while (*text) {
+        const size_t length = strcspn(text, "\n");
+        const bool indented = *text == ' ';
+        if (indented != example) puts(indented ? ".EX" : ".EE");
+        example = indented;
+        roff(text, length);
+        putchar('\n');
+        text += length + (text[length] == '\n');
+    }
+    if (example) puts(".EE");
+}
+
+static void show_option(const cli_option *o)
+{
+    char text[1200], names[200];
+    const char *argument = o->argument;
+    if (!argument && o->choice) {
+        cli_choices(o, names, sizeof names);
+        argument = names;
+    }
+    printf(".TP\n\\fB\\-\\-");
+    roff_text(o->name);
+    fputs("\\fR", stdout);
+    if (argument) {
+        fputs(" \\fI", stdout);
+        roff_text(argument);
+        fputs("\\fR", stdout);
+    }
+    putchar('\n');
+    cli_option_text(o, text, sizeof text);
+    roff_text(text);
+    putchar('\n');
+}
+
+static void show_command(const cli_command *c)
+{
+    const cli_option *o;
+    printf(".SS \"kd %s", c->name);
+    for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) printf(" %s", c->words[i]);
+    puts(" [\\fIoptions\\fR]\"");
+    roff_text(c->summary);
+    puts(".");
+    for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) {
+        printf(".TP\n\\fI%s\\fR\n", c->words[i]);
+        roff_text(c->word_help[i]);
+        putchar('\n');
+    }
+    for (int group = 0; group < KD_GROUPS; group++)
+        for (size_t i = 0; (o = cli_option_at(i)); i++)
+            if ((o->commands & c->bit) && (int)o->group == group && strcmp(o->name, "help"))
+                show_option(o);
+    if (c->text && *c->text) {
+        puts(".PP");
+        roff_lines(c->text);
+    }
+}
+
+int cmd_manual(cli_args *args)
+{
+    (void)args;
+    printf(".\\\" made by `kd manual`\n"
+           ".TH KD 1 \"\" \"libkd %s\" \"User Commands\"\n"
+           ".nh\n"
+           ".ad l\n"
+           ".SH NAME\n"
+           "kd \\- train, distil and measure vision networks\n"
+           ".SH SYNOPSIS\n"
+           ".B kd\n"
+           "\\fICOMMAND\\fR [\\fIoptions\\fR]\n"
+           ".PP\n"
+           ".B kd help\n"
+           "[\\fICOMMAND\\fR]\n"
+           ".SH DESCRIPTION\n",
+           kd_version());
+    roff_text("Results go to standard output, progress to standard error. An option may be typed "
+              "as --name value or --name=value; defaults stand in brackets. After -- no word is an "
+              "option.\n");
+    puts(".SH COMMANDS");
+    for (const cli_command *c = cli_commands; c->name; c++) show_command(c);
+    puts(".SH EXIT STATUS\n"
+         "0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
+         ".SH ENVIRONMENT");
+    for (size_t i = 0; cli_environment[i].name; i++) {
+        printf(".TP\n.B %s\n", cli_environment[i].name);
+        roff_text(cli_environment[i].help);
+        putchar('\n');
+    }
+    return cli_flush();
+}
