@@ -55,6 +55,7 @@ kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-ma
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
 info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas) $(if $(amx),amx))
+commit := $(if $(wildcard .git),$(shell h=$$(git rev-parse --short HEAD 2>/dev/null) && { git diff --quiet HEAD || h=$$h-dirty; echo $$h; }))
 defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0) -DKDI_AMX=$(if $(amx),1,0)
 CFLAGS ?=
 cflags = $(std) $(warn) $(opt) $(san) -Iinclude $(defs) $(CFLAGS)
@@ -99,7 +100,10 @@ $(obj)/lib/kernel/isa/%.$(1).o: lib/kernel/isa/%.c
 endef
 $(foreach i,$(isas),$(eval $(call isa_rule,$(i))))
 $(obj)/lib/kernel/amx/%.o: opt := $(kernelopt) $(amxflags) -DKDI_ISA=amx
-$(obj)/lib/base/ctx.o: defs += '-DKDI_BUILD_INFO="$(info)"'
+$(obj)/lib/base/ctx.o: defs += '-DKDI_BUILD_INFO="$(info) commit=$(or $(commit),unknown)"'
+$(obj)/lib/base/ctx.o: build/.commit
+build/.commit: FORCE
+	@mkdir -p build; [ "$$(cat $@ 2>/dev/null)" = "$(commit)" ] || echo "$(commit)" >$@
 # The optimisers are loops over arrays.
 $(obj)/lib/train/adamw.o $(obj)/lib/train/sgd.o: opt := $(kernelopt)
 

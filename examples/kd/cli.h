@@ -22,6 +22,8 @@ int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_fail_ctx(const kd_ctx *ctx);
 /* "kd COMMAND: ... (kd COMMAND --help)"; returns CLI_USAGE. command NULL: no command. */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* From here on options come from this file, not from what was typed: wrong ones are CLI_FAILED. */
+void cli_options_are_from(const char *file);
 
 /* ---- what was typed -------------------------------------------------------------------------- */
 
@@ -35,8 +37,9 @@ enum cli_command_bit {
     CMD_PREDICT = 64,
     CMD_STEP = 128,
     CMD_INSPECT = 256,
+    CMD_RERUN = 512,
     CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
-    CMD_ALL = 511,
+    CMD_ALL = 1023,
     CMD_COMPLETION = 1024, /* these two take --help alone */
     CMD_MANUAL = 2048
 };
@@ -86,6 +89,9 @@ typedef struct cli_args {
 
     bool reset_head, dry_run, json, quiet, help;
     uint64_t threads, max_memory;
+
+    bool check, anyway;                  /* of rerun */
+    const struct cli_expected *expected; /* this run is done again: what was recorded; or NULL */
 } cli_args;
 
 typedef struct cli_command {
@@ -233,26 +239,54 @@ int cli_check(const cli_args *args, kd_ctx *ctx, bool taught);
 
 /* ---- progress and interruption --------------------------------------------------------------- */
 
+/* Since when, and from which fraction on, time is measured. */
+typedef struct cli_stretch {
+    double started, first_fraction;
+} cli_stretch;
+
 typedef struct cli_progress {
-    bool quiet, terminal;
-    bool epochs; /* of a training run; false: of an evaluation */
-    bool shown;  /* a bar stands on the terminal's line */
-    double started, last;
-    double first_fraction;
-    kd_progress latest; /* what the last call said */
+    bool quiet, json, terminal;
+    const char *what; /* is evaluated; NULL: a training run, which evaluates, too */
+    size_t dev_count, log_steps;
+    bool shown;             /* a bar stands on the terminal's line */
+    bool evaluating;        /* the last call was of an evaluation */
+    double last;            /* when something was shown */
+    cli_stretch stretch[2]; /* of the run; of the evaluation within it */
+    kd_progress latest;     /* what the last call of training said */
 } cli_progress;
 
+/* epochs: of a training run; else of an evaluation of args->split. */
 void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs);
 /* A kd_progress_fn; user is the cli_progress. Returns non-zero when interrupted. */
 int cli_progress_step(void *user, const kd_progress *progress);
 void cli_progress_end(cli_progress *p);
 
-/* From here on SIGINT, SIGTERM and SIGHUP set a flag; the second one kills at once. A reader of our
- * output that goes away (SIGPIPE) does not end the program. */
+/* From here on SIGINT, SIGTERM and SIGHUP set a flag; only a second SIGINT, a second or more after
+ * the first, ends the program. A reader of our output that goes away (SIGPIPE) does not end it. */
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+/* What the first signal says at once on standard error: "...\n"; NULL: nothing. Copied. */
+void cli_answer_signals(const char *text);
+
+/* A file that is written, by way of temp, before a second SIGINT ends the program. */
+typedef struct cli_last_words {
+    const char *path, *temp, *text;
+    size_t size;
+} cli_last_words;
+/* words must stay as they are until the next call. NULL: none. */
+void cli_leave_when_killed(const cli_last_words *words);
 
 /* ---- run.json -------------------------------------------------------------------------------- */
+
+enum { CLI_PATH = 4096 };
+
+/* What `kd rerun` holds a run against; a text is NULL where nothing was recorded. */
+typedef struct cli_expected {
+    const char *file; /* the record's path */
+    const char *version, *isa, *conv, *blas, *data_checksum, *start_hash, *network_hash;
+    const char *teacher_hash[KD_MAX_TEACHERS];
+    bool check, anyway;
+} cli_expected;
 
 typedef struct cli_run {
     const cli_args *args;
@@ -261,17 +295,42 @@ typedef struct cli_run {
     kd_model *model;
     kd_model *const *teachers; /* [args->n_teachers] */
     uint64_t macs;
+    uint64_t data_checksum, start_hash, teacher_hash[KD_MAX_TEACHERS];
     char started[32];
     char augment[256];       /* with all its values; "": no step was made */
     const char *status;      /* "running", "done", "interrupted", "failed" */
     const char *error;       /* what kept it from being done, or NULL */
     const kd_result *result; /* NULL: not yet */
+    bool finished;           /* there is a result_hash */
+    uint64_t result_hash;
+    kd_json *killed; /* the record if a second interrupt ends the program */
+    char killed_path[4200], killed_temp[4200];
+    cli_last_words last_words;
 } cli_run;
 
 /* DIR/run.json, atomically. */
 int cli_write_run(const cli_run *run);
+/* Have the record ready that says that the run was killed. */
+int cli_prepare_killed(cli_run *run);
 /* The fields of a result, into an open object. */
 void cli_json_result(kd_json *json, const kd_result *result);
+
+/* Absolute paths: of a file; of the folder that the data are looked for in; of a data set, which
+ * its name has where that is "folder:PATH". False: it is too long. */
+bool cli_absolute(const char *path, char out[CLI_PATH]);
+bool cli_data_dir(const cli_args *args, char out[CLI_PATH]);
+bool cli_data_name(const cli_args *args, char out[CLI_PATH]);
+
+typedef struct cli_hash {
+    char text[20];
+} cli_hash;
+cli_hash cli_hash_text(uint64_t hash); /* 16 digits */
+
+/* What a run consists of, on standard error. */
+void cli_header(const cli_run *run);
+
+/* Is this the run that was recorded? CLI_DONE, or CLI_FAILED with all that differs named. */
+int cli_rerun_agrees(const cli_run *run);
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
@@ -284,6 +343,7 @@ int cmd_step(cli_args *args);
 int cmd_inspect(cli_args *args);
 int cmd_completion(cli_args *args);
 int cmd_manual(cli_args *args);
+int cmd_rerun(cli_args *args);
 
 /* What --dry-run prints instead of a run. */
 int cli_dry_run(const cli_run *run);

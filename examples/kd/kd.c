@@ -115,6 +115,20 @@ const cli_command cli_commands[] = {
      "The header is checked, every tensor is read, and numbers that are not finite are counted.\n"
      "Exit status 1, with the reason, if the file is broken.\n",
      cmd_inspect},
+    {CMD_RERUN,
+     "rerun",
+     {"RUN"},
+     {"a run.json, or the folder it is in"},
+     "Do a recorded run again, and see whether it gives the same bits",
+     "The same command with the same options, seed and files, from any working directory. Before\n"
+     "the first step the data, the teachers, the start and the program are compared with the\n"
+     "record; what differs is named, and nothing begins. Not every run can be repeated to the "
+     "bit:\n"
+     "with --budget-seconds the clock says how many steps it has.\n"
+     "Examples\n"
+     "  kd rerun student --check\n"
+     "  kd rerun student/run.json --out again\n",
+     cmd_rerun},
     {CMD_COMPLETION,
      "completion",
      {"SHELL"},
@@ -137,12 +151,17 @@ const cli_command cli_commands[] = {
 
 /* ---- the way out ----------------------------------------------------------------------------- */
 
+static char failure[4096];       /* the last one's text, for --json */
+static const char *options_file; /* where options come from that nobody typed */
+static bool printed;             /* the one object of --json */
+
 static void say(const char *before, const char *format, va_list list, const char *after)
 {
     char text[2048], safe[4096];
     vsnprintf(text, sizeof text, format, list);
     fflush(stdout);
-    fprintf(stderr, "kd%s: %s%s\n", before, cli_escape(text, safe, sizeof safe), after);
+    snprintf(failure, sizeof failure, "%s", cli_escape(text, safe, sizeof safe));
+    fprintf(stderr, "kd%s: %s%s\n", before, safe, after);
 }
 
 int cli_fail(const char *format, ...)
@@ -162,8 +181,14 @@ int cli_fail_ctx(const kd_ctx *ctx)
 
 int cli_usage(const char *command, const char *format, ...)
 {
-    char before[40], after[80];
+    char before[40], after[80], text[1000];
     va_list list;
+    if (options_file) {
+        va_start(list, format);
+        vsnprintf(text, sizeof text, format, list);
+        va_end(list);
+        return cli_fail("%s: %s", options_file, text);
+    }
     snprintf(before, sizeof before, "%s%s", command ? " " : "", command ? command : "");
     snprintf(after, sizeof after, " (kd%s --help says more)", before);
     va_start(list, format);
@@ -172,10 +197,41 @@ int cli_usage(const char *command, const char *format, ...)
     return CLI_USAGE;
 }
 
+void cli_options_are_from(const char *file)
+{
+    options_file = file;
+}
+
 int cli_flush(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_DONE;
     return cli_fail("standard output: %s", strerror(errno ? errno : EIO));
+}
+
+int cli_print_json(kd_ctx *ctx, kd_json *json)
+{
+    const char *text;
+    const kd_status status = kd_json_text(json, &text, NULL);
+    if (status == KD_OK) {
+        printf("%s\n", text);
+        printed = true;
+    }
+    kd_json_destroy(json);
+    return status ? cli_fail_ctx(ctx) : cli_flush();
+}
+
+/* With --json a command that failed prints one object, too. The text is without control
+ * characters and whole UTF-8 (cli_escape). */
+static int print_failure(int status)
+{
+    fputs("{\"error\":\"", stdout);
+    for (const char *c = failure; *c; c++) {
+        if (*c == '"' || *c == '\\') putchar('\\');
+        putchar(*c);
+    }
+    printf("\",\"status\":%d}\n", status);
+    fflush(stdout);
+    return status;
 }
 
 /* ---- main ------------------------------------------------------------------------------------ */
@@ -233,5 +289,7 @@ int main(int argc, char **argv)
     if (args.help) return help_on(1, argv + 1);
     args.argc = argc;
     args.argv = argv;
-    return command->run(&args);
+    const int done = command->run(&args);
+    const bool failed = done == CLI_FAILED || done == CLI_INTERRUPTED;
+    return args.json && failed && !printed ? print_failure(done) : done;
 }

@@ -147,14 +147,3 @@ void cli_channels_last(const float *planar, float *out, size_t n, size_t channel
         for (size_t p = 0; p < pixels; p++)
             for (size_t c = 0; c < channels; c++) *out++ = planar[c * pixels + p];
 }
-
-/* ---- JSON ------------------------------------------------------------------------------------ */
-
-int cli_print_json(kd_ctx *ctx, kd_json *json)
-{
-    const char *text;
-    const kd_status status = kd_json_text(json, &text, NULL);
-    if (status == KD_OK) printf("%s\n", text);
-    kd_json_destroy(json);
-    return status ? cli_fail_ctx(ctx) : cli_flush();
-}

@@ -23,7 +23,7 @@ static const char *split_choice(int i)
 enum {
     LOADS = CMD_PROFILE | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP | CMD_INSPECT,
     TAUGHT = CMD_DISTILL | CMD_FINETUNE,
-    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT)
+    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN)
 };
 
 #define FLAG(commands, group, name, field, help)                                                   \
@@ -125,7 +125,12 @@ static const cli_option own[] = {
            "measure for about so long, at least 5 runs"),
     FLAG(CMD_TRAINS, KD_GROUP_RUN, "dry-run", dry_run,
          "time a few steps, say what the run would take, and write nothing"),
-    COUNT(COMPUTES, KD_GROUP_RUN, "threads", "N", "0", 0, 1024, threads,
+    FLAG(CMD_RERUN, KD_GROUP_RUN, "check", check,
+         "compare the resulting network with the recorded one, bit by bit; exit status 1 if it is "
+         "another"),
+    FLAG(CMD_RERUN, KD_GROUP_RUN, "anyway", anyway,
+         "also where data, teachers, start or program are not those of the record"),
+    COUNT(COMPUTES | CMD_RERUN, KD_GROUP_RUN, "threads", "N", "0", 0, 1024, threads,
           "0: as many as there are processors; results are the same for any number"),
     {COMPUTES, KD_GROUP_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
      "use no more: a training step that is too large takes smaller pieces (with --micro-batch "
@@ -148,6 +153,7 @@ static unsigned commands_of(const kd_option *o)
 {
     unsigned commands = o->of == KD_OF_DISTILL ? TAUGHT : CMD_TRAINS;
     if ((o->flags & KD_READ_BY_STEP) || !strcmp(o->name, "seed")) commands |= CMD_STEP;
+    if (!strcmp(o->name, "out") || !strcmp(o->name, "overwrite")) commands |= CMD_RERUN;
     return commands;
 }
 

@@ -1,50 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * progress.c: what is seen of a long run, on standard error: on a terminal a bar drawn at most ten
- * times a second, elsewhere a line now and then and one an epoch. And how a run is stopped: the
- * first signal sets a flag, which the library asks for after each step; the second one kills. */
+ * times a second, elsewhere a line now and then and one an epoch; with --json these lines are JSON
+ * objects. What was not measured is left out of a text, and null in an object. */
 #include "cli.h"
 
-#include <signal.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 static const double DRAW_SECONDS = .1, LINE_SECONDS = 10;
-
-/* ---- signals --------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t signalled;
-
-static void note_signal(int number)
-{
-    (void)number;
-    signalled = 1;
-}
-
-void cli_catch_signals(void)
-{
-    struct sigaction action, before;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = note_signal;
-    /* the second one does what it always did; reads and writes go on */
-    action.sa_flags = (int)(SA_RESETHAND | SA_RESTART);
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    /* the terminal is gone; under nohup nothing happens */
-    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-        sigaction(SIGHUP, &action, NULL);
-    /* whoever read our output is gone: an error of that output, not the end of a run */
-    action.sa_handler = SIG_IGN;
-    action.sa_flags = 0;
-    sigaction(SIGPIPE, &action, NULL);
-}
-
-bool cli_interrupted(void)
-{
-    return signalled != 0;
-}
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
@@ -54,107 +20,203 @@ static size_t columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
-static double fraction_of(const cli_progress *p, const kd_progress *k)
+static double fraction_of(const kd_progress *k)
 {
-    const double f = (p->epochs && !k->evaluating) || !k->batches
-                         ? k->fraction
-                         : (double)k->batch / (double)k->batches;
-    return f < 0 ? 0 : f > 1 ? 1 : f;
+    const double f =
+        k->evaluating && k->batches ? (double)k->batch / (double)k->batches : k->fraction;
+    return f > 0 ? f < 1 ? f : 1 : 0;
 }
 
-/* "epoch 3/10" or "evaluation" */
-static void title(const kd_progress *k, char *out, size_t size)
+/* What an evaluation within a training run measures on: the development split, after an epoch's
+ * last step; the test split, when all epochs are over. A run that is resumed just there could be in
+ * either. */
+static const char *evaluated(const cli_progress *p)
 {
-    if (k->evaluating)
-        snprintf(out, size, "evaluation");
-    else if (k->epochs)
-        snprintf(out, size, "epoch %zu/%zu", k->epoch + 1, k->epochs);
+    if (p->what) return p->what;
+    if (p->dev_count && p->latest.step && !p->latest.epoch_end) return "development split";
+    return p->dev_count && !p->latest.step ? "evaluation" : "test split";
+}
+
+/* What the percentage is of: "run", "test split"; and after it where the run is: ", epoch 3/10". */
+static const char *title(const cli_progress *p, const kd_progress *k, char *where, size_t size)
+{
+    where[0] = 0;
+    if (k->evaluating) return evaluated(p);
+    if (k->epochs)
+        snprintf(where, size, ", epoch %zu/%zu", k->epoch + 1, k->epochs);
     else
-        snprintf(out, size, "epoch %zu", k->epoch + 1);
+        snprintf(where, size, ", epoch %zu", k->epoch + 1);
+    return "run";
 }
 
 /* " 1:02:03 left", or nothing while there is no telling. */
 static void time_left(const cli_progress *p, double fraction, char *out, size_t size)
 {
-    const double done = fraction - p->first_fraction;
+    const cli_stretch *s = &p->stretch[p->evaluating];
+    const double done = fraction - s->first_fraction;
     out[0] = 0;
     if (done <= 0 || fraction >= 1) return;
-    const double left = (cli_now() - p->started) * (1 - fraction) / done;
+    const double left = (cli_now() - s->started) * (1 - fraction) / done;
     if (left > 1e8) return;
-    const unsigned long s = (unsigned long)(left + .5);
-    if (s < 3600)
-        snprintf(out, size, ", %lu:%02lu left", s / 60, s % 60);
+    const unsigned long n = (unsigned long)(left + .5);
+    if (n < 3600)
+        snprintf(out, size, ", %lu:%02lu left", n / 60, n % 60);
     else
-        snprintf(out, size, ", %lu:%02lu:%02lu left", s / 3600, s / 60 % 60, s % 60);
+        snprintf(out, size, ", %lu:%02lu:%02lu left", n / 3600, n / 60 % 60, n % 60);
+}
+
+typedef struct text {
+    char at[600];
+    size_t used;
+} text;
+
+static void add(text *t, const char *format, double x)
+{
+    if (isnan(x)) return;
+    const int n = snprintf(t->at + t->used, sizeof t->at - t->used, format, x);
+    if (n > 0) t->used += (size_t)n;
+    if (t->used >= sizeof t->at) t->used = sizeof t->at - 1;
+}
+
+static void add_skipped(text *t, const kd_progress *k)
+{
+    if (k->skipped)
+        add(t, k->skipped == 1 ? ", %.0f step skipped" : ", %.0f steps skipped",
+            (double)k->skipped);
 }
 
 static void draw_bar(cli_progress *p, const kd_progress *k)
 {
     enum { CELLS = 30 };
-    char name[60], left[60], cells[CELLS + 1] = "", line[400];
-    const double fraction = fraction_of(p, k);
+    char where[60], left[60], cells[CELLS + 1] = "";
+    text line = {"", 0};
+    const double fraction = fraction_of(k);
     const size_t width = columns(), n = width < 90 ? 8 : width < 110 ? 16 : CELLS;
     const size_t full = (size_t)(fraction * (double)n + .5);
     for (size_t i = 0; i < n; i++) cells[i] = i < full ? '#' : '.';
-    title(k, name, sizeof name);
+    const char *name = title(p, k, where, sizeof where);
     time_left(p, fraction, left, sizeof left);
-    snprintf(line, sizeof line, "%s [%s] %.0f %%%s, loss %.3f, top-1 %.1f %%, %.0f images/s", name,
-             cells, 100 * fraction, left, k->loss, k->accuracy, k->images_per_second);
-    fprintf(stderr, "\r%.*s\033[K", (int)(width - 1), line);
+    line.used = (size_t)snprintf(line.at, sizeof line.at, "%s [%s] %.0f %%%s%s", name, cells,
+                                 100 * fraction, where, left);
+    add(&line, ", loss %.3f", k->loss);
+    add(&line, ", top-1 %.1f %%", k->accuracy);
+    add_skipped(&line, k);
+    add(&line, ", %.0f images/s", k->images_per_second);
+    fprintf(stderr, "\r%.*s\033[K", (int)(width - 1), line.at);
     fflush(stderr);
     p->shown = true;
 }
 
 static void print_line(cli_progress *p, const kd_progress *k)
 {
-    char name[60], left[60], dev[60] = "";
-    const double fraction = fraction_of(p, k);
-    title(k, name, sizeof name);
+    char where[60], left[60];
+    text line = {"", 0};
+    const double fraction = fraction_of(k);
+    const char *name = title(p, k, where, sizeof where);
+    const char *so_far = k->evaluating || k->epoch_end ? "" : " so far";
     time_left(p, fraction, left, sizeof left);
-    if (k->evaluating) {
-        fprintf(stderr, "%s: %.0f %%, loss %.4f, top-1 %.2f %%, %.0f images/s%s\n", name,
-                100 * fraction, k->loss, k->accuracy, k->images_per_second, left);
-        return;
-    }
-    if (k->epoch_end && k->dev_top1 >= 0)
-        snprintf(dev, sizeof dev, ", dev top-1 %.2f %% loss %.4f", k->dev_top1, k->dev_loss);
-    fprintf(stderr, "%s%s%s: %.0f %%, loss %.4f, top-1 %.2f %%%s, lr %.3g, %.0f images/s%s\n",
-            p->shown ? "\r" : "", name, k->epoch_end ? "" : " so far", 100 * fraction, k->loss,
-            k->accuracy, dev, k->lr, k->images_per_second, p->shown ? "\033[K" : left);
+    line.used = (size_t)snprintf(line.at, sizeof line.at, "%s %.0f %%%s%s:", name, 100 * fraction,
+                                 where, so_far);
+    add(&line, " loss %.4f", k->loss);
+    add(&line, ", top-1 %.2f %%", k->accuracy);
+    add(&line, ", teacher top-1 %.2f %%", k->teacher_accuracy);
+    add(&line, ", agreement %.2f %%", k->agreement);
+    if (k->epoch_end) add(&line, ", dev top-1 %.2f %%", k->dev_top1);
+    if (k->epoch_end) add(&line, " loss %.4f", k->dev_loss);
+    if (!k->evaluating) add(&line, ", lr %.3g", k->lr);
+    add_skipped(&line, k);
+    add(&line, ", %.0f images/s", k->images_per_second);
+    fprintf(stderr, "%s%s%s\n", p->shown ? "\r" : "", line.at, p->shown ? "\033[K" : left);
     p->shown = false;
+}
+
+/* ---- objects --------------------------------------------------------------------------------- */
+
+/* The program never sets a locale: a number has a point. */
+static void number(const char *key, double x)
+{
+    if (isfinite(x))
+        fprintf(stderr, ",\"%s\":%.10g", key, x);
+    else
+        fprintf(stderr, ",\"%s\":null", key);
+}
+
+/* A count of which 0 says that it is not known. */
+static void known(const char *key, size_t n)
+{
+    number(key, n ? (double)n : (double)NAN);
+}
+
+static void print_event(const cli_progress *p, const kd_progress *k)
+{
+    const char *event = k->evaluating ? "evaluation" : k->epoch_end ? "epoch" : "step";
+    fprintf(stderr, "{\"event\":\"%s\"", event);
+    if (k->evaluating) fprintf(stderr, ",\"of\":\"%s\"", evaluated(p));
+    if (!k->evaluating) {
+        number("epoch", (double)k->epoch + 1);
+        known("epochs", k->epochs);
+        number("step", (double)k->step);
+        known("steps", k->steps);
+    }
+    number("batch", (double)k->batch);
+    known("batches", k->batches);
+    number("fraction", fraction_of(k));
+    number("loss", k->loss);
+    number("accuracy", k->accuracy);
+    if (!k->evaluating) {
+        number("hard_loss", k->hard_loss);
+        number("soft_loss", k->soft_loss);
+        number("teacher_accuracy", k->teacher_accuracy);
+        number("agreement", k->agreement);
+        number("dev_top1", k->dev_top1);
+        number("dev_loss", k->dev_loss);
+        number("step_loss", k->step_loss);
+        number("grad_norm", k->grad_norm);
+        number("lr", k->lr);
+        number("skipped", (double)k->skipped);
+        number("seconds", k->seconds);
+    }
+    number("images_per_second", k->images_per_second);
+    fputs("}\n", stderr);
 }
 
 /* ---- the callback ---------------------------------------------------------------------------- */
 
 void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs)
 {
-    *p = (cli_progress){.quiet = args->quiet, .epochs = epochs, .started = cli_now()};
-    p->terminal = isatty(STDERR_FILENO) != 0;
-    p->last = p->started;
-    p->first_fraction = -1;
+    static const char *const splits[] = {"test split", "training split", "development split"};
+    *p = (cli_progress){.quiet = args->quiet, .json = args->json, .last = cli_now()};
+    if (!epochs) p->what = splits[args->split];
+    p->dev_count = args->train.dev_count;
+    p->log_steps = args->train.log_steps;
+    p->terminal = isatty(STDERR_FILENO) != 0 && !args->json;
+    p->stretch[0].first_fraction = -1;
+}
+
+static void show(cli_progress *p, const kd_progress *k)
+{
+    const double now = cli_now();
+    const bool epoch = k->epoch_end && !p->what;
+    const bool asked = p->json && p->log_steps && !k->evaluating && k->step % p->log_steps == 0;
+    if (!epoch && !asked && now - p->last < (p->terminal ? DRAW_SECONDS : LINE_SECONDS)) return;
+    p->last = now;
+    if (p->json)
+        print_event(p, k);
+    else if (p->terminal && !epoch)
+        draw_bar(p, k);
+    else
+        print_line(p, k);
 }
 
 int cli_progress_step(void *user, const kd_progress *k)
 {
     cli_progress *p = user;
-    const double now = cli_now();
+    const bool begins = k->evaluating ? !p->evaluating : p->stretch[0].first_fraction < 0;
+    p->evaluating = k->evaluating != 0;
+    if (begins) /* the first step warms up, and a resumed run begins late */
+        p->stretch[p->evaluating] = (cli_stretch){cli_now(), fraction_of(k)};
+    if (!p->quiet) show(p, k);
     if (!k->evaluating) p->latest = *k;
-    if (p->first_fraction < 0) { /* the first step warms up, and a resumed run begins late */
-        p->first_fraction = fraction_of(p, k);
-        p->started = now;
-    }
-    if (!p->quiet) {
-        if (k->epoch_end && p->epochs) {
-            print_line(p, k);
-            p->last = now;
-        } else if (now - p->last >= (p->terminal ? DRAW_SECONDS : LINE_SECONDS)) {
-            if (p->terminal)
-                draw_bar(p, k);
-            else
-                print_line(p, k);
-            p->last = now;
-        }
-    }
     return cli_interrupted();
 }
 

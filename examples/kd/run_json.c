@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * run_json.c: DIR/run.json: all that is needed to do a run again, and what came of it. Written
- * when the run begins and again when it ends, each time as a whole. */
+ * when the run begins and again when it ends, each time as a whole. What `kd rerun` reads are plain
+ * members of objects; arrays are for people and other programs. */
 #include "cli.h"
 
 #include "../common/record.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -78,36 +80,97 @@ static void options_json(kd_json *json, const cli_args *a)
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
-static int data_json(kd_json *json, kd_dataset *data)
+static void hash_json(kd_json *json, const char *key, uint64_t hash)
 {
-    const kd_data_info *info = kd_dataset_info(data);
-    uint64_t checksum;
-    char text[24];
-    if (kd_dataset_checksum(data, &checksum)) return CLI_FAILED;
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)checksum);
+    const cli_hash text = cli_hash_text(hash);
+    kd_json_string(json, key, text.text);
+}
+
+static void path_json(kd_json *json, const char *key, const char *path)
+{
+    char resolved[CLI_PATH];
+    kd_json_string(json, key, path && cli_absolute(path, resolved) ? resolved : NULL);
+}
+
+static void data_json(kd_json *json, const cli_run *run)
+{
+    const kd_data_info *info = kd_dataset_info(run->data);
     kd_json_object_begin(json, "data");
     kd_json_string(json, "name", info->name);
-    kd_json_string(json, "checksum", text);
+    hash_json(json, "checksum", run->data_checksum);
     kd_json_integer(json, "classes", (int64_t)info->classes);
     kd_json_integer(json, "height", (int64_t)info->height);
     kd_json_integer(json, "width", (int64_t)info->width);
     kd_json_integer(json, "channels", (int64_t)info->channels);
     kd_json_integer(json, "train", (int64_t)info->count[KD_SPLIT_TRAIN]);
     kd_json_integer(json, "test", (int64_t)info->count[KD_SPLIT_TEST]);
+    kd_json_integer(json, "dev", (int64_t)run->args->train.dev_count);
+    if (info->class_names) {
+        kd_json_array_begin(json, "class_names");
+        for (size_t i = 0; i < info->classes; i++) kd_json_string(json, NULL, info->class_names[i]);
+        kd_json_array_end(json);
+    } else {
+        kd_json_null(json, "class_names");
+    }
     kd_json_object_end(json);
-    return CLI_DONE;
 }
 
 static void teachers_json(kd_json *json, const cli_run *run)
 {
+    const cli_args *a = run->args;
     kd_json_array_begin(json, "teachers");
-    for (size_t i = 0; i < run->args->n_teachers; i++) {
+    for (size_t i = 0; i < a->n_teachers; i++) {
         kd_json_object_begin(json, NULL);
-        kd_json_string(json, "file", run->args->teachers[i]);
+        kd_json_string(json, "file", a->teachers[i]);
+        path_json(json, "path", a->teachers[i]);
         kd_json_string(json, "spec", kd_model_spec(run->teachers[i]));
+        hash_json(json, "hash", run->teacher_hash[i]);
+        kd_json_float(json, "weight",
+                      a->distill.teacher_weights ? a->distill.teacher_weights[i]
+                                                 : 1 / (float)a->n_teachers);
         kd_json_object_end(json);
     }
     kd_json_array_end(json);
+}
+
+/* What `kd rerun` needs beside the options, under keys that stay. */
+static void rerun_json(kd_json *json, const cli_run *run)
+{
+    const cli_args *a = run->args;
+    char text[CLI_PATH], key[40];
+    kd_json_object_begin(json, "rerun");
+    kd_json_string(json, "directory", cli_absolute(".", text) ? text : NULL);
+    if (a->train.fine_tune)
+        path_json(json, "file", a->words[0]);
+    else
+        kd_json_string(json, "spec", kd_model_spec(run->model));
+    hash_json(json, "start_hash", run->start_hash);
+    kd_json_string(json, "data", cli_data_name(a, text) ? text : NULL);
+    kd_json_string(json, "data_dir", cli_data_dir(a, text) ? text : NULL);
+    for (size_t i = 0; i < a->n_teachers; i++) {
+        snprintf(key, sizeof key, "teacher%zu", i);
+        path_json(json, key, a->teachers[i]);
+        snprintf(key, sizeof key, "teacher%zu_hash", i);
+        hash_json(json, key, run->teacher_hash[i]);
+        snprintf(key, sizeof key, "teacher%zu_weight", i);
+        if (a->n_teacher_weights) kd_json_number(json, key, a->teacher_weights[i]);
+    }
+    kd_json_string(json, "isa", kd_ctx_isa(run->ctx));
+    kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
+    kd_json_string(json, "KD_ISA", getenv("KD_ISA"));
+    kd_json_string(json, "KD_CONV", getenv("KD_CONV"));
+    kd_json_object_end(json);
+}
+
+static void commit_json(kd_json *json)
+{
+    static const char key[] = "commit=";
+    char commit[80] = "unknown";
+    const char *at = strstr(kd_build_info(), key);
+    if (at)
+        snprintf(commit, sizeof commit, "%.*s", (int)strcspn(at + sizeof key - 1, " "),
+                 at + sizeof key - 1);
+    kd_json_string(json, "commit", commit);
 }
 
 void cli_json_result(kd_json *json, const kd_result *r)
@@ -123,7 +186,10 @@ void cli_json_result(kd_json *json, const kd_result *r)
     kd_json_number(json, "agreement", r->agreement);
     kd_json_number(json, "dev_top1", r->dev_top1);
     kd_json_number(json, "dev_loss", r->dev_loss);
-    if (r->best_epoch) kd_json_integer(json, "best_epoch", (int64_t)r->best_epoch);
+    if (r->best_epoch)
+        kd_json_integer(json, "best_epoch", (int64_t)r->best_epoch);
+    else
+        kd_json_null(json, "best_epoch");
     kd_json_integer(json, "skipped", (int64_t)r->skipped);
     kd_json_number(json, "epochs", r->epochs);
     kd_json_integer(json, "steps", (int64_t)r->steps);
@@ -134,16 +200,16 @@ void cli_json_result(kd_json *json, const kd_result *r)
     kd_json_integer(json, "micro_batch", (int64_t)r->micro_batch);
 }
 
-static int fill(kd_json *json, const cli_run *run)
+static void fill(kd_json *json, const cli_run *run, const char *status, const char *error)
 {
     const cli_args *a = run->args;
     char now[32];
     kd_json_object_begin(json, NULL);
     kd_json_string(json, "command", a->command->name);
-    kd_json_string(json, "status", run->status);
-    if (run->error) kd_json_string(json, "error", run->error);
+    kd_json_string(json, "status", status);
+    if (error) kd_json_string(json, "error", error);
     kd_json_string(json, "started", run->started);
-    if (strcmp(run->status, "running")) {
+    if (!strcmp(status, run->status) && strcmp(status, "running")) {
         record_time(now);
         kd_json_string(json, "ended", now);
     }
@@ -151,21 +217,27 @@ static int fill(kd_json *json, const cli_run *run)
     kd_json_integer(json, "seed", (int64_t)a->train.seed);
     kd_json_integer(json, "params", (int64_t)kd_params_count(kd_model_params(run->model)));
     kd_json_integer(json, "macs", (int64_t)run->macs);
+    path_json(json, "out", a->train.out);
     options_json(json, a);
+    rerun_json(json, run);
     kd_json_string(json, "augmentation", run->augment[0] ? run->augment : NULL);
-    if (data_json(json, run->data)) return CLI_FAILED;
+    data_json(json, run);
     if (a->n_teachers) teachers_json(json, run);
     record_machine(json, run->ctx);
     kd_json_string(json, "version", kd_version());
+    commit_json(json);
     kd_json_string(json, "build", kd_build_info());
     kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
     if (run->result) {
         kd_json_object_begin(json, "result");
         cli_json_result(json, run->result);
+        if (run->finished)
+            hash_json(json, "network_hash", run->result_hash);
+        else
+            kd_json_null(json, "network_hash");
         kd_json_object_end(json);
     }
     kd_json_object_end(json);
-    return CLI_DONE;
 }
 
 int cli_write_run(const cli_run *run)
@@ -174,8 +246,21 @@ int cli_write_run(const cli_run *run)
     kd_json *json;
     snprintf(path, sizeof path, "%s/run.json", run->args->train.out);
     if (kd_json_create(run->ctx, 2, &json)) return cli_fail_ctx(run->ctx);
-    if (!fill(json, run))
-        return record_write(run->ctx, path, json) ? cli_fail_ctx(run->ctx) : CLI_DONE;
-    kd_json_destroy(json);
-    return cli_fail_ctx(run->ctx);
+    fill(json, run, run->status, run->error);
+    return record_write(run->ctx, path, json) ? cli_fail_ctx(run->ctx) : CLI_DONE;
+}
+
+int cli_prepare_killed(cli_run *run)
+{
+    const char *out = run->args->train.out, *text;
+    cli_last_words *w = &run->last_words;
+    size_t size;
+    if (kd_json_create(run->ctx, 2, &run->killed)) return cli_fail_ctx(run->ctx);
+    fill(run->killed, run, "interrupted", "killed by a second interrupt in the midst of a step");
+    if (kd_json_text(run->killed, &text, &size)) return cli_fail_ctx(run->ctx);
+    snprintf(run->killed_path, sizeof run->killed_path, "%s/run.json", out);
+    snprintf(run->killed_temp, sizeof run->killed_temp, "%s/run.json.tmp", out);
+    *w = (cli_last_words){run->killed_path, run->killed_temp, text, size};
+    cli_leave_when_killed(w);
+    return CLI_DONE;
 }

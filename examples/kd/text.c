@@ -116,6 +116,13 @@ cli_text cli_duration(double seconds)
     return t;
 }
 
+cli_hash cli_hash_text(uint64_t hash)
+{
+    cli_hash t;
+    snprintf(t.text, sizeof t.text, "%016llx", (unsigned long long)hash);
+    return t;
+}
+
 /* ---- hostile names --------------------------------------------------------------------------- */
 
 /* Decode one UTF-8 character of at most 4 bytes; 0 bytes if there is none. */

@@ -8,6 +8,15 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A file of the run's folder, told from one that takes its place. */
+typedef struct file_mark {
+    bool there;
+    ino_t inode;
+    struct timespec changed;
+} file_mark;
 
 typedef struct session {
     cli_args *args;
@@ -16,9 +25,10 @@ typedef struct session {
     float weights[KD_MAX_TEACHERS];
     kd_result result;
     cli_progress progress;
-    bool recorded;     /* run.json is of this run */
-    int record_failed; /* an exit status */
-    char why[600];     /* the error, for run.json */
+    file_mark before[2]; /* checkpoint and network, as the run found them */
+    bool recorded;       /* run.json is of this run */
+    int record_failed;   /* an exit status */
+    char why[600];       /* the error, for run.json */
 } session;
 
 /* ---- before ---------------------------------------------------------------------------------- */
@@ -101,23 +111,47 @@ static int open_teachers(session *s)
     return CLI_DONE;
 }
 
+/* What tells this run's parts from others of the same names. */
+static int identify(session *s)
+{
+    cli_run *run = &s->run;
+    kd_status status = kd_dataset_checksum(run->data, &run->data_checksum);
+    if (!status) status = kd_model_hash(run->model, &run->start_hash);
+    for (size_t i = 0; i < run->args->n_teachers && !status; i++)
+        status = kd_model_hash(s->teachers[i], &run->teacher_hash[i]);
+    return status ? cli_fail_ctx(run->ctx) : CLI_DONE;
+}
+
+static int go_on(void)
+{
+    if (!cli_interrupted()) return CLI_DONE;
+    cli_fail("interrupted before the first step");
+    return CLI_INTERRUPTED;
+}
+
 static int open_all(session *s)
 {
     const cli_args *a = s->run.args;
     int status = cli_open_ctx(a, &s->run.ctx);
     if (!status) status = cli_check(a, s->run.ctx, a->n_teachers > 0);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
+    if (!status) status = go_on();
     if (!status) status = open_student(s);
     if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, s->args->n_teachers > 0);
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
     if (!status) status = open_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
+    if (!status) status = go_on();
+    if (!status && (a->train.out || a->expected)) status = identify(s);
     s->run.teachers = s->teachers;
+    if (!status && a->expected) status = cli_rerun_agrees(&s->run);
     return status;
 }
 
 static void close_all(session *s)
 {
+    cli_leave_when_killed(NULL);
+    kd_json_destroy(s->run.killed);
     for (size_t i = 0; i < KD_MAX_TEACHERS; i++) kd_model_destroy(s->teachers[i]);
     kd_model_destroy(s->run.model);
     cli_close_data(s->run.data);
@@ -125,6 +159,18 @@ static void close_all(session *s)
 }
 
 /* ---- after ----------------------------------------------------------------------------------- */
+
+/* kd rerun --check */
+static bool compared(const cli_run *run)
+{
+    return run->args->expected && run->args->expected->check;
+}
+
+static bool same_bits(const cli_run *run)
+{
+    const char *was = run->args->expected->network_hash;
+    return was && !strcmp(was, cli_hash_text(run->result_hash).text);
+}
 
 static int print_json(session *s)
 {
@@ -139,6 +185,8 @@ static int print_json(session *s)
     kd_json_integer(json, "params", (int64_t)kd_params_count(kd_model_params(run->model)));
     kd_json_integer(json, "macs", (int64_t)run->macs);
     cli_json_result(json, &s->result);
+    kd_json_string(json, "network_hash", cli_hash_text(run->result_hash).text);
+    if (compared(run)) kd_json_bool(json, "same_bits", same_bits(run));
     kd_json_integer(json, "threads", kd_ctx_threads(run->ctx));
     kd_json_string(json, "isa", kd_ctx_isa(run->ctx));
     kd_json_string(json, "out", run->args->train.out);
@@ -184,6 +232,10 @@ static int print_table(session *s)
         printf("teacher     top-1 %.2f %% on the training pictures, agreement %.2f %%\n",
                r->teacher_top1, r->agreement);
     print_parts(&r->times, s->args->n_teachers > 0);
+    if (compared(&s->run))
+        printf("same bits   %s: the network's hash is %s, recorded was %s\n",
+               same_bits(&s->run) ? "yes" : "no", cli_hash_text(s->run.result_hash).text,
+               s->run.args->expected->network_hash);
     printf("memory      %s at most\n", cli_bytes((double)r->peak_bytes).text);
     if (s->run.args->train.out) {
         char safe[400];
@@ -201,32 +253,66 @@ static int refused(session *s)
     return cli_fail("%s (--resume goes on with a run, --overwrite replaces it)", text);
 }
 
+static void mark_files(const char *out, file_mark marks[2])
+{
+    static const char *const names[2] = {"checkpoint.safetensors", "model.safetensors"};
+    for (size_t i = 0; i < 2; i++) {
+        char path[4200];
+        struct stat about;
+        snprintf(path, sizeof path, "%s/%s", out, names[i]);
+        marks[i] = (file_mark){0};
+        if (stat(path, &about) == 0) marks[i] = (file_mark){true, about.st_ino, about.st_mtim};
+    }
+}
+
+/* Has the run written into its folder, or removed what was there? One that was refused has not, and
+ * the folder's record is that of the run before. */
+static bool began(const session *s)
+{
+    file_mark now[2];
+    if (s->recorded) return true;
+    mark_files(s->args->train.out, now);
+    for (size_t i = 0; i < 2; i++) {
+        const file_mark *a = &now[i], *b = &s->before[i];
+        if (a->there != b->there || a->inode != b->inode ||
+            a->changed.tv_sec != b->changed.tv_sec || a->changed.tv_nsec != b->changed.tv_nsec)
+            return true;
+    }
+    return false;
+}
+
+static int say_interrupted(session *s)
+{
+    const size_t steps = s->result.steps;
+    cli_fail("interrupted after %zu step%s; %s", steps, steps == 1 ? "" : "s",
+             s->args->train.out ? "--resume goes on from there" : "without --out nothing was kept");
+    return CLI_INTERRUPTED;
+}
+
 /* The library's status, as an exit status; run.json says so, too. */
 static int finish(session *s, kd_status status)
 {
-    const char *out = s->args->train.out;
     int code = CLI_DONE;
+    cli_run *run = &s->run;
     cli_progress_end(&s->progress);
+    cli_answer_signals(NULL);
     if (s->record_failed) return s->record_failed; /* that was told already */
     if (status == KD_E_EXISTS) return refused(s);
+    if (!status && kd_model_hash(run->model, &run->result_hash)) return cli_fail_ctx(run->ctx);
+    run->finished = status == KD_OK;
+    run->status = "done";
     if (status == KD_E_STOPPED && cli_interrupted()) {
-        code = CLI_INTERRUPTED;
-        s->run.status = "interrupted";
-        cli_fail("interrupted after %zu steps; %s", s->progress.latest.step,
-                 out ? "--resume goes on from there" : "without --out nothing was kept");
+        run->status = "interrupted";
+        code = say_interrupted(s);
     } else if (status) {
-        snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(s->run.ctx));
-        code = cli_fail_ctx(s->run.ctx);
-        s->run.status = "failed";
-        s->run.error = s->why;
-    } else {
-        s->run.status = "done";
-        s->run.result = &s->result;
+        snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(run->ctx));
+        run->status = "failed";
+        run->error = s->why;
+        code = cli_fail_ctx(run->ctx);
     }
-    if (out && (s->recorded || code != CLI_FAILED)) {
-        const int written = cli_write_run(&s->run);
-        if (!code) code = written;
-    }
+    if (run->finished || s->result.steps) run->result = &s->result;
+    if (s->args->train.out && (run->finished || began(s))) s->record_failed = cli_write_run(run);
+    cli_leave_when_killed(NULL);
     return code;
 }
 
@@ -238,14 +324,27 @@ kd_status cli_call(const cli_run *run, const kd_train_opt *train, kd_result *res
                                  : kd_train(run->model, run->data, train, result);
 }
 
+static void answer(const session *s, const char *now)
+{
+    char text[200];
+    const bool kept = s->args->train.out != NULL;
+    if (s->args->quiet && !isatty(STDERR_FILENO)) return;
+    snprintf(text, sizeof text, "%s, then %s\n", now,
+             kept ? "a checkpoint; Ctrl-C again, a second later, loses it"
+                  : "the end: without --out nothing is kept");
+    cli_answer_signals(text);
+}
+
 /* run.json is written once the first step is done: a run that is refused (--resume with other
  * options) must not take the place of the record of the one before. */
 static int watch(void *user, const kd_progress *progress)
 {
     session *s = user;
+    answer(s, progress->evaluating ? "ending the evaluation" : "finishing this step");
     if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
     if (s->args->train.out && !s->recorded) {
         s->record_failed = cli_write_run(&s->run);
+        if (!s->record_failed) s->record_failed = cli_prepare_killed(&s->run);
         if (s->record_failed) return 1;
         s->recorded = true;
     }
@@ -257,13 +356,23 @@ static int train(session *s)
     const cli_args *a = s->args;
     s->run.status = "running";
     record_time(s->run.started);
+    cli_header(&s->run);
+    int code = go_on();
+    if (code) return code;
     if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
+    if (a->train.out) mark_files(a->train.out, s->before);
+    answer(s, "finishing this step");
     cli_progress_start(&s->progress, a, true);
     s->args->train.progress = watch;
     s->args->train.user = s;
-    const int code = finish(s, cli_call(&s->run, &a->train, &s->result));
-    if (code) return code;
-    return a->json ? print_json(s) : print_table(s);
+    code = finish(s, cli_call(&s->run, &a->train, &s->result));
+    if (code || !s->run.finished) return code;
+    /* a record that could not be written takes nothing from what is printed */
+    code = a->json ? print_json(s) : print_table(s);
+    if (s->record_failed) return s->record_failed;
+    return code || !compared(&s->run) || same_bits(&s->run)
+               ? code
+               : cli_fail("the bits are not those of %s", a->expected->file);
 }
 
 int cmd_train(cli_args *args)
@@ -272,6 +381,8 @@ int cmd_train(cli_args *args)
     int status = check_usage(args);
     if (status) return status;
     cli_catch_signals();
+    if (!args->quiet || isatty(STDERR_FILENO))
+        cli_answer_signals("this ends before the first step\n");
     status = open_all(&s);
     if (!status) status = args->dry_run ? cli_dry_run(&s.run) : train(&s);
     close_all(&s);

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT
+ * header.c: what a run consists of, on standard error before its first step: the data, the
+ * networks, the loss, the optimiser, how many steps, how much memory, how long about. Here a wrong
+ * split, teacher or rate is seen in time. What the data set's reader noticed was logged when it was
+ * opened. */
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct outline {
+    const cli_run *run;
+    const kd_data_info *info;
+    size_t samples, batches; /* of an epoch; 0: not known */
+    char augment[256];
+    size_t pieces; /* pictures that go forward and backward at a time; 0: not known */
+    size_t arena;  /* bytes, of the student's training step; 0: not known */
+} outline;
+
+/* ---- what is found out ----------------------------------------------------------------------- */
+
+static void look_at_epoch(outline *o)
+{
+    const kd_train_opt *t = &o->run->args->train;
+    const kd_view view = kd_model_view(o->run->model, o->info);
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .split = KD_SPLIT_TRAIN,
+                               .dev_count = t->dev_count,
+                               .batch = t->batch,
+                               .drop_last = t->drop_last,
+                               .augment = t->augment,
+                               .depth = KD_LOADER_SYNC,
+                               .n_views = 1,
+                               .views = &view};
+    kd_loader *loader;
+    if (kd_loader_create(o->run->data, &opt, &loader)) return; /* the run will say why */
+    o->samples = kd_loader_samples(loader);
+    o->batches = kd_loader_batches(loader);
+    snprintf(o->augment, sizeof o->augment, "%s", kd_loader_augment(loader));
+    kd_loader_close(loader);
+}
+
+static void look_at_plan(outline *o)
+{
+    kd_distill_opt opt = o->run->args->distill;
+    kd_plan *plan;
+    opt.train = &o->run->args->train;
+    if (kd_train_plan(o->run->model, &opt, &plan)) return;
+    o->arena = kd_plan_arena_size(plan);
+    o->pieces = kd_plan_batch(plan);
+    kd_plan_destroy(plan);
+}
+
+/* Seconds of a forward pass of one picture, measured on n that are grey; NAN: no memory for it.
+ * The first run of a plan prepares weights. */
+static double forward_seconds(kd_model *model, size_t n)
+{
+    kd_ctx *ctx = kd_model_ctx(model);
+    const size_t side = kd_model_image(model);
+    float *pictures = kd_ctx_alloc(ctx, n * side * side * kd_model_channels(model), sizeof(float));
+    kd_plan *plan = NULL;
+    kd_exec *exec = NULL;
+    double seconds = (double)NAN;
+    bool fine = pictures && !kd_model_plan(model, n, &plan, &exec);
+    if (fine) fine = !kd_exec_bind(exec, "input", pictures) && !kd_exec_run(exec, NULL);
+    const double before = cli_now();
+    if (fine && !kd_exec_run(exec, NULL)) seconds = (cli_now() - before) / (double)n;
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+    kd_ctx_free(ctx, pictures);
+    return seconds;
+}
+
+/* Enough pictures that the threads are busy, few enough that nobody waits for it. */
+static size_t timed_pictures(const outline *o, uint64_t macs)
+{
+    enum { MOST = 32 };
+    const double fit = 2e9 / ((double)macs + 1);
+    size_t n = fit > MOST ? MOST : fit < 1 ? 1 : (size_t)fit;
+    if (n > o->pieces) n = o->pieces;
+    return n ? n : 1;
+}
+
+/* ---- what is said ---------------------------------------------------------------------------- */
+
+static void line(const char *name)
+{
+    fprintf(stderr, "%-11s ", name);
+}
+
+static const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+static void say_data(const outline *o)
+{
+    const kd_train_opt *t = &o->run->args->train;
+    const kd_data_info *info = o->info;
+    const size_t all = info->count[KD_SPLIT_TRAIN], n = o->samples % t->batch;
+    char name[400];
+    line("data");
+    fprintf(stderr, "%s: %zu training and %zu test pictures, %zu classes, %zux%zux%zu",
+            cli_escape(info->name, name, sizeof name), all, info->count[KD_SPLIT_TEST],
+            info->classes, info->height, info->width, info->channels);
+    if (info->count[KD_SPLIT_TEST] == 0) fprintf(stderr, "; nothing is tested");
+    fputc('\n', stderr);
+    if (t->dev_count) {
+        line("");
+        fprintf(stderr, "%zu of the training pictures are set aside for development\n",
+                t->dev_count);
+    }
+    if (!o->samples) return;
+    const size_t left = t->dev_count < all ? all - t->dev_count : 0;
+    if (t->drop_last && left % t->batch && o->samples < left && left - o->samples < t->batch) {
+        line("");
+        fprintf(stderr, "an epoch leaves out %zu picture%s: its last batch would be short\n",
+                left - o->samples, plural(left - o->samples));
+    } else if (n && o->samples > t->batch) {
+        line("");
+        fprintf(stderr, "the last batch of an epoch has %zu picture%s\n", n, plural(n));
+    }
+}
+
+static void say_network(const char *role, kd_model *model, const char *file)
+{
+    uint64_t macs = 0;
+    char name[700];
+    kd_spec_count(kd_model_ctx(model), kd_model_spec(model), NULL, &macs);
+    line(role);
+    fprintf(stderr, "%s: %s parameters, %s MACs a picture%s%s\n", kd_model_spec(model),
+            cli_amount((double)kd_params_count(kd_model_params(model))).text,
+            cli_amount((double)macs).text, file ? "; " : "",
+            file ? cli_escape(file, name, sizeof name) : "");
+}
+
+static void say_guess(const kd_model *model)
+{
+    if (kd_model_mean(model)) return;
+    line("");
+    fprintf(stderr, "its normalisation is a guess: the file says none, so the data's is taken\n");
+}
+
+static void say_origin(const outline *o, const kd_model *model)
+{
+    uint64_t was = 0, is = 0;
+    char name[400];
+    const char *data = kd_model_data(model, &was);
+    if (!data || kd_dataset_checksum(o->run->data, &is) || was == is) return;
+    line("");
+    fprintf(stderr, "it was trained on other data: %s, checksum %016llx; here it is %016llx\n",
+            cli_escape(data, name, sizeof name), (unsigned long long)was, (unsigned long long)is);
+}
+
+static void say_classes(const outline *o, const kd_model *model)
+{
+    kd_ctx *ctx = o->run->ctx;
+    const char *const *names = kd_model_class_names(model);
+    const size_t n = kd_model_classes(model), m = o->info->classes;
+    kd_class_match match = KD_CLASSES_SAME;
+    int32_t *map = kd_ctx_alloc(ctx, m, sizeof *map);
+    if (!map) return;
+    if (kd_classes_match(ctx, names, n, o->info->class_names, m, map, &match)) {
+        char text[600];
+        line("");
+        fprintf(stderr, "its classes are other ones: %s\n",
+                cli_escape(kd_ctx_error(ctx), text, sizeof text));
+    } else if (match != KD_CLASSES_SAME) {
+        line("");
+        fprintf(stderr, "%s\n",
+                match == KD_CLASSES_UNNAMED
+                    ? "its classes have no names to compare: they are taken in order"
+                : match == KD_CLASSES_REORDERED
+                    ? "its classes have the data's names in another order"
+                    : "it has more classes than the data");
+    }
+    kd_ctx_free(ctx, map);
+}
+
+static void say_networks(const outline *o)
+{
+    const cli_args *a = o->run->args;
+    const bool file = a->train.fine_tune != 0;
+    say_network("student", o->run->model, file ? a->words[0] : NULL);
+    if (file) say_guess(o->run->model);
+    for (size_t i = 0; i < a->n_teachers; i++) {
+        const kd_model *teacher = o->run->teachers[i];
+        say_network("teacher", o->run->teachers[i], a->teachers[i]);
+        say_guess(teacher);
+        say_origin(o, teacher);
+        say_classes(o, teacher);
+    }
+}
+
+/* KD_OFF is zero. */
+static double value(double x)
+{
+    return x > 0 ? x : 0;
+}
+
+static void say_loss(const cli_args *a)
+{
+    const kd_distill_opt *d = &a->distill;
+    const double hard = value((double)d->hard), soft = value((double)d->soft);
+    const double t = (double)d->temperature;
+    line("loss");
+    if (a->n_teachers == 0) {
+        fprintf(stderr, "CE");
+    } else if (d->method == KD_METHOD_HARD) {
+        fprintf(stderr, "%.4g CE + %.4g CE with the teacher's class", hard, soft);
+    } else if (d->method == KD_METHOD_DKD) {
+        fprintf(stderr, "%.4g CE + %.4g T^2 (%.4g TCKD + %.4g NCKD), T %.4g", hard, soft,
+                value((double)d->alpha), value((double)d->beta), t);
+        if (d->dkd_warmup > 0)
+            fprintf(stderr, ", the second part rising for %.4g epochs", (double)d->dkd_warmup);
+    } else {
+        fprintf(stderr, "%.4g CE + %.4g T^2 KL%s, T %.4g", hard, soft,
+                d->method == KD_METHOD_STANDARDIZED ? " of standardised logits" : "", t);
+    }
+    if (a->train.label_smoothing > 0)
+        fprintf(stderr, "; labels smoothed by %.4g", (double)a->train.label_smoothing);
+    if (a->n_teachers > 1) fprintf(stderr, "; the mean of %zu teachers", a->n_teachers);
+    fputc('\n', stderr);
+}
+
+static void say_optimizer(const kd_train_opt *t)
+{
+    line("optimiser");
+    fprintf(stderr, "%s, %s rate%s %.4g", kd_optimizer_name(t->optimizer),
+            kd_schedule_name(t->schedule), t->schedule == KD_SCHEDULE_CONSTANT ? "" : " up to",
+            (double)t->lr);
+    if (t->min_lr > 0) fprintf(stderr, ", at the end %.4g", (double)t->min_lr);
+    if (t->warmup > 0) fprintf(stderr, ", rising for %.4g epochs", (double)t->warmup);
+    if (t->optimizer == KD_OPTIMIZER_SGD)
+        fprintf(stderr, ", %smomentum %.4g", t->nesterov > 0 ? "Nesterov " : "",
+                value((double)t->momentum));
+    else
+        fprintf(stderr, ", betas %.4g %.4g", value(t->beta1), value(t->beta2));
+    fprintf(stderr, ", weight decay %.4g", value((double)t->weight_decay));
+    if (t->layer_decay > 0 && t->layer_decay < 1)
+        fprintf(stderr, ", layer decay %.4g", (double)t->layer_decay);
+    if (t->clip > 0) fprintf(stderr, ", clipped at %.4g", (double)t->clip);
+    if (t->ema > 0) fprintf(stderr, ", averaged by %.4g", (double)t->ema);
+    fputc('\n', stderr);
+}
+
+/* Optimiser steps in an epoch; 0: not known. */
+static size_t epoch_steps(const outline *o)
+{
+    const size_t k = o->run->args->train.accumulate;
+    return o->batches / k + (o->batches % k != 0);
+}
+
+/* In the whole run; 0: not known. */
+static double all_steps(const outline *o)
+{
+    const kd_train_opt *t = &o->run->args->train;
+    double steps = t->budget_seconds > 0 ? 0 : (double)epoch_steps(o) * (double)t->epochs;
+    if (t->max_steps && (double)t->max_steps < steps) steps = (double)t->max_steps;
+    return steps;
+}
+
+static void say_steps(const outline *o)
+{
+    const kd_train_opt *t = &o->run->args->train;
+    line("batch");
+    fprintf(stderr, "%zu picture%s", t->batch, plural(t->batch));
+    if (o->pieces && o->pieces < t->batch) fprintf(stderr, ", %zu at a time", o->pieces);
+    if (t->accumulate > 1) fprintf(stderr, ", %zu batches make a step", t->accumulate);
+    if (o->batches)
+        fprintf(stderr, "; %zu step%s an epoch", epoch_steps(o), plural(epoch_steps(o)));
+    if (all_steps(o) > 0) fprintf(stderr, ", %.0f in all", all_steps(o));
+    fputc('\n', stderr);
+    if (!o->augment[0]) return;
+    char safe[300];
+    line("augment");
+    fprintf(stderr, "%s\n", cli_escape(o->augment, safe, sizeof safe));
+}
+
+/* Data and networks are held already; the run adds gradients, the optimiser's arrays, the average,
+ * batches that are prepared ahead, and the student's arena. The teachers' arenas are small beside
+ * it: nothing is kept there for a backward pass. */
+static void say_memory(const outline *o)
+{
+    const cli_args *a = o->run->args;
+    const kd_train_opt *t = &a->train;
+    const double flat = 4 * (double)kd_params_flat_count(kd_model_params(o->run->model));
+    const double states = t->optimizer == KD_OPTIMIZER_ADAMW ? 2 : t->momentum > 0 ? 1 : 0;
+    double bytes = (double)kd_ctx_memory(o->run->ctx) + (double)o->arena;
+    bytes += flat * (1 + states + (t->ema > 0) + (t->keep == KD_KEEP_BEST));
+    for (size_t i = 0; i <= a->n_teachers; i++) {
+        const kd_model *m = i ? o->run->teachers[i - 1] : o->run->model;
+        const double side = (double)kd_model_image(m);
+        bytes += 4 * side * side * (double)kd_model_channels(m) * (double)t->batch *
+                 (KD_LOADER_DEPTH + 1);
+    }
+    if (!o->arena) return; /* the run will say why */
+    line("memory");
+    fprintf(stderr, "about %s, %s of it for the values of a step\n", cli_bytes(bytes).text,
+            cli_bytes((double)o->arena).text);
+}
+
+static void say_time(const outline *o)
+{
+    const cli_args *a = o->run->args;
+    const kd_train_opt *t = &a->train;
+    if (t->budget_seconds > 0) {
+        line("time");
+        fprintf(stderr, "%s (--budget-seconds)%s\n", cli_duration(t->budget_seconds).text,
+                t->no_test || !o->info->count[KD_SPLIT_TEST] ? "" : "; the test comes on top");
+        return;
+    }
+    if (!(all_steps(o) > 0) || !o->arena) return;
+    const size_t n = timed_pictures(o, o->run->macs);
+    double picture = 3 * forward_seconds(o->run->model, n);
+    for (size_t i = 0; i < a->n_teachers; i++) {
+        uint64_t macs = 0;
+        kd_spec_count(o->run->ctx, kd_model_spec(o->run->teachers[i]), NULL, &macs);
+        picture += forward_seconds(o->run->teachers[i], timed_pictures(o, macs));
+    }
+    if (isnan(picture)) return;
+    const double share = all_steps(o) / ((double)epoch_steps(o) * (double)t->epochs);
+    const double pictures = (double)o->samples * (double)t->epochs * share;
+    line("time");
+    fprintf(stderr, "about %s%s, by one forward pass of %zu picture%s%s; tests come on top\n",
+            cli_duration(picture * pictures).text, t->resume ? " for the whole run" : "", n,
+            plural(n), a->n_teachers ? " and the teachers'" : "");
+}
+
+void cli_header(const cli_run *run)
+{
+    outline o = {.run = run, .info = kd_dataset_info(run->data)};
+    if (run->args->quiet) return;
+    look_at_epoch(&o);
+    look_at_plan(&o);
+    say_data(&o);
+    say_networks(&o);
+    say_loss(run->args);
+    say_optimizer(&run->args->train);
+    say_steps(&o);
+    say_memory(&o);
+    fflush(stderr);
+    say_time(&o);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * signals.c: how a command is stopped. The first SIGINT, SIGTERM or SIGHUP sets a flag, which the
+ * library asks for after each step, and says at once what happens next. Further ones change
+ * nothing, so that one which reaches a whole group of processes twice does no harm; but a second
+ * SIGINT a second or more after the first is a person who will not wait: it ends the program. */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* All of this is read in the handler, which runs in the main thread: the library's own threads
+ * block signals. What is written while handlers may run is complete before it is pointed to. */
+static volatile sig_atomic_t signalled, interrupts;
+static struct timespec first_interrupt;
+static const char *volatile answer;
+static char answers[2][300];
+static const cli_last_words *volatile last_words;
+
+/* ---- in the handler: calls that are safe there, alone ---------------------------------------- */
+
+static void put(int fd, const char *text, size_t size)
+{
+    while (size) {
+        const ssize_t n = write(fd, text, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return;
+        text += n;
+        size -= (size_t)n;
+    }
+}
+
+/* The file as a whole or not at all. Nobody goes on to write it: the program ends. */
+static void leave(const cli_last_words *w)
+{
+    const int fd = open(w->temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) return;
+    put(fd, w->text, w->size);
+    const bool whole = lseek(fd, 0, SEEK_CUR) == (off_t)w->size && fsync(fd) == 0;
+    close(fd);
+    if (!whole || rename(w->temp, w->path) != 0) unlink(w->temp);
+}
+
+static bool a_second_later(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const time_t seconds = now.tv_sec - first_interrupt.tv_sec;
+    return seconds > 1 || (seconds == 1 && now.tv_nsec >= first_interrupt.tv_nsec);
+}
+
+static void handle(int number)
+{
+    const int error = errno;
+    const char *text = answer;
+    if (!signalled && text) put(STDERR_FILENO, text, strlen(text));
+    signalled = 1;
+    if (number == SIGINT && interrupts && a_second_later()) {
+        if (last_words) leave(last_words);
+        signal(SIGINT, SIG_DFL);
+        raise(SIGINT); /* comes as soon as this returns */
+    } else if (number == SIGINT && !interrupts) {
+        clock_gettime(CLOCK_MONOTONIC, &first_interrupt);
+        interrupts = 1;
+    }
+    errno = error;
+}
+
+/* ---- outside --------------------------------------------------------------------------------- */
+
+void cli_catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action, before;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handle;
+    action.sa_flags = SA_RESTART; /* reads and writes go on */
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < 3; i++) sigaddset(&action.sa_mask, numbers[i]);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    /* the terminal is gone; under nohup nothing happens */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+    /* whoever read our output is gone: an error of that output, not the end of a run */
+    action.sa_handler = SIG_IGN;
+    action.sa_flags = 0;
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+bool cli_interrupted(void)
+{
+    return signalled != 0;
+}
+
+void cli_answer_signals(const char *text)
+{
+    static int next;
+    if (!text) {
+        answer = NULL;
+        return;
+    }
+    char *const to = answers[next];
+    const char *clear = isatty(STDERR_FILENO) ? "\r\033[K" : "";
+    if (answer && !strcmp(answer + strlen(clear) + 4, text)) return;
+    snprintf(to, sizeof answers[0], "%skd: %s", clear, text);
+    answer = to;
+    next = !next;
+}
+
+void cli_leave_when_killed(const cli_last_words *words)
+{
+    last_words = words;
+}
