@@ -179,7 +179,8 @@ START_TEST(test_deit_from_cnn)
     RUN_OK("distill", student, "--teacher", teacher.text, "--method", "hard", "--min-lr", "1e-5",
            "--out", hard.text, LEARN);
     ck_assert_double_gt(number(ctx, "top1"), 60);
-    ck_assert_double_eq_tol(last_metric(ctx, &hard, "lr"), 1e-5, 1e-9);
+    ck_assert_double_gt(last_metric(ctx, &hard, "lr"), 1e-5); /* the last step's */
+    ck_assert_double_lt(last_metric(ctx, &hard, "lr"), 1.1e-5);
     check_heads(ctx, test_at(hard.text, "model.safetensors").text, teacher.text);
     RUN_OK("distill", student, "--teacher", teacher.text, "--out", soft.text, LEARN);
     ck_assert_double_gt(number(ctx, "top1"), 60);
@@ -256,7 +257,7 @@ static void check_view(const char *told)
     RUN_OK("distill", "vgg4,width=0.25", "--data", SMALL_DATA, "--teacher", file.text,
            "--teacher-image", "24", "--hard", "0", "--soft", "1", "--temperature", "1", "--seed",
            "3", "--batch", "16", "--max-steps", "1", "--augment", "none", "--out", run.text,
-           "--quiet", told ? "--teacher-normalize" : NULL, told);
+           "--overwrite", "--quiet", told ? "--teacher-normalize" : NULL, told);
     const double want = divergence(t, s, N);
     ck_assert_double_gt(want, .01);
     ck_assert_double_eq_tol(last_metric(ctx, &run, "loss"), want, 1e-5 * want);
@@ -309,7 +310,7 @@ START_TEST(test_normalize)
                               "--normalize", "0.1/0.6", "--epochs", "1", "--batch", "16", "--out",
                               run.text, "--resume"),
                      1);
-    test_expect_in(test_err, "\"normalization_hash\"");
+    test_expect_in(test_err, "normalization_hash");
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -380,8 +381,8 @@ static void check_finetune(const char *spec, const char *position)
                                   &large));
     RUN_OK("finetune", file.text, "--image", "64", "--data",
            "synthetic:classes=6,image=32,train=8,test=8", "--batch", "8", "--max-steps", "1",
-           "--lr", "1e-30", "--momentum", "0", "--weight-decay", "0", "--seed", "2", "--out",
-           run.text, "--json", "--quiet");
+           "--lr", "1e-30", "--optimizer", "sgd", "--momentum", "0", "--weight-decay", "0",
+           "--seed", "2", "--out", run.text, "--overwrite", "--json", "--quiet");
     test_ok(ctx, kd_model_load(ctx, tuned.text, NULL, &result));
     ck_assert_str_eq(kd_model_spec(result), kd_model_spec(large));
     ck_assert_uint_eq(kd_model_image(result), 64);
