@@ -335,14 +335,14 @@ static void answer(const session *s, const char *now)
     cli_answer_signals(text);
 }
 
-/* run.json is written once the first step is done: a run that is refused (--resume with other
+/* run.json is written once the first step, or the end of an epoch, is done: a run that is refused (--resume with other
  * options) must not take the place of the record of the one before. */
 static int watch(void *user, const kd_progress *progress)
 {
     session *s = user;
     answer(s, progress->evaluating ? "ending the evaluation" : "finishing this step");
     if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
-    if (s->args->train.out && !s->recorded) {
+    if (s->args->train.out && !s->recorded && !progress->evaluating) {
         s->record_failed = cli_write_run(&s->run);
         if (!s->record_failed) s->record_failed = cli_prepare_killed(&s->run);
         if (s->record_failed) return 1;

@@ -129,7 +129,7 @@ static float *read_tensor(kd_ctx *ctx, const char *path, const char *name, size_
 START_TEST(test_help)
 {
     static const char *const commands[] = {"models", "profile", "train", "distill", "finetune",
-                                           "eval",   "predict", "step",  "inspect"};
+                                           "eval",   "predict", "step",  "inspect", "rerun"};
     RUN_OK("--help");
     static char list[TEST_MAX_TEXT], own[TEST_MAX_TEXT];
     memcpy(list, test_out, sizeof list);

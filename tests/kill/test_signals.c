@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * test_signals.c: SIGINT, SIGTERM and SIGHUP end a run after its step, with a checkpoint and exit
  * status 130, wherever in an epoch; resumed with any number of threads it gives the same bits. The
- * signals come at chosen moments: in the first step's end, while a checkpoint is written. */
+ * signals come at chosen moments: in the first step's end, while a checkpoint is written. Further
+ * ones change nothing, but for a second SIGINT a second later. */
 #include "trial.h"
 
 #include <kd/kd.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DATA "synthetic:classes=4,image=16,train=96,test=16"
@@ -96,8 +98,9 @@ enum { TRIALS = sizeof trials / sizeof *trials };
 static void expect_interrupted(const char *folder)
 {
     static char text[TEST_MAX_TEXT];
-    ck_assert_uint_eq(test_lines(test_err), 1);
-    test_expect_in(test_err, "interrupted after ");
+    test_expect_in(test_err, "kd: interrupted after ");
+    ck_assert_uint_eq(test_lines(strstr(test_err, "kd: interrupted after ")), 1);
+    ck_assert_ptr_null(strstr(test_err, "finishing this step")); /* with --quiet, to a file */
     test_expect_in(test_err, "--resume");
     test_slurp(test_at(folder, "run.json").text, text);
     test_expect_in(text, "\"status\": \"interrupted\"");
@@ -108,12 +111,14 @@ static bool has_model(const char *folder)
     return access(test_at(folder, "model.safetensors").text, F_OK) == 0;
 }
 
-/* One signal after each step; after the last one the model is written, and its test left out. */
+/* One signal after each step; an epoch's last one is followed by its evaluation, which stops, too,
+ * and is done by the next run. After the last step the model is written, and its test left out. */
 static void interrupt_every_step(const trial *t)
 {
     static const char *const names[] = {"TERM", "INT", "HUP"};
     const test_path folder = test_in_dir("signals");
     size_t steps = 0;
+    bool stuck = false; /* the last run did no step */
     trial_remove(folder.text);
     for (size_t n = 0; !has_model(folder.text); n++) {
         char shim[40];
@@ -127,7 +132,10 @@ static void interrupt_every_step(const trial *t)
         ck_assert_msg(status == 130, "%s: status %d: %s", shim, status, test_err);
         expect_interrupted(folder.text);
         trial_check_whole(t, folder.text);
-        ck_assert_uint_eq(trial_steps(folder.text), ++steps);
+        const size_t now = trial_steps(folder.text);
+        ck_assert_msg(now == steps + 1 || (now == steps && n > 0 && !stuck), "%zu steps", now);
+        stuck = now == steps;
+        steps = now;
     }
     const trial_call last = {.out = folder.text, .resume = true};
     ck_assert_int_eq(trial_run(t, &last, NULL), 0);
@@ -170,18 +178,139 @@ START_TEST(test_interrupted_in_a_checkpoint)
 }
 END_TEST
 
-/* A second signal of the kind ends the process at once, and even so nothing is lost. */
-START_TEST(test_second_signal)
+/* ---- signals that follow one another --------------------------------------------------------- */
+
+static void nap(double seconds)
 {
+    const struct timespec t = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    nanosleep(&t, NULL);
+}
+
+static void wait_for(const char *path)
+{
+    for (int i = 0; i < 5000 && access(path, F_OK) != 0; i++) nap(.002);
+    ck_assert_msg(access(path, F_OK) == 0, "%s does not come", path);
+}
+
+/* Signals that come at once, many of them, of any kind: one checkpoint, which the resume takes. */
+START_TEST(test_many_signals)
+{
+    static const char *const shims[] = {"write=30+:TERM", "write=30+:INT", "write=30+:HUP"};
+    const trial *t = &trials[0];
+    const test_path folder = test_in_dir("many");
+    for (size_t i = 0; i < 3; i++) {
+        bool hit;
+        trial_remove(folder.text);
+        const trial_call call = {.out = folder.text, .shim = shims[i]};
+        ck_assert_int_eq(trial_run(t, &call, &hit), 130);
+        ck_assert(hit);
+        expect_interrupted(folder.text);
+        trial_check_whole(t, folder.text);
+        ck_assert_uint_ge(trial_steps(folder.text), 1);
+        const trial_call again = {.out = folder.text, .resume = true};
+        ck_assert_int_eq(trial_run(t, &again, NULL), 0);
+        trial_check_done(t, folder.text);
+    }
+}
+END_TEST
+
+/* What `timeout` and a shell do: the signal goes to the group, and then to the process. */
+START_TEST(test_signals_to_the_group)
+{
+    static const int numbers[] = {SIGTERM, SIGHUP, SIGINT};
+    static char text[TEST_MAX_TEXT];
+    const test_path kd = test_bin("kd"), folder = test_in_dir("group");
+    const test_path record = test_at(folder.text, "run.json");
+    for (size_t i = 0; i < 3; i++) {
+        trial_remove(folder.text);
+        const pid_t pid =
+            test_start(TEST_WORDS("setsid", kd.text, "train", "vgg4_bn,width=0.125", "--data", DATA,
+                                  "--batch", "16", "--epochs", "20000", "--out", folder.text),
+                       NULL, NULL);
+        ck_assert_int_gt(pid, 0);
+        wait_for(record.text);
+        ck_assert_int_eq(kill(-pid, numbers[i]), 0);
+        kill(pid, numbers[i]);
+        kill(-pid, SIGTERM);
+        ck_assert_int_eq(test_finish(pid), 130);
+        test_expect_in(test_err, "kd: finishing this step, then a checkpoint; Ctrl-C again");
+        test_expect_in(test_err, "kd: interrupted after ");
+        test_slurp(record.text, text);
+        test_expect_in(text, "\"status\": \"interrupted\"");
+        test_expect_in(text, "\"steps\": ");
+        ck_assert_uint_ge(trial_steps(folder.text), 1);
+    }
+}
+END_TEST
+
+/* A person's second Ctrl-C ends the process in the midst of a checkpoint, and even so nothing is
+ * lost, and the record does not say that the run goes on. */
+START_TEST(test_second_interrupt)
+{
+    static char text[TEST_MAX_TEXT];
     const trial *t = &trials[0];
     const test_path folder = test_in_dir("twice");
-    const trial_call call = {.out = folder.text, .shim = "write=30+:INT"};
-    const int status = test_wait(trial_start(t, &call));
-    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+    const test_path record = test_at(folder.text, "run.json");
+    const trial_call call = {
+        .out = folder.text, .shim = "slow=60000", .path = "checkpoint.safetensors"};
+    const pid_t pid = trial_start(t, &call);
+    wait_for(record.text);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    nap(.2);
+    ck_assert_int_eq(kill(pid, SIGINT), 0); /* too soon: the same press, or a group's */
+    nap(.2);
+    ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+    nap(.8);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    const int status = test_wait(pid);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT, "status %d", status);
     trial_check_whole(t, folder.text);
+    test_slurp(record.text, text);
+    test_expect_in(text, "\"status\": \"interrupted\"");
+    test_expect_in(text, "killed by a second interrupt");
     const trial_call again = {.out = folder.text, .resume = true};
     ck_assert_int_eq(trial_run(t, &again, NULL), 0);
     trial_check_done(t, folder.text);
+}
+END_TEST
+
+/* While files are read: no step is made, and nothing is written. */
+START_TEST(test_interrupted_before_the_first_step)
+{
+    const test_path folder = test_in_dir("early");
+    bool hit;
+    const trial_call call = {
+        .out = folder.text, .shim = "read=1:TERM", .path = "other.safetensors"};
+    ck_assert_int_eq(trial_run(&trials[2], &call, &hit), 130);
+    ck_assert(hit);
+    test_expect_in(test_err, "kd: interrupted before the first step\n");
+    ck_assert(access(folder.text, F_OK) != 0);
+}
+END_TEST
+
+/* ---- other ends ------------------------------------------------------------------------------ */
+
+/* The record is of the run whose files are there: a run that replaces another one and fails before
+ * its first step has removed that one's network. */
+START_TEST(test_failed_before_the_first_step)
+{
+    static char text[TEST_MAX_TEXT];
+    const test_path folder = test_in_dir("unbegun");
+    trial t = trials[2];
+    trial_call call = {.out = folder.text};
+    ck_assert_int_eq(trial_run(&t, &call, NULL), 0);
+    for (size_t i = 0; i < 32; i++)
+        if (!t.words[i]) {
+            t.words[i] = "--overwrite";
+            break;
+        }
+    call.shim = "rename=1:EIO";
+    call.path = "checkpoint.safetensors";
+    ck_assert_int_eq(trial_run(&t, &call, NULL), 1);
+    ck_assert(!has_model(folder.text));
+    test_slurp(test_at(folder.text, "run.json").text, text);
+    test_expect_in(text, "\"status\": \"failed\"");
+    test_expect_in(text, "\"error\": \"cannot write");
 }
 END_TEST
 
@@ -201,4 +330,6 @@ START_TEST(test_interrupted_in_the_test)
 END_TEST
 
 TEST_SUITE(signals, 120, &test_interrupted_at_every_step, &test_interrupted_in_a_checkpoint,
-           &test_second_signal, &test_interrupted_in_the_test)
+           &test_many_signals, &test_signals_to_the_group, &test_second_interrupt,
+           &test_interrupted_before_the_first_step, &test_failed_before_the_first_step,
+           &test_interrupted_in_the_test)
