@@ -168,6 +168,17 @@ bool cli_parse_bytes(const char *text, uint64_t *out);
 /* Single edits between two words: letters put in, left out, changed. */
 size_t cli_distance(const char *a, const char *b);
 
+/* Which of some names a word that is none of them comes nearest to. Case and '_' for '-' make no
+ * difference; a beginning counts as one edit, words that are added as two. */
+enum { CLI_GUESS = 64 };
+typedef struct cli_guess {
+    char word[CLI_GUESS];
+    const char *best; /* NULL: none is near */
+    size_t distance;
+} cli_guess;
+cli_guess cli_guess_for(const char *word);
+void cli_guess_try(cli_guess *guess, const char *name);
+
 typedef struct cli_text {
     char text[32];
 } cli_text;
@@ -233,8 +244,8 @@ void cli_channels_last(const float *planar, float *out, size_t n, size_t channel
 /* Look for mistakes among the library's options (taught: there are teachers), and fill in its
  * defaults for this network. CLI_DONE, or CLI_USAGE with the line printed. */
 int cli_defaults(cli_args *args, kd_ctx *ctx, const kd_model *model, bool taught);
-/* The same before the network is known, which is what is left out: mistakes are found before
- * anything is read. */
+/* The same before the network is known, which is what is left out, and whether networks and files
+ * that are named are there: mistakes are found before anything is read. */
 int cli_check(const cli_args *args, kd_ctx *ctx, bool taught);
 
 /* ---- progress and interruption --------------------------------------------------------------- */

@@ -13,6 +13,9 @@ static int check_usage(const cli_args *a)
         return cli_usage("eval", "--dev-count goes with --split dev");
     if (a->n_more && a->confusion)
         return cli_usage("eval", "--confusion is of one network, not of %zu", 1 + a->n_more);
+    if (!a->teachers[0] && (a->teacher_model || a->teacher_normalize))
+        return cli_usage("eval", "--teacher-%s: there is no --teacher",
+                         a->teacher_model ? "model" : "normalize");
     return CLI_DONE;
 }
 

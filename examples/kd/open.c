@@ -39,9 +39,28 @@ int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
     return cli_fail("no context: %s", kd_status_text(status));
 }
 
+/* The library's words, and the name that comes nearest. */
+static int wrong_data(const cli_args *args, const kd_ctx *ctx)
+{
+    static const char *const names[] = {"cifar-10", "cifar-100", "fashion-mnist", "folder",
+                                        "synthetic"};
+    char word[CLI_GUESS];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(args->data, ":"), args->data);
+    cli_guess guess = cli_guess_for(word);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(word, names[i])) return cli_fail_ctx(ctx);
+        cli_guess_try(&guess, names[i]);
+    }
+    if (!guess.best && strchr(args->data, '/'))
+        return cli_fail("%s (a folder of pictures is folder:PATH)", kd_ctx_error(ctx));
+    return guess.best ? cli_fail("%s; did you mean %s?", kd_ctx_error(ctx), guess.best)
+                      : cli_fail_ctx(ctx);
+}
+
 int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data)
 {
     const kd_status status = kd_dataset_open(ctx, args->data, args->data_dir, data);
+    if (status == KD_E_INVALID) return wrong_data(args, ctx);
     if (status == KD_E_NOTFOUND && !args->data_dir)
         return cli_fail("%s; --data-dir DIR says where else to look", kd_ctx_error(ctx));
     if (status || (args->skip_broken && kd_dataset_skip_broken(*data))) return cli_fail_ctx(ctx);
@@ -93,18 +112,13 @@ static void with_image(const char *spec, uint64_t image, char out[KD_SPEC_SIZE])
 /* The library's words, and the name that comes nearest. */
 static int unknown_network(const kd_ctx *ctx, const char *spec)
 {
-    char word[60];
-    const char *name, *best = NULL;
-    size_t least = 3;
+    char word[CLI_GUESS];
+    const char *name;
     snprintf(word, sizeof word, "%.*s", (int)strcspn(spec, ","), spec);
-    for (size_t i = 0; (name = kd_model_name_at(i)); i++) {
-        const size_t d = cli_distance(word, name);
-        if (d >= least) continue;
-        best = name;
-        least = d;
-    }
-    if (!best) return cli_fail_ctx(ctx);
-    return cli_fail("%s; did you mean %s?", kd_ctx_error(ctx), best);
+    cli_guess guess = cli_guess_for(word);
+    for (size_t i = 0; (name = kd_model_name_at(i)); i++) cli_guess_try(&guess, name);
+    return guess.best ? cli_fail("%s; did you mean %s?", kd_ctx_error(ctx), guess.best)
+                      : cli_fail_ctx(ctx);
 }
 
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,

@@ -4,9 +4,11 @@
  * given twice the last one counts, but for lists, which grow. */
 #include "cli.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 bool cli_is_spec(const char *word)
 {
@@ -36,7 +38,8 @@ typedef struct complaint {
 static complaint set_choice(const cli_option *o, const char *value, int *field)
 {
     complaint c = {""};
-    char names[120];
+    char names[120], shown[40];
+    cli_guess guess = cli_guess_for(value);
     const char *name;
     for (int i = 0; (name = o->choice(i)); i++)
         if (!strcmp(name, value)) {
@@ -44,7 +47,10 @@ static complaint set_choice(const cli_option *o, const char *value, int *field)
             return c;
         }
     cli_choices(o, names, sizeof names);
-    snprintf(c.text, sizeof c.text, "it must be %s", names);
+    for (int i = 0; (name = o->choice(i)); i++) cli_guess_try(&guess, name);
+    snprintf(shown, sizeof shown, guess.best ? "; did you mean %s?" : "%s",
+             guess.best ? guess.best : "");
+    snprintf(c.text, sizeof c.text, "it must be %s%s", names, shown);
     return c;
 }
 
@@ -214,27 +220,36 @@ static const cli_option *find_negated(const char *name, size_t length, unsigned 
     return o && o->on ? o : NULL;
 }
 
+/* An option of others: which. */
+static int of_others(const cli_command *command, const char *name, const char *shown)
+{
+    char others[200] = "";
+    size_t used = 0;
+    for (const cli_command *c = cli_commands; c->name && used < sizeof others; c++)
+        if (find(name, strlen(name), c->bit))
+            used += (size_t)snprintf(others + used, sizeof others - used, "%s%s", used ? ", " : "",
+                                     c->name);
+    return cli_usage(command->name, "%s is no option of this command, but of %s", shown, others);
+}
+
 static int unknown(const cli_command *command, const char *word)
 {
-    char name[66], shown[160];
-    const char *best = NULL, *body = word + strspn(word, "-");
+    char name[66], shown[160], safe[160];
+    const char *body = word + strspn(word, "-");
     const cli_option *o;
-    size_t least = 0;
+    const size_t length = strcspn(word, "=");
     snprintf(name, sizeof name, "%.*s", (int)strcspn(body, "="), body);
-    snprintf(shown, sizeof shown, "%.*s", (int)strcspn(word, "="), word);
-    char safe[160];
+    snprintf(shown, sizeof shown, "%.*s", (int)(length < 150 ? length : 150), word);
     cli_escape(shown, safe, sizeof safe);
-    if (find(name, strlen(name), CMD_ALL))
-        return cli_usage(command->name, "%s is no option of this command", safe);
-    for (size_t i = 0; (o = cli_option_at(i)); i++) {
-        if (!(o->commands & command->bit)) continue;
-        const size_t d = cli_distance(name, o->name);
-        if (best && d >= least) continue;
-        best = o->name;
-        least = d;
-    }
-    if (best && least <= 1 + strlen(name) / 3)
-        return cli_usage(command->name, "there is no option %s; did you mean --%s?", safe, best);
+    const bool off = !strncmp(name, "no-", 3) && !find(name, strlen(name), CMD_ALL);
+    cli_guess guess = cli_guess_for(name + (off ? 3 : 0));
+    for (size_t i = 0; (o = cli_option_at(i)); i++)
+        if ((o->commands & command->bit) && (o->on || !off)) cli_guess_try(&guess, o->name);
+    const bool other = !guess.best || guess.distance > 0;
+    if (other && find(name, strlen(name), CMD_ALL)) return of_others(command, name, safe);
+    if (guess.best)
+        return cli_usage(command->name, "there is no option %s; did you mean --%s%s?", safe,
+                         off ? "no-" : "", guess.best);
     return cli_usage(command->name, "there is no option %s", safe);
 }
 
@@ -404,6 +419,24 @@ static int check(const cli_args *a, kd_ctx *ctx, const kd_model *model, const kd
     return cli_usage(a->command->name, "%s", text);
 }
 
+static int is_there(const char *path)
+{
+    return access(path, F_OK) == 0 ? CLI_DONE : cli_fail("%s: %s", path, strerror(errno));
+}
+
+/* The networks that a run begins with, by name or as files. */
+static int check_named(const cli_args *a, kd_ctx *ctx)
+{
+    char spec[KD_SPEC_SIZE];
+    const char *word = a->words[0];
+    int status = CLI_DONE;
+    const bool name = a->command->bit == CMD_TRAIN || (a->command->bit == CMD_DISTILL &&
+                                                       !strpbrk(word, "/.") && access(word, F_OK));
+    if (!cli_is_spec(word)) status = name ? cli_complete(ctx, word, NULL, 0, spec) : is_there(word);
+    for (size_t i = 0; i < a->n_teachers && !status; i++) status = is_there(a->teachers[i]);
+    return status;
+}
+
 int cli_check(const cli_args *a, kd_ctx *ctx, bool taught)
 {
     kd_train_opt train = a->train;
@@ -412,7 +445,8 @@ int cli_check(const cli_args *a, kd_ctx *ctx, bool taught)
         train.beta1 = train.beta2 = 0;
         train.nesterov = 0;
     }
-    return check(a, ctx, NULL, &train, taught);
+    const int status = check(a, ctx, NULL, &train, taught);
+    return status || !(a->command->bit & CMD_TRAINS) ? status : check_named(a, ctx);
 }
 
 int cli_defaults(cli_args *a, kd_ctx *ctx, const kd_model *model, bool taught)

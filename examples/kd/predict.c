@@ -47,7 +47,16 @@ static int open_pictures(prediction *p)
 
 static int open_tensor(prediction *p)
 {
-    const char *path = p->args->words[1];
+    const cli_args *a = p->args;
+    const char *path = a->words[1];
+    if (a->normalize || a->augment || a->skip_broken)
+        return cli_usage("predict",
+                         "--%s is for picture files; %s is taken as a file of tensors, "
+                         "which are normalised and framed already",
+                         a->normalize ? "normalize"
+                         : a->augment ? "augment"
+                                      : "skip-broken",
+                         path);
     const kd_status status = kd_file_open(p->ctx, path, &p->file);
     if (status == KD_E_FORMAT)
         return cli_fail("%s (INPUT is a safetensors file, a JPEG or a PNG)", kd_ctx_error(p->ctx));

@@ -29,13 +29,26 @@ typedef struct profile {
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
+/* What looks like no path is a misspelt name rather than a missing file. */
+static bool is_file(const char *word)
+{
+    return !cli_is_spec(word) && (strpbrk(word, "/.") || access(word, F_OK) == 0);
+}
+
+static int check_usage(const cli_args *a)
+{
+    if (a->micro_batch && !a->training)
+        return cli_usage("profile", "--micro-batch: without --train nothing reads it");
+    if (a->model && !is_file(a->words[0]))
+        return cli_usage("profile", "--model says what a file holds; %s is no file", a->words[0]);
+    return CLI_DONE;
+}
+
 static int open_model(profile *p)
 {
     const char *word = p->args->words[0];
     char spec[KD_SPEC_SIZE];
-    /* what looks like no path is a misspelt name rather than a missing file */
-    const bool file = !cli_is_spec(word) && (strpbrk(word, "/.") || access(word, F_OK) == 0);
-    if (file) return cli_load(p->ctx, word, p->args->model, 0, &p->model);
+    if (is_file(word)) return cli_load(p->ctx, word, p->args->model, 0, &p->model);
     int status = cli_complete(p->ctx, word, NULL, 0, spec);
     if (!status && kd_model_create(p->ctx, spec, 0, &p->model)) status = cli_fail_ctx(p->ctx);
     return status;
@@ -238,7 +251,9 @@ static int as_table(const profile *p)
 int cmd_profile(cli_args *args)
 {
     profile p = {.args = args, .batch = args->batch};
-    int status = cli_open_ctx(args, &p.ctx);
+    int status = check_usage(args);
+    if (status) return status;
+    status = cli_open_ctx(args, &p.ctx);
     if (!status) status = open_model(&p);
     if (!status) status = cli_macs(p.model, &p.macs);
     if (!status) status = make_batch(&p);

@@ -69,6 +69,43 @@ size_t cli_distance(const char *a, const char *b)
     return row[m];
 }
 
+/* ---- what may have been meant ---------------------------------------------------------------- */
+
+/* In small letters, with '-' for '_'. */
+static void plain(const char *word, char out[CLI_GUESS])
+{
+    size_t n = 0;
+    for (; word[n] && n + 1 < CLI_GUESS; n++)
+        out[n] = word[n] == '_'                     ? '-'
+                 : word[n] >= 'A' && word[n] <= 'Z' ? (char)(word[n] - 'A' + 'a')
+                                                    : word[n];
+    out[n] = 0;
+}
+
+cli_guess cli_guess_for(const char *word)
+{
+    cli_guess g = {.best = NULL};
+    plain(word, g.word);
+    const size_t third = strlen(g.word) / 3;
+    g.distance = 1 + (third ? third : 1); /* as far as is too far */
+    return g;
+}
+
+void cli_guess_try(cli_guess *g, const char *name)
+{
+    char other[CLI_GUESS];
+    plain(name, other);
+    const size_t n = strlen(g->word), m = strlen(other);
+    size_t d = cli_distance(g->word, other);
+    const bool begins = n > 2 && !strncmp(g->word, other, n);              /* epo, epochs */
+    const bool goes_on = !strncmp(g->word, other, m) && g->word[m] == '-'; /* batch-size, batch */
+    if (d > 1 && begins) d = 1;
+    if (d > 2 && goes_on) d = 2;
+    if (d >= g->distance) return;
+    g->best = name;
+    g->distance = d;
+}
+
 /* ---- numbers for people ---------------------------------------------------------------------- */
 
 static cli_text with_unit(double x, double step, const char *const *units, size_t n)

@@ -57,6 +57,13 @@ int cli_flush(void)
     return CLI_DONE;
 }
 
+/* Some of the commands, by name: what an option of others is said to be of. */
+const cli_command cli_commands[] = {
+    {.bit = CMD_TRAIN, .name = "train"},     {.bit = CMD_DISTILL, .name = "distill"},
+    {.bit = CMD_EVAL, .name = "eval"},       {.bit = CMD_PREDICT, .name = "predict"},
+    {.bit = CMD_PROFILE, .name = "profile"}, {.name = NULL},
+};
+
 /* ---- what was parsed ------------------------------------------------------------------------- */
 
 static void check_value(const cli_option *o, const cli_args *args)
