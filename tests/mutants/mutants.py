@@ -88,6 +88,8 @@ def operators(path, code):
 
 def constants(path, code):
     for m in re.finditer(r"(?<![\w.])(\d+\.?\d*|\.\d+)(e-?\d+)?([uflULF]*)(?![\w.])", code):
+        if re.search(r"\bchar \w+\[$", code[:m.start()][-60:]):
+            continue  # more room than is needed changes nothing
         number, power, suffix = m.group(1), m.group(2) or "", m.group(3)
         if "." in number or power or "f" in suffix:
             value = float(number + power)

@@ -46,6 +46,7 @@ typedef struct follower {
     kd_dataset *data;
     kd_model *model, *teachers[FOLLOW_TEACHERS];
     ref_run run;
+    bool stops; /* the run, after every step */
     float good; /* the weight that was made no number */
     double worst_loss, worst_weight;
     size_t skipped;          /* steps of the run */
@@ -285,12 +286,13 @@ static void evaluating(const kd_progress *p)
 
 static int progress(void *user, const kd_progress *p)
 {
+    follower *f = user;
     if (p->evaluating) {
         evaluating(p);
         return 0;
     }
-    (p->epoch_end ? after_epoch : after_step)(user, p);
-    return 0;
+    (p->epoch_end ? after_epoch : after_step)(f, p);
+    return f->stops && !p->epoch_end;
 }
 
 /* ---- what a run leaves ----------------------------------------------------------------------- */
@@ -518,9 +520,31 @@ static void close_all(follower *f)
     kd_ctx_destroy(f->ctx);
 }
 
-void follow(const follow_line *line)
+static kd_status run(const follower *f, const kd_distill_opt *d, kd_result *result)
 {
-    follower f = {.line = line};
+    if (f->line->teachers) return kd_distill(f->model, f->data, d, result);
+    return kd_train(f->model, f->data, d->train, result);
+}
+
+/* A run that stops after every step goes on from its checkpoint, with a network made anew. */
+static kd_status run_in_parts(follower *f, const kd_distill_opt *d, kd_train_opt *t,
+                              kd_result *result)
+{
+    for (size_t parts = 1;; parts++) {
+        const kd_status status = run(f, d, result);
+        if (status != KD_E_STOPPED) return status;
+        ck_assert_uint_eq(f->run.step, parts);
+        ck_assert_uint_eq(result->steps, parts);
+        kd_model_destroy(f->model);
+        f->run.student->model = f->model = follow_model(f->ctx, f->line->network);
+        t->resume = 1;
+        t->overwrite = 0;
+    }
+}
+
+static void follow_line_by(const follow_line *line, bool stops)
+{
+    follower f = {.line = line, .stops = stops};
     kd_distill_opt d;
     kd_train_opt t;
     kd_result result = {.struct_size = sizeof result};
@@ -529,10 +553,7 @@ void follow(const follow_line *line)
     snprintf(out, sizeof out, "%s/follow", test_dir());
     t.out = out;
     t.overwrite = 1;
-    if (line->teachers)
-        test_ok(f.ctx, kd_distill(f.model, f.data, &d, &result));
-    else
-        test_ok(f.ctx, kd_train(f.model, f.data, &t, &result));
+    test_ok(f.ctx, run_in_parts(&f, &d, &t, &result));
     ck_assert_uint_eq(f.run.step, f.run.steps);
     check_result(&f, &result, out);
     check_metrics(&f, out);
@@ -543,4 +564,14 @@ void follow(const follow_line *line)
         fprintf(stderr, "%-42s losses %.1e, weights %.1e, gap %.1e\n", line->name, f.worst_loss,
                 f.worst_weight, f.run.student->least_gap);
     close_all(&f);
+}
+
+void follow(const follow_line *line)
+{
+    follow_line_by(line, false);
+}
+
+void follow_stopped(const follow_line *line)
+{
+    follow_line_by(line, true);
 }

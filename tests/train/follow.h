@@ -27,6 +27,8 @@ extern const size_t follow_line_count;
 
 /* A whole run. */
 void follow(const follow_line *line);
+/* The same, stopped after every step and resumed. Not of lines with a bad step. */
+void follow_stopped(const follow_line *line);
 /* One call of kd_train_step with what it reads of the line's options. */
 void follow_step(const follow_line *line);
 /* Is element i of this array determined by more than rounding? */

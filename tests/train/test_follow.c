@@ -82,10 +82,25 @@ START_TEST(test_lines)
 }
 END_TEST
 
+/* Every third line, and those whose runs carry more from step to step than weights and momentum. */
+static bool carries_more(const follow_line *l)
+{
+    return l->train.ema > 0 || l->train.keep || l->train.optimizer == KD_OPTIMIZER_ADAMW ||
+           l->train.log_steps || l->distill.dkd_warmup > 0;
+}
+
+START_TEST(test_stopped)
+{
+    for (size_t i = 0; i < follow_line_count; i++)
+        if (!follow_lines[i].bad_step && (i % 3 == 0 || carries_more(&follow_lines[i])))
+            follow_stopped(&follow_lines[i]);
+}
+END_TEST
+
 START_TEST(test_steps)
 {
     for (size_t i = 0; i < follow_line_count; i++) follow_step(&follow_lines[i]);
 }
 END_TEST
 
-TEST_SUITE(follow, 120, &test_every_option, &test_lines, &test_steps)
+TEST_SUITE(follow, 120, &test_every_option, &test_lines, &test_stopped, &test_steps)
