@@ -47,11 +47,11 @@ static kd_status look(const kdt_run *run)
                        t->out, file);
 }
 
-kd_status kdt_folder_clear(kdt_run *run)
+kd_status kdt_folder_clear(kdt_run *run, bool begun)
 {
-    static const char *const files[] = {"model.safetensors", "last.safetensors"};
+    static const char *const files[] = {"model.safetensors", "last.safetensors", "run.json"};
     char path[KDT_PATH];
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; i < (begun ? 2 : 3); i++) {
         kdt_path(run, files[i], path);
         if (unlink(path) && errno != ENOENT)
             return kd_ctx_fail(run->ctx, KD_E_IO, "%s: %s", path, strerror(errno));

@@ -199,8 +199,9 @@ kd_status kdt_checkpoint_read(kdt_run *run, kd_file *file);
  * there already is KD_E_EXISTS, unless this one resumes or overwrites it. */
 kd_status kdt_folder_open(kdt_run *run);
 void kdt_folder_close(kdt_run *run);
-/* Remove networks of an earlier run, or of this one before it goes on. */
-kd_status kdt_folder_clear(kdt_run *run);
+/* Remove the network of an earlier run and its record; of this run, before it goes on (begun), the
+ * network alone. */
+kd_status kdt_folder_clear(kdt_run *run, bool begun);
 
 /* metrics.c: a line for this epoch, or for this step. */
 kd_status kdt_metrics_append(kdt_run *run, bool epoch_end);

@@ -19,7 +19,7 @@ static kd_status begin(kdt_run *run)
     kd_status status = kdt_describe(run);
     if (!status && run->train.resume) status = kdt_checkpoint_load(run, &found);
     if (!status && found) status = kdt_best_resume(run);
-    if (!status && !(found && run->best.epoch)) status = kdt_folder_clear(run);
+    if (!status && !(found && run->best.epoch)) status = kdt_folder_clear(run, found);
     if (!status && !found) status = kdt_checkpoint_save(run);
     if (!status) status = kdt_metrics_trim(run, run->epoch, run->step);
     if (!status && found) status = kd_loader_seek(run->loader, run->epoch, run->batch);
