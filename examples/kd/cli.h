@@ -190,6 +190,10 @@ cli_text cli_duration(double seconds); /* "1 h 02 min" */
  * writing come out as \xNN or \uNNNN. out is cut at size. */
 const char *cli_escape(const char *text, char *out, size_t size);
 
+/* The library's words with its options' names as they are typed here: "budget_seconds" is
+ * --budget-seconds. out is cut at size. */
+void cli_as_typed(const char *text, char *out, size_t size);
+
 double cli_now(void); /* seconds on a clock that never jumps */
 
 /* ---- JSON ------------------------------------------------------------------------------------ */

@@ -175,7 +175,8 @@ int cli_fail(const char *format, ...)
 
 int cli_fail_ctx(const kd_ctx *ctx)
 {
-    const char *text = kd_ctx_error(ctx);
+    char text[1200];
+    cli_as_typed(kd_ctx_error(ctx), text, sizeof text);
     return cli_fail("%s", *text ? text : "failed, and the library does not say why");
 }
 

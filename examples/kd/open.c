@@ -12,10 +12,11 @@
 static void log_line(void *user, kd_log_level level, const char *text)
 {
     const cli_args *args = user;
-    char safe[1024];
+    char safe[1200], typed[1200];
     if (level == KD_LOG_DEBUG || (args->quiet && level < KD_LOG_WARN)) return;
+    cli_as_typed(text, typed, sizeof typed);
     fprintf(stderr, "kd: %s%s\n", level == KD_LOG_WARN ? "warning: " : "",
-            cli_escape(text, safe, sizeof safe));
+            cli_escape(typed, safe, sizeof safe));
 }
 
 int cli_open_ctx(const cli_args *args, kd_ctx **ctx)

@@ -383,39 +383,12 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
 
 /* ---- the library's options ------------------------------------------------------------------- */
 
-/* The library's words with its options' names as they are typed here: "budget_seconds" is
- * --budget-seconds. */
-static void as_typed(const char *text, char *out, size_t size)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
-    size_t used = 0;
-    bool first = true;
-    for (const char *at = text; *at && used + 2 < size; first = false) {
-        char name[40];
-        const size_t length = strspn(at, letters);
-        if (length == 0) {
-            out[used++] = *at++;
-            continue;
-        }
-        snprintf(name, sizeof name, "%.*s", (int)length, at);
-        const bool after_needs = at - text >= 6 && !strncmp(at - 6, "needs ", 6);
-        const bool option = (first || after_needs || strchr(name, '_')) && kd_option_find(name);
-        for (char *c = name; *c && option; c++)
-            if (*c == '_') *c = '-';
-        const int n = option ? snprintf(out + used, size - used, "--%s", name)
-                             : snprintf(out + used, size - used, "%.*s", (int)length, at);
-        used += (size_t)n < size - used ? (size_t)n : size - used - 1;
-        at += length;
-    }
-    out[used] = 0;
-}
-
 static int check(const cli_args *a, kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
                  bool taught)
 {
     char text[400];
     if (!kd_options_check(ctx, model, train, taught ? &a->distill : NULL, NULL)) return CLI_DONE;
-    as_typed(kd_ctx_error(ctx), text, sizeof text);
+    cli_as_typed(kd_ctx_error(ctx), text, sizeof text);
     return cli_usage(a->command->name, "%s", text);
 }
 

@@ -215,3 +215,32 @@ double cli_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+/* ---- the library's words --------------------------------------------------------------------- */
+
+void cli_as_typed(const char *text, char *out, size_t size)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    size_t used = 0;
+    bool first = true;
+    for (const char *at = text; *at && used + 2 < size; first = false) {
+        char name[40];
+        const size_t length = strspn(at, letters);
+        if (length == 0) {
+            out[used++] = *at++;
+            continue;
+        }
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        const bool begins = first && at[length] == ':';
+        const bool inside = at > text && at[-1] == ' ' && strchr(name, '_');
+        const bool after_needs = at - text >= 6 && !strncmp(at - 6, "needs ", 6);
+        const bool option = (begins || inside || after_needs) && kd_option_find(name);
+        for (char *c = name; *c && option; c++)
+            if (*c == '_') *c = '-';
+        const int n = option ? snprintf(out + used, size - used, "--%s", name)
+                             : snprintf(out + used, size - used, "%.*s", (int)length, at);
+        used += (size_t)n < size - used ? (size_t)n : size - used - 1;
+        at += length;
+    }
+    out[used] = 0;
+}

@@ -33,8 +33,8 @@ static void warn(const kdt_run *run)
     const size_t samples = kd_loader_samples(run->loader);
     if (samples < t->batch)
         kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "the training set of %zu pictures is smaller than a batch of %zu: an epoch is "
-                   "one step; a smaller batch takes more of them",
+                   "batch: the training set of %zu pictures is smaller than a batch of %zu: an "
+                   "epoch is one step; use a smaller batch",
                    samples, t->batch);
     if (t->accumulate > run->batches)
         kd_ctx_log(run->ctx, KD_LOG_WARN,
