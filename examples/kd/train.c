@@ -5,9 +5,12 @@
 
 #include "../common/record.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -265,12 +268,23 @@ static void mark_files(const char *out, file_mark marks[2])
     }
 }
 
+/* A run holds its folder's lock; ours is over. */
+static bool of_another_run(const char *out)
+{
+    const int fd = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return false;
+    const bool locked = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return locked;
+}
+
 /* Has the run written into its folder, or removed what was there? One that was refused has not, and
- * the folder's record is that of the run before. */
+ * the folder's record is that of the run before, or of one that is writing there. */
 static bool began(const session *s)
 {
     file_mark now[2];
     if (s->recorded) return true;
+    if (of_another_run(s->args->train.out)) return false;
     mark_files(s->args->train.out, now);
     for (size_t i = 0; i < 2; i++) {
         const file_mark *a = &now[i], *b = &s->before[i];
