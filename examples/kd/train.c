@@ -132,11 +132,29 @@ static int go_on(void)
     return CLI_INTERRUPTED;
 }
 
+/* What the run writes is nothing that it reads: neither FILE nor a teacher. */
+static int check_apart(const session *s)
+{
+    static const char *const files[] = {"model.safetensors", "last.safetensors",
+                                        "checkpoint.safetensors", "metrics.jsonl", "run.json"};
+    const cli_args *a = s->args;
+    char path[4200];
+    int status = CLI_DONE;
+    for (size_t i = 0; a->train.out && i < sizeof files / sizeof *files && !status; i++) {
+        snprintf(path, sizeof path, "%s/%s", a->train.out, files[i]);
+        if (!cli_is_spec(a->words[0])) status = cli_apart(s->run.ctx, "--out's", path, a->words[0]);
+        for (size_t t = 0; t < a->n_teachers && !status; t++)
+            status = cli_apart(s->run.ctx, "--out's", path, a->teachers[t]);
+    }
+    return status;
+}
+
 static int open_all(session *s)
 {
     const cli_args *a = s->run.args;
     int status = cli_open_ctx(a, &s->run.ctx);
     if (!status) status = cli_check(a, s->run.ctx, a->n_teachers > 0);
+    if (!status) status = check_apart(s);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
     if (!status) status = go_on();
     if (!status) status = open_student(s);
