@@ -26,13 +26,13 @@ static size_t affordable(const kdt_run *run, double spent)
     return pictures >= 1e9 ? SIZE_MAX : pictures > 0 ? (size_t)pictures : 0;
 }
 
-/* A budget is used up when what is left of it is less than a hundredth, or too short for a
- * picture. */
+/* A budget is used up when what is left of it is less than a hundredth, or too short for a 32nd of a
+ * batch: a step over a few pictures would be noise. */
 bool kdt_finished(const kdt_run *run)
 {
     const double budget = run->train.budget_seconds;
     if (budget > 0 && run->seconds >= .99 * budget) return true;
-    if (affordable(run, 0) == 0) return true;
+    if (affordable(run, 0) < run->train.batch / 32 + 1) return true;
     return run->steps && run->step >= run->steps;
 }
 
