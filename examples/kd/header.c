@@ -323,9 +323,11 @@ static void say_time(const outline *o)
     const double share = all_steps(o) / ((double)epoch_steps(o) * (double)t->epochs);
     const double pictures = (double)o->samples * (double)t->epochs * share;
     line("time");
-    fprintf(stderr, "about %s%s, by one forward pass of %zu picture%s%s; tests come on top\n",
+    const bool tests = t->dev_count || (!t->no_test && o->info->count[KD_SPLIT_TEST]);
+    fprintf(stderr, "about %s%s, by one forward pass of %zu picture%s%s%s\n",
             cli_duration(picture * pictures).text, t->resume ? " for the whole run" : "", n,
-            plural(n), a->n_teachers ? " and the teachers'" : "");
+            plural(n), a->n_teachers ? " and the teachers'" : "",
+            tests ? "; tests come on top" : "");
 }
 
 void cli_header(const cli_run *run)

@@ -51,7 +51,7 @@ const cli_command cli_commands[] = {
     {CMD_DISTILL,
      "distill",
      {"SPEC"},
-     {SPEC_HELP},
+     {SPEC_HELP "; or a trained student's file, which is trained on"},
      "Train a student by a teacher and measure it on the test split",
      METHOD_TEXT
      "The teacher is in evaluation mode and sees the same augmented pictures as the student.\n"

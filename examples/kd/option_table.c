@@ -139,7 +139,7 @@ static const cli_option own[] = {
      "0: no limit",
      AT(max_memory), 0, 9e18, NULL},
     FLAG(CMD_ALL, KD_GROUP_RUN, "json", json,
-         "one JSON object on standard output, and nothing else"),
+         "one JSON object on standard output, and nothing else; progress as objects, too"),
     FLAG(CMD_ALL, KD_GROUP_RUN, "quiet", quiet, "no progress on standard error"),
     FLAG(CMD_ALL | CMD_COMPLETION | CMD_MANUAL, KD_GROUP_RUN, "help", help, "this text"),
 };

@@ -246,8 +246,9 @@ static int print_table(session *s)
     }
     printf("training    loss %.4f  top-1 %.2f %% in the last epoch\n", r->train_loss,
            r->train_top1);
-    printf("time        %s for %.4g %s, %zu steps: %.0f images/s\n", cli_duration(r->seconds).text,
-           r->epochs, r->epochs == 1 ? "epoch" : "epochs", r->steps, r->images_per_second);
+    printf("time        %s for %.4g %s, %zu step%s: %.0f images/s\n", cli_duration(r->seconds).text,
+           r->epochs, r->epochs == 1 ? "epoch" : "epochs", r->steps, r->steps == 1 ? "" : "s",
+           r->images_per_second);
     if (r->skipped) printf("skipped     %zu steps that were not finite\n", r->skipped);
     if (!isnan(r->teacher_top1))
         printf("teacher     top-1 %.2f %% on the training pictures, agreement %.2f %%\n",
@@ -271,7 +272,8 @@ static int refused(session *s)
 {
     char text[600];
     snprintf(text, sizeof text, "%s", kd_ctx_error(s->run.ctx));
-    return cli_fail("%s (--resume goes on with a run, --overwrite replaces it)", text);
+    return cli_fail("%s (%s--overwrite replaces it)", text,
+                    s->args->expected ? "" : "--resume goes on with a run, ");
 }
 
 static void mark_files(const char *out, file_mark marks[2])

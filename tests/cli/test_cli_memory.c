@@ -97,8 +97,9 @@ START_TEST(test_runs_in_pieces)
     test_slurp(record.text, text);
     test_expect_in(text, "\"micro_batch\": 7");
     ck_assert_int_eq(RUN("train", VIT, QUICK, "--resume", "--out", out.text), 1);
-    test_expect_in(test_err, "micro_batch");
-    RUN_OK("train", VIT, QUICK, "--json", "--micro-batch", "auto", "--out", out.text);
+    test_expect_in(test_err, "micro-batch");
+    RUN_OK("train", VIT, QUICK, "--json", "--micro-batch", "auto", "--out", out.text,
+           "--overwrite");
     ck_assert(said("micro_batch") == 32); /* all of it is small */
     test_slurp(record.text, text);
     test_expect_in(text, "\"micro_batch\": \"auto\"");

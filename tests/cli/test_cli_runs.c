@@ -92,7 +92,7 @@ static const char *hash_of(kd_ctx *ctx, const char *path)
 /* A teacher of 4 classes, made once in each test that wants it. */
 static test_path teacher(void)
 {
-    const test_path folder = test_in_dir("teacher");
+    const test_path folder = test_in_dir("runs_teacher");
     if (!exists(folder.text))
         RUN_OK("train", NET, QUICK, "--epochs", "2", "--out", folder.text, "--quiet");
     return test_at(folder.text, "model.safetensors");
