@@ -82,7 +82,7 @@ int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *inp
     char temporary[PATH];
     if (!output || !input) return CLI_DONE;
     if (is_of(ctx, output, input))
-        return cli_fail("%s %s is what is read as %s: it is not replaced", what, output, input);
+        return cli_fail("%s %s is what is read as %s: it would be destroyed", what, output, input);
     temporary_of(output, temporary);
     if (is_of(ctx, temporary, input))
         return cli_fail("%s %s is written by way of %s, which is what is read as %s", what, output,
