@@ -26,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -231,8 +232,11 @@ class Tree:
         there = os.path.join(TOP, self.obj)
         if os.path.isdir(there):
             shutil.copytree(there, os.path.join(self.folder, self.obj), symlinks=True)
-        return self.make("-j", str(self.options.jobs), f"{self.obj}/bin/tests", f"{self.obj}/bin/shim.so",
-                         f"{self.obj}/bin/kd") == 0
+        if self.make("-j", str(self.options.jobs), f"{self.obj}/bin/tests", f"{self.obj}/bin/shim.so",
+                     f"{self.obj}/bin/kd") != 0:
+            return False
+        shutil.copytree(os.path.join(self.folder, self.obj, "bin"), os.path.join(self.folder, "whole"))
+        return True
 
     def read(self, path):
         try:
@@ -272,8 +276,8 @@ class Tree:
         words = self.read(rule).replace("\\\n", " ").split()
         return any(os.path.normpath(w) == path for w in words)
 
-    def suite(self, name):
-        binaries = f"{self.obj}/bin"
+    def suite(self, name, binaries=None):
+        binaries = binaries or f"{self.obj}/bin"
         return self.run([f"{binaries}/tests", name], self.options.seconds, KD_BIN_DIR=binaries,
                         KD_GOLDEN="tests/golden", OMP_WAIT_POLICY="passive")
 
@@ -287,8 +291,17 @@ class Tree:
             if status is None:
                 return f"{name}, by time"
             if status != 0:
+                self.check(name)
                 return name
         return None
+
+    def check(self, name):
+        """Without any fault the suite passes: else it would notice everything."""
+        with CHECKED[0]:
+            if name not in CHECKED[1]:
+                CHECKED[1][name] = name in ("embed", "experiments") or self.suite(name, "whole") == 0
+        if not CHECKED[1][name]:
+            sys.exit(f"without any fault the suite {name} fails")
 
     def try_mutant(self, mutant):
         """("skipped", why), ("noticed", by what) or ("unnoticed", "")."""
@@ -315,6 +328,7 @@ class Tree:
                 shutil.rmtree(os.path.join(self.temporary, entry), ignore_errors=True)
 
 
+CHECKED = (threading.Lock(), {})
 # Suites that start programs, not the tests alone.
 PROGRAM_SUITES = {"signals", "kill", "fault", "experiments", "embed"}
 
@@ -414,27 +428,6 @@ def open_trees(folder, options):
     return trees
 
 
-def check_suites(trees, mutants):
-    """Suites that fail, or take too long, without any fault would notice everything: an error."""
-    wanted = []
-    for mutant in mutants:
-        wanted += [s for s in suites_for(mutant.path, trees[0].options.without) if s not in wanted]
-    idle = queue.Queue()
-    for tree in trees:
-        idle.put(tree)
-
-    def fails(name):
-        tree = idle.get()
-        try:
-            return tree.notice([name]) is not None
-        finally:
-            idle.put(tree)
-    with concurrent.futures.ThreadPoolExecutor(len(trees)) as pool:
-        bad = [name for name, wrong in zip(wanted, pool.map(fails, wanted)) if wrong]
-    if bad:
-        sys.exit(f"without any fault these suites fail: {' '.join(bad)}")
-
-
 def work(folder, options):
     plain = argparse.Namespace(read=lambda path: read_top(path))
     by_hand, stale = planted(plain.read)
@@ -445,7 +438,6 @@ def work(folder, options):
             print(mutant.show(read_top(mutant.path)))
         return 0
     trees = open_trees(folder, options)
-    check_suites(trees, by_hand + generated[:2 * options.number])
     course = Course(trees, {line.split("   #")[0].strip() for line in lines_of("known.txt")})
     first = course.run(by_hand, len(by_hand), options.jobs)
     second = course.run(generated, options.number, options.jobs)
