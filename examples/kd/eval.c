@@ -166,6 +166,7 @@ int cmd_eval(cli_args *args)
     int code = check_usage(args);
     if (code) return code;
     cli_catch_signals();
+    if (!args->quiet) cli_answer_signals("this ends after the batch it is at\n");
     code = cli_open_ctx(args, &e.ctx);
     if (!code) code = eval_check_outputs(&e);
     if (!code) code = open_all(&e);

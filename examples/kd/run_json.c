@@ -6,10 +6,12 @@
 
 #include "../common/record.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -240,6 +242,20 @@ static void fill(kd_json *json, const cli_run *run, const char *status, const ch
     kd_json_object_end(json);
 }
 
+/* Where the record of the run's end cannot be written, on a full disk for one, the one from its
+ * beginning stays, but does not say that the run goes on: a few bytes are changed in their place. */
+static void mark_failed(const char *path)
+{
+    static const char running[] = "\"status\": \"running\",", failed[] = "\"status\": \"failed\" ,";
+    char text[512];
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    const char *at = strstr(text, running);
+    if (at && pwrite(fd, failed, sizeof failed - 1, at - text) > 0) fsync(fd);
+    if (fd >= 0) close(fd);
+}
+
 int cli_write_run(const cli_run *run)
 {
     char path[4200];
@@ -247,7 +263,9 @@ int cli_write_run(const cli_run *run)
     snprintf(path, sizeof path, "%s/run.json", run->args->train.out);
     if (kd_json_create(run->ctx, 2, &json)) return cli_fail_ctx(run->ctx);
     fill(json, run, run->status, run->error);
-    return record_write(run->ctx, path, json) ? cli_fail_ctx(run->ctx) : CLI_DONE;
+    if (record_write(run->ctx, path, json) == KD_OK) return CLI_DONE;
+    if (strcmp(run->status, "running")) mark_failed(path);
+    return cli_fail_ctx(run->ctx);
 }
 
 int cli_prepare_killed(cli_run *run)

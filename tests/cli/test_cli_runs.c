@@ -262,6 +262,21 @@ START_TEST(test_failure_is_recorded)
     test_expect_in(kd_json_get_string(o, "error"), "step ");
     ck_assert_ptr_nonnull(kd_json_get_string(o, "ended"));
     kd_json_object_destroy(o);
+
+    /* the first step ruins the weights, the other seven of the epoch are skipped */
+    ck_assert_int_eq(RUN("train", "vgg4,width=0.125", QUICK, "--lr", "90000", "--schedule",
+                         "constant", "--epochs", "3", "--on-nan", "skip", "--out", out.text,
+                         "--overwrite"),
+                     1);
+    test_expect_in(test_err, " steps skipped");
+    o = record(ctx, out.text);
+    expect_string(o, "status", "failed");
+    kd_json_object *r = inner(ctx, o, "result");
+    double x;
+    ck_assert(number(r, "skipped") >= 8 && number(r, "steps") > number(r, "skipped"));
+    ck_assert(!kd_json_get_number(r, "top1", &x) && !kd_json_get_string(r, "network_hash"));
+    kd_json_object_destroy(r);
+    kd_json_object_destroy(o);
     kd_ctx_destroy(ctx);
 }
 END_TEST

@@ -329,7 +329,34 @@ START_TEST(test_interrupted_in_the_test)
 }
 END_TEST
 
+/* No room for the record of the end: the network is there, what came of it is printed, and the
+ * record of the beginning does not say that the run goes on. */
+START_TEST(test_no_room_for_the_record)
+{
+    static char text[TEST_MAX_TEXT];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_json_object *o;
+    const trial *t = &trials[2];
+    const test_path folder = test_in_dir("full");
+    bool hit;
+    const trial_call call = {.out = folder.text, .shim = "rename=2:ENOSPC", .path = "run.json"};
+    ck_assert_int_eq(trial_run(t, &call, &hit), 1);
+    ck_assert(hit);
+    test_expect_in(test_err, "cannot write '");
+    test_expect_in(test_out, "top-1 ");
+    ck_assert(has_model(folder.text));
+    const size_t size = test_slurp(test_at(folder.text, "run.json").text, text);
+    test_ok(ctx, kd_json_parse(ctx, text, size, &o));
+    ck_assert_str_eq(kd_json_get_string(o, "status"), "failed");
+    kd_json_object_destroy(o);
+    kd_ctx_destroy(ctx);
+    const trial_call again = {.out = folder.text, .resume = true};
+    ck_assert_int_eq(trial_run(t, &again, NULL), 0);
+    trial_check_done(t, folder.text);
+}
+END_TEST
+
 TEST_SUITE(signals, 120, &test_interrupted_at_every_step, &test_interrupted_in_a_checkpoint,
            &test_many_signals, &test_signals_to_the_group, &test_second_interrupt,
            &test_interrupted_before_the_first_step, &test_failed_before_the_first_step,
-           &test_interrupted_in_the_test)
+           &test_no_room_for_the_record, &test_interrupted_in_the_test)
