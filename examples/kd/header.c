@@ -52,6 +52,24 @@ static void look_at_plan(outline *o)
     kd_plan_destroy(plan);
 }
 
+/* Bytes of a network's forward pass of n pictures, weights prepared for it included. */
+static size_t forward_arena(const kd_model *model, size_t n)
+{
+    const int64_t side = (int64_t)kd_model_image(model);
+    const int64_t dims[] = {KD_BATCH, side, side, (int64_t)kd_model_channels(model)};
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = n, .frozen = 1};
+    kd_graph *graph;
+    kd_plan *plan = NULL;
+    if (kd_graph_create(kd_model_ctx(model), &graph)) return 0;
+    const kd_value x = kd_input(graph, "input", KD_F32, 4, dims);
+    kd_output(graph, kd_model_build(model, graph, x, NULL), "logits");
+    const bool fine = kd_plan_create(graph, &opt, &plan) == KD_OK;
+    const size_t arena = fine ? kd_plan_arena_size(plan) : 0;
+    kd_plan_destroy(plan);
+    kd_graph_destroy(graph);
+    return arena;
+}
+
 /* Seconds of a forward pass of one picture, measured on n that are grey; NAN: no memory for it.
  * The first run of a plan prepares weights. */
 static double forward_seconds(kd_model *model, size_t n)
@@ -279,8 +297,7 @@ static void say_steps(const outline *o)
 }
 
 /* Data and networks are held already; the run adds gradients, the optimiser's arrays, the average,
- * batches that are prepared ahead, and the student's arena. The teachers' arenas are small beside
- * it: nothing is kept there for a backward pass. */
+ * batches that are prepared ahead, and the arenas. */
 static void say_memory(const outline *o)
 {
     const cli_args *a = o->run->args;
@@ -291,6 +308,7 @@ static void say_memory(const outline *o)
     bytes += flat * (1 + states + (t->ema > 0) + (t->keep == KD_KEEP_BEST));
     for (size_t i = 0; i <= a->n_teachers; i++) {
         const kd_model *m = i ? o->run->teachers[i - 1] : o->run->model;
+        if (i) bytes += (double)forward_arena(m, o->pieces);
         const double side = (double)kd_model_image(m);
         bytes += 4 * side * side * (double)kd_model_channels(m) * (double)t->batch *
                  (KD_LOADER_DEPTH + 1);

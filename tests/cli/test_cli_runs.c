@@ -182,6 +182,29 @@ START_TEST(test_header_of_teachers)
 }
 END_TEST
 
+/* "memory      about 12.3 MiB" and "memory      12.3 MiB at most". */
+static double mebibytes(const char *text, const char *before)
+{
+    const char *at = strstr(text, before);
+    char *unit;
+    ck_assert_msg(at != NULL, "no '%s' in %s", before, text);
+    const double x = strtod(at + strlen(before), &unit);
+    ck_assert_msg(strncmp(unit, " MiB", 4) == 0, "%s", at);
+    return x;
+}
+
+START_TEST(test_memory_beforehand)
+{
+    const test_path trained = test_in_dir("runs_wide");
+    RUN_OK("train", "vgg4_bn,width=2", QUICK, "--max-steps", "1", "--out", trained.text, "-q");
+    RUN_OK("distill", "vgg4_bn,width=0.5", "--teacher", trained.text, "--data", DATA, "--batch",
+           "128", "--max-steps", "1", "--optimizer", "adamw", "--ema", "0.5");
+    const double about = mebibytes(test_err, "memory      about ");
+    const double most = mebibytes(test_out, "memory      ");
+    ck_assert_msg(fabs(about / most - 1) < .2, "about %g MiB were %g MiB", about, most);
+}
+END_TEST
+
 /* ---- on its way ------------------------------------------------------------------------------ */
 
 START_TEST(test_progress_as_objects)
@@ -564,7 +587,7 @@ START_TEST(test_refused_options)
 }
 END_TEST
 
-TEST_SUITE(cli_runs, 120, &test_header, &test_header_of_teachers, &test_progress_as_objects,
-           &test_failure_as_an_object, &test_failure_is_recorded, &test_record,
-           &test_finished_run_stays, &test_two_runs_in_a_folder, &test_prolonged, &test_keep_best,
-           &test_from_a_file, &test_refused_options)
+TEST_SUITE(cli_runs, 120, &test_header, &test_header_of_teachers, &test_memory_beforehand,
+           &test_progress_as_objects, &test_failure_as_an_object, &test_failure_is_recorded,
+           &test_record, &test_finished_run_stays, &test_two_runs_in_a_folder, &test_prolonged,
+           &test_keep_best, &test_from_a_file, &test_refused_options)
