@@ -165,7 +165,8 @@ extern const cli_variable cli_environment[]; /* ends with a NULL name */
 bool cli_parse_number(const char *text, double *out);
 bool cli_parse_count(const char *text, uint64_t *out);
 bool cli_parse_bytes(const char *text, uint64_t *out);
-/* Single edits between two words: letters put in, left out, changed. */
+/* Single edits between two words: letters put in, left out, changed, two that
+ * changed places. */
 size_t cli_distance(const char *a, const char *b);
 
 /* Which of some names a word that is none of them comes nearest to. Case and '_' for '-' make no

@@ -10,7 +10,7 @@
 #define SPEC_HELP                                                                                  \
     "a network, e.g. vgg8_bn or vgg13_bn,width=0.5 (kd models lists them); the keys classes, "     \
     "image and channels come from the data unless they are given"
-#define FILE_HELP "a network in a safetensors file"
+#define FILE_HELP "a network in a safetensors file, or the folder of a run"
 
 #define METHOD_TEXT                                                                                \
     "The loss of a step is hard * (cross-entropy with the labels) + soft * (distance to the\n"     \
@@ -85,13 +85,16 @@ const cli_command cli_commands[] = {
      {FILE_HELP,
       "a safetensors file with `input` F32 [N,C,H,W], normalised (channels first, as in PyTorch); "
       "or one or more picture files, JPEG or PNG",
-      "a safetensors file to write: `logits` F32 [N,classes]"},
-     "Compute the logits of pictures",
-     "Pictures are resized and cut as --augment says, and normalised as the file says, or else\n"
-     "as for ImageNet.\n"
+      "a safetensors file to write: `logits` F32 [N,classes], with the files' names and the "
+      "classes' "
+      "as metadata"},
+     "Compute the logits of pictures, and name the likeliest classes",
+     "Pictures are framed as --augment says, else as in training, and normalised as the file says, "
+     "or\n"
+     "else as for ImageNet.\n"
      "Examples\n"
-     "  kd predict student/model.safetensors pictures.safetensors logits.safetensors\n"
-     "  kd predict student/model.safetensors *.jpg logits.safetensors\n",
+     "  kd predict student *.jpg logits.safetensors --top 3\n"
+     "  kd predict student/model.safetensors pictures.safetensors logits.safetensors\n",
      cmd_predict},
     {CMD_STEP,
      "step",

@@ -90,7 +90,7 @@ START_TEST(test_bash)
     char words[9000];
     const char *name;
     if (!is_there("bash")) return;
-    const test_path file = script("bash");
+    const test_path file = script("bash"), own = test_in_dir("own");
     complete(&file, "kd ''");
     for (size_t c = 0; c < COMMANDS; c++) ck_assert_msg(offers(commands[c]), "%s", commands[c]);
     for (size_t c = 0; c < COMMANDS; c++) {
@@ -126,15 +126,16 @@ START_TEST(test_bash)
     complete(&file, "kd train --epochs ''");
     ck_assert_str_eq(test_out, "\n");
     /* files, with blanks in their names, too; folders alone where a folder is meant */
-    ck_assert_int_eq(test_run("sh", "-c", "mkdir \"$0/w dir\" && : >\"$0/w file\"", test_dir()), 0);
-    snprintf(words, sizeof words, "kd inspect '%s/w '", test_dir());
+    ck_assert_int_eq(test_run("sh", "-c", "mkdir -p \"$0/w dir\" && : >\"$0/w file\"", own.text),
+                     0);
+    snprintf(words, sizeof words, "kd inspect '%s/w '", own.text);
     complete(&file, words);
     ck_assert_uint_eq(test_lines(test_out), 2);
-    snprintf(words, sizeof words, "kd train --out '%s/w '", test_dir());
+    snprintf(words, sizeof words, "kd train --out '%s/w '", own.text);
     complete(&file, words);
     ck_assert_uint_eq(test_lines(test_out), 1);
     test_expect_in(test_out, "w dir");
-    snprintf(words, sizeof words, "kd train --data folder : '%s/w'", test_dir());
+    snprintf(words, sizeof words, "kd train --data folder : '%s/w'", own.text);
     complete(&file, words);
     ck_assert_uint_eq(test_lines(test_out), 1);
     test_expect_in(test_out, "w dir");

@@ -3,7 +3,8 @@
  * how many words it takes; then the words, each ended by a newline.
  *
  * Promises: what parses is in the range the table of options states, lists do not overflow, and
- * what is said about the rest is one printable line. The functions that would print stand here
+ * what is said about the rest is one printable line. Options that are found to be without a mistake
+ * have, with the defaults, values within their ranges. The functions that would print stand here
  * instead of in kd.c. */
 #include "fuzz.h"
 
@@ -66,13 +67,58 @@ const cli_command cli_commands[] = {
 
 /* ---- what was parsed ------------------------------------------------------------------------- */
 
+/* A member of the library's structs; settled: with the defaults, and read. */
+static void check_library(const kd_option *o, const void *field, bool settled)
+{
+    double x = 0;
+    int number;
+    float real;
+    size_t count;
+    uint64_t wide;
+    switch (o->type) {
+    case KD_OPTION_FLAG:
+        memcpy(&number, field, sizeof number);
+        require(number >= -1 && number <= 1);
+        return;
+    case KD_OPTION_CHOICE:
+        memcpy(&number, field, sizeof number);
+        require(number >= 0);
+        for (int i = 0; i <= number; i++) require(o->choice(i) != NULL);
+        return;
+    case KD_OPTION_COUNT:
+    case KD_OPTION_PIECES:
+        memcpy(&count, field, sizeof count);
+        if (o->type == KD_OPTION_PIECES && count == KD_MICRO_AUTO) return;
+        x = (double)count;
+        break;
+    case KD_OPTION_U64:
+        memcpy(&wide, field, sizeof wide);
+        x = (double)wide;
+        break;
+    case KD_OPTION_FLOAT:
+        memcpy(&real, field, sizeof real);
+        x = (double)real;
+        break;
+    case KD_OPTION_DOUBLE:
+        memcpy(&x, field, sizeof x);
+        break;
+    case KD_OPTION_TEXT:
+        return;
+    }
+    const bool off = x == (double)KD_OFF && (o->flags & KD_CAN_BE_OFF);
+    /* a float may be rounded beyond the end of the range */
+    require(off || (x == 0 && !settled) || (x >= o->low * .9999999 && x <= o->high * 1.0000001));
+}
+
 static void check_value(const cli_option *o, const cli_args *args)
 {
     const void *field = (const char *)args + o->offset;
     double number;
     uint64_t count;
     int choice;
-    if (o->kind == OPT_NUMBER) {
+    if (o->library) {
+        check_library(o->library, field, false);
+    } else if (o->kind == OPT_NUMBER) {
         memcpy(&number, field, sizeof number);
         require(isnan(number) ? !o->standard : number >= o->low && number <= o->high);
     } else if (o->kind == OPT_COUNT || o->kind == OPT_BYTES) {
@@ -88,6 +134,31 @@ static void check_value(const cli_option *o, const cli_args *args)
     }
 }
 
+/* As kd step does, which looks for no file. */
+static void check_mistakes(const cli_args *given, bool taught)
+{
+    const cli_command step = {.bit = CMD_STEP, .name = "step"};
+    cli_args args = *given;
+    const kd_option *o;
+    kd_ctx *ctx = fuzz_begin(0);
+    args.command = &step;
+    args.distill.train = &args.train;
+    const int early = cli_check(&args, ctx, taught);
+    const int status = cli_defaults(&args, ctx, NULL, taught);
+    require(early == CLI_DONE || early == CLI_USAGE);
+    require(status == CLI_DONE || status == CLI_USAGE);
+    require(early == CLI_DONE || status == CLI_USAGE); /* what is wrong early is wrong later */
+    for (size_t i = 0; !status && (o = kd_option_at(i)); i++) {
+        const char *base =
+            o->of == KD_OF_TRAIN ? (const char *)&args.train : (const char *)&args.distill;
+        if (o->of == KD_OF_DISTILL && !taught) continue;
+        const bool settled = o->standard[0] > 0 && o->by == KD_BY_NOTHING &&
+                             kd_option_is_read(o, &args.train, taught ? &args.distill : NULL);
+        check_library(o, base + o->offset, settled);
+    }
+    fuzz_end(ctx);
+}
+
 static void check(cli_args *args)
 {
     require(args->n_teachers <= KD_MAX_TEACHERS && args->n_teacher_weights <= KD_MAX_TEACHERS);
@@ -101,6 +172,8 @@ static void check(cli_args *args)
     for (size_t i = 0; (o = cli_option_at(i)); i++)
         if (o->commands & args->command->bit) check_value(o, args);
     if (args->command->bit & (CMD_TRAINS | CMD_STEP)) {
+        check_mistakes(args, false);
+        check_mistakes(args, true);
         kd_train_defaults(&args->train, NULL);
         kd_distill_defaults(&args->distill);
         require(isfinite(args->train.lr) && args->train.lr > 0);

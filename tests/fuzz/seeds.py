@@ -387,7 +387,8 @@ def spec():
 
 
 def options():
-    # commands: models 0, profile 1, train 2, distill 3, finetune 4, eval 5, predict 6, step 7, inspect 8
+    # commands: models 0, profile 1, train 2, distill 3, finetune 4, eval 5, predict 6, step 7, inspect 8,
+    # rerun 9, completion 10, manual 11
     def line(name, command, words, *argv):
         put("options", name, bytes([command + 16 * words]) + "\n".join(argv).encode())
 
@@ -411,6 +412,17 @@ def options():
     line("last", 2, 1, "vgg8", "--lr")
     line("numbers", 2, 1, "s", "--lr", "1e999", "--warmup", "0x1p3")
     line("empty", 2, 1, "", "--augment=")
+    line("off", 2, 1, "s", "--no-nesterov", "--momentum", "0", "--weight-decay", "0", "--clip", "0")
+    line("pieces", 2, 1, "s", "--micro-batch", "auto", "--micro-batch", "7", "--keep", "best", "--dev-count", "9")
+    line("contradictions", 7, 1, "s", "--optimizer", "adamw", "--momentum", ".5")
+    line("untaught", 7, 1, "s", "--temperature", "2")
+    line("alpha", 7, 1, "s", "--method", "kd", "--alpha", "3", "--hard", "0", "--soft", "0")
+    line("guesses", 2, 1, "s", "--Weight_Decay", "1")
+    line("prefix", 4, 1, "s", "--no-nestrov")
+    line("choice", 2, 1, "s", "--schedule", "One-Cycle")
+    line("top", 6, 3, "a", "b", "c", "d", "e", "--top", "3", "--skip-broken")
+    line("rerun", 9, 1, "DIR", "--check", "--anyway", "--out", "o")
+    line("shell", 10, 1, "bash", "--json")
 
 
 for make in (shards, model, checkpoint, metrics, cifar, idx, gz, spec, options):
