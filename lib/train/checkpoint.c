@@ -67,6 +67,8 @@ static kd_status add_state(kdt_run *run, kd_writer *w)
     kd_json_integer(j, "best_epoch", (int64_t)run->best.epoch);
     kd_json_number(j, "best_top1", run->best.top1);
     kd_json_number(j, "best_loss", run->best.loss);
+    kd_json_number(j, "dev_top1", run->last_dev_top1);
+    kd_json_number(j, "dev_loss", run->last_dev_loss);
     kd_json_number(j, "lr", run->lr); /* for the line of an epoch that waits for its evaluation */
     print_times(j, "times", &run->times);
     print_sums(j, "sum", &run->sums);
@@ -208,6 +210,8 @@ static bool read_counters(kdt_run *run, const kd_json_object *o)
     run->best.epoch = (size_t)best;
     run->best.top1 = number_or_nan(o, "best_top1");
     run->best.loss = number_or_nan(o, "best_loss");
+    run->last_dev_top1 = number_or_nan(o, "dev_top1");
+    run->last_dev_loss = number_or_nan(o, "dev_loss");
     run->lr = number_or_nan(o, "lr");
     kd_optim_set_steps(run->optim, steps);
     return true;
