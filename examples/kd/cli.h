@@ -284,10 +284,21 @@ bool cli_interrupted(void);
 /* What the first signal says at once on standard error: "...\n"; NULL: nothing. Copied. */
 void cli_answer_signals(const char *text);
 
+/* A file, told from one that takes its place. */
+typedef struct cli_mark {
+    bool there;
+    uint64_t inode;
+    int64_t seconds, nanoseconds; /* when it was changed */
+} cli_mark;
+cli_mark cli_mark_of(const char *path); /* may be called in a signal's handler */
+bool cli_same_mark(const cli_mark *a, const cli_mark *b);
+
 /* A file that is written, by way of temp, before a second SIGINT ends the program. */
 typedef struct cli_last_words {
     const char *path, *temp, *text;
     size_t size;
+    const char *witness; /* only if this file is another one than `was`; NULL: in any case */
+    cli_mark was;
 } cli_last_words;
 /* words must stay as they are until the next call. NULL: none. */
 void cli_leave_when_killed(const cli_last_words *words);
@@ -320,14 +331,15 @@ typedef struct cli_run {
     bool finished;           /* there is a result_hash */
     uint64_t result_hash;
     kd_json *killed; /* the record if a second interrupt ends the program */
-    char killed_path[4200], killed_temp[4200];
+    char killed_path[4200], killed_temp[4200], checkpoint[4200];
     cli_last_words last_words;
 } cli_run;
 
 /* DIR/run.json, atomically. */
 int cli_write_run(const cli_run *run);
-/* Have the record ready that says that the run was killed. */
-int cli_prepare_killed(cli_run *run);
+/* Have the record ready that says that the run was killed. was: it is written only if the checkpoint
+ * is another one than this; NULL: in any case. */
+int cli_prepare_killed(cli_run *run, const cli_mark *was);
 /* The fields of a result, into an open object. */
 void cli_json_result(kd_json *json, const kd_result *result);
 

@@ -268,17 +268,25 @@ int cli_write_run(const cli_run *run)
     return cli_fail_ctx(run->ctx);
 }
 
-int cli_prepare_killed(cli_run *run)
+int cli_prepare_killed(cli_run *run, const cli_mark *was)
 {
     const char *out = run->args->train.out, *text;
     cli_last_words *w = &run->last_words;
     size_t size;
+    cli_leave_when_killed(NULL);
+    kd_json_destroy(run->killed);
     if (kd_json_create(run->ctx, 2, &run->killed)) return cli_fail_ctx(run->ctx);
     fill(run->killed, run, "interrupted", "killed by a second interrupt in the midst of a step");
     if (kd_json_text(run->killed, &text, &size)) return cli_fail_ctx(run->ctx);
     snprintf(run->killed_path, sizeof run->killed_path, "%s/run.json", out);
     snprintf(run->killed_temp, sizeof run->killed_temp, "%s/run.json.tmp", out);
-    *w = (cli_last_words){run->killed_path, run->killed_temp, text, size};
+    snprintf(run->checkpoint, sizeof run->checkpoint, "%s/checkpoint.safetensors", out);
+    *w = (cli_last_words){.path = run->killed_path,
+                          .temp = run->killed_temp,
+                          .text = text,
+                          .size = size,
+                          .witness = was ? run->checkpoint : NULL};
+    if (was) w->was = *was;
     cli_leave_when_killed(w);
     return CLI_DONE;
 }

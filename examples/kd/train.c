@@ -11,15 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-/* A file of the run's folder, told from one that takes its place. */
-typedef struct file_mark {
-    bool there;
-    ino_t inode;
-    struct timespec changed;
-} file_mark;
 
 typedef struct session {
     cli_args *args;
@@ -28,10 +20,10 @@ typedef struct session {
     float weights[KD_MAX_TEACHERS];
     kd_result result;
     cli_progress progress;
-    file_mark before[2]; /* checkpoint and network, as the run found them */
-    bool recorded;       /* run.json is of this run */
-    int record_failed;   /* an exit status */
-    char why[600];       /* the error, for run.json */
+    cli_mark before[2]; /* checkpoint and network, as the run found them */
+    bool recorded;      /* run.json is of this run */
+    int record_failed;  /* an exit status */
+    char why[600];      /* the error, for run.json */
 } session;
 
 /* ---- before ---------------------------------------------------------------------------------- */
@@ -276,15 +268,13 @@ static int refused(session *s)
                     s->args->expected ? "" : "--resume goes on with a run, ");
 }
 
-static void mark_files(const char *out, file_mark marks[2])
+static void mark_files(const char *out, cli_mark marks[2])
 {
     static const char *const names[2] = {"checkpoint.safetensors", "model.safetensors"};
     for (size_t i = 0; i < 2; i++) {
         char path[4200];
-        struct stat about;
         snprintf(path, sizeof path, "%s/%s", out, names[i]);
-        marks[i] = (file_mark){0};
-        if (stat(path, &about) == 0) marks[i] = (file_mark){true, about.st_ino, about.st_mtim};
+        marks[i] = cli_mark_of(path);
     }
 }
 
@@ -302,17 +292,11 @@ static bool of_another_run(const char *out)
  * the folder's record is that of the run before, or of one that is writing there. */
 static bool began(const session *s)
 {
-    file_mark now[2];
+    cli_mark now[2];
     if (s->recorded) return true;
     if (of_another_run(s->args->train.out)) return false;
     mark_files(s->args->train.out, now);
-    for (size_t i = 0; i < 2; i++) {
-        const file_mark *a = &now[i], *b = &s->before[i];
-        if (a->there != b->there || a->inode != b->inode ||
-            a->changed.tv_sec != b->changed.tv_sec || a->changed.tv_nsec != b->changed.tv_nsec)
-            return true;
-    }
-    return false;
+    return !cli_same_mark(&now[0], &s->before[0]) || !cli_same_mark(&now[1], &s->before[1]);
 }
 
 static int say_interrupted(session *s)
@@ -378,7 +362,7 @@ static int watch(void *user, const kd_progress *progress)
     if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
     if (s->args->train.out && !s->recorded && !progress->evaluating) {
         s->record_failed = cli_write_run(&s->run);
-        if (!s->record_failed) s->record_failed = cli_prepare_killed(&s->run);
+        if (!s->record_failed) s->record_failed = cli_prepare_killed(&s->run, NULL);
         if (s->record_failed) return 1;
         s->recorded = true;
     }
@@ -394,7 +378,11 @@ static int train(session *s)
     int code = go_on();
     if (code) return code;
     if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
-    if (a->train.out) mark_files(a->train.out, s->before);
+    if (a->train.out) {
+        mark_files(a->train.out, s->before);
+        code = cli_prepare_killed(&s->run, &s->before[0]);
+        if (code) return code;
+    }
     answer(s, "finishing this step");
     cli_progress_start(&s->progress, a, true);
     s->args->train.progress = watch;

@@ -274,6 +274,27 @@ START_TEST(test_second_interrupt)
 }
 END_TEST
 
+/* The same while the first record is written: its place is taken by one that tells of the end. */
+START_TEST(test_second_interrupt_at_once)
+{
+    static char text[TEST_MAX_TEXT];
+    const trial *t = &trials[2];
+    const test_path folder = test_in_dir("at_once");
+    const trial_call call = {.out = folder.text, .shim = "slow=800000", .path = "run.json"};
+    const pid_t pid = trial_start(t, &call);
+    wait_for(test_at(folder.text, "checkpoint.safetensors").text);
+    nap(.2);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    nap(1.1);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    const int status = test_wait(pid);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT, "status %d", status);
+    test_slurp(test_at(folder.text, "run.json").text, text);
+    test_expect_in(text, "\"status\": \"interrupted\"");
+    trial_check_whole(t, folder.text);
+}
+END_TEST
+
 /* While files are read: no step is made, and nothing is written. */
 START_TEST(test_interrupted_before_the_first_step)
 {
@@ -358,5 +379,6 @@ END_TEST
 
 TEST_SUITE(signals, 120, &test_interrupted_at_every_step, &test_interrupted_in_a_checkpoint,
            &test_many_signals, &test_signals_to_the_group, &test_second_interrupt,
-           &test_interrupted_before_the_first_step, &test_failed_before_the_first_step,
-           &test_no_room_for_the_record, &test_interrupted_in_the_test)
+           &test_second_interrupt_at_once, &test_interrupted_before_the_first_step,
+           &test_failed_before_the_first_step, &test_no_room_for_the_record,
+           &test_interrupted_in_the_test)
