@@ -435,6 +435,9 @@ static int check_named(const cli_args *a, kd_ctx *ctx)
     int status = CLI_DONE;
     const bool name = a->command->bit == CMD_TRAIN || (a->command->bit == CMD_DISTILL &&
                                                        !strpbrk(word, "/.") && access(word, F_OK));
+    if (cli_is_spec(word) && (a->model || a->reset_head))
+        return cli_usage(a->command->name, "--%s is for a file; %s is the name of a network",
+                         a->model ? "model" : "reset-head", word);
     if (!cli_is_spec(word))
         status = name ? cli_complete(ctx, word, NULL, 0, spec) : cli_is_there(word);
     for (size_t i = 0; i < a->n_teachers && !status; i++) status = cli_is_there(a->teachers[i]);
