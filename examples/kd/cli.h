@@ -227,6 +227,13 @@ const char *cli_framing(const cli_args *args, const kd_dataset *data, kd_model *
  * otherwise), and that the network was trained on other data. */
 void cli_say_normalization(const cli_args *args, const char *option, const char *file,
                            const kd_model *model, const kd_dataset *data);
+/* Grey data fit any network; else the channels must be the same: CLI_FAILED. */
+int cli_check_channels(const cli_args *args, const char *file, const kd_model *model,
+                       const kd_dataset *data);
+/* There is something of that name: else CLI_FAILED. Asked for before anything is read. */
+int cli_is_there(const char *path);
+/* CLI_FAILED with the context's error about this path, and what may be meant instead. */
+int cli_fail_open(const kd_ctx *ctx, const char *path, kd_status status);
 int cli_say_data(const cli_args *args, const char *file, const kd_model *model, kd_dataset *data);
 /* Multiply-accumulates of one picture. */
 int cli_macs(kd_model *model, uint64_t *macs);

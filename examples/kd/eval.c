@@ -125,6 +125,9 @@ static int one(evaluation *e, eval_network *n)
     if (!code) {
         n->classes = kd_model_classes(model);
         memcpy(n->spec, kd_model_spec(model), strlen(kd_model_spec(model)) + 1);
+        code = cli_check_channels(a, n->file, model, e->data);
+    }
+    if (!code) {
         cli_say_normalization(a, "normalize", n->file, model, e->data);
         code = cli_say_data(a, n->file, model, e->data);
     }
@@ -147,6 +150,8 @@ static int open_all(evaluation *e)
         code = cli_normalize(a, "teacher-normalize", a->teacher_normalize, e->teacher);
     if (code) return code;
     if (e->teacher) {
+        code = cli_check_channels(a, a->teachers[0], e->teacher, e->data);
+        if (code) return code;
         cli_say_normalization(a, "teacher-normalize", a->teachers[0], e->teacher, e->data);
         code = cli_say_data(a, a->teachers[0], e->teacher, e->data);
         if (code) return code;
@@ -167,7 +172,10 @@ int cmd_eval(cli_args *args)
     if (code) return code;
     cli_catch_signals();
     if (!args->quiet) cli_answer_signals("this ends after the batch it is at\n");
-    code = cli_open_ctx(args, &e.ctx);
+    for (size_t i = 0; i < e.n && !code; i++)
+        code = cli_is_there(i ? args->more[i - 1] : args->words[0]);
+    if (!code && args->teachers[0]) code = cli_is_there(args->teachers[0]);
+    if (!code) code = cli_open_ctx(args, &e.ctx);
     if (!code) code = eval_check_outputs(&e);
     if (!code) code = open_all(&e);
     for (size_t i = 0; !code && i < e.n; i++) code = one(&e, &e.networks[i]);

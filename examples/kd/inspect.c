@@ -324,7 +324,8 @@ int cmd_inspect(cli_args *args)
 {
     inspection s = {.args = args};
     int status = cli_open_ctx(args, &s.ctx);
-    if (!status && kd_file_open(s.ctx, args->words[0], &s.file)) status = cli_fail_ctx(s.ctx);
+    const kd_status opened = status ? KD_OK : kd_file_open(s.ctx, args->words[0], &s.file);
+    if (opened) status = cli_fail_open(s.ctx, args->words[0], opened);
     if (!status) status = read_all(&s);
     if (!status) status = find_shards(&s);
     if (!status) status = identify(&s);

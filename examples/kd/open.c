@@ -3,9 +3,11 @@
  * from those that were typed. */
 #include "cli.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- context, data, models ------------------------------------------------------------------- */
 
@@ -75,6 +77,31 @@ void cli_close_data(kd_dataset *data)
         fprintf(stderr, "kd: %zu broken %s left out\n", broken,
                 broken == 1 ? "picture was" : "pictures were");
     kd_dataset_close(data);
+}
+
+int cli_check_channels(const cli_args *args, const char *file, const kd_model *model,
+                       const kd_dataset *data)
+{
+    const size_t wants = kd_model_channels(model), has = kd_dataset_info(data)->channels;
+    if (wants == has || has == 1) return CLI_DONE; /* grey is repeated */
+    return cli_fail("%s wants pictures of %zu channel%s; those of %s have %zu", file, wants,
+                    wants == 1 ? "" : "s", args->data, has);
+}
+
+int cli_is_there(const char *path)
+{
+    return access(path, F_OK) == 0 ? CLI_DONE : cli_fail("%s: %s", path, strerror(errno));
+}
+
+int cli_fail_open(const kd_ctx *ctx, const char *path, kd_status status)
+{
+    char text[1000], checkpoint[4200];
+    snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", path);
+    if (status == KD_E_NOTFOUND && access(checkpoint, F_OK) == 0)
+        return cli_fail("%s; its run has not come to an end: %s is how far it came", text,
+                        checkpoint);
+    return cli_fail_ctx(ctx);
 }
 
 int cli_say_data(const cli_args *args, const char *file, const kd_model *model, kd_dataset *data)
@@ -147,7 +174,8 @@ int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd
     snprintf(change, sizeof change, "image=%llu", (unsigned long long)image);
     const kd_load_opt opt = {
         .struct_size = sizeof opt, .spec = spec, .change = image ? change : NULL};
-    return kd_model_load_as(ctx, path, &opt, model) ? cli_fail_ctx(ctx) : CLI_DONE;
+    const kd_status status = kd_model_load_as(ctx, path, &opt, model);
+    return status ? cli_fail_open(ctx, path, status) : CLI_DONE;
 }
 
 int cli_macs(kd_model *model, uint64_t *macs)

@@ -21,7 +21,8 @@ static const char *split_choice(int i)
 #define AT(field) offsetof(cli_args, field)
 
 enum {
-    LOADS = CMD_PROFILE | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP | CMD_INSPECT,
+    LOADS =
+        CMD_PROFILE | CMD_DISTILL | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP | CMD_INSPECT,
     TAUGHT = CMD_DISTILL | CMD_FINETUNE,
     COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN)
 };

@@ -4,7 +4,6 @@
  * given twice the last one counts, but for lists, which grow. */
 #include "cli.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -428,11 +427,6 @@ static int check(const cli_args *a, kd_ctx *ctx, const kd_model *model, const kd
     return cli_usage(a->command->name, "%s", text);
 }
 
-static int is_there(const char *path)
-{
-    return access(path, F_OK) == 0 ? CLI_DONE : cli_fail("%s: %s", path, strerror(errno));
-}
-
 /* The networks that a run begins with, by name or as files. */
 static int check_named(const cli_args *a, kd_ctx *ctx)
 {
@@ -441,8 +435,12 @@ static int check_named(const cli_args *a, kd_ctx *ctx)
     int status = CLI_DONE;
     const bool name = a->command->bit == CMD_TRAIN || (a->command->bit == CMD_DISTILL &&
                                                        !strpbrk(word, "/.") && access(word, F_OK));
-    if (!cli_is_spec(word)) status = name ? cli_complete(ctx, word, NULL, 0, spec) : is_there(word);
-    for (size_t i = 0; i < a->n_teachers && !status; i++) status = is_there(a->teachers[i]);
+    if (cli_is_spec(word) && (a->model || a->reset_head))
+        return cli_usage(a->command->name, "--%s is for a file; %s is the name of a network",
+                         a->model ? "model" : "reset-head", word);
+    if (!cli_is_spec(word))
+        status = name ? cli_complete(ctx, word, NULL, 0, spec) : cli_is_there(word);
+    for (size_t i = 0; i < a->n_teachers && !status; i++) status = cli_is_there(a->teachers[i]);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- the input ------------------------------------------------------------------------------- */
 
@@ -60,6 +61,9 @@ static int open_tensor(prediction *p)
     const kd_status status = kd_file_open(p->ctx, path, &p->file);
     if (status == KD_E_FORMAT)
         return cli_fail("%s (INPUT is a safetensors file, a JPEG or a PNG)", kd_ctx_error(p->ctx));
+    if (status == KD_E_NOTFOUND && access(path, F_OK) == 0)
+        return cli_fail("%s is a folder; INPUT is one picture or more, %s/*.jpg for one", path,
+                        path);
     if (status) return cli_fail_ctx(p->ctx);
     const kd_file_tensor *t = p->input = kd_file_find(p->file, "input");
     const long long side = (long long)p->side, channels = (long long)p->channels;

@@ -301,6 +301,10 @@ START_TEST(test_unread)
          "--skip-broken is for picture files"},
         {{"profile", SPEC, "--micro-batch", "2"}, "without --train nothing reads it"},
         {{"profile", SPEC, "--model", SPEC}, "is no file"},
+        {{"distill", SPEC, "--teacher", net.text, "--model", SPEC, "--data-dir", "/nowhere"},
+         "--model is for a file"},
+        {{"distill", SPEC, "--teacher", net.text, "--reset-head", "--data-dir", "/nowhere"},
+         "--reset-head is for a file"},
         {{"eval", net.text, "--teacher-model", SPEC}, "there is no --teacher"},
         {{"eval", net.text, "--data", "synthetic:classes=3,image=16", "--augment", "rrc+flip"},
          "leave nothing to chance"},
@@ -334,5 +338,49 @@ START_TEST(test_unread)
 }
 END_TEST
 
+/* ---- what is not there ----------------------------------------------------------------------- */
+
+START_TEST(test_absent)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const test_path net = network(ctx, "a_net.safetensors"), out = test_in_dir("a_out");
+    const test_path half = test_in_dir("a_half"), empty = test_in_dir("a_empty");
+    const test_path grey = test_in_dir("a_grey.safetensors");
+    test_ok(ctx, kd_folder_make(ctx, half.text));
+    test_ok(ctx, kd_folder_make(ctx, empty.text));
+    network(ctx, "a_half/checkpoint.safetensors");
+    made_network(ctx, grey.text, 5, &(made_about){.spec = SPEC ",channels=1", .names = names});
+    static const char data[] = "synthetic:classes=3,image=16,train=9,test=9";
+    const struct {
+        const char *words[8], *says;
+    } cases[] = {
+        /* before the data are looked for */
+        {{"eval", net.text, "/nowhere/n", "--data-dir", "/nowhere/d"}, "/nowhere/n"},
+        {{"eval", net.text, "--teacher", "/nowhere/t", "--data-dir", "/nowhere/d"}, "/nowhere/t"},
+        /* a run that goes on, or was cut off */
+        {{"eval", half.text, "--data", data}, "/checkpoint.safetensors is how far it came"},
+        {{"inspect", half.text}, "/checkpoint.safetensors is how far it came"},
+        {{"profile", half.text}, "/checkpoint.safetensors is how far it came"},
+        {{"predict", half.text, net.text, out.text}, "/checkpoint.safetensors is how far it came"},
+        {{"eval", empty.text, "--data", data}, "has neither model.safetensors nor"},
+        {{"predict", net.text, empty.text, out.text}, "is a folder; INPUT is one picture or more"},
+        {{"eval", grey.text, "--data", data, "--any-classes"},
+         "a_grey.safetensors wants pictures of 1 channel; those of synthetic:"},
+        {{"eval", net.text, "--teacher", grey.text, "--data", data, "--any-classes"},
+         "a_grey.safetensors wants pictures of 1 channel; those of synthetic:"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const *w = cases[i].words;
+        const int status = RUN(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
+        ck_assert_msg(status == 1, "case %zu: exit status %d: %s", i, status, test_err);
+        test_expect_in(test_err, cases[i].says);
+    }
+    /* grey data for a network that wants colour */
+    RUN_OK("eval", net.text, "--data", "synthetic:classes=3,image=16,channels=1,train=9,test=9",
+           "--any-classes");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 TEST_SUITE(cli_files, 60, &test_outputs, &test_other_kinds, &test_names_of_others, &test_inspect,
-           &test_inspect_outputs, &test_unread)
+           &test_inspect_outputs, &test_unread, &test_absent)
