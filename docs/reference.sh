@@ -6,7 +6,7 @@ set -eu
 dir=${1:?usage: reference.sh include/kd}
 
 # From the bottom of the library to its top; a header this list does not know comes last.
-known="status ctx dtype graph op params plan model optim train data file json"
+known="status ctx dtype graph op params plan model optim train options data file json"
 names=
 for n in $known; do
     [ ! -f "$dir/$n.h" ] || names="$names $n"
