@@ -246,6 +246,9 @@ KD_API kd_status kd_loader_seek(kd_loader *loader, size_t epoch, size_t index);
 
 /* Non-zero: pictures are mixed, and batches have partners and shares. */
 KD_API int kd_loader_mixes(const kd_loader *loader);
+/* Non-zero: a step of the augmentation draws random numbers, so that an epoch shows other pictures,
+ * or other samples, than the next. */
+KD_API int kd_loader_draws(const kd_loader *loader);
 
 /* Batches, and samples, in an epoch; samples that drop_last leaves out are not counted, broken ones
  * that are skipped are. */

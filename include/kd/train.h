@@ -15,6 +15,10 @@ extern "C" {
 
 /* ---- what is reported ------------------------------------------------------------------------ */
 
+/* What to evaluate on: the test split; the training split without its development part; that part,
+ * the dev_count samples that kd_train_opt.dev_count sets aside. */
+typedef enum kd_eval_split { KD_EVAL_TEST, KD_EVAL_TRAIN, KD_EVAL_DEV } kd_eval_split;
+
 /* Seconds by part of a step. */
 typedef struct kd_times {
     double data, teacher, forward, loss, backward, optimizer;
@@ -22,11 +26,12 @@ typedef struct kd_times {
 
 /* Where nothing was measured a number is NaN. */
 typedef struct kd_progress {
-    size_t struct_size;    /* the library's: a member beyond it is not there */
-    int epoch_end;         /* 0: after a step, 1: after an epoch */
-    int evaluating;        /* 1: after a batch of an evaluation, which step and batch count */
-    size_t epoch, epochs;  /* epoch counts from 0; epochs 0: until the budget is used up */
-    size_t step, steps;    /* optimiser steps so far, and in all (0: unknown) */
+    size_t struct_size;   /* the library's: a member beyond it is not there */
+    int epoch_end;        /* 0: after a step, 1: after an epoch */
+    int evaluating;       /* 1: after a batch of an evaluation: step, batch, fraction, seconds, loss
+                            * and accuracy are its own then, and what only training has is NaN or 0 */
+    size_t epoch, epochs; /* epoch counts from 0; epochs 0: until the budget is used up */
+    size_t step, steps;   /* optimiser steps so far, and in all (0: unknown) */
     size_t batch, batches; /* within the epoch */
     double fraction;       /* of the whole run, 0..1 */
     double loss, accuracy; /* means over the epoch so far: training loss, top-1 in percent */
@@ -44,6 +49,7 @@ typedef struct kd_progress {
     kd_times times;                     /* of the epoch so far */
     double dev_top1, dev_loss;          /* at the end of an epoch with a development split */
     const char *augment; /* in training: kd_loader_augment, what "auto" or a recipe came to */
+    kd_eval_split split; /* while evaluating: what on */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
@@ -118,7 +124,8 @@ typedef struct kd_train_opt {
     uint64_t seed;         /* of order, augmentation and dropout */
     size_t max_steps;      /* stop after so many optimiser steps; 0: no limit */
     double budget_seconds; /* train for this long instead of `epochs`; the schedule follows the
-                            * clock. The test at the end comes on top */
+                            * clock, and the last step may take fewer pictures. Evaluations and the
+                            * progress function's time come on top */
     size_t dev_count; /* samples of the training split set aside, evaluated each epoch: the same
                             * ones whatever the seed */
     kd_keep keep;
@@ -211,10 +218,6 @@ KD_API kd_status kd_train_step(kd_model *model, size_t n, const float *input, co
                                kd_step_result *result);
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
-
-/* What to evaluate on: the test split; the training split without its development part; that part,
- * the dev_count samples that kd_train_opt.dev_count sets aside. */
-typedef enum kd_eval_split { KD_EVAL_TEST, KD_EVAL_TRAIN, KD_EVAL_DEV } kd_eval_split;
 
 /* What an evaluation says of one sample; valid during the call. Classes are numbered as the
  * network's, but for `label`. */

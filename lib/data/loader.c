@@ -368,6 +368,32 @@ int kd_loader_mixes(const kd_loader *l)
     return l->pipeline.mixes;
 }
 
+/* A fixed frame, and how it is resized, is all that draws nothing. */
+static bool draws(const kdi_augment *kind)
+{
+    switch (kind->role) {
+    case KDI_ROLE_FRAME:
+        return kind->rough; /* a random part */
+    case KDI_ROLE_FILTER:
+    case KDI_ROLE_EXACT:
+        return false;
+    case KDI_ROLE_PICTURE:
+    case KDI_ROLE_MIXUP:
+    case KDI_ROLE_CUTMIX:
+    case KDI_ROLE_REPEAT:
+        break;
+    }
+    return true;
+}
+
+int kd_loader_draws(const kd_loader *l)
+{
+    const kdi_augmentation *a = &l->pipeline.augmentation;
+    for (size_t i = 0; i < a->count; i++)
+        if (draws(a->steps[i].kind)) return 1;
+    return a->repeat > 1 || l->pipeline.mixes;
+}
+
 size_t kd_loader_samples(const kd_loader *l)
 {
     return l->pipeline.samples;

@@ -26,6 +26,14 @@ static size_t affordable(const kdt_run *run, double spent)
     return pictures >= 1e9 ? SIZE_MAX : pictures > 0 ? (size_t)pictures : 0;
 }
 
+/* Seconds that a batch is waited for. A batch comes as a whole: where data are what takes time, the
+ * run ends at the batch whose end is nearest. */
+static double wait_for_batch(const kdt_run *run)
+{
+    const size_t batches = run->epoch * run->batches + run->batch;
+    return batches ? (run->times.data + run->sums.times.data) / (double)batches : 0;
+}
+
 /* A budget is used up when what is left of it is less than a hundredth, or too short for a 32nd of a
  * batch: a step over a few pictures would be noise. */
 bool kdt_finished(const kdt_run *run)
@@ -33,6 +41,7 @@ bool kdt_finished(const kdt_run *run)
     const double budget = run->train.budget_seconds;
     if (budget > 0 && run->seconds >= .99 * budget) return true;
     if (affordable(run, 0) < run->train.batch / 32 + 1) return true;
+    if (budget > 0 && budget - run->seconds < .5 * wait_for_batch(run)) return true;
     return run->steps && run->step >= run->steps;
 }
 

@@ -29,16 +29,27 @@ static uint64_t hash(uint64_t h, const float *x, size_t n)
     return h;
 }
 
-/* Only of a normalisation that is not the data's. */
+/* The normalisation in which a network sees this data. */
 static void print_normalization(kd_json *j, const char *key, const kd_model *m,
                                 const kd_data_info *info)
 {
-    const float *const mean = kd_model_mean(m), *const std = kd_model_std(m);
-    const size_t n = kd_model_channels(m), bytes = n * sizeof *mean;
-    if (!mean ||
-        (n == info->channels && !memcmp(mean, info->mean, bytes) && !memcmp(std, info->std, bytes)))
-        return;
+    const kd_view v = kd_model_view(m, info);
+    const float *const mean = v.mean ? v.mean : info->mean, *const std = v.std ? v.std : info->std;
+    const size_t n = v.mean ? v.channels : info->channels;
     print_hash(j, key, hash(hash(0xCBF29CE484222325u, mean, n), std, n));
+}
+
+/* What a label stands for; nothing where the data does not say. */
+static void print_classes(kd_json *j, const kd_data_info *info)
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    if (!info->class_names) return;
+    for (size_t i = 0; i < info->classes; i++)
+        for (const char *c = info->class_names[i];; c++) { /* its end, too */
+            h = (h ^ (unsigned char)*c) * 0x100000001B3u;
+            if (!*c) break;
+        }
+    print_hash(j, "class_names_hash", h);
 }
 
 static void print_teachers(kd_json *j, const kdt_run *run)
@@ -74,6 +85,7 @@ static kd_status print(kdt_run *run, kd_json *j)
     kd_json_string(j, "data", info->name);
     print_hash(j, "data_checksum", data);
     print_normalization(j, "normalization_hash", run->model, info);
+    print_classes(j, info);
     if (micro < run->train.batch) kd_json_integer(j, "micro_batch", (int64_t)micro);
     kd_options_json(j, KD_CHANGES_RESULT, &run->train, run->opt.n_teachers ? &run->opt : NULL);
     print_teachers(j, run);
@@ -101,7 +113,7 @@ kd_status kdt_describe(kdt_run *run)
 
 typedef struct pair {
     kdt_run *run;
-    const char *path;
+    char *text; /* what differs, so far */
     const char *reached;
     const kd_json_object *was, *now;
 } pair;
@@ -125,11 +137,13 @@ static void value(const kd_json_object *o, const char *key, char out[120])
         snprintf(out, 120, "null");
 }
 
-static kd_status differ(const pair *p, const char *key, const char *was, const char *now)
+enum { TEXT = 800 };
+
+static void differ(const pair *p, const char *key, const char *was, const char *now)
 {
-    return kd_ctx_fail(p->run->ctx, KD_E_MISMATCH,
-                       "%s belongs to another run: its %s is %s, this run's is %s", p->path, key,
-                       was, now);
+    const size_t used = strlen(p->text);
+    snprintf(p->text + used, TEXT - used, "%sits %s is %s, this run's is %s", used ? "; " : "", key,
+             was, now);
 }
 
 /* What an option was in runs of versions that did not have it yet. */
@@ -141,14 +155,22 @@ static const char *before(const char *key)
     return NULL;
 }
 
-static kd_status compare(const pair *p, const char *key)
+static void compare(const pair *p, const char *key)
 {
     char was[120], now[120];
     value(p->was, key, was);
     value(p->now, key, now);
-    if (!strcmp(was, now)) return KD_OK;
-    if (!strcmp(was, "null") && before(key) && !strcmp(before(key), now)) return KD_OK;
-    return differ(p, key, was, now);
+    if (!strcmp(was, now)) return;
+    if (!strcmp(was, "null") && before(key) && !strcmp(before(key), now)) return;
+    differ(p, key, was, now);
+}
+
+/* A key of which an older version wrote nothing in the usual case. */
+static void compare_known(const pair *p, const char *key)
+{
+    char was[120];
+    value(p->was, key, was);
+    if (strcmp(was, "null")) compare(p, key);
 }
 
 /* With a constant rate nothing depends on how long the run was meant to be: it may be prolonged. */
@@ -165,44 +187,41 @@ static bool unread(const pair *p, const kd_option *o)
     return !strcmp(now, "null");
 }
 
-static kd_status compare_options(const pair *p)
+static void compare_options(const pair *p)
 {
     const kd_option *o;
-    kd_status status = KD_OK;
-    for (size_t i = 0; (o = kd_option_at(i)) && !status; i++) {
-        if (!(o->flags & KD_CHANGES_RESULT) || may_differ(p->run, o) || unread(p, o)) continue;
-        status = compare(p, o->name);
-    }
-    return status;
+    for (size_t i = 0; (o = kd_option_at(i)); i++)
+        if ((o->flags & KD_CHANGES_RESULT) && !may_differ(p->run, o) && !unread(p, o))
+            compare(p, o->name);
 }
 
 /* The network it began with, which older versions did not write. A model that holds what the
  * checkpoint holds may go on, too: it was stopped there. */
-static kd_status compare_start(const pair *p)
+static void compare_start(const pair *p)
 {
     char was[120], now[120];
     value(p->was, "start_hash", was);
     value(p->now, "start_hash", now);
-    if (!strcmp(was, "null") || !strcmp(was, now)) return KD_OK;
-    if (p->reached && !strcmp(p->reached, now)) return KD_OK;
-    return kd_ctx_fail(
-        p->run->ctx, KD_E_MISMATCH,
-        "%s belongs to another run: it began with other weights (start_hash %s, this "
-        "run's %s)",
-        p->path, was, now);
+    if (!strcmp(was, "null") || !strcmp(was, now)) return;
+    if (p->reached && !strcmp(p->reached, now)) return;
+    const size_t used = strlen(p->text);
+    snprintf(p->text + used, TEXT - used,
+             "%sit began with other weights (start_hash %s, this run's %s)", used ? "; " : "", was,
+             now);
 }
 
-static kd_status compare_teachers(const pair *p)
+static void compare_teachers(const pair *p)
 {
-    static const char *const parts[] = {"", "_hash", "_normalization_hash", "_weight"};
-    kd_status status = KD_OK;
-    for (size_t t = 0; t < KD_MAX_TEACHERS && !status; t++)
-        for (size_t i = 0; i < sizeof parts / sizeof *parts && !status; i++) {
-            char key[48];
+    char key[48];
+    for (size_t t = 0; t < KD_MAX_TEACHERS; t++) {
+        static const char *const parts[] = {"", "_hash", "_weight"};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             snprintf(key, sizeof key, "teacher%zu%s", t, parts[i]);
-            status = compare(p, key);
+            compare(p, key);
         }
-    return status;
+        snprintf(key, sizeof key, "teacher%zu_normalization_hash", t);
+        compare_known(p, key);
+    }
 }
 
 kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, const char *reached)
@@ -212,14 +231,20 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
     kd_status status = kd_json_parse(run->ctx, was, strlen(was), &then);
     if (status) return status;
     status = kd_json_parse(run->ctx, run->description, strlen(run->description), &now);
-    const pair p = {run, path, reached, then, now};
-    static const char *const keys[] = {"spec", "data_checksum", "normalization_hash",
-                                       "micro_batch"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && !status; i++)
-        status = compare(&p, keys[i]);
-    if (!status) status = compare_start(&p);
-    if (!status) status = compare_teachers(&p);
-    if (!status) status = compare_options(&p);
+    char text[TEXT] = "";
+    const pair p = {run, text, reached, then, now};
+    if (!status) {
+        compare(&p, "spec");
+        compare(&p, "data_checksum");
+        compare_known(&p, "normalization_hash");
+        compare_known(&p, "class_names_hash");
+        compare(&p, "micro_batch");
+        compare_start(&p);
+        compare_teachers(&p);
+        compare_options(&p);
+    }
+    if (*text)
+        status = kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s belongs to another run: %s", path, text);
     kd_json_object_destroy(now);
     kd_json_object_destroy(then);
     return status;

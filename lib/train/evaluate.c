@@ -28,6 +28,7 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
     const double agreed = m->opt->teacher ? 100 * (double)s->agreed / n : none;
     const kd_progress p = {.struct_size = sizeof p,
                            .evaluating = 1,
+                           .split = m->opt->split,
                            .batch = batch,
                            .batches = batches,
                            .step = batch,
@@ -159,10 +160,11 @@ static kd_status open_loader(kdt_measure *m, kd_dataset *data, kd_loader **loade
                                .n_views = o->teacher ? 2 : 1,
                                .views = views};
     const kd_status status = kd_loader_create(data, &opt, loader);
-    if (!status && kd_loader_mixes(*loader))
+    if (!status && kd_loader_draws(*loader))
         return kd_ctx_fail(m->ctx, KD_E_INVALID,
-                           "kd_eval_opt: %s mixes pictures: no class is right for them",
-                           o->augment);
+                           "kd_eval_opt: %s leaves something to chance: an evaluation shows each "
+                           "sample once, as it is or framed",
+                           kd_loader_augment(*loader));
     return status;
 }
 

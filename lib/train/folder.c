@@ -33,18 +33,23 @@ static bool there(const kdt_run *run, const char *file)
     return access(path, F_OK) == 0;
 }
 
-/* What a run may replace: a folder without a run; its own, if it resumes it; any, if it is told to.
- * A network without a checkpoint is no run to go on with. */
+/* What a run may replace: its own files, if it resumes; any run's, if it is told to. A network
+ * without a checkpoint is no run to go on with. Files of these names that are no run's are somebody's
+ * all the same. */
 static kd_status look(const kdt_run *run)
 {
+    static const char *const files[] = {"checkpoint.safetensors", "model.safetensors",
+                                        "last.safetensors", "metrics.jsonl", "run.json"};
     const kd_train_opt *t = &run->train;
-    const bool begun = there(run, "checkpoint.safetensors");
-    const char *file = begun ? "checkpoint.safetensors" : "model.safetensors";
-    if (t->overwrite || (t->resume && begun) || (!begun && !there(run, file))) return KD_OK;
-    return kd_ctx_fail(run->ctx, KD_E_EXISTS,
-                       "%s/%s is there already, of an earlier run: it is neither resumed nor "
-                       "overwritten unless that is asked for",
-                       t->out, file);
+    const size_t n = t->resume ? 3 : sizeof files / sizeof *files;
+    if (t->overwrite || (t->resume && there(run, files[0]))) return KD_OK;
+    for (size_t i = 0; i < n; i++)
+        if (there(run, files[i]))
+            return kd_ctx_fail(run->ctx, KD_E_EXISTS,
+                               "%s/%s is there already, of an earlier run: it is neither resumed "
+                               "nor overwritten unless that is asked for",
+                               t->out, files[i]);
+    return KD_OK;
 }
 
 kd_status kdt_folder_clear(kdt_run *run, bool begun)

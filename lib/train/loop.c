@@ -155,18 +155,18 @@ kd_status kdt_loop(kdt_run *run)
     bool open = run->batch > 0; /* an epoch has begun and not ended */
     run->saved_at = kdt_seconds();
     while (open || !kdt_finished(run)) {
-        bool stop = false, stop_too = false;
+        bool stop = false;
         if (run->batch < run->batches && !kdt_finished(run)) status = one_step(run, &stop);
         if (status) return status;
         open = true;
-        if (run->batch == run->batches || kdt_finished(run)) {
-            status = end_epoch(run, &stop_too);
+        if (!stop && (run->batch == run->batches || kdt_finished(run))) {
+            status = end_epoch(run, &stop);
             open = false;
         } else if (t->out && (stop || kdt_seconds() - run->saved_at >= t->checkpoint_seconds)) {
             status = kdt_checkpoint_save(run);
         }
         if (status) return status;
-        if ((stop || stop_too) && !kdt_finished(run))
+        if (stop)
             return kd_ctx_fail(run->ctx, KD_E_STOPPED, "stopped after step %zu (epoch %zu)",
                                run->step, run->epoch);
     }

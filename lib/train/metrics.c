@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { METRICS_LIMIT = 1 << 28 };
 
@@ -118,8 +119,8 @@ kd_status kdt_metrics_trim(kdt_run *run, size_t epochs, size_t steps)
     char path[KDT_PATH], *text;
     size_t size;
     kdt_path(run, "metrics.jsonl", path);
+    if (access(path, F_OK)) return KD_OK;
     kd_status status = kd_file_read_all(run->ctx, path, METRICS_LIMIT, &text, &size);
-    if (status == KD_E_NOTFOUND) return KD_OK;
     if (status) return status;
     size_t kept = size;
     status = kdt_metrics_filter(run->ctx, text, &kept, epochs, steps);

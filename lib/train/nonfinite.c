@@ -57,6 +57,7 @@ kd_status kdt_nonfinite(kdt_run *run, const char *what, size_t first, size_t n)
     snprintf(where, sizeof where, "%s",
              status ? kd_ctx_error(run->ctx) : "when run again it was finite");
     if (batch >= first + n) batch = first + n - 1;
+    run->batch = first; /* the step was not done */
     if (run->train.on_nan == KD_NAN_STOP)
         return kd_ctx_fail(run->ctx, KD_E_NONFINITE, "step %zu (epoch %zu, batch %zu): %s; %s",
                            run->step, run->epoch, batch, what, where);

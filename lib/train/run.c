@@ -15,7 +15,8 @@ double kdt_seconds(void)
 
 double kdt_mean(const kdt_run *run, const kdt_sums *s, double loss)
 {
-    return s->images ? loss * (double)run->train.batch / (double)s->images : (double)NAN;
+    const double mean = loss * (double)run->train.batch / (double)s->images;
+    return s->images == 0 || isnan(mean) ? (double)NAN : mean; /* without the sign it may have */
 }
 
 double kdt_percent(const kdt_sums *s, uint64_t count)

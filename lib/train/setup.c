@@ -36,6 +36,11 @@ static void warn(const kdt_run *run)
                    "batch: the training set of %zu pictures is smaller than a batch of %zu: an "
                    "epoch is one step; use a smaller batch",
                    samples, t->batch);
+    if (run->steps && (double)t->warmup * (double)run->steps_per_epoch >= (double)run->steps)
+        kd_ctx_log(
+            run->ctx, KD_LOG_WARN,
+            "warmup: %g epochs are more than the run has: the learning rate is never reached",
+            (double)t->warmup);
     if (t->accumulate > run->batches)
         kd_ctx_log(run->ctx, KD_LOG_WARN,
                    "accumulate: an epoch has %zu batches, so that no step sums over %zu",

@@ -18,6 +18,10 @@ static kd_status begin(kdt_run *run)
     if (!run->train.out) return KD_OK;
     kd_status status = kdt_describe(run);
     if (!status && run->train.resume) status = kdt_checkpoint_load(run, &found);
+    if (!status && found && run->steps && run->step > run->steps)
+        status = kd_ctx_fail(run->ctx, KD_E_MISMATCH,
+                             "the run in %s has done %zu steps, more than the %zu asked for",
+                             run->train.out, run->step, run->steps);
     if (!status && found) status = kdt_best_resume(run);
     if (!status && !(found && run->best.epoch)) status = kdt_folder_clear(run, found);
     if (!status && !found) status = kdt_checkpoint_save(run);
@@ -81,13 +85,12 @@ static void summarise(const kdt_run *run, kd_result *r)
 
 static kd_status run_all(kdt_run *run, kd_result *result)
 {
-    run->dev_top1 = run->dev_loss = run->last_dev_top1 = run->last_dev_loss = (double)NAN;
-    run->best.top1 = run->best.loss = run->step_loss = run->grad_norm = (double)NAN;
     kd_status status = run->train.out ? kdt_folder_open(run) : KD_OK;
     if (!status) status = kdt_open(run);
     if (!status) status = begin(run);
     if (!status) status = kdt_loop(run);
     if (!status) status = kdt_best_adopt(run);
+    if (!status) status = kd_model_check_finite(run->model);
     summarise(run, result);
     kdt_close(run); /* before the test, whose plan needs memory of its own */
     if (!status) status = test(run, result);
@@ -95,19 +98,43 @@ static kd_status run_all(kdt_run *run, kd_result *result)
     return status;
 }
 
+/* What a run that does not begin has to report. */
+static void begin_with_nothing(kdt_run *run, kd_result *result)
+{
+    run->dev_top1 = run->dev_loss = run->last_dev_top1 = run->last_dev_loss = (double)NAN;
+    run->best.top1 = run->best.loss = run->step_loss = run->grad_norm = run->lr = (double)NAN;
+    run->train.batch = 1;
+    summarise(run, result);
+}
+
+static kd_status check_teachers(const kdt_run *run)
+{
+    const kd_distill_opt *o = &run->opt;
+    if (o->teachers && o->n_teachers == 0)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "kd_distill_opt: teachers are given, but n_teachers is 0");
+    if (!o->teachers && o->n_teachers)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "kd_distill_opt: n_teachers is %zu, but teachers is NULL",
+                           o->n_teachers);
+    if (o->n_teachers > KD_MAX_TEACHERS || (!o->teacher && !o->teachers))
+        return kd_ctx_fail(run->ctx, KD_E_INVALID, "distillation takes 1 to %d teachers, not %zu",
+                           (int)KD_MAX_TEACHERS, o->n_teachers);
+    return KD_OK;
+}
+
 kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *options,
                      kd_result *result)
 {
+    if (!student || !data) return KD_E_INVALID;
     kdt_run run = {.ctx = kd_model_ctx(student), .model = student, .data = data, .folder = -1};
     kd_result here;
     kd_status status = kd_results_check(run.ctx, "kd_result", result);
-    if (!status) status = kdt_take(run.ctx, student, NULL, options, true, &run.train, &run.opt);
     if (status) return status;
-    const size_t n = run.opt.n_teachers;
-    if (n > KD_MAX_TEACHERS || (n == 0 && !run.opt.teacher) || (n > 0 && !run.opt.teachers))
-        return kd_ctx_fail(run.ctx, KD_E_INVALID, "distillation takes 1 to %d teachers, not %zu",
-                           (int)KD_MAX_TEACHERS, run.opt.teachers ? n : 0);
-    status = run_all(&run, &here);
+    begin_with_nothing(&run, &here);
+    status = kdt_take(run.ctx, student, NULL, options, true, &run.train, &run.opt);
+    if (!status) status = check_teachers(&run);
+    if (!status) status = run_all(&run, &here);
     kd_results(result, &here, sizeof here);
     return status;
 }
@@ -115,12 +142,14 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
 kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *options,
                    kd_result *result)
 {
+    if (!model || !data) return KD_E_INVALID;
     kdt_run run = {.ctx = kd_model_ctx(model), .model = model, .data = data, .folder = -1};
     kd_result here;
     kd_status status = kd_results_check(run.ctx, "kd_result", result);
-    if (!status) status = kdt_take(run.ctx, model, options, NULL, false, &run.train, &run.opt);
     if (status) return status;
-    status = run_all(&run, &here);
+    begin_with_nothing(&run, &here);
+    status = kdt_take(run.ctx, model, options, NULL, false, &run.train, &run.opt);
+    if (!status) status = run_all(&run, &here);
     kd_results(result, &here, sizeof here);
     return status;
 }

@@ -120,7 +120,7 @@ START_TEST(test_splits)
            "the test pictures are those of 'val'; 'test' is not read");
     expect("training", "training/ant/1.png val/ant/1.png val/bee/1.png", 1,
            "no training pictures: 'training' is not read; call it train");
-    expect("whole", "ant/1.png bee/1.png", 0, "no training pictures: there is no folder train");
+    expect("report_whole", "ant/1.png bee/1.png", 0, "no training pictures: there is no folder train");
     expect("classes", "Train/ant/1.png Valid/ant/1.png", 1,
            "'Train', 'Valid' were taken for classes: splits are called train, and val or test");
     expect("one", "train/images/1.png val/images/2.png", 1,
@@ -134,7 +134,7 @@ START_TEST(test_passed_over)
     expect("loose", GOOD "train/3.png train/4.jpg val/ant/1.png val/bee/1.png", 1,
            "train: 2 pictures lie in no class's folder, e.g. 'train/3.png', and are not read: sort "
            "them into a folder for each class");
-    expect("other", GOOD "train/ant/boxes.txt val/ant/1.png val/bee/1.png", 0,
+    expect("report_other", GOOD "train/ant/boxes.txt val/ant/1.png val/bee/1.png", 0,
            "train: 1 file is no picture, by name or content, and is passed over, e.g. "
            "'train/ant/boxes.txt'");
     expect("others", GOOD "val/list.csv val/ant/1.png val/bee/1.png val/bee/x", 0,
@@ -347,7 +347,7 @@ END_TEST
 START_TEST(test_out_of_memory)
 {
     const char *root =
-        make("memory", GOOD "train/1.png train/cat/ train/x.txt train/.y val/1.png valid/");
+        make("report_memory", GOOD "train/1.png train/cat/ train/x.txt train/.y val/1.png valid/");
     char name[PATH + 8];
     snprintf(name, sizeof name, "folder:%s", root);
     bool done = false;
