@@ -221,8 +221,9 @@ static double value(double x)
     return x > 0 ? x : 0;
 }
 
-static void say_loss(const cli_args *a)
+static void say_loss(const cli_run *run)
 {
+    const cli_args *a = run->args;
     const kd_distill_opt *d = &a->distill;
     const double hard = value((double)d->hard), soft = value((double)d->soft);
     const double t = (double)d->temperature;
@@ -243,6 +244,8 @@ static void say_loss(const cli_args *a)
     if (a->train.label_smoothing > 0)
         fprintf(stderr, "; labels smoothed by %.4g", (double)a->train.label_smoothing);
     if (a->n_teachers > 1) fprintf(stderr, "; the mean of %zu teachers", a->n_teachers);
+    if (a->n_teachers && strstr(kd_model_spec(run->model), "_distilled_"))
+        fprintf(stderr, "; CE by the class token's head, the rest by the distillation token's");
     fputc('\n', stderr);
 }
 
@@ -360,7 +363,7 @@ void cli_header(const cli_run *run)
     look_at_plan(&o);
     say_epoch(&o);
     say_networks(&o);
-    say_loss(run->args);
+    say_loss(run);
     say_optimizer(&run->args->train);
     say_steps(&o);
     say_memory(&o);
