@@ -361,7 +361,8 @@ typedef struct cli_hash {
 } cli_hash;
 cli_hash cli_hash_text(uint64_t hash); /* 16 digits */
 
-/* What a run consists of, on standard error. */
+/* What a run consists of, on standard error: the data as soon as they are open, then the rest. */
+void cli_header_data(const cli_args *args, kd_dataset *data);
 void cli_header(const cli_run *run);
 
 /* Is this the run that was recorded? CLI_DONE, or CLI_FAILED with all that differs named. */

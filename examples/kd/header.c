@@ -112,31 +112,35 @@ static const char *plural(size_t n)
     return n == 1 ? "" : "s";
 }
 
-static void say_data(const outline *o)
+void cli_header_data(const cli_args *args, kd_dataset *data)
+{
+    const kd_data_info *info = kd_dataset_info(data);
+    char name[400];
+    if (args->quiet) return;
+    line("data");
+    fprintf(stderr, "%s: %zu training and %zu test pictures, %zu classes, %zux%zux%zu%s\n",
+            cli_escape(info->name, name, sizeof name), info->count[KD_SPLIT_TRAIN],
+            info->count[KD_SPLIT_TEST], info->classes, info->height, info->width, info->channels,
+            info->count[KD_SPLIT_TEST] ? "" : "; nothing is tested");
+}
+
+static void say_epoch(const outline *o)
 {
     const kd_train_opt *t = &o->run->args->train;
-    const kd_data_info *info = o->info;
-    const size_t all = info->count[KD_SPLIT_TRAIN], n = o->samples % t->batch;
-    char name[400];
-    line("data");
-    fprintf(stderr, "%s: %zu training and %zu test pictures, %zu classes, %zux%zux%zu",
-            cli_escape(info->name, name, sizeof name), all, info->count[KD_SPLIT_TEST],
-            info->classes, info->height, info->width, info->channels);
-    if (info->count[KD_SPLIT_TEST] == 0) fprintf(stderr, "; nothing is tested");
-    fputc('\n', stderr);
+    const size_t all = o->info->count[KD_SPLIT_TRAIN], n = o->samples % t->batch;
     if (t->dev_count) {
-        line("");
+        line("development");
         fprintf(stderr, "%zu of the training pictures are set aside for development\n",
                 t->dev_count);
     }
     if (!o->samples) return;
     const size_t left = t->dev_count < all ? all - t->dev_count : 0;
     if (t->drop_last && left % t->batch && o->samples < left && left - o->samples < t->batch) {
-        line("");
+        line("epoch");
         fprintf(stderr, "an epoch leaves out %zu picture%s: its last batch would be short\n",
                 left - o->samples, plural(left - o->samples));
     } else if (n && o->samples > t->batch) {
-        line("");
+        line("epoch");
         fprintf(stderr, "the last batch of an epoch has %zu picture%s\n", n, plural(n));
     }
 }
@@ -217,8 +221,9 @@ static double value(double x)
     return x > 0 ? x : 0;
 }
 
-static void say_loss(const cli_args *a)
+static void say_loss(const cli_run *run)
 {
+    const cli_args *a = run->args;
     const kd_distill_opt *d = &a->distill;
     const double hard = value((double)d->hard), soft = value((double)d->soft);
     const double t = (double)d->temperature;
@@ -239,6 +244,8 @@ static void say_loss(const cli_args *a)
     if (a->train.label_smoothing > 0)
         fprintf(stderr, "; labels smoothed by %.4g", (double)a->train.label_smoothing);
     if (a->n_teachers > 1) fprintf(stderr, "; the mean of %zu teachers", a->n_teachers);
+    if (a->n_teachers && strstr(kd_model_spec(run->model), "_distilled_"))
+        fprintf(stderr, "; CE by the class token's head, the rest by the distillation token's");
     fputc('\n', stderr);
 }
 
@@ -354,9 +361,9 @@ void cli_header(const cli_run *run)
     if (run->args->quiet) return;
     look_at_epoch(&o);
     look_at_plan(&o);
-    say_data(&o);
+    say_epoch(&o);
     say_networks(&o);
-    say_loss(run->args);
+    say_loss(run);
     say_optimizer(&run->args->train);
     say_steps(&o);
     say_memory(&o);

@@ -125,9 +125,9 @@ const cli_command cli_commands[] = {
      "Do a recorded run again, and see whether it gives the same bits",
      "The same command with the same options, seed and files, from any working directory. Before\n"
      "the first step the data, the teachers, the start and the program are compared with the\n"
-     "record; what differs is named, and nothing begins. Not every run can be repeated to the "
-     "bit:\n"
-     "with --budget-seconds the clock says how many steps it has.\n"
+     "record; what differs is named, and nothing begins. Without --out the record stays as it is,\n"
+     "and --check alone keeps nothing; --overwrite puts the new run in its place. Not every run\n"
+     "can be repeated to the bit: with --budget-seconds the clock says how many steps it has.\n"
      "Examples\n"
      "  kd rerun student --check\n"
      "  kd rerun student/run.json --out again\n",

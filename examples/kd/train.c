@@ -149,14 +149,15 @@ static int open_all(session *s)
     if (!status) status = check_apart(s);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
     if (!status) status = go_on();
+    if (!status && !a->dry_run) cli_header_data(a, s->run.data);
     if (!status) status = open_student(s);
     if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, s->args->n_teachers > 0);
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
     if (!status) status = open_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
     if (!status) status = go_on();
-    if (!status && (a->train.out || a->expected)) status = identify(s);
     s->run.teachers = s->teachers;
+    if (!status && a->expected) status = identify(s);
     if (!status && a->expected) status = cli_rerun_agrees(&s->run);
     return status;
 }
@@ -376,6 +377,8 @@ static int train(session *s)
     record_time(s->run.started);
     cli_header(&s->run);
     int code = go_on();
+    if (!code && a->train.out && !a->expected) code = identify(s);
+    if (!code) code = go_on();
     if (code) return code;
     if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
     if (a->train.out) {

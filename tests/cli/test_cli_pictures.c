@@ -26,14 +26,14 @@ static void slurp(const char *name, char *text)
     fclose(f);
 }
 
-/* Words as a shell reads them, run in the tests' folder; the exit status. */
-static int run(const char *words)
+/* Words as a shell reads them, run in a folder of the tests' folder; the exit status. */
+static int run_in(const char *folder, const char *words)
 {
     static char bin[4096], command[8192];
     const test_path kd = test_bin("kd");
     ck_assert_msg(realpath(kd.text, bin) != NULL, "there is no %s", kd.text);
-    snprintf(command, sizeof command, "cd '%s' && '%s' %s >stdout 2>stderr", test_dir(), bin,
-             words);
+    snprintf(command, sizeof command, "cd '%s/%s' && '%s' %s >'%s/stdout' 2>'%s/stderr'",
+             test_dir(), folder, bin, words, test_dir(), test_dir());
     const int status = system(command);
     ck_assert(WIFEXITED(status));
     slurp("stderr", err_text);
@@ -41,10 +41,20 @@ static int run(const char *words)
     return WEXITSTATUS(status);
 }
 
+static int run(const char *words)
+{
+    return run_in(".", words);
+}
+
+static void must_in(const char *folder, const char *words)
+{
+    const int status = run_in(folder, words);
+    ck_assert_msg(status == 0, "kd %s: %d: %s", words, status, err_text);
+}
+
 static void must(const char *words)
 {
-    const int status = run(words);
-    ck_assert_msg(status == 0, "kd %s: %d: %s", words, status, err_text);
+    must_in(".", words);
 }
 
 static void expect(const char *text, const char *part)
@@ -102,6 +112,10 @@ START_TEST(test_pictures)
     slurp("run/run.json", out_text);
     expect(out_text, "\"augment\": \"rrc+flip+mixup=0.2\"");
     expect(out_text, "\"augmentation\": \"rrc:0.08+flip+mixup:0.2\"");
+    /* again, from another directory, by the folder's absolute path */
+    make_folder("elsewhere");
+    must_in("elsewhere", "rerun ../run --check --quiet --json");
+    expect(out_text, "\"same_bits\":true");
     must("eval run/model.safetensors --data folder:shown --json");
     expect(out_text, "\"n\":8");
     must("eval run/model.safetensors --data folder:shown --augment centre:0.9+bicubic --json");

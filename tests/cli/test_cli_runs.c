@@ -172,6 +172,10 @@ START_TEST(test_header_of_teachers)
     test_expect_in(test_err, "its classes have no names to compare");
     test_expect_in(test_err, "1 CE + 1 T^2 (1 TCKD + 8 NCKD), T 4, the second part rising for 1 ");
 
+    RUN_OK("distill", "deit_tiny_distilled_patch16_224,image=16,patch=4,dim=24,depth=1,heads=2",
+           QUICK, "--max-steps", "1", "--teacher", trained.text);
+    test_expect_in(test_err, "; CE by the class token's head, the rest by the distillation ");
+
     RUN("distill", SMALL, QUICK, "--epochs", "1", "--teacher", named.text, "--method", "hard",
         "--hard", "0");
     test_expect_in(test_err, "it was trained on other data: trees, checksum 0000000000001234; ");
