@@ -107,10 +107,17 @@ START_TEST(test_outputs)
     REFUSED(out.text, "is not replaced", "step", net.text, in.text, out.text);
     REFUSED(out.text, "is not replaced", "eval", net.text, "--data", "synthetic:classes=3,image=16",
             "--predictions", out.text);
-    /* another network's predictions may be replaced, as any safetensors file */
+    /* a network is not replaced, though nobody reads it here; predictions and steps are */
     const test_path logits = test_in_dir("o_logits");
+    const test_path other = network(ctx, "o_other.safetensors");
+    REFUSED(other.text, "holds no logits: it is not replaced", "predict", net.text, in.text,
+            other.text);
+    REFUSED(other.text, "holds no logits: it is not replaced", "step", net.text, in.text,
+            other.text);
     RUN_OK("predict", net.text, in.text, logits.text);
     RUN_OK("predict", run.text, in.text, logits.text);
+    RUN_OK("step", run.text, in.text, logits.text);
+    RUN_OK("predict", net.text, in.text, logits.text);
     ck_assert_int_eq(RUN("predict", net.text, in.text, run.text), 1);
     test_expect_in(test_err, "no regular file");
     ck_assert_int_eq(RUN("predict", net.text, in.text, "/nowhere/o"), 1);
