@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define SPEC "vgg4_bn,width=0.0625,image=16,classes=3"
+#define SPEC8 "vgg4_bn,width=0.0625,image=16,classes=8"
+#define SPEC9 "vgg4_bn,width=0.0625,image=16,classes=9"
 #define RUN(...) test_run(test_bin("kd").text, __VA_ARGS__)
 #define RUN_OK(...) test_run_ok(test_bin("kd").text, __VA_ARGS__)
 
@@ -271,6 +273,15 @@ START_TEST(test_inspect)
     test_expect_in(test_out, "the file does not name them");
     test_expect_in(test_out, "it will be guessed (--normalize)");
     kd_model_destroy(m);
+    /* of many classes the first eight */
+    static const char *const many[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    const test_path few = test_in_dir("i_eight"), lot = test_in_dir("i_nine");
+    made_network(ctx, few.text, 5, &(made_about){.spec = SPEC8, .names = many});
+    made_network(ctx, lot.text, 5, &(made_about){.spec = SPEC9, .names = many});
+    RUN_OK("inspect", few.text);
+    test_expect_in(test_out, "classes     8: a, b, c, d, e, f, g, h\n");
+    RUN_OK("inspect", lot.text);
+    test_expect_in(test_out, "classes     9: a, b, c, d, e, f, g, h, ...\n");
     kd_ctx_destroy(ctx);
 }
 END_TEST
