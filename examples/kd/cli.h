@@ -242,6 +242,8 @@ int cli_macs(kd_model *model, uint64_t *macs);
  * is none. Each is CLI_DONE, or CLI_FAILED with the line printed.
  * apart: writing output must not touch input (nor a file of that folder, nor a shard of it). */
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
+/* A safetensors file that is there is one of logits (of kd predict, of kd step), not a network. */
+int cli_replaceable(kd_ctx *ctx, const char *what, const char *output);
 /* Two outputs are not one file: CLI_USAGE. */
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other);

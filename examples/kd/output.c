@@ -90,6 +90,18 @@ int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *inp
     return CLI_DONE;
 }
 
+int cli_replaceable(kd_ctx *ctx, const char *what, const char *output)
+{
+    struct stat about;
+    kd_file *file;
+    if (stat(output, &about) || !S_ISREG(about.st_mode)) return CLI_DONE;
+    if (kd_file_open(ctx, output, &file)) return CLI_DONE; /* the writer knows what else it is */
+    const bool answers = kd_file_find(file, "logits") != NULL;
+    kd_file_close(file);
+    if (answers) return CLI_DONE;
+    return cli_fail("%s %s is there and holds no logits: it is not replaced", what, output);
+}
+
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other)
 {

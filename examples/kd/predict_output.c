@@ -24,6 +24,7 @@ int predict_begin_output(prediction *p)
     if (!status) status = cli_apart(p->ctx, "OUTPUT", output, a->words[1]);
     for (size_t i = 0; i < a->n_more && !status; i++)
         status = cli_apart(p->ctx, "OUTPUT", output, a->more[i]);
+    if (!status) status = cli_replaceable(p->ctx, "OUTPUT", output);
     if (!status && kd_writer_create(p->ctx, output, &p->writer)) status = cli_fail_ctx(p->ctx);
     return status;
 }

@@ -156,6 +156,7 @@ static int begin_output(step *s)
     const char *const *words = s->args->words;
     int status = cli_apart(s->ctx, "OUTPUT", words[2], words[0]);
     if (!status) status = cli_apart(s->ctx, "OUTPUT", words[2], words[1]);
+    if (!status) status = cli_replaceable(s->ctx, "OUTPUT", words[2]);
     if (!status && kd_writer_create(s->ctx, words[2], &s->writer)) status = cli_fail_ctx(s->ctx);
     return status;
 }

@@ -20,6 +20,7 @@ typedef struct made_about {
     const char *const *names;
     const char *framing, *data;
     bool normalized; /* by .5 and .25 */
+    bool undecided;  /* all logits are equal */
 } made_about;
 /* Its answers differ from picture to picture: the last layer is large. */
 void made_network(kd_ctx *ctx, const char *path, uint64_t seed, const made_about *about);

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define SPEC "vgg4_bn,width=0.0625,image=16,classes=3"
+#define SPEC8 "vgg4_bn,width=0.0625,image=16,classes=8"
+#define SPEC9 "vgg4_bn,width=0.0625,image=16,classes=9"
 #define RUN(...) test_run(test_bin("kd").text, __VA_ARGS__)
 #define RUN_OK(...) test_run_ok(test_bin("kd").text, __VA_ARGS__)
 
@@ -107,10 +109,17 @@ START_TEST(test_outputs)
     REFUSED(out.text, "is not replaced", "step", net.text, in.text, out.text);
     REFUSED(out.text, "is not replaced", "eval", net.text, "--data", "synthetic:classes=3,image=16",
             "--predictions", out.text);
-    /* another network's predictions may be replaced, as any safetensors file */
+    /* a network is not replaced, though nobody reads it here; predictions and steps are */
     const test_path logits = test_in_dir("o_logits");
+    const test_path other = network(ctx, "o_other.safetensors");
+    REFUSED(other.text, "holds no logits: it is not replaced", "predict", net.text, in.text,
+            other.text);
+    REFUSED(other.text, "holds no logits: it is not replaced", "step", net.text, in.text,
+            other.text);
     RUN_OK("predict", net.text, in.text, logits.text);
     RUN_OK("predict", run.text, in.text, logits.text);
+    RUN_OK("step", run.text, in.text, logits.text);
+    RUN_OK("predict", net.text, in.text, logits.text);
     ck_assert_int_eq(RUN("predict", net.text, in.text, run.text), 1);
     test_expect_in(test_err, "no regular file");
     ck_assert_int_eq(RUN("predict", net.text, in.text, "/nowhere/o"), 1);
@@ -264,6 +273,15 @@ START_TEST(test_inspect)
     test_expect_in(test_out, "the file does not name them");
     test_expect_in(test_out, "it will be guessed (--normalize)");
     kd_model_destroy(m);
+    /* of many classes the first eight */
+    static const char *const many[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    const test_path few = test_in_dir("i_eight"), lot = test_in_dir("i_nine");
+    made_network(ctx, few.text, 5, &(made_about){.spec = SPEC8, .names = many});
+    made_network(ctx, lot.text, 5, &(made_about){.spec = SPEC9, .names = many});
+    RUN_OK("inspect", few.text);
+    test_expect_in(test_out, "classes     8: a, b, c, d, e, f, g, h\n");
+    RUN_OK("inspect", lot.text);
+    test_expect_in(test_out, "classes     9: a, b, c, d, e, f, g, h, ...\n");
     kd_ctx_destroy(ctx);
 }
 END_TEST

@@ -309,6 +309,31 @@ START_TEST(test_top)
 }
 END_TEST
 
+/* Of equal ones the first comes first; with --top a line for each of the N. */
+START_TEST(test_ties)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const test_path net = test_in_dir("q_net"), out = test_in_dir("q_out");
+    const test_path file = picture("q.png", 16, 1);
+    made_network(
+        ctx, net.text, 3,
+        &(made_about){.spec = SPEC, .names = names, .normalized = true, .undecided = true});
+    RUN_OK("predict", net.text, file.text, out.text, "--top", "3", "--json");
+    for (size_t k = 0; k < CLASSES; k++) {
+        ck_assert_int_eq((int)number("class", k), (int)k);
+        ck_assert_double_eq_tol(number("probability", k), 1. / 3, 1e-12);
+    }
+    RUN_OK("predict", net.text, file.text, out.text, "--top", "2");
+    ck_assert_uint_eq(test_lines(test_out), 3);
+    char want[9000];
+    snprintf(want, sizeof want,
+             "   33.33 %%  %-24s  %.4200s\n   33.33 %%  %-24s  %.4200s\n1 picture in ", names[0],
+             file.text, names[1], file.text);
+    test_expect_in(test_out, want);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 START_TEST(test_tensors)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
@@ -449,7 +474,7 @@ START_TEST(test_eval_by_name)
 END_TEST
 
 TEST_SUITE(cli_predict, 60, &test_exact_size, &test_framing, &test_normalization, &test_top,
-           &test_tensors, &test_broken, &test_eval_by_name)
+           &test_ties, &test_tensors, &test_broken, &test_eval_by_name)
 #else
 START_TEST(test_no_png)
 {
