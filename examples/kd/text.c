@@ -237,7 +237,7 @@ void cli_as_typed(const char *text, char *out, size_t size)
         }
         snprintf(name, sizeof name, "%.*s", (int)length, at);
         const bool begins = first && at[length] == ':';
-        const bool inside = at > text && at[-1] == ' ' && strchr(name, '_');
+        const bool inside = at > text && strchr(" (", at[-1]) && strchr(name, '_');
         const bool after_needs = at - text >= 6 && !strncmp(at - 6, "needs ", 6);
         const bool option = (begins || inside || after_needs) && kd_option_find(name);
         for (char *c = name; *c && option; c++)

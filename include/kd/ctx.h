@@ -89,7 +89,7 @@ KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
 
 /* "0.1.0" */
 KD_API const char *kd_version(void);
-/* How the library was built, e.g. "blas=builtin openmp=1 zlib=1 isa=generic,avx2,avx512,amx". */
+/* How the library was built, e.g. "blas=builtin threads=own zlib=1 isa=generic,avx2". */
 KD_API const char *kd_build_info(void);
 
 /* ---- for those who extend the library: custom ops, trainers, readers ------------------------- */

@@ -149,7 +149,8 @@ static void differ(const pair *p, const char *key, const char *was, const char *
 /* What an option was in runs of versions that did not have it yet. */
 static const char *before(const char *key)
 {
-    static const char *const old[][2] = {{"drop_last", "true"}, {"keep", "last"}};
+    static const char *const old[][2] = {
+        {"drop_last", "true"}, {"keep", "last"}, {"on_nan", "stop"}};
     for (size_t i = 0; i < sizeof old / sizeof *old; i++)
         if (!strcmp(old[i][0], key)) return old[i][1];
     return NULL;

@@ -33,7 +33,7 @@ static void print_epoch(kd_json *j, const kdt_run *run)
     kd_json_integer(j, "skipped", (int64_t)run->skipped_here);
     kd_json_float(j, "lr", (float)run->lr);
     kd_json_number(j, "images_per_second",
-                   s->seconds > 0 ? (double)s->images / s->seconds : (double)NAN);
+                   s->seconds > 0 && s->images ? (double)s->images / s->seconds : (double)NAN);
     kd_json_number(j, "seconds", s->seconds);
     kd_json_number(j, "seconds_data", s->times.data);
     kd_json_number(j, "seconds_teacher", s->times.teacher);

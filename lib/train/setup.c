@@ -20,8 +20,8 @@ static kd_status check_options(kdt_run *run)
         return kd_ctx_fail(run->ctx, KD_E_INVALID,
                            "dev_count: a development split of %zu leaves nothing of %zu",
                            t->dev_count, all);
-    if (info->classes > kd_model_classes(run->model))
-        return kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s has %zu classes, the model only %zu",
+    if (info->classes != kd_model_classes(run->model))
+        return kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s has %zu classes, the network %zu",
                            info->name, info->classes, kd_model_classes(run->model));
     return KD_OK;
 }

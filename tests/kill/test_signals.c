@@ -111,8 +111,8 @@ static bool has_model(const char *folder)
     return access(test_at(folder, "model.safetensors").text, F_OK) == 0;
 }
 
-/* One signal after each step; an epoch's last one is followed by its evaluation, which stops, too,
- * and is done by the next run. After the last step the model is written, and its test left out. */
+/* One signal after each step; an epoch's end is the next run's, and is stopped, too. After the last
+ * one the run that only tests the network writes its record when it is done. */
 static void interrupt_every_step(const trial *t)
 {
     static const char *const names[] = {"TERM", "INT", "HUP"};
@@ -129,6 +129,7 @@ static void interrupt_every_step(const trial *t)
                                  .shim = shim,
                                  .path = "run.json"};
         const int status = trial_run(t, &call, NULL);
+        if (status == 0 && has_model(folder.text)) break;
         ck_assert_msg(status == 130, "%s: status %d: %s", shim, status, test_err);
         expect_interrupted(folder.text);
         trial_check_whole(t, folder.text);
@@ -197,7 +198,7 @@ START_TEST(test_many_signals)
 {
     static const char *const shims[] = {"write=30+:TERM", "write=30+:INT", "write=30+:HUP"};
     const trial *t = &trials[0];
-    const test_path folder = test_in_dir("many");
+    const test_path folder = test_in_dir("many_signals");
     for (size_t i = 0; i < 3; i++) {
         bool hit;
         trial_remove(folder.text);

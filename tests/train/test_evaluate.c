@@ -664,7 +664,7 @@ START_TEST(test_refuses)
     refused(s, (kd_eval_opt){.split = KD_EVAL_DEV}, KD_E_INVALID, "dev_count");
     refused(s, (kd_eval_opt){.dev_count = 3}, KD_E_INVALID, "dev_count");
     refused(s, (kd_eval_opt){.split = (kd_eval_split)9}, KD_E_INVALID, "no split 9");
-    refused(s, (kd_eval_opt){.augment = "mixup"}, KD_E_INVALID, "mixes");
+    refused(s, (kd_eval_opt){.augment = "mixup"}, KD_E_INVALID, "leaves something to chance");
     kd_model *fewer = make_model(s->ctx, "vgg2,width=0.125,image=8,classes=9", 8);
     refused(s, (kd_eval_opt){.teacher = fewer}, KD_E_MISMATCH, "teacher has 9 classes");
     kd_model_destroy(fewer);
