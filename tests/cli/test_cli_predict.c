@@ -361,6 +361,14 @@ START_TEST(test_tensors)
         ck_assert_ptr_null(strstr(test_out, "nan"));
         if (nan) test_expect_in(test_out, "\"row\":1,\"file\":null,\"read\":true,\"top\":[]");
     }
+    /* pictures may be several; a file of tensors among them is named, wherever it stands */
+    const test_path file = picture("x.png", 16, 1);
+    for (int at = 0; at < 3; at++) {
+        const char *inputs[3] = {file.text, file.text, file.text};
+        inputs[at] = in.text;
+        ck_assert_int_eq(RUN("predict", net.text, inputs[0], inputs[1], inputs[2], out.text), 1);
+        test_expect_in(test_err, "x_in is no picture; only pictures may be several");
+    }
     kd_ctx_destroy(ctx);
 }
 END_TEST
