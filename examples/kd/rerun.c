@@ -277,7 +277,7 @@ int cli_rerun_agrees(const cli_run *run)
     compare(&d, "the data's checksum", e->data_checksum, cli_hash_text(run->data_checksum).text);
     compare(&d, "the start's hash", e->start_hash, cli_hash_text(run->start_hash).text);
     for (size_t i = 0; i < run->args->n_teachers; i++) {
-        char name[40];
+        char name[60];
         snprintf(name, sizeof name, "the hash of teacher %zu", i);
         compare(&d, name, e->teacher_hash[i], cli_hash_text(run->teacher_hash[i]).text);
     }
