@@ -103,6 +103,7 @@ static void plan_training(kdb_work *w)
     const bool vgg = !strncmp(w->info->student, "vgg", 3);
     const kd_optim_opt optim = {.struct_size = sizeof optim,
                                 .optimizer = vgg ? KD_OPTIMIZER_SGD : KD_OPTIMIZER_ADAMW,
+                                .nesterov = vgg ? -1 : 0,
                                 .weight_decay = vgg ? 5e-4f : .05f};
     if (kd_plan_create(g, &opt, &w->plan) ||
         kd_exec_create(w->plan, kd_model_params(w->student), NULL, &w->exec) ||

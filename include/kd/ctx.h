@@ -53,8 +53,8 @@ typedef struct kd_config {
     int threads; /* width of the parallel-for, at most KD_MAX_THREADS; 0: as many as processors
                         * may be used, with `parallel` 1 */
     size_t max_memory; /* bytes the context may hold at once; 0: no limit */
-    const char *isa;   /* kernel table "generic", "avx2", "avx512", "amx", "neon"; NULL: the
-                              * environment's KD_ISA, else the best this processor runs */
+    const char *isa;   /* kernel table "generic", "avx2", "avx512", "amx", "neon"; "": the best
+                              * this processor runs; NULL: the environment's KD_ISA, else the best */
     const char *conv;  /* algorithm of the convolutions it can compute: "gemm", "direct",
                               * "depthwise", "winograd", "winograd2", "toeplitz", "toeplitz4"; NULL: the
                               * environment's KD_CONV, else by shape */

@@ -10,7 +10,11 @@
 extern "C" {
 #endif
 
-/* A float option whose zero means "the default" is set to true zero by this. */
+/* Where zero means "the default" of a number, this switches it off: it is zero then, and a layer
+ * decay is one. Taken by momentum, weight_decay, beta1, beta2, layer_decay here and in kd_train_opt;
+ * there also by budget_seconds, warmup, min_lr, label_smoothing, clip, ema; in kd_distill_opt by hard,
+ * soft, alpha, beta, dkd_warmup: all that have KD_CAN_BE_OFF in the table of options.h. Any other
+ * negative number is refused. */
 #define KD_OFF (-1.0f)
 
 /* AUTO: SGD here; in kd_train_opt the one that suits the network. */
@@ -23,24 +27,25 @@ typedef enum kd_optimizer {
 /* "auto", "sgd", "adamw"; NULL past the last. */
 KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
 
+/* These mean what they mean in kd_train_opt, and mistakes are refused in the same words: a value out
+ * of its range, one that the optimiser does not read. */
 typedef struct kd_optim_opt {
     size_t struct_size;
     kd_optimizer optimizer;
-    float momentum; /* SGD. 0: .9; KD_OFF: none */
-    int nesterov;
-    float
-        weight_decay; /* 0: SGD 5e-4, AdamW .05; KD_OFF: none. SGD adds weight_decay * p to the gradient, AdamW takes
-                         * lr * weight_decay * p from the parameter */
-    int decay_all; /* also norms, biases, tokens, embeddings of positions */
+    float momentum;     /* SGD, in [0,1). 0: .9; KD_OFF: none */
+    int nesterov;       /* SGD. 0: as 1, where there is a momentum; -1: plain momentum */
+    float weight_decay; /* 0: SGD 5e-4, AdamW .05; KD_OFF: none. SGD adds weight_decay * p to the
+                         * gradient, AdamW takes lr * weight_decay * p from the parameter */
+    int decay_all;      /* also norms, biases, tokens, embeddings of positions */
     double beta1,
         beta2;         /* AdamW: decay of the averages of gradients and of their squares, in [0,1).
-                         * 0: .9 and .999; KD_OFF: zero */
-    float eps;         /* AdamW: added to the root of the squares' average. 0: 1e-8 */
+                          * 0: .9 and .999; KD_OFF: zero */
+    float eps;         /* AdamW: added to the root of the squares' average, at most 1. 0: 1e-8 */
     float layer_decay; /* in (0,1]: a parameter's learning rate is multiplied by it once for each
-                         * layer above its own. 0 or KD_OFF: 1, the same rate for all. Layers are
-                         * told by names, in timm's groups: embeddings and tokens are the lowest,
-                         * each block ("blocks.N", "layers.N.blocks.M", "features.N") is one, and
-                         * the head, with all other names, the highest */
+                        * layer above its own. 0 or KD_OFF: 1, the same rate for all. Layers are
+                        * told by names, in timm's groups: embeddings and tokens are the lowest,
+                        * each block ("blocks.N", "layers.N.blocks.M", "features.N") is one, and
+                        * the head, with all other names, the highest */
 } kd_optim_opt;
 
 typedef struct kd_optim kd_optim;
@@ -74,6 +79,7 @@ typedef enum kd_schedule {
     KD_SCHEDULE_ONECYCLE, /* from lr / 25 up over the first 30 %, then down to lr / 250000, by cosines */
     KD_SCHEDULE_COUNT
 } kd_schedule;
+/* "auto", "constant", "step", "cosine", "onecycle"; NULL past the last. */
 KD_API const char *kd_schedule_name(kd_schedule schedule);
 /* The factor on the base learning rate at progress t in [0,1] of the run. */
 KD_API double kd_schedule_factor(kd_schedule schedule, double t);

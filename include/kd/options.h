@@ -39,7 +39,7 @@ typedef enum kd_option_group {
 enum {
     KD_CHANGES_RESULT = 1, /* another value gives another network: a resume compares it */
     KD_READ_BY_STEP = 2,   /* kd_train_step reads it, too */
-    KD_CAN_BE_OFF = 4,     /* KD_OFF means zero; no other negative number is allowed */
+    KD_CAN_BE_OFF = 4,     /* KD_OFF means kd_option.off; no other negative number is allowed */
     KD_LENGTH = 8          /* how long the run is: may grow where the schedule does not follow it */
 };
 
@@ -70,32 +70,41 @@ typedef struct kd_option {
     unsigned methods;     /* 1 << kd_method */
     const char *needs;    /* another option without which nobody reads it; NULL: none */
     const char *not_with; /* another option it contradicts; NULL: none */
+    double off;           /* what KD_OFF means: zero, but one for layer_decay */
 } kd_option;
 
 /* The i-th option; NULL past the last. */
 KD_API const kd_option *kd_option_at(size_t i);
-/* NULL if there is none of this name. */
+/* NULL if there is none of this name, or name is NULL. */
 KD_API const kd_option *kd_option_find(const char *name);
 
 /* The default as it would be typed: "0.9", "sgd 0.05, adamw 0.001"; "" where there is none. */
 KD_API void kd_option_default_text(const kd_option *option, char *out, size_t size);
 
-/* Do these options, after kd_train_defaults and kd_distill_defaults, read this one? distill NULL:
- * training without a teacher. */
+/* The structs below are taken by the rule of kd_options, so that an older program's shorter ones
+ * will do.
+ *
+ * Do these options, after kd_train_defaults and kd_distill_defaults, read this one? distill NULL:
+ * training without a teacher. 0 also for NULL, and for a struct that kd_train would refuse for its
+ * size. */
 KD_API int kd_option_is_read(const kd_option *option, const kd_train_opt *train,
                              const kd_distill_opt *distill);
 
 /* Is there a mistake in these options: a value out of its range, one that nothing reads, two that
  * contradict each other? KD_E_INVALID, and the error's text begins with the option's name and a
- * colon; *which (may be NULL) is the option. What is zero was not given. model: whose optimiser and
- * schedule hold where none is given; NULL: a CNN's. distill NULL: training without a teacher; its
- * teachers are not looked at. kd_train and kd_distill check this first. */
+ * colon; *which (may be NULL) is the option, or NULL where the mistake is in no option of the table
+ * (struct_size, fine_tune). What is zero was not given; KD_OFF is no mistake where nothing reads the
+ * option. What defaults have filled in can't be told from what was given: set options first. model:
+ * whose optimiser and schedule hold where none is given; NULL: a CNN's. train NULL: all defaults.
+ * distill NULL: training without a teacher; its teachers are not looked at. kd_train and kd_distill
+ * check this first. */
 KD_API kd_status kd_options_check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
                                   const kd_distill_opt *distill, const kd_option **which);
 
 /* Every option as a member of an open object, by its name, as a run uses it: defaults filled in,
- * KD_OFF as 0, null for what these options do not read. flags: only options that have all of
- * these. */
+ * KD_OFF as what it means, null for what these options do not read. flags: only options that have
+ * all of these. A struct that kd_train would refuse for its size is a misuse, which kd_json_text
+ * tells. */
 KD_API void kd_options_json(kd_json *json, unsigned flags, const kd_train_opt *train,
                             const kd_distill_opt *distill);
 

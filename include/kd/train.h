@@ -105,7 +105,7 @@ typedef struct kd_train_opt {
     kd_optimizer optimizer; /* [AUTO: SGD for CNNs, AdamW for transformers] */
     float lr;
     float momentum; /* SGD */
-    int nesterov;   /* SGD; -1: plain momentum */
+    int nesterov;   /* as in kd_optim_opt */
     float weight_decay;
     int decay_all;        /* also decay norms, biases, tokens, embeddings of positions */
     double beta1, beta2;  /* AdamW */
@@ -121,7 +121,7 @@ typedef struct kd_train_opt {
                  * what is evaluated and what model.safetensors holds; a checkpoint has both */
     int fine_tune;         /* the model is trained already: defaults that suit that */
     const char *augment;   /* as in kd_loader_opt; NULL: "auto", what suits the data set */
-    uint64_t seed;         /* of order, augmentation and dropout */
+    uint64_t seed;         /* of order, augmentation and dropout; at most 2^63 - 1024 */
     size_t max_steps;      /* stop after so many optimiser steps; 0: no limit */
     double budget_seconds; /* train for this long instead of `epochs`; the schedule follows the
                             * clock, and the last step may take fewer pictures. Evaluations and the
@@ -144,7 +144,9 @@ typedef struct kd_train_opt {
 } kd_train_opt;
 
 /* Replace what means "the default" by the default for this network (NULL: a CNN), as far as the
- * other options read it; KD_OFF stays. kd_train and kd_distill do it themselves on a copy. */
+ * other options read it, in as much of the struct as its struct_size says; KD_OFF stays. Set options
+ * before: a default that is filled in counts as given. Nothing happens to NULL, or to a struct that
+ * kd_train would refuse for its size. kd_train and kd_distill do it themselves on a copy. */
 KD_API void kd_train_defaults(kd_train_opt *opt, const kd_model *model);
 
 /* Train a model in place. result may be NULL; after KD_E_STOPPED it says how far the run got. With
@@ -162,7 +164,8 @@ typedef enum kd_method {
     KD_METHOD_STANDARDIZED, /* KD on z-scored logits */
     KD_METHOD_COUNT
 } kd_method;
-KD_API const char *kd_method_name(kd_method method); /* "kd", "hard", "dkd", "standardized" */
+/* "kd", "hard", "dkd", "standardized"; NULL past the last. */
+KD_API const char *kd_method_name(kd_method method);
 
 enum { KD_MAX_TEACHERS = 8 };
 

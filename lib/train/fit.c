@@ -106,8 +106,9 @@ kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan 
 {
     kd_distill_opt o;
     kd_train_opt train;
-    if (!model || !plan) return KD_E_INVALID;
-    *plan = NULL;
+    if (plan) *plan = NULL;
+    if (!model) return KD_E_INVALID;
+    if (!plan) return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "kd_train_plan: NULL");
     const bool taught = options && (options->teacher || options->n_teachers);
     const kd_status status =
         kdt_take(kd_model_ctx(model), model, NULL, options, taught, &train, &o);

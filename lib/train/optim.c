@@ -4,6 +4,8 @@
  * cuts. */
 #include "optim.h"
 
+#include "train.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -56,57 +58,45 @@ static kd_status make_chunks(kd_optim *o)
     return status;
 }
 
-/* 0 is the default, KD_OFF is `off`; another negative number stays, and is refused. */
-static void resolve(float *x, float otherwise, float off)
+/* The options as a run has them: the table of options knows their defaults and mistakes. */
+static kd_status resolve(kd_ctx *ctx, kd_optim_opt *o)
 {
-    if (*x == 0)
-        *x = otherwise;
-    else if (*x == KD_OFF)
-        *x = off;
-}
-
-static void resolve_beta(double *x, double otherwise)
-{
-    if (*x == 0)
-        *x = otherwise;
-    else if (*x == (double)KD_OFF)
-        *x = 0;
-}
-
-static kd_status check(kd_ctx *ctx, kd_optim_opt *o)
-{
-    if (o->optimizer == KD_OPTIMIZER_AUTO) o->optimizer = KD_OPTIMIZER_SGD;
-    resolve(&o->momentum, .9f, 0);
-    resolve(&o->weight_decay, o->optimizer == KD_OPTIMIZER_ADAMW ? .05f : 5e-4f, 0);
-    resolve_beta(&o->beta1, .9);
-    resolve_beta(&o->beta2, .999);
-    resolve(&o->eps, 1e-8f, 0);
-    resolve(&o->layer_decay, 1, 1);
-    if ((unsigned)o->optimizer >= KD_OPTIMIZER_COUNT)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer");
-    if (!(o->momentum >= 0 && o->momentum < 1) ||
-        !(o->weight_decay >= 0 && o->weight_decay <= 1e6f))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "momentum %g and weight decay %g: out of range",
-                           (double)o->momentum, (double)o->weight_decay);
-    if (!(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) ||
-        !(o->eps >= 0 && o->eps < 1e6f))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "beta1 %g, beta2 %g and eps %g: out of range",
-                           o->beta1, o->beta2, (double)o->eps);
-    if (!(o->layer_decay > 0 && o->layer_decay <= 1))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "a layer decay of %g is not in (0,1]",
-                           (double)o->layer_decay);
-    if (o->optimizer == KD_OPTIMIZER_SGD && o->nesterov && o->momentum == 0)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "Nesterov's method needs a momentum");
+    const kd_train_opt given = {.struct_size = sizeof given,
+                                .optimizer = o->optimizer,
+                                .momentum = o->momentum,
+                                .nesterov = o->nesterov,
+                                .weight_decay = o->weight_decay,
+                                .decay_all = o->decay_all,
+                                .beta1 = o->beta1,
+                                .beta2 = o->beta2,
+                                .eps = o->eps,
+                                .layer_decay = o->layer_decay};
+    kd_train_opt t;
+    kd_distill_opt none;
+    const kd_status status = kdt_take(ctx, NULL, &given, NULL, false, &t, &none);
+    if (status) return status;
+    *o = (kd_optim_opt){.struct_size = sizeof *o,
+                        .optimizer = t.optimizer,
+                        .momentum = t.momentum,
+                        .nesterov = t.nesterov,
+                        .weight_decay = t.weight_decay,
+                        .decay_all = t.decay_all,
+                        .beta1 = t.beta1,
+                        .beta2 = t.beta2,
+                        .eps = t.eps,
+                        .layer_decay = t.layer_decay};
     return KD_OK;
 }
 
 kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_optim **out)
 {
-    kd_ctx *ctx = kd_params_ctx(params);
     kd_optim_opt opt;
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!params) return KD_E_INVALID;
+    kd_ctx *ctx = kd_params_ctx(params);
+    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_optim_create: NULL");
     kd_status status = kd_options(ctx, "kd_optim_opt", &opt, sizeof opt, options);
-    if (!status) status = check(ctx, &opt);
+    if (!status) status = resolve(ctx, &opt);
     if (status) return status;
     kd_optim *o = kd_ctx_alloc(ctx, 1, sizeof *o);
     if (!o) return kd_ctx_memory_status(ctx);

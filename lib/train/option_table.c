@@ -84,7 +84,7 @@ static const kd_option table[] = {
      .flags = RESULT | KD_LENGTH, .argument = "N", .high = MANY,
      .help = "end after so many optimiser steps; 0: no limit"},
     {"budget_seconds", KD_OPTION_DOUBLE, TRAIN(budget_seconds), .group = KD_GROUP_TRAINING,
-     .flags = RESULT | KD_LENGTH, .argument = "S", .high = 1e9,
+     .flags = RESULT_OFF | KD_LENGTH, .argument = "S", .high = 1e9,
      .help = "train for so long instead of for epochs; the schedule follows the clock; the test at "
              "the end comes on top; 0: by epochs"},
     {"batch", KD_OPTION_COUNT, TRAIN(batch), .group = KD_GROUP_TRAINING, .flags = RESULT,
@@ -117,29 +117,29 @@ static const kd_option table[] = {
     {"eps", KD_OPTION_FLOAT, TRAIN(eps), .group = KD_GROUP_TRAINING, .flags = STEP, .argument = "E",
      .low = TINY, .high = 1, .standard = {1e-8}, .optimizers = ADAMW,
      .help = "added to the root of that average"},
-    {"layer_decay", KD_OPTION_FLOAT, TRAIN(layer_decay), .group = KD_GROUP_TRAINING, .flags = STEP,
-     .argument = "D", .low = TINY, .high = 1, .standard = {1},
+    {"layer_decay", KD_OPTION_FLOAT, TRAIN(layer_decay), .group = KD_GROUP_TRAINING,
+     .flags = STEP_OFF, .argument = "D", .low = TINY, .high = 1, .standard = {1}, .off = 1,
      .help = "the learning rate falls by this factor from layer to layer, from the head down; 1: "
              "the same for all"},
     {"weight_decay", KD_OPTION_FLOAT, TRAIN(weight_decay), .group = KD_GROUP_TRAINING,
      .flags = STEP_OFF, .argument = "W", .high = 1e6, BY_OPTIMIZER(5e-4, .05),
      .help = "of all weights but norms, biases, tokens, embeddings of positions"},
     {"decay_all", KD_OPTION_FLAG, TRAIN(decay_all), .group = KD_GROUP_TRAINING, .flags = STEP,
-     .help = "weight decay for those, too"},
+     .needs = "weight_decay", .help = "weight decay for those, too"},
     {"schedule", KD_OPTION_CHOICE, TRAIN(schedule), .group = KD_GROUP_TRAINING, .flags = RESULT,
      .choice = schedule_name, .text = "onecycle",
      .help = "of the learning rate; step: times 0.1 at 62.5, 75 and 87.5 % of the way; cosine: to "
              "zero; onecycle: up for 30 % of the way, then down to zero"},
-    {"warmup", KD_OPTION_FLOAT, TRAIN(warmup), .group = KD_GROUP_TRAINING, .flags = RESULT,
+    {"warmup", KD_OPTION_FLOAT, TRAIN(warmup), .group = KD_GROUP_TRAINING, .flags = RESULT_OFF,
      .argument = "EPOCHS", .high = 1e6, .help = "the learning rate first rises for so long"},
-    {"min_lr", KD_OPTION_FLOAT, TRAIN(min_lr), .group = KD_GROUP_TRAINING, .flags = RESULT,
+    {"min_lr", KD_OPTION_FLOAT, TRAIN(min_lr), .group = KD_GROUP_TRAINING, .flags = RESULT_OFF,
      .argument = "RATE", .high = 1e6, .schedules = FALLING, .help = "where the schedule ends"},
     {"label_smoothing", KD_OPTION_FLOAT, TRAIN(label_smoothing), .group = KD_GROUP_TRAINING,
      .flags = STEP_OFF, .argument = "S", .high = BELOW_ONE,
      .help = "share of the label's weight spread over all classes"},
     {"clip", KD_OPTION_FLOAT, TRAIN(clip), .group = KD_GROUP_TRAINING, .flags = STEP_OFF,
      .argument = "NORM", .high = HUGE_NUMBER, .help = "largest norm of the gradient; 0: no limit"},
-    {"ema", KD_OPTION_FLOAT, TRAIN(ema), .group = KD_GROUP_TRAINING, .flags = RESULT,
+    {"ema", KD_OPTION_FLOAT, TRAIN(ema), .group = KD_GROUP_TRAINING, .flags = RESULT_OFF,
      .argument = "DECAY", .high = BELOW_ONE,
      .help = "average the weights over the steps; the average is measured and saved, a checkpoint "
              "has both; 0: none"},
@@ -153,20 +153,20 @@ static const kd_option table[] = {
              "distilled deit learns from the teacher with its distillation head alone"},
     {"temperature", KD_OPTION_FLOAT, DISTILL(temperature), .group = KD_GROUP_DISTILLATION,
      .flags = STEP, .argument = "T", .low = 1e-3, .high = 1e4, BY_METHOD(4, 1, 4, 2),
-     .methods = SOFTENED, .help = "softens both sides"},
+     .methods = SOFTENED, .needs = "soft", .help = "softens both sides"},
     {"hard", KD_OPTION_FLOAT, DISTILL(hard), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
      .argument = "WEIGHT", .high = 1e6, BY_METHOD(.1, .5, 1, .1), .help = "weight of the labels"},
     {"soft", KD_OPTION_FLOAT, DISTILL(soft), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
      .argument = "WEIGHT", .high = 1e6, BY_METHOD(.9, .5, 1, 9), .help = "weight of the teacher"},
     {"alpha", KD_OPTION_FLOAT, DISTILL(alpha), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
-     .argument = "A", .high = 1e6, .standard = {1, 1, 1, 1}, .methods = DKD,
+     .argument = "A", .high = 1e6, .standard = {1, 1, 1, 1}, .methods = DKD, .needs = "soft",
      .help = "weight of the target class"},
     {"beta", KD_OPTION_FLOAT, DISTILL(beta), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
-     .argument = "B", .high = 1e6, .standard = {8, 8, 8, 8}, .methods = DKD,
+     .argument = "B", .high = 1e6, .standard = {8, 8, 8, 8}, .methods = DKD, .needs = "soft",
      .help = "weight of the other classes"},
     {"dkd_warmup", KD_OPTION_FLOAT, DISTILL(dkd_warmup), .group = KD_GROUP_DISTILLATION,
      .flags = RESULT_OFF, .argument = "EPOCHS", .high = 1e9, .standard = {20, 20, 20, 20},
-     .methods = DKD, .help = "the teacher's weight first rises for so long"},
+     .methods = DKD, .needs = "soft", .help = "the teacher's weight first rises for so long"},
 
     {"out", KD_OPTION_TEXT, TRAIN(out), .group = KD_GROUP_RUN, .argument = "DIR",
      .help = "write model.safetensors, checkpoint.safetensors, metrics.jsonl and run.json there "
@@ -200,7 +200,7 @@ const kd_option *kd_option_at(size_t i)
 
 const kd_option *kd_option_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    for (size_t i = 0; name && i < sizeof table / sizeof *table; i++)
         if (!strcmp(table[i].name, name)) return &table[i];
     return NULL;
 }

@@ -3,8 +3,10 @@
  * found, options taken for a run, options written as JSON. */
 #include "train.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *kd_method_name(kd_method method)
@@ -73,30 +75,50 @@ static void set(const kd_option *o, void *at, double x)
     }
 }
 
-/* May the member be KD_OFF? Of a flag that is on by default too. */
-static bool can_be_off(const kd_option *o)
+/* Was it switched off? KD_OFF is also -1 for a flag that is on by default. */
+static bool is_off(const kd_option *o, const void *at)
 {
-    return (o->flags & KD_CAN_BE_OFF) || (o->type == KD_OPTION_FLAG && o->standard[0] != 0);
+    const bool can =
+        (o->flags & KD_CAN_BE_OFF) || (o->type == KD_OPTION_FLAG && o->standard[0] != 0);
+    return can && get(o, at) == (double)KD_OFF;
+}
+
+/* The caller's structs as ours, by the rule of kd_options; false where it refuses one. */
+static bool take(kd_train_opt *t, const kd_train_opt *train, kd_distill_opt *d,
+                 const kd_distill_opt *distill)
+{
+    return !kd_options(NULL, "kd_train_opt", t, sizeof *t, train) &&
+           !kd_options(NULL, "kd_distill_opt", d, sizeof *d, distill);
 }
 
 /* ---- who reads an option --------------------------------------------------------------------- */
 
 static bool has(unsigned bits, int i)
 {
-    return bits == 0 || (bits >> i & 1);
+    return bits == 0 || (i >= 0 && i < 32 && (bits >> i & 1));
+}
+
+/* The structs are whole. */
+static bool is_read(const kd_option *o, const kd_train_opt *train, const kd_distill_opt *distill)
+{
+    if (o->of == KD_OF_DISTILL && (!distill || !has(o->methods, (int)distill->method)))
+        return false;
+    if (!has(o->optimizers, (int)train->optimizer)) return false;
+    if (!has(o->schedules, (int)train->schedule)) return false;
+    if (o->not_with && !strcmp(o->not_with, "budget_seconds") && train->budget_seconds > 0)
+        return false;
+    if (!o->needs) return true;
+    const kd_option *needed = kd_option_find(o->needs);
+    const void *at = member(needed, train, distill);
+    return at && get(needed, at) > 0;
 }
 
 int kd_option_is_read(const kd_option *o, const kd_train_opt *train, const kd_distill_opt *distill)
 {
-    if (o->of == KD_OF_DISTILL && (!distill || !has(o->methods, (int)distill->method))) return 0;
-    if (!has(o->optimizers, (int)train->optimizer)) return 0;
-    if (!has(o->schedules, (int)train->schedule)) return 0;
-    if (o->not_with && !strcmp(o->not_with, "budget_seconds") && train->budget_seconds > 0)
-        return 0;
-    if (!o->needs) return 1;
-    const kd_option *needed = kd_option_find(o->needs);
-    const void *at = member(needed, train, distill);
-    return at && get(needed, at) > 0;
+    kd_train_opt t;
+    kd_distill_opt d;
+    if (!o || !train || !take(&t, train, &d, distill)) return 0;
+    return is_read(o, &t, distill ? &d : NULL);
 }
 
 /* "sgd", "step, cosine, onecycle": the names of the bits. */
@@ -125,10 +147,11 @@ static kd_status unread(kd_ctx *ctx, const kd_option *o, const kd_train_opt *tra
         if (has(bits[i], now[i])) continue;
         const kd_option *choice = kd_option_find(names[i]);
         list(readers, sizeof readers, bits[i], choice);
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: the %s %s does not read it; %s does", o->name,
-                           names[i], choice->choice(now[i]), readers);
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s: the %s %s does not read it; %s %s", o->name,
+                           names[i], choice->choice(now[i]), readers,
+                           strchr(readers, ',') ? "do" : "does");
     }
-    if (o->needs && !kd_option_is_read(o, train, distill))
+    if (o->needs && !is_read(o, train, distill))
         return kd_ctx_fail(ctx, KD_E_INVALID, "%s: it needs %s", o->name, o->needs);
     return kd_ctx_fail(ctx, KD_E_INVALID, "%s: %s goes before it: give one of the two", o->name,
                        o->not_with);
@@ -144,20 +167,21 @@ static double standard(const kd_option *o, const kd_train_opt *t, const kd_disti
     return t && t->fine_tune && o->tuned[i] != 0 ? o->tuned[i] : o->standard[i];
 }
 
-/* Fill in what is zero and read. A choice and a text have no default but zero or what is below. */
+/* Fill in what is zero and read: first what needs nothing else, then what does. A choice and a text
+ * have no default but zero or what is below. */
 static void fill(kd_option_of of, kd_train_opt *t, kd_distill_opt *d)
 {
     void *const base = of == KD_OF_TRAIN ? (void *)t : (void *)d;
+    const kd_train_opt any = {.optimizer = KD_OPTIMIZER_SGD};
     const kd_option *o;
-    for (size_t i = 0; (o = kd_option_at(i)); i++) {
-        if (o->of != of || o->type == KD_OPTION_TEXT) continue;
-        void *at = (char *)base + o->offset;
-        if (get(o, at) != 0) continue;
-        if (of == KD_OF_TRAIN && !kd_option_is_read(o, t, d)) continue;
-        if (of == KD_OF_DISTILL && !has(o->methods, (int)d->method)) continue;
-        const double x = standard(o, t, d);
-        if (x != 0) set(o, at, x);
-    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; (o = kd_option_at(i)); i++) {
+            if (o->of != of || o->type == KD_OPTION_TEXT || (o->needs != NULL) != pass) continue;
+            void *at = (char *)base + o->offset;
+            if (get(o, at) != 0 || !is_read(o, t ? t : &any, d)) continue;
+            const double x = standard(o, t, d);
+            if (x != 0) set(o, at, x);
+        }
 }
 
 /* What later defaults depend on. */
@@ -169,38 +193,93 @@ static void choose(kd_train_opt *t, const kd_model *model)
     if (t->schedule == KD_SCHEDULE_AUTO) t->schedule = KD_SCHEDULE_ONECYCLE;
 }
 
-void kd_train_defaults(kd_train_opt *t, const kd_model *model)
+static void train_defaults(kd_train_opt *t, const kd_model *model)
 {
     choose(t, model);
     if ((unsigned)t->optimizer < KD_OPTIMIZER_COUNT) fill(KD_OF_TRAIN, t, NULL);
     if (!t->augment) t->augment = "auto";
 }
 
-void kd_distill_defaults(kd_distill_opt *d)
+static void distill_defaults(kd_distill_opt *d)
 {
     if ((unsigned)d->method < KD_METHOD_COUNT) fill(KD_OF_DISTILL, NULL, d);
 }
 
+void kd_train_defaults(kd_train_opt *opt, const kd_model *model)
+{
+    kd_train_opt t;
+    if (!opt || kd_options(NULL, "kd_train_opt", &t, sizeof t, opt)) return;
+    train_defaults(&t, model);
+    kd_results(opt, &t, sizeof t);
+}
+
+void kd_distill_defaults(kd_distill_opt *opt)
+{
+    kd_distill_opt d;
+    if (!opt || kd_options(NULL, "kd_distill_opt", &d, sizeof d, opt)) return;
+    distill_defaults(&d);
+    kd_results(opt, &d, sizeof d);
+}
+
 /* ---- mistakes -------------------------------------------------------------------------------- */
+
+/* A number with as many digits as tell it from the next. */
+static void print(const kd_option *o, const void *at, char *out, size_t size)
+{
+    const double x = get(o, at);
+    if (o->type == KD_OPTION_COUNT || o->type == KD_OPTION_PIECES)
+        snprintf(out, size, "%zu", *(const size_t *)at);
+    else if (o->type == KD_OPTION_U64)
+        snprintf(out, size, "%" PRIu64, *(const uint64_t *)at);
+    else
+        for (int digits = 6; digits <= 17; digits++) {
+            snprintf(out, size, "%.*g", digits, x);
+            const double back = strtod(out, NULL);
+            if (o->type == KD_OPTION_FLOAT ? (float)back == (float)x : back == x) break;
+        }
+}
 
 static kd_status check_value(kd_ctx *ctx, const kd_option *o, const void *at)
 {
     const double x = get(o, at);
+    char shown[40];
     if (o->type == KD_OPTION_TEXT || x == 0) return KD_OK;
     if (o->type == KD_OPTION_CHOICE)
         return x > 0 && x < 64 && o->choice((int)x)
                    ? KD_OK
-                   : kd_ctx_fail(ctx, KD_E_INVALID, "%s: there is no such choice", o->name);
-    if (x == (double)KD_OFF && can_be_off(o)) return KD_OK;
+                   : kd_ctx_fail(ctx, KD_E_INVALID, "%s: %g: there is no such choice", o->name, x);
+    if (is_off(o, at)) return KD_OK;
     if (o->type == KD_OPTION_PIECES && *(const size_t *)at == KD_MICRO_AUTO) return KD_OK;
     const double high = o->type == KD_OPTION_FLAG ? 1 : o->high;
     if (x >= o->low && x <= high) return KD_OK; /* not so of NaN */
+    if (isnan(x)) return kd_ctx_fail(ctx, KD_E_INVALID, "%s: it must be a number", o->name);
+    print(o, at, shown, sizeof shown);
     if (x <= 0 || x < o->low)
         return kd_ctx_fail(ctx, KD_E_INVALID,
-                           o->low > 0 && o->low < 1e-6 ? "%s: %g: it must be above 0"
-                                                       : "%s: %g: it must be at least %g",
-                           o->name, x, o->low);
-    return kd_ctx_fail(ctx, KD_E_INVALID, "%s: %g: it must be at most %g", o->name, x, high);
+                           o->low > 0 && o->low < 1e-6 ? "%s: %s: it must be above 0"
+                                                       : "%s: %s: it must be at least %g",
+                           o->name, shown, o->low);
+    return kd_ctx_fail(ctx, KD_E_INVALID,
+                       high < 1 ? "%s: %s: it must be below 1" : "%s: %s: it must be at most %g",
+                       o->name, shown, high);
+}
+
+/* What defaults depend on, before they are filled in. */
+static kd_status check_choices(kd_ctx *ctx, const kd_train_opt *t, const kd_distill_opt *d,
+                               const kd_option **which)
+{
+    const kd_option *o;
+    for (size_t i = 0; (o = kd_option_at(i)); i++) {
+        *which = o;
+        const void *at = member(o, t, d);
+        const kd_status status =
+            at && o->type == KD_OPTION_CHOICE ? check_value(ctx, o, at) : KD_OK;
+        if (status) return status;
+    }
+    *which = NULL;
+    if (t->fine_tune != 0 && t->fine_tune != 1)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "fine_tune: %d: it must be 0 or 1", t->fine_tune);
+    return KD_OK;
 }
 
 /* Rules between options, after the defaults. */
@@ -248,7 +327,7 @@ static kd_status check_given(kd_ctx *ctx, const kd_option *o, const kd_train_opt
     if (!at || get(o, at) == 0) return KD_OK;
     const kd_status status = check_value(ctx, o, at);
     if (status) return status;
-    if (!kd_option_is_read(o, t, d)) return unread(ctx, o, t, d);
+    if (!is_read(o, t, d)) return is_off(o, at) ? KD_OK : unread(ctx, o, t, d);
     const kd_option *other = o->not_with ? kd_option_find(o->not_with) : NULL;
     const void *there = other ? member(other, given, given_distill) : NULL;
     if (there && get(other, there) > 0)
@@ -256,61 +335,69 @@ static kd_status check_given(kd_ctx *ctx, const kd_option *o, const kd_train_opt
     return KD_OK;
 }
 
-/* given_distill: what was given, though without a teacher d is NULL. */
+/* given_distill: what was given, though without a teacher d is NULL. The structs are whole. */
 static kd_status check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *given,
                        const kd_distill_opt *given_distill, bool taught, const kd_option **which)
 {
     const kd_option *o;
     kd_train_opt t = *given;
     kd_distill_opt d = given_distill ? *given_distill : (kd_distill_opt){0};
-    if ((unsigned)t.optimizer >= KD_OPTIMIZER_COUNT || (unsigned)t.schedule >= KD_SCHEDULE_COUNT ||
-        (unsigned)d.method >= KD_METHOD_COUNT)
-        return kd_ctx_fail(ctx, KD_E_INVALID, "there is no such optimizer, schedule or method");
-    kd_distill_defaults(&d);
-    kd_train_defaults(&t, model);
+    kd_status status = check_choices(ctx, given, given_distill, which);
+    if (status) return status;
+    distill_defaults(&d);
+    train_defaults(&t, model);
     for (size_t i = 0; (o = kd_option_at(i)); i++) {
-        const kd_status status = check_given(ctx, o, given, given_distill, &t, taught ? &d : NULL);
-        if (which) *which = o;
+        *which = o;
+        status = check_given(ctx, o, given, given_distill, &t, taught ? &d : NULL);
         if (status) return status;
     }
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (which) *which = kd_option_find(rules[i].name);
+        *which = kd_option_find(rules[i].name);
         if (rules[i].broken(&t, taught ? &d : NULL))
             return kd_ctx_fail(ctx, KD_E_INVALID, "%s: %s", rules[i].name, rules[i].says);
     }
-    if (which) *which = NULL;
+    *which = NULL;
     return KD_OK;
 }
 
 kd_status kd_options_check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
                            const kd_distill_opt *distill, const kd_option **which)
 {
+    const kd_option *here;
+    kd_train_opt t;
+    kd_distill_opt d;
     if (which) *which = NULL;
-    return check(ctx, model, train, distill, distill != NULL, which);
+    kd_status status = kd_options(ctx, "kd_train_opt", &t, sizeof t, train);
+    if (!status) status = kd_options(ctx, "kd_distill_opt", &d, sizeof d, distill);
+    if (status) return status;
+    status = check(ctx, model, &t, distill ? &d : NULL, distill != NULL, &here);
+    if (which) *which = here;
+    return status;
 }
 
 /* ---- taken for a run ------------------------------------------------------------------------- */
 
-/* KD_OFF becomes zero. */
+/* KD_OFF becomes what it means. */
 static void settle(kd_option_of of, void *base)
 {
     const kd_option *o;
     for (size_t i = 0; (o = kd_option_at(i)); i++) {
         void *at = (char *)base + o->offset;
-        if (o->of == of && can_be_off(o) && get(o, at) < 0) set(o, at, 0);
+        if (o->of == of && is_off(o, at)) set(o, at, o->off);
     }
 }
 
 kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
                    const kd_distill_opt *distill, bool taught, kd_train_opt *t, kd_distill_opt *d)
 {
+    const kd_option *which;
     kd_status status = kd_options(ctx, "kd_distill_opt", d, sizeof *d, distill);
     if (!status) status = kd_options(ctx, "kd_train_opt", t, sizeof *t, distill ? d->train : train);
     d->train = t;
-    if (!status) status = check(ctx, model, t, d, taught, NULL);
+    if (!status) status = check(ctx, model, t, d, taught, &which);
     if (status) return status;
-    kd_distill_defaults(d);
-    kd_train_defaults(t, model);
+    distill_defaults(d);
+    train_defaults(t, model);
     settle(KD_OF_TRAIN, t);
     settle(KD_OF_DISTILL, d);
     return KD_OK;
@@ -321,7 +408,7 @@ kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train
 void kdt_option_json(kd_json *j, const kd_option *o, const void *at)
 {
     const double x = get(o, at);
-    const bool off = x == (double)KD_OFF && can_be_off(o);
+    const bool off = is_off(o, at);
     switch (o->type) {
     case KD_OPTION_FLAG:
         kd_json_bool(j, o->name, x > 0);
@@ -344,10 +431,10 @@ void kdt_option_json(kd_json *j, const kd_option *o, const void *at)
         kd_json_integer(j, o->name, (int64_t) * (const uint64_t *)at);
         break;
     case KD_OPTION_FLOAT:
-        kd_json_float(j, o->name, off ? 0 : *(const float *)at);
+        kd_json_float(j, o->name, off ? (float)o->off : *(const float *)at);
         break;
     case KD_OPTION_DOUBLE:
-        kd_json_number(j, o->name, off ? 0 : x);
+        kd_json_number(j, o->name, off ? o->off : x);
         break;
     case KD_OPTION_TEXT:
         kd_json_string(j, o->name, *(const char *const *)at);
@@ -359,10 +446,17 @@ void kd_options_json(kd_json *j, unsigned flags, const kd_train_opt *train,
                      const kd_distill_opt *distill)
 {
     const kd_option *o;
+    kd_train_opt t;
+    kd_distill_opt d;
+    if (!take(&t, train, &d, distill)) {
+        kd_json_null(j, NULL); /* a misuse, which kd_json_text tells */
+        return;
+    }
+    const kd_distill_opt *const there = distill ? &d : NULL;
     for (size_t i = 0; (o = kd_option_at(i)); i++) {
         if ((o->flags & flags) != flags) continue;
-        if (kd_option_is_read(o, train, distill))
-            kdt_option_json(j, o, member(o, train, distill));
+        if (is_read(o, &t, there))
+            kdt_option_json(j, o, member(o, &t, there));
         else
             kd_json_null(j, o->name);
     }

@@ -60,17 +60,19 @@ static float or_off(float x)
     return x > 0 ? x : KD_OFF;
 }
 
+/* t is resolved: what its optimiser does not read is off. */
+
 kd_status kdt_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **optim)
 {
     const kd_optim_opt opt = {.struct_size = sizeof opt,
                               .optimizer = t->optimizer,
                               .momentum = or_off(t->momentum),
-                              .nesterov = t->nesterov,
+                              .nesterov = t->nesterov ? 1 : -1,
                               .weight_decay = or_off(t->weight_decay),
                               .decay_all = t->decay_all,
                               .beta1 = t->beta1 > 0 ? t->beta1 : (double)KD_OFF,
                               .beta2 = t->beta2 > 0 ? t->beta2 : (double)KD_OFF,
-                              .eps = or_off(t->eps),
+                              .eps = t->eps,
                               .layer_decay = t->layer_decay};
     return kd_optim_create(params, &opt, optim);
 }
@@ -91,6 +93,7 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
                         const float *teacher_logits, const kd_distill_opt *options,
                         kd_step_result *result)
 {
+    if (!model) return KD_E_INVALID;
     kd_ctx *ctx = kd_model_ctx(model);
     kd_params *params = kd_model_params(model);
     kd_distill_opt o;
@@ -99,6 +102,8 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     kd_plan *plan = NULL;
     kd_exec *exec = NULL;
     if (n == 0) return kd_ctx_fail(ctx, KD_E_INVALID, "a step needs at least one picture");
+    if (!input || !labels)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_train_step: no %s", input ? "labels" : "input");
     kd_status status = kd_results_check(ctx, "kd_step_result", result);
     if (!status) status = kdt_take(ctx, model, NULL, options, teacher_logits != NULL, &train, &o);
     if (status) return status;

@@ -223,7 +223,7 @@ START_TEST(test_mixup)
     int32_t *partners = golden_labels(&c.file, golden_find(&c.file, "partners"));
     float *shares = golden_floats(&c.file, golden_find(&c.file, "shares"));
     const kd_optim_opt opt = {
-        .struct_size = sizeof opt, .momentum = .875f, .weight_decay = 1 / 128.f};
+        .struct_size = sizeof opt, .momentum = .875f, .nesterov = -1, .weight_decay = 1 / 128.f};
     test_ok(c.ctx, kd_exec_create(plan, params, NULL, &exec));
     test_ok(c.ctx, kd_optim_create(params, &opt, &optim));
     test_ok(c.ctx, kd_exec_bind(exec, "input", c.input));

@@ -277,7 +277,7 @@ static void check_steps(const char *variant, bool nesterov, bool decay_all)
     course_open(&t);
     const kd_optim_opt options = {.struct_size = sizeof options,
                                   .momentum = 0.9f,
-                                  .nesterov = nesterov,
+                                  .nesterov = nesterov ? 1 : -1,
                                   .weight_decay = 5e-4f,
                                   .decay_all = decay_all};
     float *got = need(t.steps, sizeof *got), *apart = need(t.steps, sizeof *apart);
