@@ -3,6 +3,8 @@
  * odd about them. */
 #include "data.h"
 
+#include "../base/sort.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -62,6 +64,27 @@ static const float *pool_floats(kdi_pool *pool, size_t n, const float *from, flo
     return copy;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A name that comes twice would be found nowhere. */
+static kd_status check_names(kd_ctx *ctx, const kd_data_info *info)
+{
+    kd_status status = KD_OK;
+    const char **sorted = kd_ctx_alloc(ctx, info->classes, sizeof *sorted);
+    if (!sorted) return kd_ctx_memory_status(ctx);
+    for (size_t i = 0; i < info->classes; i++) sorted[i] = info->class_names[i];
+    kdi_sort(sorted, info->classes, sizeof *sorted, by_name);
+    for (size_t i = 1; i < info->classes && !status; i++)
+        if (!strcmp(sorted[i - 1], sorted[i]))
+            status = kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s': two classes are called '%.60s'",
+                                 info->name, sorted[i]);
+    kd_ctx_free(ctx, sorted);
+    return status;
+}
+
 kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
 {
     kd_data_info info;
@@ -89,6 +112,8 @@ kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
             if (!names[i]) return kd_ctx_memory_status(data->ctx);
         }
         info.class_names = names;
+        status = check_names(data->ctx, &info);
+        if (status) return status;
     }
     data->info = info;
     return KD_OK;

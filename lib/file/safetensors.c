@@ -400,6 +400,10 @@ kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)
 kd_status kd_file_from_memory(kd_ctx *ctx, const void *bytes, size_t size, const char *name,
                               kd_file **file)
 {
+    if (file) *file = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!file || (!bytes && size))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_file_from_memory: NULL");
     kd_status status = make(ctx, name ? name : "memory", file);
     if (status) return status;
     (*file)->memory = bytes;

@@ -70,7 +70,9 @@ static kd_status create(kd_ctx *ctx, const char *path, kd_writer **writer)
 
 kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
 {
-    *writer = NULL;
+    if (writer) *writer = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!writer) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_writer_create: NULL");
     if (!path || !*path) return kd_ctx_fail(ctx, KD_E_INVALID, "writing a file: no path is given");
     const kd_status status = kdi_kind_replaces(ctx, path, KDI_KIND_SAFETENSORS);
     return status ? status : create(ctx, path, writer);
@@ -78,7 +80,9 @@ kd_status kd_writer_create(kd_ctx *ctx, const char *path, kd_writer **writer)
 
 kd_status kd_writer_create_memory(kd_ctx *ctx, kd_writer **writer)
 {
-    *writer = NULL;
+    if (writer) *writer = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!writer) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_writer_create_memory: NULL");
     const kd_status status = create(ctx, "memory", writer);
     if (!status) (*writer)->to_memory = true;
     return status;
@@ -148,6 +152,7 @@ kdi_writer_room *kdi_writer_reserve(kd_writer *w, size_t size)
 
 kd_status kd_writer_metadata(kd_writer *w, const char *key, const char *value)
 {
+    if (!w) return KD_E_INVALID;
     if (w->status) return w->status;
     if (!key || !value || !kdi_utf8_valid(key, strlen(key)) ||
         !kdi_utf8_valid(value, strlen(value)))
@@ -189,12 +194,14 @@ static kd_status add(kd_writer *w, const char *name, entry e, const int64_t *sha
 kd_status kd_writer_tensor(kd_writer *writer, const char *name, kd_dtype dtype, int rank,
                            const int64_t *shape, const void *data)
 {
+    if (!writer) return KD_E_INVALID;
     return add(writer, name, (entry){.dtype = dtype, .rank = rank, .data = data}, shape);
 }
 
 kd_status kd_writer_tensor_fn(kd_writer *writer, const char *name, kd_dtype dtype, int rank,
                               const int64_t *shape, kd_fill_fn fill, void *user)
 {
+    if (!writer) return KD_E_INVALID;
     return add(writer, name, (entry){.dtype = dtype, .rank = rank, .fill = fill, .user = user},
                shape);
 }
@@ -392,12 +399,21 @@ static kd_status finish(kd_writer *w, sink *s)
 
 kd_status kd_writer_finish(kd_writer *w)
 {
+    if (!w) return KD_E_INVALID;
     return finish(w, &(sink){.to_memory = false});
 }
 
 kd_status kd_writer_finish_memory(kd_writer *w, void **bytes, size_t *size)
 {
     sink s = {.to_memory = true};
+    if (bytes) *bytes = NULL;
+    if (!w) return KD_E_INVALID;
+    if (!bytes || !size) {
+        const kd_status refused =
+            kd_ctx_fail(w->ctx, KD_E_INVALID, "kd_writer_finish_memory: NULL");
+        kd_writer_abandon(w);
+        return refused;
+    }
     const kd_status status = finish(w, &s);
     *bytes = s.bytes;
     *size = s.bytes ? s.size : 0;

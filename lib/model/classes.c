@@ -112,6 +112,22 @@ size_t kdi_classes_map(kd_ctx *ctx, const kdi_classes *of, const kdi_classes *cl
     return found;
 }
 
+kd_status kdi_classes_differ(kd_ctx *ctx, const kdi_classes *c)
+{
+    kd_status status = KD_OK;
+    indexed *sorted = kd_ctx_alloc(ctx, c->n, sizeof *sorted);
+    if (!sorted) return kd_ctx_memory_status(ctx);
+    for (size_t i = 0; i < c->n; i++) sorted[i] = (indexed){c->name[i], (int32_t)i};
+    kdi_sort(sorted, c->n, sizeof *sorted, by_name);
+    for (size_t i = 1; i < c->n && !status; i++)
+        if (!strcmp(sorted[i - 1].name, sorted[i].name))
+            status = kd_ctx_fail(ctx, KD_E_INVALID, "classes %d and %d have one name, '%s'",
+                                 (int)sorted[i - 1].index, (int)sorted[i].index,
+                                 kdi_show(sorted[i].name).text);
+    kd_ctx_free(ctx, sorted);
+    return status;
+}
+
 /* ---- a network's and a data set's ------------------------------------------------------------ */
 
 static kd_status unnamed(kd_ctx *ctx, bool network, size_t n_network, size_t n_data, int32_t *map,

@@ -57,6 +57,8 @@ static void *room_for(const kd_params *params)
 kd_status kd_params_hash(const kd_params *params, uint64_t *hash)
 {
     uint64_t h = 0xCBF29CE484222325u;
+    if (!params) return KD_E_INVALID;
+    if (!hash) return kd_ctx_fail(kd_params_ctx(params), KD_E_INVALID, "kd_params_hash: NULL");
     void *room = room_for(params);
     kd_status status = room ? KD_OK : kd_ctx_memory_status(kd_params_ctx(params));
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++) {
@@ -71,11 +73,12 @@ kd_status kd_params_hash(const kd_params *params, uint64_t *hash)
 
 kd_status kd_model_hash(const kd_model *m, uint64_t *hash)
 {
-    return kd_params_hash(m->params, hash);
+    return kd_params_hash(m ? m->params : NULL, hash);
 }
 
 kd_status kd_model_check_finite(const kd_model *m)
 {
+    if (!m) return KD_E_INVALID;
     void *room = room_for(m->params);
     kd_status status = room ? KD_OK : kd_ctx_memory_status(m->ctx);
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++) {

@@ -19,12 +19,14 @@ static kd_status take_names(kd_ctx *ctx, const kd_load_opt *o, const kdi_spec *o
     const size_t n = o->n_class_names;
     if (n < 1 || n > 1000000)
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_load_opt: %zu names of classes", n);
-    if (spec->classes != original->classes && (size_t)spec->classes != n)
+    const bool said = o->change && strstr(o->change, "classes=");
+    if ((said || spec->classes != original->classes) && (size_t)spec->classes != n)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "kd_load_opt: change says classes=%d, and %zu classes are named",
                            spec->classes, n);
     spec->classes = (int)n;
-    return kdi_classes_copy(ctx, o->class_names, n, &h->names);
+    const kd_status status = kdi_classes_copy(ctx, o->class_names, n, &h->names);
+    return status ? status : kdi_classes_differ(ctx, &h->names);
 }
 
 /* Are the new task's classes the file's? Then h->map is set, unless they have the same order. */
@@ -84,15 +86,24 @@ kd_status kdi_head_decide(kd_ctx *ctx, const kd_file *file, const kd_load_opt *o
     kdi_classes from = {0};
     const char *const path = kd_file_path(file), *const own =
                                                      kd_file_metadata_get(file, "libkd.spec");
+    if (!o->class_names && o->n_class_names)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "kd_load_opt: n_class_names is %zu, and class_names is NULL",
+                           o->n_class_names);
     kd_status status = o->class_names ? take_names(ctx, o, original, spec, h) : KD_OK;
     /* Names that belong to another spec than the caller's are none of its business. */
     if (!status) status = kdi_read_classes(ctx, file, (size_t)original->classes, &from);
     if (status == KD_E_FORMAT && o->spec && (!own || strcmp(own, o->spec))) status = KD_OK;
     if (!status) {
-        if (o->reset_head || spec->head != original->head) h->fate = KDI_HEAD_NEW;
+        if (o->reset_head || spec->head != original->head) {
+            h->fate = KDI_HEAD_NEW;
+            kd_ctx_log(ctx, KD_LOG_INFO, "%s: the head begins anew, for %d classes: %s", path,
+                       spec->classes,
+                       o->reset_head ? "that was asked for" : "it is of another kind");
+        }
         if (o->class_names)
             status = by_name(ctx, path, &from, (size_t)original->classes, h);
-        else if (spec->classes != original->classes) {
+        else if (spec->classes != original->classes && h->fate == KDI_HEAD_KEPT) {
             h->fate = KDI_HEAD_NEW;
             kd_ctx_log(ctx, KD_LOG_INFO,
                        "%s: the head begins anew, for %d classes instead of the file's %d", path,

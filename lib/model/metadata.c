@@ -54,6 +54,7 @@ static kd_status write_classes(kd_writer *w, const kdi_classes *classes)
 kd_status kd_model_write_metadata(const kd_model *m, kd_writer *w)
 {
     char checksum[17];
+    if (!m || !w) return KD_E_INVALID;
     kd_writer_metadata(w, "libkd.version", kd_version());
     kd_status status = kd_writer_metadata(w, "libkd.spec", m->text);
     if (m->normalized) {

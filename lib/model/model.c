@@ -75,6 +75,8 @@ kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_
     kdi_spec s;
     kd_graph *g;
     kd_plan *plan = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!spec) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_spec_count: NULL");
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
     if (!status) status = make_graph(ctx, &s, 1, &g);
     if (status) return status;
@@ -92,8 +94,9 @@ kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_
 kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model **out)
 {
     kdi_spec s;
-    if (!ctx || !spec || !out) return KD_E_INVALID;
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!spec || !out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_create: NULL");
     const kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
     return status ? status : kdi_model_create(ctx, &s, seed, out);
 }
@@ -157,8 +160,10 @@ kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_bui
 kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exec)
 {
     kd_graph *g;
-    *plan = NULL;
-    *exec = NULL;
+    if (plan) *plan = NULL;
+    if (exec) *exec = NULL;
+    if (!m) return KD_E_INVALID;
+    if (!plan || !exec) return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_plan: NULL");
     kd_status status = make_graph(m->ctx, &m->spec, 0, &g);
     if (status) return status;
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .frozen = 1};
@@ -177,7 +182,9 @@ kd_status kd_model_predict(kd_model *m, const float *pictures, size_t n, size_t 
 {
     kd_plan *plan;
     kd_exec *exec;
+    if (!m) return KD_E_INVALID;
     if (n == 0) return KD_OK;
+    if (!pictures || !logits) return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_predict: NULL");
     if (batch == 0) batch = 128;
     if (batch > n) batch = n;
     kd_status status = kd_model_plan(m, batch, &plan, &exec);

@@ -37,6 +37,8 @@ kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_
 
 /* Copy names; what is not UTF-8 becomes U+FFFD. On failure there is nothing to free. */
 kd_status kdi_classes_copy(kd_ctx *ctx, const char *const *names, size_t n, kdi_classes *out);
+/* KD_E_INVALID, naming it, if a name comes twice. */
+kd_status kdi_classes_differ(kd_ctx *ctx, const kdi_classes *classes);
 void kdi_classes_free(kd_ctx *ctx, kdi_classes *classes);
 /* map[i] = the class of `of` that class i is called after; -1: there is none, or its name comes
  * twice. Returns how many have one. A lack of memory alone can be said by *status. */

@@ -390,8 +390,9 @@ kd_status kd_model_load_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt,
 {
     kd_load_opt o;
     reading r = {.ctx = ctx, .file = file};
-    if (!ctx || !file || !out) return KD_E_INVALID;
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!file || !out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_load_file: NULL");
     kd_status status = kd_options(ctx, "kd_load_opt", &o, sizeof o, opt);
     if (status) return status;
     const char *spec = o.spec ? o.spec : kd_file_metadata_get(file, "libkd.spec");
@@ -411,8 +412,9 @@ kd_status kd_model_load_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt,
 kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_opt *opt, kd_model **out)
 {
     kd_file *file;
-    if (!ctx || !path || !out) return KD_E_INVALID;
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!path || !out) return kd_ctx_fail(ctx, KD_E_INVALID, "loading a network: NULL");
     kd_status status = kd_file_open(ctx, path, &file);
     if (status) return status;
     status = kd_model_load_file(ctx, file, opt, out);

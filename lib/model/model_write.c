@@ -64,6 +64,10 @@ static kd_status add_all(const kd_params *params, const float *flat, kd_writer *
 
 kd_status kd_params_write(const kd_params *params, kd_writer *w, const char *prefix, kd_dtype dtype)
 {
+    if (!w) return KD_E_INVALID;
+    if (!params)
+        return kdi_writer_fail(
+            w, kd_ctx_fail(kdi_writer_ctx(w), KD_E_INVALID, "kd_params_write: NULL"));
     if (dtype != KD_F32 && dtype != KD_F16 && dtype != KD_BF16)
         return kdi_writer_fail(w, kd_ctx_fail(kdi_writer_ctx(w), KD_E_INVALID,
                                               "weights are saved as f32, f16 or bf16, not %s",
@@ -74,6 +78,10 @@ kd_status kd_params_write(const kd_params *params, kd_writer *w, const char *pre
 kd_status kd_params_write_flat(const kd_params *params, const float *flat, kd_writer *w,
                                const char *prefix)
 {
+    if (!w) return KD_E_INVALID;
+    if (!params || !flat)
+        return kdi_writer_fail(
+            w, kd_ctx_fail(kdi_writer_ctx(w), KD_E_INVALID, "kd_params_write_flat: NULL"));
     return add_all(params, flat, w, prefix ? prefix : "", KD_F32);
 }
 
@@ -81,6 +89,8 @@ kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const
                                kd_dtype dtype)
 {
     kd_writer *w;
+    if (!m) return KD_E_INVALID;
+    if (!params) return kd_ctx_fail(m->ctx, KD_E_INVALID, "saving a network: no parameters");
     kd_status status = kd_writer_create(m->ctx, path, &w);
     if (status) return status;
     kd_writer_metadata(w, "format", "pt");
@@ -93,7 +103,7 @@ kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const
 
 kd_status kd_model_save_as(const kd_model *m, const char *path, kd_dtype dtype)
 {
-    return kd_model_save_params(m, m->params, path, dtype);
+    return kd_model_save_params(m, m ? m->params : NULL, path, dtype);
 }
 
 kd_status kd_model_save(const kd_model *m, const char *path)

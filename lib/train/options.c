@@ -367,6 +367,7 @@ kd_status kd_options_check(kd_ctx *ctx, const kd_model *model, const kd_train_op
     kd_train_opt t;
     kd_distill_opt d;
     if (which) *which = NULL;
+    if (!ctx) return KD_E_INVALID;
     kd_status status = kd_options(ctx, "kd_train_opt", &t, sizeof t, train);
     if (!status) status = kd_options(ctx, "kd_distill_opt", &d, sizeof d, distill);
     if (status) return status;

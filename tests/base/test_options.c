@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { N = 128, SIDE = 8, CLASSES = 2, TAIL = 16, MOST = 1024 };
 #define SPEC "vgg2_bn,width=0.125,classes=2,image=8,channels=1"
@@ -513,6 +515,94 @@ START_TEST(test_result_sizes)
 }
 END_TEST
 
+/* A copy of n bytes that ends where memory does, with its size. */
+static void *at_edge(const void *from, size_t n, void **pages)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *two = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert(two != MAP_FAILED && !mprotect(two + page, page, PROT_NONE));
+    memcpy(two + page - n, from, n);
+    memcpy(two + page - n, &n, sizeof n);
+    *pages = two;
+    return two + page - n;
+}
+
+static void no_edge(void *pages)
+{
+    munmap(pages, 2 * (size_t)sysconf(_SC_PAGESIZE));
+}
+
+/* What stands in for a run's options takes shorter structs, and never looks behind them. */
+START_TEST(test_short_tables)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const kd_train_opt train = {.struct_size = sizeof train};
+    const kd_distill_opt distill = {.struct_size = sizeof distill};
+    kd_train_opt full = train;
+    kd_distill_opt taught = distill;
+    kd_json *json;
+    kd_train_defaults(&full, NULL);
+    kd_distill_defaults(&taught);
+    test_ok(ctx, kd_json_create(ctx, 0, &json));
+    for (size_t k = 0; k < 3; k++) {
+        const size_t a[] = {8, sizeof train / 16 * 8, sizeof train - 8};
+        const size_t b[] = {8, sizeof distill / 16 * 8, sizeof distill - 8};
+        void *pages, *more;
+        kd_train_opt *t = at_edge(&train, a[k], &pages);
+        kd_distill_opt *d = at_edge(&distill, b[k], &more);
+        test_ok(ctx, kd_options_check(ctx, NULL, t, d, NULL));
+        kd_train_defaults(t, NULL);
+        kd_distill_defaults(d);
+        ck_assert_uint_eq(t->struct_size, a[k]);
+        ck_assert_mem_eq((char *)t + 8, (char *)&full + 8, a[k] - 8);
+        ck_assert_mem_eq((char *)d + 8, (char *)&taught + 8, b[k] - 8);
+        test_ok(ctx, kd_options_check(ctx, NULL, t, d, NULL));
+        for (size_t i = 0; kd_option_at(i); i++) kd_option_is_read(kd_option_at(i), t, d);
+        kd_json_clear(json);
+        kd_json_object_begin(json, NULL);
+        kd_options_json(json, 0, t, d);
+        kd_json_object_end(json);
+        test_ok(ctx, kd_json_text(json, &(const char *){NULL}, NULL));
+        no_edge(pages);
+        no_edge(more);
+    }
+    kd_json_destroy(json);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* A forgotten size, and members this library does not know. */
+START_TEST(test_bad_tables)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    struct {
+        kd_train_opt opt;
+        size_t more;
+    } newer = {.opt = {.struct_size = sizeof newer}, .more = 1};
+    kd_train_opt t = {.lr = -4};
+    kd_distill_opt d = {.alpha = 1};
+    kd_json *json;
+    const char *text;
+    ck_assert_int_eq(kd_options_check(ctx, NULL, &t, NULL, NULL), KD_E_INVALID);
+    ck_assert_str_eq(kd_ctx_error(ctx), "kd_train_opt: struct_size is not set");
+    ck_assert_int_eq(kd_options_check(ctx, NULL, NULL, &d, NULL), KD_E_INVALID);
+    ck_assert_str_eq(kd_ctx_error(ctx), "kd_distill_opt: struct_size is not set");
+    ck_assert_int_eq(kd_options_check(ctx, NULL, &newer.opt, NULL, NULL), KD_E_UNSUPPORTED);
+    kd_train_defaults(&t, NULL);
+    kd_distill_defaults(&d);
+    kd_train_defaults(&newer.opt, NULL);
+    ck_assert(t.batch == 0 && t.lr == -4 && d.soft == 0 && newer.opt.batch == 0);
+    ck_assert_int_eq(kd_option_is_read(kd_option_find("lr"), &t, NULL), 0);
+    test_ok(ctx, kd_json_create(ctx, 0, &json));
+    kd_json_object_begin(json, NULL);
+    kd_options_json(json, 0, &t, NULL);
+    kd_json_object_end(json);
+    ck_assert_int_eq(kd_json_text(json, &text, NULL), KD_E_INVALID);
+    kd_json_destroy(json);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* Structs of the headers that begin with their size are all tried here. */
 START_TEST(test_no_struct_is_left_out)
 {
@@ -545,5 +635,5 @@ START_TEST(test_no_struct_is_left_out)
 }
 END_TEST
 
-TEST_SUITE(options, 120, &test_option_sizes, &test_older_op, &test_result_sizes,
-           &test_no_struct_is_left_out)
+TEST_SUITE(options, 120, &test_option_sizes, &test_older_op, &test_result_sizes, &test_short_tables,
+           &test_bad_tables, &test_no_struct_is_left_out)

@@ -41,6 +41,8 @@ const follow_line follow_lines[] = {
     {"warm-up, cosine, least rate", NORMED,
      .train =
          {.warmup = 1, .schedule = KD_SCHEDULE_COSINE, .min_lr = .01f, .lr = .2f, .epochs = 3}},
+    {"neither warm-up nor least rate nor average nor layer decay", PLAIN,
+     .train = {.warmup = KD_OFF, .min_lr = KD_OFF, .ema = KD_OFF, .layer_decay = KD_OFF}},
     {"smoothing", NORMED, .train = {.label_smoothing = .2f}},
     {"clip", PLAIN, .train = {.clip = .2f, .lr = .2f}},
     {"clip that seldom holds", NORMED, .train = {.clip = .9f}},

@@ -37,7 +37,10 @@ static void fill_train(kd_train_opt *t, const ref_net *net)
     t->nesterov = t->nesterov >= 0;
     fill(&t->weight_decay, adamw ? .05 : 5e-4);
     fill(&t->eps, 1e-8);
-    fill(&t->layer_decay, 1);
+    if (t->layer_decay <= 0) t->layer_decay = 1;
+    fill(&t->warmup, 0);
+    fill(&t->min_lr, 0);
+    fill(&t->ema, 0);
     fill(&t->clip, 0);
     fill(&t->label_smoothing, 0);
     t->beta1 = t->beta1 == 0 ? .9 : t->beta1 < 0 ? 0 : t->beta1;

@@ -97,7 +97,16 @@ START_TEST(test_impossible_options)
                                        {.optimizer = KD_OPTIMIZER_ADAMW, .eps = INFINITY},
                                        {.layer_decay = 1.5f},
                                        {.layer_decay = NAN},
-                                       {.momentum = KD_OFF, .nesterov = 1}};
+                                       {.momentum = KD_OFF, .nesterov = 1},
+                                       {.nesterov = -2},
+                                       {.nesterov = 2},
+                                       {.decay_all = 7},
+                                       {.weight_decay = KD_OFF, .decay_all = 1},
+                                       {.beta1 = .5},
+                                       {.eps = KD_OFF},
+                                       {.momentum = -3},
+                                       {.optimizer = KD_OPTIMIZER_ADAMW, .momentum = .5f},
+                                       {.optimizer = KD_OPTIMIZER_ADAMW, .nesterov = 1}};
     kd_ctx *ctx = test_ctx(1, NULL);
     kd_params *p = params_of(ctx, vgg, 1);
     kd_optim *optim;
@@ -108,6 +117,38 @@ START_TEST(test_impossible_options)
         ck_assert_ptr_null(optim);
     }
     kd_params_destroy(p);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* One weight after two steps with a gradient of 1 at rate 1/4, and a momentum of 1/2. */
+static double walked(kd_ctx *ctx, kd_optim_opt opt)
+{
+    kd_params *p = params_of(ctx, vgg, 1);
+    kd_optim *optim;
+    opt.struct_size = sizeof opt;
+    opt.weight_decay = KD_OFF;
+    test_ok(ctx, kd_optim_create(p, &opt, &optim));
+    for (int step = 0; step < 2; step++) {
+        kd_params_grads(p)[0] = 1;
+        kd_optim_step(optim, .25f, 1);
+    }
+    const double x = (double)kd_params_values(p)[0];
+    kd_optim_destroy(optim);
+    kd_params_destroy(p);
+    return x;
+}
+
+/* 0 is the default, as in kd_train_opt: on; -1 is off, and no contradiction without a momentum. */
+START_TEST(test_nesterov)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const double plain = 1 - .25 * (1 + 1.5), nesterov = 1 - .25 * (1.5 + 1.75);
+    ck_assert(walked(ctx, (kd_optim_opt){.momentum = .5f}) == nesterov);
+    ck_assert(walked(ctx, (kd_optim_opt){.momentum = .5f, .nesterov = 1}) == nesterov);
+    ck_assert(walked(ctx, (kd_optim_opt){.momentum = .5f, .nesterov = -1}) == plain);
+    for (int n = -1; n <= 0; n++)
+        ck_assert(walked(ctx, (kd_optim_opt){.momentum = KD_OFF, .nesterov = n}) == .5);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -409,6 +450,6 @@ START_TEST(test_two_heads)
 }
 END_TEST
 
-TEST_SUITE(optim, 60, &test_layer_decay, &test_impossible_options, &test_factors, &test_warmup,
-           &test_threads_and_stops_change_nothing, &test_average_in_files,
+TEST_SUITE(optim, 60, &test_layer_decay, &test_impossible_options, &test_nesterov, &test_factors,
+           &test_warmup, &test_threads_and_stops_change_nothing, &test_average_in_files,
            &test_every_allocation_failing, &test_two_heads)

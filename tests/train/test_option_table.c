@@ -236,11 +236,18 @@ START_TEST(test_unread)
             all.distill.method = (kd_method)other_than(o->methods, 0, (int)KD_METHOD_COUNT);
             refuse(ctx, &all, o, "of another method");
         }
-        if (o->needs && kd_option_find(o->needs)->standard[0] == 0) { /* else it is there anyway */
-            all = (options){.train = {.struct_size = sizeof all.train},
-                            .distill = {.struct_size = sizeof all.distill}};
+        if (o->needs) {
+            const kd_option *needed = kd_option_find(o->needs);
+            const bool there = needed->flags & KD_CAN_BE_OFF; /* by default */
+            all = readers_of(o);
+            set(&all, needed, there ? (double)KD_OFF : 0);
+            all.train.out = NULL; /* the text that is needed */
             set(&all, o, some(o));
             refuse(ctx, &all, o, "without what it needs");
+            if (!(o->flags & KD_CAN_BE_OFF) && o->standard[0] != 1) continue;
+            set(&all, o, (double)KD_OFF); /* as it is anyway */
+            if (o->flags & KD_CAN_BE_OFF || o->type == KD_OPTION_FLAG)
+                test_ok(ctx, kd_options_check(ctx, NULL, &all.train, &all.distill, NULL));
         }
     }
     kd_ctx_destroy(ctx);
@@ -308,6 +315,40 @@ START_TEST(test_without_teacher)
 }
 END_TEST
 
+static void says(kd_ctx *ctx, kd_train_opt t, kd_distill_opt d, const char *text, const char *name)
+{
+    const kd_option *which = NULL;
+    t.struct_size = sizeof t;
+    d.struct_size = sizeof d;
+    ck_assert_int_eq(kd_options_check(ctx, NULL, &t, &d, &which), KD_E_INVALID);
+    ck_assert_str_eq(kd_ctx_error(ctx), text);
+    ck_assert_ptr_eq(which, name ? kd_option_find(name) : NULL);
+}
+
+START_TEST(test_texts)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const kd_distill_opt none = {0};
+    const kd_train_opt plain = {0};
+    says(ctx, (kd_train_opt){.momentum = 1}, none, "momentum: 1: it must be below 1", "momentum");
+    says(ctx, (kd_train_opt){.momentum = NAN}, none, "momentum: it must be a number", "momentum");
+    says(ctx, (kd_train_opt){.clip = -1.0000001f}, none, "clip: -1.0000001: it must be at least 0",
+         "clip");
+    says(ctx, (kd_train_opt){.optimizer = (kd_optimizer)9}, none,
+         "optimizer: 9: there is no such choice", "optimizer");
+    says(ctx, (kd_train_opt){.schedule = (kd_schedule)9}, none,
+         "schedule: 9: there is no such choice", "schedule");
+    says(ctx, plain, (kd_distill_opt){.method = (kd_method)9}, "method: 9: there is no such choice",
+         "method");
+    says(ctx, (kd_train_opt){.fine_tune = 2}, none, "fine_tune: 2: it must be 0 or 1", NULL);
+    says(ctx, (kd_train_opt){.schedule = KD_SCHEDULE_CONSTANT, .min_lr = .01f}, none,
+         "min_lr: the schedule constant does not read it; step, cosine, onecycle do", "min_lr");
+    says(ctx, plain, (kd_distill_opt){.alpha = 1},
+         "alpha: the method kd does not read it; dkd does", "alpha");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* ---- defaults -------------------------------------------------------------------------------- */
 
 START_TEST(test_defaults)
@@ -326,6 +367,9 @@ START_TEST(test_defaults)
         kd_distill_opt d = {.struct_size = sizeof d, .method = m, .soft = KD_OFF};
         kd_distill_defaults(&d);
         ck_assert(d.soft == KD_OFF && d.hard > 0);
+        ck_assert(d.alpha == 0 && d.temperature == 0); /* without a soft loss nothing reads them */
+        d = (kd_distill_opt){.struct_size = sizeof d, .method = m, .hard = KD_OFF};
+        kd_distill_defaults(&d);
         ck_assert_int_eq(d.alpha != 0, m == KD_METHOD_DKD);
         ck_assert_int_eq(d.temperature != 0, m != KD_METHOD_HARD);
     }
@@ -363,14 +407,14 @@ START_TEST(test_json)
                       .beta1 = KD_OFF,
                       .weight_decay = KD_OFF,
                       .micro_batch = KD_MICRO_AUTO,
-                      .decay_all = 1};
+                      .layer_decay = KD_OFF};
     kd_distill_opt d = {.struct_size = sizeof d, .method = KD_METHOD_HARD, .soft = KD_OFF};
     kd_train_defaults(&t, NULL);
     kd_distill_defaults(&d);
     write_json(ctx, KD_READ_BY_STEP, &t, &d,
                "{\"micro_batch\":\"auto\",\"optimizer\":\"adamw\",\"lr\":0.001,\"momentum\":null,"
                "\"nesterov\":null,\"beta1\":0,\"beta2\":0.999,\"eps\":1e-08,\"layer_decay\":1,"
-               "\"weight_decay\":0,\"decay_all\":true,\"label_smoothing\":0,\"clip\":0,"
+               "\"weight_decay\":0,\"decay_all\":null,\"label_smoothing\":0,\"clip\":0,"
                "\"method\":\"hard\",\"temperature\":null,\"hard\":0.5,\"soft\":0,\"alpha\":null,"
                "\"beta\":null}");
     t = (kd_train_opt){.struct_size = sizeof t, .nesterov = -1, .seed = 7, .micro_batch = 4};
@@ -387,4 +431,5 @@ START_TEST(test_json)
 END_TEST
 
 TEST_SUITE(option_table, 20, &test_promised, &test_default_text_is_cut, &test_ranges, &test_unread,
-           &test_contradictions, &test_rules, &test_without_teacher, &test_defaults, &test_json)
+           &test_contradictions, &test_rules, &test_texts, &test_without_teacher, &test_defaults,
+           &test_json)

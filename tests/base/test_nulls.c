@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ * test_nulls.c: one rule for NULL: without an object a call is KD_E_INVALID; where there is one, and
+ * something else is missing, so it is, with words; what destroys takes NULL. */
+#include "../test.h"
+
+#include <kd/kd.h>
+#include <string.h>
+
+#define SPEC "vgg2_bn,width=0.125,classes=2,image=8,channels=1"
+
+typedef struct world {
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_params *params;
+    kd_writer *writer;
+} world;
+
+static kd_model *made;
+static kd_plan *plan;
+static kd_exec *exec;
+static kd_writer *writer;
+static kd_file *file;
+static kd_optim *optim;
+static uint64_t hash;
+static size_t size;
+static void *bytes;
+static float number[4 * 64] = {1, 1, 1, 1};
+static const int32_t label[4];
+
+#define CALL(name, call)                                                                           \
+    static kd_status name(const world *w)                                                          \
+    {                                                                                              \
+        (void)w;                                                                                   \
+        return call;                                                                               \
+    }
+
+/* There is no object. */
+CALL(create_0, kd_model_create(NULL, SPEC, 1, &made))
+CALL(load_0, kd_model_load(NULL, "x", NULL, &made))
+CALL(count_0, kd_spec_count(NULL, SPEC, &hash, &hash))
+CALL(save_0, kd_model_save(NULL, "x"))
+CALL(save_as_0, kd_model_save_as(NULL, "x", KD_F32))
+CALL(save_params_0, kd_model_save_params(NULL, w->params, "x", KD_F32))
+CALL(metadata_0, kd_model_write_metadata(NULL, w->writer))
+CALL(metadata_1, kd_model_write_metadata(w->model, NULL))
+CALL(write_0, kd_params_write(w->params, NULL, "", KD_F32))
+CALL(flat_0, kd_params_write_flat(w->params, number, NULL, ""))
+CALL(hash_0, kd_model_hash(NULL, &hash))
+CALL(params_hash_0, kd_params_hash(NULL, &hash))
+CALL(finite_0, kd_model_check_finite(NULL))
+CALL(names_0, kd_model_set_class_names(NULL, NULL))
+CALL(data_0, kd_model_set_data(NULL, "x", 1))
+CALL(framing_0, kd_model_set_framing(NULL, "none"))
+CALL(normal_0, kd_model_set_normalization(NULL, number, number))
+CALL(normalize_0, kd_model_normalize(NULL, (const uint8_t *)"", 1, number))
+CALL(take_0, kd_model_take_normalization(NULL, NULL))
+CALL(predict_0, kd_model_predict(NULL, number, 1, 1, number))
+CALL(plan_0, kd_model_plan(NULL, 1, &plan, &exec))
+CALL(step_0, kd_train_step(NULL, 1, number, label, NULL, NULL, NULL))
+CALL(train_plan_0, kd_train_plan(NULL, NULL, &plan))
+CALL(optim_0, kd_optim_create(NULL, NULL, &optim))
+CALL(check_0, kd_options_check(NULL, NULL, NULL, NULL, NULL))
+CALL(writer_0, kd_writer_create(NULL, "x", &writer))
+CALL(writer_memory_0, kd_writer_create_memory(NULL, &writer))
+CALL(pair_0, kd_writer_metadata(NULL, "a", "b"))
+CALL(tensor_0, kd_writer_tensor(NULL, "a", KD_F32, 0, NULL, number))
+CALL(tensor_fn_0, kd_writer_tensor_fn(NULL, "a", KD_F32, 0, NULL, NULL, NULL))
+CALL(finish_0, kd_writer_finish(NULL))
+CALL(finish_memory_0, kd_writer_finish_memory(NULL, &bytes, &size))
+CALL(memory_0, kd_file_from_memory(NULL, "", 0, NULL, &file))
+
+/* There is one, and it can say what is missing. */
+CALL(create_1, kd_model_create(w->ctx, NULL, 1, &made))
+CALL(create_2, kd_model_create(w->ctx, SPEC, 1, NULL))
+CALL(load_1, kd_model_load(w->ctx, NULL, NULL, &made))
+CALL(load_2, kd_model_load(w->ctx, "x", NULL, NULL))
+CALL(load_file_1, kd_model_load_file(w->ctx, NULL, NULL, &made))
+CALL(count_1, kd_spec_count(w->ctx, NULL, &hash, &hash))
+CALL(save_1, kd_model_save(w->model, NULL))
+CALL(save_params_1, kd_model_save_params(w->model, NULL, "x", KD_F32))
+CALL(hash_1, kd_model_hash(w->model, NULL))
+CALL(normal_1, kd_model_set_normalization(w->model, NULL, number))
+CALL(normal_2, kd_model_set_normalization(w->model, number, NULL))
+CALL(normalize_1, kd_model_normalize(w->model, NULL, 1, number))
+CALL(take_1, kd_model_take_normalization(w->model, NULL))
+CALL(predict_1, kd_model_predict(w->model, NULL, 1, 1, number))
+CALL(predict_2, kd_model_predict(w->model, number, 1, 1, NULL))
+CALL(plan_1, kd_model_plan(w->model, 1, NULL, &exec))
+CALL(plan_2, kd_model_plan(w->model, 1, &plan, NULL))
+CALL(step_1, kd_train_step(w->model, 1, NULL, label, NULL, NULL, NULL))
+CALL(step_2, kd_train_step(w->model, 1, number, NULL, NULL, NULL, NULL))
+CALL(train_plan_1, kd_train_plan(w->model, NULL, NULL))
+CALL(optim_1, kd_optim_create(w->params, NULL, NULL))
+CALL(writer_1, kd_writer_create(w->ctx, NULL, &writer))
+CALL(writer_2, kd_writer_create(w->ctx, "x", NULL))
+CALL(writer_memory_1, kd_writer_create_memory(w->ctx, NULL))
+CALL(memory_1, kd_file_from_memory(w->ctx, NULL, 100, NULL, &file))
+CALL(memory_2, kd_file_from_memory(w->ctx, "", 0, NULL, NULL))
+
+#define ROW(name)                                                                                  \
+    {                                                                                              \
+#name, name                                                                                \
+    }
+typedef struct row {
+    const char *name;
+    kd_status (*call)(const world *w);
+} row;
+
+static const row without[] = {
+    ROW(create_0),  ROW(load_0),        ROW(count_0),        ROW(save_0),          ROW(save_as_0),
+    ROW(write_0),   ROW(save_params_0), ROW(metadata_0),     ROW(metadata_1),      ROW(flat_0),
+    ROW(hash_0),    ROW(params_hash_0), ROW(finite_0),       ROW(names_0),         ROW(data_0),
+    ROW(framing_0), ROW(normal_0),      ROW(normalize_0),    ROW(take_0),          ROW(predict_0),
+    ROW(plan_0),    ROW(step_0),        ROW(optim_0),        ROW(train_plan_0),    ROW(check_0),
+    ROW(writer_0),  ROW(pair_0),        ROW(tensor_0),       ROW(writer_memory_0), ROW(tensor_fn_0),
+    ROW(finish_0),  ROW(memory_0),      ROW(finish_memory_0)};
+
+static const row with[] = {
+    ROW(create_1),       ROW(create_2), ROW(load_1),       ROW(load_2),        ROW(load_file_1),
+    ROW(count_1),        ROW(save_1),   ROW(hash_1),       ROW(save_params_1), ROW(normal_1),
+    ROW(normal_2),       ROW(take_1),   ROW(normalize_1),  ROW(predict_1),     ROW(predict_2),
+    ROW(plan_1),         ROW(plan_2),   ROW(step_1),       ROW(step_2),        ROW(optim_1),
+    ROW(writer_1),       ROW(writer_2), ROW(train_plan_1), ROW(memory_1),      ROW(memory_2),
+    ROW(writer_memory_1)};
+
+START_TEST(test_null)
+{
+    world w = {.ctx = test_ctx(1, NULL)};
+    test_ok(w.ctx, kd_model_create(w.ctx, SPEC, 1, &w.model));
+    test_ok(w.ctx, kd_writer_create_memory(w.ctx, &w.writer));
+    w.params = kd_model_params(w.model);
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++)
+        ck_assert_msg(without[i].call(&w) == KD_E_INVALID, "%s", without[i].name);
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
+        kd_ctx_fail(w.ctx, KD_E_IO, "before");
+        ck_assert_msg(with[i].call(&w) == KD_E_INVALID, "%s", with[i].name);
+        ck_assert_msg(strcmp(kd_ctx_error(w.ctx), "before"), "%s: no words", with[i].name);
+    }
+    kd_writer_abandon(w.writer);
+    kd_model_destroy(w.model);
+    ck_assert_uint_eq(kd_ctx_memory(w.ctx), 0);
+    kd_ctx_destroy(w.ctx);
+}
+END_TEST
+
+/* What has no status does nothing, or finds nothing. */
+START_TEST(test_nothing)
+{
+    const kd_train_opt t = {.struct_size = sizeof t};
+    kd_train_defaults(NULL, NULL);
+    kd_distill_defaults(NULL);
+    ck_assert_ptr_null(kd_option_find(NULL));
+    ck_assert_int_eq(kd_option_is_read(NULL, &t, NULL), 0);
+    ck_assert_int_eq(kd_option_is_read(kd_option_find("lr"), NULL, NULL), 0);
+    ck_assert_ptr_null(kd_method_name(KD_METHOD_COUNT));
+    ck_assert_ptr_null(kd_schedule_name(KD_SCHEDULE_COUNT));
+    ck_assert_ptr_null(kd_optimizer_name(KD_OPTIMIZER_COUNT));
+    kd_ctx_destroy(NULL);
+    kd_model_destroy(NULL);
+    kd_optim_destroy(NULL);
+    kd_plan_destroy(NULL);
+    kd_exec_destroy(NULL);
+    kd_params_destroy(NULL);
+    kd_graph_destroy(NULL);
+    kd_loader_close(NULL);
+    kd_dataset_close(NULL);
+    kd_file_close(NULL);
+    kd_writer_abandon(NULL);
+    kd_json_destroy(NULL);
+    kd_json_object_destroy(NULL);
+}
+END_TEST
+
+TEST_SUITE(nulls, 20, &test_null, &test_nothing)
