@@ -127,6 +127,8 @@ START_TEST(test_arrays_refused)
     static arrays a;
     static const float zero[C] = {0}, nan[C] = {0, NAN};
     static const char *const names[CLASSES] = {"a", NULL};
+    static const char *twice[CLASSES];
+    for (size_t i = 0; i < CLASSES; i++) twice[i] = "a";
     kd_ctx *ctx = test_ctx(1, NULL);
     fill(&a);
     kd_data_info info = plain;
@@ -147,6 +149,7 @@ START_TEST(test_arrays_refused)
     REFUSE(std, zero, "standard deviation 0");
     REFUSE(mean, nan, "mean nan");
     REFUSE(class_names, names, "class 1 has no name");
+    REFUSE(class_names, twice, "two classes are called");
     a.labels[1][2] = -1;
     refuse(ctx, &plain, &a, "test sample 2: label -1");
     a.labels[1][2] = 0;

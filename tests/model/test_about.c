@@ -137,9 +137,44 @@ END_TEST
 
 START_TEST(test_setting)
 {
-    static const char *const refused[] = {
-        "",         "crop",    "centre+flip", "mixup:0.2", "centre+", "rrc",         "none,centre",
-        "centre:a", "+centre", "centre:0.5 ", "erase",     "auto",    "altflip+none"};
+    static const char *const refused[] = {"",
+                                          "crop",
+                                          "centre+flip",
+                                          "mixup:0.2",
+                                          "centre+",
+                                          "rrc",
+                                          "none,centre",
+                                          "centre:a",
+                                          "+centre",
+                                          "centre:0.5 ",
+                                          "erase",
+                                          "auto",
+                                          "altflip+none",
+                                          "centre:2",
+                                          "centre:0.09",
+                                          "centre:1.000001",
+                                          "centre:",
+                                          "centre:.5",
+                                          "centre:0.5.5",
+                                          "centre:0.1234567",
+                                          "centre:1.",
+                                          "centre+centre",
+                                          "bicubic:3",
+                                          "bilinear+bicubic",
+                                          "none+centre",
+                                          "bicubic+none",
+                                          "centre+imagenet-eval",
+                                          "imagenet-eval+centre",
+                                          "imagenet-eval:0.5",
+                                          "centre:5000000000"};
+    static const char *const taken[] = {"centre",
+                                        "centre:0.1",
+                                        "centre:1",
+                                        "centre=1.000000",
+                                        "bicubic",
+                                        "centre:0.875+bicubic+exact",
+                                        "imagenet-eval+bilinear",
+                                        "none"};
     const char *const bytes[] = {"a\xFF\xC3z", "\xE2\x82", "plain"};
     const char *const hole[] = {"a", NULL, "c"};
     kd_ctx *ctx = test_ctx(1, NULL);
@@ -149,6 +184,8 @@ START_TEST(test_setting)
     test_ok(ctx, kd_model_set_framing(m, "none"));
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         ck_assert_msg(kd_model_set_framing(m, refused[i]) == KD_E_INVALID, "%s", refused[i]);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        test_ok(ctx, kd_model_set_framing(m, taken[i]));
     memset(text, '1', sizeof text);
     memcpy(text, "centre:", 7);
     text[79] = 0;
@@ -483,12 +520,13 @@ static void count_logs(void *user, kd_log_level level, const char *text)
 START_TEST(test_heads)
 {
     static const char *const cab[] = {"cat", "ant", "bee"}, *const xyz[] = {"x", "y", "z"},
-                             *const abd[] = {"ant", "bee", "dog"};
+                             *const abd[] = {"ant", "bee", "dog"},
+                             *const twice[] = {"ant", "bee", "ant"};
     int logs[4] = {0};
     const kd_config config = {
         .struct_size = sizeof config, .threads = 1, .log = count_logs, .log_user = logs};
     kd_ctx *ctx;
-    kd_model *m;
+    kd_model *m, *m2;
     ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
     kd_load_opt opt = {.struct_size = sizeof opt, .seed = 5};
     test_ok(ctx, kd_model_create(ctx, spec, 1, &m));
@@ -515,14 +553,32 @@ START_TEST(test_heads)
     opt.n_class_names = 3;
     opt.class_names = abc;
     opt.reset_head = 1;
+    const int before = logs[KD_LOG_INFO];
     check_head(ctx, m, &opt, none, abc);
+    ck_assert_int_eq(logs[KD_LOG_INFO], before + 1);
     opt.class_names = NULL;
+    ck_assert_int_eq(kd_model_load_as(ctx, file_path(), &opt, &m2), KD_E_INVALID);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "n_class_names is 3"));
+    opt.n_class_names = 0;
     opt.reset_head = 0;
     opt.change = "classes=3";
     check_head(ctx, m, &opt, same, abc);
     opt.change = "classes=4";
     check_head(ctx, m, &opt, none, NULL);
+    opt.class_names = abc;
+    opt.n_class_names = 3;
+    ck_assert_int_eq(kd_model_load_as(ctx, file_path(), &opt, &m2), KD_E_INVALID);
+    opt.change = "classes=3"; /* the file's number, but not that of the names */
+    opt.n_class_names = 2;
+    ck_assert_int_eq(kd_model_load_as(ctx, file_path(), &opt, &m2), KD_E_INVALID);
+    opt.n_class_names = 3;
     opt.change = NULL;
+    opt.class_names = twice;
+    ck_assert_int_eq(kd_model_load_as(ctx, file_path(), &opt, &m2), KD_E_INVALID);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "'ant'"));
+    ck_assert_int_eq(kd_model_set_class_names(m, twice), KD_E_INVALID);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), "'ant'"));
+    ck_assert_str_eq(kd_model_class_names(m)[1], abc[1]);
     /* A file without names. */
     test_ok(ctx, kd_model_set_class_names(m, NULL));
     test_ok(ctx, kd_model_save(m, file_path()));
