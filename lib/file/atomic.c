@@ -199,6 +199,7 @@ void kdi_atomic_abort(kdi_atomic *a)
 
 kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes, size_t size)
 {
+    if (!ctx) return KD_E_INVALID;
     kdi_atomic a;
     const kdi_kind kind = kdi_kind_of(bytes, size < KDI_KIND_BYTES ? size : KDI_KIND_BYTES);
     kd_status status = path ? kdi_kind_replaces(ctx, path, kind) : KD_OK;

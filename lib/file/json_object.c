@@ -52,7 +52,9 @@ static kd_status collect(kd_json_object *o)
 
 kd_status kd_json_parse(kd_ctx *ctx, const char *text, size_t size, kd_json_object **object)
 {
-    *object = NULL;
+    if (object) *object = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!object || !text) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_json_parse: NULL");
     kd_json_object *o = kd_ctx_alloc(ctx, 1, sizeof *o);
     if (!o) return kd_ctx_memory_status(ctx);
     o->ctx = o->json.ctx = ctx;
@@ -96,9 +98,11 @@ static const entry *find(const kd_json_object *o, const char *key)
 
 kd_status kd_json_get_object(const kd_json_object *object, const char *key, kd_json_object **inner)
 {
+    if (inner) *inner = NULL;
+    if (!object) return KD_E_INVALID;
+    if (!key || !inner) return kd_ctx_fail(object->ctx, KD_E_INVALID, "kd_json_get_object: NULL");
     size_t length;
     const entry *e = find(object, key);
-    *inner = NULL;
     if (!e || kdi_json_kind(&object->json, e->token) != KDI_JSON_OBJECT)
         return kd_ctx_fail(object->ctx, KD_E_NOTFOUND, "JSON: there is no object '%.100s'", key);
     /* strings within it were left as they stand: only the object's own are unescaped */

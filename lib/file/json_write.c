@@ -27,7 +27,9 @@ struct kd_json {
 
 kd_status kd_json_create(kd_ctx *ctx, int indent, kd_json **json)
 {
-    *json = NULL;
+    if (json) *json = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!json) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_json_create: NULL");
     if (indent < 0 || indent > 8)
         return kd_ctx_fail(ctx, KD_E_INVALID, "JSON: indent %d is not in [0, 8]", indent);
     kd_json *j = kd_ctx_alloc(ctx, 1, sizeof *j);
@@ -236,6 +238,7 @@ void kd_json_null(kd_json *json, const char *key)
 
 kd_status kd_json_text(kd_json *json, const char **text, size_t *size)
 {
+    if (!json || !text) return KD_E_INVALID;
     *text = NULL;
     if (json->depth > 0) misuse(json, "an object or array is still open");
     if (!json->filled) misuse(json, "nothing was written");

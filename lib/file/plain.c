@@ -59,6 +59,7 @@ static bool append(int fd, const char *path, const char *line, size_t size)
 
 kd_status kd_file_append_line(kd_ctx *ctx, const char *path, const char *text)
 {
+    if (!ctx) return KD_E_INVALID;
     if (!path || !text || strchr(text, '\n'))
         return kd_ctx_fail(ctx, KD_E_INVALID, "appending a line to '%s': not a line",
                            path ? path : "");
@@ -114,7 +115,9 @@ static kd_status read_whole(kd_ctx *ctx, int fd, const char *path, size_t limit,
 
 kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **bytes, size_t *size)
 {
-    *bytes = NULL;
+    if (bytes) *bytes = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!bytes || !size) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_file_read_all: NULL");
     *size = 0;
     if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "reading a file: no path is given");
     const int fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* waits for no pipe's writer */
@@ -142,6 +145,7 @@ static int make_folder(const char *name)
 
 kd_status kd_folder_make(kd_ctx *ctx, const char *path)
 {
+    if (!ctx) return KD_E_INVALID;
     char name[PATH_MAX];
     struct stat about;
     int error = 0;

@@ -49,6 +49,7 @@ kd_status kdi_file_bytes(kd_file *f, uint64_t offset, void *out, size_t size)
 kd_status kd_file_read_bytes(kd_file *file, const kd_file_tensor *t, uint64_t first, size_t count,
                              void *out)
 {
+    if (!file) return KD_E_INVALID;
     if (!t) return kd_ctx_fail(file->ctx, KD_E_INVALID, "'%s': no such tensor", file->path);
     if (first > t->bytes || count > t->bytes - first)
         return kd_ctx_fail(file->ctx, KD_E_INVALID,
@@ -163,11 +164,13 @@ static kd_status read_as(kd_file *f, const kd_file_tensor *t, size_t first, size
 kd_status kd_file_read_f32(kd_file *file, const kd_file_tensor *tensor, size_t first, size_t count,
                            float *out)
 {
+    if (!file) return KD_E_INVALID;
     return read_as(file, tensor, first, count, KD_F32, out);
 }
 
 kd_status kd_file_read_i64(kd_file *file, const kd_file_tensor *tensor, size_t first, size_t count,
                            int64_t *out)
 {
+    if (!file) return KD_E_INVALID;
     return read_as(file, tensor, first, count, KD_I64, out);
 }

@@ -390,8 +390,10 @@ static kd_status open_folder(kd_ctx *ctx, const char *folder, kd_file **file)
 
 kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)
 {
+    if (file) *file = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!file) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_file_open: NULL");
     struct stat st;
-    *file = NULL;
     if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "opening a file: no path is given");
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return open_folder(ctx, path, file);
     return open_path(ctx, path, true, file);

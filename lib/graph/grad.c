@@ -219,6 +219,7 @@ static kd_value emit_one(kd_graph *g, kd_value loss)
 
 kd_status kd_graph_grad(kd_graph *g, kd_value loss)
 {
+    if (!g) return KD_E_INVALID;
     if (g->status) return kd_graph_status(g);
     kd_status status = KD_OK;
     if (loss < 0 || (size_t)loss >= g->n_values || !is_scalar(&g->values[loss].shape))

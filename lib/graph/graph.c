@@ -41,6 +41,7 @@ kd_value kd_graph_fail(kd_graph *g, kd_status status)
 
 kd_status kd_graph_status(const kd_graph *g)
 {
+    if (!g) return KD_E_INVALID;
     return g->status ? kd_ctx_fail(g->ctx, g->status, "%s", g->error) : KD_OK;
 }
 

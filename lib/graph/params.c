@@ -142,7 +142,9 @@ kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
 
 kd_status kd_params_clone(const kd_params *from, kd_params **out)
 {
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!from) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(from->ctx, KD_E_INVALID, "kd_params_clone: NULL");
     kd_params *p = kd_ctx_alloc(from->ctx, 1, sizeof *p);
     if (!p) return kd_ctx_memory_status(from->ctx);
     p->ctx = from->ctx;
@@ -228,6 +230,7 @@ float *kd_params_grads(kd_params *p)
 
 kd_status kd_params_need_grads(kd_params *p)
 {
+    if (!p) return KD_E_INVALID;
     if (!p->grads) p->grads = kd_ctx_alloc(p->ctx, p->flat_count, sizeof(float));
     return p->grads ? KD_OK : kd_ctx_memory_status(p->ctx);
 }
@@ -299,6 +302,8 @@ void kd_params_unpack(const kd_param_info *e, const float *in, float *flat)
 
 kd_status kd_params_get(const kd_params *p, const kd_param_info *e, int which, void *out)
 {
+    if (!p) return KD_E_INVALID;
+    if (!e || !out) return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_params_get: NULL");
     if (which && (e->buffer || !p->grads))
         return kd_ctx_fail(p->ctx, KD_E_INVALID, "'%s' has no gradient", e->name);
     if (e->buffer)
@@ -310,6 +315,8 @@ kd_status kd_params_get(const kd_params *p, const kd_param_info *e, int which, v
 
 kd_status kd_params_set(kd_params *p, const kd_param_info *e, const void *in)
 {
+    if (!p) return KD_E_INVALID;
+    if (!e || !in) return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_params_set: NULL");
     if (e->buffer)
         from_file(e, in, p->buffers + e->offset);
     else

@@ -178,6 +178,7 @@ kd_status kd_classes_match(kd_ctx *ctx, const char *const *network, size_t n_net
                            const char *const *data, size_t n_data, int32_t *map,
                            kd_class_match *match)
 {
+    if (!ctx) return KD_E_INVALID;
     kdi_classes a = {0}, b = {0};
     if (!map || !match || n_network > INT32_MAX || n_data > INT32_MAX)
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_classes_match: no map, or too many classes");

@@ -200,6 +200,7 @@ void kdi_spec_print(const kdi_spec *s, char *out, size_t size)
 kd_status kd_spec_complete(kd_ctx *ctx, const char *spec, const char *defaults, char *out,
                            size_t size)
 {
+    if (!ctx) return KD_E_INVALID;
     kdi_spec s;
     if (!spec || !out || !size) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_spec_complete: NULL");
     const kd_status status = kdi_spec_parse(ctx, spec, defaults, NULL, &s);

@@ -140,6 +140,8 @@ void kd_exec_destroy(kd_exec *e)
 
 kd_status kd_exec_bind(kd_exec *e, const char *input, const void *data)
 {
+    if (!e) return KD_E_INVALID;
+    if (!input) return kd_ctx_fail(e->plan->ctx, KD_E_INVALID, "kd_exec_bind: NULL");
     for (size_t i = 0; i < e->plan->n_inputs; i++)
         if (!strcmp(e->plan->inputs[i], input)) {
             e->inputs[i] = data;
@@ -313,6 +315,7 @@ static kd_status run_step(kd_exec *e, const kd_run_opt *opt, const kdi_moment *n
 
 kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
 {
+    if (!e) return KD_E_INVALID;
     const kd_plan *p = e->plan;
     kd_run_opt opt;
     kd_status status = kd_options(p->ctx, "kd_run_opt", &opt, sizeof opt, options);

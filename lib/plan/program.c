@@ -51,6 +51,7 @@ size_t kd_plan_steps(const kd_plan *p)
 
 kd_status kd_plan_step_info(const kd_plan *p, size_t i, kd_plan_step *info)
 {
+    if (!p) return KD_E_INVALID;
     const kd_status status = kd_results_check(p->ctx, "kd_plan_step", info);
     if (status) return status;
     if (i >= p->n_steps) return kd_ctx_fail(p->ctx, KD_E_INVALID, "there is no step %zu", i);

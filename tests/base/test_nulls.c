@@ -24,6 +24,11 @@ static kd_optim *optim;
 static uint64_t hash;
 static size_t size;
 static void *bytes;
+static kd_params *copy;
+static kd_json *json;
+static kd_json_object *object;
+static char *text;
+static const char *words;
 static float number[4 * 64] = {1, 1, 1, 1};
 static const int32_t label[4];
 
@@ -68,6 +73,29 @@ CALL(tensor_fn_0, kd_writer_tensor_fn(NULL, "a", KD_F32, 0, NULL, NULL, NULL))
 CALL(finish_0, kd_writer_finish(NULL))
 CALL(finish_memory_0, kd_writer_finish_memory(NULL, &bytes, &size))
 CALL(memory_0, kd_file_from_memory(NULL, "", 0, NULL, &file))
+CALL(status_0, kd_graph_status(NULL))
+CALL(grad_0, kd_graph_grad(NULL, 0))
+CALL(clone_0, kd_params_clone(NULL, &copy))
+CALL(need_0, kd_params_need_grads(NULL))
+CALL(get_0, kd_params_get(NULL, NULL, 0, number))
+CALL(set_0, kd_params_set(NULL, NULL, number))
+CALL(bind_0, kd_exec_bind(NULL, "x", number))
+CALL(run_0, kd_exec_run(NULL, NULL))
+CALL(info_0, kd_plan_step_info(NULL, 0, NULL))
+CALL(f32_0, kd_file_read_f32(NULL, NULL, 0, 1, number))
+CALL(i64_0, kd_file_read_i64(NULL, NULL, 0, 0, NULL))
+CALL(raw_0, kd_file_read_bytes(NULL, NULL, 0, 1, number))
+CALL(open_0, kd_file_open(NULL, "x", &file))
+CALL(all_0, kd_file_read_all(NULL, "x", 1, &text, &size))
+CALL(atomic_0, kd_file_write_atomic(NULL, "x", "", 0))
+CALL(line_0, kd_file_append_line(NULL, "x", "x"))
+CALL(folder_0, kd_folder_make(NULL, "x"))
+CALL(json_0, kd_json_create(NULL, 0, &json))
+CALL(json_text_0, kd_json_text(NULL, &words, &size))
+CALL(parse_0, kd_json_parse(NULL, "{}", 2, &object))
+CALL(object_0, kd_json_get_object(NULL, "x", &object))
+CALL(complete_0, kd_spec_complete(NULL, SPEC, NULL, text, 1))
+CALL(match_0, kd_classes_match(NULL, NULL, 1, NULL, 1, NULL, NULL))
 
 /* There is one, and it can say what is missing. */
 CALL(create_1, kd_model_create(w->ctx, NULL, 1, &made))
@@ -96,6 +124,15 @@ CALL(writer_2, kd_writer_create(w->ctx, "x", NULL))
 CALL(writer_memory_1, kd_writer_create_memory(w->ctx, NULL))
 CALL(memory_1, kd_file_from_memory(w->ctx, NULL, 100, NULL, &file))
 CALL(memory_2, kd_file_from_memory(w->ctx, "", 0, NULL, NULL))
+CALL(clone_9, kd_params_clone(w->params, NULL))
+CALL(get_9, kd_params_get(w->params, NULL, 0, number))
+CALL(set_9, kd_params_set(w->params, NULL, number))
+CALL(open_9, kd_file_open(w->ctx, NULL, &file))
+CALL(all_9, kd_file_read_all(w->ctx, "x", 1, NULL, &size))
+CALL(folder_9, kd_folder_make(w->ctx, NULL))
+CALL(json_9, kd_json_create(w->ctx, 0, NULL))
+CALL(parse_9, kd_json_parse(w->ctx, NULL, 2, &object))
+CALL(complete_9, kd_spec_complete(w->ctx, NULL, NULL, NULL, 1))
 
 #define ROW(name)                                                                                  \
     {                                                                                              \
@@ -107,21 +144,29 @@ typedef struct row {
 } row;
 
 static const row without[] = {
-    ROW(create_0),  ROW(load_0),        ROW(count_0),        ROW(save_0),          ROW(save_as_0),
-    ROW(write_0),   ROW(save_params_0), ROW(metadata_0),     ROW(metadata_1),      ROW(flat_0),
-    ROW(hash_0),    ROW(params_hash_0), ROW(finite_0),       ROW(names_0),         ROW(data_0),
-    ROW(framing_0), ROW(normal_0),      ROW(normalize_0),    ROW(take_0),          ROW(predict_0),
-    ROW(plan_0),    ROW(step_0),        ROW(optim_0),        ROW(train_plan_0),    ROW(check_0),
-    ROW(writer_0),  ROW(pair_0),        ROW(tensor_0),       ROW(writer_memory_0), ROW(tensor_fn_0),
-    ROW(finish_0),  ROW(memory_0),      ROW(finish_memory_0)};
+    ROW(create_0),        ROW(load_0),      ROW(count_0),       ROW(save_0),
+    ROW(save_as_0),       ROW(write_0),     ROW(save_params_0), ROW(metadata_0),
+    ROW(metadata_1),      ROW(flat_0),      ROW(hash_0),        ROW(params_hash_0),
+    ROW(finite_0),        ROW(names_0),     ROW(data_0),        ROW(framing_0),
+    ROW(normal_0),        ROW(normalize_0), ROW(take_0),        ROW(predict_0),
+    ROW(plan_0),          ROW(step_0),      ROW(optim_0),       ROW(train_plan_0),
+    ROW(check_0),         ROW(writer_0),    ROW(pair_0),        ROW(tensor_0),
+    ROW(writer_memory_0), ROW(tensor_fn_0), ROW(finish_0),      ROW(memory_0),
+    ROW(finish_memory_0), ROW(status_0),    ROW(grad_0),        ROW(clone_0),
+    ROW(need_0),          ROW(get_0),       ROW(set_0),         ROW(bind_0),
+    ROW(run_0),           ROW(info_0),      ROW(f32_0),         ROW(i64_0),
+    ROW(raw_0),           ROW(open_0),      ROW(all_0),         ROW(atomic_0),
+    ROW(line_0),          ROW(folder_0),    ROW(json_0),        ROW(json_text_0),
+    ROW(parse_0),         ROW(object_0),    ROW(complete_0),    ROW(match_0)};
 
 static const row with[] = {
-    ROW(create_1),       ROW(create_2), ROW(load_1),       ROW(load_2),        ROW(load_file_1),
-    ROW(count_1),        ROW(save_1),   ROW(hash_1),       ROW(save_params_1), ROW(normal_1),
-    ROW(normal_2),       ROW(take_1),   ROW(normalize_1),  ROW(predict_1),     ROW(predict_2),
-    ROW(plan_1),         ROW(plan_2),   ROW(step_1),       ROW(step_2),        ROW(optim_1),
-    ROW(writer_1),       ROW(writer_2), ROW(train_plan_1), ROW(memory_1),      ROW(memory_2),
-    ROW(writer_memory_1)};
+    ROW(create_1),        ROW(create_2), ROW(load_1),       ROW(load_2),        ROW(load_file_1),
+    ROW(count_1),         ROW(save_1),   ROW(hash_1),       ROW(save_params_1), ROW(normal_1),
+    ROW(normal_2),        ROW(take_1),   ROW(normalize_1),  ROW(predict_1),     ROW(predict_2),
+    ROW(plan_1),          ROW(plan_2),   ROW(step_1),       ROW(step_2),        ROW(optim_1),
+    ROW(writer_1),        ROW(writer_2), ROW(train_plan_1), ROW(memory_1),      ROW(memory_2),
+    ROW(writer_memory_1), ROW(clone_9),  ROW(get_9),        ROW(set_9),         ROW(open_9),
+    ROW(all_9),           ROW(folder_9), ROW(json_9),       ROW(parse_9),       ROW(complete_9)};
 
 START_TEST(test_null)
 {
