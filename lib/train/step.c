@@ -2,6 +2,7 @@
  * step.c: one optimiser step on a batch that is given, for comparisons with other frameworks. */
 #include "train.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The arrays of a step's batch; teacher NULL: none. */
@@ -77,12 +78,16 @@ kd_status kdt_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **
     return kd_optim_create(params, &opt, optim);
 }
 
-static kd_status update(kd_params *params, const kd_train_opt *t)
+/* A loss or a gradient that is not finite leaves the parameters as they were. */
+static kd_status update(kd_params *params, const kd_train_opt *t, double loss)
 {
     kd_optim *optim;
+    const double norm = kd_params_grad_norm(params);
+    if (!isfinite(loss) || !isfinite(norm))
+        return kd_ctx_fail(kd_params_ctx(params), KD_E_NONFINITE,
+                           "kd_train_step: the loss is %g and the gradient's norm %g", loss, norm);
     const kd_status status = kdt_optim_create(params, t, &optim);
     if (status) return status;
-    const double norm = t->clip > 0 ? kd_params_grad_norm(params) : 0;
     const bool clipped = t->clip > 0 && norm > (double)t->clip;
     kd_optim_step(optim, t->lr, clipped ? (float)((double)t->clip / (norm + 1e-6)) : 1);
     kd_optim_destroy(optim);
@@ -104,6 +109,10 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     if (n == 0) return kd_ctx_fail(ctx, KD_E_INVALID, "a step needs at least one picture");
     if (!input || !labels)
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_train_step: no %s", input ? "labels" : "input");
+    if (!teacher_logits && options && options->struct_size >= sizeof *options &&
+        (options->teacher || options->n_teachers))
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "kd_train_step: a teacher is given, but not its logits, which it takes");
     kd_status status = kd_results_check(ctx, "kd_step_result", result);
     if (!status) status = kdt_take(ctx, model, NULL, options, teacher_logits != NULL, &train, &o);
     if (status) return status;
@@ -121,7 +130,7 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
         if (here.grads)
             memcpy(here.grads, kd_params_grads(params),
                    kd_params_flat_count(params) * sizeof(float));
-        status = update(params, &train);
+        status = update(params, &train, (double)here.loss);
     }
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);

@@ -529,8 +529,35 @@ START_TEST(test_every_allocation_failing)
 }
 END_TEST
 
+/* A single step: what is not finite changes nothing, and a teacher needs its logits given. */
+START_TEST(test_step_refuses)
+{
+    setup s = make(1, NULL);
+    enum { N = 2, PICTURE = 32 * 32 * 3, K = 10 };
+    static float x[N * PICTURE], teacher[N * K];
+    static const int32_t labels[N] = {1, 2};
+    kd_params *p = kd_model_params(s.model);
+    const size_t size = kd_params_flat_count(p) * sizeof(float);
+    float *before = malloc(size);
+    const kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = s.model};
+    const kd_distill_opt plain = {.struct_size = sizeof plain};
+    memcpy(before, kd_params_values(p), size);
+    for (size_t i = 0; i < N * PICTURE; i++) x[i] = .01f * (float)(i % 101);
+    ck_assert_int_eq(kd_train_step(s.model, N, x, labels, NULL, &opt, NULL), KD_E_INVALID);
+    teacher[3] = NAN;
+    ck_assert_int_eq(kd_train_step(s.model, N, x, labels, teacher, &plain, NULL), KD_E_NONFINITE);
+    teacher[3] = 0;
+    x[7] = INFINITY;
+    ck_assert_int_eq(kd_train_step(s.model, N, x, labels, teacher, &plain, NULL), KD_E_NONFINITE);
+    ck_assert_mem_eq(before, kd_params_values(p), size);
+    x[7] = 0;
+    free(before);
+    drop(&s);
+}
+END_TEST
+
 TEST_SUITE(train, 120, &test_learns, &test_learns_real_pictures, &test_same_bits_for_any_threads,
            &test_resume_gives_the_same_bits, &test_resume_refuses_another_run,
            &test_one_run_a_folder, &test_methods, &test_budget, &test_nan_stops_and_is_found,
            &test_infinite_gradient, &test_divergence_stops, &test_nan_is_skipped, &test_errors,
-           &test_every_allocation_failing)
+           &test_every_allocation_failing, &test_step_refuses)
