@@ -89,7 +89,8 @@ static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_note *note)
 
 kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
 {
-    if (!data || !checksum) return KD_E_INVALID;
+    if (!data) return KD_E_INVALID;
+    if (!checksum) return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_dataset_checksum: NULL");
     if (data->fingerprint && !data->checksum_known) {
         const kd_status status = data->fingerprint(data, &data->checksum);
         if (status) return status;

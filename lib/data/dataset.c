@@ -250,7 +250,8 @@ kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                  const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
                                  kd_dataset **out)
 {
-    if (!ctx || !out) return KD_E_INVALID;
+    if (!ctx) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: NULL");
     *out = NULL;
     if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: no kd_data_info");
     kd_dataset *data = kdi_dataset_make(ctx);
@@ -292,7 +293,8 @@ static void callback_release(kd_dataset *data)
 kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
                                    void *user, kd_dataset **out)
 {
-    if (!ctx || !out) return KD_E_INVALID;
+    if (!ctx) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_callback: NULL");
     *out = NULL;
     if (!info || !fn)
         return kd_ctx_fail(ctx, KD_E_INVALID,

@@ -215,7 +215,8 @@ static kd_status count_workers(const kd_dataset *data, const kd_loader_opt *opt,
 kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_loader **out)
 {
     kd_loader_opt opt;
-    if (!data || !out) return KD_E_INVALID;
+    if (!data) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_loader_create: NULL");
     *out = NULL;
     kd_status status = kd_options(data->ctx, "kd_loader_opt", &opt, sizeof opt, options);
     if (status) return status;

@@ -115,7 +115,8 @@ static kd_status allocate_values(kd_params *p)
 
 kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
 {
-    if (!g || !out) return KD_E_INVALID;
+    if (!g) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_params_create: NULL");
     *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;

@@ -82,7 +82,8 @@ static void make_calls(kd_exec *e)
 
 kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, kd_exec **out)
 {
-    if (!plan || !params || !out) return KD_E_INVALID;
+    if (!plan || !params) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(plan->ctx, KD_E_INVALID, "kd_exec_create: NULL");
     *out = NULL;
     kd_ctx *ctx = plan->ctx;
     if ((uintptr_t)memory % 64)

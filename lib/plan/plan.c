@@ -5,7 +5,8 @@
 kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
 {
     kd_plan_opt opt;
-    if (!g || !out) return KD_E_INVALID;
+    if (!g) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_plan_create: NULL");
     *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;

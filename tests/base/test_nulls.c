@@ -133,6 +133,10 @@ CALL(folder_9, kd_folder_make(w->ctx, NULL))
 CALL(json_9, kd_json_create(w->ctx, 0, NULL))
 CALL(parse_9, kd_json_parse(w->ctx, NULL, 2, &object))
 CALL(complete_9, kd_spec_complete(w->ctx, NULL, NULL, NULL, 1))
+CALL(graph_8, kd_graph_create(w->ctx, NULL))
+CALL(open_8, kd_dataset_open(w->ctx, "synthetic", NULL, NULL))
+CALL(arrays_8, kd_dataset_from_arrays(w->ctx, NULL, NULL, NULL, 0, NULL))
+CALL(callback_8, kd_dataset_from_callback(w->ctx, NULL, NULL, NULL, NULL))
 
 #define ROW(name)                                                                                  \
     {                                                                                              \
@@ -166,7 +170,8 @@ static const row with[] = {
     ROW(plan_1),          ROW(plan_2),   ROW(step_1),       ROW(step_2),        ROW(optim_1),
     ROW(writer_1),        ROW(writer_2), ROW(train_plan_1), ROW(memory_1),      ROW(memory_2),
     ROW(writer_memory_1), ROW(clone_9),  ROW(get_9),        ROW(set_9),         ROW(open_9),
-    ROW(all_9),           ROW(folder_9), ROW(json_9),       ROW(parse_9),       ROW(complete_9)};
+    ROW(all_9),           ROW(folder_9), ROW(json_9),       ROW(parse_9),       ROW(complete_9),
+    ROW(graph_8),         ROW(open_8),   ROW(arrays_8),     ROW(callback_8)};
 
 START_TEST(test_null)
 {
