@@ -616,9 +616,13 @@ START_TEST(test_locale)
     kd_model *m;
     test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=32,test=8", NULL, &data));
     test_ok(ctx, kd_model_create(ctx, "vgg2,width=0.0625,classes=10,image=32", 1, &m));
-    kd_train_opt opt = {
-        .struct_size = sizeof opt, .epochs = 1, .batch = 16, .out = folder("again")};
+    kd_train_opt opt = {.struct_size = sizeof opt,
+                        .epochs = 1,
+                        .batch = 16,
+                        .out = folder("again"),
+                        .overwrite = 1};
     test_ok(ctx, kd_train(m, data, &opt, NULL));
+    opt.overwrite = 0;
     opt.resume = 1;
     test_ok(ctx, kd_train(m, data, &opt, NULL));
     kd_model_destroy(m);

@@ -359,7 +359,7 @@ START_TEST(test_no_room_for_the_record)
     kd_ctx *ctx = test_ctx(1, NULL);
     kd_json_object *o;
     const trial *t = &trials[2];
-    const test_path folder = test_in_dir("full");
+    const test_path folder = test_in_dir("no_room");
     bool hit;
     const trial_call call = {.out = folder.text, .shim = "rename=2:ENOSPC", .path = "run.json"};
     ck_assert_int_eq(trial_run(t, &call, &hit), 1);
