@@ -16,8 +16,7 @@ enum { PATH = 1024 };
 const char *files_folder(const char *name)
 {
     static char folder[PATH];
-    /* apart from what other rooms' tests put there */
-    snprintf(folder, sizeof folder, "%s/data_%s", test_dir(), name);
+    snprintf(folder, sizeof folder, "%s/%s", test_dir(), name);
     ck_assert_msg(mkdir(folder, 0700) == 0, "mkdir %s", folder);
     return folder;
 }

@@ -123,7 +123,7 @@ START_TEST(test_splits)
     expect("report_whole", "ant/1.png bee/1.png", 0, "no training pictures: there is no folder train");
     expect("classes", "Train/ant/1.png Valid/ant/1.png", 1,
            "'Train', 'Valid' were taken for classes: splits are called train, and val or test");
-    expect("one", "train/images/1.png val/images/2.png", 1,
+    expect("report_one", "train/images/1.png val/images/2.png", 1,
            "there is one class alone, 'images': pictures of several classes lie in a folder for "
            "each");
 }
