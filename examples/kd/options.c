@@ -382,36 +382,14 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args)
 
 /* ---- the library's options ------------------------------------------------------------------- */
 
-static size_t size_of(kd_option_type type)
-{
-    switch (type) {
-    case KD_OPTION_FLAG:
-    case KD_OPTION_CHOICE:
-        return sizeof(int);
-    case KD_OPTION_COUNT:
-    case KD_OPTION_PIECES:
-        return sizeof(size_t);
-    case KD_OPTION_U64:
-        return sizeof(uint64_t);
-    case KD_OPTION_FLOAT:
-        return sizeof(float);
-    case KD_OPTION_DOUBLE:
-        return sizeof(double);
-    case KD_OPTION_TEXT:
-        return sizeof(const char *);
-    }
-    return 0;
-}
-
 /* Without a teacher nothing reads an option of distillation. */
 static int check_untaught(const cli_args *a)
 {
-    static const char zeros[16];
     const cli_option *o;
     for (size_t i = 0; (o = cli_option_at(i)); i++) {
         const kd_option *l = o->library;
         if (!l || l->of != KD_OF_DISTILL || !(o->commands & a->command->bit)) continue;
-        if (!memcmp((const char *)a + o->offset, zeros, size_of(l->type))) continue;
+        if (kd_option_get(l, &a->distill) == 0) continue;
         return cli_usage(a->command->name, "--%s: without a teacher nothing reads it", o->name);
     }
     return CLI_DONE;

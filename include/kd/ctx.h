@@ -139,8 +139,8 @@ KD_API void kd_ctx_free(kd_ctx *ctx, void *block);
  * i is not fixed: results must not depend on it.
  *
  * A loop inside a task is done by that task's thread alone. Its w tells nothing apart: inner loops
- * of several tasks run at the same time with the same w (0, with the context's own threads), so an
- * inner loop's scratch memory must belong to the task around it, and be found by the outer w. The
+ * of several tasks run at the same time with the same w (0, with the context's own threads). An
+ * inner loop's scratch memory must therefore belong to the task around it, found by the outer w. The
  * same holds for a loop that another thread of the program begins meanwhile. */
 typedef void (*kd_task_fn)(void *arg, size_t index, int worker);
 KD_API void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg);

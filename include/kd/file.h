@@ -32,10 +32,12 @@ typedef struct kd_file_tensor {
     uint64_t offset; /* of its first byte, from the start of the file (the first shard) */
 } kd_file_tensor;
 
-/* Open a file, read its header and check all of it; tensors are read when they are asked for. A
- * file that can't be read is KD_E_IO, one that breaks the format KD_E_FORMAT (the error says what
- * it is instead, where that can be told), one with an element type or a rank this library does not
- * know KD_E_UNSUPPORTED. On failure *file is NULL.
+/* Open a file, read its header and check all of it; tensors are read when they are asked for.
+ * On failure *file is NULL:
+ *
+ *   KD_E_IO           the file can't be read
+ *   KD_E_FORMAT       it breaks the format; the error says what it is instead, if that is known
+ *   KD_E_UNSUPPORTED  it has an element type or a rank that this library does not know
  *
  * path may also be an index of shards (NAME.safetensors.index.json): the files that it names, in
  * its folder, are then read as one; and a folder: of its model.safetensors, else its

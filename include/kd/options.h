@@ -78,6 +78,12 @@ KD_API const kd_option *kd_option_at(size_t i);
 /* NULL if there is none of this name, or name is NULL. */
 KD_API const kd_option *kd_option_find(const char *name);
 
+/* An option's member, found in its struct (kd_train_opt or kd_distill_opt, whole), as a number: a
+ * choice's index, 1 for a text that is there. What is zero was not given. */
+KD_API double kd_option_get(const kd_option *option, const void *opt);
+/* Set it to a number of the option's range, or to KD_OFF; a text stays. */
+KD_API void kd_option_set(const kd_option *option, void *opt, double number);
+
 /* The default as it would be typed: "0.9", "sgd 0.05, adamw 0.001"; "" where there is none. */
 KD_API void kd_option_default_text(const kd_option *option, char *out, size_t size);
 

@@ -4,12 +4,14 @@
  * executor is made nothing allocates.
  *
  * A plan is read-only: several executors may share one. kd_exec_create, _bind, _run, _output and
- * _destroy of different executors may be called in several threads at the same moment, if each
- * executor belongs to one of them and nobody changes its parameters meanwhile; a training plan's
- * executors, which write gradients and buffers, have parameters of their own each. They share the
- * context: its allocator and `parallel` are then called from all of these threads, its own threads
- * work for one run at a time while the others compute alone, and kd_ctx_error is the text of one of
- * the calls that failed, to be read when no call runs. */
+ * _destroy may be called in several threads at the same moment, under these rules:
+ *
+ *   - Each executor belongs to one thread.
+ *   - Nobody changes an executor's parameters while it runs. Executors of a training plan write
+ *     gradients and buffers: each has parameters of its own.
+ *   - The context is shared. Its allocator and `parallel` are called from all of these threads.
+ *   - The context's own threads work for one run at a time; the other runs compute alone.
+ *   - kd_ctx_error is the text of one of the calls that failed. Read it when no call runs. */
 #ifndef KD_PLAN_H
 #define KD_PLAN_H
 

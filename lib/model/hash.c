@@ -2,9 +2,13 @@
  * hash.c: one number for a network's weights and buffers, and whether all of them are finite.
  *
  * The sum is FNV-1a with words of 32 bits: h = (h ^ word) * 0x100000001B3 from
- * 0xCBF29CE484222325 on. Each entry, in the network's order, gives the bytes of its name, a word
- * each, its type (a kd_dtype), its rank and its sizes (two words each, the lower first) in the
- * file's layout, and its values in that layout: a float's bits, or the two halves of an int64. */
+ * 0xCBF29CE484222325 on. Entries come in the network's order. Each gives these words:
+ *
+ *   its name    a word for each byte
+ *   its type    a kd_dtype
+ *   its rank
+ *   its sizes   in the file's layout, two words each, the lower first
+ *   its values  in the file's layout: a float's bits, or an int64's halves, the lower first */
 #include "model.h"
 
 #include <math.h>

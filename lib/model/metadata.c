@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * metadata.c: what a model's file says of itself, in its metadata.
  *
- *   libkd.version          of the writer
- *   libkd.spec             the complete spec
- *   libkd.mean, libkd.std  the normalisation, numbers joined by commas
- *   libkd.classes          the classes' names, a JSON array of strings
- *   libkd.data             the name of the data set it was trained on
- *   libkd.data_checksum    its checksum, 16 hexadecimal digits
- *   libkd.framing          how pictures were framed when it was evaluated
+ *   libkd.version          The writer's.
+ *   libkd.spec             The complete spec.
+ *   libkd.mean, libkd.std  The normalisation: numbers joined by commas.
+ *   libkd.classes          The classes' names: a JSON array of strings.
+ *   libkd.data             The name of the data set it was trained on.
+ *   libkd.data_checksum    That set's checksum: 16 hexadecimal digits.
+ *   libkd.framing          How pictures were framed when it was evaluated.
  *
  * All but the spec may be missing. What is there must be right: a file that contradicts itself is
  * refused. */

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * names.c: other libraries' names for a network's tensors, as one table: torchvision's vit_* and
- * swin_*, Hugging Face's ViT, DeiT and Swin for image classification (as save_pretrained writes
- * them, and as a state_dict has them since version 5), Swin's files from before timm moved the
- * merging of patches to the beginning of a stage, and timm's VGG. Layouts are the same everywhere.
- * Hugging Face keeps queries, keys and values apart; one behind the other they are qkv.
+ * names.c: other libraries' names for a network's tensors, as one table:
+ *
+ *   - torchvision's vit_* and swin_*.
+ *   - Hugging Face's ViT, DeiT and Swin for image classification, as save_pretrained writes them,
+ *     and as a state_dict has them since version 5.
+ *   - timm's Swin from before it moved the merging of patches to the beginning of a stage.
+ *   - timm's VGG.
+ *
+ * Layouts are the same everywhere. Hugging Face keeps queries, keys and values apart; one behind the other they are qkv.
  *
  * In a pattern # is a number, * the rest of a name, and % query, key and value in turn, & their
  * initials. A tensor may have several rules, of which the file follows one. */

@@ -50,6 +50,11 @@ static double get(const kd_option *o, const void *at)
     return 0;
 }
 
+double kd_option_get(const kd_option *o, const void *opt)
+{
+    return get(o, (const char *)opt + o->offset);
+}
+
 static void set(const kd_option *o, void *at, double x)
 {
     switch (o->type) {
@@ -73,6 +78,11 @@ static void set(const kd_option *o, void *at, double x)
     case KD_OPTION_TEXT:
         break;
     }
+}
+
+void kd_option_set(const kd_option *o, void *opt, double number)
+{
+    set(o, (char *)opt + o->offset, number);
 }
 
 /* Was it switched off? KD_OFF is also -1 for a flag that is on by default. */
@@ -406,7 +416,7 @@ kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-void kdt_option_json(kd_json *j, const kd_option *o, const void *at)
+static void option_json(kd_json *j, const kd_option *o, const void *at)
 {
     const double x = get(o, at);
     const bool off = is_off(o, at);
@@ -457,7 +467,7 @@ void kd_options_json(kd_json *j, unsigned flags, const kd_train_opt *train,
     for (size_t i = 0; (o = kd_option_at(i)); i++) {
         if ((o->flags & flags) != flags) continue;
         if (is_read(o, &t, there))
-            kdt_option_json(j, o, member(o, &t, there));
+            option_json(j, o, member(o, &t, there));
         else
             kd_json_null(j, o->name);
     }

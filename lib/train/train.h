@@ -103,8 +103,6 @@ void kdt_add_times(kd_times *times, const kd_times *more);
  * teachers, so that what is only for distillation is read. */
 kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
                    const kd_distill_opt *distill, bool taught, kd_train_opt *t, kd_distill_opt *d);
-/* A member as a JSON value, by the option's name. */
-void kdt_option_json(kd_json *j, const kd_option *o, const void *at);
 
 /* loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless the
  * method needs it. Inputs of the graph: "labels", "teacher0"..., "soft_weight"; of mixed pictures

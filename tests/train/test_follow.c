@@ -8,29 +8,10 @@
 
 /* ---- the table of options -------------------------------------------------------------------- */
 
-/* The option's member in a line: as a number, of a text whether it is there. */
 static double value_of(const follow_line *line, const kd_option *o)
 {
-    const char *base =
-        o->of == KD_OF_TRAIN ? (const char *)&line->train : (const char *)&line->distill;
-    const void *at = base + o->offset;
-    switch (o->type) {
-    case KD_OPTION_FLAG:
-    case KD_OPTION_CHOICE:
-        return *(const int *)at;
-    case KD_OPTION_COUNT:
-    case KD_OPTION_PIECES:
-        return (double)*(const size_t *)at;
-    case KD_OPTION_U64:
-        return (double)*(const uint64_t *)at;
-    case KD_OPTION_FLOAT:
-        return (double)*(const float *)at;
-    case KD_OPTION_DOUBLE:
-        return *(const double *)at;
-    case KD_OPTION_TEXT:
-        return *(const char *const *)at != NULL;
-    }
-    return 0;
+    return kd_option_get(o, o->of == KD_OF_TRAIN ? (const void *)&line->train
+                                                 : (const void *)&line->distill);
 }
 
 static bool some_line_has(const kd_option *o, double value)

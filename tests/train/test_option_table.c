@@ -67,30 +67,11 @@ typedef struct options {
 
 static void set(options *all, const kd_option *o, double x)
 {
-    void *at =
-        (char *)(o->of == KD_OF_TRAIN ? (void *)&all->train : (void *)&all->distill) + o->offset;
-    switch (o->type) {
-    case KD_OPTION_FLAG:
-    case KD_OPTION_CHOICE:
-        *(int *)at = (int)x;
-        break;
-    case KD_OPTION_COUNT:
-    case KD_OPTION_PIECES:
-        *(size_t *)at = (size_t)x;
-        break;
-    case KD_OPTION_U64:
-        *(uint64_t *)at = (uint64_t)x;
-        break;
-    case KD_OPTION_FLOAT:
-        *(float *)at = (float)x;
-        break;
-    case KD_OPTION_DOUBLE:
-        *(double *)at = x;
-        break;
-    case KD_OPTION_TEXT:
-        *(const char **)at = "some";
-        break;
-    }
+    void *opt = o->of == KD_OF_TRAIN ? (void *)&all->train : (void *)&all->distill;
+    if (o->type == KD_OPTION_TEXT)
+        *(const char **)(void *)((char *)opt + o->offset) = "some";
+    else
+        kd_option_set(o, opt, x);
 }
 
 static int first_of(unsigned bits)
