@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: MIT
+ * calls.c: see calls.h. A new public call that can fail gets its line here: the headers are read to
+ * see that none is left out (test_failing.c). */
+#include "calls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char calls_spec[] = "vgg2_bn,width=0.0625,classes=10,image=32";
+static const int64_t picture_dim[] = {KD_BATCH, 32, 32, 3}, rows_dim[] = {KD_BATCH, CLASSES};
+
+static const char *in_dir(char path[600], const char *name)
+{
+    snprintf(path, 600, "%s/%s", test_dir(), name);
+    return path;
+}
+
+static kd_status training_graph(kd_ctx *ctx, const kd_model *m, kd_graph **g)
+{
+    kd_status status = kd_graph_create(ctx, g);
+    if (status) return status;
+    const kd_value x = kd_input(*g, "input", KD_F32, 4, picture_dim);
+    const kd_value labels = kd_input(*g, "labels", KD_I32, 1, picture_dim);
+    kd_graph_want_grad(*g, x);
+    const kd_value loss = kd_cross_entropy(*g, kd_model_build(m, *g, x, NULL), labels, 0);
+    kd_output(*g, loss, "loss");
+    status = kd_graph_grad(*g, loss);
+    kd_output(*g, kd_graph_grad_of(*g, x), "dx");
+    if (!status) status = kd_graph_status(*g);
+    return status;
+}
+
+void calls_make(world *w)
+{
+    memset(w, 0, sizeof *w);
+    w->ctx = test_ctx_counting(&w->heap, 1);
+    kd_ctx *ctx = w->ctx;
+    test_fill(w->pictures, PICTURES * PICTURE, 1, 1);
+    test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=32,test=16,image=32", NULL, &w->data));
+    test_ok(ctx, kd_model_create(ctx, calls_spec, 1, &w->model));
+    test_ok(ctx, kd_model_create(ctx, calls_spec, 2, &w->teacher));
+    const float half[] = {.5f, .5f, .5f};
+    test_ok(ctx, kd_model_set_normalization(w->model, half, half));
+    test_ok(ctx, kd_params_need_grads(kd_model_params(w->model)));
+    test_ok(ctx, training_graph(ctx, w->model, &w->graph));
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = PICTURES, .training = 1};
+    test_ok(ctx, kd_plan_create(w->graph, &opt, &w->plan));
+    test_ok(ctx, kd_exec_create(w->plan, kd_model_params(w->model), NULL, &w->exec));
+    const kd_loader_opt load = {
+        .struct_size = sizeof load, .batch = PICTURES, .depth = KD_LOADER_SYNC};
+    test_ok(ctx, kd_loader_create(w->data, &load, &w->loader));
+    in_dir(w->out, "failing");
+    test_ok(ctx, kd_model_save(w->model, in_dir(w->path, "failing.safetensors")));
+    test_ok(ctx, kd_file_open(ctx, w->path, &w->file));
+    test_ok(ctx, kd_file_read_all(ctx, w->path, 1 << 26, &w->bytes, &w->size));
+}
+
+void calls_free(world *w)
+{
+    kd_ctx_free(w->ctx, w->bytes);
+    kd_file_close(w->file);
+    kd_loader_close(w->loader);
+    kd_exec_destroy(w->exec);
+    kd_plan_destroy(w->plan);
+    kd_graph_destroy(w->graph);
+    kd_model_destroy(w->model);
+    kd_model_destroy(w->teacher);
+    kd_dataset_close(w->data);
+    ck_assert_uint_eq(kd_ctx_memory(w->ctx), 0);
+    kd_ctx_destroy(w->ctx);
+    ck_assert_int_eq(w->heap.live, 0);
+}
+
+/* ---- the calls: each leaves nothing behind --------------------------------------------------- */
+
+static kd_status call_alloc(world *w)
+{
+    void *block = kd_ctx_alloc(w->ctx, 100, 100);
+    kd_ctx_free(w->ctx, block);
+    return block ? KD_OK : kd_ctx_memory_status(w->ctx);
+}
+
+static kd_status call_dataset_open(world *w)
+{
+    kd_dataset *d;
+    const kd_status status = kd_dataset_open(w->ctx, "synthetic:train=8,test=4", NULL, &d);
+    kd_dataset_close(status ? NULL : d);
+    return status;
+}
+
+static kd_status from_arrays(world *w, int borrow)
+{
+    static uint8_t images[2][4 * 4 * 4 * 3];
+    static const int32_t labels[4] = {0, 1, 2, 1};
+    const uint8_t *const both[2] = {images[0], images[1]};
+    const int32_t *const label[2] = {labels, labels};
+    const kd_data_info info = {.struct_size = sizeof info,
+                               .classes = 3,
+                               .height = 4,
+                               .width = 4,
+                               .channels = 3,
+                               .count = {4, 4}};
+    kd_dataset *d;
+    uint64_t sum;
+    uint8_t one[48];
+    float mean[3], std[3];
+    kd_status status = kd_dataset_from_arrays(w->ctx, &info, both, label, borrow, &d);
+    if (status) return status;
+    status = kd_dataset_checksum(d, &sum);
+    if (!status) status = kd_dataset_sample(d, KD_SPLIT_TEST, 3, one, NULL);
+    if (!status) status = kd_dataset_measure(d, mean, std);
+    kd_dataset_close(d);
+    return status;
+}
+
+static kd_status call_from_arrays(world *w)
+{
+    const kd_status status = from_arrays(w, 0);
+    return status ? status : from_arrays(w, 1);
+}
+
+static kd_status sample(void *user, kd_split split, size_t index, uint8_t *image, int32_t *label)
+{
+    (void)user;
+    memset(image, (int)(index + split), 48);
+    *label = (int32_t)index % 3;
+    return KD_OK;
+}
+
+static kd_status call_from_callback(world *w)
+{
+    const kd_data_info info = {.struct_size = sizeof info,
+                               .classes = 3,
+                               .height = 4,
+                               .width = 4,
+                               .channels = 3,
+                               .count = {4, 4}};
+    kd_dataset *d;
+    uint64_t sum;
+    kd_status status = kd_dataset_from_callback(w->ctx, &info, sample, NULL, &d);
+    if (status) return status;
+    status = kd_dataset_checksum(d, &sum);
+    kd_dataset_close(d);
+    return status;
+}
+
+/* Without the readers of pictures there is nothing to open. */
+static kd_status call_from_pictures(world *w)
+{
+#if KDI_PNG
+    static const char *const paths[] = {"tests/fuzz/corpus/png/rgb", "tests/fuzz/corpus/png/grey"};
+    kd_dataset *d;
+    kd_status status = kd_dataset_from_pictures(w->ctx, paths, 2, &d);
+    if (status) return status;
+    status = kd_dataset_skip_broken(d);
+    kd_dataset_close(d);
+    return status;
+#else
+    kd_json *j;
+    const kd_status status = kd_json_create(w->ctx, 0, &j);
+    if (!status) kd_json_destroy(j);
+    return status;
+#endif
+}
+
+static kd_status call_loader(world *w)
+{
+    kd_loader *l;
+    const kd_batch *batch;
+    const kd_view views[] = {{0}, {.height = 24, .width = 40}};
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .batch = 8,
+                               .shuffle = 1,
+                               .dev_count = 4,
+                               .augment = "crop-flip+cutout:8",
+                               .n_views = 2,
+                               .views = views};
+    kd_status status = kd_loader_create(w->data, &opt, &l);
+    if (status) return status;
+    status = kd_loader_next(l, &batch);
+    if (!status) status = kd_loader_seek(l, 3, 1);
+    if (!status) status = kd_loader_next(l, &batch);
+    kd_loader_close(l);
+    return status;
+}
+
+static kd_status call_loader_next(world *w)
+{
+    const kd_batch *batch;
+    const kd_status status = kd_loader_next(w->loader, &batch);
+    return status ? status : kd_loader_seek(w->loader, 0, 0);
+}
+
+static kd_status call_file_open(world *w)
+{
+    kd_file *f;
+    const kd_status status = kd_file_open(w->ctx, w->path, &f);
+    kd_file_close(status ? NULL : f);
+    return status;
+}
+
+static kd_status call_file_from_memory(world *w)
+{
+    kd_file *f;
+    const kd_status status = kd_file_from_memory(w->ctx, w->bytes, w->size, NULL, &f);
+    kd_file_close(status ? NULL : f);
+    return status;
+}
+
+static kd_status call_file_read(world *w)
+{
+    const kd_file_tensor *t = kd_file_find(w->file, "classifier.weight"),
+                         *n = kd_file_find(w->file, "features.1.num_batches_tracked");
+    float x[8];
+    int64_t count;
+    kd_status status = t && n ? KD_OK : KD_E_NOTFOUND;
+    if (!status) status = kd_file_read_f32(w->file, t, 1, 8, x);
+    if (!status) status = kd_file_read_bytes(w->file, t, 1, 8, x);
+    if (!status) status = kd_file_read_i64(w->file, n, 0, 1, &count);
+    return status;
+}
+
+static kd_status ones(void *user, size_t first, size_t count, void *out)
+{
+    float *x = out;
+    (void)user;
+    (void)first;
+    for (size_t i = 0; i < count; i++) x[i] = 1;
+    return KD_OK;
+}
+
+static kd_status call_writer(world *w)
+{
+    char path[600];
+    kd_writer *to;
+    const int64_t dim[] = {2, 5};
+    kd_status status = kd_writer_create(w->ctx, in_dir(path, "failing_written.safetensors"), &to);
+    if (status) return status;
+    for (int i = 0; i < 20 && !status; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        status = kd_writer_metadata(to, name, "text");
+        if (!status) status = kd_writer_tensor(to, name, KD_F16, 2, dim, w->pictures);
+        name[0] = 'f';
+        if (!status) status = kd_writer_tensor_fn(to, name, KD_F32, 2, dim, ones, NULL);
+    }
+    if (!status) return kd_writer_finish(to);
+    kd_writer_abandon(to);
+    return status;
+}
+
+static kd_status call_whole_files(world *w)
+{
+    char path[600], folder[600], *bytes;
+    size_t size;
+    kd_status status = kd_file_write_atomic(w->ctx, in_dir(path, "failing_lines"), "abc", 3);
+    if (!status) status = kd_file_append_line(w->ctx, path, "line");
+    if (!status) status = kd_folder_make(w->ctx, in_dir(folder, "failing_folder"));
+    if (!status) status = kd_file_read_all(w->ctx, path, 1000, &bytes, &size);
+    if (!status) kd_ctx_free(w->ctx, bytes);
+    return status;
+}
+
+static kd_status call_json(world *w)
+{
+    kd_json *j;
+    kd_json_object *o, *inner;
+    const char *text;
+    size_t size;
+    kd_status status = kd_json_create(w->ctx, 2, &j);
+    if (status) return status;
+    kd_json_object_begin(j, NULL);
+    for (int i = 0; i < 200; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key%d", i);
+        kd_json_number(j, key, i / 3.0);
+    }
+    kd_json_object_begin(j, "inner");
+    kd_json_object_end(j);
+    kd_json_object_end(j);
+    status = kd_json_text(j, &text, &size);
+    if (!status) status = kd_json_parse(w->ctx, text, size, &o);
+    if (!status) {
+        status = kd_json_get_object(o, "inner", &inner);
+        if (!status) kd_json_object_destroy(inner);
+        kd_json_object_destroy(o);
+    }
+    kd_json_destroy(j);
+    return status;
+}
+
+static kd_status nothing_shape(kd_op_shapes *s)
+{
+    s->out[0] = s->in[0];
+    return KD_OK;
+}
+
+static kd_status nothing_forward(const kd_op_call *c)
+{
+    memcpy(c->out[0].data, c->in[0].data, c->in[0].count * sizeof(float));
+    return KD_OK;
+}
+
+static const kd_op nothing = {.struct_size = sizeof(kd_op),
+                              .name = "nothing",
+                              .n_in_min = 1,
+                              .n_in_max = 1,
+                              .n_out = 1,
+                              .shape = nothing_shape,
+                              .forward = nothing_forward};
+
+/* Every builder, in one graph. */
+static kd_status build_all(kd_graph *g)
+{
+    static const int two[2] = {2, 2}, none[2] = {0, 0}, map[2] = {4, 4}, order[] = {0, 2, 1};
+    static const int64_t map_dim[] = {KD_BATCH, 4, 4, 8}, tokens_dim[] = {KD_BATCH, 6, 24},
+                         one[] = {1, 1, 24}, all[] = {1, 6, 24}, table[] = {9, 2},
+                         flat[] = {KD_BATCH, 0};
+    const kd_param_opt normal = {.struct_size = sizeof normal, .init = KD_INIT_NORMAL, .scale = 1};
+    const kd_conv2d_opt conv = {
+        .struct_size = sizeof conv, .out = 8, .kernel = {3}, .pad = {1, -1}};
+    const kd_pool_opt pool = {.struct_size = sizeof pool, .kernel = {2}};
+    const kd_value x = kd_input(g, "x", KD_F32, 4, map_dim),
+                   t = kd_input(g, "t", KD_F32, 3, tokens_dim);
+    const kd_value rows = kd_input(g, "rows", KD_F32, 2, rows_dim);
+    const kd_value labels = kd_input(g, "labels", KD_I32, 1, rows_dim);
+    const kd_value c = kd_batch_norm(g, kd_conv2d(g, x, "conv", &conv), "bn", 0, 0);
+    const kd_value both[] = {c, kd_relu(g, x)}, token = kd_param(g, "token", 3, one, &normal);
+    kd_output(g, kd_max_pool(g, kd_concat(g, both, 2, -1), &pool), "a");
+    kd_output(g, kd_avg_pool(g, kd_mul(g, kd_add(g, c, x), kd_gelu(g, x)), &pool), "b");
+    kd_output(g, kd_adaptive_avg_pool(g, c, 3, 3), "c");
+    kd_output(g, kd_flatten_linear(g, kd_dropout(g, c, .5f), "flat", 5, 1), "d");
+    kd_output(g, kd_linear(g, kd_global_avg_pool(g, c), "fc", 5, 0), "e");
+    kd_output(g, kd_softmax(g, kd_scale(g, kd_reshape(g, c, 2, flat), 2)), "f");
+    kd_output(g, kd_patch_merge(g, x), "g");
+    const kd_value windows = kd_window_partition(g, x, two, none);
+    kd_output(g, kd_window_reverse(g, windows, map, two, none), "h");
+    const kd_value bias = kd_position_bias(g, kd_param(g, "table", 2, table, &normal), two);
+    const kd_value qkv = kd_linear(g, windows, "qkv", 24, 1);
+    kd_output(g, kd_attention(g, qkv, 2, 0, bias, kd_window_mask(g, map, two, none)), "i");
+    kd_output(g, kd_attention_first(g, qkv, 2, 0, 1), "first");
+    const kd_value n = kd_layer_norm(g, t, "ln", 0);
+    const kd_value p = kd_add_broadcast(g, n, kd_param(g, "position", 3, all, &normal));
+    const kd_value more = kd_prepend_tokens(g, kd_drop_path(g, p, .1f), &token, 1);
+    kd_output(g, kd_take_tokens(g, more, 1, 2), "j");
+    kd_output(g, kd_take_token(g, more, 0), "k");
+    kd_output(g, kd_transpose(g, n, order), "l");
+    kd_output(g, kd_graph_op(g, &nothing, NULL, &x, 1, NULL), "n");
+    const kd_value logits = kd_standardize(g, kd_linear(g, rows, "head", CLASSES, 1));
+    const kd_value kd = kd_add(g, kd_loss_kd(g, logits, rows, 4), kd_loss_hard(g, logits, rows));
+    const kd_value dkd = kd_loss_dkd(g, logits, rows, labels, 4, 1, 8);
+    const kd_value mixed =
+        kd_cross_entropy_mixed(g, logits, labels, kd_input(g, "partners", KD_I32, 1, rows_dim),
+                               kd_input(g, "shares", KD_F32, 1, rows_dim), .1f);
+    const kd_value loss =
+        kd_add(g, kd_add(g, kd_add(g, kd, dkd), mixed), kd_cross_entropy(g, logits, labels, .1f));
+    kd_graph_want_grad(g, rows);
+    const kd_status status = kd_graph_grad(g, loss);
+    kd_output(g, kd_graph_grad_of(g, rows), "m");
+    return status ? status : kd_graph_status(g);
+}
+
+static kd_status call_graph(world *w)
+{
+    kd_graph *g;
+    kd_plan *plan = NULL;
+    kd_params *params = NULL, *clone = NULL;
+    kd_status status = kd_graph_create(w->ctx, &g);
+    if (status) return status;
+    status = build_all(g);
+    if (!status) status = kd_params_create(g, 1, &params);
+    if (!status) status = kd_params_need_grads(params);
+    if (!status) status = kd_params_clone(params, &clone);
+    for (int training = 0; training < 2 && !status; training++) {
+        const kd_plan_opt opt = {.struct_size = sizeof opt,
+                                 .batch = 4,
+                                 .training = training,
+                                 .frozen = !training,
+                                 .guard = training};
+        kd_exec *exec;
+        kd_plan_step info = {.struct_size = sizeof info};
+        status = kd_plan_create(g, &opt, &plan);
+        if (!status) status = kd_plan_step_info(plan, 0, &info);
+        if (!status) status = kd_exec_create(plan, params, NULL, &exec);
+        if (!status) kd_exec_destroy(exec);
+        kd_plan_destroy(plan);
+        plan = NULL;
+    }
+    kd_params_destroy(clone);
+    kd_params_destroy(params);
+    kd_graph_destroy(g);
+    return status;
+}
+
+static kd_status call_params(world *w)
+{
+    kd_params *p = kd_model_params(w->model);
+    const kd_param_info *info = kd_params_find(p, "classifier.weight");
+    float *x = malloc(info->count * sizeof *x);
+    kd_status status = kd_params_get(p, info, 0, x);
+    if (!status) status = kd_params_set(p, info, x);
+    free(x);
+    return status;
+}
+
+static kd_status call_exec_run(world *w)
+{
+    kd_status status = kd_exec_bind(w->exec, "input", w->pictures);
+    if (!status) status = kd_exec_bind(w->exec, "labels", w->labels);
+    if (!status) status = kd_exec_run(w->exec, NULL);
+    return status;
+}
+
+static kd_status call_optim(world *w)
+{
+    kd_optim *o;
+    const kd_optim_opt opt = {.struct_size = sizeof opt};
+    const kd_status status = kd_optim_create(kd_model_params(w->model), &opt, &o);
+    if (!status) kd_optim_destroy(o);
+    return status;
+}
+
+static kd_status call_spec(world *w)
+{
+    char text[KD_SPEC_SIZE];
+    uint64_t params, macs;
+    const kd_status status = kd_spec_complete(w->ctx, calls_spec, "classes=5", text, sizeof text);
+    return status ? status : kd_spec_count(w->ctx, calls_spec, &params, &macs);
+}
+
+static kd_status call_model_make(world *w)
+{
+    kd_model *m;
+    const float half[] = {.5f, .5f, .5f};
+    kd_status status = kd_model_create(w->ctx, calls_spec, 1, &m);
+    if (status) return status;
+    status = kd_model_set_normalization(m, half, half);
+    kd_model_destroy(m);
+    if (!status) status = kd_model_load(w->ctx, w->path, NULL, &m);
+    if (status) return status;
+    kd_model_destroy(m);
+    status = kd_model_load_as(
+        w->ctx, w->path,
+        &(kd_load_opt){.struct_size = sizeof(kd_load_opt), .change = "classes=3", .seed = 1}, &m);
+    if (!status) kd_model_destroy(m);
+    return status;
+}
+
+static kd_status name_all(kd_model *m, const kd_data_info *info)
+{
+    const char *const names[] = {"ant", "bee", "cat", "dog",  "eel",
+                                 "fox", "gnu", "hen", "ibis", "jay"};
+    int32_t map[10];
+    kd_class_match match;
+    kd_status status = kd_classes_match(kd_model_ctx(m), names, 10, names, 10, map, &match);
+    if (!status) status = kd_model_set_class_names(m, names);
+    if (!status) status = kd_model_set_data(m, "data", 1);
+    if (!status) status = kd_model_set_framing(m, "none");
+    return status ? status : kd_model_take_normalization(m, info);
+}
+
+static kd_status call_model_about(world *w)
+{
+    char path[600];
+    kd_model *m;
+    kd_writer *writer;
+    uint64_t sum;
+    in_dir(path, "failing_about.safetensors");
+    kd_status status = kd_model_create(w->ctx, calls_spec, 1, &m);
+    if (status) return status;
+    status = name_all(m, kd_dataset_info(w->data));
+    if (!status) status = kd_model_hash(m, &sum);
+    if (!status) status = kd_params_hash(kd_model_params(m), &sum);
+    if (!status) status = kd_model_check_finite(m);
+    if (!status) status = kd_writer_create(w->ctx, path, &writer);
+    if (!status) {
+        kd_model_write_metadata(m, writer);
+        kd_writer_metadata(writer, "libkd.train", "{}"); /* which may have averages besides */
+        kd_params_write(kd_model_params(m), writer, "", KD_F32);
+        kd_params_write_flat(kd_model_params(m), kd_params_values(kd_model_params(m)), writer,
+                             "ema.");
+        status = kd_writer_finish(writer);
+    }
+    kd_model_destroy(m);
+    if (!status) status = kd_model_load(w->ctx, path, NULL, &m);
+    if (!status) kd_model_destroy(m);
+    return status;
+}
+
+static kd_status call_model_memory(world *w)
+{
+    kd_writer *writer;
+    void *bytes = NULL;
+    size_t size;
+    kd_file *file = NULL;
+    kd_model *m = NULL;
+    const uint8_t pixels[32 * 32 * 3] = {0};
+    float numbers[32 * 32 * 3];
+    kd_status status = kd_writer_create_memory(w->ctx, &writer);
+    if (status) return status;
+    kd_model_write_metadata(w->model, writer);
+    kd_params_write(kd_model_params(w->model), writer, "", KD_BF16);
+    status = kd_writer_finish_memory(writer, &bytes, &size);
+    if (!status) status = kd_file_from_memory(w->ctx, bytes, size, NULL, &file);
+    if (!status) status = kd_model_load_file(w->ctx, file, NULL, &m);
+    if (!status && kd_model_mean(m)) status = kd_model_normalize(m, pixels, 1, numbers);
+    kd_model_destroy(m);
+    kd_file_close(file);
+    kd_ctx_free(w->ctx, bytes);
+    return status;
+}
+
+static kd_status call_model_save(world *w)
+{
+    char path[600];
+    in_dir(path, "failing_saved.safetensors");
+    kd_status status = kd_model_save(w->model, path);
+    if (!status) status = kd_model_save_as(w->model, path, KD_BF16);
+    if (!status) status = kd_model_save_params(w->model, kd_model_params(w->teacher), path, KD_F32);
+    return status;
+}
+
+static kd_status call_model_predict(world *w)
+{
+    kd_plan *plan;
+    kd_exec *exec;
+    kd_status status = kd_model_predict(w->model, w->pictures, PICTURES, 3, w->logits);
+    if (!status) status = kd_model_plan(w->model, 2, &plan, &exec);
+    if (status) return status;
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+    return KD_OK;
+}
+
+static kd_status call_train(world *w)
+{
+    kd_train_opt opt = {.struct_size = sizeof opt,
+                        .epochs = 1,
+                        .batch = 16,
+                        .lr = 1e-3f,
+                        .on_nan = KD_NAN_SKIP,
+                        .out = w->out,
+                        .overwrite = 1};
+    kd_status status = kd_train(w->model, w->data, &opt, NULL);
+    opt.resume = 1;
+    opt.overwrite = 0;
+    opt.epochs = 1;
+    return status ? status : kd_train(w->model, w->data, &opt, NULL);
+}
+
+static kd_status call_distill(world *w)
+{
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .teacher = w->teacher,
+                                .method = KD_METHOD_DKD,
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .epochs = 1,
+                                                         .batch = 16,
+                                                         .ema = .5f,
+                                                         .dev_count = 8}};
+    return kd_distill(w->model, w->data, &opt, NULL);
+}
+
+static kd_status call_train_step(world *w)
+{
+    const kd_distill_opt opt = {.struct_size = sizeof opt};
+    kd_step_result r = {.struct_size = sizeof r, .logits = w->logits};
+    return kd_train_step(w->model, PICTURES, w->pictures, w->labels, w->logits, &opt, &r);
+}
+
+/* A plan in the least memory there is for it. */
+static kd_status call_plan_within(world *w)
+{
+    size_t least = 0;
+    kd_plan *plan;
+    kd_plan_opt opt = {.struct_size = sizeof opt,
+                       .batch = PICTURES,
+                       .training = 1,
+                       .max_arena = 1,
+                       .least = &least};
+    const kd_status status = kd_plan_create(w->graph, &opt, &plan);
+    if (status != KD_E_LIMIT || least == 0) return status;
+    opt.max_arena = least;
+    const kd_status again = kd_plan_create(w->graph, &opt, &plan);
+    kd_plan_destroy(plan);
+    return again;
+}
+
+/* Pieces, whose size is looked for. */
+static kd_status call_train_plan(world *w)
+{
+    const char *small = "vit_tiny_patch16_224,image=32,patch=8,dim=24,depth=1,heads=2,classes=10";
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
+                                                         .batch = 8,
+                                                         .micro_batch = KD_MICRO_AUTO}};
+    kd_model *m;
+    kd_plan *plan;
+    kd_status status = kd_model_create(w->ctx, small, 1, &m);
+    if (status) return status;
+    status = kd_train_plan(m, &opt, &plan);
+    kd_plan_destroy(status ? NULL : plan);
+    kd_model_destroy(m);
+    return status;
+}
+
+static kd_status call_evaluate(world *w)
+{
+    const kd_eval_opt opt = {
+        .struct_size = sizeof opt, .split = KD_EVAL_TEST, .batch = 8, .teacher = w->teacher};
+    kd_eval_result r = {.struct_size = sizeof r};
+    return kd_evaluate(w->model, w->data, &opt, &r);
+}
+
+const call calls[] = {
+    {call_alloc, "kd_ctx_alloc"},
+    {call_dataset_open, "kd_dataset_open"},
+    {call_from_arrays,
+     "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample kd_dataset_measure"},
+    {call_from_callback, "kd_dataset_from_callback"},
+    {call_from_pictures, "kd_dataset_from_pictures kd_dataset_skip_broken"},
+    {call_loader, "kd_loader_create"},
+    {call_loader_next, "kd_loader_next kd_loader_seek"},
+    {call_file_open, "kd_file_open"},
+    {call_file_from_memory, "kd_file_from_memory"},
+    {call_file_read, "kd_file_read_f32 kd_file_read_i64 kd_file_read_bytes"},
+    {call_writer, "kd_writer_create kd_writer_metadata kd_writer_tensor kd_writer_tensor_fn "
+                  "kd_writer_finish"},
+    {call_whole_files, "kd_file_write_atomic kd_file_append_line kd_file_read_all kd_folder_make"},
+    {call_json, "kd_json_create kd_json_text kd_json_parse kd_json_get_object"},
+    {call_graph,
+     "kd_graph_create kd_graph_status kd_graph_grad kd_graph_grad_of kd_graph_op kd_input kd_param "
+     "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
+     "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
+     "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_attention_first "
+     "kd_prepend_tokens kd_add_broadcast kd_take_tokens kd_take_token kd_drop_path "
+     "kd_window_partition "
+     "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy "
+     "kd_cross_entropy_mixed kd_loss_kd "
+     "kd_loss_hard kd_loss_dkd kd_standardize kd_params_create kd_params_need_grads "
+     "kd_params_clone kd_plan_create kd_plan_step_info kd_exec_create"},
+    {call_params, "kd_params_get kd_params_set"},
+    {call_exec_run, "kd_exec_bind kd_exec_run"},
+    {call_optim, "kd_optim_create"},
+    {call_spec, "kd_spec_complete kd_spec_count"},
+    {call_model_make,
+     "kd_model_create kd_model_set_normalization kd_model_load kd_model_load_as kd_model_build"},
+    {call_model_about, "kd_model_set_class_names kd_model_set_data kd_model_set_framing "
+                       "kd_model_take_normalization kd_classes_match kd_model_hash kd_params_hash "
+                       "kd_model_check_finite kd_model_write_metadata kd_params_write "
+                       "kd_params_write_flat"},
+    {call_model_memory, "kd_writer_create_memory kd_writer_finish_memory kd_model_load_file "
+                        "kd_model_normalize"},
+    {call_model_save, "kd_model_save kd_model_save_as kd_model_save_params"},
+    {call_model_predict, "kd_model_predict kd_model_plan"},
+    {call_train, "kd_train"},
+    {call_distill, "kd_distill"},
+    {call_train_step, "kd_train_step"},
+    {call_train_plan, "kd_train_plan"},
+    {call_plan_within, "kd_plan_create"},
+    {call_evaluate, "kd_evaluate"},
+};
+
+const size_t n_calls = sizeof calls / sizeof *calls;
