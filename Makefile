@@ -45,7 +45,11 @@ amx := $(if $(findstring x86_64,$(machine)),$(shell echo '$(hash)include <immint
 comma := ,
 empty :=
 space := $(empty) $(empty)
-cfg := $(subst $(space),_,$(notdir $(CC))-$(firstword $(subst -, ,$(machine)))-$(BLAS)$(if $(filter 1,$(OPENMP)),-openmp,$(if $(filter 0,$(THREADS)),-serial))$(if $(filter 0,$(ZLIB)),-nozlib)$(if $(filter 0,$(JPEG)),-nojpeg)$(if $(filter 0,$(PNG)),-nopng)$(if $(SANITIZE),-$(subst $(comma),+,$(SANITIZE)))$(if $(filter 1,$(DEBUG)),-debug))
+cfg_words = $(subst $(space),_,$(notdir $(CC))) $(firstword $(subst -, ,$(machine))) $(BLAS) \
+    $(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),serial)) \
+    $(if $(filter 0,$(ZLIB)),nozlib) $(if $(filter 0,$(JPEG)),nojpeg) $(if $(filter 0,$(PNG)),nopng) \
+    $(subst $(comma),+,$(SANITIZE)) $(if $(filter 1,$(DEBUG)),debug)
+cfg := $(subst $(space),-,$(strip $(cfg_words)))
 obj := build/obj/$(cfg)
 
 std := -std=c11 -D_GNU_SOURCE
@@ -54,9 +58,11 @@ opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
-info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas) $(if $(amx),amx))
+info := blas=$(BLAS) threads=$(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own)) \
+    zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) isa=$(subst $(space),$(comma),$(isas) $(if $(amx),amx))
 commit := $(if $(wildcard .git),$(shell h=$$(git rev-parse --short HEAD 2>/dev/null) && { git diff --quiet HEAD || h=$$h-dirty; echo $$h; }))
-defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0) -DKDI_AMX=$(if $(amx),1,0)
+defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) \
+    -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0) -DKDI_AMX=$(if $(amx),1,0)
 CFLAGS ?=
 cflags = $(std) $(warn) $(opt) $(san) -Iinclude $(defs) $(CFLAGS)
 libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(JPEG)),-ljpeg) $(if $(filter 1,$(PNG)),-lpng) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
@@ -75,7 +81,8 @@ demo_src := $(wildcard examples/demo/*.c) $(common_src)
 experiments := cnn-to-cnn vit-to-cnn vit-to-vit # examples/experiments/cnn_to_cnn.c is experiment-cnn-to-cnn
 experiment_mains := $(subst -,_,$(experiments:%=examples/experiments/%.c))
 experiment_src := $(filter-out $(experiment_mains),$(wildcard examples/experiments/*.c)) $(common_src)
-test_src := $(filter-out tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c,$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
+no_test := tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c
+test_src := $(filter-out $(no_test),$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
 bench_src := $(wildcard bench/*.c) examples/common/statistics.c
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -177,8 +184,12 @@ experiments: deps ## the study's first experiments, resumable: SCALE=smoke|short
 check: deps ## all tests a change must pass
 	@$(MAKE) --no-print-directory $(parallel) all run-tests
 .PHONY: run-tests
-run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/libkd.so) $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
-	@OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden $(RUNNER) $(obj)/bin/tests $(SUITES)
+test_env = OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) \
+    $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) \
+    KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/libkd.so) \
+    $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
+	@$(test_env) $(RUNNER) $(obj)/bin/tests $(SUITES)
 
 # The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
 arm_suites ?= base half activation norm pool fuse linear gemm conv conv_norm winograd golden_ops golden_models
@@ -294,7 +305,8 @@ install: all ## headers, library, kd, pkg-config file under PREFIX
 	    '$(PREFIX)' '$(version)' '$(omp) $(libs)' >$(prefix)/lib/pkgconfig/libkd.pc
 uninstall: ## remove what install put there
 	@rm -rf $(prefix)/include/kd $(prefix)/share/doc/libkd
-	@rm -f $(prefix)/lib/libkd.a $(prefix)/lib/libkd.so $(prefix)/lib/$(soname) $(prefix)/lib/libkd.so.$(version) $(prefix)/lib/pkgconfig/libkd.pc $(prefix)/bin/kd $(made_by_kd:%=$(prefix)/share/%)
+	@rm -f $(prefix)/lib/libkd.a $(prefix)/lib/libkd.so $(prefix)/lib/$(soname) $(prefix)/lib/libkd.so.$(version) \
+	    $(prefix)/lib/pkgconfig/libkd.pc $(prefix)/bin/kd $(made_by_kd:%=$(prefix)/share/%)
 dist: ## build/libkd-VERSION.tar.gz of what is committed
 	@mkdir -p build && git archive --prefix=libkd-$(version)/ -o build/libkd-$(version).tar.gz HEAD && echo build/libkd-$(version).tar.gz
 
