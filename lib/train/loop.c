@@ -32,7 +32,8 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .grad_norm = run->grad_norm,
         .lr = run->lr,
         .skipped = run->skipped,
-        .images_per_second = s->seconds > 0 ? (double)s->images / s->seconds : (double)NAN,
+        .images_per_second =
+            s->seconds > 0 && s->images ? (double)s->images / s->seconds : (double)NAN,
         .seconds = run->seconds,
         .times = s->times,
         .dev_top1 = epoch_end ? run->dev_top1 : (double)NAN,
