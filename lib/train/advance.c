@@ -17,11 +17,12 @@ double kdt_fraction(const kdt_run *run)
 }
 
 /* Pictures that there is still time for, by the rate of the run so far; SIZE_MAX: as many as you
- * like. */
+ * like. A budget's first step is a short one, which tells the rate. */
 static size_t affordable(const kdt_run *run, double spent)
 {
     const double budget = run->train.budget_seconds, left = budget - run->seconds - spent;
-    if (budget <= 0 || run->images == 0 || run->seconds <= 0) return SIZE_MAX;
+    if (budget <= 0) return SIZE_MAX;
+    if (run->images == 0 || run->seconds <= 0) return run->train.batch / 8 + 1;
     const double pictures = left * (double)run->images / run->seconds;
     return pictures >= 1e9 ? SIZE_MAX : pictures > 0 ? (size_t)pictures : 0;
 }

@@ -87,6 +87,8 @@ static kd_status print(kdt_run *run, kd_json *j)
     print_normalization(j, "normalization_hash", run->model, info);
     print_classes(j, info);
     if (micro < run->train.batch) kd_json_integer(j, "micro_batch", (int64_t)micro);
+    kd_json_string(j, "isa", kd_ctx_isa(run->ctx));
+    kd_json_string(j, "augmentation", kd_loader_augment(run->loader));
     kd_options_json(j, KD_CHANGES_RESULT, &run->train, run->opt.n_teachers ? &run->opt : NULL);
     print_teachers(j, run);
     kd_json_object_end(j);
@@ -139,6 +141,13 @@ static void value(const kd_json_object *o, const char *key, char out[120])
 
 enum { TEXT = 800 };
 
+/* "" where there is none. */
+static const char *text_of(const kd_json_object *o, const char *key)
+{
+    const char *text = kd_json_get_string(o, key);
+    return text ? text : "";
+}
+
 static void differ(const pair *p, const char *key, const char *was, const char *now)
 {
     const size_t used = strlen(p->text);
@@ -174,10 +183,33 @@ static void compare_known(const pair *p, const char *key)
     if (strcmp(was, "null")) compare(p, key);
 }
 
-/* With a constant rate nothing depends on how long the run was meant to be: it may be prolonged. */
-static bool may_differ(const kdt_run *run, const kd_option *o)
+/* With a constant rate nothing depends on how long the run was meant to be: it may be prolonged. No
+ * number is no end. */
+static bool may_differ(const pair *p, const kd_option *o)
 {
-    return (o->flags & KD_LENGTH) && run->train.schedule == KD_SCHEDULE_CONSTANT;
+    double was, now;
+    if (!(o->flags & KD_LENGTH) || p->run->train.schedule != KD_SCHEDULE_CONSTANT) return false;
+    if (!kd_json_get_number(p->now, o->name, &now) || now == 0) return true;
+    return !kd_json_get_number(p->was, o->name, &was) || was == 0 || now >= was;
+}
+
+/* The augmentation is the same if it comes to the same steps, however it was asked for. */
+static bool same_augmentation(const pair *p, const kd_option *o)
+{
+    const char *was = text_of(p->was, "augmentation");
+    return !strcmp(o->name, "augment") && *was && !strcmp(was, text_of(p->now, "augmentation"));
+}
+
+/* Rounding differs between kernel tables: such a run ends, but not with the same bits. */
+static void say_table(const pair *p)
+{
+    const char *was = text_of(p->was, "isa"), *now = text_of(p->now, "isa");
+    if (*was && strcmp(was, now))
+        kd_ctx_log(
+            p->run->ctx, KD_LOG_WARN,
+            "the run went on the kernel table %s so far, now on %s: it does not end with the "
+            "bits that it would have had",
+            was, now);
 }
 
 /* Older versions wrote values that nothing reads, where there is null now. */
@@ -192,7 +224,8 @@ static void compare_options(const pair *p)
 {
     const kd_option *o;
     for (size_t i = 0; (o = kd_option_at(i)); i++)
-        if ((o->flags & KD_CHANGES_RESULT) && !may_differ(p->run, o) && !unread(p, o))
+        if ((o->flags & KD_CHANGES_RESULT) && !may_differ(p, o) && !unread(p, o) &&
+            !same_augmentation(p, o))
             compare(p, o->name);
 }
 
@@ -243,6 +276,7 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
         compare_start(&p);
         compare_teachers(&p);
         compare_options(&p);
+        say_table(&p);
     }
     if (*text)
         status = kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s belongs to another run: %s", path, text);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,11 +27,68 @@ static bool lock(int fd)
     return true;
 }
 
+static const char *const files[] = {"checkpoint.safetensors", "model.safetensors",
+                                    "last.safetensors", "metrics.jsonl", "run.json"};
+enum { FILES = sizeof files / sizeof *files, NETWORKS = 3 };
+
+/* A link to nowhere is there, too: it is somebody's. */
 static bool there(const kdt_run *run, const char *file)
 {
     char path[KDT_PATH];
+    struct stat about;
     kdt_path(run, file, path);
-    return access(path, F_OK) == 0;
+    return lstat(path, &about) == 0;
+}
+
+/* The first line of a text is a JSON object with this key, which a run's files have. */
+static kd_status check_text(kd_ctx *ctx, const char *path, const char *key)
+{
+    enum { LIMIT = 1 << 28 };
+    char *text;
+    size_t size;
+    kd_json_object *o;
+    double number;
+    kd_status status = kd_file_read_all(ctx, path, LIMIT, &text, &size);
+    if (status || size == 0) {
+        if (!status) kd_ctx_free(ctx, text);
+        return status;
+    }
+    const char *line = strcmp(key, "step") ? NULL : memchr(text, '\n', size);
+    status = kd_json_parse(ctx, text, line ? (size_t)(line - text) : size, &o);
+    if (!status && !kd_json_get_string(o, key) && !kd_json_get_number(o, key, &number))
+        status = KD_E_FORMAT;
+    kd_json_object_destroy(o);
+    kd_ctx_free(ctx, text);
+    return status;
+}
+
+static kd_status check_network(kd_ctx *ctx, const char *path)
+{
+    kd_file *f;
+    struct stat about;
+    if (stat(path, &about) == 0 && about.st_size == 0) return KD_OK;
+    const kd_status status = kd_file_open(ctx, path, &f);
+    if (!status) kd_file_close(f);
+    return status;
+}
+
+/* What is overwritten is of the kind that a run writes, before anything is. */
+static kd_status check_kinds(const kdt_run *run)
+{
+    for (size_t i = 0; i < FILES; i++) {
+        char path[KDT_PATH];
+        if (!there(run, files[i])) continue;
+        kdt_path(run, files[i], path);
+        const kd_status status = i < NETWORKS
+                                     ? check_network(run->ctx, path)
+                                     : check_text(run->ctx, path, i == 3 ? "step" : "status");
+        if (status == KD_E_NOMEM || status == KD_E_LIMIT) return status;
+        if (status)
+            return kd_ctx_fail(run->ctx, KD_E_EXISTS,
+                               "%s is there already and is no file of a run: it is not overwritten",
+                               path);
+    }
+    return KD_OK;
 }
 
 /* What a run may replace: its own files, if it resumes; any run's, if it is told to. A network
@@ -38,26 +96,27 @@ static bool there(const kdt_run *run, const char *file)
  * all the same. */
 static kd_status look(const kdt_run *run)
 {
-    static const char *const files[] = {"checkpoint.safetensors", "model.safetensors",
-                                        "last.safetensors", "metrics.jsonl", "run.json"};
     const kd_train_opt *t = &run->train;
-    const size_t n = t->resume ? 3 : sizeof files / sizeof *files;
-    if (t->overwrite || (t->resume && there(run, files[0]))) return KD_OK;
-    for (size_t i = 0; i < n; i++)
+    if (t->overwrite) return check_kinds(run);
+    if (t->resume && there(run, files[0])) return KD_OK;
+    for (size_t i = 0; i < (t->resume ? NETWORKS : FILES); i++)
         if (there(run, files[i]))
             return kd_ctx_fail(run->ctx, KD_E_EXISTS,
-                               "%s/%s is there already, of an earlier run: it is neither resumed "
-                               "nor overwritten unless that is asked for",
+                               t->resume ? "%s/%s is there already, without a checkpoint to go on "
+                                           "from"
+                                         : "%s/%s is there already, of an earlier run: it is "
+                                           "neither resumed nor overwritten unless that is asked "
+                                           "for",
                                t->out, files[i]);
     return KD_OK;
 }
 
 kd_status kdt_folder_clear(kdt_run *run, bool begun)
 {
-    static const char *const files[] = {"model.safetensors", "last.safetensors", "run.json"};
+    static const char *const old[] = {"model.safetensors", "last.safetensors", "run.json"};
     char path[KDT_PATH];
     for (size_t i = 0; i < (begun ? 2 : 3); i++) {
-        kdt_path(run, files[i], path);
+        kdt_path(run, old[i], path);
         if (unlink(path) && errno != ENOENT)
             return kd_ctx_fail(run->ctx, KD_E_IO, "%s: %s", path, strerror(errno));
     }

@@ -86,14 +86,18 @@ static kd_status check_classes(kdt_run *run, kd_model *model, const char *who)
                        who, info->name);
 }
 
-/* What the network is from now on: of these classes, of this data, whose pictures are framed so. */
+/* What the network is from now on: of these classes, of this data, whose pictures are framed so. It
+ * is evaluated as it was trained where nothing of that was left to chance. */
 static kd_status name_model(kdt_run *run)
 {
     const kd_data_info *info = kd_dataset_info(run->data);
     kd_status status = KD_OK;
     if (info->class_names && info->classes == kd_model_classes(run->model))
         status = kd_model_set_class_names(run->model, info->class_names);
-    if (!status) status = kd_model_set_framing(run->model, kd_dataset_framing(run->data));
+    if (!status)
+        status = kd_model_set_framing(run->model, kd_loader_draws(run->loader)
+                                                      ? kd_dataset_framing(run->data)
+                                                      : kd_loader_augment(run->loader));
     if (status || !run->train.out) return status;
     uint64_t checksum;
     status = kd_dataset_checksum(run->data, &checksum);
@@ -207,10 +211,10 @@ kd_status kdt_open(kdt_run *run)
         snprintf(who, sizeof who, "teacher %zu", k);
         status = check_classes(run, run->teachers[k].model, who);
     }
-    if (!status) status = name_model(run);
     if (!status) status = kdt_check_test(run);
     const size_t held = kd_ctx_memory(run->ctx);
     if (!status) status = open_loader(run);
+    if (!status) status = name_model(run);
     if (!status) status = cut_batch(run, held);
     if (!status) status = kdt_teachers_open(run, run->program.micro);
     if (!status) status = kdt_optim_create(params, t, &run->optim);

@@ -90,9 +90,9 @@ static kd_status run_all(kdt_run *run, kd_result *result)
     if (!status) status = begin(run);
     if (!status) status = kdt_loop(run);
     if (!status) status = kdt_best_adopt(run);
-    if (!status) status = kd_model_check_finite(run->model);
     summarise(run, result);
-    kdt_close(run); /* before the test, whose plan needs memory of its own */
+    kdt_close(run); /* before what follows, which needs memory of its own */
+    if (!status) status = kd_model_check_finite(run->model);
     if (!status) status = test(run, result);
     kdt_folder_close(run);
     return status;
