@@ -244,6 +244,8 @@ int cli_macs(kd_model *model, uint64_t *macs);
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
 /* A safetensors file that is there is one of logits (of kd predict, of kd step), not a network. */
 int cli_replaceable(kd_ctx *ctx, const char *what, const char *output);
+/* outside: output, which need not be there yet, lies neither in the folder nor is it. */
+int cli_outside(const char *what, const char *output, const char *folder);
 /* Two outputs are not one file: CLI_USAGE. */
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other);

@@ -102,6 +102,29 @@ int cli_replaceable(kd_ctx *ctx, const char *what, const char *output)
     return cli_fail("%s %s is there and holds no logits: it is not replaced", what, output);
 }
 
+int cli_outside(const char *what, const char *output, const char *folder)
+{
+    char *inside = realpath(folder, NULL), *at = NULL, path[PATH];
+    snprintf(path, sizeof path, "%s", output);
+    while (inside && !(at = realpath(path, NULL))) { /* what is there of it */
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            snprintf(path, sizeof path, ".");
+        else if (slash == path)
+            path[1] = 0;
+        else
+            *slash = 0;
+    }
+    const size_t n = inside ? strlen(inside) : 0;
+    const bool is = at && !strncmp(at, inside, n) && (at[n] == '/' || !at[n]);
+    free(inside);
+    free(at);
+    return is ? cli_fail(
+                    "%s %s lies in the data, %s: a run's folder there would be taken for a class",
+                    what, output, folder)
+              : CLI_DONE;
+}
+
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other)
 {

@@ -114,6 +114,7 @@ static void data_json(kd_json *json, const cli_run *run)
     } else {
         kd_json_null(json, "class_names");
     }
+    kd_json_integer(json, "broken", (int64_t)kd_dataset_broken(run->data)); /* left out so far */
     kd_json_object_end(json);
 }
 

@@ -124,6 +124,13 @@ static int go_on(void)
     return CLI_INTERRUPTED;
 }
 
+static int check_outside_data(const cli_args *a)
+{
+    char name[CLI_PATH];
+    if (!a->train.out || !cli_data_name(a, name) || strncmp(name, "folder:", 7)) return CLI_DONE;
+    return cli_outside("--out", a->train.out, name + 7);
+}
+
 /* What the run writes is nothing that it reads: neither FILE nor a teacher. */
 static int check_apart(const session *s)
 {
@@ -147,6 +154,7 @@ static int open_all(session *s)
     int status = cli_open_ctx(a, &s->run.ctx);
     if (!status) status = cli_check(a, s->run.ctx, a->n_teachers > 0);
     if (!status) status = check_apart(s);
+    if (!status) status = check_outside_data(a);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
     if (!status) status = go_on();
     if (!status && !a->dry_run) cli_header_data(a, s->run.data);

@@ -112,6 +112,22 @@ START_TEST(test_pictures)
     slurp("run/run.json", out_text);
     expect(out_text, "\"augment\": \"rrc+flip+mixup=0.2\"");
     expect(out_text, "\"augmentation\": \"rrc:0.08+flip+mixup:0.2\"");
+    must("inspect run/model.safetensors --json");
+    expect(out_text, "\"framing\":\"centre:0.875+bilinear\"");
+    /* a network is evaluated as it was trained where nothing of that was left to chance */
+    must("train vgg4_bn,width=0.125 --image 16 --data folder:shown --epochs 1 --batch 4 --out plain "
+         "--quiet --augment none --no-test");
+    must("inspect plain/model.safetensors --json");
+    expect(out_text, "\"framing\":\"centre:1\"");
+    /* no run within the data: its folder would be a class */
+    ck_assert_int_eq(run("train vgg4_bn,width=0.125 --image 16 --data folder:shown --epochs 1 "
+                         "--quiet --out shown/train/run"),
+                     1);
+    expect(err_text, "lies in the data");
+    ck_assert_int_eq(run("train vgg4_bn,width=0.125 --image 16 --data folder:shown --epochs 1 "
+                         "--quiet --out shown/train/c0/../new/run"),
+                     1);
+    expect(err_text, "lies in the data");
     /* again, from another directory, by the folder's absolute path */
     make_folder("elsewhere");
     must_in("elsewhere", "rerun ../run --check --quiet --json");
@@ -147,6 +163,9 @@ START_TEST(test_pictures)
     expect(out_text, "\"n\":8");
     expect(err_text, "shown/val/c1/9.jpg");
     expect(err_text, "1 broken picture was left out");
+    must("finetune run --data folder:shown --skip-broken --epochs 1 --batch 4 --quiet --out tuned");
+    slurp("tuned/run.json", out_text);
+    expect(out_text, "\"broken\": 1");
     ck_assert_int_eq(run("predict run/model.safetensors shown/val/c1/9.jpg out"), 1);
     expect(err_text, "shown/val/c1/9.jpg");
     ck_assert_int_eq(run("predict run/model.safetensors out out other"), 1);

@@ -212,4 +212,29 @@ START_TEST(test_goes_on)
 }
 END_TEST
 
-TEST_SUITE(resume, 60, &test_options, &test_identities, &test_goes_on)
+/* The same steps by another text; a budget that shrinks under a constant rate, which may grow. */
+START_TEST(test_augment_and_length)
+{
+    setup s;
+    open_all(&s, false);
+    s.train.augment = "auto"; /* of such data crop-flip */
+    begin(&s);
+    s.train.augment = "crop:4+flip";
+    ck_assert_msg(run(&s) == KD_E_STOPPED, "%s", kd_ctx_error(s.ctx));
+    s.train.augment = "flip";
+    refuse(&s, "augment");
+    close_all(&s);
+    open_all(&s, false);
+    s.train.schedule = KD_SCHEDULE_CONSTANT;
+    s.train.epochs = 0;
+    s.train.budget_seconds = 100;
+    begin(&s);
+    s.train.budget_seconds = 50;
+    refuse(&s, "budget_seconds");
+    s.train.budget_seconds = 200;
+    ck_assert_msg(run(&s) == KD_E_STOPPED, "%s", kd_ctx_error(s.ctx));
+    close_all(&s);
+}
+END_TEST
+
+TEST_SUITE(resume, 60, &test_options, &test_identities, &test_goes_on, &test_augment_and_length)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char student_spec[] = "vgg8_bn,width=0.0625,classes=10,image=32";
 static const char data_name[] = "synthetic:train=640,test=200";
@@ -556,8 +557,57 @@ START_TEST(test_step_refuses)
 }
 END_TEST
 
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    ck_assert_msg(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s", path);
+}
+
+/* Files that have a run's names, but are of another kind, stay, whatever is asked for; and a link to
+ * nowhere is somebody's, too. */
+START_TEST(test_files_of_another_kind)
+{
+    static const char *const names[] = {"checkpoint.safetensors", "model.safetensors",
+                                        "last.safetensors", "metrics.jsonl", "run.json"};
+    char out[512], path[600], text[100] = "";
+    setup s = make(1, NULL);
+    kd_train_opt opt = options();
+    opt.max_steps = 1;
+    opt.no_test = 1;
+    opt.out = out;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(out, sizeof out, "%s/kind%zu", test_dir(), i);
+        test_ok(s.ctx, kd_folder_make(s.ctx, out));
+        put(out, names[i], i % 2 ? "notes of mine\n" : "{\"mine\":1}\n");
+        for (int k = 0; k < 2; k++) {
+            opt.overwrite = k;
+            ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_EXISTS);
+            ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), names[i]));
+            for (size_t j = 0; j < sizeof names / sizeof *names; j++) {
+                snprintf(path, sizeof path, "%s/%s", out, names[j]);
+                ck_assert_int_eq(access(path, F_OK) == 0, i == j);
+            }
+        }
+        snprintf(path, sizeof path, "%s/%s", out, names[i]);
+        FILE *f = fopen(path, "r");
+        ck_assert(f && fgets(text, sizeof text, f) && strstr(text, "mine"));
+        fclose(f);
+    }
+    snprintf(out, sizeof out, "%s/kind_link", test_dir());
+    test_ok(s.ctx, kd_folder_make(s.ctx, out));
+    snprintf(path, sizeof path, "%s/last.safetensors", out);
+    ck_assert_int_eq(symlink("/nowhere/at/all", path), 0);
+    opt.overwrite = 0;
+    ck_assert_int_eq(kd_train(s.model, s.data, &opt, NULL), KD_E_EXISTS);
+    ck_assert_int_eq(readlink(path, text, sizeof text) > 0, 1);
+    drop(&s);
+}
+END_TEST
+
 TEST_SUITE(train, 120, &test_learns, &test_learns_real_pictures, &test_same_bits_for_any_threads,
            &test_resume_gives_the_same_bits, &test_resume_refuses_another_run,
            &test_one_run_a_folder, &test_methods, &test_budget, &test_nan_stops_and_is_found,
            &test_infinite_gradient, &test_divergence_stops, &test_nan_is_skipped, &test_errors,
-           &test_every_allocation_failing, &test_step_refuses)
+           &test_every_allocation_failing, &test_step_refuses, &test_files_of_another_kind)
