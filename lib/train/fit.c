@@ -80,6 +80,8 @@ kd_status kdt_check_test(kdt_run *run)
     size_t bytes;
     if (limit == 0 || run->train.no_test || samples == 0) return KD_OK;
     const kd_status status = kdt_evaluate_bytes(run->model, samples, &bytes);
+    kd_params *p = kd_model_params(run->model);
+    if (!kd_params_grads(p)) bytes += kd_params_flat_count(p) * sizeof(float); /* they stay */
     if (status || held + bytes <= limit) return status;
     return kdt_refuse(run->ctx, held, bytes, ", for the test at the end");
 }
