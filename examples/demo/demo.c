@@ -11,7 +11,7 @@
  * test split, after the last step. */
 #include "demo.h"
 
-#include "../common/record.h"
+#include "../common/run_record.h"
 
 #include <signal.h>
 #include <stdlib.h>

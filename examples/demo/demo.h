@@ -71,13 +71,13 @@ size_t demo_samples(const demo *d);
 /* cost.c */
 bool demo_measure(demo *d, demo_run *run, kd_model *teacher);
 
-/* report.c */
+/* results.c */
 void demo_table(const demo *d);
 bool demo_results(const demo *d, double seconds);
 /* Of a run's accuracy, percent: Wilson's, from the number of test pictures. */
 stats_interval demo_interval(const demo_run *run);
 
-/* picture.c: writes demo.gp and runs gnuplot; a missing gnuplot is said, and is no failure. */
+/* plots.c: writes demo.gp and runs gnuplot; a missing gnuplot is said, and is no failure. */
 bool demo_picture(const demo *d);
 
 #endif

@@ -7,7 +7,7 @@
  * the background; "step" is the whole of it. */
 #include "experiments.h"
 
-#include "../common/record.h"
+#include "../common/run_record.h"
 #include "../common/statistics.h"
 
 #include <stdlib.h>

@@ -127,7 +127,7 @@ bool ex_must_stop(const ex_work *w);
 /* EX_INTERRUPTED or EX_TIME_UP. */
 int ex_why_stopped(const ex_work *w);
 
-/* ---- small things (common.c) ----------------------------------------------------------------- */
+/* ---- small things (support.c) ---------------------------------------------------------------- */
 
 typedef struct ex_path {
     char text[4096];
@@ -179,7 +179,7 @@ int ex_find_done(ex_work *w, const ex_run *runs, size_t n, bool *done);
 /* Do it, or go on with it. The data set must be open. */
 int ex_carry_out(ex_work *w, const ex_run *run);
 
-/* ---- run.json (record.c) --------------------------------------------------------------------- */
+/* ---- run.json (run_json.c) ------------------------------------------------------------------- */
 
 enum { EX_SETTINGS_SIZE = 1536 };
 
@@ -212,8 +212,8 @@ int ex_record_write(const ex_work *w, const ex_story *story);
 /* A sum over values and buffers, the same on every machine. */
 void ex_weights_sum(kd_model *model, char out[24]);
 /* Which test pictures the finished network has right (answers.c): right [n], in their order, '1' or
- * '0', '-' for one that was not read. read: NULL if there is no such file, or it is another network's
- * than the record's; kd_ctx_free it. */
+ * '0', '-' for one that was not read. read: NULL if there is no such file, or it is another
+ * network's than the record's; kd_ctx_free it. */
 int ex_answers_write(const ex_work *w, const ex_run *run, const char *weights, const char *right,
                      size_t n);
 char *ex_answers_read(const ex_work *w, const ex_run *run, const ex_record *record, size_t *n);

@@ -56,7 +56,7 @@ typedef struct report {
 void report_read_costs(report *r);
 /* ending: of the picture's name; NULL: there is none. */
 void report_write_costs(const report *r, const char *ending, FILE *f);
-/* report_pictures.c: returns the ending of the pictures' names, "svg" or "png"; NULL, and says so,
+/* report_plots.c: returns the ending of the pictures' names, "svg" or "png"; NULL, and says so,
  * if there are none. */
 const char *report_pictures(const report *r);
 

@@ -5,7 +5,7 @@
  * settings is an error that names the difference, and nothing is overwritten. */
 #include "experiments.h"
 
-#include "../common/record.h"
+#include "../common/run_record.h"
 
 #include <string.h>
 #include <unistd.h>

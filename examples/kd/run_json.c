@@ -4,7 +4,7 @@
  * members of objects; arrays are for people and other programs. */
 #include "cli.h"
 
-#include "../common/record.h"
+#include "../common/run_record.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -244,7 +244,8 @@ static void fill(kd_json *json, const cli_run *run, const char *status, const ch
 }
 
 /* Where the record of the run's end cannot be written, on a full disk for one, the one from its
- * beginning stays, but does not say that the run goes on: a few bytes are changed in their place. */
+ * beginning stays, but does not say that the run goes on: a few bytes are changed in their
+ * place. */
 static void mark_failed(const char *path)
 {
     static const char running[] = "\"status\": \"running\",", failed[] = "\"status\": \"failed\" ,";

@@ -3,7 +3,7 @@
  * whether there are teachers. */
 #include "cli.h"
 
-#include "../common/record.h"
+#include "../common/run_record.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * augment_frame.c: which part of a picture is shown: rrc (torchvision's RandomResizedCrop), centre
  * (Resize and CenterCrop), and how it is resized: bilinear, bicubic; exact: of all of its pixels.
- * frame.c does it. */
-#include "frame.h"
+ * crop_resize.c does it. */
+#include "crop_resize.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * checksum.c: a sum that tells data sets apart: of all pixels and labels, or, where a reader says
- * so, of what the reader chooses (files: see folder.c). It is the same on every machine.
+ * so, of what the reader chooses (files: see picture_folder.c). It is the same on every machine.
  *
  * Four lanes of FNV-like steps over little-endian 64-bit words, with a rotation so that high bits
  * come down too; a block of 32 bytes feeds each lane once. */

@@ -116,7 +116,7 @@ kd_status kdi_read_pictures(kd_dataset *data, const char *const *paths, size_t c
  * none such. No sign, no blanks, whatever the locale. */
 bool kdi_parse_size(const char *text, size_t low, size_t high, size_t *out, const char **end);
 
-/* ---- files (source.c) ------------------------------------------------------------------------ */
+/* ---- files (data_file.c) --------------------------------------------------------------------- */
 
 typedef struct kdi_path {
     char text[4096];
@@ -194,7 +194,7 @@ typedef struct kdi_units {
 /* What a step does beside, or instead of, changing one picture. */
 typedef enum kdi_role {
     KDI_ROLE_PICTURE, /* nothing */
-    KDI_ROLE_FRAME,   /* says which part of the source the canvas shows (frame.c) */
+    KDI_ROLE_FRAME,   /* says which part of the source the canvas shows (crop_resize.c) */
     KDI_ROLE_FILTER,  /* how that is resized */
     KDI_ROLE_EXACT,   /* decodes at full size, though the frame is rough */
     KDI_ROLE_MIXUP,   /* batches are mixed (mix.c) */

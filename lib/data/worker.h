@@ -3,7 +3,7 @@
 #ifndef KDI_WORKER_H
 #define KDI_WORKER_H
 
-#include "frame.h"
+#include "crop_resize.h"
 #include "mix.h"
 
 /* Scratch memory of one worker; nothing in it outlives a call. */

@@ -4,15 +4,16 @@
  * The rules are those of the format's reference implementation, and one more from its text: no key
  * twice. The header lies in memory and its strings are unescaped there, in place; names and
  * metadata point into it. Tensors are sorted by their bytes, which must then follow one another
- * without a gap or an overlap from the header's end to the file's. Reading values is in read.c. */
+ * without a gap or an overlap from the header's end to the file's. Reading values is in
+ * read_tensor.c. */
 #include "safetensors.h"
 
 #include "atomic.h"
 #include "json.h"
 #include "kind.h"
-#include "read.h"
+#include "open_file.h"
 #include "shards.h"
-#include "show.h"
+#include "printable.h"
 
 #include "../base/sort.h"
 

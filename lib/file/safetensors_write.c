@@ -10,7 +10,7 @@
 #include "atomic.h"
 #include "half.h"
 #include "kind.h"
-#include "show.h"
+#include "printable.h"
 #include "utf8.h"
 #include "writer.h"
 

@@ -12,7 +12,7 @@
 
 #include "json.h"
 #include "safetensors.h"
-#include "show.h"
+#include "printable.h"
 
 #include <string.h>
 

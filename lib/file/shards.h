@@ -3,7 +3,7 @@
 #ifndef KDI_SHARDS_H
 #define KDI_SHARDS_H
 
-#include "read.h"
+#include "open_file.h"
 
 enum { KDI_MAX_SHARDS = 256 };
 

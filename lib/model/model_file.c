@@ -3,10 +3,10 @@
  * shapes fit the network, and the values. Writing is in model_write.c. */
 #include "model.h"
 
-#include "../file/show.h"
-#include "head.h"
-#include "names.h"
-#include "positions.h"
+#include "../file/printable.h"
+#include "head_transfer.h"
+#include "tensor_names.h"
+#include "position_tables.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "files.h"
 
 #include "../../lib/base/philox.h"
-#include "../../lib/data/frame.h"
+#include "../../lib/data/crop_resize.h"
 
 #include <math.h>
 #include <stdio.h>

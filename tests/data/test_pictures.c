@@ -5,8 +5,8 @@
 #include "../model/golden.h"
 #include "files.h"
 
-#include "../../lib/data/frame.h"
-#include "../../lib/data/rand_ops.h"
+#include "../../lib/data/crop_resize.h"
+#include "../../lib/data/randaugment_ops.h"
 #include "../../lib/base/philox.h"
 #include "../../lib/kernel/kernels.h"
 

@@ -4,7 +4,7 @@
  * Bounds are five standard deviations. */
 #include "files.h"
 
-#include "../../lib/data/frame.h"
+#include "../../lib/data/crop_resize.h"
 #include "../../lib/data/mix.h"
 
 #include <math.h>

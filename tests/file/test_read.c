@@ -3,8 +3,8 @@
  * format broken once, cut and bent files, bombs, failing memory. */
 #include "../test.h"
 
-#include "../../lib/file/show.h"
-#include "reference.h"
+#include "../../lib/file/printable.h"
+#include "reference_file.h"
 
 #include <kd/file.h>
 

@@ -6,7 +6,7 @@
 #include "../../lib/base/philox.h"
 #include "../../lib/file/atomic.h"
 #include "../../lib/file/half.h"
-#include "reference.h"
+#include "reference_file.h"
 
 #include <kd/file.h>
 

@@ -5,7 +5,7 @@
  * memory stays. */
 #include "fuzz.h"
 
-#include "../../lib/data/frame.h"
+#include "../../lib/data/crop_resize.h"
 
 #include <stdlib.h>
 #include <string.h>

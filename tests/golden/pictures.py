@@ -12,7 +12,7 @@ from torchvision.transforms import functional as F
 
 MEAN = (124, 116, 104)
 
-# The order is that of kdi_rand_op in lib/data/rand_ops.h.
+# The order is that of kdi_rand_op in lib/data/randaugment_ops.h.
 OPERATIONS = [
     ("AutoContrast", [0]), ("Equalize", [0]), ("Invert", [0]),
     ("Rotate", [27.5, -13.25, 30]), ("PosterizeIncreasing", [4, 1, 2]),

@@ -3,7 +3,7 @@
 """Files between libkd and Python's safetensors.
 
 make OUT       write the reference file with the reference implementation
-header         the same bytes as a C array on standard output (tests/file/reference.h)
+header         the same bytes as a C array on standard output (tests/file/reference_file.h)
 same A B       compare names, types, shapes, bytes and metadata of two files, read in Python
 """
 import sys

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ * run_record.h: what the programs' records of runs have in common: when, on what machine, how
+ * long. */
+#ifndef RUN_RECORD_H
+#define RUN_RECORD_H
+
+#include <kd/kd.h>
+
+void record_time(char out[32]); /* now: "2024-05-31T12:00:00Z" */
+void record_cpu(char out[200]); /* the processor's name; "" if not known */
+
+/* "machine": {...} and "times": {...}, into an open object. */
+void record_machine(kd_json *json, const kd_ctx *ctx);
+void record_times(kd_json *json, const kd_times *times);
+
+/* The finished text and a newline, which JSON lacks and tools like, to a file, atomically; then
+ * json is destroyed. */
+kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ * dataset_open.c: opening a data set by the name of its reader, or from the paths of pictures. */
+#include "data.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static kdi_reader_fn find_reader(const char *name, size_t length)
+{
+    static const struct {
+        const char *name;
+        kdi_reader_fn open;
+    } readers[] = {
+#define READER(text, function) {text, function},
+#include "readers.def"
+#undef READER
+    };
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        if (strlen(readers[i].name) == length && memcmp(readers[i].name, name, length) == 0)
+            return readers[i].open;
+    return NULL;
+}
+
+kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out)
+{
+    if (!ctx) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_open: NULL");
+    *out = NULL;
+    if (!name) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_open: no name");
+    const size_t length = strcspn(name, ":");
+    const kdi_reader_fn open = find_reader(name, length);
+    if (!open) {
+#define READER(text, function) " " text
+        return kd_ctx_fail(ctx, KD_E_INVALID, "unknown data set '%.100s'; known are:%s", name,
+#include "readers.def"
+        );
+#undef READER
+    }
+    if (!dir) dir = getenv("KD_DATA");
+    if (!dir || !*dir) dir = "data";
+    kd_dataset *data = kdi_dataset_make(ctx);
+    if (!data) return kd_ctx_memory_status(ctx);
+    return kdi_dataset_finish(data, open(data, name[length] ? name + length + 1 : "", dir), out);
+}
+
+kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
+                                   kd_dataset **out)
+{
+    if (!ctx) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: NULL");
+    *out = NULL;
+    if (!paths && count)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: no paths");
+    kd_dataset *data = kdi_dataset_make(ctx);
+    if (!data) return kd_ctx_memory_status(ctx);
+    return kdi_dataset_finish(data, kdi_read_pictures(data, paths, count), out);
+}

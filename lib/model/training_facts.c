@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ * training_facts.c: what a model knows of its training beside the weights: the normalisation of its
+ * pictures, the names of its classes, the data set, the framing; and the view that follows. */
+#include "model.h"
+
+#include <string.h>
+
+/* ---- normalisation --------------------------------------------------------------------------- */
+
+const float *kd_model_mean(const kd_model *m)
+{
+    return m->normalized ? m->mean : NULL;
+}
+
+const float *kd_model_std(const kd_model *m)
+{
+    return m->normalized ? m->std : NULL;
+}
+
+kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float *std)
+{
+    if (!m) return KD_E_INVALID;
+    if (!mean || !std)
+        return kd_ctx_fail(m->ctx, KD_E_INVALID, "a normalisation has a mean and a std: NULL");
+    for (int i = 0; i < m->spec.channels; i++)
+        if (!(std[i] > 0 && std[i] < 1e30f) || !(mean[i] > -1e30f && mean[i] < 1e30f))
+            return kd_ctx_fail(m->ctx, KD_E_INVALID,
+                               "a normalisation of mean %g and std %g is impossible", mean[i],
+                               std[i]);
+    memcpy(m->mean, mean, (size_t)m->spec.channels * sizeof *mean);
+    memcpy(m->std, std, (size_t)m->spec.channels * sizeof *std);
+    m->normalized = true;
+    return KD_OK;
+}
+
+kd_view kd_model_view(const kd_model *m, const kd_data_info *info)
+{
+    const size_t image = kd_model_image(m), channels = kd_model_channels(m);
+    kd_view view = {.height = image, .width = image, .channels = channels};
+    if (m->normalized) {
+        view.mean = m->mean;
+        view.std = m->std;
+    } else if (info->channels == channels) {
+        view.mean = info->mean;
+        view.std = info->std;
+    }
+    return view;
+}
+
+kd_status kd_model_take_normalization(kd_model *m, const kd_data_info *info)
+{
+    float mean[KDI_MAX_CHANNELS], std[KDI_MAX_CHANNELS];
+    if (!m) return KD_E_INVALID;
+    if (!info) return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_take_normalization: NULL");
+    const size_t channels = kd_model_channels(m);
+    if (m->normalized || !info->mean || !info->std) return KD_OK;
+    if (info->channels != channels && info->channels != 1)
+        return kd_ctx_fail(m->ctx, KD_E_SHAPE, "%s: pictures of %zu channels for a network of %zu",
+                           info->name ? info->name : "data", info->channels, channels);
+    for (size_t i = 0; i < channels; i++) {
+        const size_t from = info->channels == 1 ? 0 : i;
+        mean[i] = info->mean[from];
+        std[i] = info->std[from];
+    }
+    return kd_model_set_normalization(m, mean, std);
+}
+
+kd_status kd_model_normalize(const kd_model *m, const uint8_t *pictures, size_t n, float *out)
+{
+    if (!m) return KD_E_INVALID;
+    const size_t channels = kd_model_channels(m), image = kd_model_image(m);
+    if (n && (!pictures || !out))
+        return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_normalize: NULL");
+    if (!m->normalized)
+        return kd_ctx_fail(m->ctx, KD_E_INVALID,
+                           "%s has no normalisation: kd_model_set_normalization gives it one",
+                           m->text);
+    const size_t pixels = n * image * image;
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < channels; c++)
+            out[i * channels + c] =
+                ((float)pictures[i * channels + c] / 255.0f - m->mean[c]) / m->std[c];
+    return KD_OK;
+}
+
+/* ---- classes and data ------------------------------------------------------------------------ */
+
+const char *const *kd_model_class_names(const kd_model *m)
+{
+    return m->classes.name;
+}
+
+kd_status kd_model_set_class_names(kd_model *m, const char *const *names)
+{
+    kdi_classes classes = {0};
+    if (!m) return KD_E_INVALID;
+    if (names) {
+        kd_status status = kdi_classes_copy(m->ctx, names, kd_model_classes(m), &classes);
+        if (!status) status = kdi_classes_differ(m->ctx, &classes);
+        if (status) {
+            kdi_classes_free(m->ctx, &classes);
+            return status;
+        }
+    }
+    kdi_classes_free(m->ctx, &m->classes);
+    m->classes = classes;
+    return KD_OK;
+}
+
+const char *kd_model_data(const kd_model *m, uint64_t *checksum)
+{
+    if (checksum && m->data) *checksum = m->data_checksum;
+    return m->data;
+}
+
+kd_status kd_model_set_data(kd_model *m, const char *name, uint64_t checksum)
+{
+    if (!m) return KD_E_INVALID;
+    kdi_classes copy = {0}; /* as a name of a class is copied */
+    if (name) {
+        const kd_status status = kdi_classes_copy(m->ctx, &name, 1, &copy);
+        if (status) return status;
+        kd_ctx_free(m->ctx, copy.name);
+    }
+    kd_ctx_free(m->ctx, m->data);
+    m->data = copy.text;
+    m->data_checksum = checksum;
+    return KD_OK;
+}
+
+/* ---- framing --------------------------------------------------------------------------------- */
+
+/* What a step decides; of each there may be one. */
+typedef enum role { FRAME = 1, FILTER = 2, EXACT = 4, ALONE = 8 } role;
+
+/* The steps of kd_loader_opt.augment that draw no random numbers. */
+static const struct {
+    const char *name;
+    role role;
+    bool first, share; /* only at the beginning; may have a number */
+} steps[] = {
+    {"none", ALONE, true, false},          {"centre", FRAME, false, true},
+    {"imagenet-eval", FRAME, true, false}, {"bilinear", FILTER, false, false},
+    {"bicubic", FILTER, false, false},     {"exact", EXACT, false, false},
+};
+
+/* ":0.875" as the loader reads it: from 0.1 to 1, at most six digits behind the point. */
+static bool is_share(const char *text, size_t length)
+{
+    uint32_t millionths = 0, unit = 1000000;
+    bool point = false, digit = false;
+    for (size_t i = 1; i < length; i++) {
+        if (text[i] == '.' && !point && digit) {
+            point = true;
+            digit = false;
+            continue;
+        }
+        if (text[i] < '0' || text[i] > '9' || millionths > 1000000) return false;
+        const uint32_t n = (uint32_t)(text[i] - '0');
+        if (point && unit == 1) return false;
+        digit = true;
+        if (point) unit /= 10;
+        millionths = point ? millionths + n * unit : 10 * millionths + n * unit;
+    }
+    return digit && millionths >= 100000 && millionths <= 1000000;
+}
+
+/* Does the loader take the step [at, at + length), which begins the text or not, after what others
+ * have decided? */
+static bool take_step(const char *at, size_t length, bool first, unsigned *decided)
+{
+    const size_t name = strcspn(at, "+:="), rest = length - name;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (strlen(steps[i].name) != name || memcmp(steps[i].name, at, name)) continue;
+        if ((steps[i].first && !first) || *decided & (steps[i].role | ALONE)) return false;
+        *decided |= steps[i].role;
+        return rest == 0 || (steps[i].share && is_share(at + name, rest));
+    }
+    return false;
+}
+
+const char *kd_model_framing(const kd_model *m)
+{
+    return *m->framing ? m->framing : NULL;
+}
+
+kd_status kd_model_set_framing(kd_model *m, const char *framing)
+{
+    const size_t length = framing ? strlen(framing) : 0;
+    if (!m) return KD_E_INVALID;
+    if (length >= sizeof m->framing || (framing && !length))
+        return kd_ctx_fail(m->ctx, KD_E_INVALID, "a framing is a text of 1 to %zu characters",
+                           sizeof m->framing - 1);
+    unsigned decided = 0;
+    for (const char *at = framing; at && *at;) {
+        const size_t step = strcspn(at, "+");
+        if (!take_step(at, step, at == framing, &decided))
+            return kd_ctx_fail(m->ctx, KD_E_INVALID,
+                               "'%s' frames no picture: steps like 'centre:0.875' (from 0.1 to 1) "
+                               "or 'none', which leave nothing to chance, do",
+                               framing);
+        at += step;
+        if (*at == '+' && !*++at)
+            return kd_ctx_fail(m->ctx, KD_E_INVALID, "'%s' ends with a '+'", framing);
+    }
+    memset(m->framing, 0, sizeof m->framing);
+    if (length) memcpy(m->framing, framing, length);
+    return KD_OK;
+}
