@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * isa.h: for kernel sources: names and vectors of the instruction set being compiled.
- * The Makefile defines KDI_ISA (generic, avx2, avx512, neon).
+ * kernel.mk defines KDI_ISA (generic, avx2, avx512, neon).
  *
  * kdi_v is KDI_VL floats. Arithmetic on it is C's: a + b, a * b + c (contracted to an FMA where
  * there is one). Loads and stores need no alignment. */

@@ -1,0 +1,87 @@
+# The tests: one program of all suites, and what runs it in other ways.
+
+# The command line's reader is tested from within, as are the programs' statistics.
+parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c)
+no_test := tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c
+test_src := $(filter-out $(no_test),$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
+$(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
+$(obj)/bin/tests: program_libs = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt)
+
+# Preloaded by the tests of interruptions and of failing disks; never sanitized itself.
+$(obj)/bin/shim.so: tests/kill/shim.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(std) $(warn) -O1 -g -fPIC -shared -o $@ $<
+$(obj)/bin/wrong_blas.so: tests/blas/wrong_blas.c
+	@mkdir -p $(@D)
+	$(Q)$(compile) -fPIC -shared -o $@ $<
+
+.PHONY: check run-tests
+check: deps ## all tests a change must pass
+	@$(again) $(parallel) all run-tests
+
+# run-tests SUITES="a b": some of them. RUNNER: what runs programs (an emulator, valgrind).
+test_env = OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) \
+    $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) \
+    KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/libkd.so) \
+    $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
+	@$(test_env) $(RUNNER) $(obj)/bin/tests $(SUITES)
+
+# The tests of the kernels and of what stands on them, for arm64 under user-mode emulation.
+arm_suites ?= base half activation norm pool fuse linear gemm conv conv_norm winograd golden_ops golden_models
+.PHONY: check-arm
+check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
+	@sh .ci/deps.sh arm
+	@$(again) $(parallel) run-tests CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy \
+	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
+
+.PHONY: abi abi-update
+abi: $(obj)/libkd.so ## what programs are compiled against, compared with tests/abi/list.txt
+	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/check.sh $(obj)/libkd.so
+abi-update: $(obj)/libkd.so ## write that list anew: the interface was changed on purpose
+	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/list.sh include $(obj)/libkd.so >tests/abi/list.new
+	@mv tests/abi/list.new tests/abi/list.txt
+
+# What a run loses when it is killed: nothing.
+KILLS ?= 20
+.PHONY: kill
+kill: deps ## kill training runs at random moments, KILLS times, and at every change of a file
+	@KD_KILLS=$(KILLS) KD_EVERY=1 $(again) $(parallel) run-tests SUITES="kill fault"
+
+# Memory that is read before it is written, which no sanitizer here sees. valgrind knows no AVX-512,
+# and is ten times slower on the AVX2 table's multiply-adds than on the generic one. A fuzz target
+# wants a process of its own; the other tests' leaks are seen where they run in one.
+VALGRIND_SUITES ?= base json half elementwise
+VALGRIND_ISA ?= avx2
+all_suites = $(shell sed -n 's/^SUITE(\(.*\))$$/\1/p' tests/suites.def)
+valgrind_suites = $(if $(filter all,$(VALGRIND_SUITES)),$(all_suites),$(VALGRIND_SUITES))
+valgrind = env CK_TIMEOUT_MULTIPLIER=100 KD_ISA=$(VALGRIND_ISA) valgrind -q --error-exitcode=9 --leak-check=full
+.PHONY: check-valgrind
+check-valgrind: deps ## some suites under valgrind; VALGRIND_SUITES=all VALGRIND_ISA=generic: all of them
+	@sh .ci/deps.sh valgrind
+	@for s in $(valgrind_suites); do \
+	    case $$s in fuzz) fork=yes;; *) fork=no;; esac; \
+	    $(again) $(parallel) run-tests SUITES=$$s RUNNER="env CK_FORK=$$fork $(valgrind)" || exit 1; \
+	done
+
+# Do the tests notice faults? See tests/mutants/README.md.
+MUTANTS ?= 200
+MUTANTS_SEED ?= 1
+.PHONY: mutants
+mutants: deps $(obj)/bin/tests ## plant faults in copies of the tree, print those that no test notices; MUTANTS=N MUTANTS_SEED=S
+	@$(PYTHON) tests/mutants/mutants.py --number $(MUTANTS) --seed $(MUTANTS_SEED) $(MUTANTS_ARGS)
+
+.PHONY: check-full
+check-full: check abi ## check, kills, sanitizers, fuzzers, the other build options
+	@$(again) kill
+	@$(again) run-tests OPENMP=1
+	@$(again) run-tests THREADS=0
+	@$(again) run-tests DEBUG=1
+	@$(again) run-tests SANITIZE=address,undefined
+	@$(again) run-tests SANITIZE=thread
+	@sh .ci/deps.sh clang && $(again) run-tests CC=clang
+	@sh .ci/deps.sh openblas && $(again) run-tests BLAS=openblas
+	@sh tests/consumer/install.sh
+	@$(again) check-arm
+	@$(again) fuzz FUZZ_SECONDS=60
+	@$(again) mutants MUTANTS=20
