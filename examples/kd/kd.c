@@ -26,8 +26,9 @@ const cli_command cli_commands[] = {
      "average\n"
      "pooling), and for 224 x 224 with 1000 classes (VGG: the three dense layers of the paper).\n"
      "A network is named by a spec: NAME[,KEY=VALUE...] with the keys classes, image, channels;\n"
-     "VGG: head=gap|fc4096, width (a multiplier), pool4=0|1; ViT, DeiT and Swin: patch, dim, "
-     "depth,\n"
+     "VGG: head=gap|fc4096, width (a multiplier), pool4=0|1, and convolutions and channels of "
+     "each\n"
+     "stage, convs=1-1-2-2-2 and stages=32-48-64-96-128; ViT, DeiT and Swin: patch, dim, depth,\n"
      "heads, mlp_ratio, drop_path; Swin also window, and depth and heads as lists, depth=2-2-6-2.\n"
      "Examples: vgg8_bn,classes=100,width=0.5  vit_tiny_patch16_224,image=32,patch=4,classes=10\n",
      cmd_models},

@@ -29,6 +29,7 @@ typedef struct kdi_spec {
     int dense;        /* units of each hidden layer of fc4096; 0 until complete */
     int pool4;
     double width;
+    kdi_list convs, stages; /* of each stage: convolutions; channels */
     /* transformers */
     int patch, dim;
     double mlp_ratio, drop_path, eps; /* eps: of the norms; vit */

@@ -5,7 +5,8 @@
  * Five stages of 3x3 convolutions, pad 1, each with (batch norm and) ReLU; a 2x2 max pool ends a
  * stage. 8 is RepDistiller's CIFAR student, 11, 13, 16, 19 are the paper's A, B, D, E; the number
  * counts three dense layers, as the paper does. The others lie between them: parameters and MACs
- * grow with the number. Below 8 stages go missing, and the fourth narrows first.
+ * grow with the number. Below 8 stages go missing, and the fourth narrows first. The keys convs and
+ * stages give a network other stages than its number's: convolutions and channels of each.
  *
  * Tensor names are torchvision's: features.N counts convolutions, norms, ReLUs and pools.
  *
@@ -19,6 +20,9 @@
 #include <string.h>
 
 enum { STAGES = 5, SMALLEST = 2, LARGEST = 19, DENSE = 4096 };
+/* What keeps every count of a network below 2^63. */
+enum { MOST_CONVS = 8, MOST_CHANNELS = 4096, MOST_SCALED = 1 << 15 };
+static const double most_macs = 1e18;
 
 /* For each number: convolutions in each stage, and their channels. */
 static const struct {
@@ -58,11 +62,46 @@ static bool dense_told(const kdi_spec *s)
     return s->head == KDI_HEAD_FC4096 && s->dense != scaled(s, DENSE);
 }
 
+/* The stages that the number in the name stands for. */
+static kdi_list table_convs(int layers)
+{
+    kdi_list list = {0};
+    while (list.count < STAGES && tables[layers].convs[list.count]) {
+        list.at[list.count] = tables[layers].convs[list.count];
+        list.count++;
+    }
+    return list;
+}
+
+static kdi_list table_channels(int layers)
+{
+    kdi_list list = {.count = table_convs(layers).count};
+    for (int i = 0; i < list.count; i++) list.at[i] = tables[layers].channels[i];
+    return list;
+}
+
+static bool differ(kdi_list a, kdi_list b)
+{
+    return a.count != b.count || memcmp(a.at, b.at, (size_t)a.count * sizeof *a.at) != 0;
+}
+
+static bool convs_told(const kdi_spec *s)
+{
+    return differ(s->convs, table_convs(s->layers));
+}
+
+static bool stages_told(const kdi_spec *s)
+{
+    return differ(s->stages, table_channels(s->layers));
+}
+
 static const kdi_key keys[] = {
     {"head", KDI_KEY_CHOICE, offsetof(kdi_spec, head), 0, 0, heads, NULL, NULL},
     {"width", KDI_KEY_REAL, offsetof(kdi_spec, width), 1.0 / 64, 64, NULL, NULL, NULL},
     {"pool4", KDI_KEY_INT, offsetof(kdi_spec, pool4), 0, 1, NULL, NULL, NULL},
     {"dense", KDI_KEY_INT, offsetof(kdi_spec, dense), 1, 65536, NULL, NULL, dense_told},
+    {"convs", KDI_KEY_LIST, offsetof(kdi_spec, convs), 1, MOST_CONVS, NULL, NULL, convs_told},
+    {"stages", KDI_KEY_LIST, offsetof(kdi_spec, stages), 1, MOST_CHANNELS, NULL, NULL, stages_told},
 };
 
 static const char *name(size_t i)
@@ -90,6 +129,8 @@ static bool recognise(const char *text, kdi_spec *s)
         s->width = 1;
         s->pool4 = 1;
         s->head = KDI_HEAD_GAP;
+        s->convs = table_convs(s->layers);
+        s->stages = table_channels(s->layers);
         return true;
     }
     return false;
@@ -97,22 +138,59 @@ static bool recognise(const char *text, kdi_spec *s)
 
 static int channels(const kdi_spec *s, int stage)
 {
-    return scaled(s, tables[s->layers].channels[stage]);
+    return scaled(s, s->stages.at[stage]);
 }
 
-static int last_stage(const kdi_spec *s)
+static bool pooled(const kdi_spec *s, int stage)
 {
-    int stage = STAGES - 1;
-    while (tables[s->layers].convs[stage] == 0) stage--;
-    return stage;
+    return stage != 3 || s->pool4;
 }
 
 int kdi_vgg_map(const kdi_spec *s)
 {
     int map = s->image;
-    for (int stage = 0; stage <= last_stage(s); stage++)
-        if (stage != 3 || s->pool4) map /= 2;
+    for (int stage = 0; stage < s->stages.count; stage++)
+        if (pooled(s, stage)) map /= 2;
     return map;
+}
+
+static int smallest_image(const kdi_spec *s)
+{
+    int image = 1;
+    for (int stage = 0; stage < s->stages.count; stage++)
+        if (pooled(s, stage)) image *= 2;
+    return image;
+}
+
+static double macs(const kdi_spec *s)
+{
+    double sum = 0, in = s->channels, map = s->image;
+    for (int stage = 0; stage < s->stages.count; stage++) {
+        const double out = channels(s, stage);
+        sum += 9 * map * map * out * (in + (s->convs.at[stage] - 1) * out);
+        if (pooled(s, stage)) map /= 2;
+        in = out;
+    }
+    return sum;
+}
+
+static kd_status check_stages(kd_ctx *ctx, const kdi_spec *s)
+{
+    if (s->convs.count != s->stages.count)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s: convs has %d numbers, stages %d; there must be one for each stage",
+                           s->name, s->convs.count, s->stages.count);
+    for (int i = 0; i < s->stages.count; i++)
+        if (channels(s, i) > MOST_SCALED)
+            return kd_ctx_fail(ctx, KD_E_INVALID,
+                               "%s,width=%g: stage %d would have %d channels; the most is %d",
+                               s->name, s->width, i, channels(s, i), MOST_SCALED);
+    if (macs(s) > most_macs)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s: the stages take %.1e multiply-accumulates a picture; the most "
+                           "is %.0e",
+                           s->name, macs(s), most_macs);
+    return KD_OK;
 }
 
 static kd_status complete(kd_ctx *ctx, kdi_spec *s)
@@ -123,10 +201,12 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
                            "is gap",
                            s->name, s->dense);
     if (!s->dense && s->head == KDI_HEAD_FC4096) s->dense = scaled(s, DENSE);
+    const kd_status status = check_stages(ctx, s);
+    if (status) return status;
     if (kdi_vgg_map(s) < 1)
-        return kd_ctx_fail(
-            ctx, KD_E_INVALID, "%s,image=%d: the picture is gone after the pools; the least is %d",
-            s->name, s->image, 1 << (last_stage(s) + (s->pool4 || last_stage(s) < 3)));
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s,image=%d: the picture is gone after the pools; the least is %d",
+                           s->name, s->image, smallest_image(s));
     return KD_OK;
 }
 
@@ -150,10 +230,10 @@ static kd_value features(const kdi_spec *s, kd_graph *g, kd_value x)
     const kd_pool_opt pool = {.struct_size = sizeof pool, .kernel = {2, 2}};
     int index = 0;
     kd_graph_scope(g, "features");
-    for (int stage = 0; stage <= last_stage(s); stage++) {
-        for (int i = 0; i < tables[s->layers].convs[stage]; i++)
+    for (int stage = 0; stage < s->stages.count; stage++) {
+        for (int i = 0; i < s->convs.at[stage]; i++)
             x = convolution(g, x, channels(s, stage), &index, s->norm);
-        if (stage == 3 && !s->pool4) continue;
+        if (!pooled(s, stage)) continue;
         x = kd_max_pool(g, x, &pool);
         index++;
     }

@@ -3,8 +3,8 @@
 #include "../../lib/model/spec.h"
 
 /* What a graph and a plan of a transformer take for each of its blocks, of which there are at most
- * 256; that of any VGG takes less than GRAPH. */
-enum { GRAPH = 512 * 1024, BLOCK = 32 * 1024 };
+ * 256; that of a VGG takes less than GRAPH, and a block's for each convolution above its name's. */
+enum { GRAPH = 512 * 1024, BLOCK = 32 * 1024, PUBLISHED_CONVS = 16 };
 
 static size_t blocks_of(kd_ctx *ctx, const char *text)
 {
@@ -13,6 +13,9 @@ static size_t blocks_of(kd_ctx *ctx, const char *text)
     if (!text || kdi_spec_parse(ctx, text, NULL, NULL, &s)) return 0;
     for (int i = 0; i < s.depths.count; i++) blocks += (size_t)s.depths.at[i];
     blocks += (size_t)s.depth;
+    size_t convs = 0;
+    for (int i = 0; i < s.convs.count; i++) convs += (size_t)s.convs.at[i];
+    if (convs > PUBLISHED_CONVS) blocks += convs - PUBLISHED_CONVS;
     require(blocks <= 256);
     return blocks;
 }

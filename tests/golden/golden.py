@@ -51,11 +51,16 @@ def spec_of(number, bn, **keys):
     return ",".join([name] + [f"{k}={v}" for k, v in keys.items()])
 
 
-def vgg(number, bn, width=1.0, classes=10, pool4=1, head="gap"):
+def listed(text, otherwise):
+    return [int(n) for n in text.split("-")] if text else otherwise
+
+
+def vgg(number, bn, width=1.0, classes=10, pool4=1, head="gap", convs=None, stages=None):
     """torchvision's own VGG with other numbers of channels, in double precision."""
     config = []
-    for stage, count in enumerate(STAGES[number]):
-        channels = max(1, math.floor(width * CHANNELS[stage] + 0.5))
+    units = listed(stages, CHANNELS)
+    for stage, count in enumerate(listed(convs, STAGES[number])):
+        channels = max(1, math.floor(width * units[stage] + 0.5))
         config += [channels] * count
         if stage != 3 or pool4:
             config.append("M")

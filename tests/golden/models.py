@@ -20,6 +20,7 @@ CASES = [("vgg8_bn",            8, 1,  4, 32, {"width": 0.0625}),
          ("vgg11",             11, 0,  4, 32, {"width": 0.05}),
          ("vgg16_bn",          16, 1,  6, 32, {"width": 0.04}),
          ("vgg8_bn_no_pool4",   8, 1,  3, 44, {"width": 0.04, "pool4": 0}),
+         ("vgg8_bn_stages",     8, 1,  4, 20, {"convs": "1-2-1", "stages": "6-10-14"}),
          ("vgg8_classes",       8, 0,  2, 70, {"width": 0.03125, "classes": 3}),
          ("vgg11_fc4096",      11, 0,  2, 64, {"width": 0.015625, "head": "fc4096"})]
 SEEDS = 12

@@ -23,6 +23,7 @@ typedef struct net_case {
     X(vgg11, false)                                                                                \
     X(vgg16_bn, false)                                                                             \
     X(vgg8_bn_no_pool4, false)                                                                     \
+    X(vgg8_bn_stages, false)                                                                       \
     X(vgg8_classes, false)                                                                         \
     X(vgg11_fc4096, true)                                                                          \
     X(vit_case, false)                                                                             \

@@ -38,6 +38,13 @@ START_TEST(test_spec_complete)
                     "vgg8_bn,classes=10,image=32,channels=1,head=gap,width=1,pool4=1");
     expect_complete(ctx, "vgg8,width=0.125,pool4=0,head=fc4096,image=32", NULL,
                     "vgg8,classes=1000,image=32,channels=3,head=fc4096,width=0.125,pool4=0");
+    expect_complete(ctx, "vgg8_bn,convs=1-1-2-2-2,stages=32-48-64-96-128,image=32", "classes=10",
+                    "vgg8_bn,classes=10,image=32,channels=3,head=gap,width=1,pool4=1,"
+                    "convs=1-1-2-2-2,stages=32-48-64-96-128");
+    expect_complete(ctx, "vgg8,stages=64-128-256-512-512,convs=1-1-1-1-1", NULL,
+                    "vgg8,classes=1000,image=224,channels=3,head=gap,width=1,pool4=1");
+    expect_complete(ctx, "vgg3,convs=8-1", NULL,
+                    "vgg3,classes=1000,image=224,channels=3,head=gap,width=1,pool4=1,convs=8-1");
     expect_complete(ctx, "deit_small_distilled_patch16_224,image=32,patch=4", "classes=10",
                     "deit_small_distilled_patch16_224,classes=10,image=32,channels=3,patch=4,"
                     "dim=384,depth=12,heads=6,mlp_ratio=4,drop_path=0,eps=1e-06,dist_head=1");
@@ -80,6 +87,19 @@ START_TEST(test_spec_errors)
         {"vgg8,image=15,pool4=0", "the least is 16"},
         {"vgg3,image=3", "the least is 4"},
         {"vgg8,,image=32", "not key=value"},
+        {"vgg8,convs=1-1", "convs has 2 numbers, stages 5; there must be one for each stage"},
+        {"vgg8,stages=32", "convs has 5 numbers, stages 1"},
+        {"vgg8,convs=1-0-1-1-1", "from 1 to 8"},
+        {"vgg8,convs=1-9-1-1-1", "from 1 to 8"},
+        {"vgg8,convs=", "whole number"},
+        {"vgg8,stages=32--64", "whole number"},
+        {"vgg8,stages=32-48-64-96-4097", "from 1 to 4096"},
+        {"vgg8,convs=1-1-1-1-1-1-1-1-1", "at most 8"},
+        {"vgg8,width=64,stages=1-1-1-1-513", "stage 4 would have 32832 channels"},
+        {"vgg8,width=64,image=16384,convs=8,stages=512", "multiply-accumulates a picture"},
+        {"vgg8,convs=1-1-1-1-1-1,stages=8-8-8-8-8-8,image=63", "the least is 64"},
+        {"vgg8,convs=1-1-1-1-1-1,stages=8-8-8-8-8-8,image=31,pool4=0", "the least is 32"},
+        {"vit_tiny_patch16_224,convs=1", "has no key 'convs'"},
         {"vit_tiny_patch16_224,image=30", "multiple of the patch's: image=16 or 32"},
         {"vit_tiny_patch16_224,image=9", "multiple of the patch's: image=16"},
         {"vit_tiny_patch16_224,heads=5", "dim must be a multiple of heads: dim=190 or 195"},
@@ -153,6 +173,40 @@ START_TEST(test_published_sizes)
         if (cases[i].mmacs > 0)
             ck_assert_msg(mmacs > cases[i].mmacs * .995 && mmacs < cases[i].mmacs * 1.005,
                           "%s: %.1f MMACs, published %.0f", cases[i].spec, mmacs, cases[i].mmacs);
+    }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* 3x3 kernels, a bias each; norms have two numbers a channel; one layer over the last channels. */
+START_TEST(test_stages)
+{
+    static const struct {
+        const char *spec;
+        int convs[8], stages[8], norm;
+    } cases[] = {
+        {"vgg8_bn,convs=1-1-2-2-2,stages=32-48-64-96-128",
+         {1, 1, 2, 2, 2},
+         {32, 48, 64, 96, 128},
+         1},
+        {"vgg16,convs=3-1,stages=5-7", {3, 1}, {5, 7}, 0},
+        {"vgg2_bn,convs=1-2-1-2-1,stages=4-4-8-8-2,width=2", {1, 2, 1, 2, 1}, {8, 8, 16, 16, 4}, 1},
+    };
+    kd_ctx *ctx = test_ctx(1, NULL);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        char spec[KD_SPEC_SIZE];
+        uint64_t params, macs, want = 0, want_macs = 0, in = 3, map = 32;
+        for (int stage = 0; cases[c].convs[stage]; stage++, map /= 2)
+            for (int i = 0; i < cases[c].convs[stage]; i++) {
+                const uint64_t out = (uint64_t)cases[c].stages[stage];
+                want += 9 * in * out + out + (cases[c].norm ? 2 * out : 0);
+                want_macs += 9 * in * out * map * map;
+                in = out;
+            }
+        snprintf(spec, sizeof spec, "%s,image=32,classes=10", cases[c].spec);
+        test_ok(ctx, kd_spec_count(ctx, spec, &params, &macs));
+        ck_assert_uint_eq(params, want + 10 * in + 10);
+        ck_assert_uint_eq(macs, want_macs + 10 * in);
     }
     kd_ctx_destroy(ctx);
 }
@@ -372,6 +426,6 @@ START_TEST(test_allocation_failures)
 }
 END_TEST
 
-TEST_SUITE(model, 60, &test_spec_complete, &test_spec_errors, &test_published_sizes,
+TEST_SUITE(model, 60, &test_spec_complete, &test_spec_errors, &test_published_sizes, &test_stages,
            &test_sizes_grow, &test_names, &test_save_and_load, &test_save_half, &test_hostile_spec,
            &test_seeds, &test_allocation_failures)
