@@ -6,6 +6,7 @@
 #include <kd/ctx.h>
 #include <kd/data.h>
 #include <kd/dtype.h>
+#include <kd/edge.h>
 #include <kd/file.h>
 #include <kd/graph.h>
 #include <kd/json.h>

@@ -22,6 +22,7 @@ static const struct {
     {"train", " "}, /* the public headers alone */
     {"data", " base kernel "},
     {"file", " base "},
+    {"edge", " "}, /* freestanding */
 };
 enum { ROOMS = sizeof rooms / sizeof *rooms };
 
