@@ -4,7 +4,7 @@
  * the metadata
  *
  *   libkd.kind     "checkpoint"
- *   libkd.run      what must be the same for a resume (describe.c)
+ *   libkd.run      what must be the same for a resume (run_description.c)
  *   libkd.train    a JSON object: epoch, batch, step, seconds, and the sums of the epoch so far */
 #include "train.h"
 

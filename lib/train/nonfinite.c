@@ -29,18 +29,17 @@ kd_status kdt_keep_buffers(kdt_run *run)
  * the context's error naming it, and *batch. */
 static kd_status find(kdt_run *run, size_t first, size_t n, size_t *batch)
 {
-    kd_status status = kd_loader_seek(run->loader, run->epoch, first);
+    kd_status status = kdt_feed_seek(run->feed, run->epoch, first);
     kdt_sums unused = {0};
     for (*batch = first; *batch < first + n && !status; ++*batch) {
-        status = kd_loader_next(run->loader, &run->now);
-        if (status || run->now->n == 0) continue;
-        run->taken = run->now->n;
+        status = kdt_feed_next(run->feed, SIZE_MAX);
+        if (status || run->feed->taken == 0) continue;
         run->how = (kd_run_opt){.struct_size = sizeof run->how,
                                 .seed = run->train.seed,
                                 .step = run->epoch * run->batches + *batch,
                                 .accumulate = unused.images > 0,
                                 .check_finite = 1};
-        status = kdt_batch_run(run, &unused);
+        status = kdt_batch_gradient(run, &unused);
         if (status == KD_E_NONFINITE) break;
     }
     return status;
@@ -64,5 +63,5 @@ kd_status kdt_nonfinite(kdt_run *run, const char *what, size_t first, size_t n)
     kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s",
                run->step, run->epoch, batch, what, where);
     run->batch = first + n;
-    return kd_loader_seek(run->loader, run->epoch, run->batch);
+    return kdt_feed_seek(run->feed, run->epoch, run->batch);
 }

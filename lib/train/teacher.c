@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * teacher.c: live teachers: evaluation mode, weights frozen, each fed with its own view (size and
- * normalisation) of the same augmented pictures. */
+ * normalisation) of the same augmented pictures. They take the whole batch at once where its values
+ * stay within KDT_VALUES bytes and an eighth of the limit of memory, else the half, a quarter and so
+ * on. This goes by teachers, batch and limit alone: the student makes no difference to the logits. */
 #include "train.h"
 
 #include <math.h>
+#include <string.h>
 
 /* The caller's list, with its weights; a teacher alone is a list of one. */
-static kd_status take_list(kdt_run *run)
+static kd_status take_list(kdt_feed *feed, kdt_run *run)
 {
     kd_distill_opt *o = &run->opt;
     double sum = 0;
@@ -15,7 +18,7 @@ static kd_status take_list(kdt_run *run)
                            "kd_distill_opt: teacher and teachers are both given");
     if (o->teacher) o->n_teachers = 1;
     for (size_t t = 0; t < o->n_teachers; t++) {
-        kdt_teacher *teacher = &run->teachers[t];
+        kdt_teacher *teacher = &feed->teachers[t];
         teacher->model = o->teacher ? o->teacher : o->teachers[t];
         teacher->weight = o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
         if (!teacher->model) return kd_ctx_fail(run->ctx, KD_E_INVALID, "teacher %zu is NULL", t);
@@ -27,17 +30,18 @@ static kd_status take_list(kdt_run *run)
                                (double)teacher->weight);
         sum += (double)teacher->weight;
     }
+    feed->n_teachers = o->n_teachers;
     if (o->n_teachers && !(fabs(sum - 1) < 1e-4))
         return kd_ctx_fail(run->ctx, KD_E_INVALID, "the teachers' weights sum to %g, not to 1",
                            sum);
     return KD_OK;
 }
 
-kd_status kdt_teachers_check(kdt_run *run)
+kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
 {
-    kd_status status = take_list(run);
-    for (size_t t = 0; t < run->opt.n_teachers && !status; t++) {
-        kd_model *model = run->teachers[t].model;
+    kd_status status = take_list(feed, run);
+    for (size_t t = 0; t < feed->n_teachers && !status; t++) {
+        kd_model *model = feed->teachers[t].model;
         status = kd_model_check_finite(model);
         if (status == KD_E_NONFINITE)
             kd_ctx_fail(run->ctx, status, "teacher %zu: %s", t, kd_ctx_error(run->ctx));
@@ -50,38 +54,98 @@ kd_status kdt_teachers_check(kdt_run *run)
     return status;
 }
 
-kd_status kdt_teachers_open(kdt_run *run, size_t most)
+/* ---- how many pictures at a time ------------------------------------------------------------- */
+
+/* The bytes of a plan's values; they do not depend on the threads. */
+static kd_status values_size(kd_graph *g, size_t pictures, size_t *bytes)
 {
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = pictures, .frozen = 1};
+    kd_plan *plan;
+    const kd_status status = kd_plan_create(g, &opt, &plan);
+    if (status) return status;
+    *bytes = kd_plan_values_size(plan);
+    kd_plan_destroy(plan);
+    return KD_OK;
+}
+
+/* Halve *pictures until the values take no more than `room` bytes beyond those of one picture, among
+ * which are the prepared weights. */
+static kd_status choose_batch(kd_model *model, size_t room, size_t *pictures)
+{
+    kd_graph *g;
+    const int64_t size = (int64_t)kd_model_image(model);
+    const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(model)};
+    size_t one, bytes;
+    kd_status status = kd_graph_create(kd_model_ctx(model), &g);
+    if (status) return status;
+    kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
+    status = values_size(g, 1, &one);
+    while (!status && *pictures > 1) {
+        status = values_size(g, *pictures, &bytes);
+        if (status || bytes <= one || bytes - one <= room) break;
+        *pictures = (*pictures + 1) / 2;
+    }
+    kd_graph_destroy(g);
+    return status;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+kd_status kdt_teachers_open(kdt_feed *feed)
+{
+    const size_t limit = kd_ctx_memory_limit(feed->ctx), eighth = limit / 8;
+    const size_t room = limit && eighth < KDT_VALUES ? eighth : KDT_VALUES;
     kd_status status = KD_OK;
-    for (size_t t = 0; t < run->opt.n_teachers && !status; t++) {
-        kdt_teacher *teacher = &run->teachers[t];
-        status = kd_model_plan(teacher->model, most, &teacher->plan, &teacher->exec);
+    feed->teacher_batch = feed->batch;
+    for (size_t t = 0; t < feed->n_teachers && !status; t++)
+        status = choose_batch(feed->teachers[t].model, room, &feed->teacher_batch);
+    for (size_t t = 0; t < feed->n_teachers && !status; t++) {
+        kdt_teacher *teacher = &feed->teachers[t];
+        status = kd_model_plan(teacher->model, feed->teacher_batch, &teacher->plan, &teacher->exec);
     }
     return status;
 }
 
-void kdt_teachers_close(kdt_run *run)
+void kdt_teachers_close(kdt_feed *feed)
 {
-    for (size_t t = 0; t < run->opt.n_teachers && t < KD_MAX_TEACHERS; t++) {
-        kd_exec_destroy(run->teachers[t].exec);
-        kd_plan_destroy(run->teachers[t].plan);
+    for (size_t t = 0; t < feed->n_teachers && t < KD_MAX_TEACHERS; t++) {
+        kd_exec_destroy(feed->teachers[t].exec);
+        kd_plan_destroy(feed->teachers[t].plan);
     }
 }
 
-kd_status kdt_teachers_run(kdt_run *run, size_t first, size_t n)
+float *kdt_teacher_logits(const kdt_feed *feed, size_t teacher, size_t first)
 {
-    for (size_t t = 0; t < run->opt.n_teachers; t++) {
-        const kdt_teacher *teacher = &run->teachers[t];
-        const size_t side = kd_model_image(teacher->model);
-        const size_t picture = side * side * kd_model_channels(teacher->model);
-        const float *views = run->now->views[teacher->view];
-        const kd_run_opt opt = {.struct_size = sizeof opt, .batch = n, .first = first};
-        kd_status status = kd_exec_bind(teacher->exec, "input", views + first * picture);
-        if (!status) status = kd_exec_run(teacher->exec, &opt);
-        if (status) return status;
-    }
-    return KD_OK;
+    return feed->logits + (teacher * feed->batch + first) * feed->classes;
 }
+
+/* Pictures [first, first + n) of the batch. */
+static kd_status run_teacher(kdt_feed *feed, size_t t, size_t first, size_t n)
+{
+    const kdt_teacher *teacher = &feed->teachers[t];
+    const size_t side = kd_model_image(teacher->model);
+    const size_t picture = side * side * kd_model_channels(teacher->model);
+    const float *views = feed->now->views[teacher->view];
+    const kd_run_opt opt = {.struct_size = sizeof opt, .batch = n, .first = first};
+    kd_status status = kd_exec_bind(teacher->exec, "input", views + first * picture);
+    if (!status) status = kd_exec_run(teacher->exec, &opt);
+    if (!status)
+        memcpy(kdt_teacher_logits(feed, t, first), kd_exec_output(teacher->exec, "logits"),
+               n * feed->classes * sizeof(float));
+    return status;
+}
+
+kd_status kdt_teachers_run(kdt_feed *feed)
+{
+    const size_t all = feed->taken, most = feed->teacher_batch;
+    kd_status status = KD_OK;
+    for (size_t t = 0; t < feed->n_teachers; t++)
+        for (size_t first = 0; first < all && !status; first += most)
+            status = run_teacher(feed, t, first, all - first < most ? all - first : most);
+    return status;
+}
+
+/* ---- what they say --------------------------------------------------------------------------- */
 
 static double log_sum_exp(const float *x, size_t n)
 {
@@ -92,20 +156,20 @@ static double log_sum_exp(const float *x, size_t n)
     return most + log(sum);
 }
 
-size_t kdt_teachers_class(const kdt_run *run, size_t i)
+size_t kdt_teachers_class(const kdt_feed *feed, size_t i)
 {
-    const size_t classes = kd_model_classes(run->model), n = run->opt.n_teachers;
+    const size_t classes = feed->classes, n = feed->n_teachers;
     const float *rows[KD_MAX_TEACHERS];
     double norms[KD_MAX_TEACHERS], most = -1;
     size_t best = 0;
     for (size_t t = 0; t < n; t++) {
-        rows[t] = (const float *)kd_exec_output(run->teachers[t].exec, "logits") + i * classes;
+        rows[t] = kdt_teacher_logits(feed, t, i);
         norms[t] = n > 1 ? log_sum_exp(rows[t], classes) : 0;
     }
     for (size_t k = 0; k < classes; k++) {
         double p = n == 1 ? (double)rows[0][k] : 0;
         for (size_t t = 0; t < n && n > 1; t++)
-            p += (double)run->teachers[t].weight * exp((double)rows[t][k] - norms[t]);
+            p += (double)feed->teachers[t].weight * exp((double)rows[t][k] - norms[t]);
         if (k && !(p > most)) continue;
         most = p;
         best = k;

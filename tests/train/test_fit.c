@@ -14,6 +14,10 @@ static const char vit[] = "vit_tiny_patch16_224,image=32,patch=4,dim=24,depth=4,
                           "drop_path=0.2";
 static const char vgg[] = "vgg8_bn,width=0.25,image=32,classes=10";
 
+/* A teacher whose values are more than those of the student. */
+static const char wide[] =
+    "vit_tiny_patch16_224,image=64,patch=4,dim=96,depth=2,heads=3,classes=10";
+
 typedef struct outcome {
     kd_status status;
     kd_result result;
@@ -149,6 +153,7 @@ START_TEST(test_same_bits_in_less_memory)
     check((course){.student = vit}, 4);
     check((course){.student = vgg, .bare = true}, 2);
     check((course){.student = vit, .teacher = "vgg4_bn,width=0.125,image=32,classes=10"}, 4);
+    check((course){.student = vgg, .teacher = wide, .bare = true}, 2);
 }
 END_TEST
 

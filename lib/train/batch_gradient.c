@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * batch.c: forward and backward of one batch, in as many pieces as the program takes. A piece of n
- * pictures has weight n / B, B being the batch that was asked for (an epoch's last one, and one with
- * pictures that cannot be read, is smaller): in the losses that are summed up, and in the gradients,
- * which are added in the pieces' order. */
+ * batch_gradient.c: forward and backward of one batch, in as many micro-batches as the plan takes. A
+ * micro-batch of n pictures has weight n / B, in the losses that are summed up and in the gradients.
+ * B is the batch that was asked for: an epoch's last batch is smaller, and so is one with pictures
+ * that cannot be read. Gradients are added in the micro-batches' order. */
 #include "train.h"
 
 #include <math.h>
+#include <stdio.h>
 
-/* A piece's arrays begin with picture `first`. */
+/* A micro-batch's arrays begin with picture `first`. */
 static kd_status bind(kdt_run *run, size_t first)
 {
-    const kd_batch *b = run->now;
+    const kdt_feed *feed = run->feed;
+    const kd_batch *b = feed->now;
     const size_t side = kd_model_image(run->model);
     const size_t picture = side * side * kd_model_channels(run->model);
     kd_status status = kd_exec_bind(run->exec, "input", b->views[run->view] + first * picture);
@@ -18,6 +20,11 @@ static kd_status bind(kdt_run *run, size_t first)
     if (!status && b->shares) {
         status = kd_exec_bind(run->exec, "partners", b->partners + first);
         if (!status) status = kd_exec_bind(run->exec, "shares", b->shares + first);
+    }
+    for (size_t t = 0; t < run->opt.n_teachers && !status && run->opt.soft > 0; t++) {
+        char name[32];
+        snprintf(name, sizeof name, "teacher%zu", t);
+        status = kd_exec_bind(run->exec, name, kdt_teacher_logits(feed, t, first));
     }
     return status;
 }
@@ -42,35 +49,32 @@ static void count(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
     const float *logits = kd_exec_output(run->exec, "logits");
     const size_t classes = kd_model_classes(run->model);
     for (size_t i = 0; i < n; i++) {
-        const size_t label = label_of(run->now, first + i);
+        const size_t label = label_of(run->feed->now, first + i);
         const size_t best = argmax(logits + i * classes, classes);
         sums->correct += best == label;
         if (!run->opt.n_teachers) continue;
-        const size_t taught = kdt_teachers_class(run, i);
+        const size_t taught = kdt_teachers_class(run->feed, first + i);
         sums->teacher_correct += taught == label;
         sums->agreed += taught == best;
     }
 }
 
-/* A part of the loss that this program does not have is not measured. */
+/* A part of the loss that this plan does not have is not measured. */
 static double part(const kdt_run *run, const char *name)
 {
     const float *value = kd_exec_output(run->exec, name);
     return value ? (double)*value : (double)NAN;
 }
 
-static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
+static kd_status run_micro_batch(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
 {
-    const double weight = (double)n / (double)run->train.batch, start = kdt_seconds();
+    const double weight = (double)n / (double)run->train.batch;
     kd_run_opt how = run->how;
-    kd_status status = kdt_teachers_run(run, first, n);
-    if (status) return status;
-    sums->times.teacher += kdt_seconds() - start;
     how.batch = n;
     how.first = first;
     how.weight = (float)weight;
     how.accumulate |= first > 0;
-    status = bind(run, first);
+    kd_status status = bind(run, first);
     if (!status) status = kd_exec_run(run->exec, &how);
     if (status) return status;
     sums->loss += weight * part(run, "loss");
@@ -81,13 +85,13 @@ static kd_status run_piece(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
     return KD_OK;
 }
 
-kd_status kdt_batch_run(kdt_run *run, kdt_sums *sums)
+kd_status kdt_batch_gradient(kdt_run *run, kdt_sums *sums)
 {
-    const size_t all = run->taken, most = kd_plan_batch(run->plan);
+    const size_t all = run->feed->taken, most = kd_plan_batch(run->plan);
     kd_status status = KD_OK;
     kd_exec_reset_seconds(run->exec);
     for (size_t first = 0; first < all && !status; first += most)
-        status = run_piece(run, first, all - first < most ? all - first : most, sums);
+        status = run_micro_batch(run, first, all - first < most ? all - first : most, sums);
     sums->times.forward += kd_exec_seconds(run->exec, KD_PART_FORWARD);
     sums->times.loss += kd_exec_seconds(run->exec, KD_PART_LOSS);
     sums->times.backward += kd_exec_seconds(run->exec, KD_PART_BACKWARD);

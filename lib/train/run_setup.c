@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * setup.c: what a run consists of: its options against its data, the loader and its views, the
- * teachers, the optimiser, the student's program. */
+ * run_setup.c: what a run consists of: its options against its data, its optimiser, and the plan of
+ * its step. What feeds it is opened by feed.c. */
 #include "train.h"
 
 #include <math.h>
@@ -30,7 +30,7 @@ static kd_status check_options(kdt_run *run)
 static void warn(const kdt_run *run)
 {
     const kd_train_opt *t = &run->train;
-    const size_t samples = kd_loader_samples(run->loader);
+    const size_t samples = kd_loader_samples(run->feed->loader);
     if (samples < t->batch)
         kd_ctx_log(run->ctx, KD_LOG_WARN,
                    "batch: the training set of %zu pictures is smaller than a batch of %zu: an "
@@ -95,100 +95,43 @@ static kd_status name_model(kdt_run *run)
     if (info->class_names && info->classes == kd_model_classes(run->model))
         status = kd_model_set_class_names(run->model, info->class_names);
     if (!status)
-        status = kd_model_set_framing(run->model, kd_loader_draws(run->loader)
+        status = kd_model_set_framing(run->model, kd_loader_draws(run->feed->loader)
                                                       ? kd_dataset_framing(run->data)
-                                                      : kd_loader_augment(run->loader));
+                                                      : kd_loader_augment(run->feed->loader));
     if (status || !run->train.out) return status;
     uint64_t checksum;
     status = kd_dataset_checksum(run->data, &checksum);
     return status ? status : kd_model_set_data(run->model, info->name, checksum);
 }
 
-/* ---- loader ---------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
-static bool same_view(const kd_view *a, const kd_view *b)
+static kd_status count_steps(kdt_run *run)
 {
-    if (a->height != b->height || a->width != b->width || a->channels != b->channels) return false;
-    const size_t bytes = a->channels * sizeof(float);
-    if (!a->mean || !b->mean) return a->mean == b->mean;
-    return !memcmp(a->mean, b->mean, bytes) && !memcmp(a->std, b->std, bytes);
-}
-
-/* Views that are equal are prepared once. */
-static kd_status open_loader(kdt_run *run)
-{
-    kd_view views[1 + KD_MAX_TEACHERS];
     const kd_train_opt *t = &run->train;
-    const kd_data_info *info = kd_dataset_info(run->data);
-    views[0] = kd_model_view(run->model, info);
-    run->n_views = 1;
-    for (size_t k = 0; k < run->opt.n_teachers; k++) {
-        views[run->n_views] = kd_model_view(run->teachers[k].model, info);
-        size_t v = 0;
-        while (!same_view(&views[v], &views[run->n_views])) v++;
-        run->teachers[k].view = v;
-        if (v == run->n_views) run->n_views++;
-    }
-    const kd_loader_opt opt = {.struct_size = sizeof opt,
-                               .split = KD_SPLIT_TRAIN,
-                               .dev_count = t->dev_count,
-                               .batch = t->batch,
-                               .shuffle = 1,
-                               .drop_last = t->drop_last,
-                               .augment = t->augment,
-                               .seed = t->seed,
-                               .depth = t->depth,
-                               .n_views = run->n_views,
-                               .views = views};
-    const kd_status status = kd_loader_create(run->data, &opt, &run->loader);
-    if (status) return status;
-    if (kd_loader_mixes(run->loader) && run->opt.n_teachers && run->opt.method == KD_METHOD_DKD)
+    const kdt_feed *feed = run->feed;
+    if (kd_loader_mixes(feed->loader) && run->opt.n_teachers && run->opt.method == KD_METHOD_DKD)
         return kd_ctx_fail(run->ctx, KD_E_INVALID,
                            "augment: dkd knows one label a picture: it does not go with mixup or "
                            "cutmix");
-    run->batches = kd_loader_batches(run->loader);
-    if (run->batches == 0)
-        return kd_ctx_fail(run->ctx, KD_E_INVALID,
-                           "batch: the training set is smaller than a batch of %zu", t->batch);
+    run->batches = feed->batches;
     run->steps_per_epoch = (run->batches + t->accumulate - 1) / t->accumulate;
     run->steps = t->budget_seconds > 0 ? 0 : run->steps_per_epoch * t->epochs;
     if (t->max_steps && (run->steps == 0 || t->max_steps < run->steps)) run->steps = t->max_steps;
     return KD_OK;
 }
 
-/* ---- the student's program ------------------------------------------------------------------- */
-
-/* Choose the micro-batch. `held` is the memory in use when the run began. What the run adds is
- * counted from shapes, not from scratch sizes: scratch grows with the threads, and the result must
- * not depend on them. */
-static kd_status cut_batch(kdt_run *run, size_t held)
+/* After all else: the plan makes do with what a limit of memory leaves. held: bytes in use when the
+ * run began. What the run adds is counted by shapes, as scratch memory grows with the threads and
+ * the cut must not depend on them. */
+static kd_status plan_step(kdt_run *run, size_t held)
 {
-    const kd_train_opt *t = &run->train;
-    size_t rest = held, flat = kd_params_flat_count(kd_model_params(run->model));
-    rest += flat * sizeof(float) * (t->ema > 0 ? 4 : 3);
-    for (size_t k = 0; k <= run->opt.n_teachers; k++) {
-        kd_model *m = k ? run->teachers[k - 1].model : run->model;
-        const size_t image = kd_model_image(m), picture = image * image * kd_model_channels(m);
-        rest += (KD_LOADER_DEPTH + 1) * t->batch * picture * sizeof(float);
-        if (k) rest += kd_params_flat_count(kd_model_params(m)) * sizeof(float);
-    }
-    run->program = (kdt_program){.batch = t->batch, .mixed = kd_loader_mixes(run->loader)};
-    return kdt_cut(run->model, &run->opt, kdt_room(run->ctx, rest), &run->program);
-}
-
-/* After all else: its plan makes do with what a limit of memory leaves. */
-static kd_status open_student(kdt_run *run)
-{
-    size_t later;
-    kd_params *params = kd_model_params(run->model);
-    kd_status status = kdt_later_bytes(run, &later);
-    if (!status) status = kdt_plan_fitting(run->model, &run->opt, &run->program, later, &run->plan);
-    if (!status) status = kd_exec_create(run->plan, params, NULL, &run->exec);
-    for (size_t t = 0; t < run->opt.n_teachers && !status && run->opt.soft > 0; t++) {
-        char name[32];
-        snprintf(name, sizeof name, "teacher%zu", t);
-        status = kd_exec_bind(run->exec, name, kd_exec_output(run->teachers[t].exec, "logits"));
-    }
+    kdt_step step = {.batch = run->train.batch,
+                     .mixed = kd_loader_mixes(run->feed->loader),
+                     .room = kdt_room(run->ctx, held + kdt_fixed_bytes(run))};
+    kd_status status = kdt_later_bytes(run, &step.later);
+    if (!status) status = kdt_step_plan(run->model, &run->opt, &step, &run->plan);
+    if (!status) status = kd_exec_create(run->plan, kd_model_params(run->model), NULL, &run->exec);
     if (!status && run->opt.soft > 0 && kdt_needs_soft_weight(&run->opt))
         status = kd_exec_bind(run->exec, "soft_weight", &run->soft_weight);
     return status;
@@ -196,43 +139,42 @@ static kd_status open_student(kdt_run *run)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-kd_status kdt_open(kdt_run *run)
+kd_status kdt_run_check(kdt_run *run)
 {
-    const kd_train_opt *t = &run->train;
-    const kd_data_info *info = kd_dataset_info(run->data);
-    kd_params *params = kd_model_params(run->model);
+    kdt_feed *feed = run->feed;
     kd_status status = check_options(run);
-    if (!status) status = kd_model_take_normalization(run->model, info);
+    if (!status) status = kd_model_take_normalization(run->model, kd_dataset_info(run->data));
     if (!status) status = kd_model_check_finite(run->model);
     if (!status) status = check_classes(run, run->model, "the network");
-    if (!status) status = kdt_teachers_check(run);
-    for (size_t k = 0; k < run->opt.n_teachers && !status; k++) {
+    if (!status) status = kdt_teachers_check(feed, run);
+    for (size_t k = 0; k < feed->n_teachers && !status; k++) {
         char who[40];
         snprintf(who, sizeof who, "teacher %zu", k);
-        status = check_classes(run, run->teachers[k].model, who);
+        status = check_classes(run, feed->teachers[k].model, who);
     }
-    if (!status) status = kdt_check_test(run);
-    const size_t held = kd_ctx_memory(run->ctx);
-    if (!status) status = open_loader(run);
+    return status ? status : kdt_check_test(run);
+}
+
+kd_status kdt_run_open(kdt_run *run, size_t held)
+{
+    const kd_train_opt *t = &run->train;
+    kd_params *params = kd_model_params(run->model);
+    kd_status status = count_steps(run);
     if (!status) status = name_model(run);
-    if (!status) status = cut_batch(run, held);
-    if (!status) status = kdt_teachers_open(run, run->program.micro);
     if (!status) status = kdt_optim_create(params, t, &run->optim);
     if (!status && t->ema > 0) status = kd_params_clone(params, &run->ema);
     if (!status && t->keep == KD_KEEP_BEST) status = kd_params_clone(params, &run->best.params);
     if (!status) status = kd_params_need_grads(params);
     if (!status) status = kdt_keep_buffers(run);
-    if (!status) status = open_student(run);
+    if (!status) status = plan_step(run, held);
     if (!status) warn(run);
     return status;
 }
 
-void kdt_close(kdt_run *run)
+void kdt_run_close(kdt_run *run)
 {
-    kd_loader_close(run->loader);
     kd_exec_destroy(run->exec);
     kd_plan_destroy(run->plan);
-    kdt_teachers_close(run);
     kd_optim_destroy(run->optim);
     kd_params_destroy(run->ema);
     kd_params_destroy(run->best.params);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * loop.c: steps and epochs until a run is over: what is reported, what is evaluated, and when files
+ * run_loop.c: steps and epochs until a run is over: what is reported, what is evaluated, and when files
  * are written. */
 #include "train.h"
 
@@ -38,7 +38,7 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .times = s->times,
         .dev_top1 = epoch_end ? run->dev_top1 : (double)NAN,
         .dev_loss = epoch_end ? run->dev_loss : (double)NAN,
-        .augment = kd_loader_augment(run->loader)};
+        .augment = kd_loader_augment(run->feed->loader)};
 }
 
 static bool report(kdt_run *run, bool epoch_end)
@@ -141,7 +141,7 @@ static kd_status end_epoch(kdt_run *run, bool *stop)
 static kd_status one_step(kdt_run *run, bool *stop)
 {
     const size_t lines = run->train.log_steps;
-    kd_status status = kdt_advance(run);
+    kd_status status = kdt_optimizer_step(run);
     if (status) return status;
     look_at_teacher(run);
     *stop = report(run, false);
@@ -149,7 +149,7 @@ static kd_status one_step(kdt_run *run, bool *stop)
     return status;
 }
 
-kd_status kdt_loop(kdt_run *run)
+kd_status kdt_run_loop(kdt_run *run)
 {
     const kd_train_opt *t = &run->train;
     kd_status status = KD_OK;

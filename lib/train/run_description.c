@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * describe.c: what must be the same for a resume, as one JSON object in the checkpoint's metadata
+ * run_description.c: what must be the same for a resume, as one JSON object in the checkpoint's metadata
  * ("libkd.run"): the network and the weights it began with, the data by checksum, the teachers, and
  * every option that changes the result. Two descriptions are compared key by key; a key that an
  * older checkpoint lacks has the value that runs had before there was such a key. */
@@ -56,7 +56,7 @@ static void print_teachers(kd_json *j, const kdt_run *run)
 {
     const kd_data_info *info = kd_dataset_info(run->data);
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
-        const kdt_teacher *teacher = &run->teachers[t];
+        const kdt_teacher *teacher = &run->feed->teachers[t];
         char key[48];
         snprintf(key, sizeof key, "teacher%zu", t);
         kd_json_string(j, key, kd_model_spec(teacher->model));
@@ -77,7 +77,7 @@ static kd_status print(kdt_run *run, kd_json *j)
     kd_status status = kd_dataset_checksum(run->data, &data);
     if (!status) status = kd_model_hash(run->model, &start);
     for (size_t t = 0; t < run->opt.n_teachers && !status; t++)
-        status = kd_model_hash(run->teachers[t].model, &run->teachers[t].hash);
+        status = kd_model_hash(run->feed->teachers[t].model, &run->feed->teachers[t].hash);
     if (status) return status;
     kd_json_object_begin(j, NULL);
     kd_json_string(j, "spec", kd_model_spec(run->model));
@@ -87,8 +87,10 @@ static kd_status print(kdt_run *run, kd_json *j)
     print_normalization(j, "normalization_hash", run->model, info);
     print_classes(j, info);
     if (micro < run->train.batch) kd_json_integer(j, "micro_batch", (int64_t)micro);
+    if (run->opt.n_teachers && run->feed->teacher_batch < run->train.batch)
+        kd_json_integer(j, "teacher_batch", (int64_t)run->feed->teacher_batch);
     kd_json_string(j, "isa", kd_ctx_isa(run->ctx));
-    kd_json_string(j, "augmentation", kd_loader_augment(run->loader));
+    kd_json_string(j, "augmentation", kd_loader_augment(run->feed->loader));
     kd_options_json(j, KD_CHANGES_RESULT, &run->train, run->opt.n_teachers ? &run->opt : NULL);
     print_teachers(j, run);
     kd_json_object_end(j);
@@ -273,6 +275,7 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
         compare_known(&p, "normalization_hash");
         compare_known(&p, "class_names_hash");
         compare(&p, "micro_batch");
+        compare(&p, "teacher_batch");
         compare_start(&p);
         compare_teachers(&p);
         compare_options(&p);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * best.c: the network of the best epoch on the development split (KD_KEEP_BEST). It is kept in
+ * best_epoch.c: the network of the best epoch on the development split (KD_KEEP_BEST). It is kept in
  * memory, and with an output folder in model.safetensors, which a resume reads back. The first of
  * two equal epochs is the best. */
 #include "train.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * folder.c: a run's folder is locked (flock) for as long as the run lasts, so that no second run
+ * run_folder.c: a run's folder is locked (flock) for as long as the run lasts, so that no second run
  * writes into it. The lock is the folder's own, leaves no file behind, and ends with the process,
  * however it ends. Where a file system has no such locks, nothing is locked. */
 #include "train.h"
@@ -111,7 +111,7 @@ static kd_status look(const kdt_run *run)
     return KD_OK;
 }
 
-kd_status kdt_folder_clear(kdt_run *run, bool begun)
+kd_status kdt_run_folder_clear(kdt_run *run, bool begun)
 {
     static const char *const old[] = {"model.safetensors", "last.safetensors", "run.json"};
     char path[KDT_PATH];
@@ -123,7 +123,7 @@ kd_status kdt_folder_clear(kdt_run *run, bool begun)
     return KD_OK;
 }
 
-kd_status kdt_folder_open(kdt_run *run)
+kd_status kdt_run_folder_open(kdt_run *run)
 {
     const char *out = run->train.out;
     if (strlen(out) > LONGEST)
@@ -134,11 +134,11 @@ kd_status kdt_folder_open(kdt_run *run)
     while (run->folder < 0 && errno == EINTR);
     if (run->folder < 0) return look(run); /* it may be writable but not readable */
     if (lock(run->folder)) return look(run);
-    kdt_folder_close(run);
+    kdt_run_folder_close(run);
     return kd_ctx_fail(run->ctx, KD_E_IO, "%s: another run is writing there", out);
 }
 
-void kdt_folder_close(kdt_run *run)
+void kdt_run_folder_close(kdt_run *run)
 {
     if (run->folder >= 0) close(run->folder);
     run->folder = -1;

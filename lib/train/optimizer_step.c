@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * advance.c: one optimiser step: its learning rate, its batches, its update; and, where a budget of
+ * optimizer_step.c: one optimiser step: its learning rate, its batches, its update; and, where a budget of
  * seconds ends, a last step over as many pictures as there is time for. */
 #include "train.h"
 
@@ -62,21 +62,20 @@ static double learning_rate(const kdt_run *run)
  * before it. most: pictures to take of it. */
 static kd_status run_batch(kdt_run *run, size_t most, kdt_sums *step)
 {
-    const double start = kdt_seconds();
-    kd_status status = kd_loader_next(run->loader, &run->now);
+    const kd_status status = kdt_feed_next(run->feed, most);
     if (status) return status;
-    step->times.data += kdt_seconds() - start;
-    run->taken = run->now->n < most ? run->now->n : most;
+    step->times.data += run->feed->seconds_data;
+    step->times.teacher += run->feed->seconds_teacher;
     run->how = (kd_run_opt){.struct_size = sizeof run->how,
                             .seed = run->train.seed,
                             .step = run->epoch * run->batches + run->batch,
                             .accumulate = step->images > 0};
     run->batch++;
-    if (run->now->n == 0) { /* nothing in it could be read */
+    if (run->feed->taken == 0) { /* nothing in it could be read */
         run->empty++;
         return KD_OK;
     }
-    return kdt_batch_run(run, step);
+    return kdt_batch_gradient(run, step);
 }
 
 /* A single number that is not finite would spoil the weights for ever: the norm, which tells, is
@@ -117,7 +116,7 @@ static kd_status run_batches(kdt_run *run, double start, kdt_sums *step, const c
     return KD_OK;
 }
 
-kd_status kdt_advance(kdt_run *run)
+kd_status kdt_optimizer_step(kdt_run *run)
 {
     const double start = kdt_seconds();
     const size_t first = run->batch, left = run->batches - first;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * step.c: one optimiser step on a batch that is given, for comparisons with other frameworks. */
+ * single_step.c: one optimiser step on a batch that is given, for comparisons with other frameworks. */
 #include "train.h"
 
 #include <math.h>
@@ -122,8 +122,7 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     o.n_teachers = teacher_logits ? 1 : 0;
     o.teacher_weights = NULL;
     const given batch = {model, &o, n, input, teacher_logits, labels};
-    kdt_program how = {.batch = n, .no_dropout = true};
-    status = kdt_step_plan(model, &o, &how, &plan);
+    status = kdt_single_step_plan(model, &o, n, true, &plan);
     if (!status) status = kd_exec_create(plan, params, NULL, &exec);
     if (!status) status = run_pieces(exec, kd_plan_batch(plan), &batch, &here);
     if (!status) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * loss.c: the loss of a step, hard * cross-entropy + soft * sum over teachers of weight * what the
+ * step_loss.c: the loss of a step, hard * cross-entropy + soft * sum over teachers of weight * what the
  * method asks for, written as ops.
  *
  * Of a student with a distillation token the class head learns the labels, and the distillation
@@ -31,8 +31,8 @@ static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logi
     return kd_loss_kd(g, logits, teacher, o->temperature);
 }
 
-kd_value kdt_build_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
-                        const kd_value heads[2], size_t classes, bool mixed)
+kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
+                       const kd_value heads[2], size_t classes, bool mixed)
 {
     const int64_t rows[] = {KD_BATCH, (int64_t)classes}, one[] = {1};
     kd_graph_part(g, KD_PART_LOSS);
