@@ -91,7 +91,7 @@ static size_t row(const char *how, size_t micro, int threads, size_t limit, size
     printf("%-26s%10zu%14.1f%14.1f%10.3f%10.0f%%%10.2f\n", how, kd_plan_batch(s.plan),
            (double)kd_plan_arena_size(s.plan) / 0x1p20, (double)peak / 0x1p20,
            whole ? (double)peak / (double)whole : 1,
-           100 * (double)kd_plan_macs_again(s.plan) / (double)kd_plan_macs(s.plan), seconds);
+           100 * (double)kd_plan_macs_recomputed(s.plan) / (double)kd_plan_macs(s.plan), seconds);
     close_step(&s);
     return peak;
 }

@@ -30,7 +30,7 @@ static void wrap(const char *text, int column, int at)
 const cli_variable cli_environment[] = {
     {"KD_DATA", "folder of the data sets"},
     {"KD_ISA", "generic, avx2, avx512, amx, neon"},
-    {"KD_CONV", "gemm, direct, depthwise, winograd, winograd2, toeplitz, toeplitz4"},
+    {"KD_CONV", "gemm, direct, depthwise, winograd, winograd2, small_map2, small_map4"},
     {NULL, NULL},
 };
 

@@ -156,7 +156,7 @@ static void ops_json(const profile *p, kd_json *json)
         kd_json_string(json, "op", s.op);
         kd_json_string(json, "name", s.name);
         kd_json_bool(json, "backward", s.backward);
-        kd_json_bool(json, "again", s.again);
+        kd_json_bool(json, "again", s.recomputed);
         kd_json_number(json, "ms", ms);
         kd_json_integer(json, "macs", (int64_t)s.macs);
         kd_json_number(json, "gflops", gflops(p, s.macs, ms));
@@ -179,7 +179,7 @@ static int as_json(const profile *p)
     kd_json_integer(json, "weight_bytes", (int64_t)(kd_params_count(params) * sizeof(float)));
     kd_json_integer(json, "buffer_bytes", (int64_t)kd_params_buffer_bytes(params));
     kd_json_integer(json, "arena_bytes", (int64_t)kd_plan_arena_size(p->plan));
-    kd_json_integer(json, "macs_again", (int64_t)kd_plan_macs_again(p->plan));
+    kd_json_integer(json, "macs_again", (int64_t)kd_plan_macs_recomputed(p->plan));
     kd_json_integer(json, "peak_bytes", (int64_t)kd_ctx_memory_peak(p->ctx));
     kd_json_integer(json, "batch", (int64_t)p->batch);
     kd_json_integer(json, "micro_batch", (int64_t)p->piece);
@@ -207,7 +207,10 @@ static void ops_table(const profile *p)
         if (kd_plan_step_info(p->plan, i, &s)) break;
         const double ms = 1e3 * kd_exec_step_seconds(p->exec, i) / (double)p->runs;
         total += ms;
-        snprintf(op, sizeof op, "%s%s", s.op, s.backward ? " backward" : s.again ? " again" : "");
+        snprintf(op, sizeof op, "%s%s", s.op,
+                 s.backward     ? " backward"
+                 : s.recomputed ? " again"
+                                : "");
         if (s.macs)
             snprintf(work, sizeof work, "%9.2f %9.1f", 1e-6 * (double)s.macs,
                      gflops(p, s.macs, ms));
@@ -232,7 +235,7 @@ static int as_table(const profile *p)
            p->args->training ? "for a training step" : "for inference", p->batch);
     if (p->piece < p->batch) printf(", %zu pictures at a time", p->piece);
     printf("\n");
-    const uint64_t again = kd_plan_macs_again(p->plan);
+    const uint64_t again = kd_plan_macs_recomputed(p->plan);
     if (again)
         printf("again       %llu MACs of one picture (%s, %.1f %% of its forward pass) to need no "
                "more\n",

@@ -56,7 +56,7 @@ typedef struct kd_config {
     const char *isa;   /* kernel table "generic", "avx2", "avx512", "amx", "neon"; "": the best
                               * this processor runs; NULL: the environment's KD_ISA, else the best */
     const char *conv;  /* algorithm of the convolutions it can compute: "gemm", "direct",
-                              * "depthwise", "winograd", "winograd2", "toeplitz", "toeplitz4"; NULL: the
+                              * "depthwise", "winograd", "winograd2", "small_map2", "small_map4"; NULL: the
                               * environment's KD_CONV, else by shape */
 } kd_config;
 

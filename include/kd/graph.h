@@ -177,8 +177,8 @@ KD_API kd_value kd_prepend_tokens(kd_graph *graph, kd_value x, const kd_value *t
 /* x [N,...] + p [1,...]: position embeddings. */
 KD_API kd_value kd_add_broadcast(kd_graph *graph, kd_value x, kd_value p);
 /* [N,T,C] -> [N,count,C], tokens from `first` on; one token: [N,C]. */
-KD_API kd_value kd_take_tokens(kd_graph *graph, kd_value x, int first, int count);
-KD_API kd_value kd_take_token(kd_graph *graph, kd_value x, int index);
+KD_API kd_value kd_select_tokens(kd_graph *graph, kd_value x, int first, int count);
+KD_API kd_value kd_select_token(kd_graph *graph, kd_value x, int index);
 /* Stochastic depth: training, a sample is 0 with probability rate, else divided by 1 - rate. */
 KD_API kd_value kd_drop_path(kd_graph *graph, kd_value x, float rate);
 

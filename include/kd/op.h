@@ -51,7 +51,7 @@ typedef struct kd_op_call {
     const kd_tensor *din;  /* backward: gradients to write; data NULL: not wanted */
     uint32_t accumulate;   /* backward: bit i: add to din[i] instead of overwriting */
     int training;          /* 0: evaluation */
-    int again; /* a forward that was done before, on the same inputs, repeated for the backward */
+    int recomputed;        /* a forward repeated for the backward, on the inputs it had before */
     uint64_t seed; /* of the run, with the step and the op's id: keys of random numbers */
     uint64_t step;
     uint32_t id;
@@ -83,7 +83,7 @@ typedef struct kd_op {
     uint32_t (*keeps_fn)(const void *attr);
     uint32_t no_grad; /* bit i: no gradient flows to input i (labels, a teacher) */
     uint32_t updates; /* bit i: training writes input i, a buffer: the op is always run */
-    int repeats; /* forward obeys kd_op_call.again: it leaves buffers alone, and reads the outputs
+    int repeats; /* forward obeys kd_op_call.recomputed: it leaves buffers alone, and reads outputs
                   * that have no batch instead of writing them; 0: an op with buffers is never
                   * repeated */
     uint32_t optional_out; /* bit i: out[i].data is NULL where nobody reads it */

@@ -72,7 +72,7 @@ KD_API size_t kd_plan_mixes(const kd_plan *plan);
 /* Multiply-accumulates of the forward pass for one element of the batch. */
 KD_API uint64_t kd_plan_macs(const kd_plan *plan);
 /* The same of what the backward pass repeats to stay within max_arena. */
-KD_API uint64_t kd_plan_macs_again(const kd_plan *plan);
+KD_API uint64_t kd_plan_macs_recomputed(const kd_plan *plan);
 
 /* One step of the program, for profiles and reports. */
 typedef struct kd_plan_step {
@@ -82,7 +82,7 @@ typedef struct kd_plan_step {
     kd_part part;
     uint64_t macs; /* of one element, forward only */
     size_t out_bytes, scratch_bytes;
-    int again; /* a forward step repeated in the backward pass */
+    int recomputed; /* a forward step repeated in the backward pass */
 } kd_plan_step;
 KD_API size_t kd_plan_steps(const kd_plan *plan);
 KD_API kd_status kd_plan_step_info(const kd_plan *plan, size_t i, kd_plan_step *info);

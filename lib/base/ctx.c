@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * ctx.c: the context: what it was made with (../kernel/create.c), last error, log. */
+ * ctx.c: the context: what it was made with (../kernel/context.c), last error, log. */
 #include "ctx.h"
 
 #include "threads.h"

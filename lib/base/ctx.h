@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * ctx.h: the inside of a context; only lib/base sees it, and lib/kernel/create.c, which fills
+ * ctx.h: the inside of a context; only lib/base sees it, and lib/kernel/context.c, which fills
  * it. */
 #ifndef KDI_CTX_H
 #define KDI_CTX_H
@@ -20,8 +20,8 @@ struct kd_ctx {
     /* bytes held through the allocator; the loader's thread counts too */
     atomic_size_t memory, peak;
     bool blas_is_right;
-    atomic_flag failing; /* somebody writes error */
-    atomic_int status;   /* that error came with */
+    atomic_flag failing;         /* somebody writes error */
+    atomic_int status;           /* that error came with */
     struct kdi_words *listeners; /* functions of the caller's that run now: see base.h */
     char error[KDI_ERROR_SIZE];
 };

@@ -243,7 +243,7 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
 
 /* A caller's record by the rule of all options. One that is shorter than ours is completed by zeros
  * in the graph's pool; the copy keeps its struct_size, by which plans know to copy it too. */
-static const kd_op *take_op(kd_graph *g, const kd_op *theirs)
+static const kd_op *op_record(kd_graph *g, const kd_op *theirs)
 {
     kd_op ours;
     if (theirs->struct_size == sizeof *theirs) return theirs;
@@ -323,7 +323,7 @@ kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const k
     const int n_out = theirs->struct_size >= known ? theirs->n_out : 0;
     for (int i = 0; outputs && i < n_out; i++) outputs[i] = KD_NONE;
     if (g->status) return KD_NONE;
-    const kd_op *op = take_op(g, theirs);
+    const kd_op *op = op_record(g, theirs);
     if (!op) return KD_NONE;
     kd_status status = check_op(g, op, in, n_in);
     if (status) return kd_graph_fail(g, status);

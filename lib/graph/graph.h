@@ -40,8 +40,8 @@ typedef struct kdi_node {
     kd_value *dout, *din; /* backward alone */
     uint32_t accumulate;  /* backward: as in kd_op_call */
     uint32_t id;          /* in a plan: the number of the forward node, whatever is added */
-    bool again;           /* in a plan: a copy of a forward node, for the backward */
-    int over;             /* in a plan: a backward may write din[over] over in[over]; 0: none */
+    bool recomputed;      /* in a plan: a copy of a forward node, for the backward */
+    int in_place_of; /* in a plan: a backward may write din[in_place_of] over in[in_place_of]; 0: none */
 } kdi_node;
 
 typedef struct kdi_param {

@@ -13,10 +13,11 @@
 static const kdi_conv_rule rules[] = {
     {KDI_CONV_DEPTHWISE, ANY, ANY, ANY, SIZE_MAX, "one channel a group: there are no matrices"},
     {KDI_CONV_GEMM, 192, SIZE_MAX, 384, SIZE_MAX, 4, 4, 4, "the time is that of reading weights"},
-    {KDI_CONV_TOEPLITZ, 32, SIZE_MAX, 32, SIZE_MAX, 4, 4, SIZE_MAX, "2x2: 9 products for 16"},
+    {KDI_CONV_SMALL_MAP2, 32, SIZE_MAX, 32, SIZE_MAX, 4, 4, SIZE_MAX, "2x2: 9 products for 16"},
     {KDI_CONV_GEMM, ANY, ANY, 1, 4, SIZE_MAX, "on a 2x2 map most of Winograd's tile is padding"},
-    {KDI_CONV_TOEPLITZ4, 64, SIZE_MAX, 64, SIZE_MAX, 16, 16, 16, "4x4: as few weights as possible"},
-    {KDI_CONV_TOEPLITZ4, 192, SIZE_MAX, 192, SIZE_MAX, 16, 16, 32,
+    {KDI_CONV_SMALL_MAP4, 64, SIZE_MAX, 64, SIZE_MAX, 16, 16, 16,
+     "4x4: as few weights as possible"},
+    {KDI_CONV_SMALL_MAP4, 192, SIZE_MAX, 192, SIZE_MAX, 16, 16, 32,
      "two images: the time is still that of reading weights, if there are many"},
     {KDI_CONV_GEMM, 192, SIZE_MAX, 192, SIZE_MAX, 5, 25, 25,
      "few tiles: the time is that of reading weights, of which Winograd has more"},
@@ -42,12 +43,12 @@ static bool map_can(const kdi_conv *v, size_t side)
     return winograd_can(v) && v->ph == 1 && v->pw == 1 && v->h == side && v->w == side;
 }
 
-static bool toeplitz_can(const kdi_conv *v)
+static bool small_map2_can(const kdi_conv *v)
 {
     return map_can(v, 2);
 }
 
-static bool toeplitz4_can(const kdi_conv *v)
+static bool small_map4_can(const kdi_conv *v)
 {
     return map_can(v, 4);
 }
@@ -101,21 +102,21 @@ static bool toeplitz4_can(const kdi_conv *v)
         .moments_scratch = algo##_moments_scratch,                                                 \
         .forward_moments = algo##_forward_moments,                                                 \
         .pools = true,                                                                             \
-        .norms = true,                                                                             \
-        .behind_writes = true,                                                                     \
+        .bn_before = true,                                                                         \
+        .bn_after_writes = true,                                                                   \
     }
 
 METHOD(winograd, KDI_WINOGRAD_F4);
 #define winograd2_can winograd_can
 METHOD(winograd2, KDI_WINOGRAD_F2);
-METHOD(toeplitz, KDI_WINOGRAD_2X2);
-METHOD(toeplitz4, KDI_WINOGRAD_4X4);
+METHOD(small_map2, KDI_WINOGRAD_2X2);
+METHOD(small_map4, KDI_WINOGRAD_4X4);
 
 static const kdi_conv_method *const methods[KDI_CONV_ALGOS] = {
     [KDI_CONV_GEMM] = &kdi_conv_gemm,           [KDI_CONV_DIRECT] = &kdi_conv_direct,
     [KDI_CONV_DEPTHWISE] = &kdi_conv_depthwise, [KDI_CONV_WINOGRAD] = &winograd,
-    [KDI_CONV_WINOGRAD2] = &winograd2,          [KDI_CONV_TOEPLITZ] = &toeplitz,
-    [KDI_CONV_TOEPLITZ4] = &toeplitz4,
+    [KDI_CONV_WINOGRAD2] = &winograd2,          [KDI_CONV_SMALL_MAP2] = &small_map2,
+    [KDI_CONV_SMALL_MAP4] = &small_map4,
 };
 
 const kdi_conv_rule *kdi_conv_rules(size_t *count)
@@ -140,8 +141,8 @@ bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo)
 {
     if ((size_t)algo >= KDI_CONV_ALGOS) return false;
     const kdi_conv_method *m = methods[algo];
-    if (v->behind && !(v->behind->writes ? m->behind_writes : m->behind)) return false;
-    return (!v->pools || m->pools) && (!v->norm || m->norms) && m->can(v);
+    if (v->bn_after && !(v->bn_after->writes ? m->bn_after_writes : m->bn_after)) return false;
+    return (!v->pools || m->pools) && (!v->bn_before || m->bn_before) && m->can(v);
 }
 
 static bool holds(const kdi_conv_rule *r, const kdi_conv *v, size_t batch)
@@ -194,7 +195,7 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
     if (v->n > 0) methods[algo]->forward(ctx, v, x, w, prepared, epilogue, y, scratch);
 }
 
-bool kdi_conv_tells_moments(kdi_conv_algo algo)
+bool kdi_conv_can_moments(kdi_conv_algo algo)
 {
     return methods[algo]->forward_moments != NULL;
 }

@@ -14,45 +14,47 @@
 
 /* What x goes through before a convolution reads it: (x - mean) scale + shift, with relu max(0, of
  * that); [c] each. */
-typedef struct kdi_conv_norm {
+typedef struct kdi_conv_bn_before {
     const float *mean, *scale, *shift;
     bool relu;
-} kdi_conv_norm;
+} kdi_conv_bn_before;
 
 /* The backward of a batch norm behind a convolution, which dy goes through before the convolution's
  * own reads it; [o] each. With d = y - mean: g scale + d slope + constant, where g is dy, with relu
  * where d scale + shift > 0; if it pools, dy is that of the map's largest numbers of 2x2 pixels each
  * (isa/norm_pool.c), h and w even. */
-typedef struct kdi_conv_behind {
+typedef struct kdi_conv_bn_after {
     const float *y; /* of the convolution */
     const float *mean, *scale, *shift, *slope, *constant;
     bool relu, pools;
-    bool writes;    /* what comes of it is written, too: some algorithms must, others cannot */
-    float *through; /* there, [n,oh,ow,o]; may be y */
-} kdi_conv_behind;
+    bool writes; /* what comes of it is written, too: some algorithms must, others cannot */
+    float *dy;   /* there, [n,oh,ow,o]; may be y */
+} kdi_conv_bn_after;
 
 typedef struct kdi_conv {
-    size_t n, h, w, c;         /* input */
-    size_t o, kh, kw;          /* output channels, kernel */
-    size_t sh, sw;             /* stride */
-    size_t ph, pw;             /* padding with zeros on each side */
-    size_t dh, dw;             /* dilation */
-    size_t groups;             /* divides c and o */
-    size_t oh, ow;             /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
-    bool pools;                /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
-    const kdi_conv_norm *norm; /* of x, padding excluded; NULL: none. dx is the gradient of what
+    size_t n, h, w, c; /* input */
+    size_t o, kh, kw;  /* output channels, kernel */
+    size_t sh, sw;     /* stride */
+    size_t ph, pw;     /* padding with zeros on each side */
+    size_t dh, dw;     /* dilation */
+    size_t groups;     /* divides c and o */
+    size_t oh, ow;     /* output map: (h + 2 ph - dh (kh - 1) - 1) / sh + 1 */
+    bool pools;        /* forward: y is [n,oh/2,ow/2,o], the largest of each 2x2 pixels */
+    const kdi_conv_bn_before
+        *bn_before; /* of x, padding excluded; NULL: none. dx is the gradient of what
                                 * comes of it */
-    const kdi_conv_behind *behind; /* backward, without dx: what dy goes through first, or NULL */
+    const kdi_conv_bn_after
+        *bn_after; /* backward, without dx: what dy goes through first, or NULL */
 } kdi_conv;
 
 typedef enum kdi_conv_algo {
-    KDI_CONV_GEMM,      /* blocks of patches times packed weights; any shape */
-    KDI_CONV_DIRECT,    /* few input channels: rows of the padded image are the patches */
-    KDI_CONV_DEPTHWISE, /* groups == c, o a multiple of c */
-    KDI_CONV_WINOGRAD,  /* F(4x4,3x3): 3x3, stride 1, dilation 1, groups 1 */
-    KDI_CONV_WINOGRAD2, /* F(2x2,3x3): the same shapes, smaller filters, more multiplications */
-    KDI_CONV_TOEPLITZ,  /* 2x2 maps, 3x3, padding 1: 9 products for 16 */
-    KDI_CONV_TOEPLITZ4, /* 4x4 maps, 3x3, padding 1: 81 products for 100, filters as many */
+    KDI_CONV_GEMM,       /* blocks of patches times packed weights; any shape */
+    KDI_CONV_DIRECT,     /* few input channels: rows of the padded image are the patches */
+    KDI_CONV_DEPTHWISE,  /* groups == c, o a multiple of c */
+    KDI_CONV_WINOGRAD,   /* F(4x4,3x3): 3x3, stride 1, dilation 1, groups 1 */
+    KDI_CONV_WINOGRAD2,  /* F(2x2,3x3): the same shapes, smaller filters, more multiplications */
+    KDI_CONV_SMALL_MAP2, /* 2x2 maps, 3x3, padding 1: 9 products for 16 */
+    KDI_CONV_SMALL_MAP4, /* 4x4 maps, 3x3, padding 1: 81 products for 100, filters as many */
     KDI_CONV_ALGOS
 } kdi_conv_algo;
 
@@ -105,7 +107,7 @@ void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const 
 /* Whether the algorithm can tell the moments of y at almost no cost, for a batch norm behind; the
  * bytes of scratch, without prepared weights; and a forward that tells them: the mean [o] over all
  * pixels, then the sum of the squared distances from it [o]. */
-bool kdi_conv_tells_moments(kdi_conv_algo algo);
+bool kdi_conv_can_moments(kdi_conv_algo algo);
 size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo);
 void kdi_conv_forward_moments(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                               const float *w, const kdi_epilogue *epilogue, float *y,

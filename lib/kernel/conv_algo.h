@@ -22,10 +22,10 @@ typedef struct kdi_conv_method {
     size_t (*moments_scratch)(kd_ctx *ctx, const kdi_conv *v);
     void (*forward_moments)(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *w,
                             const kdi_epilogue *epilogue, float *y, float *moments, void *scratch);
-    bool pools;         /* it can write the largest of each 2x2 pixels alone */
-    bool norms;         /* it can norm x while reading it */
-    bool behind;        /* it can take dy through a norm's backward while reading it; */
-    bool behind_writes; /* and write what comes of it */
+    bool pools;           /* it can write the largest of each 2x2 pixels alone */
+    bool bn_before;       /* it can norm x while reading it */
+    bool bn_after;        /* it can take dy through a norm's backward while reading it; */
+    bool bn_after_writes; /* and write what comes of it */
 } kdi_conv_method;
 
 /* db, for the methods that do not come by it on their way. */

@@ -65,7 +65,7 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
     const size_t k = v->kh * v->kw * v->c;
     const size_t rows = weights ? BAND_PIXELS / v->ow
                                 : kdi_smaller(BAND_WORK / (v->ow * k * v->o), MOST_PIXELS / v->ow);
-    const bool pairs = v->pools || (v->behind && v->behind->pools);
+    const bool pairs = v->pools || (v->bn_after && v->bn_after->pools);
     d.band = kdi_piece(height(v), rows ? rows : 1, pairs ? 2 : 1);
     d.bands = kdi_pieces(height(v), d.band);
     d.width = ((v->ow - 1) * v->sw + (v->kw - 1) + 1) * v->c;
@@ -73,7 +73,7 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
     d.kernel = weights ? kernels->gemm_scratch(v->kw * v->c, d.band * v->ow)
                        : kernels->gemm_scratch(v->ow, k);
     d.pair = v->pools ? kdi_multiple(2 * v->ow * v->o, ALIGN) : 0;
-    if (v->behind) d.pair = kdi_multiple(d.band * v->ow * v->o, ALIGN);
+    if (v->bn_after) d.pair = kdi_multiple(d.band * v->ow * v->o, ALIGN);
     d.own = d.kernel + d.rows_size + d.pair;
     if (weights) d.own += d.band * v->ow * kdi_multiple(v->o, kernels->gemm_nr);
     return d;
@@ -111,9 +111,9 @@ static void pad_rows(const direct *d, const float *image, size_t row, size_t row
 static void pool_pair(const direct *d, const float *pair, float *y)
 {
     const size_t width = d->v->ow / 2, o = d->v->o;
-    const kdi_window both = {.end = 2, .extent = 2};
-    kdi_window columns[POOLED];
-    for (uint32_t i = 0; i < POOLED; i++) columns[i] = (kdi_window){2 * i, 2 * i + 2, 2};
+    const kdi_pooling_span both = {.end = 2, .extent = 2};
+    kdi_pooling_span columns[POOLED];
+    for (uint32_t i = 0; i < POOLED; i++) columns[i] = (kdi_pooling_span){2 * i, 2 * i + 2, 2};
     for (size_t q = 0; q < width; q += POOLED)
         d->kernels->max_pool(kdi_smaller(POOLED, width - q), o, &both, columns, pair + 2 * q * o,
                              d->v->ow * o, y + q * o, NULL, 0);
@@ -229,9 +229,9 @@ static void direct_forward_moments(kd_ctx *ctx, const kdi_conv *v, const float *
 }
 
 /* Rows [row, row + rows) of an image's dy, through the norm behind, to `to`. */
-static const float *through_norm(const direct *d, size_t image, size_t row, size_t rows, float *to)
+static const float *through_bn(const direct *d, size_t image, size_t row, size_t rows, float *to)
 {
-    const kdi_conv_behind *b = d->v->behind;
+    const kdi_conv_bn_after *b = d->v->bn_after;
     const size_t line = d->v->ow * d->v->o, at = (image * d->v->oh + row) * line, o = d->v->o;
     if (!b->pools) {
         d->kernels->bn_backward(rows * d->v->ow, o, b->y + at, d->dy + at, b->mean, b->scale,
@@ -262,8 +262,8 @@ static void weights_task(void *arg, size_t index, int worker)
         const size_t image = b / d->bands, row = b % d->bands * d->band;
         const size_t rows = kdi_smaller(d->band, v->oh - row),
                      panel = rows * v->ow * d->kernels->gemm_nr;
-        const float *dy = v->behind ? through_norm(d, image, row, rows, band)
-                                    : d->dy + (image * v->oh + row) * v->ow * v->o;
+        const float *dy = v->bn_after ? through_bn(d, image, row, rows, band)
+                                      : d->dy + (image * v->oh + row) * v->ow * v->o;
         if (sums) d->kernels->sum_parts(v->o, rows * v->ow, dy, v->o, sums, b > index * each);
         if (!d->y) continue;
         pad_rows(d, d->x + image * v->h * v->w * v->c, row, rows, own);
@@ -364,7 +364,7 @@ const kdi_conv_method kdi_conv_direct = {
     .moments_scratch = direct_moments_scratch,
     .forward_moments = direct_forward_moments,
     .pools = true,
-    .behind = true,
+    .bn_after = true,
 };
 
 /* ---- depthwise ------------------------------------------------------------------------------- */

@@ -63,13 +63,13 @@ static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind
                                 k->winograd2_gradient,      k->winograd2_filter,
                                 k->winograd2_filter_turned, k->winograd2_filter_gradient};
     if (kind == KDI_WINOGRAD_2X2)
-        return (kdi_transforms){k->toeplitz_input,         k->toeplitz_output,
-                                k->toeplitz_gradient,      k->toeplitz_filter,
-                                k->toeplitz_filter_turned, k->toeplitz_filter_gradient};
+        return (kdi_transforms){k->small_map2_input,         k->small_map2_output,
+                                k->small_map2_gradient,      k->small_map2_filter,
+                                k->small_map2_filter_turned, k->small_map2_filter_gradient};
     if (kind == KDI_WINOGRAD_4X4)
-        return (kdi_transforms){k->toeplitz4_input,         k->toeplitz4_output,
-                                k->toeplitz4_gradient,      k->toeplitz4_filter,
-                                k->toeplitz4_filter_turned, k->toeplitz4_filter_gradient};
+        return (kdi_transforms){k->small_map4_input,         k->small_map4_output,
+                                k->small_map4_gradient,      k->small_map4_filter,
+                                k->small_map4_filter_turned, k->small_map4_filter_gradient};
     return (kdi_transforms){k->winograd_input,         k->winograd_output,
                             k->winograd_gradient,      k->winograd_filter,
                             k->winograd_filter_turned, k->winograd_filter_gradient};
@@ -102,7 +102,7 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     }
     if (g.side == g.tile) g.ph = g.pw = 0; /* the transform knows */
     g.pools = v->pools && !turned;
-    g.norm = turned ? NULL : v->norm;
+    g.bn_before = turned ? NULL : v->bn_before;
     const size_t each = g.pools ? 2 : 1;
     g.yh = g.oh / each, g.yw = g.ow / each, g.ytile = g.tile / each;
     g.tiles_h = kdi_pieces(g.yh, g.ytile), g.tiles_w = kdi_pieces(g.yw, g.ytile);
@@ -116,8 +116,8 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
 
 /* The side x side window of a map [h,w,channels] at row y, column x; wrapped-around rows and
  * columns are left of, or above, the first. */
-static void window(size_t image, size_t h, size_t w, size_t channels, size_t y, size_t x,
-                   size_t side, size_t *at)
+static void pixels_of(size_t image, size_t h, size_t w, size_t channels, size_t y, size_t x,
+                      size_t side, size_t *at)
 {
     for (size_t i = 0; i < side; i++)
         for (size_t j = 0; j < side; j++)
@@ -125,17 +125,17 @@ static void window(size_t image, size_t h, size_t w, size_t channels, size_t y, 
                 y + i < h && x + j < w ? ((image * h + y + i) * w + x + j) * channels : SIZE_MAX;
 }
 
-void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW])
+void kdi_winograd_input_pixels(const kdi_winograd *g, size_t tile, size_t at[KDI_TILE_PIXELS])
 {
     const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
-    window(row / g->tiles_h, g->h, g->w, g->c, g->tile * y - g->ph, g->tile * x - g->pw, g->side,
-           at);
+    pixels_of(row / g->tiles_h, g->h, g->w, g->c, g->tile * y - g->ph, g->tile * x - g->pw, g->side,
+              at);
 }
 
-void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW])
+void kdi_winograd_output_pixels(const kdi_winograd *g, size_t tile, size_t at[KDI_TILE_PIXELS])
 {
     const size_t row = tile / g->tiles_w, y = row % g->tiles_h, x = tile % g->tiles_w;
-    window(row / g->tiles_h, g->yh, g->yw, g->o, g->ytile * y, g->ytile * x, g->ytile, at);
+    pixels_of(row / g->tiles_h, g->yh, g->yw, g->o, g->ytile * y, g->ytile * x, g->ytile, at);
 }
 
 void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_planes v,
@@ -143,20 +143,20 @@ void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_
 {
     const size_t pixels = g->side * g->side;
     float *to = v.data + row * g->rows * g->lanes;
-    size_t at[KDI_WINDOW], here[KDI_WINDOW];
-    kdi_winograd_window_x(g, tile, at);
-    if (!g->norm) {
+    size_t at[KDI_TILE_PIXELS], here[KDI_TILE_PIXELS];
+    kdi_winograd_input_pixels(g, tile, at);
+    if (!g->bn_before) {
         g->transforms.input(x, at, g->c, to, v.plane, v.block);
         return;
     }
-    const kdi_conv_norm *n = g->norm;
+    const kdi_conv_bn_before *n = g->bn_before;
     for (size_t c = 0; c < g->c; c += NORMED) {
         const size_t count = kdi_smaller(NORMED, g->c - c);
-        _Alignas(64) float window[KDI_WINDOW * NORMED];
+        _Alignas(64) float normed[KDI_TILE_PIXELS * NORMED];
         for (size_t i = 0; i < pixels; i++) here[i] = i * count;
         g->kernels->bn_gather(pixels, count, x + c, at, n->mean + c, n->scale + c, n->shift + c,
-                              n->relu, window);
-        g->transforms.input(window, here, count, to + c / g->lanes * v.block, v.plane, v.block);
+                              n->relu, normed);
+        g->transforms.input(normed, here, count, to + c / g->lanes * v.block, v.plane, v.block);
     }
 }
 
@@ -436,12 +436,12 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
     const size_t channel = first * g->lanes, count = kdi_smaller(blocks * g->lanes, g->o - channel);
     const size_t step = g->o_blocks * g->lanes;
     for (size_t t = 0; t < tiles; t++) {
-        size_t at[KDI_WINDOW];
+        size_t at[KDI_TILE_PIXELS];
         if (t + AHEAD < tiles) {
-            kdi_winograd_window_y(g, t0 + t + AHEAD, at);
+            kdi_winograd_output_pixels(g, t0 + t + AHEAD, at);
             fetch(j->y + channel, at, g->ytile * g->ytile, count);
         }
-        kdi_winograd_window_y(g, t0 + t, at);
+        kdi_winograd_output_pixels(g, t0 + t, at);
         g->transforms.output(m.data + t * g->rows * g->lanes, m.plane, m.block, channel, count,
                              j->epilogue, g->pools, j->y, at);
         if (j->moments)

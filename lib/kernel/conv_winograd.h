@@ -13,8 +13,8 @@
 typedef enum kdi_winograd_kind {
     KDI_WINOGRAD_F4,  /* F(4x4,3x3): a quarter of the multiplications; any maps, padding 0 to 2 */
     KDI_WINOGRAD_F2,  /* F(2x2,3x3): 4 multiplications for 9, half the filters; any maps, too */
-    KDI_WINOGRAD_2X2, /* 2x2 maps with padding 1: 9 for 16 (isa/toeplitz.c) */
-    KDI_WINOGRAD_4X4  /* 4x4 maps with padding 1: 81 for 100 (isa/toeplitz4.c) */
+    KDI_WINOGRAD_2X2, /* 2x2 maps with padding 1: 9 for 16 (isa/small_map2.c) */
+    KDI_WINOGRAD_4X4  /* 4x4 maps with padding 1: 81 for 100 (isa/small_map4.c) */
 } kdi_winograd_kind;
 
 /* Bytes of the transformed filters: four times the weights' and a little, whatever n, h, w; less
@@ -67,7 +67,7 @@ typedef struct kdi_transforms {
                             float *dw, size_t ldw, size_t tap, bool accumulate);
 } kdi_transforms;
 
-enum { KDI_WINDOW = 36 }; /* pixels of a window, at most */
+enum { KDI_TILE_PIXELS = 36 }; /* pixels of a window, at most */
 
 /* A correlation, x[n,h,w,c] to y[n,oh,ow,o], whose output is cut into tiles. */
 typedef struct kdi_winograd {
@@ -77,9 +77,9 @@ typedef struct kdi_winograd {
     size_t rows;               /* of V and M for a tile */
     size_t lanes;              /* floats in a block of channels */
     size_t h, w, c, oh, ow, o, ph, pw;
-    const kdi_conv_norm *norm; /* of x, or NULL */
-    bool pools;                /* written is the largest of each 2x2 pixels of the output: */
-    size_t yh, yw, ytile;      /* the map written, and a tile's side of it; else oh, ow, tile */
+    const kdi_conv_bn_before *bn_before; /* of x, or NULL */
+    bool pools;           /* written is the largest of each 2x2 pixels of the output: */
+    size_t yh, yw, ytile; /* the map written, and a tile's side of it; else oh, ow, tile */
     size_t tiles_h, tiles_w, tiles; /* of a map, and of all maps */
     size_t ahead;                   /* tiles, to fetch */
     size_t c_blocks, o_blocks;
@@ -116,8 +116,8 @@ typedef struct kdi_planes {
 } kdi_planes;
 
 /* Where the pixels of a tile's window of x or y begin, in floats; SIZE_MAX outside. */
-void kdi_winograd_window_x(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
-void kdi_winograd_window_y(const kdi_winograd *g, size_t tile, size_t at[KDI_WINDOW]);
+void kdi_winograd_input_pixels(const kdi_winograd *g, size_t tile, size_t at[KDI_TILE_PIXELS]);
+void kdi_winograd_output_pixels(const kdi_winograd *g, size_t tile, size_t at[KDI_TILE_PIXELS]);
 /* V of a tile, which is number `row` of v. */
 void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_planes v,
                         size_t row);

@@ -35,7 +35,7 @@ typedef struct job {
     const float *x, *dy;
     float *dw;
     bool accumulate;
-    const kdi_conv_behind *behind; /* dy goes through this first, or NULL */
+    const kdi_conv_bn_after *bn_after; /* dy goes through this first, or NULL */
     /* by shape alone */
     size_t groups, share;  /* tiles of a group */
     size_t room, chunk;    /* tiles of a chunk, at most, and where there are enough */
@@ -128,10 +128,10 @@ static place place_of(const kdi_winograd *g, size_t tile)
 }
 
 /* A tile of dY through the norm behind. */
-static void through_norm(const job *j, size_t tile)
+static void through_bn(const job *j, size_t tile)
 {
     const kdi_winograd *g = j->g;
-    const kdi_conv_behind *b = j->behind;
+    const kdi_conv_bn_after *b = j->bn_after;
     const place p = place_of(g, tile);
     for (size_t r = 0; r < p.h; r += b->pools ? 2 : 1) {
         const size_t row = p.image * g->oh + p.y + r, at = (row * g->ow + p.x) * g->o;
@@ -139,10 +139,10 @@ static void through_norm(const job *j, size_t tile)
             g->kernels->bn_pool_backward(p.w / 2, g->o, b->y + at, g->ow * g->o,
                                          j->dy + (row / 2 * (g->ow / 2) + p.x / 2) * g->o, b->mean,
                                          b->scale, b->shift, b->relu, b->slope, b->constant,
-                                         b->through + at, 0);
+                                         b->dy + at, 0);
         else
             g->kernels->bn_backward(p.w, g->o, b->y + at, j->dy + at, b->mean, b->scale, b->shift,
-                                    b->relu, b->slope, b->constant, b->through + at, 0);
+                                    b->relu, b->slope, b->constant, b->dy + at, 0);
     }
 }
 
@@ -150,12 +150,12 @@ static void through_norm(const job *j, size_t tile)
 static void fetch_gradient(const job *j, size_t tile)
 {
     const kdi_winograd *g = j->g;
-    if (!j->behind) {
+    if (!j->bn_after) {
         kdi_winograd_fetch_y(g, j->dy, tile);
         return;
     }
-    kdi_winograd_fetch_y(g, j->behind->y, tile);
-    if (!j->behind->pools) kdi_winograd_fetch_y(g, j->dy, tile);
+    kdi_winograd_fetch_y(g, j->bn_after->y, tile);
+    if (!j->bn_after->pools) kdi_winograd_fetch_y(g, j->dy, tile);
 }
 
 /* V and dM of a few tiles. */
@@ -167,15 +167,15 @@ static void transform(const chunk *k, size_t index)
     float *sum = k->sums ? k->sums + index * g->o_blocks * g->lanes : NULL;
     for (size_t t = index * few; t < end; t++) {
         const size_t tile = k->t0 + t, next = tile + g->ahead, row = t * g->rows * g->lanes;
-        size_t at[KDI_WINDOW];
+        size_t at[KDI_TILE_PIXELS];
         if (next < g->tiles) {
             if (j->dw) kdi_winograd_fetch_x(g, j->x, next);
             fetch_gradient(j, next);
         }
         if (j->dw) kdi_winograd_input(g, j->x, tile, k->v, t);
-        kdi_winograd_window_y(g, tile, at);
-        if (j->behind) through_norm(j, tile);
-        g->transforms.gradient(j->behind ? j->behind->through : j->dy, at, g->o, k->m.data + row,
+        kdi_winograd_output_pixels(g, tile, at);
+        if (j->bn_after) through_bn(j, tile);
+        g->transforms.gradient(j->bn_after ? j->bn_after->dy : j->dy, at, g->o, k->m.data + row,
                                k->m.plane, k->m.block, sum);
     }
 }
@@ -276,10 +276,10 @@ static size_t filter_gradient_scratch(kd_ctx *ctx, const kdi_winograd *g)
 }
 
 static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, const float *dy,
-                            const kdi_conv_behind *behind, float *dw, float *db, bool accumulate,
-                            float *scratch)
+                            const kdi_conv_bn_after *bn_after, float *dw, float *db,
+                            bool accumulate, float *scratch)
 {
-    job j = {.g = g, .x = x, .dy = dy, .behind = behind, .dw = dw, .accumulate = accumulate};
+    job j = {.g = g, .x = x, .dy = dy, .bn_after = bn_after, .dw = dw, .accumulate = accumulate};
     size_t total;
     if (!measure(ctx, &j, &total)) return; /* who asked for the scratch knows */
     j.planes = scratch;
@@ -320,7 +320,7 @@ void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind 
     }
     if (dw || db) {
         const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
-        filter_gradient(ctx, &g, x, dy, conv->behind, dw, db, accumulate_dw, scratch);
+        filter_gradient(ctx, &g, x, dy, conv->bn_after, dw, db, accumulate_dw, scratch);
     }
 }
 

@@ -366,7 +366,7 @@ kdi_epilogue kdi_epilogue_at(const kdi_epilogue *e, size_t i, size_t j)
     kdi_epilogue at = *e;
     if (e->bias) at.bias = e->bias + j;
     if (e->residual) at.residual = e->residual + i * e->ldr + j;
-    if (e->before) at.before = e->before + i * e->ldb + j;
+    if (e->preact) at.preact = e->preact + i * e->ld_preact + j;
     return at;
 }
 

@@ -15,14 +15,14 @@
 typedef enum kdi_act { KDI_ACT_NONE, KDI_ACT_RELU, KDI_ACT_GELU } kdi_act; /* GELU: exact, erf */
 
 /* What happens to C[m,n] before it leaves the cache: C = act(C + bias + residual), and what the
- * activation is of is kept where `before` says. */
+ * activation is of is kept in `preact`. */
 typedef struct kdi_epilogue {
     const float *bias;     /* [n] or NULL */
     const float *residual; /* [m,n], rows ldr apart, or NULL */
     size_t ldr;
     kdi_act act;
-    float *before; /* [m,n], rows ldb apart, or NULL */
-    size_t ldb;
+    float *preact; /* [m,n], rows ld_preact apart, or NULL */
+    size_t ld_preact;
 } kdi_epilogue;
 
 /* [rows, columns] floats, rows step apart; x NULL for none. */
@@ -84,9 +84,9 @@ typedef struct kdi_dropout {
 
 /* What a pooling window covers along one axis: pixels begin to end - 1, all inside the picture. An
  * average divides by the extents, which may count padding. */
-typedef struct kdi_window {
+typedef struct kdi_pooling_span {
     uint32_t begin, end, extent;
-} kdi_window;
+} kdi_pooling_span;
 
 typedef struct kdi_kernels {
     const char *name; /* "generic", "avx2", "avx512", "amx", "neon" */

@@ -122,7 +122,7 @@ static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float d
     kd_value y = kdi_dense(g, norm(s, g, x, "norm1"), "attn.qkv", 3 * s->dim, 1);
     if (keep) {
         y = kd_attention_first(g, y, s->heads, 0, keep);
-        x = kd_take_tokens(g, x, 0, keep);
+        x = kd_select_tokens(g, x, 0, keep);
     } else {
         y = kd_attention(g, y, s->heads, 0, KD_NONE, KD_NONE);
     }
@@ -140,12 +140,12 @@ static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build
     for (int i = 0; i < s->depth; i++)
         x = block(s, g, x, i, kdi_drop_rate(s, opt, i, s->depth),
                   i == last && !opt->whole ? heads : 0);
-    if (opt->whole) x = kd_take_tokens(g, x, 0, heads);
+    if (opt->whole) x = kd_select_tokens(g, x, 0, heads);
     x = norm(s, g, x, "norm");
-    opt->heads[0] = kdi_dense(g, kd_take_token(g, x, 0), "head", s->classes, 1);
+    opt->heads[0] = kdi_dense(g, kd_select_token(g, x, 0), "head", s->classes, 1);
     opt->heads[1] = opt->heads[0];
     if (!s->dist_head) return opt->heads[0];
-    opt->heads[1] = kdi_dense(g, kd_take_token(g, x, 1), "head_dist", s->classes, 1);
+    opt->heads[1] = kdi_dense(g, kd_select_token(g, x, 1), "head_dist", s->classes, 1);
     return kd_scale(g, kd_add(g, opt->heads[0], opt->heads[1]), .5f);
 }
 

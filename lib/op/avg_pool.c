@@ -2,12 +2,12 @@
  * avg_pool.c: averages over windows: avg_pool with a kernel, adaptive_avg_pool with a wanted size,
  * and the global pool, which is the latter to one pixel. The backward gathers: each row of dx is
  * written by one task, from the windows that cover it. */
-#include "window.h"
+#include "pooling.h"
 #include "work.h"
 
 static void forward_rows(const void *arg, size_t begin, size_t end)
 {
-    const kdi_windows *w = arg;
+    const kdi_pooling *w = arg;
     const kd_op_call *c = w->call;
     const float *x = c->in[0].data;
     float *y = c->out[0].data;
@@ -19,13 +19,13 @@ static void forward_rows(const void *arg, size_t begin, size_t end)
 
 static kd_status forward(const kd_op_call *c)
 {
-    const kdi_windows w = kdi_windows_make(c, &c->in[0], &c->out[0]);
+    const kdi_pooling w = kdi_pooling_of(c, &c->in[0], &c->out[0]);
     const size_t pixels = w.rows[0].extent * w.columns[0].extent;
     kdi_ranges(c->ctx, w.n * w.oh, w.ow * w.c * pixels, forward_rows, &w);
     return KD_OK;
 }
 
-static void backward_row(const kdi_windows *w, size_t n, size_t h, size_t oh, float *dx)
+static void backward_row(const kdi_pooling *w, size_t n, size_t h, size_t oh, float *dx)
 {
     const kd_op_call *c = w->call;
     const float *dy = c->dout[0].data;
@@ -36,24 +36,24 @@ static void backward_row(const kdi_windows *w, size_t n, size_t h, size_t oh, fl
 
 static kd_status backward(const kd_op_call *c)
 {
-    kdi_windows w = kdi_windows_make(c, &c->din[0], &c->dout[0]);
-    kdi_windows_back(&w, backward_row);
+    kdi_pooling w = kdi_pooling_of(c, &c->din[0], &c->dout[0]);
+    kdi_pooling_back(&w, backward_row);
     return KD_OK;
 }
 
 static size_t scratch(const kd_op_call *c, int backwards)
 {
-    return kdi_windows_scratch(backwards ? &c->dout[0] : &c->out[0]);
+    return kdi_pooling_scratch(backwards ? &c->dout[0] : &c->out[0]);
 }
 
 const kd_op kdi_op_avg_pool = {
     .struct_size = sizeof(kd_op),
     .name = "avg_pool",
-    .attr_size = sizeof(kdi_window_attr),
+    .attr_size = sizeof(kdi_pooling_attr),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,
-    .shape = kdi_window_shape,
+    .shape = kdi_pooling_shape,
     .forward = forward,
     .backward = backward,
     .accumulates = 1,
@@ -63,11 +63,11 @@ const kd_op kdi_op_avg_pool = {
 const kd_op kdi_op_adaptive_avg_pool = {
     .struct_size = sizeof(kd_op),
     .name = "adaptive_avg_pool",
-    .attr_size = sizeof(kdi_window_attr),
+    .attr_size = sizeof(kdi_pooling_attr),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,
-    .shape = kdi_window_shape,
+    .shape = kdi_pooling_shape,
     .forward = forward,
     .backward = backward,
     .accumulates = 1,
@@ -76,12 +76,12 @@ const kd_op kdi_op_adaptive_avg_pool = {
 
 kd_value kd_avg_pool(kd_graph *g, kd_value x, const kd_pool_opt *opt)
 {
-    return kdi_window_build(g, &kdi_op_avg_pool, x, opt);
+    return kdi_pooling_build(g, &kdi_op_avg_pool, x, opt);
 }
 
 kd_value kd_adaptive_avg_pool(kd_graph *g, kd_value x, int h, int w)
 {
-    const kdi_window_attr attr = {.kernel = {h, w}, .adaptive = 1};
+    const kdi_pooling_attr attr = {.kernel = {h, w}, .adaptive = 1};
     return kd_graph_op(g, &kdi_op_adaptive_avg_pool, &attr, &x, 1, NULL);
 }
 

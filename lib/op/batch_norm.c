@@ -204,7 +204,7 @@ static kd_status forward(const kd_op_call *c)
 {
     norm n = norm_of(c);
     n.mean = c->training ? n.slope : c->in[3].data;
-    if (c->again && c->training) {
+    if (c->recomputed && c->training) {
         const float *weight = c->in[1].data, *inverse = c->out[2].data;
         n.mean = c->out[1].data;
         for (size_t j = 0; j < n.c; j++) n.scale[j] = weight[j] * inverse[j];
@@ -323,9 +323,9 @@ static kd_status backward(const kd_op_call *c)
     }
     if (c->din[0].data) for_blocks(&n, gradient_block);
     if (c->n_in > MOMENTS && c->din[MOMENTS].data) {
-        float *told = c->din[MOMENTS].data;
-        memcpy(told, n.slope, n.c * sizeof *told);
-        memcpy(told + n.c, n.constant, n.c * sizeof *told);
+        float *line = c->din[MOMENTS].data;
+        memcpy(line, n.slope, n.c * sizeof *line);
+        memcpy(line + n.c, n.constant, n.c * sizeof *line);
     }
     return KD_OK;
 }

@@ -123,44 +123,44 @@ static uint32_t keeps(const void *attr)
 {
     const kdi_conv2d_attr *a = attr;
     uint32_t bits = KD_KEEP_IN(0) | KD_KEEP_IN(1);
-    const int first = 2 + a->has_bias, count = 4 * a->norms + 5 * a->behind;
+    const int first = 2 + a->has_bias, count = 4 * a->bn_before + 5 * a->bn_after;
     for (int i = first; i < first + count; i++) bits |= KD_KEEP_IN(i);
     return bits;
 }
 
 static size_t norm_size(const kdi_conv2d_attr *a, const kdi_conv *v)
 {
-    return a->norms ? pad(v->c) : 0;
+    return a->bn_before ? pad(v->c) : 0;
 }
 
 /* The norm of x; its scale [C] is computed as the batch norm itself does, to the same bits. */
-static kdi_conv_norm norm_of(const kd_op_call *c, float *scale)
+static kdi_conv_bn_before bn_before_of(const kd_op_call *c, float *scale)
 {
     const kdi_conv2d_attr *a = c->attr;
     const kd_tensor *norm = c->in + 2 + a->has_bias;
     const float *weight = norm[0].data, *inverse = norm[3].data;
     for (size_t j = 0; j < c->in[0].dim[3]; j++) scale[j] = weight[j] * inverse[j];
-    return (kdi_conv_norm){norm[2].data, scale, norm[1].data, a->norm_relu != 0};
+    return (kdi_conv_bn_before){norm[2].data, scale, norm[1].data, a->bn_before_relu != 0};
 }
 
 /* The norm's backward behind, likewise. */
-static kdi_conv_behind behind_of(const kd_op_call *c, float *scale)
+static kdi_conv_bn_after bn_after_of(const kd_op_call *c, float *scale)
 {
     const kdi_conv2d_attr *a = c->attr;
-    const int first = 2 + a->has_bias + 4 * a->norms;
+    const int first = 2 + a->has_bias + 4 * a->bn_before;
     const kd_tensor *norm = c->in + first;
     const float *weight = norm[0].data, *inverse = norm[3].data, *slope = c->dout[1].data;
     for (int j = 0; j < a->out; j++) scale[j] = weight[j] * inverse[j];
-    return (kdi_conv_behind){.y = norm[4].data,
-                             .mean = norm[2].data,
-                             .scale = scale,
-                             .shift = norm[1].data,
-                             .slope = slope,
-                             .constant = slope + a->out,
-                             .relu = a->behind_relu != 0,
-                             .pools = a->behind_pools != 0,
-                             .writes = a->behind_writes != 0,
-                             .through = c->din[first + 4].data};
+    return (kdi_conv_bn_after){.y = norm[4].data,
+                               .mean = norm[2].data,
+                               .scale = scale,
+                               .shift = norm[1].data,
+                               .slope = slope,
+                               .constant = slope + a->out,
+                               .relu = a->bn_after_relu != 0,
+                               .pools = a->bn_after_pools != 0,
+                               .writes = a->bn_after_writes != 0,
+                               .dy = c->din[first + 4].data};
 }
 
 /* ---- prepared weights: the bias [O], then the weights in the algorithm's form ---------------- */
@@ -196,11 +196,11 @@ static kd_status forward(const kd_op_call *c)
     const float *x = c->in[0].data, *w = c->in[1].data, *packed = NULL;
     float *scratch = c->scratch, *bias = c->prepared;
     kdi_epilogue epilogue = {.act = a->act};
-    kdi_conv_norm norm;
-    if (a->norms) {
-        norm = norm_of(c, scratch);
+    kdi_conv_bn_before bn_before;
+    if (a->bn_before) {
+        bn_before = bn_before_of(c, scratch);
         scratch += norm_size(a, &v);
-        v.norm = &norm;
+        v.bn_before = &bn_before;
     }
     if (a->moments) {
         epilogue.bias = bias_of(c, NULL);
@@ -230,26 +230,26 @@ static kd_status backward(const kd_op_call *c)
     const kdi_conv_algo algo = algo_of(c, &v);
     const float *x = c->in[0].data, *w = c->in[1].data, *dy = c->dout[0].data;
     float *scratch = c->scratch;
-    kdi_conv_norm norm;
-    if (a->norms) {
-        norm = norm_of(c, scratch);
+    kdi_conv_bn_before bn_before;
+    if (a->bn_before) {
+        bn_before = bn_before_of(c, scratch);
         scratch += norm_size(a, &v);
-        v.norm = &norm;
+        v.bn_before = &bn_before;
     }
-    kdi_conv_behind behind;
-    if (a->behind) {
-        behind = behind_of(c, scratch);
+    kdi_conv_bn_after bn_after;
+    if (a->bn_after) {
+        bn_after = bn_after_of(c, scratch);
         scratch += pad(v.o);
-        v.behind = &behind;
+        v.bn_after = &bn_after;
     }
     float *dx = c->din[0].data, *dw = c->din[1].data, *db = a->has_bias ? c->din[2].data : NULL;
     const bool add_x = c->accumulate & 1, add_w = c->accumulate & 2, add_b = c->accumulate & 4;
     if (dw && db && add_w != add_b) {
         kdi_conv_backward(c->ctx, &v, algo, x, w, dy, NULL, NULL, db, false, add_b, scratch);
         db = NULL;
-        if (v.behind && v.behind->writes) { /* where y may have been */
-            dy = v.behind->through;
-            v.behind = NULL;
+        if (v.bn_after && v.bn_after->writes) { /* where y may have been */
+            dy = v.bn_after->dy;
+            v.bn_after = NULL;
         }
     }
     kdi_conv_backward(c->ctx, &v, algo, x, w, dy, dx, dw, db, add_x, dw ? add_w : add_b, scratch);
@@ -264,9 +264,9 @@ static size_t scratch_bytes(const kd_op_call *c, int backwards)
     const kdi_conv_algo algo = algo_of(c, &v);
     const size_t norm = norm_size(a, &v) * sizeof(float);
     if (backwards) {
-        const kdi_conv_behind behind = {.pools = a->behind_pools != 0};
-        if (a->behind) v.behind = &behind;
-        return sum(norm + (a->behind ? pad(v.o) * sizeof(float) : 0),
+        const kdi_conv_bn_after bn_after = {.pools = a->bn_after_pools != 0};
+        if (a->bn_after) v.bn_after = &bn_after;
+        return sum(norm + (a->bn_after ? pad(v.o) * sizeof(float) : 0),
                    kdi_conv_scratch(c->ctx, &v, algo, KDI_CONV_BACKWARD));
     }
     if (a->moments) return sum(norm, kdi_conv_moments_scratch(c->ctx, &v, algo));
@@ -289,34 +289,34 @@ static kdi_conv conv_for(const kdi_conv2d_attr *a, const kd_shape *x, size_t bat
     return conv_from(a, dim);
 }
 
-bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
-                              size_t batch)
+bool kdi_conv2d_can_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                            size_t batch)
 {
     const kdi_conv v = conv_for(a, x, batch);
-    return kdi_conv_tells_moments(choose(ctx, &v, batch));
+    return kdi_conv_can_moments(choose(ctx, &v, batch));
 }
 
 /* Whether the algorithm that is chosen anyway can take norms along. */
-static bool can_with(const kd_ctx *ctx, kdi_conv v, size_t batch, const kdi_conv_norm *norm,
-                     const kdi_conv_behind *behind)
+static bool can_with(const kd_ctx *ctx, kdi_conv v, size_t batch,
+                     const kdi_conv_bn_before *bn_before, const kdi_conv_bn_after *bn_after)
 {
     const kdi_conv_algo algo = choose(ctx, &v, batch);
-    v.norm = norm;
-    v.behind = behind;
+    v.bn_before = bn_before;
+    v.bn_after = bn_after;
     return kdi_conv_can(&v, algo);
 }
 
-bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
-                         size_t batch, bool writes)
+bool kdi_conv2d_can_bn_after(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                             size_t batch, bool writes)
 {
-    const kdi_conv_behind any = {.writes = writes};
+    const kdi_conv_bn_after any = {.writes = writes};
     return can_with(ctx, conv_for(a, x, batch), batch, NULL, &any);
 }
 
-bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
-                         size_t batch)
+bool kdi_conv2d_can_bn_before(const kd_ctx *ctx, const kdi_conv2d_attr *a, const kd_shape *x,
+                              size_t batch)
 {
-    const kdi_conv_norm any = {0};
+    const kdi_conv_bn_before any = {0};
     return can_with(ctx, conv_for(a, x, batch), batch, &any, NULL);
 }
 

@@ -34,8 +34,8 @@ static kd_status forward(const kd_op_call *c)
                                    .act = attr->act,
                                    .residual = attr->residual ? c->in[c->n_in - 1].data : NULL,
                                    .ldr = g.n,
-                                   .before = c->n_out > 1 ? c->out[0].data : NULL,
-                                   .ldb = g.n};
+                                   .preact = c->n_out > 1 ? c->out[0].data : NULL,
+                                   .ld_preact = g.n};
     g.c = c->out[c->n_out - 1].data;
     if (epilogue.bias || epilogue.act || epilogue.residual) g.epilogue = &epilogue;
     kdi_gemm_run(c->ctx, &g, c->scratch);

@@ -3,12 +3,12 @@
  * output, [N,OH,OW,C], says which pixel of the part of the window inside the picture it was: a byte
  * where windows have at most 256 pixels. The backward needs nothing else, so x need not be kept.
  * It gathers: each row of dx is written by one task, from the windows that cover it. */
-#include "window.h"
+#include "pooling.h"
 #include "work.h"
 
 static void forward_rows(const void *arg, size_t begin, size_t end)
 {
-    const kdi_windows *w = arg;
+    const kdi_pooling *w = arg;
     const kd_op_call *c = w->call;
     const float *x = c->in[0].data;
     float *y = c->out[0].data;
@@ -22,14 +22,14 @@ static void forward_rows(const void *arg, size_t begin, size_t end)
 
 static kd_status forward(const kd_op_call *c)
 {
-    const kdi_windows w = kdi_windows_make(c, &c->in[0], &c->out[0]);
-    const kdi_window_attr *attr = c->attr;
+    const kdi_pooling w = kdi_pooling_of(c, &c->in[0], &c->out[0]);
+    const kdi_pooling_attr *attr = c->attr;
     const size_t cost = w.ow * w.c * (size_t)attr->kernel[0] * (size_t)attr->kernel[1];
     kdi_ranges(c->ctx, w.n * w.oh, cost, forward_rows, &w);
     return KD_OK;
 }
 
-static void backward_row(const kdi_windows *w, size_t n, size_t h, size_t oh, float *dx)
+static void backward_row(const kdi_pooling *w, size_t n, size_t h, size_t oh, float *dx)
 {
     const kd_op_call *c = w->call;
     const float *dy = c->dout[0].data;
@@ -41,15 +41,15 @@ static void backward_row(const kdi_windows *w, size_t n, size_t h, size_t oh, fl
 
 static kd_status backward(const kd_op_call *c)
 {
-    kdi_windows w = kdi_windows_make(c, &c->din[0], &c->dout[0]);
-    kdi_windows_back(&w, backward_row);
+    kdi_pooling w = kdi_pooling_of(c, &c->din[0], &c->dout[0]);
+    kdi_pooling_back(&w, backward_row);
     return KD_OK;
 }
 
 static kd_status shape(kd_op_shapes *s)
 {
-    const kdi_window_attr *attr = s->attr;
-    const kd_status status = kdi_window_shape(s);
+    const kdi_pooling_attr *attr = s->attr;
+    const kd_status status = kdi_pooling_shape(s);
     if (status) return status;
     const int64_t most = (int64_t)attr->kernel[0] * attr->kernel[1];
     s->out[1] = s->out[0];
@@ -59,13 +59,13 @@ static kd_status shape(kd_op_shapes *s)
 
 static size_t scratch(const kd_op_call *c, int backwards)
 {
-    return kdi_windows_scratch(backwards ? &c->dout[0] : &c->out[0]);
+    return kdi_pooling_scratch(backwards ? &c->dout[0] : &c->out[0]);
 }
 
 const kd_op kdi_op_max_pool = {
     .struct_size = sizeof(kd_op),
     .name = "max_pool",
-    .attr_size = sizeof(kdi_window_attr),
+    .attr_size = sizeof(kdi_pooling_attr),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 2,
@@ -80,5 +80,5 @@ const kd_op kdi_op_max_pool = {
 
 kd_value kd_max_pool(kd_graph *g, kd_value x, const kd_pool_opt *opt)
 {
-    return kdi_window_build(g, &kdi_op_max_pool, x, opt);
+    return kdi_pooling_build(g, &kdi_op_max_pool, x, opt);
 }

@@ -18,7 +18,7 @@
  * batch norm before it, [C] each, which x then goes through.
  * If behind (training, fusion again), the backward alone has five more: the same four of the batch
  * norm behind it, [O] each, and y. Its dout[0] is then the gradient of what that norm makes, dout[1]
- * [2,O] the slope and constant of conv.h's kdi_conv_behind; if behind_writes, what it writes as the
+ * [2,O] the slope and constant of conv.h's kdi_conv_bn_after; if bn_after_writes, what it writes as the
  * gradient of that last y is y's gradient, and may lie over it. */
 typedef struct kdi_conv2d_attr {
     int out, kernel[2], stride[2], pad[2], dilation[2], groups;
@@ -27,19 +27,20 @@ typedef struct kdi_conv2d_attr {
     kdi_act act; /* fused behind it; evaluation alone */
     int pools;   /* y [N,OH/2,OW/2,O] is the largest of each 2x2 pixels; evaluation alone */
     int moments; /* out[1] [2,O]: y's mean, and the sum of its squared distances from it */
-    int norms, norm_relu;                                 /* x is normed first, and rectified */
-    int behind, behind_relu, behind_pools, behind_writes; /* the backward takes a norm's along */
+    int bn_before, bn_before_relu; /* x is normed first, and rectified */
+    int bn_after, bn_after_relu, bn_after_pools,
+        bn_after_writes; /* the backward takes a norm's along */
 } kdi_conv2d_attr;
 /* Whether it can tell them at almost no cost. */
-bool kdi_conv2d_tells_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
-                              size_t batch);
+bool kdi_conv2d_can_moments(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
+                            size_t batch);
 /* Whether its backward can take that of a norm behind it along, if it writes y's gradient, and if
  * not. */
-bool kdi_conv2d_can_take(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
-                         size_t batch, bool writes);
+bool kdi_conv2d_can_bn_after(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
+                             size_t batch, bool writes);
 /* Whether it can norm x while reading it. */
-bool kdi_conv2d_can_norm(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
-                         size_t batch);
+bool kdi_conv2d_can_bn_before(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
+                              size_t batch);
 /* Whether it can pool in one pass. */
 bool kdi_conv2d_can_pool(const kd_ctx *ctx, const kdi_conv2d_attr *attr, const kd_shape *x,
                          size_t batch);

@@ -37,12 +37,12 @@ typedef struct search {
     kdi_draft *draft;
     size_t n; /* forward nodes */
     info *infos;
-    bool *kept;      /* [values], by root: read by the backward */
-    int *maker;      /* [values], by root */
-    size_t *cross;   /* [n + 1] values that cross from before node i to it and beyond */
-    bool *again;     /* [nodes] the choice to be tried */
-    size_t *part_of; /* [n] SIZE_MAX: none */
-    size_t *rank;    /* [parts] */
+    bool *kept;       /* [values], by root: read by the backward */
+    int *maker;       /* [values], by root */
+    size_t *cross;    /* [n + 1] values that cross from before node i to it and beyond */
+    bool *recomputed; /* [nodes] the choice to be tried */
+    size_t *part_of;  /* [n] SIZE_MAX: none */
+    size_t *rank;     /* [parts] */
     part *parts;
     size_t n_parts;
     kd_plan *best;
@@ -150,14 +150,15 @@ static void survey(search *s, const kd_plan *plain)
 static kd_status try(search *s, bool *fits)
 {
     kd_plan *plan;
-    const kd_status status = kdi_plan_build(s->graph, s->opt, s->again, &plan);
+    const kd_status status = kdi_plan_build(s->graph, s->opt, s->recomputed, &plan);
     if (status) return status;
     const size_t bytes = plan->arena_bytes;
     if (bytes < s->least) s->least = bytes;
     *fits = bytes <= s->opt->max_arena;
     const bool better =
-        *fits && (!s->best || plan->again_macs < s->best->again_macs ||
-                  (plan->again_macs == s->best->again_macs && bytes < s->best->arena_bytes));
+        *fits &&
+        (!s->best || plan->recomputed_macs < s->best->recomputed_macs ||
+         (plan->recomputed_macs == s->best->recomputed_macs && bytes < s->best->arena_bytes));
     if (better) {
         kd_plan_destroy(s->best);
         s->best = plan;
@@ -173,8 +174,8 @@ static void choose(search *s, size_t count, bool cheap)
 {
     for (size_t i = 0; i < s->n; i++) {
         const info *f = &s->infos[i];
-        s->again[i] = f->chain && (cheap || f->saved == 0);
-        if (s->part_of[i] != SIZE_MAX && s->rank[s->part_of[i]] < count) s->again[i] |= f->may;
+        s->recomputed[i] = f->chain && (cheap || f->saved == 0);
+        if (s->part_of[i] != SIZE_MAX && s->rank[s->part_of[i]] < count) s->recomputed[i] |= f->may;
     }
 }
 
@@ -278,14 +279,14 @@ static kd_status run_search(search *s, const kd_plan *plain)
     s->kept = kd_ctx_alloc(ctx, values, sizeof *s->kept);
     s->maker = kd_ctx_alloc(ctx, values, sizeof *s->maker);
     s->cross = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->cross);
-    s->again = kd_ctx_alloc(ctx, s->draft->n_nodes + 1, sizeof *s->again);
+    s->recomputed = kd_ctx_alloc(ctx, s->draft->n_nodes + 1, sizeof *s->recomputed);
     s->part_of = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->part_of);
     s->rank = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->rank);
     s->parts = kd_ctx_alloc(ctx, s->n + 1, sizeof *s->parts);
-    kd_status status =
-        s->infos && s->kept && s->maker && s->cross && s->again && s->part_of && s->rank && s->parts
-            ? KD_OK
-            : kd_ctx_memory_status(ctx);
+    kd_status status = s->infos && s->kept && s->maker && s->cross && s->recomputed && s->part_of &&
+                               s->rank && s->parts
+                           ? KD_OK
+                           : kd_ctx_memory_status(ctx);
     if (!status) {
         survey(s, plain);
         status = try_all(s);
@@ -294,7 +295,7 @@ static kd_status run_search(search *s, const kd_plan *plain)
     kd_ctx_free(ctx, s->kept);
     kd_ctx_free(ctx, s->maker);
     kd_ctx_free(ctx, s->cross);
-    kd_ctx_free(ctx, s->again);
+    kd_ctx_free(ctx, s->recomputed);
     kd_ctx_free(ctx, s->part_of);
     kd_ctx_free(ctx, s->rank);
     kd_ctx_free(ctx, s->parts);

@@ -11,7 +11,7 @@
 #include "plan.h"
 
 #include "../op/ops.h"
-#include "../op/window.h"
+#include "../op/pooling.h"
 
 #include <string.h>
 
@@ -82,7 +82,7 @@ static void fold_pool(kdi_draft *d, int conv)
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_max_pool || attr->pools) return;
     const kdi_node *pool = &d->nodes[reader];
-    if (!kdi_window_is_2x2(pool->attr) || kdi_draft_backward(d, reader) >= 0 ||
+    if (!kdi_pooling_is_2x2(pool->attr) || kdi_draft_backward(d, reader) >= 0 ||
         kdi_draft_backward(d, conv) >= 0)
         return;
     if (!kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
@@ -94,7 +94,7 @@ static void fold_pool(kdi_draft *d, int conv)
 
 /* linear, then gelu: the linear has both for outputs, as the backward wants the first. Nothing else
  * changes. Not where memory is short: there the second is dropped and made of the first again. */
-static kd_status tell_both(kdi_draft *d, int linear)
+static kd_status keep_preact(kdi_draft *d, int linear)
 {
     kdi_node *n = &d->nodes[linear];
     kdi_linear_attr *attr = n->attr;
@@ -158,16 +158,16 @@ static kd_status fold_residual(kdi_draft *d, int linear)
     return KD_OK;
 }
 
-/* The backward node `first` takes what reaches `behind`, which it then replaces, where nobody else
+/* The backward node `first` takes what reaches `second`, which it then replaces, where nobody else
  * wants what lies between. */
-static bool take_gradient(kdi_draft *d, int first, int behind)
+static bool join_backwards(kdi_draft *d, int first, int second)
 {
     kdi_node *f = &d->nodes[first];
-    const kdi_node *b = &d->nodes[behind];
+    const kdi_node *b = &d->nodes[second];
     if (b->din[0] != f->dout[0] || b->accumulate) return false;
     if (kdi_draft_readers(d, b->din[0]) != 1) return false;
     f->dout[0] = b->dout[0];
-    drop(d, behind);
+    drop(d, second);
     return true;
 }
 
@@ -180,7 +180,7 @@ static void norm_relu(kdi_draft *d, int norm)
     if (relu < 0 || d->nodes[relu].op != &kdi_op_relu || attr->relu) return;
     const int norm_back = kdi_draft_backward(d, norm), relu_back = kdi_draft_backward(d, relu);
     if ((norm_back < 0) != (relu_back < 0)) return;
-    if (norm_back >= 0 && !take_gradient(d, norm_back, relu_back)) return;
+    if (norm_back >= 0 && !join_backwards(d, norm_back, relu_back)) return;
     attr->relu = 1;
     n->out[0] = d->nodes[relu].out[0];
     drop(d, relu);
@@ -194,10 +194,10 @@ static void norm_pool(kdi_draft *d, int norm)
     const kd_shape *x = &d->values[n->in[0]].shape;
     const int pool = only_reader(d, n->out[0]);
     if (pool < 0 || d->nodes[pool].op != &kdi_op_max_pool || attr->pools) return;
-    if (!kdi_window_is_2x2(d->nodes[pool].attr) || x->dim[1] % 2 || x->dim[2] % 2) return;
+    if (!kdi_pooling_is_2x2(d->nodes[pool].attr) || x->dim[1] % 2 || x->dim[2] % 2) return;
     const int norm_back = kdi_draft_backward(d, norm), pool_back = kdi_draft_backward(d, pool);
     if ((norm_back < 0) != (pool_back < 0)) return;
-    if (norm_back >= 0 && !take_gradient(d, norm_back, pool_back)) return;
+    if (norm_back >= 0 && !join_backwards(d, norm_back, pool_back)) return;
     attr->pools = 1;
     n->out[0] = d->nodes[pool].out[0];
     drop(d, pool);
@@ -229,7 +229,7 @@ kd_status kdi_fuse(kdi_draft *d)
             fold_pool(d, (int)i);
         } else if (n->op == &kdi_op_linear) {
             if (!d->opt->training) fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
-            kd_status status = tell_both(d, (int)i);
+            kd_status status = keep_preact(d, (int)i);
             if (!status) status = fold_residual(d, (int)i);
             if (status) return status;
         } else if (n->op == &kdi_op_batch_norm) {

@@ -52,7 +52,7 @@ static bool alive(const kdi_region *r, const kdi_moment *now)
 }
 
 /* Is it needed no longer? A value that a stretch's pieces share is needed until the last. */
-static bool over(const kd_plan *p, const kdi_region *r, const kdi_moment *now)
+static bool expired(const kd_plan *p, const kdi_region *r, const kdi_moment *now)
 {
     if (r->owner == KDI_PREPARED || !alive(r, now)) return false;
     if (now->preparing) return true;
@@ -156,7 +156,7 @@ kd_status kdi_guard_step(const kd_plan *p, char *arena, const kdi_moment *now)
     if (touched < p->arena_bytes) return blame(p, now, touched);
     for (size_t i = 0; i < p->n_regions; i++) {
         const kdi_region *r = &p->regions[i];
-        if (over(p, r, now)) poison(arena, r->offset, r->offset + r->bytes);
+        if (expired(p, r, now)) poison(arena, r->offset, r->offset + r->bytes);
     }
     return KD_OK;
 }

@@ -117,7 +117,8 @@ static void share_in_place(layout *l)
         if (step->backward) {
             if (step->op->in_place_backward && step->n_in && !(step->accumulate & 1))
                 merge(l, step->dout[0], step->din[0], s);
-            if (step->over) merge(l, step->in[step->over], step->din[step->over], s);
+            if (step->in_place_of)
+                merge(l, step->in[step->in_place_of], step->din[step->in_place_of], s);
         } else if (step->op->in_place && step->n_in) {
             bool twice = false;
             for (int i = 1; i < step->n_in; i++)
@@ -318,7 +319,7 @@ static kd_status step_spans(layout *l)
         if (!step->backward && step->op->macs) {
             kdi_step_call(p, step, 1, operands, &call);
             step->macs = step->op->macs(&call);
-            *(step->again ? &p->again_macs : &p->macs) += step->macs;
+            *(step->recomputed ? &p->recomputed_macs : &p->macs) += step->macs;
         }
     }
     kd_ctx_free(p->ctx, operands);

@@ -35,15 +35,15 @@ typedef struct kdi_step {
     const void *attr;
     const char *name;
     kd_part part;
-    bool backward, again; /* again: a forward step repeated for the backward */
-    uint32_t id;          /* of the forward op: its random numbers' key */
-    size_t first, last;   /* its stretch; itself, if it runs for the whole batch */
-    size_t images;        /* > 0: the stretch runs for so many at a time */
+    bool backward, recomputed; /* recomputed: a forward step repeated for the backward */
+    uint32_t id;               /* of the forward op: its random numbers' key */
+    size_t first, last;        /* its stretch; itself, if it runs for the whole batch */
+    size_t images;             /* > 0: the stretch runs for so many at a time */
     int n_in, n_out;
     kd_value *in, *out;   /* slots, KD_NONE where the call gets no array */
     kd_value *dout, *din; /* backward */
     uint32_t accumulate;
-    int over;                      /* din[over] may lie over in[over]; 0: none */
+    int in_place_of;               /* din[in_place_of] may lie over in[in_place_of]; 0: none */
     uint32_t staged;               /* bit i: din[i] goes through `stage` when it must be added */
     size_t scratch, scratch_bytes; /* offset in the arena */
     size_t prepared, prepared_bytes;
@@ -82,7 +82,7 @@ struct kd_plan {
     kdi_region *regions; /* of a guarded plan, by offset */
     size_t n_steps, n_slots, n_params, n_outputs, n_inputs, n_regions;
     size_t max_operands; /* tensors of all steps together */
-    uint64_t macs, again_macs;
+    uint64_t macs, recomputed_macs;
 };
 
 /* A plan in the making: copies of the graph's values and nodes that passes may rewrite. A node that
@@ -119,26 +119,26 @@ int kdi_draft_backward(const kdi_draft *d, int forward);
 /* A value that a pass adds, float32. */
 kd_value kdi_draft_add_value(kdi_draft *d, kd_shape shape);
 
-/* build.c: the draft of a graph's plan, fused and without what nobody needs; close it after a
+/* emit.c: the draft of a graph's plan, fused and without what nobody needs; close it after a
  * failure, too. */
 kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d);
 void kdi_draft_close(kdi_draft *d);
-/* A plan; again [nodes of the draft] marks those to be repeated, NULL: none. */
-kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *again,
+/* A plan; recompute [nodes of the draft] marks those to be repeated, NULL: none. */
+kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *recompute,
                          kd_plan **plan);
 
 /* recompute.c: repeat the marked forward nodes where the backward needs what they make. */
-kd_status kdi_recompute(kdi_draft *d, const bool *again);
+kd_status kdi_recompute(kdi_draft *d, const bool *recompute);
 /* budget.c: a plan within opt->max_arena instead of this one, which is larger. */
 kd_status kdi_plan_within(const kd_graph *g, const kd_plan_opt *opt, kd_plan **plan);
 /* fuse.c: merge ops that can be done in one pass over memory. */
 kd_status kdi_fuse(kdi_draft *d);
-/* fuse_norm.c: behind that, training: batch norms that convolutions take along. */
-kd_status kdi_fuse_norms(kdi_draft *d);
+/* fuse_bn.c: behind that, training: batch norms that convolutions take along. */
+kd_status kdi_fuse_bn(kdi_draft *d);
 /* fuse.c: the inputs of a step that its op has by itself: without a residual that was added to it. */
 int kdi_own_inputs(const kdi_step *step);
-/* micro.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */
-kd_status kdi_cut_batch(kdi_draft *d);
+/* depth_first.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */
+kd_status kdi_cut_depth_first(kdi_draft *d);
 /* memory.c: lifetimes, buffers shared in place, offsets: sets slots, scratch, arena_bytes. */
 kd_status kdi_assign_memory(kdi_draft *d);
 
@@ -165,7 +165,7 @@ kd_status kdi_guard_step(const kd_plan *p, char *arena, const kdi_moment *now);
 kd_status kdi_finite_before(const kd_plan *p, size_t s, const kd_op_call *c);
 kd_status kdi_finite_after(const kd_plan *p, size_t s, const kd_op_call *c);
 
-/* program.c: an array with the batch filled in, data NULL. */
+/* query.c: an array with the batch filled in, data NULL. */
 kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch);
 /* Fill a call's arrays' shapes for asking about sizes: operands must hold step's operands. */
 void kdi_step_call(const kd_plan *plan, const kdi_step *step, size_t batch, kd_tensor *operands,

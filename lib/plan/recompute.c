@@ -13,7 +13,7 @@
 
 typedef struct rewrite {
     kdi_draft *d;
-    const bool *again; /* [n_nodes]: as budget.c chose */
+    const bool *recompute; /* [n_nodes]: as budget.c chose */
     size_t forwards;
     int *maker;        /* [values], by root: the node that makes what was dropped, -1: kept */
     kd_value *renewed; /* [values], by root: what the copy makes; KD_NONE: no copy yet */
@@ -74,7 +74,7 @@ static kd_status repeat(rewrite *r, size_t j)
             r->renewed[root] = add_value(r, root);
     }
     if (!translate(r, &copy.out, copy.n_out)) return kd_ctx_memory_status(r->d->plan->ctx);
-    copy.again = true;
+    copy.recomputed = true;
     copy.part = KD_PART_BACKWARD;
     r->nodes[r->n_nodes++] = copy;
     r->wanted[j] = false;
@@ -121,16 +121,16 @@ static void find_makers(rewrite *r)
     }
     for (size_t i = 0; i < r->forwards; i++) {
         const kdi_node *n = &d->nodes[i];
-        for (int k = 0; k < n->n_out && n->op && r->again[i]; k++)
+        for (int k = 0; k < n->n_out && n->op && r->recompute[i]; k++)
             if (kdi_value_grows(d, n->out[k])) r->maker[kdi_draft_root(d, n->out[k])] = (int)i;
     }
 }
 
-kd_status kdi_recompute(kdi_draft *d, const bool *again)
+kd_status kdi_recompute(kdi_draft *d, const bool *recompute)
 {
     kd_ctx *ctx = d->plan->ctx;
     const size_t most_values = 2 * d->n_values, most_nodes = 2 * d->n_nodes;
-    rewrite r = {.d = d, .again = again, .forwards = kdi_draft_forwards(d)};
+    rewrite r = {.d = d, .recompute = recompute, .forwards = kdi_draft_forwards(d)};
     r.maker = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *r.maker);
     r.renewed = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *r.renewed);
     r.viewed = kd_ctx_alloc(ctx, d->n_values + 1, sizeof *r.viewed);

@@ -343,8 +343,8 @@ static kd_status build_all(kd_graph *g)
     const kd_value n = kd_layer_norm(g, t, "ln", 0);
     const kd_value p = kd_add_broadcast(g, n, kd_param(g, "position", 3, all, &normal));
     const kd_value more = kd_prepend_tokens(g, kd_drop_path(g, p, .1f), &token, 1);
-    kd_output(g, kd_take_tokens(g, more, 1, 2), "j");
-    kd_output(g, kd_take_token(g, more, 0), "k");
+    kd_output(g, kd_select_tokens(g, more, 1, 2), "j");
+    kd_output(g, kd_select_token(g, more, 0), "k");
     kd_output(g, kd_transpose(g, n, order), "l");
     kd_output(g, kd_graph_op(g, &nothing, NULL, &x, 1, NULL), "n");
     const kd_value logits = kd_standardize(g, kd_linear(g, rows, "head", CLASSES, 1));
@@ -634,7 +634,7 @@ const call calls[] = {
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
      "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
      "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_attention_first "
-     "kd_prepend_tokens kd_add_broadcast kd_take_tokens kd_take_token kd_drop_path "
+     "kd_prepend_tokens kd_add_broadcast kd_select_tokens kd_select_token kd_drop_path "
      "kd_window_partition "
      "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy "
      "kd_cross_entropy_mixed kd_loss_kd "

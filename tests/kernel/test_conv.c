@@ -336,7 +336,7 @@ START_TEST(test_scratch_grows)
                 }
             }
             size_t before = 0;
-            for (v.n = 1; kdi_conv_tells_moments(algo) && v.n < 300; v.n += 1 + v.n / 9) {
+            for (v.n = 1; kdi_conv_can_moments(algo) && v.n < 300; v.n += 1 + v.n / 9) {
                 const size_t now = kdi_conv_moments_scratch(ctx, &v, algo);
                 ck_assert_uint_ge(now, before);
                 before = now;
@@ -457,7 +457,7 @@ START_TEST(test_moments)
         for (int t = 0; (k = kdi_kernels_at(t)); t++)
             for (kdi_conv_algo algo = KDI_CONV_GEMM; algo < KDI_CONV_ALGOS; algo++)
                 for (int threads = 1; threads <= 3; threads++) {
-                    if (!kdi_conv_can(&v, algo) || !kdi_conv_tells_moments(algo)) continue;
+                    if (!kdi_conv_can(&v, algo) || !kdi_conv_can_moments(algo)) continue;
                     kd_ctx *ctx = test_ctx(threads, k->name);
                     const char *shape = describe(&v, k->name, algo);
                     void *scratch = scratch_of(kdi_conv_moments_scratch(ctx, &v, algo));
@@ -506,15 +506,15 @@ START_TEST(test_choice)
     const kdi_conv depthwise = {4, 8, 8, 32, 32, 3, 3, 1, 1, 1, 1, 1, 1, 32, 8, 8};
     const kdi_conv pointwise = {4, 8, 8, 32, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1, 8, 8};
     ck_assert_int_eq(kdi_conv_choose(&first, NULL), KDI_CONV_DIRECT);
-    ck_assert_int_eq(kdi_conv_choose(&deep, NULL), KDI_CONV_TOEPLITZ);
+    ck_assert_int_eq(kdi_conv_choose(&deep, NULL), KDI_CONV_SMALL_MAP2);
     ck_assert_int_eq(kdi_conv_choose_for(&deep, 1, NULL), KDI_CONV_GEMM);
-    ck_assert_int_eq(kdi_conv_choose_for(&deep, 2, NULL), KDI_CONV_TOEPLITZ);
+    ck_assert_int_eq(kdi_conv_choose_for(&deep, 2, NULL), KDI_CONV_SMALL_MAP2);
     ck_assert_int_eq(kdi_conv_choose(&depthwise, NULL), KDI_CONV_DEPTHWISE);
     ck_assert_int_eq(kdi_conv_choose(&pointwise, NULL), KDI_CONV_GEMM);
 
     /* Few pixels: Winograd's weights, four times as many, would be read for little. */
     const kdi_conv late = {1, 4, 4, 512, 512, 3, 3, 1, 1, 1, 1, 1, 1, 1, 4, 4};
-    ck_assert_int_eq(kdi_conv_choose_for(&late, 1, NULL), KDI_CONV_TOEPLITZ4);
+    ck_assert_int_eq(kdi_conv_choose_for(&late, 1, NULL), KDI_CONV_SMALL_MAP4);
     ck_assert_int_eq(kdi_conv_choose_for(&late, 4, NULL), KDI_CONV_WINOGRAD2);
     ck_assert_int_eq(kdi_conv_choose_for(&late, 128, NULL), KDI_CONV_WINOGRAD);
     ck_assert_int_eq(kdi_conv_choose(&late, NULL), KDI_CONV_WINOGRAD);

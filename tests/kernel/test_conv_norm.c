@@ -123,10 +123,10 @@ START_TEST(test_normed)
     for (int t = 0; (k = kdi_kernels_at(t)); t++)
         for (int bits = 0; bits < 6; bits++)
             for (kdi_conv_algo algo = KDI_CONV_GEMM; algo < KDI_CONV_ALGOS; algo++) {
-                const kdi_conv_norm norm = {s.stats[0], s.stats[1], s.stats[2], bits % 2 != 0};
+                const kdi_conv_bn_before norm = {s.stats[0], s.stats[1], s.stats[2], bits % 2 != 0};
                 kdi_conv v = s.v;
                 size_t count;
-                v.norm = &norm;
+                v.bn_before = &norm;
                 if (!kdi_conv_can(&v, algo)) continue;
                 kd_ctx *ctx = test_ctx(1 + bits / 2, k->name);
                 k->bn_apply(v.n * v.h * v.w, v.c, s.x, norm.mean, norm.scale, norm.shift, norm.relu,
@@ -144,7 +144,7 @@ START_TEST(test_normed)
 END_TEST
 
 /* dY behind the norm, by its own kernels. */
-static void take_through(const kdi_kernels *k, setting *s, const kdi_conv_behind *b)
+static void take_through(const kdi_kernels *k, setting *s, const kdi_conv_bn_after *b)
 {
     const kdi_conv *v = &s->v;
     const size_t line = v->ow * v->o;
@@ -181,19 +181,19 @@ START_TEST(test_behind)
     for (int t = 0; (k = kdi_kernels_at(t)); t++)
         for (int bits = 0; bits < 24; bits++)
             for (kdi_conv_algo algo = KDI_CONV_GEMM; algo < KDI_CONV_ALGOS; algo++) {
-                kdi_conv_behind behind = {s.y,           s.stats[0],        s.stats[1],
-                                          s.stats[2],    s.stats[3],        s.stats[4],
-                                          bits % 2 != 0, bits / 2 % 2 != 0, bits / 4 % 2 != 0};
+                kdi_conv_bn_after behind = {s.y,           s.stats[0],        s.stats[1],
+                                            s.stats[2],    s.stats[3],        s.stats[4],
+                                            bits % 2 != 0, bits / 2 % 2 != 0, bits / 4 % 2 != 0};
                 kdi_conv v = s.v;
                 size_t count;
-                v.behind = &behind;
+                v.bn_after = &behind;
                 if (behind.pools && (v.oh % 2 || v.ow % 2)) continue;
                 if (!kdi_conv_can(&v, algo)) continue;
                 kd_ctx *ctx = test_ctx(1 + bits / 8, k->name);
                 take_through(k, &s, &behind);
                 if (behind.writes) {
                     memcpy(through, s.y, s.ny * sizeof *through);
-                    behind.y = behind.through = through;
+                    behind.y = behind.dy = through;
                 }
                 const float *dy = behind.pools ? s.pooled : s.dy;
                 float *got = made(ctx, &s, &v, algo, s.x, dy, false, &count);
@@ -217,12 +217,12 @@ END_TEST
 /* A plan made for the largest batch must do for every smaller one. */
 START_TEST(test_scratch_grows)
 {
-    const kdi_conv_norm norm = {0};
-    const kdi_conv_behind behind = {.pools = true, .writes = true};
+    const kdi_conv_bn_before norm = {0};
+    const kdi_conv_bn_after behind = {.pools = true, .writes = true};
     kd_ctx *ctx = test_ctx(3, NULL);
     kdi_conv v = shape_of(_i);
-    v.norm = &norm;
-    v.behind = &behind;
+    v.bn_before = &norm;
+    v.bn_after = &behind;
     for (kdi_conv_algo algo = KDI_CONV_GEMM; algo < KDI_CONV_ALGOS; algo++) {
         size_t before = 0;
         if (!kdi_conv_can(&v, algo)) continue;

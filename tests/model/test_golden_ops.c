@@ -193,7 +193,7 @@ BUILD(tokens)
 BUILD(take)
 {
     ck_assert_int_eq(n, 1);
-    return kd_take_token(g, in[0], whole(attr, "index"));
+    return kd_select_token(g, in[0], whole(attr, "index"));
 }
 
 typedef struct windows {

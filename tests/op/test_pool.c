@@ -142,7 +142,7 @@ END_TEST
 START_TEST(test_max_pool_ties)
 {
     const kdi_kernels *k;
-    const kdi_window row = {0, 2, 2}, columns[] = {{0, 2, 2}, {2, 4, 2}};
+    const kdi_pooling_span row = {0, 2, 2}, columns[] = {{0, 2, 2}, {2, 4, 2}};
     for (int t = 0; (k = kdi_kernels_at(t)); t++)
         for (int wide = 0; wide < 2; wide++) {
             enum { C = 19 };

@@ -183,7 +183,7 @@ static void oracle_add(const op_oracle *o)
 static kd_value build_take(kd_graph *g, const kd_value *in, const void *attr)
 {
     const int *a = attr;
-    return a[1] ? kd_take_tokens(g, in[0], a[0], a[1]) : kd_take_token(g, in[0], a[0]);
+    return a[1] ? kd_select_tokens(g, in[0], a[0], a[1]) : kd_select_token(g, in[0], a[0]);
 }
 
 static void oracle_take(const op_oracle *o)
@@ -564,9 +564,10 @@ START_TEST(test_refusals)
     REFUSED("prepend 'block': input [N,6,5,3] is not tokens", kd_prepend_tokens(g, map, &x, 1));
     REFUSED("prepend 'block': 1 inputs", kd_prepend_tokens(g, x, NULL, 0));
     REFUSED("[N,6,5,3] cannot be added to each of [N,4,6]", kd_add_broadcast(g, x, map));
-    REFUSED("take 'block': input [N,4,6] has no 1 tokens from 4 on", kd_take_token(g, x, 4));
-    REFUSED("has no 2 tokens from -1 on", kd_take_tokens(g, x, -1, 2));
-    REFUSED("has no 5 tokens from 0 on", kd_take_tokens(g, x, 0, 5));
+    REFUSED("select_tokens 'block': input [N,4,6] has no 1 tokens from 4 on",
+            kd_select_token(g, x, 4));
+    REFUSED("has no 2 tokens from -1 on", kd_select_tokens(g, x, -1, 2));
+    REFUSED("has no 5 tokens from 0 on", kd_select_tokens(g, x, 0, 5));
     REFUSED("drop_path 'block': rate 1 is not", kd_drop_path(g, x, 1));
     REFUSED("input [N,4,6] is no map", kd_window_partition(g, x, two, none));
     REFUSED("windows of 0x2 on a map of 6x5", kd_window_partition(g, map, zero, none));

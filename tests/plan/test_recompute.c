@@ -68,7 +68,7 @@ static void run(const char *spec, kd_plan_opt opt, int threads, outcome *o)
     if (!o->status) {
         o->arena = kd_plan_arena_size(plan);
         o->macs = kd_plan_macs(plan);
-        o->again = kd_plan_macs_again(plan);
+        o->again = kd_plan_macs_recomputed(plan);
         test_ok(ctx, kd_exec_create(plan, p, NULL, &exec));
         test_ok(ctx, kd_exec_bind(exec, "input", x));
         test_ok(ctx, kd_exec_bind(exec, "labels", labels));

@@ -11,7 +11,7 @@
  *
  * A block of A is cut once, strip by strip, and kept in cache; then B panel by panel. Products over
  * few k or of few rows, and of an A packed in strips, are left to AVX-512. */
-#include "../isa/isa.h"
+#include "../isa/vectors.h"
 
 #include "../../base/size.h"
 #include "../isa/vec_math.h"
@@ -234,7 +234,7 @@ static void put_row(const kdi_block *g, size_t i, size_t j, size_t columns, cons
         if (e) {
             if (e->bias) x += load(e->bias + j + q, n);
             if (e->residual) x += load(e->residual + i * e->ldr + j + q, n);
-            if (e->before) put_part(e->before + i * e->ldb + j + q, n, x);
+            if (e->preact) put_part(e->preact + i * e->ld_preact + j + q, n, x);
             if (e->act == KDI_ACT_RELU) x = kdi_relu(x);
             if (e->act == KDI_ACT_GELU) x = kdi_gelu(x);
         }
@@ -331,8 +331,8 @@ INLINE void do_c(chores *o, bool all)
         fetch_row(o->g->c + (o->c_i + row) * o->g->ldc + j);
         if (o->epilogue && o->epilogue->residual)
             fetch_row(o->epilogue->residual + (o->c_i + row) * o->epilogue->ldr + j);
-        if (o->epilogue && o->epilogue->before)
-            fetch_row(o->epilogue->before + (o->c_i + row) * o->epilogue->ldb + j);
+        if (o->epilogue && o->epilogue->preact)
+            fetch_row(o->epilogue->preact + (o->c_i + row) * o->epilogue->ld_preact + j);
         put_row(o->g, o->c_i + o->c.at, o->c_j, o->c_columns, o->c_from + o->c.at * NR, o->add,
                 o->epilogue);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * table.c: AVX-512's kernels, but for what tiles of bfloat16 (AMX) do faster and no less
  * exactly. */
-#include "../isa/isa.h"
+#include "../isa/vectors.h"
 
 #define CONSTANT(name, type, value)
 #define KERNEL(name, result, arguments) result kdi_##name##_avx512 arguments;

@@ -4,7 +4,7 @@
  *
  * BLOCKS blocks of Philox (base/philox.h) go through its rounds side by side, so that the compiler
  * makes vectors of them; the tests compare with the scalar one. */
-#include "isa.h"
+#include "vectors.h"
 
 #include "../../base/philox.h"
 

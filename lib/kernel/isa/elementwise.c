@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * elementwise.c: kernels over n floats. Input and output may be the same array. */
-#include "isa.h"
+#include "vectors.h"
 
 void KDI_FN(add)(size_t n, const float *a, const float *b, float *y)
 {

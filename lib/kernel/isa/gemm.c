@@ -5,7 +5,7 @@
  * loads V vectors of B and broadcasts R numbers of A, for R * V multiply-adds. There is one copy of
  * the loop for each R, so that strips of any height run at full speed; A is addressed from one
  * pointer for every four rows, which is what the integer registers hold. */
-#include "isa.h"
+#include "vectors.h"
 
 #include "vec_math.h"
 
@@ -98,9 +98,9 @@ static __attribute__((noinline)) void put_partial(place at, size_t rows, size_t 
                            count * sizeof *v);
                 if (e->bias) x += kdi_load(bias);
                 if (e->residual) x += kdi_load(residual);
-                if (e->before) {
+                if (e->preact) {
                     kdi_store(v, x);
-                    memcpy(e->before + (at.i + i) * e->ldb + at.j + j, v, count * sizeof *v);
+                    memcpy(e->preact + (at.i + i) * e->ld_preact + at.j + j, v, count * sizeof *v);
                 }
                 x = finish(e, x);
             }
@@ -176,11 +176,11 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
             for (size_t j = 0; j < vecs * KDI_VL; j += 16)
                 __builtin_prefetch(g->epilogue->residual + (at.i + i) * g->epilogue->ldr + at.j +
                                    j);
-    if (g->epilogue && g->epilogue->before)
+    if (g->epilogue && g->epilogue->preact)
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < vecs * KDI_VL; j += 16)
-                __builtin_prefetch(g->epilogue->before + (at.i + i) * g->epilogue->ldb + at.j + j,
-                                   1);
+                __builtin_prefetch(
+                    g->epilogue->preact + (at.i + i) * g->epilogue->ld_preact + at.j + j, 1);
     size_t segments = g->segments;
     const bool asks = vecs <= V;
     stream far = stream_of(at);
@@ -221,9 +221,9 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     if (e && e->residual)
         KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] += kdi_load(e->residual + (at.i + i) * e->ldr + at.j + j * KDI_VL);
-    if (e && e->before)
+    if (e && e->preact)
         KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-            kdi_store(e->before + (at.i + i) * e->ldb + at.j + j * KDI_VL, acc[i][j]);
+            kdi_store(e->preact + (at.i + i) * e->ld_preact + at.j + j * KDI_VL, acc[i][j]);
     if (e && e->act == KDI_ACT_RELU)
         KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
             acc[i][j] = kdi_relu(acc[i][j]);

@@ -4,7 +4,7 @@
  * window is the largest is found from x each time, as a max_pool finds it: the first among equals,
  * NaN over all (kdi_beats). A relu in between changes nothing of that: where it would, no gradient
  * goes through. */
-#include "isa.h"
+#include "vectors.h"
 
 #include "vec_math.h"
 
@@ -19,21 +19,21 @@ typedef struct map {
 } map;
 
 /* Channels [j, j + n) of a window. */
-typedef struct window {
+typedef struct region {
     kdi_v d[PIXELS], y[PIXELS]; /* x - mean, and normalised */
     kdi_v best;                 /* the largest of y */
-} window;
+} region;
 
 INLINE size_t pixel(const map *m, size_t i)
 {
     return i / 2 * m->step + i % 2 * m->c;
 }
 
-INLINE window look(const map *m, const float *x, size_t j, size_t n)
+INLINE region look(const map *m, const float *x, size_t j, size_t n)
 {
     const kdi_v mean = kdi_get(m->mean + j, n), scale = kdi_get(m->scale + j, n);
     const kdi_v shift = kdi_get(m->shift + j, n);
-    window w;
+    region w;
     for (size_t i = 0; i < PIXELS; i++) {
         const float *from = x + pixel(m, i) + j;
         kdi_prefetch(from + 2 * m->step); /* of the next rows' window */
@@ -45,13 +45,13 @@ INLINE window look(const map *m, const float *x, size_t j, size_t n)
 }
 
 /* Is pixel i the largest, or as large? */
-INLINE kdi_vi is_best(const window *w, size_t i)
+INLINE kdi_vi is_best(const region *w, size_t i)
 {
     return (w->y[i] >= w->best) | (w->y[i] != w->y[i]);
 }
 
 /* What of dy reaches the largest pixel. */
-INLINE kdi_v passed(const map *m, const window *w, const float *dy, size_t n)
+INLINE kdi_v passed(const map *m, const region *w, const float *dy, size_t n)
 {
     const kdi_v g = kdi_get(dy, n);
     return m->relu ? kdi_select(w->best <= 0, kdi_splat(0), g) : g;
@@ -59,7 +59,7 @@ INLINE kdi_v passed(const map *m, const window *w, const float *dy, size_t n)
 
 INLINE void pool_channels(const map *m, const float *x, size_t j, size_t n, float *y)
 {
-    const window w = look(m, x, j, n);
+    const region w = look(m, x, j, n);
     kdi_put(y + j, n, m->relu ? kdi_relu(w.best) : w.best);
 }
 
@@ -77,7 +77,7 @@ void KDI_FN(bn_pool)(size_t out, size_t c, const float *x, size_t step, const fl
 INLINE void add_channels(const map *m, const float *x, const float *dy, size_t j, size_t n,
                          float *sum, float *product)
 {
-    const window w = look(m, x, j, n);
+    const region w = look(m, x, j, n);
     const kdi_v g = passed(m, &w, dy + j, n);
     kdi_v d = w.d[PIXELS - 1];
     for (size_t i = PIXELS - 1; i-- > 0;) d = kdi_select(is_best(&w, i), w.d[i], d);
@@ -105,7 +105,7 @@ typedef struct coefficients {
 INLINE void gradient_channels(const map *m, const coefficients *k, const float *x, const float *dy,
                               size_t j, size_t n, float *dx)
 {
-    const window w = look(m, x, j, n);
+    const region w = look(m, x, j, n);
     kdi_v g = passed(m, &w, dy + j, n) * kdi_get(m->scale + j, n); /* the first takes it */
     kdi_v slope = {0}, constant = {0};
     if (k->slope) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * patch.c: the patches of a convolution, copied block by block for the matrix product, and the
  * sums of a depthwise one. */
-#include "isa.h"
+#include "vectors.h"
 
 /* Where a row's position lies. */
 typedef struct position {

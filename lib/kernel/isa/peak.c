@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * peak.c: as many fused multiply-adds as the processor can do, on registers alone: what the other
  * kernels' rates are held against. */
-#include "isa.h"
+#include "vectors.h"
 
 #if defined(__x86_64__)
 #if defined(__AVX512F__)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * planes.h: what the transforms of winograd*.c and toeplitz*.c have in common: a map of a few
+ * planes.h: what the transforms of winograd*.c and small_map*.c have in common: a map of a few
  * numbers to a few others, applied to the columns of a square and then to its rows, for a vector of
  * channels at a time. Sizes and the map are constants once these bodies are inlined.
  *
@@ -9,7 +9,7 @@
 #ifndef KDI_PLANES_H
 #define KDI_PLANES_H
 
-#include "isa.h"
+#include "vectors.h"
 
 #include "vec_math.h"
 

@@ -86,8 +86,8 @@ INLINE void max_channels(const cell *w, size_t j, size_t n, float *y, void *inde
     if (indexed) put_index(index, wide, j, n, at);
 }
 
-INLINE void max_row(size_t out, const cell *first, const kdi_window *columns, float *y, void *index,
-                    int wide, bool indexed)
+INLINE void max_row(size_t out, const cell *first, const kdi_pooling_span *columns, float *y,
+                    void *index, int wide, bool indexed)
 {
     cell w = *first;
     for (size_t o = 0; o < out; o++) {
@@ -101,8 +101,9 @@ INLINE void max_row(size_t out, const cell *first, const kdi_window *columns, fl
     }
 }
 
-void KDI_FN(max_pool)(size_t out, size_t c, const kdi_window *row, const kdi_window *columns,
-                      const float *x, size_t step, float *y, void *index, int wide)
+void KDI_FN(max_pool)(size_t out, size_t c, const kdi_pooling_span *row,
+                      const kdi_pooling_span *columns, const float *x, size_t step, float *y,
+                      void *index, int wide)
 {
     const cell w = {
         .x = x + row->begin * step, .rows = row->end - row->begin, .c = c, .step = step};
@@ -122,7 +123,7 @@ typedef struct strip {
     bool fresh;
 } strip;
 
-INLINE float *line_begin(strip *l, const kdi_window *window)
+INLINE float *line_begin(strip *l, const kdi_pooling_span *window)
 {
     if (l->fresh && window->begin > l->done)
         memset(l->dx + l->done * l->c, 0, (window->begin - l->done) * l->c * sizeof *l->dx);
@@ -151,7 +152,7 @@ INLINE void max_back(size_t c, size_t columns, int32_t first, size_t j, size_t n
         line_put(dx + q * c + j, n, kdi_select(at == first + (int32_t)q, d, kdi_splat(0)), fresh);
 }
 
-INLINE void max_back_row(size_t out, strip *l, size_t row, const kdi_window *columns,
+INLINE void max_back_row(size_t out, strip *l, size_t row, const kdi_pooling_span *columns,
                          const float *dy, const void *index, int wide)
 {
     const size_t c = l->c;
@@ -168,7 +169,7 @@ INLINE void max_back_row(size_t out, strip *l, size_t row, const kdi_window *col
     line_end(l);
 }
 
-void KDI_FN(max_pool_backward)(size_t out, size_t c, size_t row, const kdi_window *columns,
+void KDI_FN(max_pool_backward)(size_t out, size_t c, size_t row, const kdi_pooling_span *columns,
                                const float *dy, const void *index, int wide, float *dx,
                                size_t width)
 {
@@ -199,8 +200,8 @@ INLINE void avg_channels(const cell *w, size_t j, size_t vecs, size_t n, float f
     for (size_t v = 0; v < vecs; v++) kdi_put(y + j + v * KDI_VL, n, factor * sum[v]);
 }
 
-void KDI_FN(avg_pool)(size_t out, size_t c, const kdi_window *row, const kdi_window *columns,
-                      const float *x, size_t step, float *y)
+void KDI_FN(avg_pool)(size_t out, size_t c, const kdi_pooling_span *row,
+                      const kdi_pooling_span *columns, const float *x, size_t step, float *y)
 {
     cell w = {.rows = row->end - row->begin, .c = c, .step = step};
     for (size_t o = 0; o < out; o++, y += c) {
@@ -221,8 +222,8 @@ INLINE void avg_back(size_t c, size_t columns, float factor, size_t j, size_t n,
     for (size_t q = 0; q < columns; q++) line_put(dx + q * c + j, n, d, fresh);
 }
 
-INLINE void avg_back_row(size_t out, strip *l, const kdi_window *row, const kdi_window *columns,
-                         const float *dy)
+INLINE void avg_back_row(size_t out, strip *l, const kdi_pooling_span *row,
+                         const kdi_pooling_span *columns, const float *dy)
 {
     const size_t c = l->c;
     for (size_t o = 0; o < out; o++, dy += c) {
@@ -237,8 +238,9 @@ INLINE void avg_back_row(size_t out, strip *l, const kdi_window *row, const kdi_
     line_end(l);
 }
 
-void KDI_FN(avg_pool_backward)(size_t out, size_t c, const kdi_window *row,
-                               const kdi_window *columns, const float *dy, float *dx, size_t width)
+void KDI_FN(avg_pool_backward)(size_t out, size_t c, const kdi_pooling_span *row,
+                               const kdi_pooling_span *columns, const float *dy, float *dx,
+                               size_t width)
 {
     strip l = {dx, c, width, 0, width > 0};
     if (width > 0) {

@@ -6,7 +6,7 @@
  * arithmetic is exact, in whatever order and with or without FMA: all tables, all machines and all
  * numbers of threads give the same bytes. Results are rounded to nearest, halves up, and
  * clamped. */
-#include "isa.h"
+#include "vectors.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * table.c: the table of the instruction set this is compiled for. */
-#include "isa.h"
+#include "vectors.h"
 
 #define CONSTANT(name, type, value)
 #define KERNEL(name, result, arguments) result KDI_FN(name) arguments;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * transpose.c: matrix transposition by tiles of TILE x TILE, small enough that the lines of both
  * arrays that a tile touches stay in the first-level cache. */
-#include "isa.h"
+#include "vectors.h"
 
 enum { TILE = 16 };
 

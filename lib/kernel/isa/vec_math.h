@@ -11,7 +11,7 @@
 #ifndef KDI_VEC_MATH_H
 #define KDI_VEC_MATH_H
 
-#include "isa.h"
+#include "vectors.h"
 
 #include <math.h>
 

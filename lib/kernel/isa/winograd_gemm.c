@@ -6,7 +6,7 @@
  *
  * Each sum runs over its index in order in one accumulator, so how tiles are grouped does not
  * change a bit of the result. */
-#include "isa.h"
+#include "vectors.h"
 
 #define INLINE static inline __attribute__((always_inline))
 

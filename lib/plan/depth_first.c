@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * micro.c: stretches of a program that run depth-first: all their steps for a few images, then for
+ * depth_first.c: stretches of a program that run depth-first: all their steps for a few images, then for
  * the next few, so that what one step writes is in cache when the next reads it.
  *
  * Evaluating only, and only steps whose rows do not see each other. Each piece reads the stretch's
@@ -128,7 +128,7 @@ static kd_status mark_values(kdi_draft *d)
     return status;
 }
 
-kd_status kdi_cut_batch(kdi_draft *d)
+kd_status kdi_cut_depth_first(kdi_draft *d)
 {
     kd_plan *p = d->plan;
     for (size_t s = 0; s < p->n_steps; s++) p->steps[s].first = p->steps[s].last = s;

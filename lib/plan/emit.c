@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * build.c: from a graph to a program: copy, fuse, drop what nobody needs, emit steps, place
+ * emit.c: from a graph to a program: copy, fuse, drop what nobody needs, emit steps, place
  * memory. */
 #include "plan.h"
 
@@ -13,12 +13,12 @@ static kd_status emit(kdi_draft *d, const kdi_node *n)
                     .name = n->name,
                     .part = n->part,
                     .backward = n->forward >= 0,
-                    .again = n->again,
+                    .recomputed = n->recomputed,
                     .id = n->id,
                     .n_in = n->n_in,
                     .n_out = n->n_out,
                     .accumulate = n->accumulate,
-                    .over = n->over};
+                    .in_place_of = n->in_place_of};
     s->in = kdi_pool_copy(&p->pool, n->in, n_in, sizeof *n->in);
     s->out = kdi_pool_copy(&p->pool, n->out, n_out, sizeof *n->out);
     if (!s->in || !s->out) return kd_ctx_memory_status(d->plan->ctx);
@@ -114,7 +114,7 @@ kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d
     p->guarded = opt->guard || KDI_DEBUG;
     kd_status status = kdi_draft_fill(d);
     if (!status && !opt->no_fusion) status = kdi_fuse(d);
-    if (!status && !opt->no_fusion && opt->training) status = kdi_fuse_norms(d);
+    if (!status && !opt->no_fusion && opt->training) status = kdi_fuse_bn(d);
     if (!status) kdi_draft_drop_unneeded(d);
     return status;
 }
@@ -128,18 +128,18 @@ void kdi_draft_close(kdi_draft *d)
     kd_plan_destroy(d->plan);
 }
 
-kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *again,
+kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *recompute,
                          kd_plan **plan)
 {
     kdi_draft d;
     kd_status status = kdi_draft_open(g, opt, &d);
-    if (!status && again) {
-        status = kdi_recompute(&d, again);
+    if (!status && recompute) {
+        status = kdi_recompute(&d, recompute);
         if (!status) kdi_draft_drop_unneeded(&d);
     }
     if (!status) status = emit_tables(&d);
     if (!status) status = emit_steps(&d);
-    if (!status) status = kdi_cut_batch(&d);
+    if (!status) status = kdi_cut_depth_first(&d);
     if (!status) status = kdi_assign_memory(&d);
     if (!status) {
         *plan = d.plan;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * isa.h: for kernel sources: names and vectors of the instruction set being compiled.
+ * vectors.h: for kernel sources: names and vectors of the instruction set being compiled.
  * kernel.mk defines KDI_ISA (generic, avx2, avx512, neon).
  *
  * kdi_v is KDI_VL floats. Arithmetic on it is C's: a + b, a * b + c (contracted to an FMA where
  * there is one). Loads and stores need no alignment. */
-#ifndef KDI_ISA_H
-#define KDI_ISA_H
+#ifndef KDI_VECTORS_H
+#define KDI_VECTORS_H
 
 #include "../../base/prefetch.h"
 #include "../kernels.h"

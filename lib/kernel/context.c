@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * create.c: a context is made here, where the kernels are that it chooses from. */
+ * context.c: a context is made here, where the kernels are that it chooses from. */
 #include "blas.h"
 #include "conv.h"
 
@@ -44,7 +44,7 @@ static kd_status refuse(const kd_config *c, kd_status status, const char *format
     return status;
 }
 
-static kd_status take_config(const kd_config *config, kd_config *c)
+static kd_status read_config(const kd_config *config, kd_config *c)
 {
     const kd_status status = kd_options(NULL, "kd_config", c, sizeof *c, config);
     if (status == KD_E_UNSUPPORTED) /* then all of the members known here are there */
@@ -59,7 +59,7 @@ static kd_status take_config(const kd_config *config, kd_config *c)
     return KD_OK;
 }
 
-static kd_status take_kernels(const kd_config *c, const kdi_kernels **kernels)
+static kd_status read_kernels(const kd_config *c, const kdi_kernels **kernels)
 {
     const char *isa = c->isa ? c->isa : getenv("KD_ISA");
     *kernels = kdi_kernels_select(isa && *isa ? isa : NULL);
@@ -70,7 +70,7 @@ static kd_status take_kernels(const kd_config *c, const kdi_kernels **kernels)
 }
 
 /* *conv: -1 where each convolution takes what suits its shape. */
-static kd_status take_conv(const kd_config *c, int *conv)
+static kd_status read_conv(const kd_config *c, int *conv)
 {
     const char *name = c->conv ? c->conv : getenv("KD_CONV");
     *conv = -1;
@@ -87,9 +87,9 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
     int conv;
     if (!out) return KD_E_INVALID;
     *out = NULL;
-    kd_status status = take_config(config, &c);
-    if (!status) status = take_kernels(&c, &kernels);
-    if (!status) status = take_conv(&c, &conv);
+    kd_status status = read_config(config, &c);
+    if (!status) status = read_kernels(&c, &kernels);
+    if (!status) status = read_conv(&c, &conv);
     if (status) return status;
 
     if (!c.alloc) c.alloc = kdi_default_alloc;

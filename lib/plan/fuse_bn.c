@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * fuse_norm.c: batch norms that convolutions take along, training:
+ * fuse_bn.c: batch norms that convolutions take along, training:
  *   conv2d, then batch_norm            The convolution tells the statistics of what it writes.
  *   batch_norm (+ relu), then conv2d   The convolution, and its weights' gradient, read what the norm
  *                                      reads and norm it themselves: y is never in memory.
@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* The batch_norm that reads v; -1 if none does. */
-static int norm_of(const kdi_draft *d, kd_value v)
+static int bn_of(const kdi_draft *d, kd_value v)
 {
     for (size_t i = 0; i < d->n_nodes; i++)
         if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
@@ -25,13 +25,13 @@ static int norm_of(const kdi_draft *d, kd_value v)
 
 /* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
  * are copied: a backward shares the old ones. */
-static kd_status tell_moments(kdi_draft *d, int conv)
+static kd_status fuse_moments(kdi_draft *d, int conv)
 {
     kdi_node *c = &d->nodes[conv];
     kdi_conv2d_attr *attr = c->attr;
-    const int reader = norm_of(d, c->out[0]);
+    const int reader = bn_of(d, c->out[0]);
     if (reader < 0 || attr->moments ||
-        !kdi_conv2d_tells_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
+        !kdi_conv2d_can_moments(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return KD_OK;
     kdi_node *norm = &d->nodes[reader];
     const size_t n_in = (size_t)norm->n_in;
@@ -74,9 +74,9 @@ static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, con
 }
 
 /* The parameters and statistics of a batch_norm, which a convolution takes along. */
-enum { NORM_VALUES = 4 };
+enum { BN_VALUES = 4 };
 
-static void norm_values(const kdi_node *norm, kd_value values[NORM_VALUES])
+static void bn_values(const kdi_node *norm, kd_value values[BN_VALUES])
 {
     values[0] = norm->in[1];
     values[1] = norm->in[2];
@@ -86,7 +86,7 @@ static void norm_values(const kdi_node *norm, kd_value values[NORM_VALUES])
 
 /* batch_norm, then conv2d, which reads the norm's input and norms it: what lies between is never in
  * memory. Its gradient is, as before. */
-static kd_status norm_while_reading(kdi_draft *d, int norm)
+static kd_status fuse_bn_before(kdi_draft *d, int norm)
 {
     const kdi_node *n = &d->nodes[norm];
     const kdi_batch_norm_attr *attr = n->attr;
@@ -95,24 +95,24 @@ static kd_status norm_while_reading(kdi_draft *d, int norm)
     kdi_node *c = &d->nodes[reader];
     kdi_conv2d_attr *conv = c->attr;
     const kd_shape *x = &d->values[n->in[0]].shape;
-    if (!kdi_conv2d_can_norm(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
+    if (!kdi_conv2d_can_bn_before(d->plan->ctx, conv, x, d->plan->batch)) return KD_OK;
     const int back = kdi_draft_backward(d, reader);
-    kd_value values[NORM_VALUES];
-    norm_values(n, values);
-    kd_value *in = longer(d, c->in, c->n_in, NORM_VALUES, values);
+    kd_value values[BN_VALUES];
+    bn_values(n, values);
+    kd_value *in = longer(d, c->in, c->n_in, BN_VALUES, values);
     if (!in) return kd_ctx_memory_status(d->plan->ctx);
     in[0] = n->in[0];
     if (back >= 0) {
         kdi_node *b = &d->nodes[back];
-        b->din = longer(d, b->din, b->n_in, NORM_VALUES, NULL);
+        b->din = longer(d, b->din, b->n_in, BN_VALUES, NULL);
         if (!b->din) return kd_ctx_memory_status(d->plan->ctx);
         b->in = in;
-        b->n_in += NORM_VALUES;
+        b->n_in += BN_VALUES;
     }
     c->in = in;
-    c->n_in += NORM_VALUES;
-    conv->norms = 1;
-    conv->norm_relu = attr->relu;
+    c->n_in += BN_VALUES;
+    conv->bn_before = 1;
+    conv->bn_before_relu = attr->relu;
     return KD_OK;
 }
 
@@ -127,15 +127,15 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
     second.dout = longer(d, first->dout, 1, 0, NULL);
     second.din = longer(d, first->din, y, 0, NULL);
     if (!attr || !second.dout || !second.din) return kd_ctx_memory_status(d->plan->ctx);
-    attr->behind = attr->norms = 0; /* it reads weights and y's gradient alone */
+    attr->bn_after = attr->bn_before = 0; /* it reads weights and y's gradient alone */
     second.attr = attr;
-    second.n_in = y - NORM_VALUES;
+    second.n_in = y - BN_VALUES;
     second.n_out = 1;
     second.dout[0] = first->din[y] = kdi_draft_add_value(d, d->values[first->in[y]].shape);
     for (int i = 1; i < second.n_in; i++) second.din[i] = KD_NONE;
     first->din[0] = KD_NONE;
     first->accumulate &= ~1u;
-    first->over = y;
+    first->in_place_of = y;
     memmove(first + 2, first + 1, (d->n_nodes - (size_t)conv_back - 1) * sizeof *first);
     first[1] = second;
     d->n_nodes++;
@@ -144,11 +144,11 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
 
 /* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
  * which writes no gradient of its own. */
-static kd_status take_norm(kdi_draft *d, int conv)
+static kd_status fuse_bn_after(kdi_draft *d, int conv)
 {
     const kdi_node *c = &d->nodes[conv];
     kdi_conv2d_attr *attr = c->attr;
-    const int norm = attr->moments ? norm_of(d, c->out[0]) : -1;
+    const int norm = attr->moments ? bn_of(d, c->out[0]) : -1;
     const int conv_back = kdi_draft_backward(d, conv),
               norm_back = norm < 0 ? -1 : kdi_draft_backward(d, norm);
     if (norm_back < 0 || conv_back < 0) return KD_OK;
@@ -158,14 +158,14 @@ static kd_status take_norm(kdi_draft *d, int conv)
     const bool writes = cb->din[0] != KD_NONE;
     if (cb->din[1] == KD_NONE || nb->din[0] != cb->dout[0] || (nb->accumulate & 1)) return KD_OK;
     if (kdi_draft_readers(d, cb->dout[0]) != 1) return KD_OK;
-    if (!kdi_conv2d_can_take(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
-                             writes))
+    if (!kdi_conv2d_can_bn_after(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch,
+                                 writes))
         return KD_OK;
-    kd_value values[NORM_VALUES + 1];
-    norm_values(n, values);
-    values[NORM_VALUES] = c->out[0];
-    kd_value *in = longer(d, cb->in, cb->n_in, NORM_VALUES + 1, values);
-    kd_value *din = longer(d, cb->din, cb->n_in, NORM_VALUES + 1, NULL);
+    kd_value values[BN_VALUES + 1];
+    bn_values(n, values);
+    values[BN_VALUES] = c->out[0];
+    kd_value *in = longer(d, cb->in, cb->n_in, BN_VALUES + 1, values);
+    kd_value *din = longer(d, cb->din, cb->n_in, BN_VALUES + 1, NULL);
     kd_value *dout = longer(d, cb->dout, 1, 1, NULL);
     kd_value *norm_din = longer(d, nb->din, nb->n_in, n->n_in - nb->n_in, NULL);
     if (!in || !din || !dout || !norm_din) return kd_ctx_memory_status(d->plan->ctx);
@@ -176,28 +176,28 @@ static kd_status take_norm(kdi_draft *d, int conv)
     cb->din = din;
     cb->dout = dout;
     cb->out = c->out;
-    cb->n_in += NORM_VALUES + 1;
+    cb->n_in += BN_VALUES + 1;
     cb->n_out = 2;
     nb->in = n->in;
     nb->din = norm_din;
     nb->n_in = n->n_in;
-    attr->behind = 1;
-    attr->behind_relu = norm_attr->relu;
-    attr->behind_pools = norm_attr->pools;
-    attr->behind_writes = writes;
+    attr->bn_after = 1;
+    attr->bn_after_relu = norm_attr->relu;
+    attr->bn_after_pools = norm_attr->pools;
+    attr->bn_after_writes = writes;
     return writes ? split_gradient(d, conv_back) : KD_OK;
 }
 
-kd_status kdi_fuse_norms(kdi_draft *d)
+kd_status kdi_fuse_bn(kdi_draft *d)
 {
     kd_status status = KD_OK;
     for (size_t i = 0; i < d->n_nodes && !status; i++)
         if (d->nodes[i].op == &kdi_op_conv2d && d->nodes[i].forward < 0)
-            status = tell_moments(d, (int)i);
+            status = fuse_moments(d, (int)i);
     for (size_t i = 0; i < d->n_nodes && !status; i++) {
         const kdi_node *n = &d->nodes[i];
-        if (n->op == &kdi_op_batch_norm && n->forward < 0) status = norm_while_reading(d, (int)i);
-        if (n->op == &kdi_op_conv2d && n->forward < 0) status = take_norm(d, (int)i);
+        if (n->op == &kdi_op_batch_norm && n->forward < 0) status = fuse_bn_before(d, (int)i);
+        if (n->op == &kdi_op_conv2d && n->forward < 0) status = fuse_bn_after(d, (int)i);
     }
     return status;
 }

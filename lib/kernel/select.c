@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * isa.c: which kernel tables this build has and which this processor can run. */
+ * select.c: which kernel tables this build has and which this processor can run. */
 #include "kernels.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * program.c: a finished plan: what it tells, and the calls of its steps. */
+ * query.c: a finished plan: what it tells, and the calls of its steps. */
 #include "plan.h"
 
 void kd_plan_destroy(kd_plan *p)
@@ -39,9 +39,9 @@ uint64_t kd_plan_macs(const kd_plan *p)
     return p->macs;
 }
 
-uint64_t kd_plan_macs_again(const kd_plan *p)
+uint64_t kd_plan_macs_recomputed(const kd_plan *p)
 {
-    return p->again_macs;
+    return p->recomputed_macs;
 }
 
 size_t kd_plan_steps(const kd_plan *p)
@@ -63,7 +63,7 @@ kd_status kd_plan_step_info(const kd_plan *p, size_t i, kd_plan_step *info)
                                .macs = s->macs,
                                .out_bytes = s->out_bytes,
                                .scratch_bytes = s->scratch_bytes,
-                               .again = s->again};
+                               .recomputed = s->recomputed};
     kd_results(info, &ours, sizeof ours);
     return KD_OK;
 }
@@ -109,7 +109,7 @@ void kdi_step_call(const kd_plan *p, const kdi_step *s, size_t batch, kd_tensor 
                          .n_out = s->n_out,
                          .accumulate = s->accumulate,
                          .training = p->training,
-                         .again = s->again,
+                         .recomputed = s->recomputed,
                          .id = s->id,
                          .largest = kdi_step_batch(p, s),
                          .kernels = kdi_ctx_kernels(p->ctx)};

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * window.c: see window.h. Sizes are PyTorch's: along an axis of n pixels
+ * pooling.c: see pooling.h. Sizes are PyTorch's: along an axis of n pixels
  *   out = floor((n + 2 pad - kernel) / stride) + 1, or with ceil_mode the ceiling, less one if the
  *   last window would begin beyond the picture and its leading padding.
  * Window i covers i * stride - pad and the kernel - 1 pixels after it; its extent ends at the
  * trailing padding's end. Adaptive: floor(i * n / out) to ceil((i + 1) * n / out) - 1. */
-#include "window.h"
+#include "pooling.h"
 #include "shape.h"
 #include "work.h"
 
 #include <string.h>
 
-kd_value kdi_window_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *options)
+kd_value kdi_pooling_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *options)
 {
     kd_pool_opt opt;
-    kdi_window_attr attr = {0};
+    kdi_pooling_attr attr = {0};
     const kd_status status = kd_options(kd_graph_ctx(g), "kd_pool_opt", &opt, sizeof opt, options);
     if (status) return kd_graph_fail(g, status);
     for (int i = 0; i < 2; i++) {
@@ -27,7 +27,7 @@ kd_value kdi_window_build(kd_graph *g, const kd_op *op, kd_value x, const kd_poo
     return kd_graph_op(g, op, &attr, &x, 1, NULL);
 }
 
-static int64_t out_size(const kdi_window_attr *a, int axis, int64_t n)
+static int64_t out_size(const kdi_pooling_attr *a, int axis, int64_t n)
 {
     const int64_t stride = a->stride[axis], pad = a->pad[axis];
     const int64_t room = n + 2 * pad - a->kernel[axis];
@@ -37,9 +37,9 @@ static int64_t out_size(const kdi_window_attr *a, int axis, int64_t n)
     return out;
 }
 
-kd_status kdi_window_shape(kd_op_shapes *s)
+kd_status kdi_pooling_shape(kd_op_shapes *s)
 {
-    const kdi_window_attr *a = s->attr;
+    const kdi_pooling_attr *a = s->attr;
     const kd_shape *x = &s->in[0];
     char text[KDI_SHAPE_TEXT];
     if (x->rank != 4)
@@ -62,13 +62,13 @@ kd_status kdi_window_shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
-bool kdi_window_is_2x2(const kdi_window_attr *a)
+bool kdi_pooling_is_2x2(const kdi_pooling_attr *a)
 {
     return !a->adaptive && !a->ceil_mode && a->kernel[0] == 2 && a->kernel[1] == 2 &&
            a->stride[0] == 2 && a->stride[1] == 2 && !a->pad[0] && !a->pad[1];
 }
 
-static void fill(const kdi_window_attr *a, int axis, size_t n, size_t out, kdi_window *w)
+static void fill(const kdi_pooling_attr *a, int axis, size_t n, size_t out, kdi_pooling_span *w)
 {
     const int64_t stride = a->stride[axis], pad = a->pad[axis], size = (int64_t)n;
     for (size_t i = 0; i < out; i++) {
@@ -86,15 +86,15 @@ static void fill(const kdi_window_attr *a, int axis, size_t n, size_t out, kdi_w
     }
 }
 
-size_t kdi_windows_scratch(const kd_tensor *y)
+size_t kdi_pooling_scratch(const kd_tensor *y)
 {
-    return (y->dim[1] + y->dim[2]) * sizeof(kdi_window);
+    return (y->dim[1] + y->dim[2]) * sizeof(kdi_pooling_span);
 }
 
-kdi_windows kdi_windows_make(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y)
+kdi_pooling kdi_pooling_of(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y)
 {
-    kdi_window *table = c->scratch;
-    const kdi_windows w = {.call = c,
+    kdi_pooling_span *table = c->scratch;
+    const kdi_pooling w = {.call = c,
                            .n = x->dim[0],
                            .h = x->dim[1],
                            .w = x->dim[2],
@@ -109,15 +109,15 @@ kdi_windows kdi_windows_make(const kd_op_call *c, const kd_tensor *x, const kd_t
 }
 
 typedef struct back {
-    const kdi_windows *w;
-    kdi_windows_fn fn;
+    const kdi_pooling *w;
+    kdi_pooling_fn fn;
 } back;
 
 /* Windows begin and end in order, so those that cover a row follow each other. */
 static void back_rows(const void *arg, size_t begin, size_t end)
 {
     const back *b = arg;
-    const kdi_windows *w = b->w;
+    const kdi_pooling *w = b->w;
     float *dx = w->call->din[0].data;
     size_t first = 0;
     for (size_t i = begin; i < end; i++) {
@@ -133,14 +133,14 @@ static void back_rows(const void *arg, size_t begin, size_t end)
     }
 }
 
-static bool disjoint(const kdi_window *w, size_t count)
+static bool disjoint(const kdi_pooling_span *w, size_t count)
 {
     for (size_t i = 1; i < count; i++)
         if (w[i].begin < w[i - 1].end) return false;
     return true;
 }
 
-void kdi_windows_back(kdi_windows *w, kdi_windows_fn fn)
+void kdi_pooling_back(kdi_pooling *w, kdi_pooling_fn fn)
 {
     const back b = {w, fn};
     if (!(w->call->accumulate & 1) && disjoint(w->rows, w->oh) && disjoint(w->columns, w->ow))

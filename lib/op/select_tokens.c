@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * take.c: some tokens of each image: [N,T,C] -> [N,count,C], from token `first` on: what a head
+ * select_tokens.c: some tokens of each image: [N,T,C] -> [N,count,C], from token `first` on: what a head
  * reads. The others' gradient is 0. */
 #include "ops.h"
 #include "shape.h"
@@ -7,14 +7,14 @@
 
 #include <string.h>
 
-typedef struct take_attr {
+typedef struct select_attr {
     int first, count;
-} take_attr;
+} select_attr;
 
 static void forward_images(const void *arg, size_t begin, size_t end)
 {
     const kd_op_call *c = arg;
-    const take_attr *attr = c->attr;
+    const select_attr *attr = c->attr;
     const kd_tensor *x = &c->in[0];
     const size_t n = x->dim[2], image = x->dim[1] * n, piece = (size_t)attr->count * n;
     const float *from = x->data;
@@ -33,18 +33,18 @@ static kd_status forward(const kd_op_call *c)
 static void backward_images(const void *arg, size_t begin, size_t end)
 {
     const kd_op_call *c = arg;
-    const take_attr *attr = c->attr;
+    const select_attr *attr = c->attr;
     const kd_tensor *dx = &c->din[0];
     const size_t n = dx->dim[2], image = dx->dim[1] * n, piece = (size_t)attr->count * n;
     const float *dy = c->dout[0].data;
     float *to = dx->data;
     for (size_t i = begin; i < end; i++) {
-        float *all = to + i * image, *taken = all + (size_t)attr->first * n;
+        float *all = to + i * image, *chosen = all + (size_t)attr->first * n;
         if (c->accumulate & 1) {
-            c->kernels->add(piece, taken, dy + i * piece, taken);
+            c->kernels->add(piece, chosen, dy + i * piece, chosen);
         } else {
             memset(all, 0, image * sizeof *all);
-            memcpy(taken, dy + i * piece, piece * sizeof *taken);
+            memcpy(chosen, dy + i * piece, piece * sizeof *chosen);
         }
     }
 }
@@ -58,7 +58,7 @@ static kd_status backward(const kd_op_call *c)
 
 static kd_status shape(kd_op_shapes *s)
 {
-    const take_attr *attr = s->attr;
+    const select_attr *attr = s->attr;
     const kd_shape *x = &s->in[0];
     char text[KDI_SHAPE_TEXT];
     if (x->rank != 3)
@@ -72,10 +72,10 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
-const kd_op kdi_op_take = {
+const kd_op kdi_op_select_tokens = {
     .struct_size = sizeof(kd_op),
-    .name = "take",
-    .attr_size = sizeof(take_attr),
+    .name = "select_tokens",
+    .attr_size = sizeof(select_attr),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,
@@ -85,15 +85,15 @@ const kd_op kdi_op_take = {
     .accumulates = 1,
 };
 
-kd_value kd_take_tokens(kd_graph *g, kd_value x, int first, int count)
+kd_value kd_select_tokens(kd_graph *g, kd_value x, int first, int count)
 {
-    const take_attr attr = {first, count};
-    return kd_graph_op(g, &kdi_op_take, &attr, &x, 1, NULL);
+    const select_attr attr = {first, count};
+    return kd_graph_op(g, &kdi_op_select_tokens, &attr, &x, 1, NULL);
 }
 
-kd_value kd_take_token(kd_graph *g, kd_value x, int index)
+kd_value kd_select_token(kd_graph *g, kd_value x, int index)
 {
-    const kd_value y = kd_take_tokens(g, x, index, 1);
+    const kd_value y = kd_select_tokens(g, x, index, 1);
     const kd_shape s = kd_graph_shape(g, y);
     const int64_t row[] = {s.dim[0], s.dim[2]};
     return y == KD_NONE ? KD_NONE : kd_reshape(g, y, 2, row);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * toeplitz.c: transforms for 3x3 convolutions of 2x2 maps with padding 1, where most of a larger
+ * small_map2.c: transforms for 3x3 convolutions of 2x2 maps with padding 1, where most of a larger
  * tile would be padding. In one dimension such a map is a product with a Toeplitz matrix,
  *
  *   y0 = t1 x0 + t2 x1 = t1 (x0 + x1) + (t2 - t1) x1
@@ -48,15 +48,15 @@ INLINE void filter_gradient_1d(const kdi_v *x, kdi_v *y)
 }
 
 /* V of one tile from its window of x. */
-void KDI_FN(toeplitz_input)(const float *x, const size_t *at, size_t c, float *v, size_t plane,
-                            size_t block)
+void KDI_FN(small_map2_input)(const float *x, const size_t *at, size_t c, float *v, size_t plane,
+                              size_t block)
 {
     spread(2, 3, input_1d, NULL, x, at, c, v, plane, block, NULL);
 }
 
 /* A tile of y from M, through the epilogue. */
-void KDI_FN(toeplitz_output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
-                             const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
+void KDI_FN(small_map2_output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
+                               const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
 {
     if (pools)
         gather(3, 2, output_1d, m, plane, block, first, o, epilogue, true, y, at);
@@ -65,28 +65,29 @@ void KDI_FN(toeplitz_output)(const float *m, size_t plane, size_t block, size_t 
 }
 
 /* dM of one tile, the adjoint of the output's transform, and the sum of its dY. */
-void KDI_FN(toeplitz_gradient)(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
-                               size_t block, float *sum)
+void KDI_FN(small_map2_gradient)(const float *dy, const size_t *at, size_t o, float *m,
+                                 size_t plane, size_t block, float *sum)
 {
     spread(2, 3, gradient_1d, NULL, dy, at, o, m, plane, block, sum);
 }
 
 /* U of filters as the second factor of V U. */
-void KDI_FN(toeplitz_filter)(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
-                             size_t plane, size_t width)
+void KDI_FN(small_map2_filter)(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
+                               size_t plane, size_t width)
 {
     filters(3, filter_1d, w, ldw, tap, o, c, u, plane, width);
 }
 
-void KDI_FN(toeplitz_filter_turned)(const float *w, size_t ldw, size_t tap, size_t o, size_t c,
-                                    float *u, size_t plane, size_t width)
+void KDI_FN(small_map2_filter_turned)(const float *w, size_t ldw, size_t tap, size_t o, size_t c,
+                                      float *u, size_t plane, size_t width)
 {
     filters_turned(3, filter_1d, w, ldw, tap, o, c, u, plane, width);
 }
 
 /* dW from dU, the adjoint of the filters' transform. */
-void KDI_FN(toeplitz_filter_gradient)(const float *du, size_t plane, size_t ldu, size_t o, size_t c,
-                                      float *dw, size_t ldw, size_t tap, bool accumulate)
+void KDI_FN(small_map2_filter_gradient)(const float *du, size_t plane, size_t ldu, size_t o,
+                                        size_t c, float *dw, size_t ldw, size_t tap,
+                                        bool accumulate)
 {
     filter_gradients(3, filter_gradient_1d, du, plane, ldu, o, c, dw, ldw, tap, accumulate);
 }

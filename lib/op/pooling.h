@@ -1,39 +1,39 @@
 /* SPDX-License-Identifier: MIT
- * window.h: what the pooling ops share: attributes, the output's shape, the tables of windows. */
-#ifndef KDI_WINDOW_H
-#define KDI_WINDOW_H
+ * pooling.h: what the pooling ops share: attributes, the output's shape, the tables of windows. */
+#ifndef KDI_POOLING_H
+#define KDI_POOLING_H
 
 #include "ops.h"
 
-typedef struct kdi_window_attr {
+typedef struct kdi_pooling_attr {
     int kernel[2], stride[2], pad[2]; /* adaptive: kernel is the output's size */
     int ceil_mode, exclude_pad, adaptive;
-} kdi_window_attr;
+} kdi_pooling_attr;
 
 /* A pooling op from its options, whose defaults are filled in. */
-kd_value kdi_window_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *opt);
+kd_value kdi_pooling_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *opt);
 
 /* Windows of 2x2 pixels, one beside the other, and none that is partly outside. */
-bool kdi_window_is_2x2(const kdi_window_attr *a);
+bool kdi_pooling_is_2x2(const kdi_pooling_attr *a);
 
 /* Output 0 is [N,OH,OW,C]. Checks input 0 and the attributes. */
-kd_status kdi_window_shape(kd_op_shapes *s);
+kd_status kdi_pooling_shape(kd_op_shapes *s);
 
 /* A call's sizes, and its windows of rows [oh] and of columns [ow], both in its scratch. */
-typedef struct kdi_windows {
+typedef struct kdi_pooling {
     const kd_op_call *call;
     size_t n, h, w, c, oh, ow;
-    const kdi_window *rows, *columns;
+    const kdi_pooling_span *rows, *columns;
     size_t fresh; /* backward: w where rows of dx are overwritten and not added to, else 0 */
-} kdi_windows;
+} kdi_pooling;
 
 /* x [N,H,W,C], y [N,OH,OW,C]: tensors of the call whose shapes are known. */
-kdi_windows kdi_windows_make(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y);
-size_t kdi_windows_scratch(const kd_tensor *y);
+kdi_pooling kdi_pooling_of(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y);
+size_t kdi_pooling_scratch(const kd_tensor *y);
 
 /* For a backward: call fn for each row of windows that covers dx's row h of picture n, in parallel
  * over the rows of dx. Rows are set to 0 before they are added to, unless the op accumulates. */
-typedef void (*kdi_windows_fn)(const kdi_windows *w, size_t n, size_t h, size_t oh, float *dx);
-void kdi_windows_back(kdi_windows *w, kdi_windows_fn fn);
+typedef void (*kdi_pooling_fn)(const kdi_pooling *w, size_t n, size_t h, size_t oh, float *dx);
+void kdi_pooling_back(kdi_pooling *w, kdi_pooling_fn fn);
 
 #endif
