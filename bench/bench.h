@@ -9,7 +9,6 @@
 
 #include <stdbool.h>
 
-double kdb_seconds(void);
 /* Print what went wrong and leave with status 1: a benchmark has nobody to return to. */
 void kdb_die(kd_ctx *ctx, const char *what);
 

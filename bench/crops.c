@@ -42,13 +42,13 @@ static void open_crops(crops *c, const char *folder, const char *augment, size_t
  * away. */
 static double run(crops *c, size_t batches)
 {
-    const double start = kdb_seconds();
+    const double start = kd_seconds();
     if (kd_loader_seek(c->loader, ++c->runs, 0)) kdb_die(c->ctx, "seek");
     for (size_t i = 0; i < batches; i++) {
         const kd_batch *batch;
         if (kd_loader_next(c->loader, &batch)) kdb_die(c->ctx, "batch");
     }
-    return kdb_seconds() - start;
+    return kd_seconds() - start;
 }
 
 int kdb_crops(const char *folder, const char *augment, size_t side, int threads)

@@ -35,9 +35,9 @@ static double median_of(run_fn fn, void *arg)
     size_t n = 0;
     fn(arg);
     for (; n < MOST_RUNS && (n < 5 || sum < .25); n++) {
-        const double start = kdb_seconds();
+        const double start = kd_seconds();
         fn(arg);
-        sum += x[n] = kdb_seconds() - start;
+        sum += x[n] = kd_seconds() - start;
     }
     return stats_quantile(x, n, .5);
 }

@@ -63,7 +63,7 @@ static void close_step(step *s)
 
 static double run_step(step *s)
 {
-    const double start = kdb_seconds();
+    const double start = kd_seconds();
     const size_t n = kd_plan_batch(s->plan);
     for (size_t at = 0; at < BATCH; at += n) {
         const kd_run_opt run = {.struct_size = sizeof run,
@@ -78,7 +78,7 @@ static double run_step(step *s)
             kdb_die(s->ctx, "memory");
     }
     kd_optim_step(s->optim, 1e-3f, 1);
-    return kdb_seconds() - start;
+    return kd_seconds() - start;
 }
 
 /* One step; the bytes of the context. */

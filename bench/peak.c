@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * peak.c: the clock, the machine's peak. */
+ * peak.c: the most multiply-adds a second that the machine reaches. */
 #include "bench.h"
 
 #include "../lib/base/base.h"
@@ -7,14 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-double kdb_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void kdb_die(kd_ctx *ctx, const char *what)
 {
@@ -40,9 +32,9 @@ static void burn(void *arg, size_t index, int worker)
 static double rate_of(kd_ctx *ctx, size_t threads, size_t rounds)
 {
     burning b = {.kernels = kdi_ctx_kernels(ctx), .rounds = rounds};
-    const double start = kdb_seconds();
+    const double start = kd_seconds();
     kd_parallel_for(ctx, threads, burn, &b);
-    return 24.0 * (double)b.kernels->vector * (double)(rounds * threads) / (kdb_seconds() - start);
+    return 24.0 * (double)b.kernels->vector * (double)(rounds * threads) / (kd_seconds() - start);
 }
 
 double kdb_peak(kd_ctx *ctx)

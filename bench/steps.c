@@ -78,9 +78,9 @@ static double planning(kd_ctx *ctx, const char *spec, bool training)
         kd_graph *g = kdb_graph(ctx, m, training);
         const kd_plan_opt opt = {
             .struct_size = sizeof opt, .batch = 128, .training = training, .frozen = !training};
-        const double start = kdb_seconds();
+        const double start = kd_seconds();
         if (kd_plan_create(g, &opt, &plan)) kdb_die(ctx, spec);
-        const double t = kdb_seconds() - start;
+        const double t = kd_seconds() - start;
         if (t < best) best = t;
         kd_plan_destroy(plan);
         kd_graph_destroy(g);

@@ -184,13 +184,13 @@ static void run_student(kdb_work *w)
 
 double kdb_work_step(kdb_work *w)
 {
-    const double start = kdb_seconds();
+    const double start = kd_seconds();
     if (w->teacher && kd_exec_run(w->teacher_exec, NULL)) kdb_die(w->ctx, "teacher");
-    const double taught = kdb_seconds();
+    const double taught = kd_seconds();
     run_student(w);
-    const double ran = kdb_seconds();
+    const double ran = kd_seconds();
     if (w->optim) kd_optim_step(w->optim, 1e-3f, 1);
-    const double end = kdb_seconds();
+    const double end = kd_seconds();
     w->teacher_seconds += taught - start;
     w->optimizer_seconds += end - ran;
     return end - start;

@@ -16,12 +16,12 @@ static kd_status run_often(kd_exec *exec, double *seconds, size_t *n)
         const kd_status status = kd_exec_run(exec, NULL);
         if (status) return status;
     }
-    const double end = demo_now() + LATENCY_SECONDS;
-    for (*n = 0; *n < MAX_RUNS && (*n < 5 || demo_now() < end); ++*n) {
-        const double start = demo_now();
+    const double end = kd_seconds() + LATENCY_SECONDS;
+    for (*n = 0; *n < MAX_RUNS && (*n < 5 || kd_seconds() < end); ++*n) {
+        const double start = kd_seconds();
         const kd_status status = kd_exec_run(exec, NULL);
         if (status) return status;
-        seconds[*n] = demo_now() - start;
+        seconds[*n] = kd_seconds() - start;
     }
     return KD_OK;
 }

@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- what to tune ---------------------------------------------------------------------------- */
@@ -47,13 +46,6 @@ static void note_signal(int number)
 {
     (void)number;
     interrupted = 1;
-}
-
-double demo_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 bool demo_fail(const demo *d)
@@ -116,7 +108,7 @@ static int show_test(void *user, const kd_progress *k)
 static int show(void *user, const kd_progress *k)
 {
     progress *p = user;
-    const double now = demo_now();
+    const double now = kd_seconds();
     if (k->evaluating) return show_test(user, k); /* the pictures set aside, after an epoch */
     note_point(p, k);
     if (!interrupted && now - p->shown >= p->every) {
@@ -168,7 +160,7 @@ static bool run_one(demo *d, int which, int number, double seconds, size_t steps
     const demo_path out = demo_in(d, run->key, NULL);
     progress p = {.run = run, .number = number, .terminal = isatty(STDERR_FILENO) != 0};
     p.every = p.terminal ? .2 : 5;
-    p.shown = demo_now();
+    p.shown = kd_seconds();
     const kd_train_opt train = {.struct_size = sizeof train,
                                 .batch = d->batch,
                                 .lr = which == TEACHER ? d->teacher_lr : d->student_lr,
@@ -319,7 +311,7 @@ static bool test_shipped(demo *d, const char *path, const char *what)
 
 static bool work(demo *d, const char *data)
 {
-    const double start = demo_now();
+    const double start = kd_seconds();
     if (!open_data(d, data)) return false;
     if (kd_folder_make(d->ctx, d->out)) return demo_fail(d);
     const size_t count = kd_dataset_info(d->data)->count[KD_SPLIT_TRAIN];
@@ -331,11 +323,11 @@ static bool work(demo *d, const char *data)
         !test_shipped(d, "examples/models/small-vit-cifar10.safetensors",
                       "distilled from it in 12"))
         return false;
-    if (!demo_results(d, demo_now() - start) || !demo_picture(d)) return false;
+    if (!demo_results(d, kd_seconds() - start) || !demo_picture(d)) return false;
     printf("files: %s/: demo.png, results.json, and a folder a run with its model, checkpoint and "
            "metrics\n",
            d->out);
-    printf("took %.0f s\n", demo_now() - start);
+    printf("took %.0f s\n", kd_seconds() - start);
     return true;
 }
 

@@ -56,8 +56,6 @@ typedef struct demo {
     demo_run runs[RUNS];
 } demo;
 
-/* Seconds of a clock that only goes forward. */
-double demo_now(void);
 /* Prints what went wrong and returns false, so that `return demo_fail(d)` reads well. */
 bool demo_fail(const demo *d);
 /* "OUT/name" or "OUT/name/more", cut at 4096 bytes. */

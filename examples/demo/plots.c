@@ -3,12 +3,10 @@
  * curves from the runs' metrics.jsonl, test accuracies, seconds by part of a step. */
 #include "demo.h"
 
-#include <errno.h>
-#include <spawn.h>
-#include <string.h>
-#include <sys/wait.h>
+#include "../common/gnuplot.h"
 
-extern char **environ;
+#include <errno.h>
+#include <string.h>
 
 static const int order[RUNS] = {TEACHER, SAME_STEPS, SAME_SECONDS, DISTILLED};
 static const char *const labels[RUNS] = {[TEACHER] = "teacher",
@@ -68,17 +66,6 @@ static bool write_data(const demo *d, FILE *f)
 
 /* ---- the script ------------------------------------------------------------------------------ */
 
-/* Text between single quotes of gnuplot: quotes doubled. */
-static void quoted(FILE *f, const char *text)
-{
-    fputc('\'', f);
-    for (; *text; text++) {
-        if (*text == '\'') fputc('\'', f);
-        fputc(*text, f);
-    }
-    fputc('\'', f);
-}
-
 static void write_head(const demo *d, FILE *f)
 {
     const demo_path png = demo_in(d, "demo.png", NULL);
@@ -89,7 +76,7 @@ static void write_head(const demo *d, FILE *f)
                "    set terminal png size 1600,560 noenhanced\n"
                "}\n"
                "set output ");
-    quoted(f, png.text);
+    gnuplot_quoted(f, png.text);
     fprintf(f, "\n"
                "set style line 9 lc rgb '#dddddd' lw 1\n"
                "set border 3 lc rgb '#444444'\n"
@@ -175,18 +162,11 @@ static bool write_script(const demo *d, const char *path)
 
 bool demo_picture(const demo *d)
 {
-    demo_path path = demo_in(d, "demo.gp", NULL);
-    char command[] = "gnuplot", *argv[] = {command, path.text, NULL};
-    pid_t pid;
-    int status;
+    const demo_path path = demo_in(d, "demo.gp", NULL);
     if (!write_script(d, path.text)) return false;
-    fflush(NULL);
-    const int failed = posix_spawnp(&pid, command, NULL, NULL, argv, environ);
-    if (failed == ENOENT) {
+    const gnuplot_end end = gnuplot_run(path.text);
+    if (end == GNUPLOT_MISSING)
         printf("no picture: gnuplot is not installed (%s is its script)\n", path.text);
-        return true;
-    }
-    if (failed || waitpid(pid, &status, 0) != pid || status != 0)
-        printf("no picture: gnuplot failed on %s\n", path.text);
+    if (end == GNUPLOT_FAILED) printf("no picture: gnuplot failed on %s\n", path.text);
     return true;
 }

@@ -56,11 +56,11 @@ static kd_status run_often(kd_exec *exec, double seconds, latency *l)
 {
     kd_status status = KD_OK;
     for (int i = 0; i < 2 && !status; i++) status = kd_exec_run(exec, NULL);
-    const double end = ex_now() + seconds;
-    for (int i = 0; !status && l->count < MAX_LATENCIES && (i < 3 || ex_now() < end); i++) {
-        const double start = ex_now();
+    const double end = kd_seconds() + seconds;
+    for (int i = 0; !status && l->count < MAX_LATENCIES && (i < 3 || kd_seconds() < end); i++) {
+        const double start = kd_seconds();
         status = kd_exec_run(exec, NULL);
-        l->seconds[l->count++] = ex_now() - start;
+        l->seconds[l->count++] = kd_seconds() - start;
     }
     return status;
 }

@@ -173,7 +173,7 @@ static int work(ex_work *w)
 
 int ex_main(const ex_experiment *experiment, int argc, char **argv)
 {
-    ex_work w = {.experiment = experiment, .opt = {.scale = ex_scales}, .started = ex_now()};
+    ex_work w = {.experiment = experiment, .opt = {.scale = ex_scales}, .started = kd_seconds()};
     int code = read_arguments(experiment, &w.opt, argc, argv);
     if (code) return code < 0 ? EX_DONE : code;
     ex_signals();

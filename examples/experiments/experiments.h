@@ -138,7 +138,6 @@ ex_path ex_in(const ex_work *w, const char *name, const char *more);
 /* Prints a line on standard error and returns EX_FAILED. */
 int ex_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ex_fail_ctx(const ex_work *w);
-double ex_now(void);                            /* seconds of a clock that only goes forward */
 void ex_duration(double seconds, char out[32]); /* "1 h 02 min" */
 void ex_signals(void);                          /* from here on SIGINT and SIGTERM are noted */
 bool ex_signalled(void);

@@ -7,13 +7,11 @@
  *   costs        milliseconds of a step by part, for each pairing */
 #include "report.h"
 
+#include "../common/gnuplot.h"
+
 #include <errno.h>
 #include <math.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/wait.h>
-
-extern char **environ;
 
 static const char *const colours[] = {"#7f7f7f", "#e6550d", "#3182bd", "#9ecae1", "#31a354",
                                       "#756bb1", "#d62728", "#8c6d31", "#17becf", "#e377c2"};
@@ -21,28 +19,17 @@ enum { COLOURS = sizeof colours / sizeof *colours };
 
 /* ---- running gnuplot ------------------------------------------------------------------------- */
 
-/* 0: it ran well; -1: there is no such program. */
-static int run(char *const argv[])
-{
-    pid_t pid;
-    int status;
-    fflush(NULL);
-    const int failed = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
-    if (failed) return failed == ENOENT ? -1 : 1;
-    return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : 1;
-}
-
 /* What this gnuplot can make, "svg" if at all; NULL, and says so, if there is none. */
 static const char *ending(void)
 {
-    char gnuplot[] = "gnuplot", option[] = "-e";
-    char svg[] = "exit status strstrt(GPVAL_TERMINALS, ' svg ') ? 0 : 1";
-    char png[] = "exit status strstrt(GPVAL_TERMINALS, ' png ') ? 0 : 1";
-    const int status = run((char *[]){gnuplot, option, svg, NULL});
-    if (status == 0) return "svg";
-    if (status > 0 && run((char *[]){gnuplot, option, png, NULL}) == 0) return "png";
-    printf(status < 0 ? "no pictures: gnuplot is not installed\n"
-                      : "no pictures: this gnuplot makes neither SVG nor PNG\n");
+    const gnuplot_end svg = gnuplot_ask("strstrt(GPVAL_TERMINALS, ' svg ')");
+    if (svg == GNUPLOT_FINE) return "svg";
+    if (svg == GNUPLOT_MISSING) {
+        printf("no pictures: gnuplot is not installed\n");
+        return NULL;
+    }
+    if (gnuplot_ask("strstrt(GPVAL_TERMINALS, ' png ')") == GNUPLOT_FINE) return "png";
+    printf("no pictures: this gnuplot makes neither SVG nor PNG\n");
     return NULL;
 }
 
@@ -51,17 +38,6 @@ typedef struct picture {
     ex_path script;
     FILE *f;
 } picture;
-
-/* Text between single quotes of gnuplot: quotes doubled. */
-static void quoted(FILE *f, const char *text)
-{
-    fputc('\'', f);
-    for (; *text; text++) {
-        if (*text == '\'') fputc('\'', f);
-        fputc(*text, f);
-    }
-    fputc('\'', f);
-}
 
 static bool begin(const report *r, picture *p, const char *name, const char *kind, int height)
 {
@@ -79,7 +55,7 @@ static bool begin(const report *r, picture *p, const char *name, const char *kin
             "set output ",
             kind, height);
     snprintf(file, sizeof file, "%s.%s", name, kind);
-    quoted(p->f, ex_in(r->w, file, NULL).text);
+    gnuplot_quoted(p->f, ex_in(r->w, file, NULL).text);
     fprintf(p->f, "\nset style line 9 lc rgb '#dddddd' lw 1\nset border 3 lc rgb '#444444'\n"
                   "set tics nomirror out\nset grid ytics ls 9\n");
     return true;
@@ -87,9 +63,8 @@ static bool begin(const report *r, picture *p, const char *name, const char *kin
 
 static void end(picture *p)
 {
-    char gnuplot[] = "gnuplot";
     const bool written = fclose(p->f) == 0;
-    if (!written || run((char *[]){gnuplot, p->script.text, NULL}))
+    if (!written || gnuplot_run(p->script.text) != GNUPLOT_FINE)
         printf("gnuplot failed on %s\n", p->script.text);
 }
 
@@ -143,7 +118,7 @@ static void curves(const report *r, const char *kind)
                     "%s    $run_%zu_%zu using 1:2 with linespoints lw 1.5 pt 7 ps 0.3 lc rgb '%s' ",
                     drawn++ ? ", \\\n" : "", i, s, colours[i % COLOURS]);
             fputs(titled ? "notitle" : "title ", p.f);
-            if (!titled) quoted(p.f, r->kinds[i].kind->title);
+            if (!titled) gnuplot_quoted(p.f, r->kinds[i].kind->title);
             titled = true;
         }
     }
@@ -178,7 +153,7 @@ static void times(const report *r, const char *kind)
         if (!r->kinds[i].n || isnan(r->kinds[i].minutes)) continue;
         fprintf(p.f, "%s    $kind_%zu using 1:2 with points pt 7 ps 1 lc rgb '%s' title ",
                 drawn++ ? ", \\\n" : "", i, colours[i % COLOURS]);
-        quoted(p.f, r->kinds[i].kind->title);
+        gnuplot_quoted(p.f, r->kinds[i].kind->title);
     }
     fputc('\n', p.f);
     end(&p);

@@ -88,7 +88,7 @@ typedef struct watcher {
 static void show(watcher *x, const kd_progress *k)
 {
     char left[32] = "?";
-    const double now = ex_now(), done = k->fraction - x->first;
+    const double now = kd_seconds(), done = k->fraction - x->first;
     const bool line = k->epoch_end && !k->evaluating;
     if (!line && now - x->shown < (x->terminal ? .3 : 60)) return;
     x->shown = now;
@@ -116,7 +116,7 @@ static int watch(void *user, const kd_progress *k)
         x->record_failed = ex_record_write(x->w, x->story);
         if (x->record_failed) return 1;
         x->recorded = true;
-        x->begun = ex_now();
+        x->begun = kd_seconds();
         x->first = k->fraction;
     }
     show(x, k);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * support.c: what the programs need besides the library: signals, clocks, a context with its data
- * set, JSON files. */
+ * support.c: what the programs need besides the library: signals, durations, a context with its
+ * data set, JSON files. */
 #include "experiments.h"
 
 #include "../common/run_record.h"
@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- failing and stopping -------------------------------------------------------------------- */
@@ -54,7 +53,8 @@ bool ex_signalled(void)
 
 bool ex_must_stop(const ex_work *w)
 {
-    return signalled || (w->opt.max_hours > 0 && ex_now() - w->started >= 3600 * w->opt.max_hours);
+    return signalled ||
+           (w->opt.max_hours > 0 && kd_seconds() - w->started >= 3600 * w->opt.max_hours);
 }
 
 int ex_why_stopped(const ex_work *w)
@@ -63,14 +63,7 @@ int ex_why_stopped(const ex_work *w)
     return signalled ? EX_INTERRUPTED : EX_TIME_UP;
 }
 
-/* ---- clocks and texts ------------------------------------------------------------------------ */
-
-double ex_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 void ex_duration(double seconds, char out[32])
 {

@@ -37,7 +37,7 @@ static int note_step(void *user, const kd_progress *k)
     }
     memcpy(s->before, sums, sizeof sums);
     s->cut = ex_must_stop(s->w);
-    return s->cut || s->seen > s->wanted || (s->seen > 2 && ex_now() > s->until);
+    return s->cut || s->seen > s->wanted || (s->seen > 2 && kd_seconds() > s->until);
 }
 
 static int fresh(ex_work *w, ex_network network, kd_model **model)
@@ -63,7 +63,7 @@ int ex_try(ex_work *w, const ex_pairing *pairing, size_t steps, double most, ex_
     kd_distill_opt opt;
     kd_train_opt train;
     kd_model *model = NULL, *teacher = NULL;
-    stopwatch watch = {.w = w, .trial = trial, .wanted = steps, .until = ex_now() + most};
+    stopwatch watch = {.w = w, .trial = trial, .wanted = steps, .until = kd_seconds() + most};
     int code = ex_open(w);
     if (!code) trial->data_bytes = kd_ctx_memory(w->ctx);
     if (!code) code = fresh(w, pairing->student, &model);

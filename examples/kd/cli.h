@@ -195,8 +195,6 @@ const char *cli_escape(const char *text, char *out, size_t size);
  * --budget-seconds. out is cut at size. */
 void cli_as_typed(const char *text, char *out, size_t size);
 
-double cli_now(void); /* seconds on a clock that never jumps */
-
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* Print the finished text as a line on standard output and destroy json. */

@@ -19,7 +19,7 @@ static int watch(void *user, const kd_progress *p)
 {
     timing *t = user;
     if (p->epoch_end) return 0;
-    t->last = cli_now();
+    t->last = kd_seconds();
     if (t->steps++ == 0) t->first = t->last;
     t->planned = p->steps;
     t->epochs = p->epochs;

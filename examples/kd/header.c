@@ -82,8 +82,8 @@ static double forward_seconds(kd_model *model, size_t n)
     double seconds = (double)NAN;
     bool fine = pictures && !kd_model_plan(model, n, &plan, &exec);
     if (fine) fine = !kd_exec_bind(exec, "input", pictures) && !kd_exec_run(exec, NULL);
-    const double before = cli_now();
-    if (fine && !kd_exec_run(exec, NULL)) seconds = (cli_now() - before) / (double)n;
+    const double before = kd_seconds();
+    if (fine && !kd_exec_run(exec, NULL)) seconds = (kd_seconds() - before) / (double)n;
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
     kd_ctx_free(ctx, pictures);

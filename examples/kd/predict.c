@@ -144,11 +144,11 @@ static kd_status next(prediction *p, size_t at, pieces *out)
 static kd_status run(prediction *p, const pieces *in)
 {
     const kd_run_opt opt = {.struct_size = sizeof opt, .batch = in->n};
-    const double start = cli_now();
+    const double start = kd_seconds();
     kd_status status = kd_exec_bind(p->exec, "input", in->pictures);
     if (!status) status = kd_exec_run(p->exec, &opt);
     if (status) return status;
-    p->seconds += cli_now() - start;
+    p->seconds += kd_seconds() - start;
     for (size_t i = 0; i < in->n; i++) {
         const size_t row = in->rows ? in->rows[i] : in->first + i;
         p->there[row] = true;

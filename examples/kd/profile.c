@@ -112,12 +112,12 @@ static kd_status run_piece(profile *p, size_t first, size_t n)
 
 static kd_status run_once(profile *p, double *seconds)
 {
-    const double start = cli_now();
+    const double start = kd_seconds();
     kd_status status = KD_OK;
     for (size_t at = 0; at < p->batch && !status; at += p->piece)
         status = run_piece(p, at, p->batch - at < p->piece ? p->batch - at : p->piece);
     if (!status && p->optim) kd_optim_step(p->optim, 1e-4f, 1);
-    *seconds = cli_now() - start;
+    *seconds = kd_seconds() - start;
     return status;
 }
 
@@ -127,8 +127,8 @@ static int measure(profile *p)
     for (int i = 0; i < WARM_RUNS; i++)
         if (run_once(p, &once)) return cli_fail_ctx(p->ctx);
     kd_exec_reset_seconds(p->exec);
-    const double start = cli_now();
-    while (p->runs < MAX_RUNS && (p->runs < MIN_RUNS || cli_now() - start < p->args->seconds)) {
+    const double start = kd_seconds();
+    while (p->runs < MAX_RUNS && (p->runs < MIN_RUNS || kd_seconds() - start < p->args->seconds)) {
         if (run_once(p, &once)) return cli_fail_ctx(p->ctx);
         p->seconds[p->runs++] = once;
     }

@@ -56,7 +56,7 @@ static void time_left(const cli_progress *p, double fraction, char *out, size_t 
     const double done = fraction - s->first_fraction;
     out[0] = 0;
     if (done <= 0 || fraction >= 1) return;
-    const double left = (cli_now() - s->started) * (1 - fraction) / done;
+    const double left = (kd_seconds() - s->started) * (1 - fraction) / done;
     if (left > 1e8) return;
     const unsigned long n = (unsigned long)(left + .5);
     if (n < 3600)
@@ -185,7 +185,7 @@ static void print_event(const cli_progress *p, const kd_progress *k)
 void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs)
 {
     static const char *const splits[] = {"test split", "training split", "development split"};
-    *p = (cli_progress){.quiet = args->quiet, .json = args->json, .last = cli_now()};
+    *p = (cli_progress){.quiet = args->quiet, .json = args->json, .last = kd_seconds()};
     if (!epochs) p->what = splits[args->split];
     p->dev_count = args->train.dev_count;
     p->log_steps = args->train.log_steps;
@@ -195,7 +195,7 @@ void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs)
 
 static void show(cli_progress *p, const kd_progress *k)
 {
-    const double now = cli_now();
+    const double now = kd_seconds();
     const bool epoch = k->epoch_end && !p->what;
     const bool asked = p->json && p->log_steps && !k->evaluating && k->step % p->log_steps == 0;
     if (!epoch && !asked && now - p->last < (p->terminal ? DRAW_SECONDS : LINE_SECONDS)) return;
@@ -214,7 +214,7 @@ int cli_progress_step(void *user, const kd_progress *k)
     const bool begins = k->evaluating ? !p->evaluating : p->stretch[0].first_fraction < 0;
     p->evaluating = k->evaluating != 0;
     if (begins) /* the first step warms up, and a resumed run begins late */
-        p->stretch[p->evaluating] = (cli_stretch){cli_now(), fraction_of(k)};
+        p->stretch[p->evaluating] = (cli_stretch){kd_seconds(), fraction_of(k)};
     if (!p->quiet) show(p, k);
     if (!k->evaluating) p->latest = *k;
     return cli_interrupted();

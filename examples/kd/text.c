@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 bool cli_parse_number(const char *text, double *out)
 {
@@ -212,13 +211,6 @@ const char *cli_escape(const char *text, char *out, size_t size)
     }
     out[used] = 0;
     return out;
-}
-
-double cli_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- the library's words --------------------------------------------------------------------- */

@@ -91,6 +91,9 @@ KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
 KD_API const char *kd_version(void);
 /* How the library was built, e.g. "blas=builtin threads=own zlib=1 isa=generic,avx2". */
 KD_API const char *kd_build_info(void);
+/* Seconds of a clock that never jumps and never goes back (CLOCK_MONOTONIC); where it begins means
+ * nothing. */
+KD_API double kd_seconds(void);
 
 /* ---- for those who extend the library: custom ops, trainers, readers ------------------------- */
 

@@ -63,7 +63,4 @@ void kdi_pool_free(kdi_pool *pool);
 /* FNV-1a, 64 bits: keys for names. */
 uint64_t kdi_hash(const void *bytes, size_t count);
 
-/* Seconds of the monotonic clock. */
-double kdi_seconds(void);
-
 #endif

@@ -8,7 +8,6 @@
 #include "threads.h"
 
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -136,11 +135,4 @@ void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
         l.base += most;
         count -= most;
     }
-}
-
-double kdi_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

@@ -322,10 +322,10 @@ kd_status kd_loader_next(kd_loader *l, const kd_batch **batch)
     *batch = NULL;
     const kd_status status = check_process(l);
     if (status) return status;
-    const double since = kdi_seconds();
+    const double since = kd_seconds();
     kdi_note error = {0};
     *batch = l->threaded ? take(l, &error) : make_now(l);
-    l->waited += kdi_seconds() - since;
+    l->waited += kd_seconds() - since;
     if (*batch) tell_skipped(l, *batch);
     return *batch ? KD_OK : fail(l, l->threaded ? &error : &l->error);
 }

@@ -331,7 +331,7 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
     if (opt.weight == 0) opt.weight = 1;
     status = check_inputs(e);
     if (!status) status = prepare(e);
-    double before = kdi_seconds();
+    double before = kd_seconds();
     for (size_t s = 0; s < p->n_steps && !status; s = p->steps[s].last + 1) {
         const size_t images = p->steps[s].images ? p->steps[s].images : e->batch;
         for (size_t from = 0; from < e->batch && !status; from += images)
@@ -343,7 +343,7 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
                                        .final = left <= images};
                 patch_step(e, t, opt.first, from, at.images);
                 status = run_step(e, &opt, &at);
-                const double now = kdi_seconds();
+                const double now = kd_seconds();
                 e->seconds[t] += now - before;
                 before = now;
             }

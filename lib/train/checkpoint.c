@@ -112,7 +112,7 @@ kd_status kdt_checkpoint_save(kdt_run *run)
         kd_writer_abandon(w);
     else
         status = kd_writer_finish(w);
-    run->saved_at = kdt_seconds();
+    run->saved_at = kd_seconds();
     return status;
 }
 

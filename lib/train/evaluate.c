@@ -65,14 +65,14 @@ static kd_status run_batch(kdt_measure *m, const kd_batch *batch, side *sides)
 
 static kd_status loop(kdt_measure *m, kd_loader *loader, side *sides)
 {
-    const double start = kdt_seconds();
+    const double start = kd_seconds();
     const size_t batches = kd_loader_batches(loader);
     for (size_t b = 0; b < batches; b++) {
         const kd_batch *batch;
         kd_status status = kd_loader_next(loader, &batch);
         if (!status && batch->n) status = run_batch(m, batch, sides);
         if (status) return status;
-        if (report(m, b + 1, batches, kdt_seconds() - start))
+        if (report(m, b + 1, batches, kd_seconds() - start))
             return kd_ctx_fail(m->ctx, KD_E_STOPPED, "evaluation stopped");
     }
     if (m->sums.n == 0)
@@ -179,9 +179,9 @@ static kd_status evaluate(kdt_measure *m, kd_dataset *data, kd_eval_result *resu
     if (!status) status = open_side(m->model, o->params, o->batch, &sides[0]);
     if (!status && o->teacher) status = open_side(o->teacher, NULL, o->batch, &sides[1]);
     if (!status) status = open_loader(m, data, &loader);
-    const double start = kdt_seconds();
+    const double start = kd_seconds();
     if (!status) status = loop(m, loader, sides);
-    result->seconds = kdt_seconds() - start;
+    result->seconds = kd_seconds() - start;
     for (int s = 0; s < 2; s++) {
         kd_exec_destroy(sides[s].exec);
         kd_plan_destroy(sides[s].plan);

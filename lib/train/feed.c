@@ -85,14 +85,14 @@ void kdt_feed_close(kdt_feed *feed)
 
 kd_status kdt_feed_next(kdt_feed *feed, size_t most)
 {
-    const double start = kdt_seconds();
+    const double start = kd_seconds();
     kd_status status = kd_loader_next(feed->loader, &feed->now);
     if (status) return status;
-    const double loaded = kdt_seconds();
+    const double loaded = kd_seconds();
     feed->taken = feed->now->n < most ? feed->now->n : most;
     status = kdt_teachers_run(feed);
     feed->seconds_data = loaded - start;
-    feed->seconds_teacher = kdt_seconds() - loaded;
+    feed->seconds_teacher = kd_seconds() - loaded;
     return status;
 }
 

@@ -107,7 +107,7 @@ static const char *what_is_wrong(double loss)
 static kd_status run_batches(kdt_run *run, double start, kdt_sums *step, const char **wrong)
 {
     for (size_t n = 0; n < run->train.accumulate && run->batch < run->batches && !*wrong; n++) {
-        const size_t most = affordable(run, kdt_seconds() - start);
+        const size_t most = affordable(run, kd_seconds() - start);
         if (n > 0 && most == 0) break;
         const kd_status status = run_batch(run, most ? most : 1, step);
         if (status) return status;
@@ -118,7 +118,7 @@ static kd_status run_batches(kdt_run *run, double start, kdt_sums *step, const c
 
 kd_status kdt_optimizer_step(kdt_run *run)
 {
-    const double start = kdt_seconds();
+    const double start = kd_seconds();
     const size_t first = run->batch, left = run->batches - first;
     const size_t n = run->train.accumulate < left ? run->train.accumulate : left;
     const char *wrong = NULL;
@@ -132,13 +132,13 @@ kd_status kdt_optimizer_step(kdt_run *run)
     }
     kd_status status = kdt_keep_buffers(run);
     if (!status) status = run_batches(run, start, &step, &wrong);
-    const double updating = kdt_seconds();
+    const double updating = kd_seconds();
     if (!status && !wrong && step.images) update(run, &step, &wrong);
-    step.times.optimizer = kdt_seconds() - updating;
+    step.times.optimizer = kd_seconds() - updating;
     if (!status && wrong) status = kdt_nonfinite(run, wrong, first, n);
     if (status) return status;
     run->step_loss = kdt_mean(run, &step, step.loss);
-    step.seconds = kdt_seconds() - start;
+    step.seconds = kd_seconds() - start;
     run->seconds += step.seconds;
     run->images += step.images;
     run->step++;

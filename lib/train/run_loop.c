@@ -154,7 +154,7 @@ kd_status kdt_run_loop(kdt_run *run)
     const kd_train_opt *t = &run->train;
     kd_status status = KD_OK;
     bool open = run->batch > 0; /* an epoch has begun and not ended */
-    run->saved_at = kdt_seconds();
+    run->saved_at = kd_seconds();
     while (open || !kdt_finished(run)) {
         bool stop = false;
         if (run->batch < run->batches && !kdt_finished(run)) status = one_step(run, &stop);
@@ -163,7 +163,7 @@ kd_status kdt_run_loop(kdt_run *run)
         if (!stop && (run->batch == run->batches || kdt_finished(run))) {
             status = end_epoch(run, &stop);
             open = false;
-        } else if (t->out && (stop || kdt_seconds() - run->saved_at >= t->checkpoint_seconds)) {
+        } else if (t->out && (stop || kd_seconds() - run->saved_at >= t->checkpoint_seconds)) {
             status = kdt_checkpoint_save(run);
         }
         if (status) return status;

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * run_sums.c: what all parts of a run use: its clock, its sums, the paths of its files. */
+ * run_sums.c: what all parts of a run use: its sums, the paths of its files. */
 #include "train.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
-
-double kdt_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double kdt_mean(const kdt_run *run, const kdt_sums *s, double loss)
 {

@@ -102,7 +102,6 @@ typedef struct kdt_run {
 } kdt_run;
 
 /* run_sums.c */
-double kdt_seconds(void);
 /* Means over the pictures of these sums; NaN where there is none. */
 double kdt_mean(const kdt_run *run, const kdt_sums *sums, double loss);
 double kdt_percent(const kdt_sums *sums, uint64_t count);

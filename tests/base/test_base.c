@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Known answers published with the reference implementation of Random123. */
 START_TEST(test_philox_known_answers)
@@ -200,6 +201,17 @@ START_TEST(test_conv)
 }
 END_TEST
 
+START_TEST(test_clock)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    const double start = kd_seconds();
+    nanosleep(&pause, NULL);
+    const double end = kd_seconds();
+    ck_assert(end - start >= .02 && end - start < 25);
+    ck_assert(kd_seconds() >= end);
+}
+END_TEST
+
 TEST_SUITE(base, 30, &test_philox_known_answers, &test_memory, &test_memory_limit,
            &test_memory_status, &test_parallel_for, &test_checked, &test_isa, &test_no_context,
-           &test_conv)
+           &test_conv, &test_clock)

@@ -91,13 +91,6 @@ typedef struct tally {
     size_t kills, in_writing, without_checkpoint, runs;
 } tally;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void sleep_for(double seconds)
 {
     const struct timespec t = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
@@ -129,12 +122,12 @@ static double duration(const trial *t, size_t n)
     const test_path folder = test_in_dir("timed");
     char shim[40];
     const trial_call call = call_for(folder.text, n, shim);
-    const double start = now();
+    const double start = kd_seconds();
     trial_remove(folder.text);
     ck_assert_msg(
         trial_run(t, &(trial_call){.out = folder.text, .shim = call.shim, .sync = true}, NULL) == 0,
         "%s", test_err);
-    const double seconds = now() - start;
+    const double seconds = kd_seconds() - start;
     trial_check_done(t, folder.text);
     return seconds;
 }
