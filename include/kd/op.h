@@ -52,7 +52,7 @@ typedef struct kd_op_call {
     uint32_t accumulate;   /* backward: bit i: add to din[i] instead of overwriting */
     int training;          /* 0: evaluation */
     int recomputed;        /* a forward repeated for the backward, on the inputs it had before */
-    uint64_t seed; /* of the run, with the step and the op's id: keys of random numbers */
+    uint64_t seed;         /* of the run, with the step and the op's id: keys of random numbers */
     uint64_t step;
     uint32_t id;
     float weight;   /* of the loss: what its gradient begins with */
@@ -66,6 +66,21 @@ typedef struct kd_op_call {
 /* Which operands a backward reads. */
 #define KD_KEEP_IN(i) (1u << (i))
 #define KD_KEEP_OUT(i) (1u << (16 + (i)))
+
+/* One member of an op's attributes. */
+typedef enum kd_field_type {
+    KD_FIELD_INT, /* int, or an enum */
+    KD_FIELD_FLOAT,
+    KD_FIELD_INT64,
+    KD_FIELD_SIZE /* size_t */
+} kd_field_type;
+
+typedef struct kd_op_field {
+    const char *name; /* "kernel" */
+    kd_field_type type;
+    size_t offset; /* bytes from the beginning of the attributes */
+    size_t count;  /* 1, or the length of an array */
+} kd_op_field;
 
 typedef struct kd_op {
     size_t struct_size; /* sizeof(kd_op); members that a shorter one lacks are zero */
@@ -108,6 +123,13 @@ typedef struct kd_op {
     kd_status (*prepare)(const kd_op_call *c);
     /* Multiply-accumulates of one forward. NULL: none worth counting. */
     uint64_t (*macs)(const kd_op_call *c);
+
+    /* no_grad by attributes, when it depends on them; NULL: no_grad. */
+    uint32_t (*no_grad_fn)(const void *attr);
+
+    /* The members of the attributes' struct, by which exporters read them. NULL: they cannot. */
+    const kd_op_field *fields;
+    size_t n_fields;
 } kd_op;
 
 /* Add an op to the graph. attr: attr_size bytes, copied (NULL: zeros). op must outlive the graph

@@ -62,7 +62,7 @@ static kd_value view_of(kd_graph *g, kd_value with, kd_value v)
 
 static bool wanted(const kd_graph *g, const kdi_node *node, int i)
 {
-    return g->values[node->in[i]].needs_grad && !(node->op->no_grad >> i & 1);
+    return g->values[node->in[i]].needs_grad && !(kdi_node_no_grad(node) >> i & 1);
 }
 
 /* The gradient dout of a view of, or a sum with, a parameter goes into the flat array by a copy. */

@@ -3,6 +3,8 @@
  * what is built on a value that could not be made is not built either. */
 #include "graph.h"
 
+#include "../op/fields.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -241,6 +243,11 @@ kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_i
     return &g->nodes[g->n_nodes++];
 }
 
+uint32_t kdi_node_no_grad(const kdi_node *n)
+{
+    return n->op->no_grad_fn ? n->op->no_grad_fn(n->attr) : n->op->no_grad;
+}
+
 /* A caller's record by the rule of all options. One that is shorter than ours is completed by zeros
  * in the graph's pool; the copy keeps its struct_size, by which plans know to copy it too. */
 static const kd_op *op_record(kd_graph *g, const kd_op *theirs)
@@ -267,7 +274,7 @@ static const kd_op *op_record(kd_graph *g, const kd_op *theirs)
 static kd_status check_op(kd_graph *g, const kd_op *op, const kd_value *in, int n_in)
 {
     if (!op->name || op->n_out < 1 || op->n_out > KD_MAX_OPERANDS || !op->shape ||
-        (!op->forward && !op->view))
+        (!op->forward && !op->view) || !kdi_fields_fit(op))
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "op '%s': its record is incomplete",
                            op->name ? op->name : "");
     if (n_in < op->n_in_min || n_in > op->n_in_max || n_in > KD_MAX_OPERANDS)
@@ -341,7 +348,7 @@ kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const k
     bool needs_grad = false;
     for (int i = 0; i < n_in; i++) {
         node->in[i] = in[i];
-        needs_grad |= g->values[in[i]].needs_grad && !(op->no_grad >> i & 1);
+        needs_grad |= g->values[in[i]].needs_grad && !(kdi_node_no_grad(node) >> i & 1);
     }
     for (int i = 0; i < op->n_out; i++) {
         const kd_value v = kdi_graph_value(g, KDI_RESULT, &shape[i], dtype[i]);

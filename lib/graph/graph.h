@@ -81,6 +81,9 @@ struct kd_graph {
 kd_value kdi_graph_value(kd_graph *g, kdi_kind kind, const kd_shape *shape, kd_dtype dtype);
 kdi_node *kdi_graph_node(kd_graph *g, const kd_op *op, const void *attr, int n_in);
 
+/* Bit i: no gradient flows to input i. */
+uint32_t kdi_node_no_grad(const kdi_node *n);
+
 /* The value whose memory v really is. */
 kd_value kdi_graph_root(const kd_graph *g, kd_value v);
 

@@ -16,6 +16,7 @@
  * One task is one (image, head), or all heads of an image where there are many images. When the
  * bias wants a gradient a task is one head of a run of images, which are taken in order; the runs'
  * sums are added in order, too. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 
@@ -462,19 +463,38 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
-#define ATTENTION(title, most, without)                                                            \
-    {                                                                                              \
-        .struct_size = sizeof(kd_op), .name = title, .attr_size = sizeof(attention_attr),          \
-        .n_in_min = (most)-1, .n_in_max = most, .n_out = 2, .shape = shape, .forward = forward,    \
-        .backward = backward,                                                                      \
-        .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1) | KD_KEEP_IN(2) | KD_KEEP_OUT(1),                   \
-        .no_grad = without, .optional_out = 1u << 1, .accumulates = 1, .scratch = scratch,         \
-        .macs = macs,                                                                              \
-    }
+/* The mask has no gradient; where there is none, input 1 is a bias, which has. */
+static uint32_t no_grad(const void *attr)
+{
+    const attention_attr *a = attr;
+    return a->masked ? 1u << 1 : 0;
+}
 
-/* Two records, because the mask, which has no gradient, comes before a bias, which has. */
-const kd_op kdi_op_attention = ATTENTION("attention", 2, 0);
-const kd_op kdi_op_attention_masked = ATTENTION("attention", 3, 1u << 1);
+static const kd_op_field fields[] = {
+    KDI_INT(attention_attr, heads),
+    KDI_INT(attention_attr, masked),
+    KDI_FLOAT(attention_attr, scale),
+    KDI_INT(attention_attr, queries),
+};
+
+const kd_op kdi_op_attention = {
+    .struct_size = sizeof(kd_op),
+    .name = "attention",
+    .attr_size = sizeof(attention_attr),
+    KDI_FIELDS(fields),
+    .n_in_min = 1,
+    .n_in_max = 3,
+    .n_out = 2,
+    .shape = shape,
+    .forward = forward,
+    .backward = backward,
+    .keeps = KD_KEEP_IN(0) | KD_KEEP_IN(1) | KD_KEEP_IN(2) | KD_KEEP_OUT(1),
+    .no_grad_fn = no_grad,
+    .optional_out = 1u << 1,
+    .accumulates = 1,
+    .scratch = scratch,
+    .macs = macs,
+};
 
 static kd_value build(kd_graph *g, kd_value qkv, int heads, float scale, int queries, kd_value bias,
                       kd_value mask)
@@ -484,8 +504,7 @@ static kd_value build(kd_graph *g, kd_value qkv, int heads, float scale, int que
     int n = 1;
     if (mask != KD_NONE) in[n++] = mask;
     if (bias != KD_NONE) in[n++] = bias;
-    return kd_graph_op(g, attr.masked ? &kdi_op_attention_masked : &kdi_op_attention, &attr, in, n,
-                       NULL);
+    return kd_graph_op(g, &kdi_op_attention, &attr, in, n, NULL);
 }
 
 kd_value kd_attention(kd_graph *g, kd_value qkv, int heads, float scale, kd_value bias,

@@ -14,6 +14,7 @@
  * All passes take the blocks in the same order, so that a thread meets what it has in its caches.
  * Where a max_pool of 2x2 pixels was fused behind all that, y and dy are the pooled maps, a block is
  * of whole pairs of rows of pixels, and g is dy at the largest pixel of each window. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -361,10 +362,18 @@ static kd_status shape(kd_op_shapes *s)
     return KD_OK;
 }
 
+static const kd_op_field fields[] = {
+    KDI_FLOAT(kdi_batch_norm_attr, momentum),
+    KDI_FLOAT(kdi_batch_norm_attr, eps),
+    KDI_INT(kdi_batch_norm_attr, relu),
+    KDI_INT(kdi_batch_norm_attr, pools),
+};
+
 const kd_op kdi_op_batch_norm = {
     .struct_size = sizeof(kd_op),
     .name = "batch_norm",
     .attr_size = sizeof(kdi_batch_norm_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 6,
     .n_out = 3,

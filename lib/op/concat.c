@@ -2,6 +2,7 @@
  * concat.c: arrays of any one type, joined along an axis. In memory that is `outer` rows, each of
  * the inputs' rows one after another; the backward hands the pieces of each row back. Inputs are
  * taken in order, each in parallel, so that an input given twice adds up. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -126,10 +127,13 @@ static kd_status shape(kd_op_shapes *s)
     return note_sizes(s, attr);
 }
 
+static const kd_op_field fields[] = {KDI_INT(concat_attr, axis), KDI_SIZE(concat_attr, before)};
+
 const kd_op kdi_op_concat = {
     .struct_size = sizeof(kd_op),
     .name = "concat",
     .attr_size = sizeof(concat_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = KD_MAX_OPERANDS,
     .n_out = 1,

@@ -8,6 +8,7 @@
  *
  * The algorithm follows from the shape and the plan's largest batch, whatever the batch of a
  * run. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 
@@ -390,10 +391,32 @@ static kd_status shape(kd_op_shapes *s)
     return check_params(s, a);
 }
 
+static const kd_op_field fields[] = {
+    KDI_INT(kdi_conv2d_attr, out),
+    KDI_INT(kdi_conv2d_attr, kernel),
+    KDI_INT(kdi_conv2d_attr, stride),
+    KDI_INT(kdi_conv2d_attr, pad),
+    KDI_INT(kdi_conv2d_attr, dilation),
+    KDI_INT(kdi_conv2d_attr, groups),
+    KDI_INT(kdi_conv2d_attr, has_bias),
+    KDI_INT(kdi_conv2d_attr, bn),
+    KDI_FLOAT(kdi_conv2d_attr, bn_eps),
+    KDI_INT(kdi_conv2d_attr, act),
+    KDI_INT(kdi_conv2d_attr, pools),
+    KDI_INT(kdi_conv2d_attr, moments),
+    KDI_INT(kdi_conv2d_attr, bn_before),
+    KDI_INT(kdi_conv2d_attr, bn_before_relu),
+    KDI_INT(kdi_conv2d_attr, bn_after),
+    KDI_INT(kdi_conv2d_attr, bn_after_relu),
+    KDI_INT(kdi_conv2d_attr, bn_after_pools),
+    KDI_INT(kdi_conv2d_attr, bn_after_writes),
+};
+
 const kd_op kdi_op_conv2d = {
     .struct_size = sizeof(kd_op),
     .name = "conv2d",
     .attr_size = sizeof(kdi_conv2d_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 7,
     .n_out = 1,

@@ -4,6 +4,7 @@
  *
  * For mixed pictures (mixup, CutMix) there are two labels: 1 - e is shared out between them,
  * `share` for the first. */
+#include "fields.h"
 #include "loss.h"
 #include "shape.h"
 
@@ -100,10 +101,13 @@ static kd_status shape(kd_op_shapes *s)
     return KD_OK;
 }
 
+static const kd_op_field fields[] = {KDI_FLOAT(cross_entropy_attr, smoothing)};
+
 const kd_op kdi_op_cross_entropy = {
     .struct_size = sizeof(kd_op),
     .name = "cross_entropy",
     .attr_size = sizeof(cross_entropy_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 2,
     .n_in_max = 4,
     .n_out = 1,

@@ -6,6 +6,7 @@
  * Which samples, counted by their index i in the whole batch: number i % 4 of Philox's block
  * {i / 4, step, id, KDI_RNG_DROP_PATH} under the run's seed. The backward draws the same numbers
  * again, so nothing is saved. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -91,10 +92,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_equal(s);
 }
 
+static const kd_op_field fields[] = {KDI_FLOAT(drop_path_attr, rate)};
+
 const kd_op kdi_op_drop_path = {
     .struct_size = sizeof(kd_op),
     .name = "drop_path",
     .attr_size = sizeof(drop_path_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

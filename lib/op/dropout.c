@@ -5,6 +5,7 @@
  * Which elements: Philox keyed by the run's seed, counted by element of the whole batch, step and
  * op (kernel dropout).
  * The backward draws the same numbers again, so nothing is saved. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -96,10 +97,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_equal(s);
 }
 
+static const kd_op_field fields[] = {KDI_FLOAT(dropout_attr, rate)};
+
 const kd_op kdi_op_dropout = {
     .struct_size = sizeof(kd_op),
     .name = "dropout",
     .attr_size = sizeof(dropout_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

@@ -4,6 +4,7 @@
  * Mean and biased variance are the row's own, so training and evaluating are the same. The backward
  * finds them in a second output, [...,2]. Rows are cut into blocks; the gradients of weight and
  * bias are one sum for each block, added in order. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -103,10 +104,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 1);
 }
 
+static const kd_op_field fields[] = {KDI_FLOAT(layer_norm_attr, eps)};
+
 const kd_op kdi_op_layer_norm = {
     .struct_size = sizeof(kd_op),
     .name = "layer_norm",
     .attr_size = sizeof(layer_norm_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 3,
     .n_in_max = 3,
     .n_out = 2,

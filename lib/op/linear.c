@@ -3,6 +3,7 @@
  * flattening layer reads a picture [N,H,W,C] as N rows of H*W*C; its weight is [out,H,W,C].
  *   dx = dy W, dW = dy^T x, dbias = column sums of dy
  * All are products of kernel/gemm.h, which says how they are cut. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -152,10 +153,17 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+static const kd_op_field fields[] = {
+    KDI_INT(kdi_linear_attr, out),      KDI_INT(kdi_linear_attr, has_bias),
+    KDI_INT(kdi_linear_attr, flatten),  KDI_INT(kdi_linear_attr, act),
+    KDI_INT(kdi_linear_attr, residual),
+};
+
 const kd_op kdi_op_linear = {
     .struct_size = sizeof(kd_op),
     .name = "linear",
     .attr_size = sizeof(kdi_linear_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 4,
     .n_out = 1,

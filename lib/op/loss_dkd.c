@@ -9,6 +9,7 @@
  * The published code masks the label with -1000 instead of leaving it out: the same, rounded. The
  * label's probability is the sigmoid of l = z_label - log sum_others exp z, exact however close to
  * 0 or 1. */
+#include "fields.h"
 #include "loss.h"
 
 #include <math.h>
@@ -117,10 +118,17 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_loss_shape(s, true, true, 2);
 }
 
+static const kd_op_field fields[] = {
+    KDI_FLOAT(loss_dkd_attr, temperature),
+    KDI_FLOAT(loss_dkd_attr, alpha),
+    KDI_FLOAT(loss_dkd_attr, beta),
+};
+
 const kd_op kdi_op_loss_dkd = {
     .struct_size = sizeof(kd_op),
     .name = "loss_dkd",
     .attr_size = sizeof(loss_dkd_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 3,
     .n_in_max = 3,
     .n_out = 1,

@@ -2,6 +2,7 @@
  * loss_kd.c: distillation after Hinton, Vinyals and Dean (2015): T^2 KL(q_t || q_s), q being
  * softmax(logits / T) of teacher and student. Gradient by the student's logits: T (q_s - q_t);
  * T^2 keeps its size about the same whatever T is. */
+#include "fields.h"
 #include "loss.h"
 
 #include <math.h>
@@ -49,10 +50,13 @@ static kd_status shape(kd_op_shapes *s)
     return status ? status : kdi_loss_shape(s, true, false, 1);
 }
 
+static const kd_op_field fields[] = {KDI_FLOAT(loss_kd_attr, temperature)};
+
 const kd_op kdi_op_loss_kd = {
     .struct_size = sizeof(kd_op),
     .name = "loss_kd",
     .attr_size = sizeof(loss_kd_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 2,
     .n_in_max = 2,
     .n_out = 1,

@@ -66,6 +66,7 @@ const kd_op kdi_op_max_pool = {
     .struct_size = sizeof(kd_op),
     .name = "max_pool",
     .attr_size = sizeof(kdi_pooling_attr),
+    KDI_FIELDS(kdi_pooling_fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 2,

@@ -3,6 +3,7 @@
  * pixels of each 2x2 square side by side, [N,H,W,C] -> [N,ceil(H/2),ceil(W/2),4*C], in the order
  * (0,0), (1,0), (0,1), (1,1) of (row, column). Beyond the edge of an odd map there is 0. */
 #include "gather.h"
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 
@@ -72,10 +73,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+static const kd_op_field fields[] = {KDI_INT(merge_attr, h), KDI_INT(merge_attr, w)};
+
 const kd_op kdi_op_patch_merge = {
     .struct_size = sizeof(kd_op),
     .name = "patch_merge",
     .attr_size = sizeof(merge_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

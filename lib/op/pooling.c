@@ -10,6 +10,12 @@
 
 #include <string.h>
 
+const kd_op_field kdi_pooling_fields[] = {
+    KDI_INT(kdi_pooling_attr, kernel),      KDI_INT(kdi_pooling_attr, stride),
+    KDI_INT(kdi_pooling_attr, pad),         KDI_INT(kdi_pooling_attr, ceil_mode),
+    KDI_INT(kdi_pooling_attr, exclude_pad), KDI_INT(kdi_pooling_attr, adaptive),
+};
+
 kd_value kdi_pooling_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *options)
 {
     kd_pool_opt opt;

@@ -3,12 +3,14 @@
 #ifndef KDI_POOLING_H
 #define KDI_POOLING_H
 
+#include "fields.h"
 #include "ops.h"
 
 typedef struct kdi_pooling_attr {
     int kernel[2], stride[2], pad[2]; /* adaptive: kernel is the output's size */
     int ceil_mode, exclude_pad, adaptive;
 } kdi_pooling_attr;
+extern const kd_op_field kdi_pooling_fields[6];
 
 /* A pooling op from its options, whose defaults are filled in. */
 kd_value kdi_pooling_build(kd_graph *g, const kd_op *op, kd_value x, const kd_pool_opt *opt);

@@ -4,6 +4,7 @@
  * attention adds:
  *   y[head][i][j] = table[(yi - yj + h - 1) * (2w - 1) + xi - xj + w - 1][head]
  * where pixel i is (yi, xi). The backward sums each table entry's pairs in the order of i. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -104,10 +105,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+static const kd_op_field fields[] = {KDI_INT(bias_attr, window)};
+
 const kd_op kdi_op_position_bias = {
     .struct_size = sizeof(kd_op),
     .name = "position_bias",
     .attr_size = sizeof(bias_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

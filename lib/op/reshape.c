@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * reshape.c: the same elements under another shape: a view, which costs nothing. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 
@@ -73,10 +74,14 @@ static kd_status shape(kd_op_shapes *s)
     return KD_OK;
 }
 
+static const kd_op_field fields[] = {KDI_INT(reshape_attr, to.rank),
+                                     KDI_INT64(reshape_attr, to.dim)};
+
 const kd_op kdi_op_reshape = {
     .struct_size = sizeof(kd_op),
     .name = "reshape",
     .attr_size = sizeof(reshape_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * scale.c: y = factor * x, dx = factor * dy: weights of losses, 1/sqrt(d). */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -49,10 +50,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_equal(s);
 }
 
+static const kd_op_field fields[] = {KDI_FLOAT(scale_attr, factor)};
+
 const kd_op kdi_op_scale = {
     .struct_size = sizeof(kd_op),
     .name = "scale",
     .attr_size = sizeof(scale_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

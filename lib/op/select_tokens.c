@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * select_tokens.c: some tokens of each image: [N,T,C] -> [N,count,C], from token `first` on: what a head
  * reads. The others' gradient is 0. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -72,10 +73,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+static const kd_op_field fields[] = {KDI_INT(select_attr, first), KDI_INT(select_attr, count)};
+
 const kd_op kdi_op_select_tokens = {
     .struct_size = sizeof(kd_op),
     .name = "select_tokens",
     .attr_size = sizeof(select_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

@@ -5,6 +5,7 @@
  * First dimensions of size 1 are dropped and neighbours that stay neighbours become one. If the
  * last dimension stays last, rows are copied. Else the plane of the two last dimensions (out's and
  * in's) is transposed by the kernel, once for each index of the others. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -167,10 +168,13 @@ static kd_status shape(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+static const kd_op_field fields[] = {KDI_INT(transpose_attr, order)};
+
 const kd_op kdi_op_transpose = {
     .struct_size = sizeof(kd_op),
     .name = "transpose",
     .attr_size = sizeof(transpose_attr),
+    KDI_FIELDS(fields),
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,

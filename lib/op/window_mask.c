@@ -3,6 +3,7 @@
  * two pixels of a window were neighbours before the shift, else -100. Along each side the pixels up
  * to the last window, those of it before the shift's seam, and those behind are three zones; two
  * pixels are neighbours when they share both. A constant: no inputs, no gradient. */
+#include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
@@ -82,10 +83,17 @@ static kd_status shape(kd_op_shapes *s)
     return KD_OK;
 }
 
+static const kd_op_field fields[] = {
+    KDI_INT(mask_attr, map),
+    KDI_INT(mask_attr, window),
+    KDI_INT(mask_attr, shift),
+};
+
 const kd_op kdi_op_window_mask = {
     .struct_size = sizeof(kd_op),
     .name = "window_mask",
     .attr_size = sizeof(mask_attr),
+    KDI_FIELDS(fields),
     .n_out = 1,
     .shape = shape,
     .forward = forward,

@@ -5,6 +5,7 @@
  * drops what was filled up. The shift comes before the filling, as in timm.
  *
  * Each op is the other's backward, except that what came from nowhere goes nowhere. */
+#include "fields.h"
 #include "gather.h"
 #include "ops.h"
 #include "shape.h"
@@ -168,11 +169,18 @@ static kd_status shape_reverse(kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
+static const kd_op_field fields[] = {
+    KDI_INT(window_attr, reverse),
+    KDI_INT(window_attr, map),
+    KDI_INT(window_attr, window),
+    KDI_INT(window_attr, shift),
+};
+
 #define WINDOWS(title, shape_rule)                                                                 \
     {                                                                                              \
         .struct_size = sizeof(kd_op), .name = title, .attr_size = sizeof(window_attr),             \
-        .n_in_min = 1, .n_in_max = 1, .n_out = 1, .shape = shape_rule, .forward = forward,         \
-        .backward = backward, .accumulates = 1, .scratch = scratch,                                \
+        KDI_FIELDS(fields), .n_in_min = 1, .n_in_max = 1, .n_out = 1, .shape = shape_rule,         \
+        .forward = forward, .backward = backward, .accumulates = 1, .scratch = scratch,            \
     }
 
 const kd_op kdi_op_window_partition = WINDOWS("window_partition", shape_partition);
