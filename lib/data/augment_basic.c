@@ -4,8 +4,8 @@
  * crop pads with black before normalisation, as torchvision's RandomCrop(size, padding) does.
  * altflip is the alternating flip of Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU"
  * (2024): every two epochs show a sample both ways. cutout is DeVries and Taylor (2017): the
- * square's centre is a pixel of the picture, so a part of the square may lie outside; it becomes the
- * data set's mean colour, which is 0 in the data set's normalisation. */
+ * square's centre is a pixel of the picture, so a part of the square may lie outside; it becomes
+ * the data set's mean colour, which is 0 in the data set's normalisation. */
 #include "data.h"
 
 #include "../base/size.h"
@@ -22,7 +22,7 @@ static void crop_range(kdi_shape shape, size_t *low, size_t *high, size_t *value
 }
 
 /* Row y of out is row y + dy of in, columns moved by dx, where there is such; black elsewhere. */
-static bool crop(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
+static bool crop(const kdi_augment_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
 {
     const size_t h = step->shape.h, row = step->shape.w * step->shape.c, pad = step->value;
     kdi_rng rng = kdi_augment_rng(step, key);
@@ -45,7 +45,7 @@ static bool crop(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *
 }
 
 const kdi_augment kdi_augment_crop = {
-    .name = "crop", .has_value = true, .range = crop_range, .pixels = crop};
+    .name = "crop", .random = true, .has_value = true, .range = crop_range, .pixels = crop};
 
 /* ---- flip ------------------------------------------------------------------------------------ */
 
@@ -66,7 +66,7 @@ static void mirror(kdi_shape shape, const uint8_t *in, uint8_t *out)
     }
 }
 
-static bool flip(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
+static bool flip(const kdi_augment_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
 {
     kdi_rng rng = kdi_augment_rng(step, key);
     if (kdi_rng_u32(&rng) >> 31) return false;
@@ -74,9 +74,9 @@ static bool flip(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *
     return true;
 }
 
-const kdi_augment kdi_augment_flip = {.name = "flip", .pixels = flip};
+const kdi_augment kdi_augment_flip = {.name = "flip", .random = true, .pixels = flip};
 
-static bool altflip(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
+static bool altflip(const kdi_augment_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
 {
     const uint32_t epoch = key.epoch;
     key.epoch = 0;
@@ -86,7 +86,7 @@ static bool altflip(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_
     return true;
 }
 
-const kdi_augment kdi_augment_altflip = {.name = "altflip", .pixels = altflip};
+const kdi_augment kdi_augment_altflip = {.name = "altflip", .random = true, .pixels = altflip};
 
 /* ---- cutout ---------------------------------------------------------------------------------- */
 
@@ -104,7 +104,8 @@ static void span(size_t centre, size_t size, size_t length, size_t *from, size_t
     *to = kdi_smaller(centre + size - size / 2, length);
 }
 
-static void cutout(const kdi_step *step, kdi_key key, const kdi_units *units, float *picture)
+static void cutout(const kdi_augment_step *step, kdi_key key, const kdi_units *units,
+                   float *picture)
 {
     const size_t h = step->shape.h, w = step->shape.w;
     size_t y0, y1, x0, x1;
@@ -119,4 +120,4 @@ static void cutout(const kdi_step *step, kdi_key key, const kdi_units *units, fl
 }
 
 const kdi_augment kdi_augment_cutout = {
-    .name = "cutout", .has_value = true, .range = cutout_range, .values = cutout};
+    .name = "cutout", .random = true, .has_value = true, .range = cutout_range, .values = cutout};

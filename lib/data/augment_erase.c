@@ -10,14 +10,12 @@
 
 #include <math.h>
 
-enum { MILLION = 1000000 };
-
 static void erase_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
     *low = 1;
-    *high = MILLION;
-    *value = MILLION / 4;
+    *high = KDI_MILLION;
+    *value = KDI_MILLION / 4;
 }
 
 typedef struct box {
@@ -52,12 +50,12 @@ static void draw(kdi_rng *rng, const kdi_units *u, float *pixel)
     }
 }
 
-static void erase(const kdi_step *step, kdi_key key, const kdi_units *units, float *picture)
+static void erase(const kdi_augment_step *step, kdi_key key, const kdi_units *units, float *picture)
 {
     box b;
     const size_t w = step->shape.w;
     kdi_rng rng = kdi_augment_rng(step, key);
-    if ((double)kdi_rng_uniform(&rng) >= kdi_step_number(step)) return;
+    if ((double)kdi_rng_uniform(&rng) >= kdi_augment_number(step)) return;
     if (!choose(&rng, step->shape.h, w, &b)) return;
     kdi_rng noise = kdi_rng_make(key.seed, KDI_RNG_ERASE, key.epoch, key.sample);
     noise.index = key.copy << 28;
@@ -67,5 +65,9 @@ static void erase(const kdi_step *step, kdi_key key, const kdi_units *units, flo
     }
 }
 
-const kdi_augment kdi_augment_erase = {
-    .name = "erase", .has_value = true, .decimal = true, .range = erase_range, .values = erase};
+const kdi_augment kdi_augment_erase = {.name = "erase",
+                                       .random = true,
+                                       .has_value = true,
+                                       .decimal = true,
+                                       .range = erase_range,
+                                       .values = erase};

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * augment_frame.c: which part of a picture is shown: rrc (torchvision's RandomResizedCrop), centre
- * (Resize and CenterCrop), and how it is resized: bilinear, bicubic; exact: of all of its pixels.
- * crop_resize.c does it. */
+ * augment_frame.c: framings: which part of a picture the canvas shows. rrc is torchvision's
+ * RandomResizedCrop, centre its Resize and CenterCrop. crop_resize.c decodes and resizes that
+ * part. */
 #include "crop_resize.h"
 
 #include <math.h>
-
-enum { MILLION = 1000000 };
 
 static double uniform(kdi_rng *rng, double low, double high)
 {
@@ -19,21 +17,21 @@ static double uniform(kdi_rng *rng, double low, double high)
 static void rrc_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
-    *low = MILLION / 1000;
-    *high = MILLION;
-    *value = MILLION * 8 / 100;
+    *low = KDI_MILLION / 1000;
+    *high = KDI_MILLION;
+    *value = KDI_MILLION * 8 / 100;
 }
 
 static const double LEAST_RATIO = 3.0 / 4, MOST_RATIO = 4.0 / 3; /* width by height */
 
 /* Ten tries to find a part within the picture; else as much of its middle as the ratios allow. */
-static void rrc_place(const kdi_step *step, kdi_key key, size_t height, size_t width, kdi_span *y,
-                      kdi_span *x)
+static void rrc_place(const kdi_augment_step *step, kdi_key key, size_t height, size_t width,
+                      kdi_span *y, kdi_span *x)
 {
     kdi_rng rng = kdi_augment_rng(step, key);
     const double h = (double)height, w = (double)width;
     for (int i = 0; i < 10; i++) {
-        const double area = h * w * uniform(&rng, kdi_step_number(step), 1);
+        const double area = h * w * uniform(&rng, kdi_augment_number(step), 1);
         const double ratio = exp(uniform(&rng, log(LEAST_RATIO), log(MOST_RATIO)));
         const double part_w = rint(sqrt(area * ratio)), part_h = rint(sqrt(area / ratio));
         if (part_w < 1 || part_w > w || part_h < 1 || part_h > h) continue;
@@ -53,8 +51,9 @@ static void rrc_place(const kdi_step *step, kdi_key key, size_t height, size_t w
 const kdi_augment kdi_augment_rrc = {.name = "rrc",
                                      .has_value = true,
                                      .decimal = true,
-                                     .rough = true,
-                                     .role = KDI_ROLE_FRAME,
+                                     .random = true,
+                                     .reducible = true,
+                                     .group = KDI_GROUP_FRAMING,
                                      .range = rrc_range,
                                      .place = rrc_place};
 
@@ -66,17 +65,17 @@ const kdi_augment kdi_augment_rrc = {.name = "rrc",
 static void centre_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
     (void)shape;
-    *low = MILLION / 10;
-    *high = MILLION;
-    *value = MILLION * 875 / 1000;
+    *low = KDI_MILLION / 10;
+    *high = KDI_MILLION;
+    *value = KDI_MILLION * 875 / 1000;
 }
 
-static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_t width,
+static void centre_place(const kdi_augment_step *step, kdi_key key, size_t height, size_t width,
                          kdi_span *y, kdi_span *x)
 {
     const uint64_t h = step->shape.h, w = step->shape.w;
     /* in millionths, so that 224 / 0.875 is 256 */
-    const uint64_t least_h = h * MILLION / step->value, least_w = w * MILLION / step->value;
+    const uint64_t least_h = h * KDI_MILLION / step->value, least_w = w * KDI_MILLION / step->value;
     uint64_t full_h = least_h, full_w = least_w;
     (void)key;
     if (height == h && width == w) { /* nothing to resize, and nothing to cut */
@@ -97,12 +96,6 @@ static void centre_place(const kdi_step *step, kdi_key key, size_t height, size_
 const kdi_augment kdi_augment_centre = {.name = "centre",
                                         .has_value = true,
                                         .decimal = true,
-                                        .role = KDI_ROLE_FRAME,
+                                        .group = KDI_GROUP_FRAMING,
                                         .range = centre_range,
                                         .place = centre_place};
-
-/* ---- filters --------------------------------------------------------------------------------- */
-
-const kdi_augment kdi_augment_bilinear = {.name = "bilinear", .role = KDI_ROLE_FILTER};
-const kdi_augment kdi_augment_bicubic = {.name = "bicubic", .role = KDI_ROLE_FILTER};
-const kdi_augment kdi_augment_exact = {.name = "exact", .role = KDI_ROLE_EXACT};

@@ -63,7 +63,7 @@ uint64_t kdi_sum_end(const kdi_sum *s)
     return x;
 }
 
-static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_note *note)
+static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_failure *failure)
 {
     const kd_data_info *info = &data->info;
     kdi_sum s = kdi_sum_begin();
@@ -76,8 +76,8 @@ static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_note *note)
         for (size_t i = 0; i < info->count[split]; i++) {
             int32_t label;
             const uint8_t *picture =
-                kdi_dataset_look(data, (kd_split)split, i, scratch, &label, note);
-            if (!picture) return note->status;
+                kdi_dataset_look(data, (kd_split)split, i, scratch, &label, failure);
+            if (!picture) return failure->status;
             kdi_sum_bytes(&s, picture, kdi_dataset_bytes(data));
             kdi_sum_number(&s, (uint64_t)label);
         }
@@ -102,10 +102,10 @@ kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum)
             scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);
             if (!scratch) return kd_ctx_memory_status(data->ctx);
         }
-        kdi_note note = {0};
-        const kd_status status = sum_samples(data, scratch, &note);
+        kdi_failure failure = {0};
+        const kd_status status = sum_samples(data, scratch, &failure);
         kd_ctx_free(data->ctx, scratch);
-        if (status) return kd_ctx_fail(data->ctx, status, "%s", note.text);
+        if (status) return kd_ctx_fail(data->ctx, status, "%s", failure.text);
     }
     *checksum = data->checksum;
     return KD_OK;

@@ -89,20 +89,20 @@ static void name_file(const cifar *set, kd_split split, size_t number, file_name
 }
 
 /* How many records a file holds, by its size. */
-static kd_status count_records(kdi_source *source, const cifar *set, kd_split split, size_t *count)
+static kd_status count_records(kdi_data_file *file, const cifar *set, kd_split split, size_t *count)
 {
-    const size_t record = record_bytes(set), whole = source->size / record;
-    if (source->gzip)
-        return kd_ctx_fail(source->ctx, KD_E_FORMAT, "'%s' is gzip: unpack it", source->path);
-    if (source->size % record)
+    const size_t record = record_bytes(set), whole = file->size / record;
+    if (file->gzip)
+        return kd_ctx_fail(file->ctx, KD_E_FORMAT, "'%s' is gzip: unpack it", file->path);
+    if (file->size % record)
         return kd_ctx_fail(
-            source->ctx, KD_E_FORMAT,
+            file->ctx, KD_E_FORMAT,
             "'%s': %zu bytes are no whole number of records of %zu: the last one, at "
             "offset %zu, is cut off",
-            source->path, source->size, record, whole * record);
+            file->path, file->size, record, whole * record);
     if (whole < 1 || whole > set->records[split])
-        return kd_ctx_fail(source->ctx, KD_E_FORMAT, "'%s' holds %zu records instead of %zu",
-                           source->path, whole, set->records[split]);
+        return kd_ctx_fail(file->ctx, KD_E_FORMAT, "'%s' holds %zu records instead of %zu",
+                           file->path, whole, set->records[split]);
     *count = whole;
     return KD_OK;
 }
@@ -117,27 +117,27 @@ static void interleave(const uint8_t *planes, uint8_t *picture)
     }
 }
 
-static kd_status read_records(kdi_source *source, const cifar *set, size_t count, uint8_t *pixels,
+static kd_status read_records(kdi_data_file *file, const cifar *set, size_t count, uint8_t *pixels,
                               int32_t *labels)
 {
     uint8_t record[2 + PICTURE];
     const size_t label_bytes = set->coarse ? 2 : 1;
     for (size_t i = 0; i < count; i++) {
-        const size_t offset = source->offset;
-        const kd_status status = kdi_source_read(source, record, label_bytes + PICTURE);
+        const size_t offset = file->offset;
+        const kd_status status = kdi_data_file_read(file, record, label_bytes + PICTURE);
         if (status) return status;
         if (set->coarse && record[0] >= set->coarse)
-            return kd_ctx_fail(source->ctx, KD_E_FORMAT,
-                               "'%s': offset %zu: coarse label %d, but %zu classes", source->path,
+            return kd_ctx_fail(file->ctx, KD_E_FORMAT,
+                               "'%s': offset %zu: coarse label %d, but %zu classes", file->path,
                                offset, record[0], set->coarse);
         labels[i] = record[label_bytes - 1];
         if ((size_t)labels[i] >= set->classes)
-            return kd_ctx_fail(source->ctx, KD_E_FORMAT,
-                               "'%s': offset %zu: label %d, but %zu classes", source->path,
+            return kd_ctx_fail(file->ctx, KD_E_FORMAT,
+                               "'%s': offset %zu: label %d, but %zu classes", file->path,
                                offset + label_bytes - 1, (int)labels[i], set->classes);
         interleave(record + label_bytes, pixels + i * PICTURE);
     }
-    return kdi_source_end(source);
+    return kdi_data_file_end(file);
 }
 
 /* Count the records of all files of a split, or read them if data's memory is there. */
@@ -149,22 +149,22 @@ static kd_status visit_split(kd_dataset *data, const cifar *set, const char *fol
     size_t done = 0;
     for (size_t f = 0; f < files; f++) {
         kdi_path path;
-        kdi_source source;
+        kdi_data_file file;
         size_t count = 0;
         file_name name;
         name_file(set, split, f, name);
         kd_status status = kdi_join(data->ctx, folder, name, &path);
-        if (!status) status = kdi_source_open(data->ctx, path.text, &source);
+        if (!status) status = kdi_data_file_open(data->ctx, path.text, &file);
         if (status) return status;
-        status = count_records(&source, set, split, &count);
+        status = count_records(&file, set, split, &count);
         /* Somebody may write to the files between the two visits. */
         if (!status && reading && count > data->info.count[split] - done)
             status =
                 kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' has grown while it was read", path.text);
         if (!status && reading)
-            status = read_records(&source, set, count, data->own_pixels[split] + done * PICTURE,
+            status = read_records(&file, set, count, data->own_pixels[split] + done * PICTURE,
                                   data->own_labels[split] + done);
-        kdi_source_close(&source);
+        kdi_data_file_close(&file);
         if (status) return status;
         done += count;
     }

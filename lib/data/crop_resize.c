@@ -137,7 +137,7 @@ static size_t bytes_of(size_t a, size_t b, size_t c)
 }
 
 /* Give every array of f its place; both axes are measured. */
-static kd_status make_buffer(kdi_framer *f, kdi_note *note)
+static kd_status make_buffer(kdi_framer *f, kdi_failure *failure)
 {
     const size_t columns = f->x.end - f->x.begin, rows = f->y.end - f->y.begin;
     const size_t c = f->channels;
@@ -155,10 +155,10 @@ static kd_status make_buffer(kdi_framer *f, kdi_note *note)
         const size_t wanted = at[6] + at[6] / 4;
         const kd_status status = kdi_alloc_quietly(f->ctx, wanted, &block);
         if (status)
-            return kdi_note_fail(note, status,
-                                 status == KD_E_LIMIT
-                                     ? "resizing it does not fit into the context's memory limit"
-                                     : "out of memory for resizing it");
+            return kdi_failure_set(failure, status,
+                                   status == KD_E_LIMIT
+                                       ? "resizing it does not fit into the context's memory limit"
+                                       : "out of memory for resizing it");
         f->buffer = block;
         f->capacity = wanted;
     }
@@ -173,13 +173,13 @@ static kd_status make_buffer(kdi_framer *f, kdi_note *note)
 }
 
 static kd_status prepare(kdi_framer *f, const axis *y, const axis *x, size_t channels,
-                         kdi_note *note)
+                         kdi_failure *failure)
 {
     f->channels = channels;
     f->rows = 0;
     measure(y, &f->y);
     measure(x, &f->x);
-    const kd_status status = make_buffer(f, note);
+    const kd_status status = make_buffer(f, failure);
     if (status) return status;
     for (size_t i = 0; i < f->y.count; i++) fill_one(y, &f->y, i);
     for (size_t i = 0; i < f->x.count; i++) fill_one(x, &f->x, i);
@@ -218,24 +218,24 @@ static size_t shrink_of(const kdi_decoder *d, kdi_span y, kdi_span x)
 }
 
 kd_status kdi_frame_decode(kdi_framer *f, kdi_decoder *d, bool exact, bool bicubic, kdi_span y,
-                           kdi_span x, uint8_t *canvas, kdi_note *note)
+                           kdi_span x, uint8_t *canvas, kdi_failure *failure)
 {
     const size_t shrink = exact ? 1 : shrink_of(d, y, x);
     const axis ay = axis_of(y, shrink, (d->height + shrink - 1) / shrink, bicubic);
     const axis ax = axis_of(x, shrink, (d->width + shrink - 1) / shrink, bicubic);
-    kd_status status = prepare(f, &ay, &ax, 3, note);
+    kd_status status = prepare(f, &ay, &ax, 3, failure);
     if (status) return status;
     const kdi_area area = {f->x.begin, f->y.begin, f->x.end - f->x.begin, f->y.end - f->y.begin};
-    status = kdi_decoder_rows(d, shrink, area, take_row, f, note);
+    status = kdi_decoder_rows(d, shrink, area, take_row, f, failure);
     if (!status) finish(f, canvas);
     return status;
 }
 
 kd_status kdi_frame_copy(kdi_framer *f, const uint8_t *picture, kdi_shape shape, bool bicubic,
-                         kdi_span y, kdi_span x, uint8_t *canvas, kdi_note *note)
+                         kdi_span y, kdi_span x, uint8_t *canvas, kdi_failure *failure)
 {
     const axis ay = axis_of(y, 1, shape.h, bicubic), ax = axis_of(x, 1, shape.w, bicubic);
-    const kd_status status = prepare(f, &ay, &ax, shape.c, note);
+    const kd_status status = prepare(f, &ay, &ax, shape.c, failure);
     if (status) return status;
     for (size_t i = f->y.begin; i < f->y.end; i++)
         take_row(f, picture + (i * shape.w + f->x.begin) * shape.c);

@@ -43,9 +43,9 @@ void kdi_framer_free(kdi_framer *f);
 /* The open picture's part (y, x) onto the canvas [y.count, x.count, 3]; exact: as from all of its
  * pixels. */
 kd_status kdi_frame_decode(kdi_framer *f, kdi_decoder *d, bool exact, bool bicubic, kdi_span y,
-                           kdi_span x, uint8_t *canvas, kdi_note *note);
+                           kdi_span x, uint8_t *canvas, kdi_failure *failure);
 /* The same of a picture [height,width,channels] in memory. */
 kd_status kdi_frame_copy(kdi_framer *f, const uint8_t *picture, kdi_shape shape, bool bicubic,
-                         kdi_span y, kdi_span x, uint8_t *canvas, kdi_note *note);
+                         kdi_span y, kdi_span x, uint8_t *canvas, kdi_failure *failure);
 
 #endif

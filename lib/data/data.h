@@ -4,36 +4,37 @@
  * A reader fills a kd_dataset: pixels in memory, or a function that fetches one sample. A pipeline
  * turns (epoch, batch index) into a batch: order, augmentation, views; it knows no threads. The
  * loader runs a pipeline ahead of its consumer. Nothing below kdi_pipeline_fill allocates or
- * touches the context, since it runs in the loader's thread: errors go into a kdi_note. */
+ * touches the context, since it runs in the loader's thread: so an error is
+ * written into a kdi_failure. */
 #ifndef KDI_DATA_H
 #define KDI_DATA_H
 
-#include "../base/base.h"
-#include "../base/philox.h"
+#include "augment.h"
 
 #include <kd/data.h>
 
 #include <stdatomic.h>
 
-/* An error on its way from a loader's thread to its consumer. */
-typedef struct kdi_note {
+/* An error that a thread without the context writes down, for the one that has it. status KD_OK:
+ * none. */
+typedef struct kdi_failure {
     kd_status status;
     char text[960];
-} kdi_note;
+} kdi_failure;
 
-kd_status kdi_note_fail(kdi_note *note, kd_status status, const char *format, ...)
+kd_status kdi_failure_set(kdi_failure *failure, kd_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- data sets (dataset.c) ------------------------------------------------------------------- */
 
 /* Fill image [h,w,c] and *label. May run in several loaders' threads at once. */
 typedef kd_status (*kdi_fetch_fn)(const kd_dataset *data, kd_split split, size_t index,
-                                  uint8_t *image, int32_t *label, kdi_note *note);
+                                  uint8_t *image, int32_t *label, kdi_failure *failure);
 
 struct kdi_decoder;
 /* Open the sample's picture, of whatever size, in the decoder; fill *label. As kdi_fetch_fn. */
 typedef kd_status (*kdi_open_fn)(const kd_dataset *data, kd_split split, size_t index,
-                                 struct kdi_decoder *decoder, int32_t *label, kdi_note *note);
+                                 struct kdi_decoder *decoder, int32_t *label, kdi_failure *failure);
 
 /* The path of the sample's file; false: it is too long, and cut off. */
 typedef bool (*kdi_where_fn)(const kd_dataset *data, kd_split split, size_t index, char *path,
@@ -72,20 +73,20 @@ struct kd_dataset {
 
 /* An empty data set; NULL, with the context's error, without memory. */
 kd_dataset *kdi_dataset_make(kd_ctx *ctx);
-/* Hands out what was made if status is KD_OK, else closes it. */
+/* The end of making: *out is data if status is KD_OK. Otherwise data is closed. */
 kd_status kdi_dataset_finish(kd_dataset *data, kd_status status, kd_dataset **out);
 
-/* Say what is odd about the data set: a sentence for kd_dataset_note and for the log. */
+/* Log a sentence about what is odd in the data set, and keep it for kd_dataset_note. */
 kd_status kdi_dataset_remark(kd_dataset *data, kd_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* May a sample that failed so be left out? */
+/* May a sample be left out that failed with this status? */
 bool kdi_dataset_may_skip(const kd_dataset *data, kd_status status);
-/* The same; if so it is counted; *fresh: for the first time. */
+/* The same, and if so the sample is counted. *fresh: it was not counted before. */
 bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status status,
                        bool *fresh);
-/* Put before the note's text which sample of which set it is, and in which file. */
-void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_note *note);
+/* Put the sample's data set, split, number and file before the failure's text. */
+void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_failure *failure);
 
 /* Checks info and copies it into data: names, means and all. Readers call it first. */
 kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *info);
@@ -97,9 +98,9 @@ kd_status kdi_dataset_reserve(kd_dataset *data);
 size_t kdi_dataset_bytes(const kd_dataset *data);
 
 /* The sample's pixels [h,w,c]: in place where they are in memory, else fetched into scratch. NULL,
- * with a note, on failure. The label is checked. */
+ * with *failure filled in, if that fails. The label is checked. */
 const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t index,
-                                uint8_t *scratch, int32_t *label, kdi_note *note);
+                                uint8_t *scratch, int32_t *label, kdi_failure *failure);
 
 /* A reader: args is what follows the ':' in the name, "" if nothing does. On failure the caller
  * closes data, whatever state it is in. */
@@ -123,25 +124,25 @@ typedef struct kdi_path {
 } kdi_path;
 
 /* A file read from front to end, unpacked on the way if it is gzip. */
-typedef struct kdi_source {
+typedef struct kdi_data_file {
     kd_ctx *ctx;
     const char *path; /* the caller's, for error texts */
     int fd;
     size_t size;   /* bytes of the file */
     size_t offset; /* bytes handed out so far, unpacked */
     struct kdi_gzip *gzip;
-} kdi_source;
+} kdi_data_file;
 
 /* path must stay valid until close. A gzip file is known by its first bytes. Anything but a
  * regular file is refused. On failure there is nothing to close. */
-kd_status kdi_source_open(kd_ctx *ctx, const char *path, kdi_source *source);
+kd_status kdi_data_file_open(kd_ctx *ctx, const char *path, kdi_data_file *file);
 /* The most bytes the file can unpack to: a header that promises more is lying. */
-size_t kdi_source_limit(const kdi_source *source);
+size_t kdi_data_file_limit(const kdi_data_file *file);
 /* Exactly count bytes: fewer is KD_E_FORMAT. */
-kd_status kdi_source_read(kdi_source *source, void *bytes, size_t count);
+kd_status kdi_data_file_read(kdi_data_file *file, void *bytes, size_t count);
 /* The file must end here (and a gzip file's check sum must be right), else KD_E_FORMAT. */
-kd_status kdi_source_end(kdi_source *source);
-void kdi_source_close(kdi_source *source);
+kd_status kdi_data_file_end(kdi_data_file *file);
+void kdi_data_file_close(kdi_data_file *file);
 
 /* Join a folder and a name into path; KD_E_INVALID if that is too long. */
 kd_status kdi_join(kd_ctx *ctx, const char *folder, const char *name, kdi_path *path);
@@ -157,117 +158,6 @@ kd_status kdi_locate(kd_ctx *ctx, const char *set, const kdi_path *folders, size
  * NULL if there is no such file. */
 kd_status kdi_read_names(kd_dataset *data, const char *path, size_t classes,
                          const char *const **names);
-
-/* ---- augmentation (augment.c, augment_*.c) --------------------------------------------------- */
-
-/* The height, width and channels a step sees. */
-typedef struct kdi_shape {
-    size_t h, w, c;
-} kdi_shape;
-
-/* Can the bytes of such a picture of floats be counted? Where sizes have 32 bits, not always. */
-static inline bool kdi_shape_fits(kdi_shape s)
-{
-    size_t n;
-    return kdi_mul(s.h, s.w, &n) && kdi_mul(n, s.c, &n) && kdi_mul(n, sizeof(float), &n);
-}
-
-/* All that chance may depend on. */
-typedef struct kdi_key {
-    uint64_t seed;
-    uint32_t epoch, sample;
-    uint32_t copy; /* of the sample within the epoch, below KDI_COPIES */
-} kdi_key;
-
-enum { KDI_COPIES = 16 };
-
-typedef struct kdi_step kdi_step;
-struct kdi_span;
-
-/* The units of a view. What is x in the data set's own normalisation is scale[c] * x + offset[c] in
- * channel c of the view. */
-typedef struct kdi_units {
-    size_t channels, stored;     /* of the view; of the data, 1 where grey is repeated */
-    const float *scale, *offset; /* [channels] */
-} kdi_units;
-
-/* What a step does beside, or instead of, changing one picture. */
-typedef enum kdi_role {
-    KDI_ROLE_PICTURE, /* nothing */
-    KDI_ROLE_FRAME,   /* says which part of the source the canvas shows (crop_resize.c) */
-    KDI_ROLE_FILTER,  /* how that is resized */
-    KDI_ROLE_EXACT,   /* decodes at full size, though the frame is rough */
-    KDI_ROLE_MIXUP,   /* batches are mixed (mix.c) */
-    KDI_ROLE_CUTMIX,
-    KDI_ROLE_REPEAT /* an epoch shows a part of the samples several times */
-} kdi_role;
-
-/* A kind of step. It has one parameter, or none. */
-typedef struct kdi_augment {
-    const char *name;
-    bool has_value; /* NAME:VALUE is allowed */
-    bool decimal;   /* the parameter may have decimals: it is counted in millionths */
-    bool twice;     /* done twice, each time with numbers of its own */
-    bool rough;     /* KDI_ROLE_FRAME: a JPEG may be decoded at a fraction of its size */
-    kdi_role role;
-    /* The parameter's range, and its default, for pictures of that shape; low above high: the step
-     * cannot be done on such pictures. */
-    void (*range)(kdi_shape shape, size_t *low, size_t *high, size_t *value);
-    /* KDI_ROLE_FRAME: the part of a picture [height,width] that the canvas shows. */
-    void (*place)(const kdi_step *step, kdi_key key, size_t height, size_t width,
-                  struct kdi_span *y, struct kdi_span *x);
-    /* On bytes: true if it wrote the changed picture to out; false if nothing changes. */
-    bool (*pixels)(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out);
-    /* On a view's normalised values [h,w,units->channels], in place. Called once for each view with
-     * the same key: every view must show the same change, whatever its channels and units. */
-    void (*values)(const kdi_step *step, kdi_key key, const kdi_units *units, float *picture);
-} kdi_augment;
-
-struct kdi_step {
-    const kdi_augment *kind;
-    kdi_shape shape;
-    size_t value;    /* the parameter */
-    uint32_t slot;   /* which step it is: each draws numbers of its own */
-    bool second;     /* of a step that is done twice; it is printed once */
-    uint8_t fill[4]; /* the colour of what a step moves in from outside */
-};
-
-/* A parameter with decimals. */
-static inline double kdi_step_number(const kdi_step *step)
-{
-    return (double)step->value * 1e-6;
-}
-
-enum { KDI_STEPS = 16, KDI_AUGMENT_TEXT = 256 };
-
-typedef struct kdi_augmentation {
-    size_t count;
-    kdi_step steps[KDI_STEPS];
-    const kdi_augment *frame;    /* NULL: none */
-    size_t frame_step;           /* which step that is */
-    bool bicubic, exact;         /* how frames are resized */
-    double mixup, cutmix;        /* the parameter of their beta distribution; 0: none */
-    size_t repeat;               /* times a sample is shown in an epoch that shows it */
-    char text[KDI_AUGMENT_TEXT]; /* with all values, e.g. "crop:4+flip" */
-} kdi_augmentation;
-
-#define AUGMENT(name) extern const kdi_augment kdi_augment_##name;
-#include "augments.def"
-#undef AUGMENT
-
-kd_status kdi_augment_parse(kd_ctx *ctx, const char *spec, kdi_shape shape,
-                            kdi_augmentation *augmentation);
-/* The colour of what steps move in from outside: means [channels] of values in 0..1. */
-void kdi_augment_fill(kdi_augmentation *augmentation, const float *mean, size_t channels);
-/* The numbers a step draws for a sample. */
-kdi_rng kdi_augment_rng(const kdi_step *step, kdi_key key);
-/* All steps on bytes; the result is in one of picture, one and other, the last two [h,w,c] of
- * scratch. */
-const uint8_t *kdi_augment_pixels(const kdi_augmentation *augmentation, kdi_key key,
-                                  const uint8_t *picture, uint8_t *one, uint8_t *other);
-/* All steps on values, in place. */
-void kdi_augment_values(const kdi_augmentation *augmentation, kdi_key key, const kdi_units *units,
-                        float *picture);
 
 /* ---- resizing (resize.c) --------------------------------------------------------------------- */
 
@@ -322,12 +212,12 @@ typedef struct kdi_slot {
     const float **views; /* the same, for reading */
     int32_t *labels;
     uint32_t *ids, *copies;
-    int32_t *partners;  /* labels of what is mixed in */
-    float *shares;      /* of the label itself */
-    unsigned char *bad; /* [batch] 1: left out */
-    size_t made;        /* samples, those left out among them */
-    kdi_note *notes;    /* [batch], NULL unless broken samples are left out: what is wrong with one
-                         * that is found for the first time; status KD_OK: no news */
+    int32_t *partners;     /* labels of what is mixed in */
+    float *shares;         /* of the label itself */
+    unsigned char *bad;    /* [batch] 1: left out */
+    size_t made;           /* samples, those left out among them */
+    kdi_failure *failures; /* [batch], NULL unless broken samples are left out: why a sample
+                         * that was not counted before is left out; status KD_OK: none */
 } kdi_slot;
 
 /* How the pieces of a batch are shared out: call fn(arg, i, w) for all i below count, w below the
@@ -343,6 +233,6 @@ void kdi_slot_free(const kdi_pipeline *pipeline, kdi_slot *slot);
 /* Make one batch. Gives up with KD_E_STOPPED soon after *cancel becomes true. */
 kd_status kdi_pipeline_fill(kdi_pipeline *pipeline, size_t epoch, size_t index, kdi_slot *slot,
                             kdi_spread_fn spread, void *user, const atomic_bool *cancel,
-                            kdi_note *note);
+                            kdi_failure *failure);
 
 #endif

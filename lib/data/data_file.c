@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * data_file.c: files of data sets: finding them, reading them from front to end, gzip on the way.
  *
- * A file is hostile: nothing is allocated on the word of its header before kdi_source_limit has
+ * A file is hostile: nothing is allocated on the word of its header before kdi_data_file_limit has
  * been asked whether so much can be in it. zlib's memory comes from the context like all other. */
 #include "data.h"
 
@@ -73,7 +73,7 @@ struct kdi_gzip {
 };
 
 /* Up to count bytes of the file as it is; *got is fewer only at its end. */
-static kd_status read_raw(kdi_source *s, void *bytes, size_t count, size_t *got)
+static kd_status read_raw(kdi_data_file *s, void *bytes, size_t count, size_t *got)
 {
     *got = 0;
     while (*got < count) {
@@ -99,7 +99,7 @@ static void gzip_free(void *ctx, void *block)
     kd_ctx_free(ctx, block);
 }
 
-static kd_status gzip_open(kdi_source *s)
+static kd_status gzip_open(kdi_data_file *s)
 {
     s->gzip = kd_ctx_alloc(s->ctx, 1, sizeof *s->gzip);
     if (!s->gzip) return kd_ctx_memory_status(s->ctx);
@@ -115,14 +115,14 @@ static kd_status gzip_open(kdi_source *s)
                                  : kd_ctx_fail(s->ctx, KD_E_SYSTEM, "zlib: error %d", result);
 }
 
-static void gzip_close(kdi_source *s)
+static void gzip_close(kdi_data_file *s)
 {
     if (s->gzip) inflateEnd(&s->gzip->stream);
     kd_ctx_free(s->ctx, s->gzip);
 }
 
 /* Up to count unpacked bytes; *got is fewer only at the end. Never unpacks more than is asked. */
-static kd_status gzip_read(kdi_source *s, void *bytes, size_t count, size_t *got)
+static kd_status gzip_read(kdi_data_file *s, void *bytes, size_t count, size_t *got)
 {
     z_stream *z = &s->gzip->stream;
     *got = 0;
@@ -156,7 +156,7 @@ static kd_status gzip_read(kdi_source *s, void *bytes, size_t count, size_t *got
 }
 
 /* Whether anything follows the gzip member. */
-static kd_status gzip_rest(kdi_source *s, bool *more)
+static kd_status gzip_rest(kdi_data_file *s, bool *more)
 {
     unsigned char byte;
     size_t n = 0;
@@ -165,26 +165,26 @@ static kd_status gzip_rest(kdi_source *s, bool *more)
     return status;
 }
 #else
-static kd_status gzip_open(kdi_source *s)
+static kd_status gzip_open(kdi_data_file *s)
 {
     return kd_ctx_fail(
         s->ctx, KD_E_UNSUPPORTED,
         "'%s' is gzip, and this library was built without zlib: unpack it with gunzip", s->path);
 }
 
-static void gzip_close(kdi_source *s)
+static void gzip_close(kdi_data_file *s)
 {
     (void)s;
 }
 
-static kd_status gzip_read(kdi_source *s, void *bytes, size_t count, size_t *got)
+static kd_status gzip_read(kdi_data_file *s, void *bytes, size_t count, size_t *got)
 {
     (void)bytes, (void)count;
     *got = 0;
     return gzip_open(s);
 }
 
-static kd_status gzip_rest(kdi_source *s, bool *more)
+static kd_status gzip_rest(kdi_data_file *s, bool *more)
 {
     *more = false;
     return gzip_open(s);
@@ -193,7 +193,7 @@ static kd_status gzip_rest(kdi_source *s, bool *more)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static kd_status start(kdi_source *s)
+static kd_status start(kdi_data_file *s)
 {
     struct stat st;
     unsigned char magic[2];
@@ -210,9 +210,9 @@ static kd_status start(kdi_source *s)
     return n == 2 && magic[0] == 0x1f && magic[1] == 0x8b ? gzip_open(s) : KD_OK;
 }
 
-kd_status kdi_source_open(kd_ctx *ctx, const char *path, kdi_source *s)
+kd_status kdi_data_file_open(kd_ctx *ctx, const char *path, kdi_data_file *s)
 {
-    *s = (kdi_source){.ctx = ctx, .path = path};
+    *s = (kdi_data_file){.ctx = ctx, .path = path};
     /* Opening a pipe must not wait for a writer. */
     do s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     while (s->fd < 0 && errno == EINTR);
@@ -226,7 +226,7 @@ kd_status kdi_source_open(kd_ctx *ctx, const char *path, kdi_source *s)
     return status;
 }
 
-size_t kdi_source_limit(const kdi_source *s)
+size_t kdi_data_file_limit(const kdi_data_file *s)
 {
     /* Deflate's best is 258 bytes for 2 bits, 1032 to 1. */
     size_t limit;
@@ -234,7 +234,7 @@ size_t kdi_source_limit(const kdi_source *s)
     return kdi_mul(s->size, 1032, &limit) ? limit : SIZE_MAX;
 }
 
-kd_status kdi_source_read(kdi_source *s, void *bytes, size_t count)
+kd_status kdi_data_file_read(kdi_data_file *s, void *bytes, size_t count)
 {
     size_t got;
     const kd_status status =
@@ -248,7 +248,7 @@ kd_status kdi_source_read(kdi_source *s, void *bytes, size_t count)
     return KD_OK;
 }
 
-kd_status kdi_source_end(kdi_source *s)
+kd_status kdi_data_file_end(kdi_data_file *s)
 {
     unsigned char byte;
     size_t got;
@@ -263,7 +263,7 @@ kd_status kdi_source_end(kdi_source *s)
     return KD_OK;
 }
 
-void kdi_source_close(kdi_source *s)
+void kdi_data_file_close(kdi_data_file *s)
 {
     gzip_close(s);
     close(s->fd);
@@ -305,22 +305,22 @@ kd_status kdi_read_names(kd_dataset *data, const char *path, size_t classes,
 {
     *names = NULL;
     if (!kdi_exists(path)) return KD_OK;
-    kdi_source source;
-    kd_status status = kdi_source_open(data->ctx, path, &source);
+    kdi_data_file file;
+    kd_status status = kdi_data_file_open(data->ctx, path, &file);
     if (status) return status;
     char *text = NULL;
     const char **lines = NULL;
-    const size_t size = source.size;
-    if (source.gzip || size > NAMES_MAX) {
+    const size_t size = file.size;
+    if (file.gzip || size > NAMES_MAX) {
         status = kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' is no list of %zu class names", path,
                              classes);
     } else {
         text = kdi_pool_alloc(&data->pool, size + 1, 1);
         lines = kdi_pool_alloc(&data->pool, classes, sizeof *lines);
         status =
-            text && lines ? kdi_source_read(&source, text, size) : kd_ctx_memory_status(data->ctx);
+            text && lines ? kdi_data_file_read(&file, text, size) : kd_ctx_memory_status(data->ctx);
     }
-    kdi_source_close(&source);
+    kdi_data_file_close(&file);
     if (!status && text && strlen(text) != size)
         status = kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' holds a zero byte", path);
     if (!status) status = split_names(data, path, text, classes, lines);

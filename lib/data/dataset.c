@@ -269,7 +269,7 @@ typedef struct callback {
 } callback;
 
 static kd_status callback_fetch(const kd_dataset *data, kd_split split, size_t index,
-                                uint8_t *image, int32_t *label, kdi_note *note)
+                                uint8_t *image, int32_t *label, kdi_failure *failure)
 {
     callback *cb = data->state;
     kdi_words words;
@@ -279,8 +279,8 @@ static kd_status callback_fetch(const kd_dataset *data, kd_split split, size_t i
     kdi_words_end(&words, data->ctx);
     pthread_mutex_unlock(&cb->mutex);
     if (!status) return KD_OK;
-    if (words.text[0]) return kdi_note_fail(note, status, "%s", words.text);
-    return kdi_note_fail(note, status, "the callback returned %s", kd_status_name(status));
+    if (words.text[0]) return kdi_failure_set(failure, status, "%s", words.text);
+    return kdi_failure_set(failure, status, "the callback returned %s", kd_status_name(status));
 }
 
 static void callback_release(kd_dataset *data)
@@ -354,17 +354,17 @@ bool kdi_dataset_skips(kd_dataset *data, kd_split split, size_t index, kd_status
     return true;
 }
 
-void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_note *note)
+void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi_failure *failure)
 {
     enum { SHOWN = 200 };
-    const kdi_note cause = *note;
+    const kdi_failure cause = *failure;
     kdi_path path = {""};
     if (data->where) data->where(data, split, index, path.text, sizeof path.text);
     const size_t length = strlen(path.text);
     const char *end = length > SHOWN ? path.text + length - SHOWN : path.text;
-    kdi_note_fail(note, cause.status, "data set '%.80s': %s sample %zu: %s%s%s%s%s",
-                  data->info.name, split_names[split], index, length ? "'" : "",
-                  length > SHOWN ? "..." : "", end, length ? "': " : "", cause.text);
+    kdi_failure_set(failure, cause.status, "data set '%.80s': %s sample %zu: %s%s%s%s%s",
+                    data->info.name, split_names[split], index, length ? "'" : "",
+                    length > SHOWN ? "..." : "", end, length ? "': " : "", cause.text);
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */
@@ -380,13 +380,13 @@ const char *kd_dataset_framing(const kd_dataset *data)
 }
 
 const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t index,
-                                uint8_t *scratch, int32_t *label, kdi_note *note)
+                                uint8_t *scratch, int32_t *label, kdi_failure *failure)
 {
     const uint8_t *picture = scratch;
     if (data->fetch) {
         *label = -1;
-        if (data->fetch(data, split, index, scratch, label, note)) {
-            kdi_dataset_blame(data, split, index, note);
+        if (data->fetch(data, split, index, scratch, label, failure)) {
+            kdi_dataset_blame(data, split, index, failure);
             return NULL;
         }
     } else {
@@ -394,9 +394,9 @@ const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t i
         *label = data->labels[split][index];
     }
     if (*label < 0 || (size_t)*label >= data->info.classes) {
-        kdi_note_fail(note, KD_E_INVALID,
-                      "data set '%.100s': %s sample %zu: label %d, but %zu classes",
-                      data->info.name, split_names[split], index, (int)*label, data->info.classes);
+        kdi_failure_set(
+            failure, KD_E_INVALID, "data set '%.100s': %s sample %zu: label %d, but %zu classes",
+            data->info.name, split_names[split], index, (int)*label, data->info.classes);
         return NULL;
     }
     return picture;
@@ -416,11 +416,11 @@ kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint
         if (!scratch) return kd_ctx_memory_status(data->ctx);
     }
     int32_t found;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     const uint8_t *picture =
-        kdi_dataset_look(data, split, index, image ? image : scratch, &found, &note);
+        kdi_dataset_look(data, split, index, image ? image : scratch, &found, &failure);
     if (picture && image && picture != image) memcpy(image, picture, kdi_dataset_bytes(data));
     if (picture && label) *label = found;
     kd_ctx_free(data->ctx, scratch);
-    return picture ? KD_OK : kd_ctx_fail(data->ctx, note.status, "%s", note.text);
+    return picture ? KD_OK : kd_ctx_fail(data->ctx, failure.status, "%s", failure.text);
 }

@@ -98,16 +98,17 @@ void kdi_decoder_free(kdi_decoder *d)
     d->buffer = NULL;
 }
 
-kd_status kdi_decoder_no_memory(const kdi_decoder *d, kdi_note *note)
+kd_status kdi_decoder_no_memory(const kdi_decoder *d, kdi_failure *failure)
 {
     const bool limit = d->arena.failed == KD_E_LIMIT;
-    return kdi_note_fail(note, limit ? KD_E_LIMIT : KD_E_NOMEM,
-                         limit ? "a picture of %zux%zu does not fit into the context's memory limit"
+    return kdi_failure_set(failure, limit ? KD_E_LIMIT : KD_E_NOMEM,
+                           limit
+                               ? "a picture of %zux%zu does not fit into the context's memory limit"
                                : "out of memory for a picture of %zux%zu",
-                         d->width, d->height);
+                           d->width, d->height);
 }
 
-static kd_status make_buffer(kdi_decoder *d, size_t size, kdi_note *note)
+static kd_status make_buffer(kdi_decoder *d, size_t size, kdi_failure *failure)
 {
     void *block;
     if (size <= d->capacity && d->capacity <= KEPT) return KD_OK;
@@ -117,39 +118,40 @@ static kd_status make_buffer(kdi_decoder *d, size_t size, kdi_note *note)
     const size_t wanted = size + size / 4;
     const kd_status status = kdi_alloc_quietly(d->ctx, wanted, &block);
     if (status)
-        return kdi_note_fail(note, status,
-                             status == KD_E_LIMIT
-                                 ? "a file of %zu bytes does not fit into the memory limit"
-                                 : "out of memory for a file of %zu bytes",
-                             size);
+        return kdi_failure_set(failure, status,
+                               status == KD_E_LIMIT
+                                   ? "a file of %zu bytes does not fit into the memory limit"
+                                   : "out of memory for a file of %zu bytes",
+                               size);
     d->buffer = block;
     d->capacity = wanted;
     return KD_OK;
 }
 
-static kd_status read_all(kdi_decoder *d, int fd, kdi_note *note)
+static kd_status read_all(kdi_decoder *d, int fd, kdi_failure *failure)
 {
     struct stat st;
-    if (fstat(fd, &st)) return kdi_note_fail(note, KD_E_IO, "%s", strerror(errno));
-    if (!S_ISREG(st.st_mode)) return kdi_note_fail(note, KD_E_FORMAT, "is not a regular file");
+    if (fstat(fd, &st)) return kdi_failure_set(failure, KD_E_IO, "%s", strerror(errno));
+    if (!S_ISREG(st.st_mode)) return kdi_failure_set(failure, KD_E_FORMAT, "is not a regular file");
     if (st.st_size < 0 || (uintmax_t)st.st_size > FILE_MOST)
-        return kdi_note_fail(note, KD_E_FORMAT, "is too large: %lld bytes", (long long)st.st_size);
+        return kdi_failure_set(failure, KD_E_FORMAT, "is too large: %lld bytes",
+                               (long long)st.st_size);
     const size_t size = (size_t)st.st_size;
-    const kd_status status = make_buffer(d, size, note);
+    const kd_status status = make_buffer(d, size, failure);
     if (status) return status;
     size_t got = 0;
     while (got < size) {
         const ssize_t n = read(fd, d->buffer + got, size - got);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return kdi_note_fail(note, KD_E_IO, "%s", strerror(errno));
-        if (n == 0) return kdi_note_fail(note, KD_E_IO, "became shorter while it was read");
+        if (n < 0) return kdi_failure_set(failure, KD_E_IO, "%s", strerror(errno));
+        if (n == 0) return kdi_failure_set(failure, KD_E_IO, "became shorter while it was read");
         got += (size_t)n;
     }
     d->size = size;
     return KD_OK;
 }
 
-kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_note *note)
+kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_failure *failure)
 {
     shut(d);
     /* Opening a pipe must not wait for a writer. */
@@ -158,14 +160,15 @@ kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_note *note
     while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         const bool missing = errno == ENOENT || errno == ENOTDIR;
-        return kdi_note_fail(note, missing ? KD_E_NOTFOUND : KD_E_IO, "%s", strerror(errno));
+        return kdi_failure_set(failure, missing ? KD_E_NOTFOUND : KD_E_IO, "%s", strerror(errno));
     }
-    const kd_status status = read_all(d, fd, note);
+    const kd_status status = read_all(d, fd, failure);
     close(fd);
-    return status ? status : kdi_decoder_open_bytes(d, d->buffer, d->size, note);
+    return status ? status : kdi_decoder_open_bytes(d, d->buffer, d->size, failure);
 }
 
-kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t size, kdi_note *note)
+kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t size,
+                                 kdi_failure *failure)
 {
     static const kdi_codec *const codecs[] = {&kdi_codec_jpeg, &kdi_codec_png};
     shut(d);
@@ -173,38 +176,38 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
     d->size = size;
     d->width = d->height = 0;
     if (!bytes || size == 0)
-        return kdi_note_fail(note, KD_E_FORMAT, "is neither JPEG nor PNG: it is empty");
+        return kdi_failure_set(failure, KD_E_FORMAT, "is neither JPEG nor PNG: it is empty");
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++) {
         const kdi_codec *codec = codecs[i];
         if (size < codec->magic_size || memcmp(bytes, codec->magic, codec->magic_size)) continue;
         d->codec = codec;
-        const kd_status status = codec->open(d, note);
+        const kd_status status = codec->open(d, failure);
         if (status) shut(d);
         return status;
     }
     const char *kind = kdi_picture_kind(bytes, size);
-    return kdi_note_fail(note, KD_E_FORMAT, "is neither JPEG nor PNG%s%s", kind ? ": " : "",
-                         kind ? kind : "");
+    return kdi_failure_set(failure, KD_E_FORMAT, "is neither JPEG nor PNG%s%s", kind ? ": " : "",
+                           kind ? kind : "");
 }
 
-kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_note *note)
+kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_failure *failure)
 {
     const size_t w = d->width, h = d->height;
     if (w == 0 || h == 0 || w > KDI_PICTURE_SIDE || h > KDI_PICTURE_SIDE ||
         w * h > KDI_PICTURE_PIXELS)
-        return kdi_note_fail(note, KD_E_FORMAT,
-                             "%zux%zu pixels: sides must be 1..%d, pixels at most %d", w, h,
-                             KDI_PICTURE_SIDE, KDI_PICTURE_PIXELS);
+        return kdi_failure_set(failure, KD_E_FORMAT,
+                               "%zux%zu pixels: sides must be 1..%d, pixels at most %d", w, h,
+                               KDI_PICTURE_SIDE, KDI_PICTURE_PIXELS);
     if (w * h / most > d->size)
-        return kdi_note_fail(note, KD_E_FORMAT, "%zu bytes cannot hold %zux%zu pixels", d->size, w,
-                             h);
+        return kdi_failure_set(failure, KD_E_FORMAT, "%zu bytes cannot hold %zux%zu pixels",
+                               d->size, w, h);
     return KD_OK;
 }
 
 kd_status kdi_decoder_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                           kdi_note *note)
+                           kdi_failure *failure)
 {
-    const kd_status status = d->codec->rows(d, shrink, area, row, arg, note);
+    const kd_status status = d->codec->rows(d, shrink, area, row, arg, failure);
     shut(d);
     return status;
 }

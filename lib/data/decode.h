@@ -5,7 +5,7 @@
  * palettes looked up, alpha dropped, 16 bits cut to the upper 8, CMYK as Adobe stores it.
  *
  * A decoder belongs to one thread, which need not be the context's: it allocates quietly and errors
- * go into a note. It keeps its memory from one picture to the next. */
+ * go into a kdi_failure. It keeps its memory from one picture to the next. */
 #ifndef KDI_DECODE_H
 #define KDI_DECODE_H
 
@@ -42,10 +42,10 @@ typedef struct kdi_codec {
     const char *magic;
     size_t magic_size;
     /* Read the header: sets width and height. */
-    kd_status (*open)(kdi_decoder *d, kdi_note *note);
+    kd_status (*open)(kdi_decoder *d, kdi_failure *failure);
     /* Rows of an area of the picture shrunk to 1 / shrink (ceil of its sides). */
     kd_status (*rows)(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                      kdi_note *note);
+                      kdi_failure *failure);
     void (*close)(kdi_decoder *d); /* ends with the picture, whatever state it is in */
     bool shrinks;                  /* rows takes 2, 4 and 8 for shrink; else 1 alone */
 } kdi_codec;
@@ -66,13 +66,15 @@ struct kdi_decoder {
 
 void kdi_decoder_init(kd_ctx *ctx, kdi_decoder *decoder);
 void kdi_decoder_free(kdi_decoder *decoder);
-/* Begin with a picture; the note says what is wrong, without a name. On failure nothing is open. */
-kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_note *note);
+/* Begin with a picture. *failure says what is wrong, without the file's name; nothing is open
+ * then. */
+kd_status kdi_decoder_open_file(kdi_decoder *d, const char *path, kdi_failure *failure);
 /* bytes must stay until the next open or free. */
-kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t size, kdi_note *note);
+kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t size,
+                                 kdi_failure *failure);
 /* Once for each open: the picture is closed afterwards. The area lies within the shrunk picture. */
 kd_status kdi_decoder_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                           kdi_note *note);
+                           kdi_failure *failure);
 
 /* What a file that is no picture of ours seems to be, for error texts, e.g. "a WebP picture"; NULL
  * if its first bytes tell nothing (kind.c). */
@@ -80,8 +82,8 @@ const char *kdi_picture_kind(const uint8_t *bytes, size_t size);
 
 /* The picture's sides are within the limits, and few enough for the file's size: at most `most`
  * pixels a byte. */
-kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_note *note);
-/* A failed allocation, as a note. */
-kd_status kdi_decoder_no_memory(const kdi_decoder *d, kdi_note *note);
+kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_failure *failure);
+/* Fill in *failure for a failed allocation. */
+kd_status kdi_decoder_no_memory(const kdi_decoder *d, kdi_failure *failure);
 
 #endif

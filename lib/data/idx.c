@@ -33,28 +33,28 @@ static const char *const class_names[CLASSES] = {
 static const float fashion_mean[1] = {.2190f}, fashion_std[1] = {.3318f};
 
 static kd_status open_either(kd_ctx *ctx, const char *folder, const char *name, kdi_path *path,
-                             kdi_source *source)
+                             kdi_data_file *file)
 {
     char gz[64];
     snprintf(gz, sizeof gz, "%s.gz", name);
     kd_status status = kdi_join(ctx, folder, name, path);
     if (!status && !kdi_exists(path->text)) status = kdi_join(ctx, folder, gz, path);
-    return status ? status : kdi_source_open(ctx, path->text, source);
+    return status ? status : kdi_data_file_open(ctx, path->text, file);
 }
 
 /* Read the header of a file of uint8 with so many dimensions. */
-static kd_status read_header(kdi_source *source, size_t dims, size_t *sizes)
+static kd_status read_header(kdi_data_file *file, size_t dims, size_t *sizes)
 {
     uint8_t head[4 + 4 * 3];
-    kd_status status = kdi_source_read(source, head, 4);
+    kd_status status = kdi_data_file_read(file, head, 4);
     if (status) return status;
     if (head[0] != 0 || head[1] != 0 || head[2] != 8 || head[3] != dims)
         return kd_ctx_fail(
-            source->ctx, KD_E_FORMAT,
+            file->ctx, KD_E_FORMAT,
             "'%s': offset 0: no idx file of bytes with %zu dimensions (it starts with "
             "%02x %02x %02x %02x)",
-            source->path, dims, head[0], head[1], head[2], head[3]);
-    status = kdi_source_read(source, head + 4, 4 * dims);
+            file->path, dims, head[0], head[1], head[2], head[3]);
+    status = kdi_data_file_read(file, head + 4, 4 * dims);
     for (size_t d = 0; !status && d < dims; d++) {
         const uint8_t *p = head + 4 + 4 * d;
         sizes[d] = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | (size_t)p[3];
@@ -66,67 +66,67 @@ static kd_status read_header(kdi_source *source, size_t dims, size_t *sizes)
 static kd_status count_images(kd_ctx *ctx, const char *folder, kd_split split, size_t *count)
 {
     kdi_path path;
-    kdi_source source;
+    kdi_data_file file;
     size_t sizes[3] = {0};
-    kd_status status = open_either(ctx, folder, file_names[split][0], &path, &source);
+    kd_status status = open_either(ctx, folder, file_names[split][0], &path, &file);
     if (status) return status;
     const size_t most = split == KD_SPLIT_TRAIN ? TRAIN : TEST;
-    status = read_header(&source, 3, sizes);
+    status = read_header(&file, 3, sizes);
     if (!status && (sizes[1] != FILE_SIDE || sizes[2] != FILE_SIDE))
         status = kd_ctx_fail(ctx, KD_E_FORMAT, "'%s': offset 8: pictures of %zux%zu, not %dx%d",
                              path.text, sizes[1], sizes[2], FILE_SIDE, FILE_SIDE);
     if (!status && (sizes[0] < 1 || sizes[0] > most))
         status = kd_ctx_fail(ctx, KD_E_FORMAT, "'%s': offset 4: %zu pictures, not 1..%zu",
                              path.text, sizes[0], most);
-    if (!status && 16 + sizes[0] * FILE_SIDE * FILE_SIDE > kdi_source_limit(&source))
+    if (!status && 16 + sizes[0] * FILE_SIDE * FILE_SIDE > kdi_data_file_limit(&file))
         status = kd_ctx_fail(ctx, KD_E_FORMAT,
                              "'%s': offset 4: %zu pictures cannot be in a file of %zu bytes",
-                             path.text, sizes[0], source.size);
+                             path.text, sizes[0], file.size);
     if (!status) *count = sizes[0];
-    kdi_source_close(&source);
+    kdi_data_file_close(&file);
     return status;
 }
 
 static kd_status read_images(kd_dataset *data, const char *folder, kd_split split)
 {
     kdi_path path;
-    kdi_source source;
+    kdi_data_file file;
     size_t sizes[3] = {0};
     uint8_t picture[FILE_SIDE * FILE_SIDE];
-    kd_status status = open_either(data->ctx, folder, file_names[split][0], &path, &source);
+    kd_status status = open_either(data->ctx, folder, file_names[split][0], &path, &file);
     if (status) return status;
     const size_t count = data->info.count[split];
-    status = read_header(&source, 3, sizes);
+    status = read_header(&file, 3, sizes);
     if (!status && (sizes[0] != count || sizes[1] != FILE_SIDE || sizes[2] != FILE_SIDE))
         status = kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' changed while it was read", path.text);
     for (size_t i = 0; !status && i < count; i++) {
         uint8_t *out = data->own_pixels[split] + (i * SIDE + PAD) * SIDE + PAD;
-        status = kdi_source_read(&source, picture, sizeof picture);
+        status = kdi_data_file_read(&file, picture, sizeof picture);
         for (size_t y = 0; !status && y < FILE_SIDE; y++)
             memcpy(out + y * SIDE, picture + y * FILE_SIDE, FILE_SIDE);
     }
-    if (!status) status = kdi_source_end(&source);
-    kdi_source_close(&source);
+    if (!status) status = kdi_data_file_end(&file);
+    kdi_data_file_close(&file);
     return status;
 }
 
 static kd_status read_labels(kd_dataset *data, const char *folder, kd_split split)
 {
     kdi_path path;
-    kdi_source source;
+    kdi_data_file file;
     size_t found = 0;
-    kd_status status = open_either(data->ctx, folder, file_names[split][1], &path, &source);
+    kd_status status = open_either(data->ctx, folder, file_names[split][1], &path, &file);
     if (status) return status;
     const size_t count = data->info.count[split];
-    status = read_header(&source, 1, &found);
+    status = read_header(&file, 1, &found);
     if (!status && found != count)
         status = kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s': offset 4: %zu labels for %zu pictures",
                              path.text, found, count);
     for (size_t i = 0, n; !status && i < count; i += n) {
         uint8_t chunk[1024];
-        const size_t offset = source.offset;
+        const size_t offset = file.offset;
         n = count - i < sizeof chunk ? count - i : sizeof chunk;
-        status = kdi_source_read(&source, chunk, n);
+        status = kdi_data_file_read(&file, chunk, n);
         for (size_t j = 0; !status && j < n; j++) {
             data->own_labels[split][i + j] = chunk[j];
             if (chunk[j] >= CLASSES)
@@ -135,8 +135,8 @@ static kd_status read_labels(kd_dataset *data, const char *folder, kd_split spli
                                      offset + j, chunk[j], CLASSES);
         }
     }
-    if (!status) status = kdi_source_end(&source);
-    kdi_source_close(&source);
+    if (!status) status = kdi_data_file_end(&file);
+    kdi_data_file_close(&file);
     return status;
 }
 

@@ -6,8 +6,8 @@
  * whole picture, bit for bit: an area is widened by two blocks to either side, since smooth
  * upsampling of colour looks at neighbours. A file without an end marker is read to its last row
  * whatever the area and the scale: if the data end before, or go on behind (zeros, where a download
- * broke off), the file is broken. With an end marker libjpeg makes up what is missing and calls it a
- * warning.
+ * broke off), the file is broken. With an end marker libjpeg makes up what is missing and calls it
+ * a warning.
  *
  * libjpeg reports errors by a function that must not return: ours jumps back into open or rows.
  * Warnings (a few odd bytes) are ignored, as everywhere. Nothing is printed. */
@@ -46,7 +46,7 @@ typedef struct jpeg {
     struct jpeg_source_mgr source;
     jmp_buf back;
     kdi_decoder *decoder;
-    kdi_note *note;
+    kdi_failure *failure;
     bool whole; /* no end marker: read everything */
 } jpeg;
 
@@ -57,17 +57,17 @@ static void leave(j_common_ptr cinfo)
     jpeg *j = (jpeg *)(void *)cinfo; /* cinfo is its first member */
     char text[JMSG_LENGTH_MAX];
     if (j->errors.msg_code == JERR_OUT_OF_MEMORY) {
-        kdi_decoder_no_memory(j->decoder, j->note);
+        kdi_decoder_no_memory(j->decoder, j->failure);
     } else {
         j->errors.format_message(cinfo, text);
-        kdi_note_fail(j->note, KD_E_FORMAT, "JPEG: %s", text);
+        kdi_failure_set(j->failure, KD_E_FORMAT, "JPEG: %s", text);
     }
     longjmp(j->back, 1);
 }
 
 static void fail(jpeg *j, const char *text)
 {
-    kdi_note_fail(j->note, KD_E_FORMAT, "JPEG: %s", text);
+    kdi_failure_set(j->failure, KD_E_FORMAT, "JPEG: %s", text);
     longjmp(j->back, 1);
 }
 
@@ -152,22 +152,22 @@ static void read_header(jpeg *j)
     j->whole = !has_end(j->source.next_input_byte, j->source.bytes_in_buffer);
 }
 
-static kd_status jpeg_open(kdi_decoder *d, kdi_note *note)
+static kd_status jpeg_open(kdi_decoder *d, kdi_failure *failure)
 {
     jpeg *const j = kdi_arena_take(&d->arena, sizeof *j);
-    if (!j) return kdi_decoder_no_memory(d, note);
+    if (!j) return kdi_decoder_no_memory(d, failure);
     memset(j, 0, sizeof *j);
     j->decoder = d;
-    j->note = note;
+    j->failure = failure;
     d->state = j;
     j->cinfo.err = jpeg_std_error(&j->errors);
     j->errors.error_exit = leave;
     j->errors.emit_message = emit_message;
     j->errors.output_message = output_message;
-    if (setjmp(j->back)) return note->status;
+    if (setjmp(j->back)) return failure->status;
     read_header(j);
     /* Arithmetic coding gets below one bit a block. */
-    return kdi_decoder_check_size(d, j->cinfo.arith_code ? 32 * MOST_SHARE : MOST_SHARE, note);
+    return kdi_decoder_check_size(d, j->cinfo.arith_code ? 32 * MOST_SHARE : MOST_SHARE, failure);
 }
 
 static void jpeg_close(kdi_decoder *d)
@@ -258,27 +258,27 @@ static void read_rows(jpeg *j, size_t shrink, kdi_area area, kdi_row_fn row, voi
 }
 
 static kd_status jpeg_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                           kdi_note *note)
+                           kdi_failure *failure)
 {
     jpeg *const j = d->state;
-    j->note = note;
-    if (setjmp(j->back)) return note->status;
+    j->failure = failure;
+    if (setjmp(j->back)) return failure->status;
     read_rows(j, shrink, area, row, arg);
     return KD_OK;
 }
 #else
-static kd_status jpeg_open(kdi_decoder *d, kdi_note *note)
+static kd_status jpeg_open(kdi_decoder *d, kdi_failure *failure)
 {
     (void)d;
-    return kdi_note_fail(note, KD_E_UNSUPPORTED,
-                         "is JPEG, and this library was built without libjpeg (JPEG=0)");
+    return kdi_failure_set(failure, KD_E_UNSUPPORTED,
+                           "is JPEG, and this library was built without libjpeg (JPEG=0)");
 }
 
 static kd_status jpeg_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                           kdi_note *note)
+                           kdi_failure *failure)
 {
     (void)shrink, (void)area, (void)row, (void)arg;
-    return jpeg_open(d, note);
+    return jpeg_open(d, failure);
 }
 
 static void jpeg_close(kdi_decoder *d)

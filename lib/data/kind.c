@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * kind.c: what a file is that was taken for a picture, told by its first bytes, so that an error can
- * say it: other formats of pictures, and what downloads leave behind. */
+ * kind.c: what a file is that was taken for a picture, told by its first bytes, so that an error
+ * can say it: other formats of pictures, and what downloads leave behind. */
 #include "decode.h"
 
 #include <string.h>

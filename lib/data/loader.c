@@ -39,13 +39,13 @@ struct kd_loader {
     atomic_bool cancel; /* the batch being made is not wanted any more */
     double waited;      /* the consumer's */
     pthread_mutex_t mutex;
-    pthread_cond_t work;  /* to the thread: there is room, or a wish */
+    pthread_cond_t work;  /* to the thread: a slot is free, or seek or close was called */
     pthread_cond_t news;  /* to the consumer: a batch, an error, or idleness */
     size_t oldest, ready; /* slots [oldest, oldest + ready) of the ring hold batches */
     bool held;            /* the slot before the oldest is the consumer's */
     bool busy, stop;
-    place next;     /* to be made */
-    kdi_note error; /* status KD_OK: none */
+    place next;        /* to be made */
+    kdi_failure error; /* status KD_OK: none */
 };
 
 static place after(const kd_loader *l, place p)
@@ -102,19 +102,19 @@ static void *run(void *arg)
         while (!l->stop && !may_work(l)) pthread_cond_wait(&l->work, &l->mutex);
         if (l->stop) break;
         kdi_slot *slot = &l->slots[(l->oldest + l->ready) % l->n_slots];
-        kdi_note note = {0};
+        kdi_failure failure = {0};
         const place p = l->next;
         l->busy = true;
         pthread_mutex_unlock(&l->mutex);
-        const kd_status status =
-            kdi_pipeline_fill(&l->pipeline, p.epoch, p.index, slot, spread, l, &l->cancel, &note);
+        const kd_status status = kdi_pipeline_fill(&l->pipeline, p.epoch, p.index, slot, spread, l,
+                                                   &l->cancel, &failure);
         pthread_mutex_lock(&l->mutex);
         l->busy = false;
         if (status == KD_OK && !atomic_load(&l->cancel)) {
             l->ready++;
             l->next = after(l, p);
-        } else if (note.status) {
-            l->error = note;
+        } else if (failure.status) {
+            l->error = failure;
         }
         pthread_cond_signal(&l->news);
     }
@@ -262,18 +262,18 @@ void kd_loader_close(kd_loader *l)
 
 /* ---- using ----------------------------------------------------------------------------------- */
 
-/* What the batch says about samples that were left out. */
+/* Log why samples of the batch were left out. */
 static void tell_skipped(const kd_loader *l, const kd_batch *batch)
 {
     const kdi_slot *slot = (const kdi_slot *)(const void *)batch; /* its first member */
-    for (size_t i = 0; slot->notes && i < slot->made; i++)
-        if (slot->notes[i].status)
-            kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped: %s", slot->notes[i].text);
+    for (size_t i = 0; slot->failures && i < slot->made; i++)
+        if (slot->failures[i].status)
+            kd_ctx_log(l->ctx, KD_LOG_WARN, "skipped: %s", slot->failures[i].text);
 }
 
-static kd_status fail(kd_loader *l, const kdi_note *note)
+static kd_status fail(kd_loader *l, const kdi_failure *failure)
 {
-    return kd_ctx_fail(l->ctx, note->status, "%s", note->text);
+    return kd_ctx_fail(l->ctx, failure->status, "%s", failure->text);
 }
 
 static kd_status check_process(const kd_loader *l)
@@ -295,7 +295,7 @@ static const kd_batch *make_now(kd_loader *l)
 }
 
 /* The oldest batch of the ring; the one held until now goes back to the thread. */
-static const kd_batch *take(kd_loader *l, kdi_note *error)
+static const kd_batch *take(kd_loader *l, kdi_failure *error)
 {
     const kd_batch *batch = NULL;
     pthread_mutex_lock(&l->mutex);
@@ -323,7 +323,7 @@ kd_status kd_loader_next(kd_loader *l, const kd_batch **batch)
     const kd_status status = check_process(l);
     if (status) return status;
     const double since = kd_seconds();
-    kdi_note error = {0};
+    kdi_failure error = {0};
     *batch = l->threaded ? take(l, &error) : make_now(l);
     l->waited += kd_seconds() - since;
     if (*batch) tell_skipped(l, *batch);
@@ -369,30 +369,9 @@ int kd_loader_mixes(const kd_loader *l)
     return l->pipeline.mixes;
 }
 
-/* A fixed frame, and how it is resized, is all that draws nothing. */
-static bool draws(const kdi_augment *kind)
-{
-    switch (kind->role) {
-    case KDI_ROLE_FRAME:
-        return kind->rough; /* a random part */
-    case KDI_ROLE_FILTER:
-    case KDI_ROLE_EXACT:
-        return false;
-    case KDI_ROLE_PICTURE:
-    case KDI_ROLE_MIXUP:
-    case KDI_ROLE_CUTMIX:
-    case KDI_ROLE_REPEAT:
-        break;
-    }
-    return true;
-}
-
 int kd_loader_draws(const kd_loader *l)
 {
-    const kdi_augmentation *a = &l->pipeline.augmentation;
-    for (size_t i = 0; i < a->count; i++)
-        if (draws(a->steps[i].kind)) return 1;
-    return a->repeat > 1 || l->pipeline.mixes;
+    return l->pipeline.augmentation.random;
 }
 
 size_t kd_loader_samples(const kd_loader *l)

@@ -23,15 +23,15 @@ typedef struct job {
     tally *tallies;        /* [workers] */
     atomic_size_t failed;  /* the first picture that cannot be read; SIZE_MAX: none */
     pthread_mutex_t mutex; /* of what follows */
-    kdi_note note;         /* of the first picture that cannot be read */
+    kdi_failure failure;   /* of the first picture that cannot be read */
 } job;
 
-static void failed(job *j, size_t index, const kdi_note *note)
+static void failed(job *j, size_t index, const kdi_failure *failure)
 {
-    if (kdi_dataset_may_skip(j->data, note->status)) return; /* a loader will tell of it */
+    if (kdi_dataset_may_skip(j->data, failure->status)) return; /* the loader logs it */
     pthread_mutex_lock(&j->mutex);
     if (index < atomic_load(&j->failed)) {
-        j->note = *note;
+        j->failure = *failure;
         atomic_store(&j->failed, index);
     }
     pthread_mutex_unlock(&j->mutex);
@@ -44,12 +44,12 @@ static void count_one(void *arg, size_t index, int worker)
     tally *t = &j->tallies[worker];
     const size_t channels = j->data->info.channels;
     int32_t label;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     if (atomic_load_explicit(&j->failed, memory_order_relaxed) < index) return;
     const uint8_t *picture =
-        kdi_dataset_look(j->data, KD_SPLIT_TRAIN, index, t->scratch, &label, &note);
+        kdi_dataset_look(j->data, KD_SPLIT_TRAIN, index, t->scratch, &label, &failure);
     if (!picture) {
-        failed(j, index, &note);
+        failed(j, index, &failure);
         return;
     }
     t->pictures++;
@@ -102,7 +102,7 @@ static kd_status finish(const job *j, size_t workers, float *mean, float *std)
     const kd_data_info *info = &j->data->info;
     tally *all = &j->tallies[0];
     if (atomic_load(&j->failed) != SIZE_MAX)
-        return kd_ctx_fail(j->data->ctx, j->note.status, "%s", j->note.text);
+        return kd_ctx_fail(j->data->ctx, j->failure.status, "%s", j->failure.text);
     for (size_t w = 1; w < workers; w++) {
         all->pictures += j->tallies[w].pictures;
         for (size_t i = 0; i < info->channels * VALUES; i++)

@@ -1,49 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * mix.c: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), as timm has them with mode
- * "batch": picture i goes with picture n - 1 - i, the share of the first is drawn from
- * Beta(a, a) once for the batch, and where both are asked for chance takes one of them, half and
- * half. CutMix's box reaches half its height and width, rounded down, to either side of a pixel, and
- * is cut at the picture's borders; the share is corrected to what it covers. */
+ * "batch". Picture i's partner is picture n - 1 - i. The share of the picture itself is drawn
+ * from Beta(alpha, alpha) once for the batch. If both are asked for, each batch takes one of them,
+ * with probability one half.
+ *
+ * CutMix's box has a random pixel as its centre and reaches half its height and width, rounded
+ * down, to either side. It is cut at the picture's borders, and the share becomes what lies outside
+ * it. */
 #include "mix.h"
 
 #include <math.h>
-
-enum { MILLION = 1000000 };
-
-static void alpha_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
-{
-    (void)shape;
-    *low = MILLION / 100;
-    *high = 100 * MILLION;
-    *value = MILLION;
-}
-
-static void mixup_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
-{
-    alpha_range(shape, low, high, value);
-    *value = MILLION * 8 / 10;
-}
-
-static void repeat_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
-{
-    (void)shape;
-    *low = 1;
-    *high = KDI_COPIES;
-    *value = 3;
-}
-
-const kdi_augment kdi_augment_mixup = {.name = "mixup",
-                                       .has_value = true,
-                                       .decimal = true,
-                                       .role = KDI_ROLE_MIXUP,
-                                       .range = mixup_range};
-const kdi_augment kdi_augment_cutmix = {.name = "cutmix",
-                                        .has_value = true,
-                                        .decimal = true,
-                                        .role = KDI_ROLE_CUTMIX,
-                                        .range = alpha_range};
-const kdi_augment kdi_augment_repeat = {
-    .name = "repeat", .has_value = true, .role = KDI_ROLE_REPEAT, .range = repeat_range};
 
 /* Gamma(a, 1): Marsaglia and Tsang (2000), from Gamma(a + 1) where a is below 1. */
 static double gamma_draw(kdi_rng *rng, double a)

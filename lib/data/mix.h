@@ -5,10 +5,10 @@
 
 #include "data.h"
 
-/* What happens to a batch: `share` of a mixture is the picture that was there. */
+/* How a batch is mixed: a mixture is `share` of its own picture, the rest of its partner. */
 typedef struct kdi_mix {
     float share;
-    bool cut;                        /* CutMix: the box comes from the other one */
+    bool cut;                        /* CutMix: the box comes from the partner */
     size_t top, bottom, left, right; /* rows and columns of the box: [top,bottom), [left,right) */
 } kdi_mix;
 

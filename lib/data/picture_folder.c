@@ -344,32 +344,32 @@ static bool where(const kd_dataset *data, kd_split split, size_t index, char *pa
 }
 
 static kd_status open_picture(const kd_dataset *data, kd_split split, size_t index, kdi_decoder *d,
-                              int32_t *label, kdi_note *note)
+                              int32_t *label, kdi_failure *failure)
 {
     const kdi_folder *f = data->state;
     kdi_path path;
     *label = f->entries[split][index].label;
     if (!where(data, split, index, path.text, sizeof path.text))
-        return kdi_note_fail(note, KD_E_INVALID, "the path is too long");
-    return kdi_decoder_open_file(d, path.text, note);
+        return kdi_failure_set(failure, KD_E_INVALID, "the path is too long");
+    return kdi_decoder_open_file(d, path.text, failure);
 }
 
 /* One picture at the nominal size, as an evaluation sees it. */
 static kd_status fetch(const kd_dataset *data, kd_split split, size_t index, uint8_t *image,
-                       int32_t *label, kdi_note *note)
+                       int32_t *label, kdi_failure *failure)
 {
-    const kdi_step step = {.kind = &kdi_augment_centre,
-                           .shape = {data->info.height, data->info.width, 3},
-                           .value = 875000};
+    const kdi_augment_step step = {.kind = &kdi_augment_centre,
+                                   .shape = {data->info.height, data->info.width, 3},
+                                   .value = 875000};
     kdi_decoder d;
     kdi_framer f;
     kdi_span y, x;
     kdi_decoder_init(data->ctx, &d);
     kdi_framer_init(data->ctx, &f);
-    kd_status status = open_picture(data, split, index, &d, label, note);
+    kd_status status = open_picture(data, split, index, &d, label, failure);
     if (!status) {
         step.kind->place(&step, (kdi_key){0}, d.height, d.width, &y, &x);
-        status = kdi_frame_decode(&f, &d, true, false, y, x, image, note);
+        status = kdi_frame_decode(&f, &d, true, false, y, x, image, failure);
     }
     kdi_decoder_free(&d);
     kdi_framer_free(&f);

@@ -3,9 +3,9 @@
  * mixed, and the work shared out among workers (worker.c). The same numbers whoever asks, whenever,
  * and however many workers there are.
  *
- * A batch is cut into pieces of one sample, or of the two that are mixed. A sample that cannot be
- * read is an error, of the first one in the batch's order, or is left out where the data set says
- * so: the batch is then shorter, or empty. */
+ * A task makes one sample, or the two that are mixed with each other. If a sample cannot be read,
+ * the batch fails with the error of the first such sample; or, with kd_dataset_skip_broken, the
+ * sample is left out, and the batch is shorter or empty. */
 #include "worker.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
 
 /* ---- which samples --------------------------------------------------------------------------- */
 
-/* Mark wanted random ones of n. */
+/* Draw `wanted` of n without replacement: chosen[i] becomes 1. */
 static kd_status choose(kd_ctx *ctx, size_t n, size_t wanted, uint64_t seed, uint8_t *chosen)
 {
     uint32_t *deck = kd_ctx_alloc(ctx, n, sizeof *deck);
@@ -117,7 +117,7 @@ static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view
     return KD_OK;
 }
 
-/* from: view number n. */
+/* n is the view's number, for errors. */
 static kd_status make_view(kdi_pipeline *p, const kd_view *from, size_t n, kdi_view *view)
 {
     kd_ctx *ctx = p->data->ctx;
@@ -137,7 +137,7 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, size_t n, kdi_v
     return make_table(p, from, view);
 }
 
-/* Pictures that are framed are made at the largest view's size, others keep their own. */
+/* The canvas is as large as the largest view if pictures are framed, else as the pictures. */
 static void choose_canvas(kdi_pipeline *p, bool framed)
 {
     const kd_data_info *info = &p->data->info;
@@ -190,8 +190,8 @@ static kd_status parse(kdi_pipeline *p, const char *spec, bool framed)
     return kdi_augment_parse(p->data->ctx, spec, p->canvas, &p->augmentation);
 }
 
-/* Steps that frame no picture, for pictures that have sizes of their own: the data set's framing
- * comes first. "none" is the least that can be done: the view is filled by the centre square. */
+/* For pictures of different sizes and a text without a framing: the data set's framing is put
+ * before it. "none" becomes centre:1, the largest square in the middle. */
 static kd_status parse_framed(kdi_pipeline *p, const char *spec)
 {
     char text[KDI_AUGMENT_TEXT];
@@ -202,15 +202,16 @@ static kd_status parse_framed(kdi_pipeline *p, const char *spec)
     return parse(p, text, true);
 }
 
-/* The canvas depends on whether a step frames the pictures, and what steps accept on the canvas.
- * Pictures that have sizes of their own are framed in any case. */
+/* The size of the canvas depends on whether there is a framing, and what values the words accept
+ * depends on the canvas: so the text may be parsed twice. Pictures of different sizes are always
+ * framed. */
 static kd_status parse_steps(kdi_pipeline *p, const char *spec)
 {
     kd_status status = parse(p, spec, true);
-    if (!status && p->augmentation.frame) return KD_OK;
+    if (!status && p->augmentation.framing.kind) return KD_OK;
     if (p->data->open) return status ? status : parse_framed(p, spec);
     status = parse(p, spec, false);
-    return !status && p->augmentation.frame ? parse(p, spec, true) : status;
+    return !status && p->augmentation.framing.kind ? parse(p, spec, true) : status;
 }
 
 static kd_status make_augmentation(kdi_pipeline *p, const kd_loader_opt *opt)
@@ -309,9 +310,9 @@ kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
     slot->partners = kd_ctx_alloc(ctx, mixed, sizeof *slot->partners);
     slot->shares = kd_ctx_alloc(ctx, mixed, sizeof *slot->shares);
     slot->bad = kd_ctx_alloc(ctx, n, 1);
-    if (p->data->skip_broken) slot->notes = kd_ctx_alloc(ctx, n, sizeof *slot->notes);
+    if (p->data->skip_broken) slot->failures = kd_ctx_alloc(ctx, n, sizeof *slot->failures);
     if (!slot->buffers || !slot->views || !slot->labels || !slot->ids || !slot->copies ||
-        !slot->partners || !slot->shares || !slot->bad || (p->data->skip_broken && !slot->notes))
+        !slot->partners || !slot->shares || !slot->bad || (p->data->skip_broken && !slot->failures))
         return kd_ctx_memory_status(ctx);
     for (size_t v = 0; v < p->n_views; v++) {
         const kdi_shape s = p->views[v].shape;
@@ -341,7 +342,7 @@ void kdi_slot_free(const kdi_pipeline *p, kdi_slot *slot)
     kd_ctx_free(ctx, slot->partners);
     kd_ctx_free(ctx, slot->shares);
     kd_ctx_free(ctx, slot->bad);
-    kd_ctx_free(ctx, slot->notes);
+    kd_ctx_free(ctx, slot->failures);
 }
 
 /* ---- filling --------------------------------------------------------------------------------- */
@@ -355,24 +356,25 @@ typedef struct job {
     const atomic_bool *cancel;
     atomic_size_t failed;  /* the first sample of the batch that failed; n: none */
     pthread_mutex_t mutex; /* of what follows */
-    kdi_note *note;
+    kdi_failure *failure;
 } job;
 
-/* A sample failed: the first one's note is the error, or each one's is kept for the log. */
-static void failed(job *j, size_t i, const kdi_note *note)
+/* Sample i of the batch failed. If it may be left out, its failure is kept for the log. If not, the
+ * batch fails with the failure of the first such sample. */
+static void failed(job *j, size_t i, const kdi_failure *failure)
 {
     kdi_slot *slot = j->slot;
     bool fresh = false;
     slot->bad[i] = 1;
     const bool skip =
-        kdi_dataset_skips(j->p->data, j->p->split, slot->ids[i], note->status, &fresh);
+        kdi_dataset_skips(j->p->data, j->p->split, slot->ids[i], failure->status, &fresh);
     if (skip) {
-        if (fresh && slot->notes) slot->notes[i] = *note;
+        if (fresh && slot->failures) slot->failures[i] = *failure;
         return;
     }
     pthread_mutex_lock(&j->mutex);
     if (i < atomic_load(&j->failed)) {
-        *j->note = *note;
+        *j->failure = *failure;
         atomic_store(&j->failed, i);
     }
     pthread_mutex_unlock(&j->mutex);
@@ -381,10 +383,10 @@ static void failed(job *j, size_t i, const kdi_note *note)
 static const uint8_t *canvas_of(job *j, kdi_worker *w, size_t side, size_t i, kdi_key *key)
 {
     kdi_slot *slot = j->slot;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     *key = (kdi_key){j->p->seed, (uint32_t)j->epoch, slot->ids[i], slot->copies[i]};
-    const uint8_t *canvas = kdi_worker_canvas(j->p, w, side, *key, &slot->labels[i], &note);
-    if (!canvas) failed(j, i, &note);
+    const uint8_t *canvas = kdi_worker_canvas(j->p, w, side, *key, &slot->labels[i], &failure);
+    if (!canvas) failed(j, i, &failure);
     return canvas;
 }
 
@@ -411,8 +413,8 @@ static void make_one(void *arg, size_t i, int worker)
         kdi_worker_show(j->p, w, &j->p->views[v], key, canvas, view_at(j, v, i));
 }
 
-/* A kd_task_fn: samples i and n - 1 - i, mixed. If one is broken, or both are the same, the other
- * stays as it is. */
+/* A kd_task_fn: samples i and n - 1 - i, mixed. A sample stays as it is if its partner is broken or
+ * is itself (the middle of an odd batch). */
 static void make_two(void *arg, size_t i, int worker)
 {
     job *j = arg;
@@ -442,7 +444,7 @@ static void make_two(void *arg, size_t i, int worker)
     }
 }
 
-/* Close the gaps of samples that were left out; how many remain. */
+/* Move samples up into the places of those that were left out. Returns how many there are. */
 static size_t close_gaps(const kdi_pipeline *p, kdi_slot *slot, size_t n)
 {
     size_t kept = 0;
@@ -476,14 +478,14 @@ static kd_status run_job(job *j, kdi_spread_fn spread, void *user)
     else
         spread(user, j->n, make_one, j);
     if (atomic_load(j->cancel)) return KD_E_STOPPED;
-    if (atomic_load(&j->failed) < j->n) return j->note->status;
+    if (atomic_load(&j->failed) < j->n) return j->failure->status;
     slot->batch.n = close_gaps(p, slot, j->n);
     return KD_OK;
 }
 
 kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slot *slot,
                             kdi_spread_fn spread, void *user, const atomic_bool *cancel,
-                            kdi_note *note)
+                            kdi_failure *failure)
 {
     const size_t start = index * p->batch, left = p->count - start, repeat = p->augmentation.repeat;
     job j = {.p = p,
@@ -491,7 +493,7 @@ kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slo
              .n = left < p->batch ? left : p->batch,
              .slot = slot,
              .cancel = cancel,
-             .note = note};
+             .failure = failure};
     atomic_init(&j.failed, j.n);
     shuffle(p, epoch);
     for (size_t i = 0; i < j.n; i++) {
@@ -499,13 +501,14 @@ kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slo
         slot->copies[i] = (uint32_t)((start + i) % repeat);
     }
     memset(slot->bad, 0, j.n);
-    for (size_t i = 0; i < j.n && slot->notes; i++) slot->notes[i].status = KD_OK;
+    for (size_t i = 0; i < j.n && slot->failures; i++) slot->failures[i].status = KD_OK;
     slot->made = j.n;
     slot->batch.epoch = epoch;
     slot->batch.index = index;
     if (p->mixes) j.mix = kdi_mix_draw(&p->augmentation, p->canvas, p->seed, epoch, index);
     if (pthread_mutex_init(&j.mutex, NULL))
-        return kdi_note_fail(note, KD_E_SYSTEM, "loader of '%.100s': no mutex", p->data->info.name);
+        return kdi_failure_set(failure, KD_E_SYSTEM, "loader of '%.100s': no mutex",
+                               p->data->info.name);
     const kd_status status = run_job(&j, spread, user);
     pthread_mutex_destroy(&j.mutex);
     return status;

@@ -24,7 +24,7 @@ typedef struct png {
     png_infop info;
     jmp_buf back;
     kdi_decoder *decoder;
-    kdi_note *note;
+    kdi_failure *failure;
     size_t offset; /* bytes handed to libpng */
 } png;
 
@@ -34,9 +34,9 @@ static PNG_NORETURN void on_error(png_structp p, png_const_charp text)
 {
     png *s = png_get_error_ptr(p);
     if (s->decoder->arena.failed)
-        kdi_decoder_no_memory(s->decoder, s->note);
+        kdi_decoder_no_memory(s->decoder, s->failure);
     else
-        kdi_note_fail(s->note, KD_E_FORMAT, "PNG: %s", text);
+        kdi_failure_set(s->failure, KD_E_FORMAT, "PNG: %s", text);
     longjmp(s->back, 1);
 }
 
@@ -106,23 +106,23 @@ static void read_header(png *s)
     set_transforms(s);
 }
 
-static kd_status png_open(kdi_decoder *d, kdi_note *note)
+static kd_status png_open(kdi_decoder *d, kdi_failure *failure)
 {
     png *const s = kdi_arena_take(&d->arena, sizeof *s);
-    if (!s) return kdi_decoder_no_memory(d, note);
+    if (!s) return kdi_decoder_no_memory(d, failure);
     memset(s, 0, sizeof *s);
     s->decoder = d;
-    s->note = note;
+    s->failure = failure;
     d->state = s;
     d->arena.failed = KD_OK;
-    if (setjmp(s->back)) return note->status;
+    if (setjmp(s->back)) return failure->status;
     s->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, s, on_error, on_warning, s, on_alloc,
                                       on_free);
     if (!s->png || !(s->info = png_create_info_struct(s->png)))
-        return d->arena.failed ? kdi_decoder_no_memory(d, note)
-                               : kdi_note_fail(note, KD_E_SYSTEM, "libpng refuses to start");
+        return d->arena.failed ? kdi_decoder_no_memory(d, failure)
+                               : kdi_failure_set(failure, KD_E_SYSTEM, "libpng refuses to start");
     read_header(s);
-    return kdi_decoder_check_size(d, MOST_SHARE, note);
+    return kdi_decoder_check_size(d, MOST_SHARE, failure);
 }
 
 static void png_close(kdi_decoder *d)
@@ -170,28 +170,28 @@ static void read_rows(png *s, kdi_area area, kdi_row_fn row, void *arg)
 }
 
 static kd_status png_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                          kdi_note *note)
+                          kdi_failure *failure)
 {
     png *const s = d->state;
     (void)shrink;
-    s->note = note;
-    if (setjmp(s->back)) return note->status;
+    s->failure = failure;
+    if (setjmp(s->back)) return failure->status;
     read_rows(s, area, row, arg);
     return KD_OK;
 }
 #else
-static kd_status png_open(kdi_decoder *d, kdi_note *note)
+static kd_status png_open(kdi_decoder *d, kdi_failure *failure)
 {
     (void)d;
-    return kdi_note_fail(note, KD_E_UNSUPPORTED,
-                         "is PNG, and this library was built without libpng (PNG=0)");
+    return kdi_failure_set(failure, KD_E_UNSUPPORTED,
+                           "is PNG, and this library was built without libpng (PNG=0)");
 }
 
 static kd_status png_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
-                          kdi_note *note)
+                          kdi_failure *failure)
 {
     (void)shrink, (void)area, (void)row, (void)arg;
-    return png_open(d, note);
+    return png_open(d, failure);
 }
 
 static void png_close(kdi_decoder *d)

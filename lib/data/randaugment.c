@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * randaugment.c: RandAugment (Cubuk et al. 2020) in timm's form rand-mM-mstd0.5-inc1: twice, one
- * of fifteen operations with probability one half, its magnitude drawn from N(M, 0.5) and cut to
- * 0..10. randaugment_ops.c has the operations. */
+ * randaugment.c: RandAugment (Cubuk et al. 2020) in timm's form rand-mM-mstd0.5-inc1. Twice in a
+ * row, with probability one half, one of fifteen operations is done. Its magnitude is drawn from
+ * N(M, 0.5) and cut to 0..10. randaugment_ops.c has the operations. */
 #include "randaugment_ops.h"
 
 static void rand_range(kdi_shape shape, size_t *low, size_t *high, size_t *value)
 {
-    const bool known = shape.c == 1 || shape.c == 3; /* grey or RGB: the operations need to know */
+    const bool known = shape.c == 1 || shape.c == 3; /* the operations are for grey and RGB */
     *low = known ? 0 : 1;
     *high = known ? 10 : 0;
     *value = 9;
@@ -45,7 +45,7 @@ static double argument_of(kdi_rand_op op, double level, kdi_rng *rng)
     }
 }
 
-static bool randaugment(const kdi_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
+static bool randaugment(const kdi_augment_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
 {
     kdi_rng rng = kdi_augment_rng(step, key);
     if (kdi_rng_u32(&rng) >> 31) return false;
@@ -58,6 +58,7 @@ static bool randaugment(const kdi_step *step, kdi_key key, const uint8_t *in, ui
 
 const kdi_augment kdi_augment_randaugment = {.name = "randaugment",
                                              .has_value = true,
+                                             .random = true,
                                              .twice = true,
                                              .range = rand_range,
                                              .pixels = randaugment};

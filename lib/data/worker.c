@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * worker.c: from a sample to its views: read, frame, steps on bytes, a table look-up to normalised
- * floats (256 values a channel, so the two divisions of (x / 255 - mean) / std cost nothing), steps
- * on values, mixing, resizing.
+ * worker.c: from a sample to its views. In this order: read, frame, steps on bytes, normalise,
+ * steps on values, mix, resize. Bytes are normalised by a table of 256 values for each channel.
  *
- * Making may allocate; the rest runs in threads of its own and does not, but for what a decoder
- * needs for a picture larger than those before. */
+ * kdi_worker_make allocates all scratch memory. The other functions run in the loader's threads.
+ * Only a decoder allocates there, for a picture larger than those before. */
 #include "worker.h"
 
 #include <string.h>
@@ -51,58 +50,61 @@ void kdi_worker_free(kd_ctx *ctx, kdi_worker *w)
 
 /* ---- canvases -------------------------------------------------------------------------------- */
 
-/* A file's picture, framed. */
+/* The framed picture of a file. */
 static const uint8_t *decode(const kdi_pipeline *p, kdi_worker *w, size_t side, kdi_key key,
-                             int32_t *label, kdi_note *note)
+                             int32_t *label, kdi_failure *failure)
 {
     const kdi_augmentation *a = &p->augmentation;
     kdi_decoder *d = &w->decoder;
     kdi_span y, x;
-    if (p->data->open(p->data, p->split, key.sample, d, label, note)) return NULL;
-    a->frame->place(&a->steps[a->frame_step], key, d->height, d->width, &y, &x);
-    const kd_status status = kdi_frame_decode(&w->framer, d, a->exact || !a->frame->rough,
-                                              a->bicubic, y, x, w->bytes[side], note);
+    if (p->data->open(p->data, p->split, key.sample, d, label, failure)) return NULL;
+    a->framing.kind->place(&a->framing, key, d->height, d->width, &y, &x);
+    const kd_status status =
+        kdi_frame_decode(&w->framer, d, a->exact || !a->framing.kind->reducible, a->bicubic, y, x,
+                         w->bytes[side], failure);
     return status ? NULL : w->bytes[side];
 }
 
 /* A picture in memory, framed if a step asks for that. */
 static const uint8_t *look(const kdi_pipeline *p, kdi_worker *w, size_t side, kdi_key key,
-                           int32_t *label, kdi_note *note)
+                           int32_t *label, kdi_failure *failure)
 {
     const kdi_augmentation *a = &p->augmentation;
     const kd_data_info *info = &p->data->info;
-    uint8_t *scratch = w->bytes[a->frame ? 2 : side];
-    const uint8_t *picture = kdi_dataset_look(p->data, p->split, key.sample, scratch, label, note);
-    if (!picture || !a->frame) return picture;
+    const bool framed = a->framing.kind != NULL;
+    uint8_t *scratch = w->bytes[framed ? 2 : side];
+    const uint8_t *picture =
+        kdi_dataset_look(p->data, p->split, key.sample, scratch, label, failure);
+    if (!picture || !framed) return picture;
     kdi_span y, x;
     const kdi_shape shape = {info->height, info->width, info->channels};
-    a->frame->place(&a->steps[a->frame_step], key, shape.h, shape.w, &y, &x);
+    a->framing.kind->place(&a->framing, key, shape.h, shape.w, &y, &x);
     const kd_status status =
-        kdi_frame_copy(&w->framer, picture, shape, a->bicubic, y, x, w->bytes[side], note);
-    if (status) kdi_dataset_blame(p->data, p->split, key.sample, note);
+        kdi_frame_copy(&w->framer, picture, shape, a->bicubic, y, x, w->bytes[side], failure);
+    if (status) kdi_dataset_blame(p->data, p->split, key.sample, failure);
     return status ? NULL : w->bytes[side];
 }
 
 const uint8_t *kdi_worker_canvas(const kdi_pipeline *p, kdi_worker *w, size_t side, kdi_key key,
-                                 int32_t *label, kdi_note *note)
+                                 int32_t *label, kdi_failure *failure)
 {
-    const uint8_t *picture =
-        p->data->open ? decode(p, w, side, key, label, note) : look(p, w, side, key, label, note);
+    const uint8_t *picture = p->data->open ? decode(p, w, side, key, label, failure)
+                                           : look(p, w, side, key, label, failure);
     if (!picture) {
-        if (p->data->open) kdi_dataset_blame(p->data, p->split, key.sample, note);
+        if (p->data->open) kdi_dataset_blame(p->data, p->split, key.sample, failure);
         return NULL;
     }
     const uint8_t *result =
         kdi_augment_pixels(&p->augmentation, key, picture, w->bytes[2], w->bytes[3]);
     if (!p->mixes || result == picture) return result;
-    /* The other sample needs the two canvases in common. */
+    /* The partner's steps will overwrite bytes[2] and bytes[3]. */
     memcpy(w->bytes[side], result, p->canvas.h * p->canvas.w * p->canvas.c);
     return w->bytes[side];
 }
 
 /* ---- views ----------------------------------------------------------------------------------- */
 
-/* pixels of stored channels to view channels: as they are, or grey repeated. */
+/* Bytes [pixels,stored] to values [pixels,channels]. stored 1: grey is repeated in each channel. */
 static void normalise(const float *table, size_t stored, size_t channels, size_t pixels,
                       const uint8_t *in, float *out)
 {

@@ -19,10 +19,10 @@ typedef struct kdi_worker {
 kd_status kdi_worker_make(const kdi_pipeline *p, kdi_worker *w);
 void kdi_worker_free(kd_ctx *ctx, kdi_worker *w);
 
-/* Sample id's canvas with the steps on bytes done, in bytes[side] or, where that saves copying, in
- * the data set; NULL, with a note, if it cannot be read. */
+/* The canvas of sample key.sample after the steps on bytes. It is in bytes[side] or, where that
+ * saves a copy, in the data set; NULL, with *failure filled in, if it cannot be read. */
 const uint8_t *kdi_worker_canvas(const kdi_pipeline *p, kdi_worker *w, size_t side, kdi_key key,
-                                 int32_t *label, kdi_note *note);
+                                 int32_t *label, kdi_failure *failure);
 /* A view of one canvas. */
 void kdi_worker_show(const kdi_pipeline *p, kdi_worker *w, const kdi_view *view, kdi_key key,
                      const uint8_t *canvas, float *out);

@@ -202,11 +202,11 @@ START_TEST(test_centre)
     ck_assert_int_eq(batch->labels[0], 1);
     /* 61 x 83: the shorter side becomes floor(32 / 0.9) = 35, the other 47 */
     kdi_framer f;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     kdi_framer_init(ctx, &f);
     test_ok(ctx,
             kdi_frame_copy(&f, base, (kdi_shape){61, 83, 3}, true, (kdi_span){0, 61, 35, 2, 32},
-                           (kdi_span){0, 83, 47, 8, 32}, want, &note));
+                           (kdi_span){0, 83, 47, 8, 32}, want, &failure));
     for (size_t i = 0; i < sizeof want; i++)
         ck_assert(batch->views[0][i] == (float)want[i] / 255.0f);
     /* the smaller view is the same picture */
@@ -318,16 +318,16 @@ START_TEST(test_none)
     uint8_t *rgb = rgb_of(&g, "png_rgb");
     uint8_t shown[BYTES], want[BYTES];
     kdi_framer f;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     kdi_framer_init(ctx, &f);
     const kdi_shape shape = {HIGH, WIDE, 3};
     test_ok(ctx, kdi_frame_copy(&f, rgb, shape, false, (kdi_span){0, HIGH, SIDE, 0, SIDE},
-                                (kdi_span){0, WIDE, FULL, 4, SIDE}, want, &note));
+                                (kdi_span){0, WIDE, FULL, 4, SIDE}, want, &failure));
     show(ctx, data, "none", 1, SIDE, SIDE, shown, "centre:1");
     ck_assert_int_eq(memcmp(shown, want, BYTES), 0);
     /* 20 / 0.875 is 22, of which 1 is cut off before; 22 * 83 / 61 is 29, of which 4 are */
     test_ok(ctx, kdi_frame_copy(&f, rgb, shape, false, (kdi_span){0, HIGH, 22, 1, SIDE},
-                                (kdi_span){0, WIDE, 29, 4, SIDE}, want, &note));
+                                (kdi_span){0, WIDE, 29, 4, SIDE}, want, &failure));
     show(ctx, data, NULL, 1, SIDE, SIDE, shown, "centre:0.875+bilinear");
     ck_assert_int_eq(memcmp(shown, want, BYTES), 0);
     show(ctx, data, kd_dataset_framing(data), 1, SIDE, SIDE, shown, NULL);
@@ -360,12 +360,12 @@ START_TEST(test_exact)
     uint8_t *rgb = malloc(t->count), want[BYTES];
     test_ok(ctx, kd_file_read_bytes(g.file, t, 0, t->count, rgb));
     kdi_framer f;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     kdi_framer_init(ctx, &f);
     /* 61 x 83: no part of that area is 3:4 to 4:3; the middle of 61 x 81 is */
     test_ok(ctx,
             kdi_frame_copy(&f, rgb, (kdi_shape){61, 83, 3}, false, (kdi_span){0, 61, SIDE, 0, SIDE},
-                           (kdi_span){1, 81, SIDE, 0, SIDE}, want, &note));
+                           (kdi_span){1, 81, SIDE, 0, SIDE}, want, &failure));
     for (int a = 0; a < 2; a++) {
         kd_loader *l = load(data, ctx,
                             (kd_loader_opt){.split = KD_SPLIT_TEST,
@@ -549,18 +549,18 @@ static void ignore_row(void *arg, const uint8_t *rgb)
     *sum += rgb[0];
 }
 
-/* Read whatever the bytes say; the note must tell what is wrong if that fails. */
+/* Read whatever the bytes say; the failure must tell what is wrong if that fails. */
 static kd_status try(kdi_decoder *d, const uint8_t *bytes, size_t size)
 {
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     size_t sum = 0;
-    kd_status status = kdi_decoder_open_bytes(d, bytes, size, &note);
+    kd_status status = kdi_decoder_open_bytes(d, bytes, size, &failure);
     if (!status) {
         const kdi_area all = {0, 0, d->width, d->height};
-        status = kdi_decoder_rows(d, 1, all, ignore_row, &sum, &note);
+        status = kdi_decoder_rows(d, 1, all, ignore_row, &sum, &failure);
     }
-    ck_assert_int_eq(status, note.status);
-    ck_assert(!status || note.text[0]);
+    ck_assert_int_eq(status, failure.status);
+    ck_assert(!status || failure.text[0]);
     return status;
 }
 
@@ -617,7 +617,7 @@ START_TEST(test_bombs)
     test_ok(plain, kd_file_read_bytes(g.file, t, 0, t->count, bytes));
     kdi_decoder d;
     kdi_decoder_init(ctx, &d);
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     ck_assert_int_eq(try(&d, bytes, t->count), KD_OK);
     for (size_t i = 0; i + 9 < t->count; i++) /* the frame header: height, width */
         if (bytes[i] == 0xFF && bytes[i + 1] == 0xC2) {
@@ -627,12 +627,12 @@ START_TEST(test_bombs)
     ck_assert_int_eq(try(&d, bytes, t->count), KD_E_LIMIT);
     for (size_t i = 0; i + 9 < t->count; i++)
         if (bytes[i] == 0xFF && bytes[i + 1] == 0xC2) bytes[i + 5] = bytes[i + 7] = 0xF0;
-    ck_assert_int_eq(kdi_decoder_open_bytes(&d, bytes, t->count, &note), KD_E_FORMAT);
-    ck_assert_ptr_nonnull(strstr(note.text, "sides must be"));
+    ck_assert_int_eq(kdi_decoder_open_bytes(&d, bytes, t->count, &failure), KD_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(failure.text, "sides must be"));
     for (size_t i = 0; i + 9 < t->count; i++)
         if (bytes[i] == 0xFF && bytes[i + 1] == 0xC2) bytes[i + 5] = bytes[i + 7] = 0x20;
-    ck_assert_int_eq(kdi_decoder_open_bytes(&d, bytes, t->count, &note), KD_E_FORMAT);
-    ck_assert_ptr_nonnull(strstr(note.text, "cannot hold"));
+    ck_assert_int_eq(kdi_decoder_open_bytes(&d, bytes, t->count, &failure), KD_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(failure.text, "cannot hold"));
     free(bytes);
     kdi_decoder_free(&d);
     golden_close(&g);

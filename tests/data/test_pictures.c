@@ -77,15 +77,16 @@ static bool built(const char *name)
 }
 
 /* The area at 1 / shrink, [h,w,3]; free(). NULL if it cannot be read. */
-static uint8_t *decode(kdi_decoder *d, bytes file, size_t shrink, kdi_area *area, kdi_note *note)
+static uint8_t *decode(kdi_decoder *d, bytes file, size_t shrink, kdi_area *area,
+                       kdi_failure *failure)
 {
-    if (kdi_decoder_open_bytes(d, file.at, file.count, note)) return NULL;
+    if (kdi_decoder_open_bytes(d, file.at, file.count, failure)) return NULL;
     if (area->w == 0)
         *area =
             (kdi_area){0, 0, (d->width + shrink - 1) / shrink, (d->height + shrink - 1) / shrink};
     uint8_t *pixels = malloc(area->w * area->h * 3);
     rows r = {pixels, area->w};
-    if (kdi_decoder_rows(d, shrink, *area, keep_row, &r, note) == KD_OK) return pixels;
+    if (kdi_decoder_rows(d, shrink, *area, keep_row, &r, failure) == KD_OK) return pixels;
     free(pixels);
     return NULL;
 }
@@ -102,14 +103,14 @@ START_TEST(test_decode)
         if (strncmp(name, "file.", 5)) continue;
         bytes file = find_bytes(&f, "", name), want = find_bytes(&f, "rgb.", name + 5);
         kdi_area area = {0};
-        kdi_note note = {0};
-        uint8_t *got = decode(&d, file, 1, &area, &note);
+        kdi_failure failure = {0};
+        uint8_t *got = decode(&d, file, 1, &area, &failure);
         if (built(name + 5)) {
-            ck_assert_msg(got != NULL, "%s: %s", name, note.text);
+            ck_assert_msg(got != NULL, "%s: %s", name, failure.text);
             ck_assert(d.width == want.w && d.height == want.h);
             compare(name, got, want.at, want.count);
         } else {
-            ck_assert(!got && note.status == KD_E_UNSUPPORTED);
+            ck_assert(!got && failure.status == KD_E_UNSUPPORTED);
         }
         free(got);
         free(file.at);
@@ -175,17 +176,17 @@ static void check_areas(kdi_decoder *d, bytes file, kdi_rng *rng)
 {
     for (size_t shrink = 1; shrink <= 8; shrink *= 2) {
         kdi_area all = {0};
-        kdi_note note = {0};
-        uint8_t *whole = decode(d, file, shrink, &all, &note);
-        ck_assert_msg(whole != NULL, "%s", note.text);
+        kdi_failure failure = {0};
+        uint8_t *whole = decode(d, file, shrink, &all, &failure);
+        ck_assert_msg(whole != NULL, "%s", failure.text);
         for (int i = 0; i < 20; i++) {
             kdi_area a;
             a.w = 1 + kdi_rng_below(rng, (uint32_t)all.w);
             a.h = 1 + kdi_rng_below(rng, (uint32_t)all.h);
             a.x = kdi_rng_below(rng, (uint32_t)(all.w - a.w + 1));
             a.y = kdi_rng_below(rng, (uint32_t)(all.h - a.h + 1));
-            uint8_t *part = decode(d, file, shrink, &a, &note);
-            ck_assert_msg(part != NULL, "%s", note.text);
+            uint8_t *part = decode(d, file, shrink, &a, &failure);
+            ck_assert_msg(part != NULL, "%s", failure.text);
             for (size_t y = 0; y < a.h; y++)
                 ck_assert_msg(
                     !memcmp(part + y * 3 * a.w, whole + ((a.y + y) * all.w + a.x) * 3, 3 * a.w),
@@ -271,14 +272,14 @@ START_TEST(test_kinds)
     kdi_decoder d;
     kdi_decoder_init(ctx, &d);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        kdi_note note = {0};
+        kdi_failure failure = {0};
         /* of exactly that size, so that a memory checker sees a step beyond */
         uint8_t *copy = malloc(files[i].count + !files[i].count);
         memcpy(copy, files[i].at, files[i].count);
-        ck_assert_int_eq(kdi_decoder_open_bytes(&d, copy, files[i].count, &note), KD_E_FORMAT);
-        ck_assert_msg(strstr(note.text, "is neither JPEG nor PNG") &&
-                          strstr(note.text, files[i].words),
-                      "no '%s' in: %s", files[i].words, note.text);
+        ck_assert_int_eq(kdi_decoder_open_bytes(&d, copy, files[i].count, &failure), KD_E_FORMAT);
+        ck_assert_msg(strstr(failure.text, "is neither JPEG nor PNG") &&
+                          strstr(failure.text, files[i].words),
+                      "no '%s' in: %s", files[i].words, failure.text);
         free(copy);
     }
     kdi_decoder_free(&d);
@@ -307,8 +308,8 @@ END_TEST
 /* Can the area be read? */
 static bool reads(kdi_decoder *d, bytes file, size_t shrink, kdi_area area)
 {
-    kdi_note note = {0};
-    uint8_t *pixels = decode(d, file, shrink, &area, &note);
+    kdi_failure failure = {0};
+    uint8_t *pixels = decode(d, file, shrink, &area, &failure);
     free(pixels);
     return pixels != NULL;
 }
@@ -316,8 +317,8 @@ static bool reads(kdi_decoder *d, bytes file, size_t shrink, kdi_area area)
 /* Whether a file is broken does not depend on the area that is read, nor on the scale. */
 static void check_damage(kdi_decoder *d, const char *name, bytes file, kdi_rng *rng)
 {
-    kdi_note note = {0};
-    if (kdi_decoder_open_bytes(d, file.at, file.count, &note)) return;
+    kdi_failure failure = {0};
+    if (kdi_decoder_open_bytes(d, file.at, file.count, &failure)) return;
     const size_t h = d->height, w = d->width, most = d->codec->shrinks ? 8 : 1;
     const bool whole = reads(d, file, 1, (kdi_area){0, 0, w, h});
     for (size_t shrink = 1; shrink <= most; shrink *= 2) {
@@ -399,13 +400,13 @@ START_TEST(test_resize)
         size_t n = 0;
         for (; (t = golden_find(&f, "resize.%zu.args", n)); n++) {
             char name[40];
-            kdi_note note = {0};
+            kdi_failure failure = {0};
             float *args = golden_floats(&f, t);
             snprintf(name, sizeof name, "resize.%zu.rgb", n);
             bytes want = find_bytes(&f, "", name);
             uint8_t *got = malloc(want.count);
             ck_assert(kdi_frame_copy(&framer, base.at, (kdi_shape){base.h, base.w, 3}, args[0] != 0,
-                                     span_of(args + 1), span_of(args + 6), got, &note) == KD_OK);
+                                     span_of(args + 1), span_of(args + 6), got, &failure) == KD_OK);
             compare(name, got, want.at, want.count);
             free(args);
             free(got);

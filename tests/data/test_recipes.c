@@ -62,7 +62,7 @@ START_TEST(test_rrc)
     parse(ctx, "rrc:0.08", 20, 20, &a);
     for (uint32_t i = 0; i < N; i++) {
         kdi_span y, x;
-        a.frame->place(&a.steps[0], (kdi_key){1, 2, i, 0}, H, W, &y, &x);
+        a.framing.kind->place(&a.framing, (kdi_key){1, 2, i, 0}, H, W, &y, &x);
         ck_assert(y.total == 20 && y.count == 20 && y.from == 0 && x.total == 20);
         ck_assert(y.origin >= 0 && y.extent >= 1 && y.origin + y.extent <= H);
         ck_assert(x.origin >= 0 && x.extent >= 1 && x.origin + x.extent <= W);
@@ -82,9 +82,9 @@ START_TEST(test_rrc)
     /* A picture of no such ratio at all: the middle of it. */
     kdi_span y, x;
     parse(ctx, "rrc:1", 20, 20, &a);
-    a.frame->place(&a.steps[0], (kdi_key){1, 2, 3, 0}, 100, 1000, &y, &x);
+    a.framing.kind->place(&a.framing, (kdi_key){1, 2, 3, 0}, 100, 1000, &y, &x);
     ck_assert(y.extent == 100 && x.extent == 133 && x.origin == 433);
-    a.frame->place(&a.steps[0], (kdi_key){1, 2, 3, 0}, 1000, 90, &y, &x);
+    a.framing.kind->place(&a.framing, (kdi_key){1, 2, 3, 0}, 1000, 90, &y, &x);
     ck_assert(x.extent == 90 && y.extent == 120 && y.origin == 440);
     kd_ctx_destroy(ctx);
 }
@@ -439,7 +439,7 @@ START_TEST(test_randaugment)
         static uint8_t in[BYTES], one[BYTES], two[BYTES], three[BYTES], four[BYTES];
         int same = 0;
         test_ok(ctx, kdi_augment_parse(ctx, "randaugment", (kdi_shape){SIDE, SIDE, channels}, &a));
-        ck_assert_uint_eq(a.count, 2);
+        ck_assert_uint_eq(a.n_steps, 2);
         for (size_t i = 0; i < BYTES; i++)
             in[i] = (uint8_t)(60 + files_pixel(KD_SPLIT_TRAIN, 1, 0, i, i) % 120);
         for (uint32_t i = 0; i < N; i++) {

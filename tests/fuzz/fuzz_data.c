@@ -40,7 +40,7 @@ static void augment(kd_ctx *ctx, const char *text)
         fuzz_words(ctx);
         return;
     }
-    require(a.count <= KDI_STEPS && strlen(a.text) < sizeof a.text - 1);
+    require(a.n_steps <= KDI_AUGMENT_WORDS && strlen(a.text) < sizeof a.text - 1);
     require(!kdi_augment_parse(ctx, a.text, shape, &again) && !strcmp(a.text, again.text));
 }
 

@@ -15,9 +15,8 @@
 
 enum { FILES = 3, LARGEST = 2048, MULTIPLE = 24, SPARE = 16384 };
 
-static fuzz_file files[FILES] = {{.name = "model.safetensors.index.json"},
-                                 {.name = "a.safetensors"},
-                                 {.name = "b.safetensors"}};
+static fuzz_file files[FILES] = {
+    {.name = "model.safetensors.index.json"}, {.name = "a.safetensors"}, {.name = "b.safetensors"}};
 
 static void look(kd_file *f)
 {

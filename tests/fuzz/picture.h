@@ -31,12 +31,12 @@ static void keep_row(void *arg, const uint8_t *rgb)
 /* An area's pixels, to be freed; NULL where it cannot be read. */
 static uint8_t *read_area(kdi_decoder *d, size_t shrink, kdi_area a)
 {
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     uint8_t *pixels = malloc(3 * a.w * a.h);
     rows r = {pixels, a.w, a.h};
     require(pixels != NULL);
-    const kd_status status = kdi_decoder_rows(d, shrink, a, keep_row, &r, &note);
-    require(status == note.status && (status ? note.text[0] != 0 : r.left == 0));
+    const kd_status status = kdi_decoder_rows(d, shrink, a, keep_row, &r, &failure);
+    require(status == failure.status && (status ? failure.text[0] != 0 : r.left == 0));
     if (!status) return pixels;
     free(pixels);
     return NULL;
@@ -46,22 +46,22 @@ static void frame(kdi_framer *f, kdi_decoder *d, size_t seed)
 {
     static const kdi_augment *const kinds[] = {&kdi_augment_rrc, &kdi_augment_centre};
     uint8_t canvas[CANVAS * CANVAS * 3];
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     kdi_span y, x;
-    const kdi_step step = {
+    const kdi_augment_step step = {
         .kind = kinds[seed % 2], .shape = {CANVAS, CANVAS, 3}, .value = seed % 2 ? 875000 : 80000};
     step.kind->place(&step, (kdi_key){.sample = (uint32_t)seed}, d->height, d->width, &y, &x);
     const kd_status status =
-        kdi_frame_decode(f, d, !step.kind->rough, seed / 2 % 2 != 0, y, x, canvas, &note);
-    require(status == note.status);
+        kdi_frame_decode(f, d, !step.kind->reducible, seed / 2 % 2 != 0, y, x, canvas, &failure);
+    require(status == failure.status);
 }
 
 static void compare(kdi_decoder *d, const uint8_t *bytes, size_t size, size_t seed)
 {
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     const size_t h = d->height, w = d->width;
     uint8_t *all = read_area(d, 1, (kdi_area){0, 0, w, h});
-    require(!kdi_decoder_open_bytes(d, bytes, size, &note));
+    require(!kdi_decoder_open_bytes(d, bytes, size, &failure));
     const kdi_area a = {seed % w, seed % h, 1 + seed / 7 % (w - seed % w),
                         1 + seed / 7 % (h - seed % h)};
     uint8_t *part = read_area(d, 1, a);
@@ -69,7 +69,7 @@ static void compare(kdi_decoder *d, const uint8_t *bytes, size_t size, size_t se
         require(!memcmp(part + y * 3 * a.w, all + ((a.y + y) * w + a.x) * 3, 3 * a.w));
     require(!part == !all); /* a file is broken, or is not, whichever part is read */
     free(part);
-    require(!kdi_decoder_open_bytes(d, bytes, size, &note));
+    require(!kdi_decoder_open_bytes(d, bytes, size, &failure));
     const size_t shrink = d->codec->shrinks ? (size_t)1 << seed / 11 % 4 : 1;
     part = read_area(d, shrink, (kdi_area){w / shrink / 2, h / shrink / 2, 1, 1});
     require(!part == !all); /* nor does the scale matter */
@@ -81,12 +81,12 @@ static void picture(kd_ctx *ctx, const uint8_t *bytes, size_t size)
 {
     kdi_decoder d;
     kdi_framer f;
-    kdi_note note = {0};
+    kdi_failure failure = {0};
     const size_t seed = size ? bytes[size / 2] + 256u * bytes[size - 1] : 0;
     kdi_decoder_init(ctx, &d);
     kdi_framer_init(ctx, &f);
-    if (kdi_decoder_open_bytes(&d, bytes, size, &note)) {
-        require(note.status && note.text[0]);
+    if (kdi_decoder_open_bytes(&d, bytes, size, &failure)) {
+        require(failure.status && failure.text[0]);
     } else {
         require(d.width > 0 && d.height > 0 && d.width * d.height <= KDI_PICTURE_PIXELS);
         const size_t high = (d.height + BLOCK - 1) / BLOCK, wide = (d.width + BLOCK - 1) / BLOCK;
@@ -95,7 +95,7 @@ static void picture(kd_ctx *ctx, const uint8_t *bytes, size_t size)
         const bool further = seed / 4 % one_in == 0;
         if (further && pixels <= PIXELS) {
             compare(&d, bytes, size, seed);
-            require(!kdi_decoder_open_bytes(&d, bytes, size, &note));
+            require(!kdi_decoder_open_bytes(&d, bytes, size, &failure));
         }
         if (further) frame(&f, &d, seed);
     }
