@@ -133,21 +133,24 @@ typedef struct kd_edge_region {
     uint32_t at, bytes;
 } kd_edge_region;
 typedef struct kd_edge_use {
-    kd_edge_region reads[2], write, scratch;
-    uint16_t n_reads;
-    uint8_t in_place; /* the op has checked that `write` may overlap its reads as it does */
-    uint8_t out_type;
+    kd_edge_region read[2], write, scratch;
+    uint8_t reads;                 /* 1 or 2 */
+    uint8_t read_type, write_type; /* KD_EDGE_INT8 also for the picture */
+    uint8_t in_place;              /* `write` overlaps a read as the op allows */
 } kd_edge_use;
 
 /* An op: how a record is checked and run. A caller's own kernel is one more kd_edge_op, put in the
  * table in the place of ours; docs/edge.md shows one that calls CMSIS-NN. `record` points into the
  * blob at a struct of lib/edge/edge_format.h. */
 struct kd_edge_op {
-    uint16_t code; /* KD_EDGE_OP_... of edge_format.h */
-    uint8_t type;  /* KD_EDGE_INT8 or KD_EDGE_FLOAT32 */
-    /* May this record run? Blob offsets, sizes and numbers are checked here; fills `use`, whose
-     * regions the caller checks against the arena. */
-    kd_edge_status (*check)(const kd_edge_model *model, const void *record, kd_edge_use *use);
+    uint16_t code;    /* KD_EDGE_OP_... of edge_format.h */
+    uint8_t type;     /* KD_EDGE_INT8 or KD_EDGE_FLOAT32 */
+    const char *name; /* "conv2d" */
+    /* The record's regions, from its shapes, which are checked; kd_edge_open compares the regions
+     * with the arena. */
+    kd_edge_status (*use)(const void *record, kd_edge_use *use);
+    /* The rest of the record: blob offsets, weights, numbers. */
+    kd_edge_status (*check)(const kd_edge_model *model, const void *record);
     void (*run)(const kd_edge_model *model, const void *record, uint8_t *arena);
 };
 

@@ -15,9 +15,11 @@ extern "C" {
 #endif
 
 enum {
-    KD_EDGE_VERSION = 1,      /* of the format */
-    KD_EDGE_ROUNDING = 1,     /* of the arithmetic: the formulas of docs/edge-numerics.md */
-    KD_EDGE_ALIGN = 16,       /* of the blob, its sections, the arena and its regions */
+    KD_EDGE_VERSION = 1,  /* of the format */
+    KD_EDGE_ROUNDING = 1, /* of the arithmetic: the formulas of docs/edge-numerics.md */
+    KD_EDGE_ALIGN = 16,   /* of the blob, its sections, the arena and its regions */
+    KD_EDGE_MOST_RECORDS = 1024,
+    KD_EDGE_MOST_ROWS = 16,   /* of line buffers, and of a kernel's height */
     KD_EDGE_MOST_TAPS = 65535 /* kernel_height * kernel_width * in_channels */
 };
 #define KD_EDGE_MAGIC 0x1A45444Bu          /* the bytes 'K' 'D' 'E' 0x1A */
@@ -37,7 +39,7 @@ typedef struct kd_edge_header { /* 96 bytes, at the blob's start */
     uint32_t crc;        /* CRC-32 (that of zlib and PNG) of the bytes from `type` on */
     uint8_t type;        /* KD_EDGE_INT8 or KD_EDGE_FLOAT32 */
     uint8_t output_type; /* KD_EDGE_INT8 or KD_EDGE_INT32; KD_EDGE_FLOAT32 in float32 networks */
-    uint16_t records;    /* at least 1 */
+    uint16_t records;    /* 1 to KD_EDGE_MOST_RECORDS */
     uint32_t records_at;
     uint32_t arena_bytes; /* exact: the largest end of any region */
     uint16_t input_height, input_width, input_channels, classes;

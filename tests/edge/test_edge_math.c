@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * test_edge_math.c: the integer formulas of docs/edge-numerics.md against 64-bit and exact
+ * arithmetic, the checksum, the planner's rule for maps over one another. */
+#include "../test.h"
+#include "net.h"
+#include "../../lib/edge/edge_math.h"
+
+#include <math.h>
+#if KDI_ZLIB
+#include <zlib.h>
+#endif
+
+/* floor(x / 2^31 + 1/2) by division, which truncates. */
+static int64_t rounded(int64_t x)
+{
+    const int64_t unit = (int64_t)1 << 31, y = x + (unit >> 1);
+    return y >= 0 ? y / unit : -((-y + unit - 1) / unit);
+}
+
+static void check_scale(int32_t acc, int32_t m)
+{
+    const int64_t right = rounded((int64_t)acc * m);
+    ck_assert_msg(kd_edge_scale(acc, m) == right, "%d * %d", acc, m);
+    ck_assert_msg(kd_edge_scale_split(acc, m) == right, "%d * %d, by halves", acc, m);
+    /* what a Cortex-M4 computes: the upper half of the product with 2m, rounded */
+    const int64_t upper = ((int64_t)acc * ((int64_t)m << 1) + ((int64_t)1 << 31)) >> 32;
+    ck_assert_msg(upper == right, "%d * %d, by the upper half", acc, m);
+    /* what VQRDMULH and SQRDMULH compute, which never saturate as m < 2^30 */
+    const int64_t doubled = (2 * (int64_t)acc * m + ((int64_t)1 << 31)) >> 32;
+    ck_assert_msg(doubled == right, "%d * %d, doubled", acc, m);
+}
+
+START_TEST(test_edge_scale)
+{
+    static const int32_t ends[] = {
+        0,     1,      -1,         2,          -2,          32767,      32768,       65535,
+        65536, -65536, 0x3FFFFFFF, 0x40000000, -0x40000000, 0x7FFFFFFF, -0x7FFFFFFF, INT32_MIN};
+    const size_t n = sizeof ends / sizeof *ends;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < n; k++)
+            if (ends[k] >= 0 && ends[k] <= KD_EDGE_MOST_MULTIPLIER) check_scale(ends[i], ends[k]);
+    uint64_t state = 1;
+    for (int i = 0; i < 1000000; i++) {
+        const int32_t acc = (int32_t)net_random_bits(&state) >> (i % 28);
+        const int32_t m = (int32_t)(net_random_bits(&state) >> (2 + i % 23));
+        check_scale(acc, m);
+    }
+    ck_assert_int_eq(-1 >> 1, -1); /* shifts are arithmetic */
+    ck_assert_int_eq(INT32_MIN >> 31, -1);
+}
+END_TEST
+
+START_TEST(test_edge_sizes)
+{
+    static const uint32_t some[] = {0, 1, 2, 255, 256, 65535, 65536, 1 << 20, 0x7FFFFFFF};
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        for (size_t k = 0; k < sizeof some / sizeof *some; k++) {
+            const uint64_t product = (uint64_t)some[i] * some[k];
+            const uint64_t right = some[k] > 65535 || product > 0x7FFFFFFF ? 0 : product;
+            ck_assert_uint_eq(kd_edge_mul(some[i], some[k]), right);
+        }
+    uint64_t state = 2;
+    for (int i = 0; i < 100000; i++) {
+        const uint32_t a = net_random_bits(&state) >> (i % 31), b = net_random_bits(&state) >> 16;
+        const uint64_t product = (uint64_t)a * b;
+        ck_assert_uint_eq(kd_edge_mul(a, b), product > 0x7FFFFFFF ? 0 : product);
+    }
+}
+END_TEST
+
+START_TEST(test_edge_crc)
+{
+    uint8_t bytes[1000];
+    kd_edge_noise(3, bytes, sizeof bytes);
+    ck_assert_uint_eq(kd_edge_crc32(0, (const uint8_t *)"123456789", 9), 0xCBF43926);
+#if KDI_ZLIB
+    ck_assert_uint_eq(kd_edge_crc32(0, bytes, 1000), crc32(0, bytes, 1000));
+#endif
+    ck_assert_uint_eq(kd_edge_crc32(kd_edge_crc32(0, bytes, 400), bytes + 400, 600),
+                      kd_edge_crc32(0, bytes, 1000));
+}
+END_TEST
+
+/* lead against trial: rows that are copied and rows that are written, one after the other. */
+static bool survives(const kd_edge_conv *c, int64_t in, int64_t out)
+{
+    const int64_t in_row = c->in_width * c->in_channels, out_row = c->out_width * c->out_channels;
+    int64_t copied = 0;
+    for (int64_t r = 0; r < c->out_height; r++) {
+        int64_t next = r * c->pool * c->stride_height - c->pad_top + c->rows;
+        if (next > c->in_height) next = c->in_height;
+        if (next > copied) copied = next;
+        for (int64_t y = copied; y < c->in_height; y++)
+            if (out + r * out_row < in + (y + 1) * in_row &&
+                in + y * in_row < out + (r + 1) * out_row)
+                return false;
+    }
+    return true;
+}
+
+START_TEST(test_edge_lead)
+{
+    uint64_t state = 4;
+    for (int i = 0; i < 3000; i++) {
+        kd_edge_conv c = {.bytes = sizeof c, .pool = (uint8_t)(1 + net_random_bits(&state) % 2)};
+        c.kernel_height = (uint8_t)(1 + net_random_bits(&state) % 5), c.kernel_width = 1;
+        c.stride_height = (uint8_t)(1 + net_random_bits(&state) % 3), c.stride_width = 1;
+        c.pad_top = (uint8_t)(net_random_bits(&state) % c.kernel_height);
+        c.rows = (uint8_t)(c.kernel_height + (c.pool - 1) * c.stride_height);
+        c.in_height = (uint16_t)(1 + net_random_bits(&state) % 12);
+        c.in_width = (uint16_t)(2 + net_random_bits(&state) % 6),
+        c.out_width = (uint16_t)(c.in_width / c.pool);
+        c.in_channels = (uint16_t)(1 + net_random_bits(&state) % 6);
+        c.out_channels = (uint16_t)(1 + net_random_bits(&state) % 6);
+        const int outs = (c.in_height + c.pad_top - 1) / c.stride_height + 1;
+        if (outs < c.pool) continue;
+        c.out_height = (uint16_t)(outs / c.pool);
+        const int64_t lead = kd_edge_conv_lead(&c, KD_EDGE_INT8);
+        for (int64_t out = 0; out < 4; out++) ck_assert(survives(&c, lead + out, 0));
+        const int64_t all = c.in_height * c.in_width * c.in_channels;
+        if (lead > -all) ck_assert(!survives(&c, lead - 1, 0));
+    }
+}
+END_TEST
+
+TEST_SUITE(edge_math, 60, &test_edge_scale, &test_edge_sizes, &test_edge_crc, &test_edge_lead)
