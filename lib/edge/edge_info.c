@@ -54,7 +54,8 @@ static void describe_conv(const kd_edge_model *model, const kd_edge_conv *conv,
     layer->out[2] = conv->out_channels;
     layer->flash_bytes += conv->out_channels * (row + 4);
     if (conv->multipliers) layer->flash_bytes += conv->out_channels * 4u;
-    layer->macs = product(outs, kd_edge_taps(conv)) << (conv->pool == 2 ? 2 : 0);
+    layer->macs = product(outs, kd_edge_taps(conv));
+    if (conv->pool == 2) layer->macs *= 4;
 }
 
 static void describe_pool(const kd_edge_pool *pool, kd_edge_layer *layer)
