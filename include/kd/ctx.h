@@ -48,10 +48,11 @@ typedef struct kd_config {
     kd_log_fn log; /* NULL: silence */
     void *log_user;
     kd_parallel_fn parallel; /* NULL: threads of the context's own, started when first needed and
-                              * gone with it (OpenMP's, if the library was built with OPENMP=1) */
+                              * gone with it: OpenMP's, or without it (OPENMP=0) the system's */
     void *parallel_user;
-    int threads; /* width of the parallel-for, at most KD_MAX_THREADS; 0: as many as processors
-                        * may be used, with `parallel` 1 */
+    int threads; /* width of the parallel-for, at most KD_MAX_THREADS; 0: with `parallel` 1, else
+                        * what OMP_NUM_THREADS or the program has told OpenMP, else as many as
+                        * processors may be used, by affinity and the control groups' quota */
     size_t max_memory; /* bytes the context may hold at once; 0: no limit */
     const char *isa;   /* kernel table "generic", "avx2", "avx512", "amx", "neon"; "": the best
                               * this processor runs; NULL: the environment's KD_ISA, else the best */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * parallel.c: the parallel-for: the caller's, OpenMP if built so, else threads.c. Each worker
+ * parallel.c: the parallel-for: the caller's, else by the context's threads (threads.c). Each worker
  * begins with a range of its own, the same in every loop of as many indices: what it wrote in one
  * is in its cache in the next. One that is done takes what others have left, so an uneven machine
  * stays busy; nothing that is computed may depend on who took what. */
 #include "ctx.h"
 
+#include "processors.h"
 #include "threads.h"
 
-#include <sched.h>
-#include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -19,23 +18,18 @@
 
 enum { MOST = KD_MAX_THREADS };
 
+/* OpenMP's number where the program or the environment has chosen one; else the processors, within
+ * the quota. */
+static int default_width(void)
+{
 #ifdef _OPENMP
-static void openmp_run(int width, kd_worker_fn fn, void *arg)
-{
-#pragma omp parallel for num_threads(width) schedule(static, 1)
-    for (int w = 0; w < width; w++) fn(arg, w);
-}
+    const int processors = omp_get_num_procs(), chosen = omp_get_max_threads();
+    if (chosen != processors) return chosen;
+#else
+    const int processors = kdi_processors();
 #endif
-
-/* Processors this process may run on. */
-static int processors(void)
-{
-#ifdef __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
-#endif
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int)online : 1;
+    const int quota = kdi_processors_quota("");
+    return quota < processors ? quota : processors;
 }
 
 int kdi_parallel_width(const kd_config *config)
@@ -43,7 +37,7 @@ int kdi_parallel_width(const kd_config *config)
     int width = config->threads;
     if (config->parallel) return width > 0 ? width : 1;
     if (!KDI_THREADS) return 1;
-    if (width <= 0) width = processors();
+    if (width <= 0) width = default_width();
     return width < MOST ? width : MOST;
 }
 
@@ -84,20 +78,26 @@ static void work(void *arg, int worker)
             l->fn(l->arg, l->base + i, worker);
 }
 
-kd_status kdi_ctx_start_threads(kd_ctx *ctx)
+/* Is this a task of a parallel region of the program's own, where OpenMP would give no more threads?
+ * The region's tasks then are all there is to do at once. */
+static bool enclosed(void)
 {
 #ifdef _OPENMP
-    (void)ctx;
-    return KD_OK;
+    return omp_get_active_level() >= omp_get_max_active_levels();
 #else
-    if (ctx->threads || ctx->config.parallel || ctx->width <= 1) return KD_OK;
+    return false;
+#endif
+}
+
+kd_status kdi_ctx_start_threads(kd_ctx *ctx)
+{
+    if (ctx->threads || ctx->config.parallel || ctx->width <= 1 || enclosed()) return KD_OK;
     /* Two executors of one context may come here at once: one makes them, the other goes without
      * this time. */
     if (atomic_exchange(&ctx->starting, true)) return KD_E_SYSTEM;
     if (!ctx->threads) ctx->threads = kdi_threads_create(ctx, ctx->width);
     atomic_store(&ctx->starting, false);
     return ctx->threads ? KD_OK : KD_E_NOMEM;
-#endif
 }
 
 static void run(kd_ctx *ctx, loop *l)
@@ -106,13 +106,11 @@ static void run(kd_ctx *ctx, loop *l)
         ctx->config.parallel(ctx->config.parallel_user, l->width, work, l);
         return;
     }
-#ifdef _OPENMP
-    openmp_run(l->width, work, l);
-#else
     /* Without threads, or while another thread of the program runs a loop of this context, the
      * caller does all. */
-    if (kdi_ctx_start_threads(ctx) || !kdi_threads_run(ctx->threads, work, l)) work(l, 0);
-#endif
+    if (enclosed() || kdi_ctx_start_threads(ctx) ||
+        !kdi_threads_run(ctx->threads, l->width, work, l))
+        work(l, 0);
 }
 
 void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)

@@ -84,7 +84,8 @@ static void spread(void *user, size_t count, kd_task_fn fn, void *arg)
     }
     pieces p = {.count = count, .fn = fn, .arg = arg};
     atomic_init(&p.next, 0);
-    if (!l->team || !kdi_threads_run(l->team, take_pieces, &p)) take_pieces(&p, 0);
+    const size_t most = l->pipeline.n_workers, width = count < most ? count : most;
+    if (!l->team || !kdi_threads_run(l->team, (int)width, take_pieces, &p)) take_pieces(&p, 0);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */

@@ -466,14 +466,108 @@ START_TEST(test_fork_in_serial_mode)
 }
 END_TEST
 
-/* Not with OpenMP: GNU's waits for ever in the child for threads that stayed behind. */
 START_TEST(test_fork_with_threads)
 {
-#ifndef _OPENMP
     work_after_fork(3);
-#endif
 }
 END_TEST
+
+/* ---- the program's own OpenMP ---------------------------------------------------------------- */
+
+#ifdef _OPENMP
+
+/* Threads that a region of the program's gets here. */
+static int region_threads(void)
+{
+    int n = 0;
+#pragma omp parallel reduction(+ : n)
+    n++;
+    return n;
+}
+
+/* Between regions of the program's, whatever number of threads it has chosen, and within one: the
+ * numbers are the same, and so are the program's regions. */
+START_TEST(test_regions_of_the_program)
+{
+    enum { TASKS = 3 };
+    static guest g[TASKS];
+    const answer whole = use_with(1, "plain");
+    for (int n = 1; n <= 4; n++) {
+        omp_set_num_threads(n);
+        ck_assert_int_eq(region_threads(), n);
+        const answer again = use_with(3, "between");
+        ck_assert(equal(&again, &whole));
+        const answer by_default = use_with(0, "default");
+        ck_assert(equal(&by_default, &whole));
+        ck_assert_int_eq(region_threads(), n);
+        ck_assert_int_eq(omp_get_max_threads(), n);
+    }
+    for (int levels = 1; levels <= 2; levels++) {
+        omp_set_max_active_levels(levels);
+        for (int i = 0; i < TASKS; i++) {
+            g[i] = (guest){.course = &cnn, .ctx = test_ctx(2, NULL)};
+            snprintf(g[i].folder, sizeof g[i].folder, "%s/within%d", test_dir(), i);
+        }
+#pragma omp parallel for num_threads(TASKS) schedule(static, 1)
+        for (int i = 0; i < TASKS; i++) be_guest(&g[i]);
+        for (int i = 0; i < TASKS; i++) {
+            kd_ctx_destroy(g[i].ctx);
+            ck_assert(equal(&g[i].a, &whole));
+        }
+    }
+    omp_set_max_active_levels(1);
+}
+END_TEST
+
+/* The program's OpenMP has threads when it forks: in the child GNU's would wait for ever for them,
+ * the library's loops do not. */
+START_TEST(test_fork_after_a_region)
+{
+    omp_set_num_threads(2);
+    ck_assert_int_eq(region_threads(), 2);
+    work_after_fork(3);
+}
+END_TEST
+
+static void where(void *arg, size_t index, int worker)
+{
+    int *of = arg; /* [tasks] */
+    (void)worker;
+    of[index] = omp_in_parallel();
+    if (index == 0) usleep(20000); /* somebody else has the time to come */
+}
+
+/* In a task of a region the library computes on its thread alone, unless OpenMP may nest; loops'
+ * other threads are OpenMP's. */
+START_TEST(test_whose_threads)
+{
+    int inside[64], others = 0;
+    kd_ctx *ctx = test_ctx(2, NULL);
+    for (int i = 0; i < 50 && !others; i++) {
+        kd_parallel_for(ctx, 64, where, inside);
+        for (int j = 0; j < 64; j++) others += inside[j];
+    }
+    ck_assert_int_gt(others, 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+#else
+START_TEST(test_regions_of_the_program)
+{
+}
+END_TEST
+
+START_TEST(test_fork_after_a_region)
+{
+}
+END_TEST
+
+START_TEST(test_whose_threads)
+{
+}
+END_TEST
+#endif
 
 /* ---- the host's settings --------------------------------------------------------------------- */
 
@@ -505,9 +599,7 @@ START_TEST(test_signals)
     const answer rung = use_with(3, "rung");
     ck_assert_int_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
     ck_assert_int_gt(signals, 0);
-#if !defined(_OPENMP) && !KDI_OPENBLAS /* whose threads are not ours to shield */
     ck_assert_int_eq(on_another_thread, 0);
-#endif
     ck_assert(equal(&quiet, &rung));
     pthread_sigmask(SIG_SETMASK, NULL, &mask_after);
     for (int s = 1; s < 65; s++) {
@@ -725,5 +817,6 @@ END_TEST
 TEST_SUITE(host, 120, &test_two_contexts_train_at_once, &test_executors_share_a_plan,
            &test_executors_share_a_training_plan, &test_executors_come_and_go,
            &test_training_executors_come_and_go, &test_fork_in_serial_mode, &test_fork_with_threads,
+           &test_regions_of_the_program, &test_fork_after_a_region, &test_whose_threads,
            &test_signals, &test_floating_point_mode, &test_locale, &test_surroundings,
            &test_silence)
