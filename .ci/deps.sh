@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh [clang|openblas|lint|valgrind|arm]: install what is missing for the build, the tests and the demo, or
+# deps.sh [clang|openblas|lint|valgrind|arm|edge]: install what is missing for the build, the tests and the demo, or
 # for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
@@ -30,6 +30,13 @@ arm) want="/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 /usr/bin/qemu-aarch64-static:qemu-user-static
 /usr/lib/aarch64-linux-gnu/libcheck.a:check:arm64
 /usr/lib/aarch64-linux-gnu/libz.so:zlib1g-dev:arm64" ;;
+edge) want="/usr/bin/arm-none-eabi-gcc:gcc-arm-none-eabi
+/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+/usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross
+/usr/bin/riscv64-linux-gnu-gcc:gcc-riscv64-linux-gnu
+/usr/riscv64-linux-gnu/include/stdio.h:libc6-dev-riscv64-cross
+/usr/bin/qemu-system-arm:qemu-system-arm
+/usr/bin/qemu-riscv64-static:qemu-user-static" ;;
 *) echo "deps.sh: unknown extra '$1'" >&2; exit 2 ;;
 esac
 

@@ -3,6 +3,7 @@
  * ones, for cores with a floating-point unit. Sums are of float32 in the order of the taps; bits
  * may differ between machines that fuse multiply and add and those that do not. */
 #include "edge_float.h"
+#include "edge_memory.h"
 
 static kd_edge_status use_conv(const void *record, kd_edge_use *use)
 {
@@ -28,22 +29,30 @@ static kd_edge_status check(const kd_edge_model *model, const void *record)
                : KD_EDGE_E_FORMAT;
 }
 
+static float *fill(const kd_edge_conv *conv, uint32_t columns, float *to)
+{
+    for (; columns; columns--)
+        for (uint32_t c = 0; c < conv->in_channels; c++) *to++ = conv->pad[c & 3].f;
+    return to;
+}
+
 static void load(const kd_edge_conv *conv, const uint8_t *row, uint8_t *line)
 {
-    const uint32_t channels = conv->in_channels, columns = kd_edge_columns(conv);
-    const uint32_t left = conv->pad_left, right = left + conv->in_width;
-    const void *from = row;
-    const float *values = from;
+    const uint32_t columns = kd_edge_columns(conv), behind = columns - conv->pad_left;
+    const uint32_t inside = behind < conv->in_width ? behind : conv->in_width;
     void *to = line;
     float *out = to;
-    for (uint32_t x = 0; x < columns; x++)
-        for (uint32_t c = 0; c < channels; c++) {
-            const uint32_t at = (x - left) * channels + c;
-            if (!row || x < left || x >= right)
-                *out++ = conv->pad[c & 3].f;
-            else
-                *out++ = conv->flags & KD_EDGE_PIXELS ? row[at] : values[at];
-        }
+    if (!row) {
+        fill(conv, columns, out);
+        return;
+    }
+    out = fill(conv, conv->pad_left, out);
+    const uint32_t n = inside * conv->in_channels;
+    if (conv->flags & KD_EDGE_PIXELS)
+        for (uint32_t i = 0; i < n; i++) out[i] = row[i];
+    else
+        memcpy(out, row, n * sizeof *out);
+    fill(conv, behind - inside, out + n);
 }
 
 /* One output before it is clamped. x: offset of the window in each row. */

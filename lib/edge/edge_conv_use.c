@@ -40,19 +40,23 @@ static int shape_fits(const kd_edge_conv *conv)
                KD_EDGE_MOST_TAPS;
 }
 
-/* The output lies over the input so that no row is written over before it has been copied. */
+/* The output lies over the input so that no row is written over before it has been copied: output
+ * row r ends before input row next + r * step. Both sides are linear in r, so the first and the last
+ * r decide; the last is found bit by bit, without a division. */
 static int in_place(const kd_edge_conv *conv, const kd_edge_use *use, uint32_t in_row,
                     uint32_t out_row)
 {
     const uint32_t step = (uint32_t)conv->pool * conv->stride_height;
-    uint32_t next = conv->rows - (uint32_t)conv->pad_top; /* the first row not yet copied */
-    uint32_t end = use->write.at;
+    const uint32_t next = conv->rows - (uint32_t)conv->pad_top; /* not yet copied at r = 0 */
+    uint32_t last = 0;
     if (!conv->rows) return 0;
-    for (uint32_t r = 0; r < conv->out_height && next < conv->in_height; r++, next += step) {
-        end += out_row;
-        if (end > use->read[0].at + next * in_row) return 0;
+    if (next >= conv->in_height) return 1;
+    for (uint32_t bit = 0x8000; bit; bit >>= 1) {
+        const uint32_t r = last + bit;
+        if (r < conv->out_height && next + r * step < conv->in_height) last = r;
     }
-    return 1;
+    return use->write.at + out_row <= use->read[0].at + next * in_row &&
+           use->write.at + (last + 1) * out_row <= use->read[0].at + (next + last * step) * in_row;
 }
 
 kd_edge_status kd_edge_conv_use(const kd_edge_conv *conv, uint8_t type, kd_edge_use *use)

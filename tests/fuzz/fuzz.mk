@@ -20,7 +20,8 @@ $(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(fuzz_needs)
 
 # No input decides where kernels branch, and the targets' own tools are none of the library's code:
 # without their counters each execution is quicker.
-$(obj)/lib/kernel/% $(obj)/lib/op/% $(obj)/tests/fuzz/fuzz.o: san := $(subst $(comma)fuzzer-no-link,,$(san))
+edge_kernels := conv_i8 conv_rows linear_i8 pool_i8 crc selftest
+$(obj)/lib/kernel/% $(obj)/lib/op/% $(edge_kernels:%=$(obj)/lib/edge/edge_%.o) $(obj)/tests/fuzz/fuzz.o: san := $(subst $(comma)fuzzer-no-link,,$(san))
 # Code that looks at one byte after the other compares nothing whose other side were worth trying.
 no_trace := $(if $(findstring fuzzer,$(SANITIZE)),-fno-sanitize-coverage=trace-cmp)
 $(obj)/lib/file/json.o $(obj)/lib/data/jpeg.o $(obj)/examples/kd/text.o: san += $(no_trace)
