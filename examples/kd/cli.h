@@ -39,9 +39,10 @@ enum cli_command_bit {
     CMD_INSPECT = 256,
     CMD_RERUN = 512,
     CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
-    CMD_ALL = 1023,
+    CMD_ALL = 1023 | 4096,
     CMD_COMPLETION = 1024, /* these two take --help alone */
-    CMD_MANUAL = 2048
+    CMD_MANUAL = 2048,
+    CMD_EXPORT = 4096
 };
 
 enum { CLI_MAX_WORDS = 3 };
@@ -89,6 +90,13 @@ typedef struct cli_args {
 
     bool reset_head, dry_run, json, quiet, help;
     uint64_t threads, max_memory;
+
+    /* of export */
+    const char *edge, *c_array, *calibrate, *report;
+    bool int8, equalise, keep_bias, wide_logits;
+    uint64_t calibrate_count, compare_count;
+    int calibration; /* kd_calibration */
+    double percentile;
 
     bool check, anyway;                  /* of rerun */
     const struct cli_expected *expected; /* this run is done again: what was recorded; or NULL */
@@ -378,6 +386,7 @@ int cmd_train(cli_args *args); /* train, distill, finetune */
 int cmd_eval(cli_args *args);
 int cmd_predict(cli_args *args);
 int cmd_step(cli_args *args);
+int cmd_export(cli_args *args);
 int cmd_inspect(cli_args *args);
 int cmd_completion(cli_args *args);
 int cmd_manual(cli_args *args);

@@ -87,6 +87,21 @@ static void bash_pattern(value kind)
     puts(")");
 }
 
+/* Later options of that name, of other commands, with words of their own. */
+static void bash_other_words(size_t first)
+{
+    const cli_option *o, *same = cli_option_at(first);
+    for (size_t i = first + 1; (o = cli_option_at(i)); i++) {
+        if (strcmp(o->name, same->name) || value_of(o) != VALUE_WORDS) continue;
+        fputs("\n        [[ ' ", stdout);
+        for (const cli_command *c = cli_commands; c->name; c++)
+            if (o->commands & c->bit) printf("%s ", c->name);
+        fputs("' == *\" ${COMP_WORDS[1]} \"* ]] && words='", stdout);
+        print_words(o);
+        fputs("'", stdout);
+    }
+}
+
 static void bash_values(void)
 {
     const cli_option *o;
@@ -94,7 +109,9 @@ static void bash_values(void)
         if (value_of(o) != VALUE_WORDS || !is_first(i, NULL)) continue;
         printf("    --%s) words='", o->name);
         print_words(o);
-        puts("' ;;");
+        fputs("'", stdout);
+        bash_other_words(i);
+        puts(" ;;");
     }
     bash_pattern(VALUE_SPEC);
     puts("        words=$specs ;;");

@@ -119,6 +119,22 @@ const cli_command cli_commands[] = {
      "The header is checked, every tensor is read, and numbers that are not finite are counted.\n"
      "Exit status 1, with the reason, if the file is broken.\n",
      cmd_inspect},
+    {CMD_EXPORT,
+     "export",
+     {"FILE"},
+     {FILE_HELP},
+     "Write a network for a microcontroller: a blob, or a C array",
+     "The blob has everything: weights, the order of layers, where maps lie in memory, the "
+     "classes'\n"
+     "names, a self-test. Its input is raw pixels, red first. kd eval, predict, profile and "
+     "inspect\n"
+     "take it as they take a network, and run it by the very code that the device runs.\n"
+     "With --int8, training pictures say how far each map's numbers reach; then the result is\n"
+     "compared with the network, layer by layer.\n"
+     "Examples\n"
+     "  kd export student --edge student.kde --int8 --calibrate cifar-10\n"
+     "  kd export student --c-array firmware/model --int8 --calibrate cifar-10 --method mse\n",
+     cmd_export},
     {CMD_RERUN,
      "rerun",
      {"RUN"},

@@ -4,6 +4,8 @@
  * knows as an option (kd/options.h) comes from its table; what is the program's own stands here. */
 #include "cli.h"
 
+#include <kd/export.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -16,13 +18,18 @@ static const char *split_choice(int i)
     return i < 3 ? names[i] : NULL;
 }
 
+static const char *calibration_choice(int i)
+{
+    return kd_calibration_name(i);
+}
+
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define AT(field) offsetof(cli_args, field)
 
 enum {
-    LOADS =
-        CMD_PROFILE | CMD_DISTILL | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP | CMD_INSPECT,
+    LOADS = CMD_PROFILE | CMD_DISTILL | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP |
+            CMD_INSPECT | CMD_EXPORT,
     TAUGHT = CMD_DISTILL | CMD_FINETUNE,
     COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN)
 };
@@ -60,16 +67,47 @@ static const cli_option own[] = {
              "train, test, seed",
      .offset = AT(data),
      .words = "cifar-10 cifar-100 fashion-mnist folder: synthetic"},
-    TEXT(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "data-dir", "DIR", NULL, data_dir,
+    TEXT(CMD_EXPORT, KD_GROUP_RUN, "edge", "OUT.kde", NULL, edge,
+         "write a blob, which libkd-edge runs: for files, flash, over the air"),
+    TEXT(CMD_EXPORT, KD_GROUP_RUN, "c-array", "PREFIX", NULL, c_array,
+         "write PREFIX.c and PREFIX.h: the blob as an array, with the kernels that it needs"),
+    FLAG(CMD_EXPORT, KD_GROUP_RUN, "int8", int8,
+         "weights and maps in 8 bits: a quarter of the memory, and integers alone [float32]"),
+    {.commands = CMD_EXPORT,
+     .group = KD_GROUP_DATA,
+     .kind = OPT_TEXT,
+     .name = "calibrate",
+     .argument = "NAME",
+     .help = "with --int8: the data it was trained on, named as for kd eval --data; training "
+             "pictures say how far maps reach, test pictures what is lost",
+     .offset = AT(calibrate),
+     .words = "cifar-10 cifar-100 fashion-mnist folder: synthetic"},
+    COUNT(CMD_EXPORT, KD_GROUP_DATA, "calibrate-count", "N", "512", 1, 1e6, calibrate_count,
+          "training pictures to calibrate with, drawn at random, always the same"),
+    COUNT(CMD_EXPORT, KD_GROUP_DATA, "compare-count", "N", "1000", 0, 4294967295.0, compare_count,
+          "test pictures to compare on before anything is written; 0: all"),
+    CHOICE(CMD_EXPORT, KD_GROUP_DATA, "method", calibration_choice, "percentile", calibration,
+           "how far a map's 256 steps reach: all but the furthest few numbers, the least squared "
+           "error, the least divergence, or all"),
+    NUMBER(CMD_EXPORT, KD_GROUP_DATA, "percentile", "P", NULL, 50.000001, 100, percentile,
+           "so many percent of a map's numbers are within reach [99.99]"),
+    FLAG(CMD_EXPORT, KD_GROUP_DATA, "equalise", equalise,
+         "first bring the weights of channels to like sizes, layer by layer"),
+    FLAG(CMD_EXPORT, KD_GROUP_DATA, "keep-bias", keep_bias,
+         "do not take back by biases what rounded weights add to a channel's mean"),
+    FLAG(CMD_EXPORT, KD_GROUP_RUN, "wide-logits", wide_logits, "with --int8: logits in 32 bits"),
+    TEXT(CMD_EXPORT, KD_GROUP_RUN, "report", "FILE", NULL, report,
+         "also write the report, as JSON, before the network"),
+    TEXT(CMD_TRAINS | CMD_EVAL | CMD_EXPORT, KD_GROUP_DATA, "data-dir", "DIR", NULL, data_dir,
          "where it lies [the environment's KD_DATA, else data]"),
     CHOICE(CMD_EVAL, KD_GROUP_DATA, "split", split_choice, "test", split,
            "which part of it; dev is the part that --dev-count sets aside"),
     COUNT(CMD_EVAL, KD_GROUP_DATA, "dev-count", "N", "0", 0, 4294967295.0, dev_count,
           "samples of the training split that training set aside as a development split"),
-    TEXT(CMD_EVAL | CMD_PREDICT, KD_GROUP_DATA, "augment", "STEPS", NULL, augment,
+    TEXT(CMD_EVAL | CMD_PREDICT | CMD_EXPORT, KD_GROUP_DATA, "augment", "STEPS", NULL, augment,
          "how pictures from files are framed, e.g. centre:0.9+bicubic; none: the centre square, "
          "resized; one of the network's size stays as it is [as FILE's were, else centre:0.875]"),
-    FLAG(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "skip-broken", skip_broken,
+    FLAG(CMD_TRAINS | CMD_EVAL | CMD_EXPORT, KD_GROUP_DATA, "skip-broken", skip_broken,
          "leave out pictures that cannot be read, name them, and say how many"),
     FLAG(CMD_PREDICT, KD_GROUP_DATA, "skip-broken", skip_broken,
          "go on after pictures that cannot be read: name them; their logits are NaN"),
@@ -80,6 +118,9 @@ static const cli_option own[] = {
     TEXT(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "normalize", "MEAN/STD", NULL, normalize,
          "of pixels from 0 to 1, each one number or one a channel, joined by commas, e.g. 0.5/0.5 "
          "[the file's, else the data's]"),
+    TEXT(CMD_EXPORT, KD_GROUP_DATA, "normalize", "MEAN/STD", NULL, normalize,
+         "of pixels from 0 to 1, each one number or one a channel, joined by commas, e.g. 0.5/0.5 "
+         "[the file's]"),
     TEXT(CMD_PREDICT, KD_GROUP_DATA, "normalize", "MEAN/STD", NULL, normalize,
          "of pictures from files: of pixels from 0 to 1, each one number or one a channel, joined "
          "by commas, e.g. 0.5/0.5 [FILE's, else ImageNet's]"),

@@ -7,6 +7,7 @@
 #include <kd/data.h>
 #include <kd/dtype.h>
 #include <kd/edge.h>
+#include <kd/export.h>
 #include <kd/file.h>
 #include <kd/graph.h>
 #include <kd/json.h>

@@ -306,7 +306,7 @@ kd_status kdi_plan_within(const kd_graph *g, const kd_plan_opt *opt, kd_plan **p
 {
     kdi_draft draft = {0};
     search s = {.graph = g, .opt = opt, .draft = &draft, .least = (*plan)->arena_bytes};
-    kd_status status = kdi_draft_open(g, opt, &draft);
+    kd_status status = kdi_draft_open(g, opt, KDI_FOR_HOST, &draft);
     if (!status) status = run_search(&s, *plan);
     kdi_draft_close(&draft);
     if (!status && opt->least) *opt->least = s.least;

@@ -101,10 +101,10 @@ static kd_status emit_tables(kdi_draft *d)
     return KD_OK;
 }
 
-kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d)
+kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_target target, kdi_draft *d)
 {
     kd_plan *p = kd_ctx_alloc(g->ctx, 1, sizeof *p);
-    *d = (kdi_draft){.plan = p, .graph = g, .opt = opt};
+    *d = (kdi_draft){.plan = p, .graph = g, .opt = opt, .target = target};
     if (!p) return kd_ctx_memory_status(g->ctx);
     p->ctx = g->ctx;
     p->pool.ctx = g->ctx;
@@ -132,7 +132,7 @@ kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *
                          kd_plan **plan)
 {
     kdi_draft d;
-    kd_status status = kdi_draft_open(g, opt, &d);
+    kd_status status = kdi_draft_open(g, opt, KDI_FOR_HOST, &d);
     if (!status && recompute) {
         status = kdi_recompute(&d, recompute);
         if (!status) kdi_draft_drop_unneeded(&d);

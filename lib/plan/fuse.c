@@ -85,7 +85,8 @@ static void fold_pool(kdi_draft *d, int conv)
     if (!kdi_pooling_is_2x2(pool->attr) || kdi_draft_backward(d, reader) >= 0 ||
         kdi_draft_backward(d, conv) >= 0)
         return;
-    if (!kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
+    if (d->target == KDI_FOR_HOST &&
+        !kdi_conv2d_can_pool(d->plan->ctx, attr, &d->values[c->in[0]].shape, d->plan->batch))
         return;
     attr->pools = 1;
     c->out[0] = pool->out[0];

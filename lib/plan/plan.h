@@ -85,12 +85,17 @@ struct kd_plan {
     uint64_t macs, recomputed_macs;
 };
 
+/* Whom a draft is fused for: this machine, whose kernels decide what pays, or a device, whose ops do
+ * not depend on where the draft is made. */
+typedef enum kdi_target { KDI_FOR_HOST, KDI_FOR_DEVICE } kdi_target;
+
 /* A plan in the making: copies of the graph's values and nodes that passes may rewrite. A node that
  * a pass removes has op NULL. */
 typedef struct kdi_draft {
     kd_plan *plan;
     const kd_graph *graph;
     const kd_plan_opt *opt;
+    kdi_target target;
     kdi_value *values;
     kdi_node *nodes;
     size_t n_values, n_nodes;
@@ -121,7 +126,8 @@ kd_value kdi_draft_add_value(kdi_draft *d, kd_shape shape);
 
 /* emit.c: the draft of a graph's plan, fused and without what nobody needs; close it after a
  * failure, too. */
-kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_draft *d);
+kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_target target,
+                         kdi_draft *d);
 void kdi_draft_close(kdi_draft *d);
 /* A plan; recompute [nodes of the draft] marks those to be repeated, NULL: none. */
 kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *recompute,

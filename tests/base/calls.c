@@ -613,6 +613,46 @@ static kd_status call_evaluate(world *w)
     return kd_evaluate(w->model, w->data, &opt, &r);
 }
 
+static kd_status use_export(kd_export *e, const char *prefix)
+{
+    static uint8_t pixels[4 * 8 * 8 * 3];
+    static const int32_t labels[4];
+    char path[600];
+    const void *blob;
+    size_t size;
+    kd_export_layer layer = {.struct_size = sizeof layer};
+    kd_export_result result = {.struct_size = sizeof result};
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 37);
+    const kd_quantise_opt opt = {
+        .struct_size = sizeof opt, .pictures = pixels, .count = 4, .equalise = 1};
+    kd_status status = kd_export_blob(e, &blob, &size);
+    if (!status) status = kd_export_quantise(e, &opt);
+    if (!status) status = kd_export_compare(e, pixels, labels, 4);
+    if (!status) status = kd_export_layer_info(e, 0, &layer);
+    if (!status) status = kd_export_result_get(e, &result);
+    snprintf(path, sizeof path, "%.500s.kde", prefix);
+    if (!status) status = kd_export_write(e, path);
+    snprintf(path, sizeof path, "%.500s", prefix);
+    return status ? status : kd_export_write_c(e, path);
+}
+
+static kd_status call_export(world *w)
+{
+    static const float half[] = {.5f, .5f, .5f};
+    char path[600];
+    kd_model *m;
+    kd_export *e = NULL;
+    in_dir(path, "failing_export");
+    kd_status status = kd_model_create(w->ctx, "vgg3_bn,width=0.0625,image=8,classes=3", 1, &m);
+    if (status) return status;
+    status = kd_model_set_normalization(m, half, half);
+    if (!status) status = kd_export_create(m, &e);
+    if (!status) status = use_export(e, path);
+    kd_export_destroy(e);
+    kd_model_destroy(m);
+    return status;
+}
+
 const call calls[] = {
     {call_alloc, "kd_ctx_alloc"},
     {call_dataset_open, "kd_dataset_open"},
@@ -660,6 +700,9 @@ const call calls[] = {
     {call_train_plan, "kd_train_plan"},
     {call_plan_within, "kd_plan_create"},
     {call_evaluate, "kd_evaluate"},
+    {call_export, "kd_export_create kd_export_create_graph kd_export_quantise kd_export_compare "
+                  "kd_export_layer_info kd_export_result_get kd_export_blob kd_export_write "
+                  "kd_export_write_c"},
 };
 
 const size_t n_calls = sizeof calls / sizeof *calls;

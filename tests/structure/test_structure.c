@@ -22,6 +22,8 @@ static const struct {
     {"train", " "}, /* the public headers alone */
     {"data", " base kernel "},
     {"file", " base "},
+    {"quant", " base op graph plan "},
+    {"export", " base quant edge "},
     {"edge", " "}, /* freestanding */
 };
 enum { ROOMS = sizeof rooms / sizeof *rooms };

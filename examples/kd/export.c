@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ * export.c: kd export: a network for a device, quantised by what it makes of training pictures, and
+ * compared with itself in float32 before anything is written. */
+#include "export.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- what was asked for ---------------------------------------------------------------------- */
+
+static int check_usage(const cli_args *a)
+{
+    const bool other = a->calibration != KD_CALIBRATE_PERCENTILE || a->equalise || a->keep_bias ||
+                       a->wide_logits || a->calibrate || !isnan(a->percentile);
+    if (!a->edge && !a->c_array)
+        return cli_usage("export", "what is to be written? --edge OUT.kde or --c-array PREFIX");
+    if (a->int8 && !a->calibrate)
+        return cli_usage("export", "--int8 needs pictures of the training data: --calibrate NAME");
+    if (!a->int8 && other)
+        return cli_usage("export", "without --int8 there is nothing to calibrate");
+    if (!isnan(a->percentile) && a->calibration != KD_CALIBRATE_PERCENTILE)
+        return cli_usage("export", "--percentile goes with --method percentile");
+    return a->edge && a->report ? cli_two_outputs(a, "--edge", a->edge, "--report", a->report)
+                                : CLI_DONE;
+}
+
+static int check_outputs(exporting *x)
+{
+    const cli_args *a = x->args;
+    int code = cli_apart(x->ctx, "--edge", a->edge, a->words[0]);
+    if (!code) code = cli_apart(x->ctx, "--report", a->report, a->words[0]);
+    if (!code && a->edge) code = cli_can_write("--edge", a->edge);
+    if (!code && a->c_array) code = cli_can_write("--c-array", a->c_array);
+    if (!code && a->report) code = cli_can_write("--report", a->report);
+    return code;
+}
+
+/* ---- pictures -------------------------------------------------------------------------------- */
+
+static int check_data(const exporting *x)
+{
+    const cli_args *a = x->args;
+    const kd_data_info *info = kd_dataset_info(x->data);
+    const size_t side = kd_model_image(x->model);
+    const bool one_size = !strcmp(kd_dataset_framing(x->data), "none");
+    if (one_size && (info->height != side || info->width != side))
+        return cli_fail("%s has pictures of %zu x %zu pixels, %s wants %zu x %zu", a->calibrate,
+                        info->height, info->width, a->words[0], side, side);
+    return cli_check_channels(a, a->words[0], x->model, x->data);
+}
+
+/* Which class of the network a label is. */
+static int match_classes(const exporting *x, int32_t *map)
+{
+    const kd_data_info *info = kd_dataset_info(x->data);
+    kd_class_match match;
+    const kd_status status =
+        kd_classes_match(x->ctx, kd_model_class_names(x->model), kd_model_classes(x->model),
+                         info->class_names, info->classes, map, &match);
+    return status ? cli_fail("%s: %s", x->args->calibrate, kd_ctx_error(x->ctx)) : CLI_DONE;
+}
+
+static int fill(const exporting *x, kd_loader *loader, const int32_t *map, pictures *out)
+{
+    const size_t side = kd_model_image(x->model);
+    const size_t size = side * side * kd_model_channels(x->model);
+    for (size_t at = 0; at < out->count;) {
+        const kd_batch *batch;
+        if (kd_loader_next(loader, &batch)) return cli_fail_ctx(x->ctx);
+        if (batch->n == 0) continue;
+        for (size_t i = 0; i < batch->n && at < out->count; i++, at++) {
+            const float *from = batch->views[0] + i * size;
+            for (size_t k = 0; k < size; k++) {
+                const float pixel = roundf(from[k]);
+                out->pixels[at * size + k] = (uint8_t)(pixel < 0 ? 0 : pixel > 255 ? 255 : pixel);
+            }
+            out->labels[at] = map[batch->labels[i]];
+        }
+    }
+    return CLI_DONE;
+}
+
+/* So many pictures of a split as a device sees them: whole numbers from 0 to 255; those of the
+ * training split drawn at random, always the same. most 0: all. */
+static int read_pictures(const exporting *x, kd_split split, size_t most, pictures *out)
+{
+    const size_t side = kd_model_image(x->model), channels = kd_model_channels(x->model);
+    const kd_data_info *info = kd_dataset_info(x->data);
+    float zero[64] = {0}, step[64];
+    kd_loader *loader = NULL;
+    const char *framing = cli_framing(x->args, x->data, x->model);
+    if (!framing) return CLI_USAGE;
+    if (channels > 64) return cli_fail("%zu channels are too many", channels);
+    for (size_t c = 0; c < channels; c++) step[c] = 1.0f / 255;
+    const kd_view view = {side, side, channels, zero, step};
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .split = split,
+                               .shuffle = split == KD_SPLIT_TRAIN,
+                               .augment = framing,
+                               .n_views = 1,
+                               .views = &view};
+    out->count = info->count[split];
+    if (most && most < out->count) out->count = most;
+    if (!out->count)
+        return cli_fail("%s has no %s pictures", x->args->calibrate,
+                        split == KD_SPLIT_TRAIN ? "training" : "test");
+    out->pixels = kd_ctx_alloc(x->ctx, out->count, side * side * channels);
+    out->labels = kd_ctx_alloc(x->ctx, out->count, sizeof *out->labels);
+    int32_t *map = kd_ctx_alloc(x->ctx, info->classes, sizeof *map);
+    int code = out->pixels && out->labels && map ? match_classes(x, map) : cli_fail_ctx(x->ctx);
+    if (!code && kd_loader_create(x->data, &opt, &loader)) code = cli_fail_ctx(x->ctx);
+    if (!code) code = fill(x, loader, map, out);
+    kd_loader_close(loader);
+    kd_ctx_free(x->ctx, map);
+    return code;
+}
+
+static void free_pictures(const exporting *x, pictures *p)
+{
+    kd_ctx_free(x->ctx, p->pixels);
+    kd_ctx_free(x->ctx, p->labels);
+}
+
+/* ---- int8 ------------------------------------------------------------------------------------ */
+
+static int quantise(exporting *x)
+{
+    const cli_args *a = x->args;
+    pictures p = {0};
+    int code = read_pictures(x, KD_SPLIT_TRAIN, (size_t)a->calibrate_count, &p);
+    const kd_quantise_opt opt = {.struct_size = sizeof opt,
+                                 .pictures = p.pixels,
+                                 .count = p.count,
+                                 .method = (kd_calibration)a->calibration,
+                                 .percentile = isnan(a->percentile) ? 0 : a->percentile,
+                                 .no_correction = a->keep_bias,
+                                 .equalise = a->equalise,
+                                 .wide_logits = a->wide_logits};
+    if (!code && kd_export_quantise(x->e, &opt)) code = cli_fail_ctx(x->ctx);
+    x->calibrated = p.count;
+    free_pictures(x, &p);
+    return code;
+}
+
+static int compare(exporting *x)
+{
+    pictures p = {0};
+    const size_t tests = kd_dataset_info(x->data)->count[KD_SPLIT_TEST];
+    if (!tests) return CLI_DONE;
+    int code = read_pictures(x, KD_SPLIT_TEST, (size_t)x->args->compare_count, &p);
+    if (!code && kd_export_compare(x->e, p.pixels, p.labels, p.count)) code = cli_fail_ctx(x->ctx);
+    free_pictures(x, &p);
+    x->compared = !code;
+    return code;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static int open_model(exporting *x)
+{
+    const cli_args *a = x->args;
+    int code = cli_load(x->ctx, a->words[0], a->model, 0, &x->model);
+    if (!code) code = cli_normalize(a, "normalize", a->normalize, x->model);
+    if (code) return code;
+    if (!kd_model_mean(x->model))
+        return cli_fail("%s does not say how its pictures are normalised, which becomes part of "
+                        "the first layer; --normalize MEAN/STD says it",
+                        a->words[0]);
+    return kd_export_create(x->model, &x->e) ? cli_fail("%s: %s", a->words[0], kd_ctx_error(x->ctx))
+                                             : CLI_DONE;
+}
+
+static int open_data(exporting *x)
+{
+    cli_args args = *x->args;
+    args.data = args.calibrate;
+    int code = cli_open_data(&args, x->ctx, &x->data);
+    return code ? code : check_data(x);
+}
+
+static int open_device(exporting *x)
+{
+    const void *blob;
+    size_t size;
+    if (kd_export_blob(x->e, &blob, &size)) return cli_fail_ctx(x->ctx);
+    const kd_edge_op *const *ops = x->args->int8 ? kd_edge_ops_i8 : kd_edge_ops_f32;
+    const kd_edge_status status = kd_edge_open(&x->device, blob, size, ops);
+    return status ? cli_fail("the blob cannot be opened: %s", kd_edge_text(status)) : CLI_DONE;
+}
+
+static int write_all(exporting *x)
+{
+    const cli_args *a = x->args;
+    if (a->edge && kd_export_write(x->e, a->edge)) return cli_fail_ctx(x->ctx);
+    if (a->c_array && kd_export_write_c(x->e, a->c_array)) return cli_fail_ctx(x->ctx);
+    return CLI_DONE;
+}
+
+int cmd_export(cli_args *args)
+{
+    exporting x = {.args = args};
+    int code = check_usage(args);
+    if (code) return code;
+    code = cli_is_there(args->words[0]);
+    if (!code) code = cli_open_ctx(args, &x.ctx);
+    if (!code) code = check_outputs(&x);
+    if (!code) code = open_model(&x);
+    if (!code && args->calibrate) code = open_data(&x);
+    if (!code && args->int8) code = quantise(&x);
+    if (!code) code = open_device(&x);
+    if (!code && x.data) code = compare(&x);
+    if (!code && args->report) code = export_write_report(&x);
+    if (!code) code = write_all(&x);
+    if (!code) code = export_report(&x);
+    kd_export_destroy(x.e);
+    kd_model_destroy(x.model);
+    cli_close_data(x.data);
+    kd_ctx_destroy(x.ctx);
+    return code;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ * export.h: what the files of kd export share.
+ *
+ *   export.c          the network, pictures to calibrate with and to compare on, what is written
+ *   export_report.c   what it costs, layer by layer: text and JSON */
+#ifndef EXPORT_H
+#define EXPORT_H
+
+#include "cli.h"
+
+#include <kd/export.h>
+
+typedef struct pictures {
+    uint8_t *pixels; /* [count, side, side, channels] */
+    int32_t *labels; /* [count]: the network's classes */
+    size_t count;
+} pictures;
+
+typedef struct exporting {
+    const cli_args *args;
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_dataset *data;
+    kd_export *e;
+    kd_edge_model device; /* the blob, open */
+    size_t calibrated;    /* pictures */
+    bool compared;
+} exporting;
+
+/* On standard output; before anything is written. */
+int export_report(exporting *x);
+/* The same as JSON into --report's file. */
+int export_write_report(exporting *x);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ * export.h: networks for devices without an operating system: a .kde blob, or the same as a C
+ * array, which kd/edge.h runs; in int8, quantised after training, or in float32.
+ *
+ *     kd_export *e;
+ *     kd_export_create(model, &e);
+ *     kd_export_quantise(e, &quantise);      // with some hundred pictures; left out: float32
+ *     kd_export_compare(e, pictures, n);     // what it costs, layer by layer
+ *     kd_export_write(e, "model.kde");
+ *
+ * The device's ops are conv2d (with batch norm, ReLU and a 2x2 max pool behind it), linear, max_pool,
+ * avg_pool and add. A network with another op, or with a size that the format lacks, is
+ * KD_E_UNSUPPORTED, and the error names the layer. All results are the same to the byte for any
+ * number of threads. */
+#ifndef KD_EXPORT_H
+#define KD_EXPORT_H
+
+#include <kd/edge.h>
+#include <kd/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kd_export kd_export;
+
+/* The model's evaluation program for a device, in float32. The model must have a normalisation
+ * (kd_model_mean): it becomes part of the first layer. The model is not needed any more. Weights
+ * that are not finite are KD_E_NONFINITE. On failure *out is NULL. */
+KD_API kd_status kd_export_create(kd_model *model, kd_export **out);
+
+/* The same of a network of one's own: one input [N,H,W,C], one output [N,K]. */
+typedef struct kd_export_graph_opt {
+    size_t struct_size;
+    const float *mean, *std;        /* [C]: of pixels in 0..1; NULL: 0 and 1 */
+    const char *const *class_names; /* [K], or NULL */
+    const char *spec;               /* a text that says what it is; or NULL */
+} kd_export_graph_opt;
+KD_API kd_status kd_export_create_graph(const kd_graph *graph, kd_params *params,
+                                        const kd_export_graph_opt *opt, kd_export **out);
+/* NULL is allowed. */
+KD_API void kd_export_destroy(kd_export *e);
+
+/* ---- int8 ------------------------------------------------------------------------------------ */
+
+/* Which part of what a map's numbers were seen to be is spread over 256 steps. */
+typedef enum kd_calibration {
+    KD_CALIBRATE_PERCENTILE,    /* all but a share of the furthest */
+    KD_CALIBRATE_SQUARED_ERROR, /* what makes the error's square least */
+    KD_CALIBRATE_ENTROPY,       /* what keeps the distribution nearest (Migacz 2017) */
+    KD_CALIBRATE_RANGE,         /* all */
+    KD_CALIBRATION_COUNT
+} kd_calibration;
+/* "percentile", "mse", "entropy", "range"; NULL past the last. */
+KD_API const char *kd_calibration_name(int method);
+
+typedef struct kd_quantise_opt {
+    size_t struct_size;
+    const uint8_t
+        *pictures; /* [count, height, width, channels]: of training, as a device sees them */
+    size_t count;  /* 128 to 1000 will do */
+    kd_calibration method;
+    double percentile; /* 0: 99.99; above 50, at most 100 */
+    int no_correction; /* leave biases as they are, though rounded weights move the mean */
+    int equalise; /* bring channels' weights to like sizes first (Nagel et al. 2019), by powers of 2 */
+    int wide_logits; /* logits in int32: they are not rounded to 256 steps */
+} kd_quantise_opt;
+/* From now on the export is int8. Weights are symmetric, [-127,127], with a scale for each output
+ * channel, and take their whole range; maps have one scale and one zero each; biases are int32. A
+ * layer whose numbers the device's formulas cannot hold is KD_E_UNSUPPORTED, a map that was not
+ * finite KD_E_NONFINITE; both name the layer. It can be done again, otherwise. */
+KD_API kd_status kd_export_quantise(kd_export *e, const kd_quantise_opt *opt);
+
+/* ---- what it is worth ------------------------------------------------------------------------ */
+
+/* Run the device's program on these pictures, by kd_edge_run, and compare it with the network in
+ * float32: what kd_export_layer_info and kd_export_result tell. labels [count] may be NULL. */
+KD_API kd_status kd_export_compare(kd_export *e, const uint8_t *pictures, const int32_t *labels,
+                                   size_t count);
+
+typedef struct kd_export_layer {
+    size_t struct_size;
+    const char *op, *name; /* "conv2d", "features.0"; as long as the export lives */
+    size_t out[3];         /* height, width, channels of what it makes */
+    uint64_t macs;
+    size_t weights; /* weights and biases: numbers of them */
+    double scale;   /* int8: of its output: value = scale * (q - zero) */
+    int32_t zero;
+    double low, high;       /* int8: the range that its output's numbers are spread over */
+    double signal_to_noise; /* decibels, of its output in int8 against float32; NAN: not compared */
+    double own; /* the same of this layer's own rounding alone: its inputs are rounded, but right */
+} kd_export_layer;
+KD_API size_t kd_export_layers(const kd_export *e);
+KD_API kd_status kd_export_layer_info(const kd_export *e, size_t i, kd_export_layer *info);
+
+typedef struct kd_export_result {
+    size_t struct_size;
+    size_t count;            /* pictures compared */
+    double float_top1, top1; /* percent; NAN without labels */
+    double agreement;        /* percent of pictures with the same likeliest class */
+    double signal_to_noise;  /* of the logits, decibels */
+    size_t worst_layer;      /* whose own rounding costs most */
+} kd_export_result;
+KD_API kd_status kd_export_result_get(const kd_export *e, kd_export_result *result);
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* The blob: valid until the export is quantised again or destroyed. At a multiple of 64 bytes. */
+KD_API kd_status kd_export_blob(kd_export *e, const void **bytes, size_t *size);
+/* Write it as a file, all or nothing. A file that is there is replaced if it is a blob; else
+ * KD_E_EXISTS. */
+KD_API kd_status kd_export_write(kd_export *e, const char *path);
+/* Write PREFIX.c and PREFIX.h: the blob as an aligned constant array, the arena's size, the table of
+ * the kernels that it needs and no others. Names begin with the prefix's last part, which must be a
+ * C identifier. Files that are there and do not begin with our comment are KD_E_EXISTS. */
+KD_API kd_status kd_export_write_c(kd_export *e, const char *prefix);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
