@@ -4,10 +4,12 @@
 
 #include <kd/ctx.h>
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../lib/base/philox.h"
@@ -65,18 +67,26 @@ double test_distance(const float *a, const float *b, size_t n)
     return worst;
 }
 
-static char dir[256];
+static char dir[256], own[300]; /* of this run, of this suite */
+
+void test_enter(const char *suite)
+{
+    snprintf(own, sizeof own, "%s/%.40s", dir, suite);
+    ck_assert_msg(mkdir(own, 0700) == 0 || errno == EEXIST, "%s", own);
+}
 
 const char *test_dir(void)
 {
-    return dir;
+    return own;
 }
 
-Suite *test_suite(const char *name, double seconds, const TTest **const *tests, size_t count)
+Suite *test_suite(const char *name, double seconds, void (*enter)(void), const TTest **const *tests,
+                  size_t count)
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
     tcase_set_timeout(tcase, seconds);
+    tcase_add_checked_fixture(tcase, enter, NULL);
     for (size_t i = 0; i < count; i++) tcase_add_test(tcase, *tests[i]);
     suite_add_tcase(suite, tcase);
     return suite;

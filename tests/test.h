@@ -23,8 +23,9 @@ void test_fill(float *x, size_t n, uint64_t seed, float scale);
 /* Largest |a-b| / max(1, |b|); infinity where one is not finite. */
 double test_distance(const float *a, const float *b, size_t n);
 
-/* The folder for this run's files, made on first use under the system's temporary folder. */
+/* A folder for this suite's files in this run, below the system's temporary folder. */
 const char *test_dir(void);
+void test_enter(const char *suite); /* before each test: that is the folder from now on */
 
 /* The success of a call, with the context's error in the report. */
 #define test_ok(ctx, call)                                                                         \
@@ -36,13 +37,18 @@ const char *test_dir(void);
 
 /* A suite of one test case with a time limit in seconds; the tests are given by address:
  * TEST_SUITE(base, 30, &test_philox, &test_alloc) */
-Suite *test_suite(const char *name, double seconds, const TTest **const *tests, size_t count);
+Suite *test_suite(const char *name, double seconds, void (*enter)(void), const TTest **const *tests,
+                  size_t count);
 #define TEST_SUITE(name, seconds, ...)                                                             \
     Suite *name##_suite(void);                                                                     \
+    static void name##_enter(void)                                                                 \
+    {                                                                                              \
+        test_enter(#name);                                                                         \
+    }                                                                                              \
     Suite *name##_suite(void)                                                                      \
     {                                                                                              \
         const TTest **const tests[] = {__VA_ARGS__};                                               \
-        return test_suite(#name, seconds, tests, sizeof tests / sizeof *tests);                    \
+        return test_suite(#name, seconds, name##_enter, tests, sizeof tests / sizeof *tests);      \
     }
 
 #endif

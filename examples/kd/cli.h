@@ -214,6 +214,8 @@ int cli_flush(void);
 
 /* A context with the threads and limits that were asked for; its log goes to standard error. */
 int cli_open_ctx(const cli_args *args, kd_ctx **ctx);
+/* Is it found without a folder of data: made from numbers, or by its own path? */
+bool cli_data_alone(const char *data);
 int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data);
 /* Says how many broken pictures were left out. NULL is allowed. */
 void cli_close_data(kd_dataset *data);
@@ -278,7 +280,8 @@ typedef struct cli_stretch {
 } cli_stretch;
 
 typedef struct cli_progress {
-    bool quiet, json, terminal;
+    kd_ctx *ctx;
+    bool quiet, json, terminal, taught;
     const char *what; /* is evaluated; NULL: a training run, which evaluates, too */
     size_t dev_count, log_steps;
     bool shown;             /* a bar stands on the terminal's line */
@@ -289,7 +292,7 @@ typedef struct cli_progress {
 } cli_progress;
 
 /* epochs: of a training run; else of an evaluation of args->split. */
-void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs);
+void cli_progress_start(cli_progress *p, kd_ctx *ctx, const cli_args *args, bool epochs);
 /* A kd_progress_fn; user is the cli_progress. Returns non-zero when interrupted. */
 int cli_progress_step(void *user, const kd_progress *progress);
 void cli_progress_end(cli_progress *p);
@@ -332,6 +335,14 @@ typedef struct cli_expected {
     bool check, anyway;
 } cli_expected;
 
+/* The record that a resumed run finds in its folder; without one, zeros. */
+typedef struct cli_earlier {
+    bool done;
+    char started[32], augment[256], network_hash[20];
+    double top1, top5, loss; /* NaN: not measured */
+    size_t peak_bytes;
+} cli_earlier;
+
 typedef struct cli_run {
     const cli_args *args;
     kd_ctx *ctx;
@@ -351,6 +362,8 @@ typedef struct cli_run {
     char killed_path[4200], killed_temp[4200], checkpoint[4200];
     cli_last_words last_words;
 } cli_run;
+
+void cli_read_earlier(kd_ctx *ctx, const char *out, cli_earlier *earlier);
 
 /* DIR/run.json, atomically. */
 int cli_write_run(const cli_run *run);

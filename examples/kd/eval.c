@@ -104,7 +104,7 @@ static int measure(evaluation *e, eval_network *n, kd_model *model)
                              .each_user = &l,
                              .confusion = n->confusion,
                              .any_classes = a->any_classes};
-    cli_progress_start(&progress, a, false);
+    cli_progress_start(&progress, e->ctx, a, false);
     const kd_status status = kd_evaluate(model, e->data, &opt, &n->result);
     cli_progress_end(&progress);
     if (status) return failed(e, n, status);

@@ -60,14 +60,25 @@ static int wrong_data(const cli_args *args, const kd_ctx *ctx)
                       : cli_fail_ctx(ctx);
 }
 
+bool cli_data_alone(const char *data)
+{
+    static const char made[] = "synthetic", folder[] = "folder:";
+    if (!strncmp(data, folder, sizeof folder - 1))
+        return data[sizeof folder - 1] == '/' || access(data + sizeof folder - 1, F_OK) == 0;
+    return !strncmp(data, made, sizeof made - 1) && strchr(":", data[sizeof made - 1]);
+}
+
 int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data)
 {
+    if (args->data_dir && cli_data_alone(args->data))
+        return cli_usage(args->command->name, "--data-dir: %s is found without it", args->data);
     const kd_status status = kd_dataset_open(ctx, args->data, args->data_dir, data);
     if (status == KD_E_INVALID) return wrong_data(args, ctx);
     if (status == KD_E_NOTFOUND && !args->data_dir)
         return cli_fail("%s; --data-dir DIR says where else to look", kd_ctx_error(ctx));
-    if (status || (args->skip_broken && kd_dataset_skip_broken(*data))) return cli_fail_ctx(ctx);
-    return CLI_DONE;
+    if (status) return cli_fail_ctx(ctx);
+    if (!args->skip_broken || !kd_dataset_skip_broken(*data)) return CLI_DONE;
+    return cli_usage(args->command->name, "--skip-broken: %s", kd_ctx_error(ctx));
 }
 
 void cli_close_data(kd_dataset *data)

@@ -430,6 +430,7 @@ int cli_check(const cli_args *a, kd_ctx *ctx, bool taught)
         train.beta1 = train.beta2 = 0;
         train.nesterov = 0;
     }
+    if (a->command->bit == CMD_STEP) train.micro_batch = 0; /* nor the batch */
     const int status = check(a, ctx, NULL, &train, taught);
     return status || !(a->command->bit & CMD_TRAINS) ? status : check_named(a, ctx);
 }

@@ -132,60 +132,117 @@ static void print_line(cli_progress *p, const kd_progress *k)
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
-/* The program never sets a locale: a number has a point. */
-static void number(const char *key, double x)
-{
-    if (isfinite(x))
-        fprintf(stderr, ",\"%s\":%.10g", key, x);
-    else
-        fprintf(stderr, ",\"%s\":null", key);
-}
-
 /* A count of which 0 says that it is not known. */
-static void known(const char *key, size_t n)
+static void known(kd_json *j, const char *key, size_t n)
 {
-    number(key, n ? (double)n : (double)NAN);
+    if (n)
+        kd_json_integer(j, key, (int64_t)n);
+    else
+        kd_json_null(j, key);
 }
 
-static void print_event(const cli_progress *p, const kd_progress *k)
+/* Means over the epoch so far, under the names of metrics.jsonl; in a line of a step, whose own loss
+ * is `loss` there, with "epoch_" before them. */
+static void print_means(kd_json *j, const cli_progress *p, const kd_progress *k, const char *before)
+{
+    const struct {
+        const char *key;
+        double x;
+        bool there;
+    } means[] = {{"loss", k->loss, true},
+                 {"loss_hard", k->hard_loss, true},
+                 {"loss_soft", k->soft_loss, true},
+                 {"accuracy", k->accuracy, true},
+                 {"teacher_accuracy", k->teacher_accuracy, p->taught},
+                 {"agreement", k->agreement, p->taught}};
+    for (size_t i = 0; i < sizeof means / sizeof *means; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "%s%s", before, means[i].key);
+        if (means[i].there) kd_json_number(j, key, means[i].x);
+    }
+}
+
+static void print_epoch(kd_json *j, const cli_progress *p, const kd_progress *k)
+{
+    print_means(j, p, k, "");
+    if (p->dev_count) {
+        kd_json_number(j, "dev_top1", k->dev_top1);
+        kd_json_number(j, "dev_loss", k->dev_loss);
+    }
+    kd_json_integer(j, "skipped", (int64_t)k->epoch_skipped);
+    kd_json_number(j, "images_per_second", k->images_per_second);
+    kd_json_number(j, "seconds", k->epoch_seconds);
+    kd_json_number(j, "seconds_data", k->times.data);
+    kd_json_number(j, "seconds_teacher", k->times.teacher);
+    kd_json_number(j, "seconds_forward", k->times.forward);
+    kd_json_number(j, "seconds_loss", k->times.loss);
+    kd_json_number(j, "seconds_backward", k->times.backward);
+    kd_json_number(j, "seconds_optimizer", k->times.optimizer);
+}
+
+static void print_step(kd_json *j, const cli_progress *p, const kd_progress *k)
+{
+    kd_json_number(j, "loss", k->step_loss);
+    kd_json_number(j, "grad_norm", k->grad_norm);
+    kd_json_number(j, "seconds", k->seconds);
+    print_means(j, p, k, "epoch_");
+    kd_json_integer(j, "epoch_skipped", (int64_t)k->epoch_skipped);
+    kd_json_number(j, "images_per_second", k->images_per_second);
+}
+
+static void print_evaluation(kd_json *j, const cli_progress *p, const kd_progress *k)
+{
+    kd_json_string(j, "of", evaluated(p));
+    kd_json_number(j, "loss", k->loss);
+    kd_json_number(j, "accuracy", k->accuracy);
+    kd_json_number(j, "images_per_second", k->images_per_second);
+}
+
+/* What metrics.jsonl has of an epoch or a step has the same names here. */
+static void fill(kd_json *j, const cli_progress *p, const kd_progress *k)
 {
     const char *event = k->evaluating ? "evaluation" : k->epoch_end ? "epoch" : "step";
-    fprintf(stderr, "{\"event\":\"%s\"", event);
-    if (k->evaluating) fprintf(stderr, ",\"of\":\"%s\"", evaluated(p));
+    kd_json_object_begin(j, NULL);
+    kd_json_string(j, "event", event);
     if (!k->evaluating) {
-        number("epoch", (double)k->epoch + 1);
-        known("epochs", k->epochs);
-        number("step", (double)k->step);
-        known("steps", k->steps);
+        kd_json_integer(j, "epoch", (int64_t)k->epoch + 1);
+        kd_json_number(j, "epochs", k->epochs_done);
+        known(j, "epochs_in_all", k->epochs);
+        kd_json_integer(j, "step", (int64_t)k->step);
+        known(j, "steps_in_all", k->steps);
+        kd_json_float(j, "lr", (float)k->lr);
     }
-    number("batch", (double)k->batch);
-    known("batches", k->batches);
-    number("fraction", fraction_of(k));
-    number("loss", k->loss);
-    number("accuracy", k->accuracy);
-    if (!k->evaluating) {
-        number("hard_loss", k->hard_loss);
-        number("soft_loss", k->soft_loss);
-        number("teacher_accuracy", k->teacher_accuracy);
-        number("agreement", k->agreement);
-        number("dev_top1", k->dev_top1);
-        number("dev_loss", k->dev_loss);
-        number("step_loss", k->step_loss);
-        number("grad_norm", k->grad_norm);
-        number("lr", k->lr);
-        number("skipped", (double)k->skipped);
-        number("seconds", k->seconds);
-    }
-    number("images_per_second", k->images_per_second);
-    fputs("}\n", stderr);
+    kd_json_integer(j, "batch", (int64_t)k->batch);
+    known(j, "batches", k->batches);
+    kd_json_number(j, "fraction", fraction_of(k));
+    if (k->evaluating)
+        print_evaluation(j, p, k);
+    else if (k->epoch_end)
+        print_epoch(j, p, k);
+    else
+        print_step(j, p, k);
+    kd_json_object_end(j);
+}
+
+/* Without the memory for it a line is left out. */
+static void print_event(const cli_progress *p, const kd_progress *k)
+{
+    kd_json *j;
+    const char *line;
+    size_t size;
+    if (kd_json_create(p->ctx, 0, &j)) return;
+    fill(j, p, k);
+    if (!kd_json_text(j, &line, &size)) fprintf(stderr, "%s\n", line);
+    kd_json_destroy(j);
 }
 
 /* ---- the callback ---------------------------------------------------------------------------- */
 
-void cli_progress_start(cli_progress *p, const cli_args *args, bool epochs)
+void cli_progress_start(cli_progress *p, kd_ctx *ctx, const cli_args *args, bool epochs)
 {
     static const char *const splits[] = {"test split", "training split", "development split"};
-    *p = (cli_progress){.quiet = args->quiet, .json = args->json, .last = kd_seconds()};
+    *p = (cli_progress){.ctx = ctx, .quiet = args->quiet, .json = args->json, .last = kd_seconds()};
+    p->taught = args->n_teachers > 0;
     if (!epochs) p->what = splits[args->split];
     p->dev_count = args->train.dev_count;
     p->log_steps = args->train.log_steps;

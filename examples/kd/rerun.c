@@ -97,8 +97,10 @@ static void take_options(record *r, const cli_command *command, bool kept)
     double weight;
     for (size_t i = 0; (o = cli_option_at(i)); i++)
         if ((o->commands & command->bit) && !left_out(o)) take_option(r, o, kept);
-    if ((text = kd_json_get_string(r->rerun, "data"))) add_option(r, "data", text);
-    if ((text = kd_json_get_string(r->rerun, "data_dir"))) add_option(r, "data-dir", text);
+    const char *data = kd_json_get_string(r->rerun, "data");
+    if (data) add_option(r, "data", data);
+    text = kd_json_get_string(r->rerun, "data_dir");
+    if (text && !(data && cli_data_alone(data))) add_option(r, "data-dir", text);
     for (size_t i = 0; i < KD_MAX_TEACHERS; i++) {
         snprintf(key, sizeof key, "teacher%zu", i);
         if ((text = kd_json_get_string(r->rerun, key))) add_option(r, "teacher", text);

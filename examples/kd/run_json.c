@@ -258,6 +258,43 @@ static void mark_failed(const char *path)
     if (fd >= 0) close(fd);
 }
 
+static void copy_text(char *out, size_t size, const kd_json_object *o, const char *key)
+{
+    const char *text = kd_json_get_string(o, key);
+    snprintf(out, size, "%s", text ? text : "");
+}
+
+void cli_read_earlier(kd_ctx *ctx, const char *out, cli_earlier *e)
+{
+    enum { LIMIT = 1 << 26 };
+    char path[4200], status[20], *text;
+    size_t size;
+    int64_t bytes = 0;
+    kd_json_object *all = NULL, *result = NULL;
+    *e = (cli_earlier){.top1 = (double)NAN, .top5 = (double)NAN, .loss = (double)NAN};
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", out);
+    if (access(path, F_OK)) return; /* nothing to go on with */
+    snprintf(path, sizeof path, "%s/run.json", out);
+    if (access(path, F_OK) || kd_file_read_all(ctx, path, LIMIT, &text, &size)) return;
+    if (!kd_json_parse(ctx, text, size, &all)) {
+        copy_text(status, sizeof status, all, "status");
+        copy_text(e->started, sizeof e->started, all, "started");
+        copy_text(e->augment, sizeof e->augment, all, "augmentation");
+        if (!kd_json_get_object(all, "result", &result)) {
+            copy_text(e->network_hash, sizeof e->network_hash, result, "network_hash");
+            kd_json_get_number(result, "top1", &e->top1);
+            kd_json_get_number(result, "top5", &e->top5);
+            kd_json_get_number(result, "loss", &e->loss);
+            if (kd_json_get_integer(result, "peak_bytes", &bytes) && bytes > 0)
+                e->peak_bytes = (size_t)bytes;
+        }
+        e->done = !strcmp(status, "done") && e->network_hash[0];
+    }
+    kd_json_object_destroy(result);
+    kd_json_object_destroy(all);
+    kd_ctx_free(ctx, text);
+}
+
 int cli_write_run(const cli_run *run)
 {
     char path[4200];

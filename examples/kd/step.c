@@ -107,6 +107,7 @@ static int read_batch(step *s)
 static int do_step(step *s)
 {
     kd_step_result result = {.struct_size = sizeof result, .logits = s->logits};
+    s->args->train.batch = s->n;
     const int status = cli_defaults(s->args, s->ctx, s->model, s->teacher != NULL);
     if (status) return status;
     if (kd_train_step(s->model, s->n, s->input, s->labels, s->teacher, &s->args->distill, &result))

@@ -21,9 +21,10 @@ typedef struct session {
     kd_result result;
     cli_progress progress;
     cli_mark before[2]; /* checkpoint and network, as the run found them */
-    bool recorded;      /* run.json is of this run */
-    int record_failed;  /* an exit status */
-    char why[600];      /* the error, for run.json */
+    cli_earlier earlier;
+    bool recorded;     /* run.json is of this run */
+    int record_failed; /* an exit status */
+    char why[600];     /* the error, for run.json */
 } session;
 
 /* ---- before ---------------------------------------------------------------------------------- */
@@ -41,6 +42,8 @@ static int check_usage(const cli_args *a)
     if (a->n_teacher_weights && a->n_teacher_weights != a->n_teachers)
         return cli_usage(name, "there are %zu teachers, but %zu weights (--teacher-weight)",
                          a->n_teachers, a->n_teacher_weights);
+    if (a->n_teacher_weights == 1)
+        return cli_usage(name, "--teacher-weight: there is one teacher, which has all the weight");
     double sum = 0;
     for (size_t i = 0; i < a->n_teacher_weights; i++) sum += a->teacher_weights[i];
     if (a->n_teacher_weights && !(sum > 0))
@@ -316,6 +319,25 @@ static int say_interrupted(session *s)
     return CLI_INTERRUPTED;
 }
 
+/* A run that goes on is the run that began: its record keeps what the earlier part of it knew. Of the
+ * same network what was measured stays so. True: it was finished, and nothing is new. */
+static bool carry_over(session *s)
+{
+    const cli_earlier *was = &s->earlier;
+    kd_result *r = &s->result;
+    const bool same =
+        s->run.finished && !strcmp(was->network_hash, cli_hash_text(s->run.result_hash).text);
+    const bool more = isnan(was->top1) && !isnan(r->top1);
+    if (was->peak_bytes > r->peak_bytes) r->peak_bytes = was->peak_bytes;
+    if (!s->run.augment[0]) snprintf(s->run.augment, sizeof s->run.augment, "%s", was->augment);
+    if (same && isnan(r->top1)) {
+        r->top1 = was->top1;
+        r->top5 = was->top5;
+        r->loss = was->loss;
+    }
+    return was->done && !s->recorded && !more && (same || !s->run.finished);
+}
+
 /* The library's status, as an exit status; run.json says so, too. */
 static int finish(session *s, kd_status status)
 {
@@ -338,7 +360,9 @@ static int finish(session *s, kd_status status)
         code = cli_fail_ctx(run->ctx);
     }
     if (run->finished || s->result.steps) run->result = &s->result;
-    if (s->args->train.out && (run->finished || began(s))) s->record_failed = cli_write_run(run);
+    const bool whole = carry_over(s);
+    if (s->args->train.out && !whole && (run->finished || began(s)))
+        s->record_failed = cli_write_run(run);
     cli_leave_when_killed(NULL);
     return code;
 }
@@ -389,13 +413,19 @@ static int train(session *s)
     if (!code) code = go_on();
     if (code) return code;
     if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
+    s->earlier = (cli_earlier){.top1 = (double)NAN};
+    if (a->train.out && a->train.resume) {
+        cli_read_earlier(s->run.ctx, a->train.out, &s->earlier);
+        if (s->earlier.started[0])
+            snprintf(s->run.started, sizeof s->run.started, "%s", s->earlier.started);
+    }
     if (a->train.out) {
         mark_files(a->train.out, s->before);
         code = cli_prepare_killed(&s->run, &s->before[0]);
         if (code) return code;
     }
     answer(s, "finishing this step");
-    cli_progress_start(&s->progress, a, true);
+    cli_progress_start(&s->progress, s->run.ctx, a, true);
     s->args->train.progress = watch;
     s->args->train.user = s;
     code = finish(s, cli_call(&s->run, &a->train, &s->result));

@@ -29,9 +29,11 @@ typedef struct kd_data_info {
     size_t height, width, channels; /* of a picture: 1..65536 each, 1..64 channels */
     size_t count[KD_SPLIT_COUNT];   /* samples of each split, fewer than 2^32; 0 is allowed */
     const float *mean, *std;        /* [channels] of the training split, pixels in 0..1. NULL for
-                                     * the caller's: 0.5 and 0.25, a guess, which is noted;
-                                     * kd_dataset_measure tells the right ones */
+                                     * the caller's: 0.5 and 0.25, a guess; kd_dataset_measure
+                                     * tells the right ones */
     const char *const *class_names; /* [classes], or NULL */
+    const char *guess; /* the library's: what mean and std are where they were not measured on
+                        * these pictures; logged where a network takes them. NULL: no guess */
 } kd_data_info;
 
 /* Open a data set by its name; what follows a ':' in the name is the reader's own.
@@ -93,7 +95,7 @@ KD_API kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths,
 
 /* From now on samples that cannot be read (a broken file, one that is gone) are left out of their
  * batches, which get shorter, instead of being an error; each is logged once. Before its loaders
- * are made. */
+ * are made. KD_E_INVALID where the pictures are in memory already. */
 KD_API kd_status kd_dataset_skip_broken(kd_dataset *data);
 /* How many different samples have been left out so far. */
 KD_API size_t kd_dataset_broken(const kd_dataset *data);

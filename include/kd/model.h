@@ -103,6 +103,8 @@ KD_API size_t kd_model_image(const kd_model *model); /* height = width, in pixel
 KD_API size_t kd_model_channels(const kd_model *model);
 /* Non-zero of a vision transformer (ViT, DeiT, Swin), which is trained otherwise than a CNN. */
 KD_API int kd_model_is_transformer(const kd_model *model);
+/* Non-zero of a network with batch norm. */
+KD_API int kd_model_has_batch_norm(const kd_model *model);
 
 /* The normalisation its pictures had in training, [channels] each: (x / 255 - mean) / std. NULL
  * until set or loaded. */

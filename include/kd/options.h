@@ -47,7 +47,8 @@ enum {
 typedef enum kd_option_by {
     KD_BY_NOTHING,   /* standard[0] */
     KD_BY_OPTIMIZER, /* standard[kd_optimizer] */
-    KD_BY_METHOD     /* standard[kd_method] */
+    KD_BY_METHOD,    /* standard[kd_method] */
+    KD_BY_EPOCHS /* standard[0] * epochs, at most standard[1]; standard[2] with budget_seconds */
 } kd_option_by;
 
 typedef struct kd_option {
@@ -62,8 +63,9 @@ typedef struct kd_option {
     double low, high;             /* of a number, both included */
     const char *(*choice)(int i); /* the names of a choice; NULL past the last */
     kd_option_by by;
-    double standard[4]; /* the default; of a model that is trained already: tuned, if not 0 */
-    double tuned[4];
+    double standard[4]; /* the default; of a model that is trained already: tuned, if not 0; of a
+                         * convolutional network without batch norm: plain, if not 0 */
+    double tuned[4], plain[4];
     const char *text;     /* the default of a text, or of what is found by the model, in words */
     unsigned optimizers;  /* bits 1 << kd_optimizer of those that read it; 0: all */
     unsigned schedules;   /* 1 << kd_schedule */
@@ -99,8 +101,8 @@ KD_API int kd_option_is_read(const kd_option *option, const kd_train_opt *train,
 /* Is there a mistake in these options: a value out of its range, one that nothing reads, two that
  * contradict each other? KD_E_INVALID, and the error's text begins with the option's name and a
  * colon; *which (may be NULL) is the option, or NULL where the mistake is in no option of the table
- * (struct_size, fine_tune). What is zero was not given; KD_OFF is no mistake where nothing reads the
- * option. What defaults have filled in can't be told from what was given: set options first. model:
+ * (struct_size, fine_tune). What is zero was not given; KD_OFF is no mistake where the option that
+ * this one needs is off, too. What defaults have filled in can't be told from what was given: set options first. model:
  * whose optimiser and schedule hold where none is given; NULL: a CNN's. train NULL: all defaults.
  * distill NULL: training without a teacher; its teachers are not looked at. kd_train and kd_distill
  * check this first. */

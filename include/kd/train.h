@@ -48,8 +48,11 @@ typedef struct kd_progress {
                                          * resumed run included */
     kd_times times;                     /* of the epoch so far */
     double dev_top1, dev_loss;          /* at the end of an epoch with a development split */
-    const char *augment; /* in training: kd_loader_augment, what "auto" or a recipe came to */
-    kd_eval_split split; /* while evaluating: what on */
+    const char *augment;  /* in training: kd_loader_augment, what "auto" or a recipe came to */
+    kd_eval_split split;  /* while evaluating: what on */
+    double epochs_done;   /* the one that has begun as a fraction */
+    double epoch_seconds; /* of training, of this epoch so far */
+    size_t epoch_skipped; /* steps of this epoch that were skipped */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
@@ -179,11 +182,13 @@ typedef struct kd_distill_opt {
     float temperature;
     float hard, soft;          /* weights of the labels and of the teachers */
     float alpha, beta;         /* DKD: weights of the target class and of the others */
-    float dkd_warmup;          /* DKD: epochs over which soft first rises */
+    float dkd_warmup;          /* DKD: epochs over which soft first rises [a twelfth of the epochs,
+                                * at most 20; with budget_seconds 1] */
     const kd_train_opt *train; /* NULL: all defaults */
 } kd_distill_opt;
 
-/* The same for these options; what opt->train points at stays as it is. */
+/* The same for these options, where the run is as long as opt->train says; what that points at stays
+ * as it is. */
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
 /* Train a student by a live teacher in evaluation mode. Each teacher sees the same augmented

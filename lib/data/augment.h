@@ -119,6 +119,7 @@ struct kdi_augmentation {
     kdi_augment_step steps[KDI_AUGMENT_WORDS];
     kdi_augment_step framing; /* kind NULL: none */
     bool random;              /* two epochs may show a sample in two ways */
+    bool filtered;        /* a word says by which filter pictures are resized */
     bool bicubic;         /* pictures are resized by the bicubic filter, else the bilinear one */
     bool exact;           /* JPEGs are decoded at full size */
     double mixup, cutmix; /* the parameter of the beta distribution; 0: none */

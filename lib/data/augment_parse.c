@@ -163,12 +163,18 @@ static kd_status add_word(parser *r, const kdi_augment_step *word)
 {
     kdi_augmentation *a = r->a;
     const kdi_augment *kind = word->kind;
+    bool again = r->given[kind->group] == kind;
+    for (size_t i = 0; i < a->n_steps; i++) again |= a->steps[i].kind == kind;
+    if (again)
+        return kd_ctx_fail(r->ctx, KD_E_INVALID,
+                           "augmentation: %s comes twice (recipes have it, too)", kind->name);
     if (kind->group != KDI_GROUP_STEP && r->given[kind->group])
         return kd_ctx_fail(r->ctx, KD_E_INVALID, "augmentation: %s after %s", kind->name,
                            r->given[kind->group]->name);
     r->given[kind->group] = kind;
     r->slot++;
     a->random |= kind->random;
+    a->filtered |= kind->group == KDI_GROUP_FILTER;
     if (kind->place) a->framing = *word;
     if (kind->set) kind->set(a, word);
     if (kind->pixels || kind->values) a->steps[a->n_steps++] = *word;

@@ -49,9 +49,10 @@ static kd_status check_info(kd_ctx *ctx, const kd_data_info *info)
                                info->name, info->count[s], split_names[s]);
     for (size_t c = 0; c < info->channels; c++) {
         const float mean = info->mean ? info->mean[c] : 0, std = info->std ? info->std[c] : 1;
-        if (!isfinite(mean) || !isfinite(std) || std <= 0)
+        if (!(mean >= 0 && mean <= 1) || !(std > 0 && std <= 1))
             return kd_ctx_fail(ctx, KD_E_INVALID,
-                               "data set '%s': channel %zu: mean %g, standard deviation %g",
+                               "data set '%s': channel %zu: mean %g, standard deviation %g: they "
+                               "are of pixels from 0 to 1",
                                info->name, c, (double)mean, (double)std);
     }
     return KD_OK;
@@ -195,20 +196,13 @@ const char *kd_dataset_note(const kd_dataset *data, size_t i)
     return data && i < data->n_remarks ? data->remarks[i] : NULL;
 }
 
-/* The caller's own pictures, whose mean and deviation nobody gave. */
-static kd_status remark_guess(kd_dataset *data)
+/* What the normalisation of the caller's own pictures rests on, if nobody gave it. */
+static const char *guess_of(const kd_dataset *data)
 {
-    const bool mean = data->has_mean, std = data->has_std;
-    if (mean && std) return KD_OK;
-    return kdi_dataset_remark(data, KD_LOG_INFO,
-                              "data set '%s': no %s given: normalisation by %s is a guess",
-                              data->info.name,
-                              mean  ? "standard deviation was"
-                              : std ? "mean was"
-                                    : "mean and standard deviation were",
-                              mean  ? "0.25"
-                              : std ? "0.5"
-                                    : "0.5 and 0.25");
+    if (!data->has_mean && !data->has_std)
+        return "0.5 and 0.25, a guess: no mean and standard deviation were given";
+    if (!data->has_std) return "a standard deviation of 0.25, a guess: none was given";
+    return data->has_mean ? NULL : "a mean of 0.5, a guess: none was given";
 }
 
 /* ---- the caller's ---------------------------------------------------------------------------- */
@@ -257,8 +251,8 @@ kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
     kd_dataset *data = kdi_dataset_make(ctx);
     if (!data) return kd_ctx_memory_status(ctx);
     kd_status status = kdi_dataset_describe(data, info);
+    data->info.guess = guess_of(data);
     if (!status) status = take_arrays(data, images, labels, borrow != 0);
-    if (!status) status = remark_guess(data);
     return kdi_dataset_finish(data, status, out);
 }
 
@@ -314,7 +308,7 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
         data->state = cb;
         data->fetch = callback_fetch;
         data->release = callback_release;
-        status = remark_guess(data);
+        data->info.guess = guess_of(data);
     }
     return kdi_dataset_finish(data, status, out);
 }
@@ -324,6 +318,10 @@ kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sam
 kd_status kd_dataset_skip_broken(kd_dataset *data)
 {
     if (!data) return KD_E_INVALID;
+    if (!data->fetch && !data->open)
+        return kd_ctx_fail(data->ctx, KD_E_INVALID,
+                           "data set '%s': its pictures are in memory: none can be broken",
+                           data->info.name);
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
         if (data->broken[s]) continue;
         data->broken[s] = kd_ctx_alloc(data->ctx, data->info.count[s], sizeof *data->broken[s]);

@@ -455,7 +455,9 @@ static kd_status describe(kd_dataset *data, const char *name, size_t n_classes)
                                .count = {f->count[KD_SPLIT_TRAIN], f->count[KD_SPLIT_TEST]},
                                .mean = mean,
                                .std = std,
-                               .class_names = f->classes};
+                               .class_names = f->classes,
+                               .guess = "ImageNet's mean and standard deviation, not measured on "
+                                        "these pictures"};
     const kd_status status = kdi_dataset_describe(data, &info);
     data->open = open_picture;
     data->where = where;

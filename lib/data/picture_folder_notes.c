@@ -216,11 +216,6 @@ kd_status kdi_folder_report(kd_dataset *data, const char *name)
     if (!status) status = report_layout(data);
     for (int s = 0; !status && s < KD_SPLIT_COUNT; s++) status = report_classes(data, (kd_split)s);
     for (int s = 0; !status && s < KD_SPLIT_COUNT; s++) status = report_passed(data, (kd_split)s);
-    if (!status)
-        status =
-            kdi_dataset_remark(data, KD_LOG_INFO,
-                               "a network without a normalisation of its own gets ImageNet's mean "
-                               "and standard deviation, not measured on these pictures");
     return status;
 }
 

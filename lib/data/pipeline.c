@@ -202,16 +202,33 @@ static kd_status parse_framed(kdi_pipeline *p, const char *spec)
     return parse(p, text, true);
 }
 
+/* Pictures in memory are resized by a framing alone, and always from all of their pixels. */
+static kd_status check_resizing(const kdi_pipeline *p)
+{
+    const kdi_augmentation *a = &p->augmentation;
+    if (p->data->open) return KD_OK;
+    if (a->exact)
+        return kd_ctx_fail(p->data->ctx, KD_E_INVALID,
+                           "augmentation: exact: it is for picture files; pictures in memory are "
+                           "never read at a fraction of their size");
+    if (a->filtered && !a->framing.kind)
+        return kd_ctx_fail(p->data->ctx, KD_E_INVALID,
+                           "augmentation: %s: nothing is resized: it goes with rrc or centre",
+                           a->bicubic ? "bicubic" : "bilinear");
+    return KD_OK;
+}
+
 /* The size of the canvas depends on whether there is a framing, and what values the words accept
  * depends on the canvas: so the text may be parsed twice. Pictures of different sizes are always
  * framed. */
 static kd_status parse_steps(kdi_pipeline *p, const char *spec)
 {
     kd_status status = parse(p, spec, true);
-    if (!status && p->augmentation.framing.kind) return KD_OK;
+    if (!status && p->augmentation.framing.kind) return check_resizing(p);
     if (p->data->open) return status ? status : parse_framed(p, spec);
     status = parse(p, spec, false);
-    return !status && p->augmentation.framing.kind ? parse(p, spec, true) : status;
+    if (!status && p->augmentation.framing.kind) status = parse(p, spec, true);
+    return status ? status : check_resizing(p);
 }
 
 static kd_status make_augmentation(kdi_pipeline *p, const kd_loader_opt *opt)

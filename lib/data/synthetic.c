@@ -107,6 +107,7 @@ static kd_status parse(kd_ctx *ctx, const char *args, options *o)
         {"test", 1, 10000000, &o->test},         {"seed", 0, UINT32_MAX, &o->seed},
     };
     const size_t n = sizeof keys / sizeof *keys;
+    unsigned given = 0;
     for (const char *p = args; *p;) {
         const size_t length = strcspn(p, "=,");
         size_t k = 0;
@@ -117,6 +118,10 @@ static kd_status parse(kd_ctx *ctx, const char *args, options *o)
                 "data set synthetic: unknown option '%.100s'; known are: classes image "
                 "channels train test seed",
                 p);
+        if (given >> k & 1)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "data set synthetic: %s is given twice",
+                               keys[k].key);
+        given |= 1u << k;
         const char *end = NULL;
         if (p[length] != '=' ||
             !kdi_parse_size(p + length + 1, keys[k].low, keys[k].high, keys[k].value, &end) ||

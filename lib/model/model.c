@@ -140,6 +140,11 @@ int kd_model_is_transformer(const kd_model *m)
     return m->spec.family->transformer;
 }
 
+int kd_model_has_batch_norm(const kd_model *m)
+{
+    return m->spec.norm;
+}
+
 size_t kd_model_channels(const kd_model *m)
 {
     return (size_t)m->spec.channels;

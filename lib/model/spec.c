@@ -128,6 +128,7 @@ static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char 
 /* "key=value,key=value" into s. */
 static kd_status set_keys(kd_ctx *ctx, kdi_spec *s, const char *text)
 {
+    uint64_t given = 0;
     while (text && *text) {
         const char *end = strchr(text, ','), *equals = strchr(text, '=');
         if (!end) end = text + strlen(text);
@@ -136,9 +137,13 @@ static kd_status set_keys(kd_ctx *ctx, kdi_spec *s, const char *text)
                                (int)(end - text > 40 ? 40 : end - text), text);
         const size_t length = (size_t)(equals - text);
         const kdi_key *k = NULL;
-        for (size_t i = 0; (k = key_at(s, i)); i++)
+        size_t i = 0;
+        for (; (k = key_at(s, i)); i++)
             if (strlen(k->name) == length && !memcmp(k->name, text, length)) break;
         if (!k) return unknown_key(ctx, s, text, length > 40 ? 40 : length);
+        if (given >> i & 1)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "a model's spec gives %s twice", k->name);
+        given |= (uint64_t)1 << i;
         const kd_status status = set_key(ctx, s, k, equals + 1, (size_t)(end - equals - 1));
         if (status) return status;
         text = *end ? end + 1 : end;

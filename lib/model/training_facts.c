@@ -23,10 +23,13 @@ kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float
     if (!mean || !std)
         return kd_ctx_fail(m->ctx, KD_E_INVALID, "a normalisation has a mean and a std: NULL");
     for (int i = 0; i < m->spec.channels; i++)
-        if (!(std[i] > 0 && std[i] < 1e30f) || !(mean[i] > -1e30f && mean[i] < 1e30f))
+        if (!(std[i] > 0 && std[i] <= 1) || !(mean[i] >= 0 && mean[i] <= 1))
             return kd_ctx_fail(m->ctx, KD_E_INVALID,
-                               "a normalisation of mean %g and std %g is impossible", mean[i],
-                               std[i]);
+                               "a normalisation of mean %g and std %g: they are of pixels from 0 "
+                               "to 1%s",
+                               mean[i], std[i],
+                               mean[i] > 1 || std[i] > 1 ? "; divide those of 0 to 255 by 255"
+                                                         : "");
     memcpy(m->mean, mean, (size_t)m->spec.channels * sizeof *mean);
     memcpy(m->std, std, (size_t)m->spec.channels * sizeof *std);
     m->normalized = true;
@@ -62,6 +65,9 @@ kd_status kd_model_take_normalization(kd_model *m, const kd_data_info *info)
         mean[i] = info->mean[from];
         std[i] = info->std[from];
     }
+    if (info->guess)
+        kd_ctx_log(m->ctx, KD_LOG_INFO, "%.300s: the network is normalised by %s",
+                   info->name ? info->name : "data", info->guess);
     return kd_model_set_normalization(m, mean, std);
 }
 

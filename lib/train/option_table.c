@@ -57,6 +57,8 @@ static const double MANY = 1e12, HUGE_NUMBER = 1e30, TINY = 1e-30, BELOW_ONE = .
 #define BY_OPTIMIZER(sgd, adamw)                                                                   \
     .by = KD_BY_OPTIMIZER, .standard = {[KD_OPTIMIZER_SGD] = sgd, [KD_OPTIMIZER_ADAMW] = adamw}
 #define TUNED(sgd, adamw) .tuned = {[KD_OPTIMIZER_SGD] = sgd, [KD_OPTIMIZER_ADAMW] = adamw}
+#define PLAIN(sgd) .plain = {[KD_OPTIMIZER_SGD] = sgd}
+#define BY_EPOCHS(share, most, timed) .by = KD_BY_EPOCHS, .standard = {share, most, timed}
 #define BY_METHOD(kd, hard, dkd, standardized)                                                     \
     .by = KD_BY_METHOD, .standard = {[KD_METHOD_KD] = kd,                                          \
                                      [KD_METHOD_HARD] = hard,                                      \
@@ -103,7 +105,7 @@ static const kd_option table[] = {
      .help = "sgd: with momentum; adamw: Adam with decoupled weight decay; both as in PyTorch"},
     {"lr", KD_OPTION_FLOAT, TRAIN(lr), .group = KD_GROUP_TRAINING, .flags = STEP,
      .argument = "RATE", .low = TINY, .high = 1e6, BY_OPTIMIZER(.1, 1e-3), TUNED(.01, 1e-4),
-     .help = "learning rate: the highest that the schedule comes to"},
+     PLAIN(.05), .help = "learning rate: the highest that the schedule comes to"},
     {"momentum", KD_OPTION_FLOAT, TRAIN(momentum), .group = KD_GROUP_TRAINING, .flags = STEP_OFF,
      .argument = "M", .high = BELOW_ONE, .standard = {.9}, .optimizers = SGD, .help = "0: none"},
     {"nesterov", KD_OPTION_FLAG, TRAIN(nesterov), .group = KD_GROUP_TRAINING, .flags = STEP,
@@ -165,8 +167,10 @@ static const kd_option table[] = {
      .argument = "B", .high = 1e6, .standard = {8, 8, 8, 8}, .methods = DKD, .needs = "soft",
      .help = "weight of the other classes"},
     {"dkd_warmup", KD_OPTION_FLOAT, DISTILL(dkd_warmup), .group = KD_GROUP_DISTILLATION,
-     .flags = RESULT_OFF, .argument = "EPOCHS", .high = 1e9, .standard = {20, 20, 20, 20},
-     .methods = DKD, .needs = "soft", .help = "the teacher's weight first rises for so long"},
+     .flags = RESULT_OFF, .argument = "EPOCHS", .high = 1e9, BY_EPOCHS(1. / 12, 20, 1),
+     .methods = DKD, .needs = "soft",
+     .text = "a twelfth of the epochs, at most 20; with a budget 1",
+     .help = "the teacher's weight first rises for so long"},
 
     {"out", KD_OPTION_TEXT, TRAIN(out), .group = KD_GROUP_RUN, .argument = "DIR",
      .help = "write model.safetensors, checkpoint.safetensors, metrics.jsonl and run.json there "
@@ -237,6 +241,12 @@ void kd_option_default_text(const kd_option *o, char *out, size_t size)
         for (int i = o->by == KD_BY_OPTIMIZER; i < last; i++)
             if (!o->methods || o->by != KD_BY_METHOD || (o->methods >> i & 1))
                 used = append(out, size, used, name(i), o->standard[i]);
+        for (int i = 1; i < last && o->by == KD_BY_OPTIMIZER; i++)
+            if (o->plain[i] != 0) {
+                char title[60];
+                snprintf(title, sizeof title, "%s without batch norm", name(i));
+                used = append(out, size, used, title, o->plain[i]);
+            }
         for (int i = 1; i < last && o->by == KD_BY_OPTIMIZER; i++)
             if (o->tuned[i] != 0) {
                 char title[40];

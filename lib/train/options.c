@@ -108,13 +108,18 @@ static bool has(unsigned bits, int i)
     return bits == 0 || (i >= 0 && i < 32 && (bits >> i & 1));
 }
 
-/* The structs are whole. */
-static bool is_read(const kd_option *o, const kd_train_opt *train, const kd_distill_opt *distill)
+/* Do the optimiser, the schedule and the method read it? */
+static bool suits(const kd_option *o, const kd_train_opt *train, const kd_distill_opt *distill)
 {
     if (o->of == KD_OF_DISTILL && (!distill || !has(o->methods, (int)distill->method)))
         return false;
-    if (!has(o->optimizers, (int)train->optimizer)) return false;
-    if (!has(o->schedules, (int)train->schedule)) return false;
+    return has(o->optimizers, (int)train->optimizer) && has(o->schedules, (int)train->schedule);
+}
+
+/* The structs are whole. */
+static bool is_read(const kd_option *o, const kd_train_opt *train, const kd_distill_opt *distill)
+{
+    if (!suits(o, train, distill)) return false;
     if (o->not_with && !strcmp(o->not_with, "budget_seconds") && train->budget_seconds > 0)
         return false;
     if (!o->needs) return true;
@@ -169,27 +174,42 @@ static kd_status unread(kd_ctx *ctx, const kd_option *o, const kd_train_opt *tra
 
 /* ---- defaults -------------------------------------------------------------------------------- */
 
-static double standard(const kd_option *o, const kd_train_opt *t, const kd_distill_opt *d)
+static bool is_plain(const kd_model *model)
+{
+    return model && !kd_model_is_transformer(model) && !kd_model_has_batch_norm(model);
+}
+
+static double by_epochs(const kd_option *o, const kd_train_opt *t)
+{
+    const double share = o->standard[0] * (double)t->epochs;
+    if (t->budget_seconds > 0) return o->standard[2];
+    return share < o->standard[1] ? share : o->standard[1];
+}
+
+/* t has its defaults, if the option is not one of them. */
+static double standard(const kd_option *o, const kd_train_opt *t, const kd_distill_opt *d,
+                       bool plain)
 {
     const int i = o->by == KD_BY_OPTIMIZER ? (int)t->optimizer
                   : o->by == KD_BY_METHOD  ? (int)d->method
                                            : 0;
-    return t && t->fine_tune && o->tuned[i] != 0 ? o->tuned[i] : o->standard[i];
+    if (o->by == KD_BY_EPOCHS) return by_epochs(o, t);
+    if (t->fine_tune && o->tuned[i] != 0) return o->tuned[i];
+    return plain && o->plain[i] != 0 ? o->plain[i] : o->standard[i];
 }
 
 /* Fill in what is zero and read: first what needs nothing else, then what does. A choice and a text
  * have no default but zero or what is below. */
-static void fill(kd_option_of of, kd_train_opt *t, kd_distill_opt *d)
+static void fill(kd_option_of of, kd_train_opt *t, kd_distill_opt *d, bool plain)
 {
     void *const base = of == KD_OF_TRAIN ? (void *)t : (void *)d;
-    const kd_train_opt any = {.optimizer = KD_OPTIMIZER_SGD};
     const kd_option *o;
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; (o = kd_option_at(i)); i++) {
             if (o->of != of || o->type == KD_OPTION_TEXT || (o->needs != NULL) != pass) continue;
             void *at = (char *)base + o->offset;
-            if (get(o, at) != 0 || !is_read(o, t ? t : &any, d)) continue;
-            const double x = standard(o, t, d);
+            if (get(o, at) != 0 || !is_read(o, t, d)) continue;
+            const double x = standard(o, t, d, plain);
             if (x != 0) set(o, at, x);
         }
 }
@@ -206,13 +226,14 @@ static void choose(kd_train_opt *t, const kd_model *model)
 static void train_defaults(kd_train_opt *t, const kd_model *model)
 {
     choose(t, model);
-    if ((unsigned)t->optimizer < KD_OPTIMIZER_COUNT) fill(KD_OF_TRAIN, t, NULL);
+    if ((unsigned)t->optimizer < KD_OPTIMIZER_COUNT) fill(KD_OF_TRAIN, t, NULL, is_plain(model));
     if (!t->augment) t->augment = "auto";
 }
 
-static void distill_defaults(kd_distill_opt *d)
+/* t has its defaults. */
+static void distill_defaults(kd_distill_opt *d, kd_train_opt *t)
 {
-    if ((unsigned)d->method < KD_METHOD_COUNT) fill(KD_OF_DISTILL, NULL, d);
+    if ((unsigned)d->method < KD_METHOD_COUNT) fill(KD_OF_DISTILL, t, d, false);
 }
 
 void kd_train_defaults(kd_train_opt *opt, const kd_model *model)
@@ -225,9 +246,13 @@ void kd_train_defaults(kd_train_opt *opt, const kd_model *model)
 
 void kd_distill_defaults(kd_distill_opt *opt)
 {
+    kd_train_opt t;
     kd_distill_opt d;
-    if (!opt || kd_options(NULL, "kd_distill_opt", &d, sizeof d, opt)) return;
-    distill_defaults(&d);
+    if (!opt || kd_options(NULL, "kd_distill_opt", &d, sizeof d, opt) ||
+        kd_options(NULL, "kd_train_opt", &t, sizeof t, d.train))
+        return;
+    train_defaults(&t, NULL);
+    distill_defaults(&d, &t);
     kd_results(opt, &d, sizeof d);
 }
 
@@ -305,10 +330,22 @@ static bool no_loss(const kd_train_opt *t, const kd_distill_opt *d)
     return d && d->hard <= 0 && d->soft <= 0;
 }
 
+static bool no_teaching(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    (void)t;
+    return d && d->method == KD_METHOD_DKD && d->soft > 0 && d->alpha <= 0 && d->beta <= 0;
+}
+
+static bool more_than_batch(const kd_train_opt *t, const kd_distill_opt *d)
+{
+    (void)d;
+    return t->micro_batch != KD_MICRO_AUTO && t->micro_batch > t->batch;
+}
+
 static bool floor_above(const kd_train_opt *t, const kd_distill_opt *d)
 {
     (void)d;
-    return t->min_lr > t->lr;
+    return t->min_lr >= t->lr;
 }
 
 static bool never_warm(const kd_train_opt *t, const kd_distill_opt *d)
@@ -324,7 +361,9 @@ static bool smooths_nothing(const kd_train_opt *t, const kd_distill_opt *d)
 
 static const rule rules[] = {
     {"soft", no_loss, "hard and soft are both zero: there is no loss"},
-    {"min_lr", floor_above, "it is above the learning rate"},
+    {"alpha", no_teaching, "alpha and beta are both zero: the teachers teach nothing"},
+    {"micro_batch", more_than_batch, "it is more than the batch holds"},
+    {"min_lr", floor_above, "it is not below the learning rate, which then falls nowhere"},
     {"warmup", never_warm, "it is as long as the run: the learning rate is never reached"},
     {"label_smoothing", smooths_nothing, "hard is zero: no label is read"},
 };
@@ -337,7 +376,7 @@ static kd_status check_given(kd_ctx *ctx, const kd_option *o, const kd_train_opt
     if (!at || get(o, at) == 0) return KD_OK;
     const kd_status status = check_value(ctx, o, at);
     if (status) return status;
-    if (!is_read(o, t, d)) return is_off(o, at) ? KD_OK : unread(ctx, o, t, d);
+    if (!is_read(o, t, d)) return is_off(o, at) && suits(o, t, d) ? KD_OK : unread(ctx, o, t, d);
     const kd_option *other = o->not_with ? kd_option_find(o->not_with) : NULL;
     const void *there = other ? member(other, given, given_distill) : NULL;
     if (there && get(other, there) > 0)
@@ -354,8 +393,8 @@ static kd_status check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *g
     kd_distill_opt d = given_distill ? *given_distill : (kd_distill_opt){0};
     kd_status status = check_choices(ctx, given, given_distill, which);
     if (status) return status;
-    distill_defaults(&d);
     train_defaults(&t, model);
+    distill_defaults(&d, &t);
     for (size_t i = 0; (o = kd_option_at(i)); i++) {
         *which = o;
         status = check_given(ctx, o, given, given_distill, &t, taught ? &d : NULL);
@@ -407,8 +446,8 @@ kd_status kdt_take(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train
     d->train = t;
     if (!status) status = check(ctx, model, t, d, taught, &which);
     if (status) return status;
-    distill_defaults(d);
     train_defaults(t, model);
+    distill_defaults(d, t);
     settle(KD_OF_TRAIN, t);
     settle(KD_OF_DISTILL, d);
     return KD_OK;

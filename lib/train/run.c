@@ -23,7 +23,8 @@ static kd_status begin(kdt_run *run)
                              "the run in %s has done %zu steps, more than the %zu asked for",
                              run->train.out, run->step, run->steps);
     if (!status && found) status = kdt_best_resume(run);
-    if (!status && !(found && run->best.epoch)) status = kdt_run_folder_clear(run, found);
+    const bool over = found && run->batch == 0 && kdt_finished(run); /* its network stays */
+    if (!status && !over && !(found && run->best.epoch)) status = kdt_run_folder_clear(run, found);
     if (!status && !found) status = kdt_checkpoint_save(run);
     if (!status) status = kdt_metrics_trim(run, run->epoch, run->step);
     if (!status && found) status = kdt_feed_seek(run->feed, run->epoch, run->batch);

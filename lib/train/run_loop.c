@@ -38,7 +38,10 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .times = s->times,
         .dev_top1 = epoch_end ? run->dev_top1 : (double)NAN,
         .dev_loss = epoch_end ? run->dev_loss : (double)NAN,
-        .augment = kd_loader_augment(run->feed->loader)};
+        .augment = kd_loader_augment(run->feed->loader),
+        .epochs_done = kdt_epochs(run),
+        .epoch_seconds = s->seconds,
+        .epoch_skipped = run->skipped_here};
 }
 
 static bool report(kdt_run *run, bool epoch_end)
@@ -92,11 +95,11 @@ static kd_status check_epoch(const kdt_run *run)
     const char *name = kd_dataset_info(run->data)->name;
     if (run->empty && run->empty == run->batch)
         return kd_ctx_fail(run->ctx, KD_E_FORMAT, "%s: none of epoch %zu's pictures can be read",
-                           name, run->epoch);
+                           name, run->epoch + 1);
     if (run->skipped_here && run->sums.images == 0)
         return kd_ctx_fail(run->ctx, KD_E_NONFINITE,
                            "every step of epoch %zu was skipped, %zu in all: nothing was learnt",
-                           run->epoch, run->skipped_here);
+                           run->epoch + 1, run->skipped_here);
     return KD_OK;
 }
 
@@ -125,7 +128,7 @@ static kd_status end_epoch(kdt_run *run, bool *stop)
         const kd_status saved = kdt_checkpoint_save(run);
         if (saved) return saved;
         return kd_ctx_fail(run->ctx, status, "stopped in the evaluation after step %zu (epoch %zu)",
-                           run->step, run->epoch);
+                           run->step, run->epoch + 1);
     }
     if (status) return status;
     *stop = report(run, true);
@@ -169,7 +172,7 @@ kd_status kdt_run_loop(kdt_run *run)
         if (status) return status;
         if (stop)
             return kd_ctx_fail(run->ctx, KD_E_STOPPED, "stopped after step %zu (epoch %zu)",
-                               run->step, run->epoch);
+                               run->step, run->epoch + (run->batch > 0));
     }
     return KD_OK;
 }

@@ -26,6 +26,20 @@ static kd_status check_options(kdt_run *run)
     return KD_OK;
 }
 
+/* Of two classes some losses leave little. */
+static void warn_of_two(const kdt_run *run)
+{
+    const kd_distill_opt *o = &run->opt;
+    if (o->soft > 0 && o->method == KD_METHOD_DKD && o->beta > 0)
+        kd_ctx_log(run->ctx, KD_LOG_WARN,
+                   "beta: it weighs the classes that are not the label's against each other; of "
+                   "two classes that is one, and nothing is learnt by it");
+    if (o->soft > 0 && o->method == KD_METHOD_STANDARDIZED)
+        kd_ctx_log(run->ctx, KD_LOG_WARN,
+                   "method: two logits are -1 and 1 when they are standardized, whatever the "
+                   "teacher says");
+}
+
 /* What can't be what was meant, but may be: said, not refused. */
 static void warn(const kdt_run *run)
 {
@@ -53,6 +67,7 @@ static void warn(const kdt_run *run)
             run->steps, (double)t->ema, 100 * pow((double)t->ema, (double)run->steps));
     if (run->opt.n_teachers && run->opt.soft == 0)
         kd_ctx_log(run->ctx, KD_LOG_WARN, "soft: it is 0: the teachers teach nothing");
+    if (run->opt.n_teachers && kd_model_classes(run->model) == 2) warn_of_two(run);
     if (run->opt.n_teachers && run->opt.method == KD_METHOD_DKD && t->budget_seconds <= 0 &&
         (double)run->opt.dkd_warmup > (double)t->epochs)
         kd_ctx_log(run->ctx, KD_LOG_WARN,

@@ -56,25 +56,24 @@ static kd_status run_pieces(kd_exec *exec, size_t most, const given *s, kd_step_
     return status;
 }
 
-static float or_off(float x)
-{
-    return x > 0 ? x : KD_OFF;
-}
-
-/* t is resolved: what its optimiser does not read is off. */
-
+/* t is resolved: zero is zero where the optimiser reads the option, and not given where it does not. */
 kd_status kdt_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **optim)
 {
-    const kd_optim_opt opt = {.struct_size = sizeof opt,
-                              .optimizer = t->optimizer,
-                              .momentum = or_off(t->momentum),
-                              .nesterov = t->nesterov ? 1 : -1,
-                              .weight_decay = or_off(t->weight_decay),
-                              .decay_all = t->decay_all,
-                              .beta1 = t->beta1 > 0 ? t->beta1 : (double)KD_OFF,
-                              .beta2 = t->beta2 > 0 ? t->beta2 : (double)KD_OFF,
-                              .eps = t->eps,
-                              .layer_decay = t->layer_decay};
+    const bool sgd = t->optimizer == KD_OPTIMIZER_SGD;
+    const float off = KD_OFF;
+    kd_optim_opt opt = {.struct_size = sizeof opt,
+                        .optimizer = t->optimizer,
+                        .weight_decay = t->weight_decay > 0 ? t->weight_decay : off,
+                        .decay_all = t->decay_all,
+                        .layer_decay = t->layer_decay};
+    if (sgd) {
+        opt.momentum = t->momentum > 0 ? t->momentum : off;
+        opt.nesterov = t->nesterov ? 1 : -1;
+    } else {
+        opt.beta1 = t->beta1 > 0 ? t->beta1 : (double)off;
+        opt.beta2 = t->beta2 > 0 ? t->beta2 : (double)off;
+        opt.eps = t->eps;
+    }
     return kd_optim_create(params, &opt, optim);
 }
 
@@ -92,6 +91,21 @@ static kd_status update(kd_params *params, const kd_train_opt *t, double loss)
     kd_optim_step(optim, t->lr, clipped ? (float)((double)t->clip / (norm + 1e-6)) : 1);
     kd_optim_destroy(optim);
     return KD_OK;
+}
+
+/* The batch is the n pictures that are given. */
+static kd_status take(kd_ctx *ctx, kd_model *model, size_t n, const kd_distill_opt *options,
+                      bool taught, kd_train_opt *train, kd_distill_opt *o)
+{
+    const size_t most = (size_t)kd_option_find("batch")->high;
+    kd_distill_opt with;
+    kd_train_opt here;
+    kd_status status = kd_options(ctx, "kd_distill_opt", &with, sizeof with, options);
+    if (!status) status = kd_options(ctx, "kd_train_opt", &here, sizeof here, with.train);
+    if (status) return status;
+    here.batch = n < most ? n : most;
+    with.train = &here;
+    return kdt_take(ctx, model, NULL, &with, taught, train, o);
 }
 
 kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int32_t *labels,
@@ -114,7 +128,7 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "kd_train_step: a teacher is given, but not its logits, which it takes");
     kd_status status = kd_results_check(ctx, "kd_step_result", result);
-    if (!status) status = kdt_take(ctx, model, NULL, options, teacher_logits != NULL, &train, &o);
+    if (!status) status = take(ctx, model, n, options, teacher_logits != NULL, &train, &o);
     if (status) return status;
     if (result)
         memcpy(&here, result,

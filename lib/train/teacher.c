@@ -37,6 +37,37 @@ static kd_status take_list(kdt_feed *feed, kdt_run *run)
     return KD_OK;
 }
 
+/* The same network, shown the same pictures: only its weight would count twice. */
+static kd_status same(const kdt_feed *feed, const kdt_run *run, size_t a, size_t b, bool *yes)
+{
+    const kd_data_info *info = kd_dataset_info(run->data);
+    const kd_model *const m = feed->teachers[a].model, *const n = feed->teachers[b].model;
+    const kd_view v = kd_model_view(m, info), w = kd_model_view(n, info);
+    uint64_t one, other;
+    *yes = m == n;
+    if (*yes || strcmp(kd_model_spec(m), kd_model_spec(n)) || !v.mean != !w.mean) return KD_OK;
+    for (size_t c = 0; v.mean && c < v.channels; c++)
+        if (v.mean[c] != w.mean[c] || v.std[c] != w.std[c]) return KD_OK;
+    kd_status status = kd_model_hash(m, &one);
+    if (!status) status = kd_model_hash(n, &other);
+    *yes = !status && one == other;
+    return status;
+}
+
+static kd_status check_twice(const kdt_feed *feed, const kdt_run *run, size_t t)
+{
+    for (size_t before = 0; before < t; before++) {
+        bool yes;
+        const kd_status status = same(feed, run, before, t, &yes);
+        if (status) return status;
+        if (yes)
+            return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                               "teacher %zu is teacher %zu again: a weight counts it twice", t,
+                               before);
+    }
+    return KD_OK;
+}
+
 kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
 {
     kd_status status = take_list(feed, run);
@@ -50,6 +81,7 @@ kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
             return kd_ctx_fail(
                 run->ctx, KD_E_MISMATCH, "teacher %zu (%s) has %zu classes, the student %zu", t,
                 kd_model_spec(model), kd_model_classes(model), kd_model_classes(run->model));
+        status = check_twice(feed, run, t);
     }
     return status;
 }

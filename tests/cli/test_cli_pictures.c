@@ -115,8 +115,9 @@ START_TEST(test_pictures)
     must("inspect run/model.safetensors --json");
     expect(out_text, "\"framing\":\"centre:0.875+bilinear\"");
     /* a network is evaluated as it was trained where nothing of that was left to chance */
-    must("train vgg4_bn,width=0.125 --image 16 --data folder:shown --epochs 1 --batch 4 --out plain "
-         "--quiet --augment none --no-test");
+    must(
+        "train vgg4_bn,width=0.125 --image 16 --data folder:shown --epochs 1 --batch 4 --out plain "
+        "--quiet --augment none --no-test");
     must("inspect plain/model.safetensors --json");
     expect(out_text, "\"framing\":\"centre:1\"");
     /* no run within the data: its folder would be a class */

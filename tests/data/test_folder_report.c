@@ -4,6 +4,8 @@
  * alone matters, so the pictures are files with a picture's ending and nothing in them. */
 #include "files.h"
 
+#include <kd/model.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,10 +80,11 @@ static void expect(const char *name, const char *files, int warnings, const char
     journal j;
     kd_ctx *ctx = make_ctx(&j);
     kd_dataset *data = open_folder(ctx, make(name, files));
-    bool found = false;
+    bool found = !sentence;
     size_t n = 0;
     for (const char *note; (note = kd_dataset_note(data, n)); n++) {
         found = found || strcmp(note, sentence) == 0;
+        ck_assert_msg(sentence, "%s: %s", name, note);
         ck_assert_ptr_nonnull(strstr(j.all, note));
     }
     ck_assert_msg(found, "%s: no '%s' in:\n%s", name, sentence, j.all);
@@ -98,9 +101,7 @@ static void expect(const char *name, const char *files, int warnings, const char
 
 START_TEST(test_splits)
 {
-    expect("good", GOOD "val/ant/1.png val/bee/2.png", 0,
-           "a network without a normalisation of its own gets ImageNet's mean and standard "
-           "deviation, not measured on these pictures");
+    expect("good", GOOD "val/ant/1.png val/bee/2.png", 0, NULL);
     expect("flat", GOOD "val/1.png val/2.png val/val_labels.txt", 1,
            "no test pictures: those of 'val' lie in it directly, where nothing says their class: "
            "sort them into val/CLASS");
@@ -120,7 +121,8 @@ START_TEST(test_splits)
            "the test pictures are those of 'val'; 'test' is not read");
     expect("training", "training/ant/1.png val/ant/1.png val/bee/1.png", 1,
            "no training pictures: 'training' is not read; call it train");
-    expect("report_whole", "ant/1.png bee/1.png", 0, "no training pictures: there is no folder train");
+    expect("report_whole", "ant/1.png bee/1.png", 0,
+           "no training pictures: there is no folder train");
     expect("classes", "Train/ant/1.png Valid/ant/1.png", 1,
            "'Train', 'Valid' were taken for classes: splits are called train, and val or test");
     expect("report_one", "train/images/1.png val/images/2.png", 1,
@@ -305,14 +307,27 @@ END_TEST
 
 /* ---- other sets ------------------------------------------------------------------------------ */
 
-/* The caller's own pictures: a normalisation nobody gave is noted. */
+/* A network without a normalisation of its own takes the data's: said if it is a guess, once. */
+static void expect_taken(kd_ctx *ctx, journal *j, const kd_data_info *info)
+{
+    kd_model *m;
+    char line[200];
+    test_ok(ctx, kd_model_create(ctx, "vgg2,width=0.0625,classes=2,image=8,channels=1", 1, &m));
+    for (int i = 0; i < 2; i++) test_ok(ctx, kd_model_take_normalization(m, info));
+    ck_assert_int_eq(j->infos, info->guess != NULL);
+    snprintf(line, sizeof line, "%s: the network is normalised by %s", info->name, info->guess);
+    ck_assert(!info->guess || strstr(j->all, line));
+    kd_model_destroy(m);
+}
+
+/* The caller's own pictures: a normalisation nobody gave is told, and logged where a network takes
+ * it, not where the pictures are opened. */
 START_TEST(test_guess)
 {
     static const char *const sentences[] = {
-        "data set 'data': no mean and standard deviation were given: normalisation by 0.5 and 0.25 "
-        "is a guess",
-        "data set 'data': no standard deviation was given: normalisation by 0.25 is a guess",
-        "data set 'data': no mean was given: normalisation by 0.5 is a guess", NULL};
+        "0.5 and 0.25, a guess: no mean and standard deviation were given",
+        "a standard deviation of 0.25, a guess: none was given",
+        "a mean of 0.5, a guess: none was given", NULL};
     static const float half = .5f;
     static const uint8_t pixel = 7;
     static const int32_t label = 0;
@@ -330,11 +345,11 @@ START_TEST(test_guess)
                                    .std = given & 2 ? &half : NULL};
         test_ok(ctx, kd_dataset_from_arrays(ctx, &info, (const uint8_t *const[]){&pixel, NULL},
                                             (const int32_t *const[]){&label, NULL}, 0, &data));
-        const char *note = kd_dataset_note(data, 0);
-        ck_assert((note == NULL) == (sentences[given] == NULL));
-        if (note) ck_assert_str_eq(note, sentences[given]);
-        ck_assert_int_eq(j.infos, note != NULL);
-        ck_assert_ptr_null(kd_dataset_note(data, 1));
+        const kd_data_info *told = kd_dataset_info(data);
+        ck_assert_pstr_eq(told->guess, sentences[given]);
+        ck_assert_int_eq(j.infos, 0);
+        ck_assert_ptr_null(kd_dataset_note(data, 0));
+        expect_taken(ctx, &j, told);
         ck_assert_str_eq(kd_dataset_framing(data), "none");
         kd_dataset_close(data);
         ck_assert_uint_eq(kd_ctx_memory(ctx), 0);

@@ -150,6 +150,11 @@ static void replay(const char *name, target_fn run, size_t most)
 #include "targets.def"
 #undef FUZZ
 
+static void enter(void)
+{
+    test_enter("fuzz");
+}
+
 Suite *fuzz_suite(void);
 Suite *fuzz_suite(void)
 {
@@ -158,5 +163,5 @@ Suite *fuzz_suite(void)
 #include "targets.def"
 #undef FUZZ
     };
-    return test_suite("fuzz", 120, tests, sizeof tests / sizeof *tests);
+    return test_suite("fuzz", 120, enter, tests, sizeof tests / sizeof *tests);
 }

@@ -195,9 +195,14 @@ START_TEST(test_kills)
 }
 END_TEST
 
+static void enter(void)
+{
+    test_enter("kill");
+}
+
 Suite *kill_suite(void);
 Suite *kill_suite(void)
 {
     static const TTest **const tests[] = {&test_kills};
-    return test_suite("kill", 120 + 4 * (double)kills(), tests, 1);
+    return test_suite("kill", 120 + 4 * (double)kills(), enter, tests, 1);
 }

@@ -32,7 +32,7 @@ static void fill_train(kd_train_opt *t, const ref_net *net)
     if (t->fine_tune)
         fill(&t->lr, adamw ? 1e-4 : .01);
     else
-        fill(&t->lr, adamw ? .001 : .1);
+        fill(&t->lr, adamw ? .001 : transformer || kd_model_has_batch_norm(net->model) ? .1 : .05);
     fill(&t->momentum, .9);
     t->nesterov = t->nesterov >= 0;
     fill(&t->weight_decay, adamw ? .05 : 5e-4);
@@ -47,7 +47,7 @@ static void fill_train(kd_train_opt *t, const ref_net *net)
     t->beta2 = t->beta2 == 0 ? .999 : t->beta2 < 0 ? 0 : t->beta2;
 }
 
-static void fill_distill(kd_distill_opt *d)
+static void fill_distill(kd_distill_opt *d, const kd_train_opt *train)
 {
     static const double hard[] = {.1, .5, 1, .1}, soft[] = {.9, .5, 1, 9}, t[] = {4, 1, 4, 2};
     fill(&d->hard, hard[d->method]);
@@ -55,7 +55,7 @@ static void fill_distill(kd_distill_opt *d)
     fill(&d->temperature, t[d->method]);
     fill(&d->alpha, 1);
     fill(&d->beta, 8);
-    fill(&d->dkd_warmup, 20);
+    fill(&d->dkd_warmup, train->budget_seconds > 0 ? 1 : fmin(20, (double)train->epochs / 12));
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ void ref_run_open(ref_run *run, kd_model *student, kd_dataset *data, const kd_di
     *run = (ref_run){.distill = *opt, .data = data, .student = ref_net_open(student)};
     if (opt->train) run->train = *opt->train;
     fill_train(&run->train, run->student);
-    fill_distill(&run->distill);
+    fill_distill(&run->distill, &run->train);
     if (opt->teacher) {
         run->distill.n_teachers = 1;
         run->teachers[0] = ref_net_open(opt->teacher);
@@ -354,7 +354,7 @@ double ref_step(ref_net *net, const ref_step_in *in, const kd_train_opt *train,
     double loss = 0, *teacher = calloc(in->n * k, sizeof *teacher);
     ck_assert_ptr_nonnull(teacher);
     fill_train(&t, net);
-    fill_distill(&d);
+    fill_distill(&d, &t);
     double *targets = make_targets(&batch, k, (double)t.label_smoothing);
     ref_logits l = ref_net_forward(net, in->input, in->n, true, REF_VALUES);
     for (size_t i = 0; i < in->n * k; i++) logits[i] = l.mean->x[i];

@@ -161,7 +161,7 @@ START_TEST(test_nothing_left)
     const kd_train_opt opt = options(4, 2);
     kd_eval_result r = {.struct_size = sizeof r};
     ck_assert_int_eq(kd_train(m, data, &opt, NULL), KD_E_FORMAT);
-    ck_assert_msg(strstr(kd_ctx_error(ctx), "none of epoch 0's pictures can be read") != NULL, "%s",
+    ck_assert_msg(strstr(kd_ctx_error(ctx), "none of epoch 1's pictures can be read") != NULL, "%s",
                   kd_ctx_error(ctx));
     ck_assert_float_eq(difference(m, fresh), 0);
     ck_assert_int_eq(kd_evaluate(m, data, NULL, &r), KD_E_FORMAT);

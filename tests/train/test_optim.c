@@ -60,7 +60,7 @@ static void check_rates(kd_ctx *ctx, kd_optimizer optimizer, const named *names,
     kd_optim *optim;
     const kd_optim_opt opt = {.struct_size = sizeof opt,
                               .optimizer = optimizer,
-                              .momentum = KD_OFF,
+                              .momentum = optimizer == KD_OPTIMIZER_ADAMW ? 0 : KD_OFF,
                               .weight_decay = KD_OFF,
                               .layer_decay = .5f};
     test_ok(ctx, kd_optim_create(p, &opt, &optim));

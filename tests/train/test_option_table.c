@@ -122,6 +122,7 @@ static void take_value(kd_ctx *ctx, const kd_option *o, double x)
     const kd_option *which;
     set(&all, o, x);
     if (!strcmp(o->name, "epochs")) all.train.warmup = 0;
+    if (!strcmp(o->name, "micro_batch")) all.train.batch = (size_t)o->high;
     const kd_status status = kd_options_check(ctx, NULL, &all.train, &all.distill, &which);
     ck_assert_msg(status == KD_OK, "%s %g: %s", o->name, x, kd_ctx_error(ctx));
     ck_assert_ptr_null(which);
@@ -178,6 +179,14 @@ END_TEST
 
 /* ---- who reads ------------------------------------------------------------------------------- */
 
+/* Turned off is given, too: what another optimiser or method would read is refused all the same. */
+static void refuse_off(kd_ctx *ctx, options *all, const kd_option *o, const char *what)
+{
+    if (!(o->flags & KD_CAN_BE_OFF) && !(o->type == KD_OPTION_FLAG && o->standard[0] == 1)) return;
+    set(all, o, (double)KD_OFF);
+    refuse(ctx, all, o, what);
+}
+
 /* Some value that is allowed, but not zero. */
 static double some(const kd_option *o)
 {
@@ -204,18 +213,21 @@ START_TEST(test_unread)
             all.train.optimizer =
                 (kd_optimizer)other_than(o->optimizers, 1, (int)KD_OPTIMIZER_COUNT);
             refuse(ctx, &all, o, "of another optimiser");
+            refuse_off(ctx, &all, o, "off, of another optimiser");
         }
         all = readers_of(o);
         set(&all, o, some(o));
         if (o->schedules) {
             all.train.schedule = (kd_schedule)other_than(o->schedules, 1, (int)KD_SCHEDULE_COUNT);
             refuse(ctx, &all, o, "of another schedule");
+            refuse_off(ctx, &all, o, "off, of another schedule");
         }
         all = readers_of(o);
         set(&all, o, some(o));
         if (o->methods) {
             all.distill.method = (kd_method)other_than(o->methods, 0, (int)KD_METHOD_COUNT);
             refuse(ctx, &all, o, "of another method");
+            refuse_off(ctx, &all, o, "off, of another method");
         }
         if (o->needs) {
             const kd_option *needed = kd_option_find(o->needs);
@@ -265,6 +277,11 @@ START_TEST(test_rules)
     rule(ctx, "soft", (kd_train_opt){0}, (kd_distill_opt){.hard = KD_OFF, .soft = KD_OFF});
     rule(ctx, "nesterov", (kd_train_opt){.momentum = KD_OFF, .nesterov = 1}, none);
     rule(ctx, "min_lr", (kd_train_opt){.lr = .1f, .min_lr = .2f}, none);
+    rule(ctx, "min_lr", (kd_train_opt){.lr = .1f, .min_lr = .1f}, none);
+    rule(ctx, "micro_batch", (kd_train_opt){.micro_batch = 129}, none);
+    rule(ctx, "micro_batch", (kd_train_opt){.batch = 8, .micro_batch = 9}, none);
+    rule(ctx, "alpha", (kd_train_opt){0},
+         (kd_distill_opt){.method = KD_METHOD_DKD, .alpha = KD_OFF, .beta = KD_OFF});
     rule(ctx, "warmup", (kd_train_opt){.epochs = 4, .warmup = 4}, none);
     rule(ctx, "label_smoothing", (kd_train_opt){.label_smoothing = .1f},
          (kd_distill_opt){.hard = KD_OFF});
@@ -272,12 +289,19 @@ START_TEST(test_rules)
                                .epochs = 4,
                                .warmup = 3.9f,
                                .lr = .1f,
-                               .min_lr = .1f,
+                               .min_lr = .099f,
+                               .batch = 8,
+                               .micro_batch = 8,
                                .momentum = KD_OFF};
     test_ok(ctx, kd_options_check(ctx, NULL, &edge, NULL, NULL));
     const kd_distill_opt halves[] = {{.struct_size = sizeof none, .hard = KD_OFF},
                                      {.struct_size = sizeof none, .soft = KD_OFF}};
     for (int i = 0; i < 2; i++) test_ok(ctx, kd_options_check(ctx, NULL, &edge, &halves[i], NULL));
+    const kd_distill_opt dkd[] = {
+        {.struct_size = sizeof none, .method = KD_METHOD_DKD, .alpha = KD_OFF},
+        {.struct_size = sizeof none, .method = KD_METHOD_DKD, .beta = KD_OFF},
+        {.struct_size = sizeof none, .method = KD_METHOD_DKD, .soft = KD_OFF, .beta = KD_OFF}};
+    for (int i = 0; i < 3; i++) test_ok(ctx, kd_options_check(ctx, NULL, &edge, &dkd[i], NULL));
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -357,6 +381,45 @@ START_TEST(test_defaults)
 }
 END_TEST
 
+/* Rates go by the network; DKD's warm-up by the run's length. */
+START_TEST(test_defaults_by_network)
+{
+    static const struct {
+        const char *spec;
+        float lr, tuned;
+    } nets[] = {{"vgg8,width=0.125,classes=3,image=32", .05f, .01f},
+                {"vgg8_bn,width=0.125,classes=3,image=32", .1f, .01f},
+                {"vit_tiny_patch16_224,depth=1,classes=3", 1e-3f, 1e-4f}};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        kd_model *m;
+        kd_train_opt t = {.struct_size = sizeof t}, tuned = t, given = t;
+        tuned.fine_tune = 1;
+        given.lr = .02f;
+        test_ok(ctx, kd_model_create(ctx, nets[i].spec, 1, &m));
+        ck_assert_int_eq(kd_model_has_batch_norm(m), i == 1);
+        kd_train_defaults(&t, m);
+        kd_train_defaults(&tuned, m);
+        kd_train_defaults(&given, m);
+        ck_assert(t.lr == nets[i].lr && tuned.lr == nets[i].tuned && given.lr == .02f);
+        kd_model_destroy(m);
+    }
+    static const struct {
+        size_t epochs;
+        double seconds;
+        float warmup;
+    } runs[] = {{0, 0, 10 / 12.f}, {6, 0, .5f}, {240, 0, 20}, {600, 0, 20}, {0, 60, 1}};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        const kd_train_opt t = {
+            .struct_size = sizeof t, .epochs = runs[i].epochs, .budget_seconds = runs[i].seconds};
+        kd_distill_opt d = {.struct_size = sizeof d, .method = KD_METHOD_DKD, .train = &t};
+        kd_distill_defaults(&d);
+        ck_assert_msg(d.dkd_warmup == runs[i].warmup, "%zu: %g", i, (double)d.dkd_warmup);
+    }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* ---- as JSON --------------------------------------------------------------------------------- */
 
 static void write_json(kd_ctx *ctx, unsigned flags, const kd_train_opt *t, const kd_distill_opt *d,
@@ -413,4 +476,4 @@ END_TEST
 
 TEST_SUITE(option_table, 20, &test_promised, &test_default_text_is_cut, &test_ranges, &test_unread,
            &test_contradictions, &test_rules, &test_texts, &test_without_teacher, &test_defaults,
-           &test_json)
+           &test_defaults_by_network, &test_json)

@@ -331,7 +331,7 @@ START_TEST(test_nan_stops_and_is_found)
     w[3] = 3e38f;
     w[4] = 3e38f;
     expect_stop(&s, kd_train(s.model, s.data, &opt, NULL),
-                (const char *const[]){"step 0", "'features.4'", NULL});
+                (const char *const[]){"step 1 (epoch 1, batch 1)", "'features.4'", NULL});
     w[3] = w[4] = good;
     weight(teacher, "classifier.bias")[0] = INFINITY;
     const kd_distill_opt distill = {
@@ -364,13 +364,13 @@ START_TEST(test_infinite_gradient)
     memcpy(before, kd_params_values(p), size);
     kd_train_opt opt = options();
     expect_stop(&s, kd_train(m, s.data, &opt, NULL),
-                (const char *const[]){"step 0", "the gradient is not finite; ",
+                (const char *const[]){"step 1 (epoch 1, batch 1)", "the gradient is not finite; ",
                                       "the gradient of 'features.", NULL});
     opt.on_nan = KD_NAN_SKIP;
     opt.max_steps = 2;
     kd_result r = {.struct_size = sizeof r};
     expect_stop(&s, kd_train(m, s.data, &opt, &r),
-                (const char *const[]){"every step of epoch 0 was skipped, 2 in all", NULL});
+                (const char *const[]){"every step of epoch 1 was skipped, 2 in all", NULL});
     ck_assert_uint_eq(r.skipped, 2);
     ck_assert_double_nan(r.train_loss);
     ck_assert_double_nan(r.train_top1);
@@ -428,7 +428,7 @@ static void count_warnings(void *user, kd_log_level level, const char *text)
 {
     int *count = user;
     if (level < KD_LOG_WARN) return;
-    *count += strstr(text, "step 4 ") && strstr(text, "skipped") &&
+    *count += strstr(text, "step 5 (epoch 1, batch 5)") && strstr(text, "skipped") &&
               strstr(text, "weights of 'features.4.weight'");
 }
 
