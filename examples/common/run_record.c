@@ -63,6 +63,16 @@ void record_times(kd_json *json, const kd_times *t)
     kd_json_object_end(json);
 }
 
+void record_sizes(kd_json *json, const kd_data_info *info)
+{
+    kd_json_integer(json, "classes", (int64_t)info->classes);
+    kd_json_integer(json, "height", (int64_t)info->height);
+    kd_json_integer(json, "width", (int64_t)info->width);
+    kd_json_integer(json, "channels", (int64_t)info->channels);
+    kd_json_integer(json, "train", (int64_t)info->count[KD_SPLIT_TRAIN]);
+    kd_json_integer(json, "test", (int64_t)info->count[KD_SPLIT_TEST]);
+}
+
 kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json)
 {
     const char *text;

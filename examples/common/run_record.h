@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * run_record.h: what the programs' records of runs have in common: when, on what machine, how
- * long. */
+ * run_record.h: what the programs' records of runs have in common: when and on what machine a run
+ * was made, on what data, and how long it took. */
 #ifndef RUN_RECORD_H
 #define RUN_RECORD_H
 
@@ -12,6 +12,8 @@ void record_cpu(char out[200]); /* the processor's name; "" if not known */
 /* "machine": {...} and "times": {...}, into an open object. */
 void record_machine(kd_json *json, const kd_ctx *ctx);
 void record_times(kd_json *json, const kd_times *times);
+/* Into the open object "data": classes, sides, channels, samples of each split. */
+void record_sizes(kd_json *json, const kd_data_info *info);
 
 /* The finished text and a newline, which JSON lacks and tools like, to a file, atomically; then
  * json is destroyed. */

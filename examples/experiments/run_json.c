@@ -155,12 +155,7 @@ static void data_json(kd_json *j, const ex_work *w)
     kd_json_object_begin(j, "data");
     kd_json_string(j, "name", w->data_name);
     kd_json_string(j, "checksum", w->data_sum);
-    kd_json_integer(j, "classes", (int64_t)info->classes);
-    kd_json_integer(j, "height", (int64_t)info->height);
-    kd_json_integer(j, "width", (int64_t)info->width);
-    kd_json_integer(j, "channels", (int64_t)info->channels);
-    kd_json_integer(j, "train", (int64_t)info->count[KD_SPLIT_TRAIN]);
-    kd_json_integer(j, "test", (int64_t)info->count[KD_SPLIT_TEST]);
+    record_sizes(j, info);
     kd_json_object_end(j);
 }
 

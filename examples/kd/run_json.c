@@ -100,12 +100,7 @@ static void data_json(kd_json *json, const cli_run *run)
     kd_json_object_begin(json, "data");
     kd_json_string(json, "name", info->name);
     hash_json(json, "checksum", run->data_checksum);
-    kd_json_integer(json, "classes", (int64_t)info->classes);
-    kd_json_integer(json, "height", (int64_t)info->height);
-    kd_json_integer(json, "width", (int64_t)info->width);
-    kd_json_integer(json, "channels", (int64_t)info->channels);
-    kd_json_integer(json, "train", (int64_t)info->count[KD_SPLIT_TRAIN]);
-    kd_json_integer(json, "test", (int64_t)info->count[KD_SPLIT_TEST]);
+    record_sizes(json, info);
     kd_json_integer(json, "dev", (int64_t)run->args->train.dev_count);
     if (info->class_names) {
         kd_json_array_begin(json, "class_names");

@@ -14,8 +14,8 @@
 
 enum { HEADER = 64, CHUNK = 16 * 1024, LARGE = 8 << 20 };
 
-/* Large arrays are walked along many lines at once, more than there are entries for small pages:
- * ask for huge ones. It is advice, and may be declined. */
+/* Ask for huge pages for a large array: kernels read many places of it in turn, more than the
+ * processor has entries for small pages. The system may decline. */
 static void advise(char *block, size_t size)
 {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
@@ -53,7 +53,8 @@ static size_t *header(void *block)
     return (size_t *)(void *)((char *)block - HEADER);
 }
 
-/* Count bytes more, unless that would break the limit; *now is what is or would be held. */
+/* Add bytes to the count, unless that would break the limit. *now is the count, or what it would
+ * have become. */
 static bool count_more(kd_ctx *ctx, size_t bytes, size_t *now)
 {
     *now = atomic_fetch_add(&ctx->memory, bytes) + bytes;

@@ -24,9 +24,9 @@ bool kdi_ctx_trusts_blas(const kd_ctx *ctx);
 /* Start the default parallel-for's threads now, so that nothing is allocated later. */
 kd_status kdi_ctx_start_threads(kd_ctx *ctx);
 
-/* What a function of the caller's says with kd_ctx_fail, kept apart from the context's error: it may
- * run in another thread than the one that reads that. Between the two calls, kd_ctx_fail on ctx in
- * this thread writes to text alone ("" if it was not called). */
+/* The error of a callback. Between kdi_words_begin and kdi_words_end, kd_ctx_fail on ctx in this
+ * thread writes to `text` instead of the context's error, which another thread may be reading. text
+ * is "" if kd_ctx_fail was not called. */
 typedef struct kdi_words {
     struct kdi_words *next; /* of the context's listeners */
     pthread_t thread;
@@ -36,12 +36,12 @@ typedef struct kdi_words {
 void kdi_words_begin(kdi_words *words, kd_ctx *ctx);
 void kdi_words_end(kdi_words *words, kd_ctx *ctx);
 
-/* Grow or shrink a block from kd_ctx_alloc to count * size bytes; new bytes are zero. On failure NULL,
- * and the block stays. block NULL allocates. */
+/* Grow or shrink a block from kd_ctx_alloc to count * size bytes; new bytes are zero. On failure
+ * NULL, and the block stays. block NULL allocates. */
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);
 
-/* For threads beside the context's own: memory as from kd_ctx_alloc, but not zeroed, and the context's
- * error stays as it is. KD_E_NOMEM, or KD_E_LIMIT where the context's limit stands against it. */
+/* For threads beside the context's own: memory as from kd_ctx_alloc, but not zeroed. The context's
+ * error is not touched. KD_E_NOMEM, or KD_E_LIMIT if the context's limit does not allow it. */
 kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block);
 
 /* Make room for one more element in a growing array: doubles *capacity when count == *capacity.

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes that later versions of a struct may have more; whoever says more never set its size. */
+/* Later versions of a struct may be longer by so many bytes. A larger size was never set. */
 enum { MOST_BEYOND = 4096 };
 
 static size_t struct_size(const void *options)
@@ -91,7 +91,7 @@ const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx)
     return ctx->kernels;
 }
 
-/* Errors' texts are written by one thread at a time; none holds this for longer than a copy. */
+/* One thread at a time writes the error's text. The lock is held for a copy of it, no longer. */
 static void lock(kd_ctx *ctx)
 {
     while (atomic_flag_test_and_set_explicit(&ctx->failing, memory_order_acquire)) {}

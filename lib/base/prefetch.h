@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * prefetch.h: ask for a line of the cache. A function that does nothing else is, to gcc, one that
- * does nothing, and its calls are dropped; the empty statement says that it does something. */
+ * prefetch.h: ask for a cache line. To gcc, a function that does nothing else has no effect, and it
+ * drops calls of it. The empty asm statement prevents that. */
 #ifndef KDI_PREFETCH_H
 #define KDI_PREFETCH_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * sort.h: sorting in place without memory, in O(n log n) whatever the input: qsort may allocate,
- * and may be slow on an input made to make it slow. Not stable: the order must be total. */
+ * sort.h: sorting in place, in O(n log n) for every input. The C library's qsort may allocate, and
+ * may take much longer on an input made for that. The order must be total, as it is not stable. */
 #ifndef KDI_SORT_H
 #define KDI_SORT_H
 

@@ -14,6 +14,7 @@
  * than 1. */
 #include "crop_resize.h"
 
+#include "../base/resample.h"
 #include "../kernel/kernels.h"
 
 #include <math.h>
@@ -36,19 +37,6 @@ void kdi_framer_free(kdi_framer *f)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-static double triangle(double x)
-{
-    x = fabs(x);
-    return x < 1 ? 1 - x : 0;
-}
-
-static double cubic(double x)
-{
-    x = fabs(x);
-    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-    return x < 2 ? ((-.5 * x + 2.5) * x - 4) * x + 2 : 0;
-}
-
 /* An axis with the source's borders and the filter filled in. */
 typedef struct axis {
     kdi_span span;
@@ -70,13 +58,11 @@ static axis axis_of(kdi_span s, size_t shrink, size_t length, bool bicubic)
     return a;
 }
 
-/* Source pixels [*from, *to) of output i. */
+/* The source's pixels [*from, *to) that output i is made of. */
 static void reach(const axis *a, size_t i, size_t *from, size_t *to)
 {
     const double centre = a->span.origin + ((double)(a->span.from + i) + .5) * a->scale;
-    const double first = floor(centre - a->support + .5), last = floor(centre + a->support + .5);
-    *from = first > (double)a->low ? (size_t)first : a->low;
-    *to = last < (double)a->high ? (size_t)last : a->high;
+    kdi_resample_range(centre, a->support, a->low, a->high, from, to);
     /* With a shrunk source, rounding may leave a border's pixel with nothing. */
     if (*from >= a->high) *from = a->high - 1;
     if (*to <= *from) *to = *from + 1;
@@ -108,7 +94,7 @@ static void fill_one(const axis *a, kdi_taps *t, size_t i)
     for (size_t pass = 0; pass < 2; pass++)
         for (size_t p = from; p < to; p++) {
             const double x = ((double)p + .5 - centre) * stretch;
-            const double w = a->bicubic ? cubic(x) : triangle(x);
+            const double w = a->bicubic ? kdi_cubic(x) : kdi_triangle(x);
             if (pass == 0) {
                 sum += w;
                 continue;

@@ -159,7 +159,7 @@ kd_status kdi_locate(kd_ctx *ctx, const char *set, const kdi_path *folders, size
 kd_status kdi_read_names(kd_dataset *data, const char *path, size_t classes,
                          const char *const **names);
 
-/* ---- resizing (resize.c) --------------------------------------------------------------------- */
+/* ---- resizing (resize_view.c) --------------------------------------------------------------------- */
 
 /* Output i is the sum over t < taps of weight[i * taps + t] * input[first[i] + t]. */
 typedef struct kdi_axis {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * atomic.c: files that are replaced as a whole or not at all.
  *
- * The new content goes to PATH.tmp, is synced, and renamed over PATH; then the folder is synced, so
- * that the new name survives a power cut too. The temporary file is locked while it is written:
- * two writers of one PATH never share one (the second takes PATH.tmp1, and so on), while one that
- * a killed process left behind, unlocked, is taken over instead of gathering more. The lock ends
- * with the process, however it ends. */
+ * The new content is written to PATH.tmp, synced, and renamed over PATH. Then the folder is synced,
+ * so that the new name survives a power cut too.
+ *
+ * The temporary file is locked while it is written, and the lock ends with the process. So two
+ * writers of one PATH never share a temporary file: the second takes PATH.tmp1, and so on. A
+ * temporary file that a killed process left behind is not locked, and the next writer reuses it. */
 #include "atomic.h"
 
 #include "kind.h"
@@ -46,8 +47,8 @@ static kd_status fail(const kdi_atomic *a, const char *what, const char *why)
     return KD_E_IO;
 }
 
-/* Make an opened temporary file ours: locked and empty. 0, or why not; ESTALE if it has just been
- * renamed into place, or removed, by its writer, and is not ours to touch. */
+/* Lock and empty an opened temporary file. Returns 0 or an error number; ESTALE if its writer has
+ * renamed or removed it since it was opened. */
 static int claim(int fd, const char *name)
 {
     struct stat opened, named;
@@ -62,7 +63,7 @@ static int claim(int fd, const char *name)
     return result == 0 ? 0 : errno;
 }
 
-/* Open, or take over, a temporary file of that name. -1, with errno, on failure. */
+/* Open a temporary file of that name, new or left behind. Returns -1, with errno, on failure. */
 static int take(const char *name)
 {
     for (int i = 0; i < TRIES; i++) {
@@ -77,7 +78,7 @@ static int take(const char *name)
     return -1;
 }
 
-/* What is there now: a->mode, and a->path with a final symbolic link followed. */
+/* Set a->mode by the file that is there, and a->path, following a final symbolic link. */
 static kd_status resolve(kdi_atomic *a)
 {
     struct stat status, link;
@@ -144,8 +145,9 @@ kd_status kdi_atomic_write(kdi_atomic *a, const void *bytes, size_t size)
     return KD_OK;
 }
 
-/* Some file systems cannot sync a folder, and a folder may be writable but not readable, or
- * read-only with another file system mounted in it: then the names in it stand as they are. */
+/* It is no failure if the folder cannot be opened or synced for one of these reasons: the file
+ * system cannot sync folders; the folder is writable but not readable; or it is read-only, with
+ * another file system mounted in it. */
 int kdi_sync_folder_of(const char *path)
 {
     char folder[PATH_MAX];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * half.h: float16 (IEEE 754 binary16) and bfloat16 to float32 and back.
  *
- * To float32 every value is exact. From float32: round to nearest, ties to even; too large becomes
- * infinity; NaN stays NaN, made quiet, with the payload's upper bits. Integer arithmetic alone, so
- * that the host's rounding mode and flush-to-zero setting change nothing. */
+ * To float32 the conversion is exact. From float32 it rounds to nearest, ties to even. Too large a
+ * value becomes infinity. NaN becomes a quiet NaN with the upper bits of its payload. The
+ * arithmetic is of integers alone, so the host's rounding mode and flush-to-zero do not matter. */
 #ifndef KDI_HALF_H
 #define KDI_HALF_H
 

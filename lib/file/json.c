@@ -303,8 +303,8 @@ static char *put_utf8(char *out, unsigned code)
     return out;
 }
 
-/* The grammar check has seen to it that every escape is whole. The result is never longer than its
- * source: six bytes make at most three, twelve make four. */
+/* Every escape is whole: the grammar was checked. The result is never longer than its source, as
+ * six bytes become three at most, and twelve become four. */
 char *kdi_json_string(kdi_json *json, size_t token)
 {
     static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * json.h: reading JSON objects from strangers. A first pass checks the grammar (RFC 8259: UTF-8,
- * escapes, numbers, nesting) and counts; jsmn then cuts the text into tokens. What jsmn would let
- * through never reaches it, so code that walks the tokens need not doubt their order.
+ * json.h: reading JSON from untrusted files. A first pass checks the grammar (RFC 8259: UTF-8,
+ * escapes, numbers, nesting) and counts the tokens. Then jsmn cuts the text into tokens. jsmn
+ * accepts more than the grammar; since it sees checked text alone, code may rely on the order of
+ * tokens.
  *
- * Tokens stand in the order of their text: an object is followed by key, value, key, value..., an
+ * Tokens are in the order of the text. An object is followed by key, value, key, value, ..., an
  * array by its elements. */
 #ifndef KDI_JSON_H
 #define KDI_JSON_H
@@ -29,9 +30,9 @@ typedef struct kdi_json {
     size_t count;
 } kdi_json;
 
-/* Parse one array or one object, of at most max_tokens tokens (20 bytes each). text must live until the close
- * and be writable: strings are unescaped in place. what names the text in errors. On failure there
- * is nothing to close. */
+/* Parse one array or one object, of at most max_tokens tokens (20 bytes each). text must live until
+ * the close and be writable: strings are unescaped in place. what names the text in errors. On
+ * failure there is nothing to close. */
 kd_status kdi_json_open_array(kd_ctx *ctx, const char *what, char *text, size_t size,
                               size_t max_tokens, kdi_json *json);
 kd_status kdi_json_open(kd_ctx *ctx, const char *what, char *text, size_t size, size_t max_tokens,
@@ -43,7 +44,8 @@ kdi_json_type kdi_json_kind(const kdi_json *json, size_t token);
 size_t kdi_json_size(const kdi_json *json, size_t token);
 /* The token after a value and all that is in it. */
 size_t kdi_json_after(const kdi_json *json, size_t token);
-/* A string's text, unescaped in place and NUL-terminated: UTF-8 without NULs. Ask once for each. */
+/* A string's text, unescaped in place and NUL-terminated: UTF-8 without NULs. Call it once for each
+ * token. */
 char *kdi_json_string(kdi_json *json, size_t token);
 /* A number's text as it stands, or all of an object's or array's; not NUL-terminated. */
 const char *kdi_json_number(const kdi_json *json, size_t token, size_t *length);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * number.c: printf and strtod do the arithmetic; the locale's decimal point, which both of them
- * use and which may be several bytes, is put in or taken out around them. */
+ * number.c: printf and strtod do the arithmetic. Both use the locale's decimal point, which may
+ * have several bytes, so it is replaced by '.' after printf, and '.' by it before strtod. */
 #include "number.h"
 
 #include <stdio.h>

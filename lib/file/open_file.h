@@ -16,10 +16,9 @@ struct kd_file {
     char *path;
     int fd; /* -1: the bytes are at memory */
     const unsigned char *memory;
-    kd_file *
-        *parts; /* [n_parts]: of an index, the shards; their bytes stand one behind the other */
+    kd_file **parts; /* [n_parts] the shards of an index; their bytes follow one another */
     size_t n_parts;
-    uint64_t size, data;     /* of the file; where the header ends and the tensors begin */
+    uint64_t size, data;     /* bytes of the file; offset of the tensors */
     char *header;            /* names and metadata point into it */
     kd_file_tensor *tensors; /* [count], by offset */
     const kd_file_tensor **by_name;
@@ -33,7 +32,7 @@ kd_status kdi_file_open_one(kd_ctx *ctx, const char *path, kd_file **file);
 /* Sort the names of f->tensors; KD_E_FORMAT where one comes twice. */
 kd_status kdi_file_index_names(kd_file *f);
 
-/* size bytes from offset on; KD_E_IO if they cannot be had. */
+/* Read size bytes from offset on. KD_E_IO if the file does not have them. */
 kd_status kdi_file_bytes(kd_file *file, uint64_t offset, void *out, size_t size);
 
 #endif

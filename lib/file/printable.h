@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * printable.h: names from strangers inside error texts: short, and without control characters,
- * which could make a terminal do things. */
+ * printable.h: names from untrusted files, for error texts. They are cut short, and control
+ * characters are replaced, as a terminal might obey them. */
 #ifndef KDI_PRINTABLE_H
 #define KDI_PRINTABLE_H
 

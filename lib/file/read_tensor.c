@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * read_tensor.c: values out of an open file. Files are read, not mapped: one that shrinks under us
- * gives an error instead of a signal. What needs no conversion goes straight to its place; the rest
- * goes through a piece on the stack. */
+ * read_tensor.c: reading values of an open file. Files are read, not mapped: a file that becomes
+ * shorter meanwhile gives an error instead of a signal. Values of the wanted type are read into
+ * their place. Others are converted piece by piece, by way of a buffer on the stack. */
 #include "open_file.h"
 
 #include "half.h"
@@ -59,7 +59,7 @@ kd_status kd_file_read_bytes(kd_file *file, const kd_file_tensor *t, uint64_t fi
     return kdi_file_bytes(file, t->offset + first, out, count);
 }
 
-/* Convert count elements at in to out; false if a value has no place in the other type. */
+/* Convert count elements at in to out. False if a value does not fit into the other type. */
 typedef bool (*convert_fn)(const void *in, size_t count, void *out);
 
 #define CONVERT(name, from, to, expression)                                                        \

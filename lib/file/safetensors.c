@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * safetensors.c: opening and checking a safetensors file, and its tables.
  *
- * The rules are those of the format's reference implementation, and one more from its text: no key
- * twice. The header lies in memory and its strings are unescaped there, in place; names and
- * metadata point into it. Tensors are sorted by their bytes, which must then follow one another
- * without a gap or an overlap from the header's end to the file's. Reading values is in
- * read_tensor.c. */
+ * The rules are those of the format's reference implementation, and one more from the format's
+ * text: no key may come twice. The header is kept in memory and its strings are unescaped in place;
+ * names and metadata point into it. Tensors are sorted by offset. Their bytes must follow one
+ * another from the end of the header to the end of the file, without a gap or an overlap.
+ * read_tensor.c reads values. */
 #include "safetensors.h"
 
 #include "atomic.h"
@@ -24,8 +24,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A little less than "":{"dtype":"U8","shape":[],"data_offsets":[0,0]} takes: no header makes us
- * set up a table much larger than itself. */
+/* A tensor's entry has at least these bytes, "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}. So
+ * the table of tensors is never much larger than the header. */
 enum { SHORTEST_ENTRY = 40 };
 
 const kdi_file_type kdi_file_types[] = {
@@ -64,7 +64,7 @@ bool kdi_file_extent(kd_dtype dtype, int rank, const int64_t *shape, size_t *cou
 
 /* ---- one tensor's entry in the header -------------------------------------------------------- */
 
-/* Something is wrong with tensor t. */
+/* Record an error about tensor t. */
 static kd_status bad(const kd_file *f, const kd_file_tensor *t, const char *what)
 {
     return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': tensor '%s': %s", f->path,
@@ -262,8 +262,8 @@ kd_status kdi_file_index_names(kd_file *f)
     return KD_OK;
 }
 
-/* A tensor's entry takes three bytes of text for each JSON value and more: a header with more
- * values than that is not one, and its tokens would take much more memory than the file. */
+/* A tensor's entry has at least three bytes of text for each JSON value. A header with more values
+ * is refused, as its tokens would take much more memory than the file. */
 static kd_status parse_header(kd_file *f, size_t size)
 {
     kdi_json json;
@@ -279,7 +279,7 @@ static kd_status parse_header(kd_file *f, size_t size)
     return status;
 }
 
-/* Not safetensors: what is it? A header's length of `claimed` bytes is no possible one. */
+/* The file is not safetensors, as its header cannot have `claimed` bytes. Say what it is. */
 static kd_status other_kind(kd_file *f, bool index, uint64_t claimed)
 {
     unsigned char bytes[KDI_KIND_BYTES];
@@ -338,7 +338,7 @@ static kd_status make(kd_ctx *ctx, const char *path, kd_file **file)
     return KD_OK;
 }
 
-/* index: an index of shards will do, too. */
+/* index: the file may also be an index of shards. */
 static kd_status finish(kd_file **file, kd_status status, bool index)
 {
     if (!status) status = load_header(*file, index);
@@ -354,7 +354,7 @@ static kd_status open_path(kd_ctx *ctx, const char *path, bool index, kd_file **
     kd_status status = make(ctx, path, file);
     if (status) return status;
     kd_file *f = *file;
-    f->fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* never waits for a pipe's writer */
+    f->fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* opening a pipe must not wait for a writer */
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': %s", path, strerror(errno));
     else if (!S_ISREG(st.st_mode))

@@ -2,9 +2,9 @@
  * safetensors_write.c: collecting tensors and metadata, and writing them as one file.
  *
  * Tensors are sorted as the reference implementation sorts them: by element type, the widest first,
- * then by name; with at most one metadata entry the whole file has the bytes it would write. The
- * header is padded with spaces so that the data starts at a multiple of 8, and since the widest
- * types come first every tensor is aligned for its type. */
+ * then by name. With at most one metadata entry the file has the same bytes as its file. The header
+ * is padded with spaces to a multiple of 8 bytes. As the widest types come first, every tensor is
+ * aligned for its type. */
 #include "safetensors.h"
 
 #include "atomic.h"
@@ -98,7 +98,7 @@ void kd_writer_abandon(kd_writer *w)
     kd_ctx_free(w->ctx, w);
 }
 
-/* Something is wrong with a tensor or a metadata key. */
+/* Record an error about a tensor or a metadata key. */
 static kd_status bad(kd_writer *w, kd_status status, const char *kind, const char *name,
                      const char *what)
 {
@@ -316,7 +316,7 @@ static kd_status write_header(kd_writer *w, kd_json *json, sink *s)
 
 /* ---- the data -------------------------------------------------------------------------------- */
 
-/* Room for one piece as it comes and as it goes into the file. */
+/* Buffers for one piece: as the caller makes it, and as the file holds it. */
 typedef struct room {
     _Alignas(64) uint64_t in[PIECE];
     uint16_t half[PIECE];

@@ -3,9 +3,9 @@
  *
  *   {"metadata": {...}, "weight_map": {"TENSOR": "model-00001-of-00002.safetensors", ...}}
  *
- * The shards, sorted by name, are read as if their bytes stood one behind the other: a tensor's
- * offset counts from the first one's beginning. The index must name every tensor of every shard,
- * and nothing else. Shards are plain names of files in the index's folder. */
+ * The shards are sorted by name. A tensor's offset counts from the beginning of the first shard, as
+ * if all shards were one file. The index must name every tensor of every shard, and nothing else.
+ * Shards are names of files in the index's folder, without a path. */
 #include "shards.h"
 
 #include "../base/sort.h"
@@ -207,7 +207,7 @@ static kd_status open_shards(const map *m)
     return status;
 }
 
-/* The first shard's stands for all: their writer gives each the same. */
+/* Metadata are those of the first shard: writers give all shards the same. */
 static kd_status copy_metadata(kd_file *f)
 {
     const kd_file *from = f->parts[0];
@@ -219,7 +219,7 @@ static kd_status copy_metadata(kd_file *f)
     return KD_OK;
 }
 
-/* A line of the index takes six bytes of text for two values and more. */
+/* A line of the index has at least six bytes of text for its two values. */
 static kd_status read_index(map *m, char *text, size_t size)
 {
     kdi_json json;

@@ -7,7 +7,7 @@
 
 enum { KDI_MAX_SHARDS = 256 };
 
-/* file is open and its content may be an index of shards: make it the sum of these. */
+/* file is open, and its content may be an index of shards. Make it all shards as one file. */
 kd_status kdi_shards_open(kd_file *file);
 
 #endif

@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Usually one call writes it all. When the rest can't be written what is there of it is taken back;
- * the reason stays in errno. */
+/* One call usually writes all of it. If only a part can be written, that is removed again. errno
+ * says why. */
 static bool write_all(int fd, const char *bytes, size_t size, off_t before)
 {
     size_t done = 0;
@@ -120,7 +120,8 @@ kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **b
     if (!bytes || !size) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_file_read_all: NULL");
     *size = 0;
     if (!path) return kd_ctx_fail(ctx, KD_E_INVALID, "reading a file: no path is given");
-    const int fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* waits for no pipe's writer */
+    const int fd =
+        kdi_open(path, O_RDONLY | O_NONBLOCK); /* opening a pipe must not wait for a writer */
     struct stat st;
     if (fd < 0)
         return kd_ctx_fail(ctx, errno == ENOENT ? KD_E_NOTFOUND : KD_E_IO, "cannot read '%s': %s",
@@ -134,7 +135,8 @@ kd_status kd_file_read_all(kd_ctx *ctx, const char *path, size_t limit, char **b
     return status;
 }
 
-/* The name is synced also where the folder is there: who made it may have been killed before. */
+/* The name is synced even if the folder was there: whoever made it may have been killed before
+ * that. */
 static int make_folder(const char *name)
 {
     struct stat about;

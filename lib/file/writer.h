@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * writer.h: what other rooms that fill tensors piece by piece (kd_writer_tensor_fn) need of a
- * writer: memory that lives as long as it does. */
+ * writer.h: memory that lives as long as a writer, for other rooms that give it tensors piece by
+ * piece (kd_writer_tensor_fn). */
 #ifndef KDI_WRITER_H
 #define KDI_WRITER_H
 
@@ -8,11 +8,11 @@
 
 #include <kd/file.h>
 
-/* One array for all tensors of a file, made in it one after another. */
+/* One array in which all tensors of a file are made, one after another. */
 typedef struct kdi_writer_room {
     void *bytes;
     size_t size;
-    const void *owner; /* whose content it holds just now */
+    const void *owner; /* the tensor that it holds now */
 } kdi_writer_room;
 
 kd_ctx *kdi_writer_ctx(const kd_writer *writer);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * class_names.c: names of classes: keeping them, and finding those of one list in another. Names
- * are compared byte by byte, after what is not UTF-8 became U+FFFD, as it does in files. */
+ * are compared byte by byte. Before that, bytes that are not UTF-8 are replaced by U+FFFD, as they
+ * are in files. */
 #include "model.h"
 
 #include "../base/sort.h"
@@ -12,7 +13,7 @@
 
 static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
-/* The bytes of a copied name without its NUL, which are also written where out is given. */
+/* The length of a copied name without its NUL. If out is not NULL, the copy is written there. */
 static size_t clean(const char *name, char *out)
 {
     size_t used = 0, left = strlen(name);

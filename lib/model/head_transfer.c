@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * head_transfer.c: is a file's head kept in a new task? By the classes' names where they are known,
- * else by their number. */
+ * head_transfer.c: whether a file's head is kept in a new task. If the names of the classes are
+ * known, they decide, else the number of classes. */
 #include "head_transfer.h"
 
 #include <string.h>
@@ -91,7 +91,7 @@ kd_status kdi_head_decide(kd_ctx *ctx, const kd_file *file, const kd_load_opt *o
                            "kd_load_opt: n_class_names is %zu, and class_names is NULL",
                            o->n_class_names);
     kd_status status = o->class_names ? take_names(ctx, o, original, spec, h) : KD_OK;
-    /* Names that belong to another spec than the caller's are none of its business. */
+    /* If the caller's spec is not the file's, wrong names in the file are no error. */
     if (!status) status = kdi_read_classes(ctx, file, (size_t)original->classes, &from);
     if (status == KD_E_FORMAT && o->spec && (!own || strcmp(own, o->spec))) status = KD_OK;
     if (!status) {

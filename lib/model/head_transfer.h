@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * head_transfer.h: what becomes of a file's head in a new task. */
+ * head_transfer.h: whether a file's head is kept in a new task. */
 #ifndef KDI_HEAD_TRANSFER_H
 #define KDI_HEAD_TRANSFER_H
 

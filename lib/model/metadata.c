@@ -9,8 +9,7 @@
  *   libkd.data_checksum    That set's checksum: 16 hexadecimal digits.
  *   libkd.framing          How pictures were framed when it was evaluated.
  *
- * All but the spec may be missing. What is there must be right: a file that contradicts itself is
- * refused. */
+ * All but the spec may be missing. A file that contradicts itself is refused. */
 #include "model.h"
 
 #include "../file/json.h"

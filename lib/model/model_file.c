@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * model_file.c: reading a model from a safetensors file: whose names it has, whether they and the
- * shapes fit the network, and the values. Writing is in model_write.c. */
+ * model_file.c: reading a model from a safetensors file. First it is found out whose names the file
+ * has. Then names and shapes are checked against the network. Then values are read. model_write.c
+ * writes models. */
 #include "model.h"
 
 #include "../file/printable.h"
@@ -37,8 +38,8 @@ typedef struct reading {
     const kdi_names *names;  /* whose names the file has */
     kdi_spec spec, original; /* the network's, and what the file holds */
     kdi_head_choice head;    /* what becomes of the file's */
-    bool other_head;         /* a VGG's is of the other kind: all of its layers are new */
-    bool moved;              /* another size of picture or window: positions may be resized */
+    bool other_head; /* the file's VGG head is of the other kind, so that all its layers are new */
+    bool moved;      /* another size of picture or window: positions may be resized */
 } reading;
 
 /* The tensors of a parameter, one behind the other. */
@@ -128,7 +129,7 @@ static void note_shape(misfits *f, const kd_param_info *info, const kd_file_tens
     note(f, SHAPE, info->name, more);
 }
 
-/* Is it what a parameter is read from? Where one is missing, its other parts are no surprise. */
+/* Is a parameter read from this tensor? Also true if other parts of the parameter are missing. */
 static bool is_read(const reading *r, const kd_file_tensor *t)
 {
     char ours[KDI_NAME_SIZE];
@@ -153,7 +154,7 @@ static void check_unexpected(const reading *r, misfits *f)
     }
 }
 
-/* What may be behind it that nothing fits. */
+/* Say what the reason may be if no tensor fits. */
 static void hint(const reading *r, char *out, size_t size)
 {
     static const char *const heads[] = {"gap", "fc4096"};
@@ -269,9 +270,9 @@ static kd_status read_all(const reading *r)
     return status ? status : kdi_model_read_metadata(m, r->file);
 }
 
-/* No network is made that is much larger than the file; what is merely missing, check_fit lists. A
- * new head has as many inputs as the file's, and new positions as many channels: only the numbers
- * of classes and pixels, which are the caller's, make it larger. */
+/* Refuse to make a network that is much larger than the file, before memory is taken. (Tensors that
+ * are missing are listed by check_fit.) A new head may be larger than the file's by the number of
+ * classes alone, and new positions by the number of pixels. Both numbers are the caller's. */
 static kd_status check_size(const reading *r)
 {
     kdi_spec old = r->spec;
@@ -292,7 +293,7 @@ static kd_status check_size(const reading *r)
         kd_file_path(r->file), (unsigned long long)params, (unsigned long long)held, why);
 }
 
-/* Weights of eight bits would need scales that no two programs keep alike. */
+/* There is no common form for the scales of 8-bit weights. */
 static kd_status check_types(const reading *r)
 {
     for (size_t i = 0; i < kd_file_count(r->file); i++) {
@@ -314,7 +315,7 @@ static int64_t dense_of(const reading *r)
     return t && t->rank >= 2 && t->shape[0] <= 65536 ? t->shape[0] : 0;
 }
 
-/* spec and change with what the tensors say where they don't. */
+/* Complete spec and change by what the tensors say. */
 static kd_status parse(const reading *r, const char *spec, const char *change, kdi_spec *out)
 {
     char keys[96];
@@ -327,7 +328,7 @@ static kd_status parse(const reading *r, const char *spec, const char *change, k
     return kdi_spec_parse(r->ctx, spec, keys, change, out);
 }
 
-/* Whose names they are, under which prefix, and so what network it is. */
+/* Find out whose names the tensors have, under which prefix, and so what network it is. */
 static kd_status identify(reading *r, const char *spec, const kd_load_opt *o)
 {
     kd_status status = kdi_spec_parse(r->ctx, spec, NULL, NULL, &r->original);
@@ -347,7 +348,7 @@ static kd_status identify(reading *r, const char *spec, const kd_load_opt *o)
     return kdi_head_decide(r->ctx, r->file, o, &r->original, &r->spec, &r->head);
 }
 
-/* A prefix that hides nothing we know is none. */
+/* A prefix counts only if names without it are known. */
 static void judge_prefix(reading *r)
 {
     const kd_params *params = r->model->params;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * model_write.c: writing models as safetensors files: PyTorch's names, shapes and layouts, one entry
- * at a time put into that layout. */
+ * model_write.c: writing models as safetensors files, with PyTorch's names, shapes and layouts. One
+ * entry at a time is brought into that layout. */
 #include "model.h"
 
 #include "../file/writer.h"

@@ -2,15 +2,17 @@
  * position_tables.c: position embeddings and tables of relative positions for another size of
  * picture, as timm has them:
  *
- * pos_embed [1,tokens+a*a,C] -> [1,tokens+b*b,C]: the tokens' rows stay; the others are a picture
- * of C channels, resized by Keys' cubic with a = -1/2, widened when it shrinks (antialias), the
- * weights of a pixel summing to one.
+ * pos_embed [1,tokens+a*a,C] -> [1,tokens+b*b,C]. The tokens' rows are kept. The others are resized
+ * as a picture [a,a,C] by Keys' cubic with a = -1/2, which is widened when the picture shrinks
+ * (antialiasing). The weights of a pixel sum to one.
  *
- * relative_position_bias_table [(2a-1)^2,heads] -> [(2b-1)^2,heads]: the old offsets lie on a scale
- * that grows geometrically, 0, 1, 1+q, 1+q+q^2, ..., with the q that stretches a-1 steps to b-1 (at
- * least 1.01), so that near offsets keep their distance; the new ones are read off linearly, those
- * beyond the ends from the ends. */
+ * relative_position_bias_table [(2a-1)^2,heads] -> [(2b-1)^2,heads]. The old offsets are placed at
+ * 0, 1, 1+q, 1+q+q^2, ..., with the q (at least 1.01) that puts the last, a-1, at b-1: so near
+ * offsets keep their distance. Values at the new offsets, 0, 1, 2, ..., b-1, are interpolated
+ * linearly; beyond the last old offset its value holds. */
 #include "position_tables.h"
+
+#include "../base/resample.h"
 
 #include <math.h>
 #include <string.h>
@@ -67,13 +69,6 @@ static kd_status make_axis(kd_ctx *ctx, axis *a)
     return a->first && a->count && a->weight ? KD_OK : kd_ctx_memory_status(ctx);
 }
 
-static double cubic(double x)
-{
-    x = fabs(x);
-    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-    return x < 2 ? ((-.5 * x + 2.5) * x - 4) * x + 2 : 0;
-}
-
 static kd_status cubic_axis(kd_ctx *ctx, size_t from, size_t to, axis *a)
 {
     const double scale = (double)from / (double)to, widen = scale > 1 ? scale : 1;
@@ -81,16 +76,12 @@ static kd_status cubic_axis(kd_ctx *ctx, size_t from, size_t to, axis *a)
     *a = (axis){.from = from, .to = to, .most = (size_t)ceil(reach) * 2 + 1};
     const kd_status status = make_axis(ctx, a);
     for (size_t i = 0; i < to && !status; i++) {
-        const double center = scale * ((double)i + .5);
-        const double low = floor(center - reach + .5), high = floor(center + reach + .5);
-        const size_t first = low > 0 ? (size_t)low : 0;
-        const size_t end = high < (double)from ? (size_t)high : from;
-        double *w = a->weight + i * a->most, sum = 0;
+        const double centre = scale * ((double)i + .5);
+        size_t first, end;
+        kdi_resample_range(centre, reach, 0, from, &first, &end);
+        kdi_resample_weights(kdi_cubic, centre, widen, first, end, a->weight + i * a->most);
         a->first[i] = first;
         a->count[i] = end - first;
-        for (size_t j = 0; j < end - first; j++)
-            sum += w[j] = cubic(((double)(first + j) + .5 - center) / widen);
-        for (size_t j = 0; j < end - first; j++) w[j] /= sum;
     }
     return status;
 }

@@ -48,14 +48,15 @@ typedef struct kdi_key {
     double low, high;                  /* of a number, or of each one of a list; both included */
     const char *const *choices;        /* of a choice: the int is its index; NULL ends the list */
     bool (*has)(const kdi_spec *spec); /* which networks of the family have it; NULL: all */
-    /* Is its value another than what the other keys say? Else it isn't printed. NULL: always. */
+    /* Must it be printed: is its value another than the one that follows from the other keys? NULL:
+     * it is always printed. */
     bool (*told)(const kdi_spec *spec);
 } kdi_key;
 
 struct kdi_family {
     /* The i-th name of the family, NULL past the last. */
     const char *(*name)(size_t i);
-    /* Is this a name of the family? Then the defaults of its keys go into spec. */
+    /* Is this a name of the family? If so, the defaults of its keys are put into spec. */
     bool (*recognise)(const char *name, kdi_spec *spec);
     const kdi_key *keys; /* besides classes, image and channels */
     size_t n_keys;
@@ -77,7 +78,8 @@ struct kdi_family {
 /* Pixels on a side of the map that a VGG's pools leave. */
 int kdi_vgg_map(const kdi_spec *s);
 
-/* Later texts win over earlier ones: defaults, the spec, changes. Each may be NULL but the spec. */
+/* Parse defaults, then the spec, then changes: a key has its last value. All but the spec may be
+ * NULL. */
 kd_status kdi_spec_parse(kd_ctx *ctx, const char *spec, const char *defaults, const char *change,
                          kdi_spec *out);
 /* In full, in the fixed order of keys. */

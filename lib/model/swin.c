@@ -8,10 +8,10 @@
  *   fc2(gelu(fc1(norm2(x))))
  *   logits = head.fc(mean over the map of norm(x))
  *
- * Names, shapes and initial values are timm's, and so is what happens on small maps: a window is at
- * most the map, and a map that is one window is not shifted. A map that windows do not divide is
- * filled up with zeros, after the shift (torchvision and Hugging Face: before it). Blocks of a
- * stage share the mask. */
+ * Names, shapes and initial values are timm's, and so are the rules for small maps. A window is at
+ * most as large as the map. A map that is one window is not shifted. A map that windows do not
+ * divide is padded with zeros after the shift (torchvision and Hugging Face pad before it). The
+ * blocks of a stage share one mask. */
 #include "transformer.h"
 
 #include <stdio.h>

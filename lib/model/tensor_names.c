@@ -7,11 +7,17 @@
  *   - timm's Swin from before it moved the merging of patches to the beginning of a stage.
  *   - timm's VGG.
  *
- * Layouts are the same everywhere. Hugging Face keeps queries, keys and values apart; one behind
- * the other they are qkv.
+ * Layouts are the same everywhere. Hugging Face has queries, keys and values as three tensors; one
+ * after another they are our qkv.
  *
- * In a pattern # is a number, * the rest of a name, and % query, key and value in turn, & their
- * initials. A tensor may have several rules, of which the file follows one. */
+ * In a pattern:
+ *
+ *   #  a number
+ *   *  the rest of a name
+ *   %  "query", "key", "value", one after another
+ *   &  "q", "k", "v", one after another
+ *
+ * A tensor may have several rules, as libraries have renamed some. A file follows one of them. */
 #include "tensor_names.h"
 
 #include "transformer.h"
@@ -31,7 +37,7 @@ struct kdi_names {
     const char *head;     /* a head that a network with a distillation token has; NULL: whichever */
     const rule *rules;
     size_t n_rules;
-    bool ours_else;   /* names without a rule are our own */
+    bool ours_else;   /* names without a rule are the same as ours */
     bool pads_first;  /* where windows do not divide a map, it is padded before it is shifted */
     bool convolves;   /* dense layers are convolutions over the map */
     const char *keys; /* what their networks have unless the spec says otherwise; NULL: nothing */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * training_facts.c: what a model knows of its training beside the weights: the normalisation of its
- * pictures, the names of its classes, the data set, the framing; and the view that follows. */
+ * training_facts.c: what a model knows of its training: normalisation and framing of its pictures,
+ * names of its classes, its data set. */
 #include "model.h"
 
 #include <string.h>
@@ -136,10 +136,10 @@ kd_status kd_model_set_data(kd_model *m, const char *name, uint64_t checksum)
 
 /* ---- framing --------------------------------------------------------------------------------- */
 
-/* What a step decides; of each there may be one. */
+/* What a word of the text is about. There may be one word of each. */
 typedef enum role { FRAME = 1, FILTER = 2, EXACT = 4, ALONE = 8 } role;
 
-/* The steps of kd_loader_opt.augment that draw no random numbers. */
+/* The words of an augmentation that draw no random numbers (lib/data/augment.h). */
 static const struct {
     const char *name;
     role role;

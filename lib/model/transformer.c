@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * transformer.c: what ViT and Swin have in common: the patches' embedding, linear layers and the
- * perceptron of a block. Initial values are timm's: linear weights normal, deviation .02 (timm cuts
- * them at 2, a hundred deviations); the patches' convolution as PyTorch's, uniform within
- * 1/sqrt(inputs), its bias too; other biases zero. */
+ * transformer.c: what ViT and Swin have in common: the embedding of patches, linear layers, and the
+ * MLP of a block.
+ *
+ * Initial values are timm's. Linear weights are normal with deviation .02 (timm cuts them at 2, a
+ * hundred deviations). The convolution of patches, and its bias, are PyTorch's: uniform within
+ * 1/sqrt(inputs). Other biases are zero. */
 #include "transformer.h"
 
 #include <math.h>

@@ -20,7 +20,7 @@ float kdi_drop_rate(const kdi_spec *s, const kd_build_opt *opt, int i, int depth
 
 /* The nearest multiples of a number, in words: "32 or 48". */
 void kdi_nearest(char *out, size_t size, int number, int of);
-/* Refuses a picture that is not cut into patches evenly and perceptrons without a hidden unit. */
+/* Refuses a picture that patches do not divide, and an MLP without a hidden unit. */
 kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s);
 
 /* Does a Swin shift the windows of a map that they do not divide? */

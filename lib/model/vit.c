@@ -8,9 +8,9 @@
  *   (dist_head=0: there is no such head, as in Hugging Face's DeiTForImageClassification)
  *
  * Names, shapes and initial values are timm's, and so is the norms' eps, 1e-6 (Hugging Face:
- * 1e-12). Of the last block only the tokens that the heads read are computed, behind its keys and
- * values: rows are independent, so this is the same function with one part in sixteen less work at
- * twelve blocks. */
+ * 1e-12). The last block computes keys and values for all tokens, and the rest only for the tokens
+ * that the heads read. As tokens are independent there, logits are the same. With twelve blocks
+ * this saves a sixteenth of the work. */
 #include "transformer.h"
 
 #include <stdio.h>
@@ -115,7 +115,7 @@ static kd_value norm(const kdi_spec *s, kd_graph *g, kd_value x, const char *nam
     return kd_layer_norm(g, x, name, (float)s->eps);
 }
 
-/* keep: how many tokens are wanted of what comes out, 0: all. */
+/* keep: how many tokens the block gives out; 0: all. */
 static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float drop, int keep)
 {
     kd_graph_scope(g, "blocks.%d", i);

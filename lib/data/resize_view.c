@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * resize.c: bilinear resizing, separable: along rows first, then down columns.
- *
- * Weights are a triangle around the output's centre in input pixels, (i + 0.5) * in / out, of half
- * width 1 when growing and in / out when shrinking (antialiasing), cut at the borders and
- * normalised to sum 1: torch.nn.functional.interpolate(mode="bilinear", antialias=True). */
+ * resize_view.c: bilinear resizing of floats, along rows first, then down columns, as
+ * torch.nn.functional.interpolate(mode="bilinear", antialias=True) does it. */
 #include "data.h"
 
-#include <math.h>
+#include "../base/resample.h"
+
 #include <string.h>
 
 void kdi_axis_free(kd_ctx *ctx, kdi_axis *axis)
@@ -23,27 +21,23 @@ kd_status kdi_axis_make(kd_ctx *ctx, size_t in, size_t out, kdi_axis *axis)
     *axis = (kdi_axis){.in = in, .out = out, .taps = taps};
     axis->first = kd_ctx_alloc(ctx, out, sizeof *axis->first);
     axis->weight = kd_ctx_alloc(ctx, out, taps * sizeof *axis->weight);
-    if (!axis->first || !axis->weight) {
+    double *exact = kd_ctx_alloc(ctx, taps, sizeof *exact);
+    if (!axis->first || !axis->weight || !exact) {
+        kd_ctx_free(ctx, exact);
         kdi_axis_free(ctx, axis);
         return kd_ctx_memory_status(ctx);
     }
     for (size_t i = 0; i < out; i++) {
-        const double centre = ((double)i + 0.5) * scale, start = floor(centre - half + 0.5);
-        size_t first = start > 0 ? (size_t)start : 0;
+        const double centre = ((double)i + 0.5) * scale;
+        size_t first, end;
+        kdi_resample_range(centre, half, 0, in, &first, &end);
+        /* All outputs have as many taps. The filter is 0 at those that it does not reach. */
         if (first > in - taps) first = in - taps;
-        float *weight = axis->weight + i * taps;
-        double sum = 0;
-        for (int pass = 0; pass < 2; pass++)
-            for (size_t t = 0; t < taps; t++) {
-                const double away = fabs(((double)(first + t) + 0.5 - centre) / half);
-                const double w = away < 1 ? 1 - away : 0;
-                if (pass == 0)
-                    sum += w;
-                else
-                    weight[t] = (float)(w / sum);
-            }
+        kdi_resample_weights(kdi_triangle, centre, half, first, first + taps, exact);
+        for (size_t t = 0; t < taps; t++) axis->weight[i * taps + t] = (float)exact[t];
         axis->first[i] = first;
     }
+    kd_ctx_free(ctx, exact);
     return KD_OK;
 }
 
