@@ -283,6 +283,7 @@ static void zsh_command(const cli_command *c)
 
 static void zsh(void)
 {
+    const char *name;
     fputs("#compdef kd\n"
           "# zsh completion of kd, made by `kd completion zsh`\n"
           "_kd_specs() {\n"
@@ -295,7 +296,11 @@ static void zsh(void)
           "_kd_data() {\n"
           "    if [[ $PREFIX == folder:* ]]; then compset -P 'folder:'; _files -/; return; fi\n"
           "    compadd -S '' -- folder: synthetic:\n"
-          "    compadd -- cifar-10 cifar-100 fashion-mnist synthetic\n"
+          "    compadd --",
+          stdout);
+    for (size_t i = 0; (name = kd_dataset_name_at(i)); i++)
+        if (strcmp(name, "folder")) printf(" %s", name); /* which needs a path */
+    fputs("\n"
           "}\n"
           "_kd() {\n"
           "    local -a commands\n"

@@ -45,14 +45,13 @@ int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
 /* The library's words, and the name that comes nearest. */
 static int wrong_data(const cli_args *args, const kd_ctx *ctx)
 {
-    static const char *const names[] = {"cifar-10", "cifar-100", "fashion-mnist", "folder",
-                                        "synthetic"};
+    const char *name;
     char word[CLI_GUESS];
     snprintf(word, sizeof word, "%.*s", (int)strcspn(args->data, ":"), args->data);
     cli_guess guess = cli_guess_for(word);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!strcmp(word, names[i])) return cli_fail_ctx(ctx);
-        cli_guess_try(&guess, names[i]);
+    for (size_t i = 0; (name = kd_dataset_name_at(i)); i++) {
+        if (!strcmp(word, name)) return cli_fail_ctx(ctx);
+        cli_guess_try(&guess, name);
     }
     if (!guess.best && strchr(args->data, '/'))
         return cli_fail("%s (a folder of pictures is folder:PATH)", kd_ctx_error(ctx));

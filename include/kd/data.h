@@ -68,6 +68,8 @@ typedef struct kd_data_info {
  * it. A file that is too short, too long or holds what it cannot hold is KD_E_FORMAT, with its name
  * and the offset. A file may hold fewer pictures than published (a subset): that is logged. */
 KD_API kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out);
+/* The names there are, in order, without what follows a ':': "cifar-10"; NULL past the last. */
+KD_API const char *kd_dataset_name_at(size_t i);
 
 /* A data set from arrays: images[split] is [count, height, width, channels], labels[split] [count];
  * both may be NULL where the count is 0. Copied, unless borrow is non-zero: then they must stay as

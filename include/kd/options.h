@@ -63,9 +63,10 @@ typedef struct kd_option {
     double low, high;             /* of a number, both included */
     const char *(*choice)(int i); /* the names of a choice; NULL past the last */
     kd_option_by by;
-    double standard[4]; /* the default; of a model that is trained already: tuned, if not 0; of a
+    double standard
+        [KD_METHOD_COUNT]; /* the default; of a model that is trained already: tuned, if not 0; of a
                          * convolutional network without batch norm: plain, if not 0 */
-    double tuned[4], plain[4];
+    double tuned[KD_METHOD_COUNT], plain[KD_METHOD_COUNT];
     const char *text;     /* the default of a text, or of what is found by the model, in words */
     unsigned optimizers;  /* bits 1 << kd_optimizer of those that read it; 0: all */
     unsigned schedules;   /* 1 << kd_schedule */

@@ -5,17 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kdi_reader_fn find_reader(const char *name, size_t length)
-{
-    static const struct {
-        const char *name;
-        kdi_reader_fn open;
-    } readers[] = {
+static const struct {
+    const char *name;
+    kdi_reader_fn open;
+} readers[] = {
 #define READER(text, function) {text, function},
 #include "readers.def"
 #undef READER
-    };
-    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+};
+enum { READERS = sizeof readers / sizeof *readers };
+
+const char *kd_dataset_name_at(size_t i)
+{
+    return i < READERS ? readers[i].name : NULL;
+}
+
+static kdi_reader_fn find_reader(const char *name, size_t length)
+{
+    for (size_t i = 0; i < READERS; i++)
         if (strlen(readers[i].name) == length && memcmp(readers[i].name, name, length) == 0)
             return readers[i].open;
     return NULL;

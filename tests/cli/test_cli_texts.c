@@ -119,6 +119,9 @@ START_TEST(test_bash)
     ck_assert_str_eq(test_out, "constant\ncosine\n");
     complete(&file, "kd eval --data fa");
     ck_assert_str_eq(test_out, "fashion-mnist\n");
+    complete(&file, "kd eval --data ''");
+    for (size_t i = 0; (name = kd_dataset_name_at(i)); i++)
+        ck_assert_msg(strstr(test_out, name), "%s", name);
     complete(&file, "kd completion ''");
     ck_assert_str_eq(test_out, "bash\nzsh\n");
     complete(&file, "kd help insp");
