@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,11 +35,12 @@ int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
                               .max_memory = args->max_memory};
     const kd_status status = kd_ctx_create(&config, ctx);
     if (status == KD_OK) return CLI_DONE;
-    if (status == KD_E_UNSUPPORTED)
-        return cli_fail(
-            "KD_ISA names a kernel table this build or this processor lacks, or KD_CONV no "
-            "algorithm (%s)",
-            kd_build_info());
+    if (status == KD_E_UNSUPPORTED) { /* the log has said what it is about */
+        const char *isa = getenv("KD_ISA"), *conv = getenv("KD_CONV");
+        return cli_fail("the environment asks for what is not here:%s%s%s%s (%s)",
+                        isa ? " KD_ISA=" : "", isa ? isa : "", conv ? " KD_CONV=" : "",
+                        conv ? conv : "", kd_build_info());
+    }
     return cli_fail("no context: %s", kd_status_text(status));
 }
 

@@ -2,6 +2,8 @@
  * decode.c: what the picture formats share: the file's bytes, which format they are, an arena. */
 #include "decode.h"
 
+#include "../base/kind.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -185,9 +187,10 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
         if (status) shut(d);
         return status;
     }
-    const char *kind = kdi_picture_kind(bytes, size);
-    return kdi_failure_set(failure, KD_E_FORMAT, "is neither JPEG nor PNG%s%s", kind ? ": " : "",
-                           kind ? kind : "");
+    const kdi_file_kind kind = kdi_kind_of(bytes, size < KDI_KIND_BYTES ? size : KDI_KIND_BYTES);
+    const bool known = kind != KDI_KIND_BINARY && kind != KDI_KIND_PNG && kind != KDI_KIND_JPEG;
+    return kdi_failure_set(failure, KD_E_FORMAT, "is neither JPEG nor PNG%s%s%s", known ? ": " : "",
+                           known ? kdi_kind_name(kind) : "", known ? kdi_kind_advice(kind) : "");
 }
 
 kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_failure *failure)

@@ -76,10 +76,6 @@ kd_status kdi_decoder_open_bytes(kdi_decoder *d, const uint8_t *bytes, size_t si
 kd_status kdi_decoder_rows(kdi_decoder *d, size_t shrink, kdi_area area, kdi_row_fn row, void *arg,
                            kdi_failure *failure);
 
-/* What a file that is no picture of ours seems to be, for error texts, e.g. "a WebP picture"; NULL
- * if its first bytes tell nothing (kind.c). */
-const char *kdi_picture_kind(const uint8_t *bytes, size_t size);
-
 /* The picture's sides are within the limits, and few enough for the file's size: at most `most`
  * pixels a byte. */
 kd_status kdi_decoder_check_size(const kdi_decoder *d, size_t most, kdi_failure *failure);

@@ -9,7 +9,7 @@
  * temporary file that a killed process left behind is not locked, and the next writer reuses it. */
 #include "atomic.h"
 
-#include "kind.h"
+#include "replaceable.h"
 
 #include <kd/file.h>
 
@@ -203,7 +203,7 @@ kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes,
 {
     if (!ctx) return KD_E_INVALID;
     kdi_atomic a;
-    const kdi_kind kind = kdi_kind_of(bytes, size < KDI_KIND_BYTES ? size : KDI_KIND_BYTES);
+    const kdi_file_kind kind = kdi_kind_of(bytes, size < KDI_KIND_BYTES ? size : KDI_KIND_BYTES);
     kd_status status = path ? kdi_kind_replaces(ctx, path, kind) : KD_OK;
     if (!status) status = kdi_atomic_begin(ctx, path, &a);
     if (status) return status;

@@ -10,7 +10,7 @@
 
 #include "atomic.h"
 #include "json.h"
-#include "kind.h"
+#include "replaceable.h"
 #include "open_file.h"
 #include "shards.h"
 #include "printable.h"
@@ -80,8 +80,10 @@ static kd_status parse_dtype(kd_file *f, kdi_json *json, size_t token, kd_file_t
         t->dtype = kdi_file_types[i].dtype;
         return KD_OK;
     }
-    return kd_ctx_fail(f->ctx, KD_E_UNSUPPORTED, "'%s': tensor '%s': unknown dtype '%s'", f->path,
-                       kdi_show(t->name).text, kdi_show(name).text);
+    return kd_ctx_fail(f->ctx, KD_E_UNSUPPORTED,
+                       "'%s': tensor '%s' is of type %s, which is not read: weights are f32, f16, "
+                       "bf16 or f64; convert the file where it was made",
+                       f->path, kdi_show(t->name).text, kdi_show(name).text);
 }
 
 static kd_status parse_shape(kd_file *f, const kdi_json *json, size_t token, kd_file_tensor *t)
@@ -286,7 +288,7 @@ static kd_status other_kind(kd_file *f, bool index, uint64_t claimed)
     const size_t size = f->size < sizeof bytes ? (size_t)f->size : sizeof bytes;
     const kd_status status = kdi_file_bytes(f, 0, bytes, size);
     if (status) return status;
-    const kdi_kind kind = kdi_kind_of(bytes, size);
+    const kdi_file_kind kind = kdi_kind_of(bytes, size);
     if (kind == KDI_KIND_JSON && index) return kdi_shards_open(f);
     if (kind == KDI_KIND_JSON)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT,
@@ -295,7 +297,7 @@ static kd_status other_kind(kd_file *f, bool index, uint64_t claimed)
                            f->path);
     if (kind != KDI_KIND_OTHER && kind != KDI_KIND_BINARY && kind != KDI_KIND_SAFETENSORS)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s' is %s, no safetensors file%s", f->path,
-                           kdi_kind_name(kind), kdi_kind_advice(kind));
+                           kdi_kind_name(kind), kdi_safetensors_advice(kind));
     if (f->size < KDI_LENGTH_BYTES)
         return kd_ctx_fail(f->ctx, KD_E_FORMAT, "'%s': not a safetensors file: %llu bytes", f->path,
                            (unsigned long long)f->size);
@@ -369,6 +371,29 @@ kd_status kdi_file_open_one(kd_ctx *ctx, const char *path, kd_file **file)
     return open_path(ctx, path, false, file);
 }
 
+/* A folder without what is read: is there a pickle of PyTorch's that can be converted? */
+static kd_status nothing_in(kd_ctx *ctx, const char *folder, const char *one, const char *other)
+{
+    static const char *const pickles[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
+                                          "model.pth", "model.pt", "pytorch_model.pth"};
+    const size_t size = strlen(folder) + 40;
+    char *path = kd_ctx_alloc(ctx, size, 1);
+    if (!path) return kd_ctx_memory_status(ctx);
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
+        struct stat st;
+        snprintf(path, size, "%s/%s", folder, pickles[i]);
+        if (stat(path, &st)) continue;
+        kd_ctx_fail(ctx, KD_E_NOTFOUND, "the folder '%s' has neither %s nor %s, but %s, %s%s",
+                    folder, one, other, pickles[i], kdi_kind_name(KDI_KIND_PICKLE),
+                    kdi_safetensors_advice(KDI_KIND_PICKLE));
+        kd_ctx_free(ctx, path);
+        return KD_E_NOTFOUND;
+    }
+    kd_ctx_free(ctx, path);
+    return kd_ctx_fail(ctx, KD_E_NOTFOUND, "the folder '%s' has neither %s nor %s", folder, one,
+                       other);
+}
+
 /* What a run or Hugging Face's libraries leave in a folder. */
 static kd_status open_folder(kd_ctx *ctx, const char *folder, kd_file **file)
 {
@@ -383,10 +408,7 @@ static kd_status open_folder(kd_ctx *ctx, const char *folder, kd_file **file)
         if (stat(path, &st) == 0) status = open_path(ctx, path, true, file);
     }
     kd_ctx_free(ctx, path);
-    if (status == KD_E_NOTFOUND)
-        return kd_ctx_fail(ctx, KD_E_NOTFOUND, "the folder '%s' has neither %s nor %s", folder,
-                           names[0], names[1]);
-    return status;
+    return status == KD_E_NOTFOUND ? nothing_in(ctx, folder, names[0], names[1]) : status;
 }
 
 kd_status kd_file_open(kd_ctx *ctx, const char *path, kd_file **file)

@@ -9,7 +9,7 @@
 
 #include "atomic.h"
 #include "half.h"
-#include "kind.h"
+#include "replaceable.h"
 #include "printable.h"
 #include "utf8.h"
 #include "writer.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * text_file.c: adding a line to a file of lines, reading a small file whole, making a folder. */
 #include "atomic.h"
-#include "kind.h"
+#include "replaceable.h"
 
 #include <kd/file.h>
 

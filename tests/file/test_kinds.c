@@ -3,7 +3,7 @@
  * overwritten. */
 #include "../test.h"
 
-#include "../../lib/file/kind.h"
+#include "../../lib/file/replaceable.h"
 
 #include <kd/file.h>
 
@@ -35,7 +35,10 @@ static const struct {
     F("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 22883256\n", "git lfs pull"),
     F("<!DOCTYPE html>\n<html><head><title>Not Found</title></head></html>\n", "a page of HTML"),
     F("\n  <html lang=en>sign in</html>", "a page of HTML"),
-    F("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "a page of HTML or XML"),
+    F("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+      "a server's error in XML, not the file itself, no safetensors file; download it anew"),
+    F("/annex/objects/SHA256E-s9--00.safetensors\n", "git annex get"),
+    F("outs:\n- md5: 00\n  size: 9\n", "a DVC pointer, not the file itself, no safetensors file; "),
     F("GGUF\3\0\0\0\1\0\0\0\0\0\0\0", "a GGUF file"),
     F("\10\7\22\7pytorch\x1a\5"
       "2.1.0"
@@ -175,5 +178,27 @@ START_TEST(test_texts_replace_texts)
 }
 END_TEST
 
-TEST_SUITE(kinds, 30, &test_words, &test_safetensors_are_known, &test_not_replaced,
-           &test_texts_replace_texts)
+/* A folder whose only network is a pickle: named, with the lines that convert it. */
+START_TEST(test_folder_of_pickles)
+{
+    static const char *const names[] = {"pytorch_model.bin", "model.pth", "model.pt"};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char folder[600], path[700];
+    kd_file *f;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(folder, sizeof folder, "%s/pickles%zu", test_dir(), i);
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        test_ok(ctx, kd_folder_make(ctx, folder));
+        ck_assert_int_eq(kd_file_open(ctx, folder, &f), KD_E_NOTFOUND);
+        ck_assert_ptr_null(strstr(kd_ctx_error(ctx), "torch"));
+        put(path, "\x80\2}.", 4);
+        ck_assert_int_eq(kd_file_open(ctx, folder, &f), KD_E_NOTFOUND);
+        expect_error(ctx, names[i]);
+        expect_error(ctx, "torch.load('FILE'");
+    }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(kinds, 30, &test_words, &test_folder_of_pickles, &test_safetensors_are_known,
+           &test_not_replaced, &test_texts_replace_texts)
