@@ -2,11 +2,11 @@
  * grad.c: reverse-mode differentiation. One backward node for each forward node that a gradient
  * reaches, in reverse order.
  *
- * A value used several times has a gradient that is a sum. The second and later contributions are
- * added in place by ops that can (kd_op.accumulates), else through an `add`. Where an op hands its
- * output's gradient through unchanged (add, reshape), no node is made: both values share one
- * gradient. Adding in place to a shared gradient is right only once every other value that shares
- * it has had its own backward; since nodes are visited in reverse, that is a comparison. */
+ * A value that is used several times has a sum for a gradient. The second and later terms are added
+ * in place by ops that can (kd_op.accumulates), else by an `add`. If an op passes its output's
+ * gradient on unchanged (add, reshape), no node is made, and both values share one gradient. A
+ * shared gradient may be added to in place only after the backward of all values that share it; as
+ * nodes are visited in reverse, a comparison of their numbers tells. */
 #include "graph.h"
 
 #include "../op/ops.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* May the node visited `now` add in place to the gradient of v? Not while another value that shares
- * its memory is yet to be read, by this node's backward or an earlier one's. */
+ * the gradient will still be read, by this node's backward or an earlier node's. */
 static bool may_add_in_place(const kd_graph *g, kd_value v, int now)
 {
     const kd_value root = kdi_graph_root(g, g->values[v].grad);
@@ -108,8 +108,8 @@ static void pass_through(kd_graph *g, int forward)
     }
 }
 
-/* Where the backward of `forward` writes the gradient of its input i: a fresh value, or the one
- * there is, to be added to. *extra: a value to add afterwards where the op cannot. */
+/* Where the backward of `forward` writes the gradient of its input i: a fresh value, or the
+ * existing one, which is added to. *extra: a value to be added afterwards, if the op cannot add. */
 static kd_value place(kd_graph *g, const kdi_node *forward, int id, int i, uint32_t *accumulate,
                       kd_value *extra)
 {
@@ -141,8 +141,8 @@ static kd_status no_gradient(kd_graph *g, const kdi_node *node)
                        node->name);
 }
 
-/* The same input twice (x * x) would be two contributions from one node: the second goes through
- * an extra value. */
+/* An input that is given twice (x * x) gets two terms from one node: the second goes through an
+ * extra value. */
 static kd_status emit_backward(kd_graph *g, int id)
 {
     const kdi_node f = g->nodes[id];

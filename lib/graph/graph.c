@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * graph.c: building: values, nodes, names, parameters. The first error sticks to the graph, and
- * what is built on a value that could not be made is not built either. */
+ * graph.c: building: values, nodes, names, parameters. The first error sticks to the graph: nothing
+ * is built after it. */
 #include "graph.h"
 
 #include "../op/fields.h"
@@ -99,7 +99,7 @@ void kd_graph_scope(kd_graph *g, const char *format, ...)
 
 void kd_graph_unscope(kd_graph *g)
 {
-    /* After an error scopes may be out of step; nothing is built any more, so that is harmless. */
+    /* After an error scopes may be out of step, which is harmless: nothing is built any more. */
     if (g->depth > 0) g->scope[g->scope_length[--g->depth]] = 0;
 }
 
@@ -248,8 +248,9 @@ uint32_t kdi_node_no_grad(const kdi_node *n)
     return n->op->no_grad_fn ? n->op->no_grad_fn(n->attr) : n->op->no_grad;
 }
 
-/* A caller's record by the rule of all options. One that is shorter than ours is completed by zeros
- * in the graph's pool; the copy keeps its struct_size, by which plans know to copy it too. */
+/* The op's record as this library knows it (kd_options). A shorter one is copied to the graph's
+ * pool and completed by zeros. The copy keeps the short struct_size, by which plans know to copy
+ * it, too. */
 static const kd_op *op_record(kd_graph *g, const kd_op *theirs)
 {
     kd_op ours;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * graph.h: the inside of a graph: a list of values and a list of nodes in the order they were made,
- * which is an order they can run in. Everything lies in one pool and goes at once. */
+ * graph.h: the inside of a graph: a list of values, and a list of nodes in the order they were
+ * made, in which they can run. Everything lies in one pool and is freed at once. */
 #ifndef KDI_GRAPH_H
 #define KDI_GRAPH_H
 
@@ -22,8 +22,8 @@ typedef struct kdi_value {
     kd_shape shape;
     kd_dtype dtype;
     int index;
-    int node;       /* that makes it; -1 for inputs and parameters */
-    kd_value alias; /* the value whose memory this one is, under another shape; else KD_NONE */
+    int node;       /* the node that makes it; -1 for inputs and parameters */
+    kd_value alias; /* the value whose memory this is, under another shape; else KD_NONE */
     kd_value grad;  /* its gradient, once there is one */
     bool needs_grad, want_grad;
     const char *name; /* of an input; else NULL */
@@ -39,9 +39,10 @@ typedef struct kdi_node {
     kd_value *in, *out;   /* the forward's */
     kd_value *dout, *din; /* backward alone */
     uint32_t accumulate;  /* backward: as in kd_op_call */
-    uint32_t id;          /* in a plan: the number of the forward node, whatever is added */
-    bool recomputed;      /* in a plan: a copy of a forward node, for the backward */
-    int in_place_of; /* in a plan: a backward may write din[in_place_of] over in[in_place_of]; 0: none */
+    /* In a plan: */
+    uint32_t id;     /* the forward node's number in the graph: key of its random numbers */
+    bool recomputed; /* a copy of a forward node that is run again for the backward */
+    int in_place_of; /* i > 0: a backward may write din[i] over in[i] */
 } kdi_node;
 
 typedef struct kdi_param {
@@ -71,7 +72,7 @@ struct kd_graph {
     size_t n_values, n_nodes, n_params, n_outputs, n_inputs;
     size_t cap_values, cap_nodes, cap_params, cap_outputs, cap_inputs;
     char scope[256];
-    size_t scope_length[KDI_MAX_SCOPES]; /* of the text before each scope that is open */
+    size_t scope_length[KDI_MAX_SCOPES]; /* of `scope` before each open scope was added */
     int depth;
     kd_part part;
     bool differentiated;

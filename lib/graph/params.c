@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * params.c: a network's parameters: the flat arrays, their table, initial values, and the way in
- * and out in the layout of files. */
+ * params.c: a network's parameters: the flat arrays, their table, initial values, and reading and
+ * writing them in the layout of files. */
 #include "params.h"
 
 #include "../base/philox.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * context.c: a context is made here, where the kernels are that it chooses from. */
+ * context.c: kd_ctx_create. It stands here, not in lib/base, because a context chooses a table of
+ * kernels. */
 #include "blas.h"
 #include "conv.h"
 

@@ -4,30 +4,30 @@
  *
  *   y[n,p,q,o] = sum over i, j, c of x[n, p*sh - ph + i*dh, q*sw - pw + j*dw, c] w[o,i,j,c]
  *
- * Which algorithm serves which shape is a table of rules (kdi_conv_rules) that can be read and
- * tested. All of them cut their work by shape: the same bits for any number of threads. Scratch
- * memory is the caller's, 64-byte aligned; nothing allocates. */
+ * Which algorithm computes which shape is decided by a table of rules (conv_choose.c). All cut
+ * their work by shape: the same bits for any number of threads. Scratch memory is the caller's,
+ * 64-byte aligned; nothing allocates. */
 #ifndef KDI_CONV_H
 #define KDI_CONV_H
 
 #include "gemm.h"
 
-/* What x goes through before a convolution reads it: (x - mean) scale + shift, with relu max(0, of
- * that); [c] each. */
+/* A batch norm before the convolution, applied to x as it is read: (x - mean) scale + shift, then
+ * max(0, .) if relu. Arrays are [c]. */
 typedef struct kdi_conv_bn_before {
     const float *mean, *scale, *shift;
     bool relu;
 } kdi_conv_bn_before;
 
-/* The backward of a batch norm behind a convolution, which dy goes through before the convolution's
- * own reads it; [o] each. With d = y - mean: g scale + d slope + constant, where g is dy, with relu
- * where d scale + shift > 0; if it pools, dy is that of the map's largest numbers of 2x2 pixels each
- * (isa/norm_pool.c), h and w even. */
+/* The backward of a batch norm after the convolution, applied to dy as it is read. With d = y -
+ * mean the result is g scale + d slope + constant. g is dy; with relu it is 0 where d scale + shift
+ * <= 0. If a 2x2 max pooling follows the norm, dy is the pooling's gradient (isa/norm_pool.c), and
+ * h and w are even. Arrays are [o]. */
 typedef struct kdi_conv_bn_after {
     const float *y; /* of the convolution */
     const float *mean, *scale, *shift, *slope, *constant;
     bool relu, pools;
-    bool writes; /* what comes of it is written, too: some algorithms must, others cannot */
+    bool writes; /* store the result in dy. Some algorithms must, others cannot: kdi_conv_can */
     float *dy;   /* there, [n,oh,ow,o]; may be y */
 } kdi_conv_bn_after;
 
@@ -48,7 +48,7 @@ typedef struct kdi_conv {
 } kdi_conv;
 
 typedef enum kdi_conv_algo {
-    KDI_CONV_GEMM,       /* blocks of patches times packed weights; any shape */
+    KDI_CONV_GEMM,       /* patches times packed weights; any shape */
     KDI_CONV_DIRECT,     /* few input channels: rows of the padded image are the patches */
     KDI_CONV_DEPTHWISE,  /* groups == c, o a multiple of c */
     KDI_CONV_WINOGRAD,   /* F(4x4,3x3): 3x3, stride 1, dilation 1, groups 1 */
@@ -71,7 +71,8 @@ int kdi_conv_algo_named(const char *name); /* -1: none is called so */
 /* Whether the algorithm can compute this convolution at all. */
 bool kdi_conv_can(const kdi_conv *v, kdi_conv_algo algo);
 
-/* A rule holds for shapes within all its bounds; the first that holds, and can, decides. */
+/* A rule holds for shapes within all its bounds. The first rule that holds, and whose algorithm can
+ * compute the shape, decides. */
 typedef struct kdi_conv_rule {
     kdi_conv_algo algo;
     size_t min_c, max_c;     /* input channels of a group */
@@ -82,39 +83,39 @@ typedef struct kdi_conv_rule {
 } kdi_conv_rule;
 const kdi_conv_rule *kdi_conv_rules(size_t *count);
 
-/* The algorithm for a shape whose batches are at most `batch` (0: large). It does not look at n, so
- * that prepared weights and gradients fit every run. forced: NULL, or an algorithm that is taken
- * wherever it can be. */
+/* The algorithm for a shape whose batches are at most `batch` (0: large). n is not looked at, so
+ * that prepared weights and gradients fit every run of a plan. forced: NULL, or an algorithm to use
+ * wherever it can. */
 kdi_conv_algo kdi_conv_choose_for(const kdi_conv *v, size_t batch, const kdi_conv_algo *forced);
 kdi_conv_algo kdi_conv_choose(const kdi_conv *v, const kdi_conv_algo *forced); /* batch 0 */
 
-/* Bytes of scratch a pass needs; grows with n. SIZE_MAX if the size overflows. */
+/* Bytes of scratch of a pass; grows with n. SIZE_MAX: the size overflows. */
 size_t kdi_conv_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, kdi_conv_pass pass);
 
-/* The weights in the algorithm's own form: they do not depend on n, and for GEMM, DIRECT and
- * DEPTHWISE not on h and w. */
+/* The weights in the algorithm's own form. It does not depend on n; for GEMM, DIRECT and DEPTHWISE
+ * not on h and w either. */
 size_t kdi_conv_prepared_size(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo);
 void kdi_conv_prepare(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *w,
                       void *prepared, void *scratch);
 
-/* y = act(x * w + bias + residual). prepared, from kdi_conv_prepare, takes the place of w; the
- * scratch is KDI_CONV_FORWARD's or KDI_CONV_FORWARD_PREPARED's. epilogue may be NULL; its
- * residual has y's layout, ldr = o; where v pools there is none. */
+/* y = act(conv(x, w) + bias + residual). If prepared (from kdi_conv_prepare) is set, it is read
+ * instead of w, and the scratch is KDI_CONV_FORWARD_PREPARED's. epilogue may be NULL. Its residual
+ * has y's layout, ldr = o; if v->pools there is none. */
 void kdi_conv_forward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                       const float *w, const void *prepared, const kdi_epilogue *epilogue, float *y,
                       void *scratch);
 
-/* Whether the algorithm can tell the moments of y at almost no cost, for a batch norm behind; the
- * bytes of scratch, without prepared weights; and a forward that tells them: the mean [o] over all
- * pixels, then the sum of the squared distances from it [o]. */
+/* A forward that also gives y's moments, for a batch norm after it: moments [2][o] are the mean
+ * over all pixels, and the sum of the squared distances from it. Some algorithms can, at almost no
+ * cost. The scratch is in bytes, without prepared weights. */
 bool kdi_conv_can_moments(kdi_conv_algo algo);
 size_t kdi_conv_moments_scratch(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo);
 void kdi_conv_forward_moments(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                               const float *w, const kdi_epilogue *epilogue, float *y,
                               float *moments, void *scratch);
 
-/* The gradients that are not NULL: dx[n,h,w,c] from w, dw[o,kh,kw,c/groups] from x, and db[o].
- * accumulate_dw is for dw and db. */
+/* The gradients that are not NULL: dx[n,h,w,c], read from w; dw[o,kh,kw,c/groups], read from x;
+ * db[o]. accumulate_dw is for dw and db. */
 void kdi_conv_backward(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, const float *x,
                        const float *w, const float *dy, float *dx, float *dw, float *db,
                        bool accumulate_dx, bool accumulate_dw, void *scratch);

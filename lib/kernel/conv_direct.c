@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * conv_direct.c: convolutions without patches.
  *
- * Few input channels (a network's first layer): a few rows of the image are copied with their
- * padding. The kw * c numbers under one row of the kernel then lie side by side, and the next
- * output pixel's sw * c further on, so the copy is itself an operand of the product: forward as the
- * rows of A with one segment for each kernel row; backward to the weights as its columns, kw * c of
- * them for each kernel row, against the same rows of dy in panels. Tasks are images' bands of
- * output rows; for the weights, a fixed number of parts made of bands, added in order.
+ * Few input channels (a network's first layer): a band of image rows is copied with its padding.
+ * The kw * c numbers under one row of the kernel lie side by side in that copy, the next output
+ * pixel's sw * c further on. So the copy is an operand of a product as it is.
+ *   Forward: it is A, with one segment for each row of the kernel. A task is a band of output rows.
+ *   dW: it is A transposed, kw * c columns for each row of the kernel, times the same rows of dy in
+ *   panels. Bands form a fixed number of parts, whose dW are added in order.
+ * If the output is pooled, two of its rows at a time are kept in the worker's scratch.
+ * A kernel of one point is left to conv_gemm.c.
  *
- * Where the output is pooled, two of its rows at a time wait in the worker's scratch.
- *
- * A kernel of one point has no rows of its own and is left to the products of conv_gemm.c.
- *
- * Depthwise (one channel a group): every pixel is a sum over the kernel's points of vectors of
- * channels, with the weights turned to [kh,kw,c]. */
+ * Depthwise (one channel a group): a pixel is a sum of vectors of channels over the kernel's
+ * points, with the weights transposed to [kh,kw,c]. */
 #include "conv_algo.h"
 #include "conv_moments.h"
 
@@ -43,7 +41,7 @@ typedef struct direct {
     size_t bands;     /* of an image */
     size_t rows_size; /* floats of a band's padded rows */
     size_t kernel;    /* floats of a worker's gemm_block */
-    size_t pair;      /* floats of two output rows to be pooled, or of a band of dy behind a norm */
+    size_t pair;      /* floats of two output rows to be pooled, or of a band of bn_after's dy */
     size_t own;       /* floats of a worker */
     const float *x, *b, *dy;
     float *y, *parts, *workers; /* y is dw on the way back */
@@ -53,7 +51,7 @@ typedef struct direct {
     const kdi_epilogue *epilogue;
 } direct;
 
-/* Output rows to be computed. */
+/* Output rows that are computed. */
 static size_t height(const kdi_conv *v)
 {
     return v->pools ? v->oh / 2 * 2 : v->oh;
@@ -79,8 +77,7 @@ static direct direct_of(const kdi_kernels *kernels, const kdi_conv *v, bool weig
     return d;
 }
 
-/* Parts of the gradient of the weights: no more than there are bands, nor than the memory for them
- * allows. */
+/* Parts of dW: at most as many as bands, and as PARTS_SIZE allows. */
 static size_t parts_of(const direct *d)
 {
     const size_t size = d->v->kh * d->v->kw * d->v->c * d->v->o;
@@ -125,7 +122,7 @@ static size_t moments_step(const direct *d)
     return kdi_multiple(d->v->o, ALIGN);
 }
 
-/* A row of y adds to its band's moments. */
+/* Add a row of y to its band's moments. */
 static void see_row(const direct *d, size_t band, bool first, const float *y)
 {
     const size_t step = moments_step(d), o = d->v->o;
@@ -228,7 +225,7 @@ static void direct_forward_moments(kd_ctx *ctx, const kdi_conv *v, const float *
     kdi_join_moments(ctx, &parts, moments);
 }
 
-/* Rows [row, row + rows) of an image's dy, through the norm behind, to `to`. */
+/* The backward of bn_after on rows [row, row + rows) of an image's dy, into `to`. */
 static const float *through_bn(const direct *d, size_t image, size_t row, size_t rows, float *to)
 {
     const kdi_conv_bn_after *b = d->v->bn_after;
@@ -245,7 +242,7 @@ static const float *through_bn(const direct *d, size_t image, size_t row, size_t
     return to;
 }
 
-/* Part `index` of the gradient, turned: [kh * kw * c][o]. */
+/* Part `index` of dW, transposed: [kh * kw * c][o]. */
 static void weights_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
@@ -288,7 +285,7 @@ static void weights_task(void *arg, size_t index, int worker)
     }
 }
 
-/* Rows of the turned gradient: add their parts, and turn them back. */
+/* Some rows of the transposed dW: add their parts, and transpose them back. */
 static void turn_task(void *arg, size_t index, int worker)
 {
     const direct *d = arg;
@@ -380,7 +377,7 @@ typedef struct depthwise {
     const kdi_epilogue *epilogue;
 } depthwise;
 
-/* A sum over points being gathered for one pixel. */
+/* The points of one pixel's sum, gathered up to POINTS at a time. */
 typedef struct points {
     const float *x[POINTS], *w[POINTS];
     size_t count;
@@ -432,10 +429,10 @@ static void depthwise_forward_task(void *arg, size_t index, int worker)
                              .ldc = v->c,
                              .accumulate = true,
                              .epilogue = &epilogue};
-    d->kernels->gemm_block(&block); /* over no k: the epilogue alone */
+    d->kernels->gemm_block(&block); /* k = 0: the epilogue alone */
 }
 
-/* One row of dx of one image: the output pixels each input pixel went to. */
+/* One row of dx of one image: a sum over the output pixels that read each input pixel. */
 static void depthwise_data_task(void *arg, size_t index, int worker)
 {
     const depthwise *d = arg;

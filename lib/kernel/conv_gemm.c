@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * conv_gemm.c: convolutions of any shape as matrix products over blocks of patches.
  *
- * Forward, a row of the product is an output pixel, k runs over (kernel row, kernel column,
- * channel), a column is an output channel. Backward to the data, a row is an input pixel and k runs
- * over the kernel points that touch it and the output channels; with stride s the input pixels fall
- * into s * s phases with their own points each, so nothing is multiplied by a zero of the stride.
- * On maps so small that much of every patch is padding, one pixel of all images makes a product of
- * its own, with only the points that are inside; of a few images of few pixels, a point's product
- * has only the rows where it is inside. Each task copies the patches of its block of rows for one step
- * along k at a time, which stays in cache.
+ *   forward  A row of the product is an output pixel, a column an output channel. k runs over
+ *            (kernel row, kernel column, channel).
+ *   dX       A row is an input pixel. k runs over the kernel points that touch it and the output
+ *            channels. With stride s the input pixels fall into s * s phases, each with its own
+ *            points, so that nothing is multiplied by a zero of the stride.
+ *
+ * On small maps much of every patch is padding. If `tiny`, one pixel of all images makes a product
+ * of its own, of the points that are inside. If `crops` (few images of few pixels), a point's
+ * product has only the rows where it is inside.
+ *
+ * Each task copies the patches of its block for one step along k at a time; they stay in cache.
  *
  * Backward to the weights: conv_gemm_weights.c. */
 #include "conv_gemm.h"
@@ -19,7 +22,7 @@
 #include <string.h>
 
 enum { TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
-/* Floats of patches that a worker keeps for its next block, at most: a part of a second-level
+/* The most floats of patches that a worker keeps for its next block: a part of the second-level
  * cache. */
 enum { KEPT = 96 << 10 };
 
@@ -29,17 +32,19 @@ typedef struct plan {
     const kdi_kernels *kernels;
     side h, w;
     size_t n, groups;
-    size_t in, out;        /* channels of a group, read and written */
-    bool tiny;             /* one product for each pixel */
-    size_t mb, nb;         /* a block */
-    size_t step;           /* floats along k, at most */
-    size_t rows, columns;  /* blocks of one product */
-    bool crops;            /* what is padding is left out */
-    size_t slab;           /* floats of one step's patches */
-    bool keeps;            /* a worker's first block copies the patches, of all steps, for all */
-    size_t head, kernel;   /* floats of a worker: whether patches are there, of the kernel, */
-    size_t a_size, c_size; /* of patches, of sums before they are scattered, */
-    size_t sums;           /* of sums if it crops */
+    size_t in, out;       /* channels of a group, read and written */
+    bool tiny;            /* one product for each pixel */
+    size_t mb, nb;        /* a block */
+    size_t step;          /* floats along k, at most */
+    size_t rows, columns; /* blocks of one product */
+    bool crops;           /* padding is left out: fewer rows for some points */
+    size_t slab;          /* floats of one step's patches */
+    bool keeps;           /* a worker's first block copies all patches, for its later blocks */
+    /* floats of a worker: */
+    size_t head;           /* whether its patches are there */
+    size_t kernel;         /* the kernel's scratch */
+    size_t a_size, c_size; /* patches; sums before they are scattered */
+    size_t sums;           /* sums if it crops */
     const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
     float *c, *workers;    /* the workers' scratch room floats apart */
     size_t room;
@@ -63,7 +68,7 @@ static size_t steps_of(const plan *p)
     return p->step > p->in ? kdi_pieces(taps, p->step / p->in) : taps * kdi_pieces(p->in, p->step);
 }
 
-/* Leaving out what is padding is worth it with a few rows, for points of their own steps. */
+/* Leaving out padding pays with few rows, if each point has steps of its own. */
 static bool crops(const plan *p)
 {
     size_t h_in, h_all, w_in, w_all;
@@ -94,7 +99,8 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     const bool few = p.n * map <= FEW_ROWS;
     const size_t slabs = p.crops ? p.n * p.w.k * kdi_pieces(p.in, p.step) : steps_of(&p);
     p.keeps = few && !back && !p.tiny && p.groups == 1 && p.rows == 1 && slabs * p.slab <= KEPT;
-    /* Few rows: b is read as it lies in memory, panel by panel; patches not kept may serve two. */
+    /* Few rows: b is read in the order of memory, panel by panel. Patches that are not kept may
+     * serve two panels. */
     if (few) p.nb = (p.keeps || p.n * map <= 8 ? kernels->gemm_wide : 2) * kernels->gemm_nr;
     p.columns = kdi_pieces(p.out, p.nb);
     p.head = p.keeps ? ALIGN : 0;
@@ -104,7 +110,7 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
     return p;
 }
 
-/* Put a block's rows where their pixels are, phases apart. */
+/* Scatter a block's rows to their pixels, which are phases apart. */
 static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h, size_t phase_w,
                     size_t row, const kdi_block *block, float *c, size_t ldc)
 {
@@ -117,8 +123,8 @@ static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h,
     }
 }
 
-/* What step of point t and `channels` channels from c on reads of b, and what the next one will:
- * where rows are few the time is that of reading b. */
+/* What a step (point t, `channels` channels from c on) reads of b, and what to prefetch for the
+ * next: with few rows the time is that of reading b. */
 static void aim(const plan *p, const axis *h, const axis *w, size_t t, size_t taps, size_t c,
                 size_t channels, const float *b, kdi_block *block)
 {
@@ -132,8 +138,8 @@ static void aim(const plan *p, const axis *h, const axis *w, size_t t, size_t ta
     block->ahead[0] = (kdi_fetch){next, panels, block->k * nr, block->panel};
 }
 
-/* Walk along k: each step's patches times its slab of b. The patches are copied to a unless they
- * are there. */
+/* Walk along k: each step's patches times its slab of b. The patches are copied to a, unless they
+ * are there already. */
 static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
                  const float *b, float *a, bool there, const kdi_epilogue *epilogue)
 {
@@ -166,10 +172,11 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
     }
 }
 
-/* ---- a few rows, without what is padding ------------------------------------------------------ */
+/* ---- a few rows, without what is padding ----------------------------------------------------- */
 
-/* For each image and each of the kernel's columns, step by step: the pixels that it meets, of all of
- * the map's rows. The patches of one of its points, where it is inside, are rows of that. */
+/* Copy, step by step, for each image and each column of the kernel: the pixels that the column
+ * meets, in all rows of the map. The patches of one of the column's points are rows of that
+ * copy. */
 static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patches from, float *a)
 {
     const float *x = from.x;
@@ -207,9 +214,9 @@ static void join(const plan *p, const axis *h, const axis *w, float *sums, const
                               block->accumulate);
 }
 
-/* Walk along k, image by image, with the positions alone where a point is inside. A column of the
- * kernel that is outside of some of the map's columns has sums of its own, [positions inside][nb]:
- * with evenly spaced rows, as the rest. Patches are kept as copy_columns lays them. */
+/* Walk along k, image by image; a point's product has only the positions where it is inside. A
+ * column of the kernel that is outside for some columns of the map has sums of its own, [positions
+ * inside][nb], whose rows are evenly spaced. Patches are as copy_columns lays them out. */
 static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches *from,
                         kdi_block *block, const float *b, float *a, float *sums, bool there,
                         const kdi_epilogue *epilogue)
@@ -248,7 +255,7 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
                     p->kernels->patch_rows(from, a, part.rsa);
                 }
                 part.c = sums + image * size + (own + from->top * from->grid_w) * p->nb;
-                /* Each image asks for a share. */
+                /* Each image prefetches a share. */
                 part.ahead[0].columns = ahead.columns / p->n;
                 part.ahead[0].x = ahead.x + image * part.ahead[0].columns;
                 p->kernels->gemm_block(&part);
@@ -258,14 +265,14 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
     for (size_t image = 0; image < p->n; image++) join(p, h, w, sums + image * size, block, image);
     if (!epilogue) return;
     block->a = a;
-    block->accumulate = true; /* a product over no k applies it */
+    block->accumulate = true; /* a product over k = 0 applies the epilogue */
     block->epilogue = epilogue;
     p->kernels->gemm_block(block);
 }
 
-/* ---- block by block --------------------------------------------------------------------------- */
+/* ---- block by block -------------------------------------------------------------------------- */
 
-/* Whether a worker's patches are there, which they are after this. */
+/* Are a worker's patches there? After this call they count as there. */
 static bool patches_there(const plan *p, float *own)
 {
     const bool there = p->keeps && *own != 0;
@@ -273,7 +280,7 @@ static bool patches_there(const plan *p, float *own)
     return there;
 }
 
-/* Block (row, column) of one product of group g: that of a phase, or of one pixel. */
+/* Block (row, column) of one product of group g: of a phase, or of one pixel. */
 static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t column, float *own)
 {
     const size_t i = row * p->mb, j = column * p->nb;
@@ -350,8 +357,8 @@ static void block_task(void *arg, size_t index, int worker)
              p->workers + (size_t)worker * p->room);
 }
 
-/* Floats from worker to worker. Backward they are packed, as the largest scratch of a small network's
- * training is here. */
+/* Floats from worker to worker. Backward they are packed tightly: the largest scratch of a small
+ * network's training is here. */
 static size_t room_of(const plan *p, size_t floats, size_t threads)
 {
     return p->h.back ? floats : kdi_worker_room(floats, threads);
@@ -384,7 +391,7 @@ static void prepare(kd_ctx *ctx, const kdi_conv *v, const float *w, void *prepar
         kdi_gemm_pack_b(ctx, n, k, true, w + g * n * k, k, (float *)prepared + g * size);
 }
 
-/* Bytes of the weights for the way back: [groups][panels of c][kh * kw * o][NR]. */
+/* Bytes of the weights for dX: [groups][panels of c][kh * kw * o][NR]. */
 static size_t flipped_size(kd_ctx *ctx, const kdi_conv *v)
 {
     size_t bytes = kdi_gemm_packed_size(ctx, v->c / v->groups, v->kh * v->kw * (v->o / v->groups));
@@ -413,7 +420,7 @@ static void flip_task(void *arg, size_t index, int worker)
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* 1x1 at every pixel: the product as it is. */
+/* A 1x1 kernel at every pixel: a plain product. */
 static bool pointwise(const kdi_conv *v)
 {
     return v->kh * v->kw * v->sh * v->sw * v->groups == 1 && v->ph + v->pw == 0;

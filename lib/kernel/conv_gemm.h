@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * conv_gemm.h: what the two files of convolutions as matrix products share: which point of the
- * kernel meets which pixel along one axis, and the gradient of the weights. */
+ * conv_gemm.h: shared by conv_gemm.c and conv_gemm_weights.c: which point of the kernel meets which
+ * pixel along one axis, and the gradient of the weights. */
 #ifndef KDI_CONV_GEMM_H
 #define KDI_CONV_GEMM_H
 
@@ -13,14 +13,14 @@ enum { PAD = 16, ALIGN = 16 };
 
 /* ---- one axis -------------------------------------------------------------------------------- */
 
-/* One axis of a convolution from a map of `from` pixels to one of `to`. */
+/* One axis of a convolution, from a map of `from` pixels to one of `to`. */
 typedef struct side {
     size_t from, to, k, stride, pad, dilation;
     bool back; /* to the data: from is the output's map */
 } side;
 
-/* Kernel points first, first + step, ...: `count` of them. Point t of grid position g lies at pixel
- * g * stride + off + t * tap, the position being pixel phase + g * phases of the map written. */
+/* `count` points of the kernel: first, first + step, ... Grid position g writes pixel
+ * phase + g * phases; its point t reads pixel g * stride + off + t * tap. */
 typedef struct axis {
     size_t first, step, count;
     ptrdiff_t stride, off, tap;
@@ -103,7 +103,7 @@ static inline size_t points_of(const kdi_conv *v)
     return v->kh * v->kw * (v->c / v->groups);
 }
 
-/* dW [o][kh * kw * c / groups] (+)= that of x and dy. The scratch in bytes, for this n or less. */
+/* dW[o][kh * kw * c / groups] (+)= from x and dy. The scratch is in bytes, for this n or fewer. */
 size_t kdi_conv_gemm_weights_scratch(kd_ctx *ctx, const kdi_conv *v);
 void kdi_conv_gemm_weights(kd_ctx *ctx, const kdi_conv *v, const float *x, const float *dy,
                            float *dw, bool accumulate, float *scratch);

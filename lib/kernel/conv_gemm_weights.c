@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * conv_gemm_weights.c: the gradient of a convolution's weights as matrix products. A row is an
- * output channel, a column a point of the kernel and a channel; k runs over the pixels, in parts that
- * are added in order. */
+ * output channel, a column a point of the kernel and an input channel. k runs over the pixels, in
+ * parts that are added in order. */
 #include "conv_gemm.h"
 
 #include "gemm.h"
@@ -13,7 +13,7 @@ typedef struct weights {
     const kdi_conv *v;
     size_t c, o;                               /* channels of a group */
     size_t mb;                                 /* output channels of a block */
-    size_t taps, nb;                           /* a block's kernel points, and channels of each */
+    size_t taps, nb;                           /* kernel points of a block, channels of each */
     size_t rows, columns;                      /* blocks */
     size_t parts;                              /* of the pixels */
     bool panels;                               /* patches go straight to panels */
@@ -32,7 +32,8 @@ static weights weights_of(const kdi_kernels *kernels, const kdi_conv *v)
     p.mb = kdi_piece(p.o, KDI_GEMM_ROWS, 1);
     p.nb = p.c;
     p.taps = 1;
-    /* Many channels: one point, whose rows outside the map are left out. Few: several points. */
+    /* Many channels: a block is one point, whose rows outside of the map are left out. Few: several
+     * points. */
     if (p.c * 2 > KDI_GEMM_COLUMNS)
         p.nb = kdi_piece(p.c, KDI_GEMM_COLUMNS, nr);
     else

@@ -1,5 +1,8 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * conv_moments.c: see conv_moments.h. */
 #include "conv_moments.h"
+
+#include "../base/size.h"
 
 enum { JOIN = 16 }; /* channels of a task */
 
@@ -36,5 +39,5 @@ static void join_task(void *arg, size_t index, int worker)
 void kdi_join_moments(kd_ctx *ctx, const kdi_moment_parts *parts, float *moments)
 {
     job j = {parts, moments};
-    kd_parallel_for(ctx, (parts->o + JOIN - 1) / JOIN, join_task, &j);
+    kd_parallel_for(ctx, kdi_pieces(parts->o, JOIN), join_task, &j);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * conv_moments.h: the mean and the squared deviations of what a convolution writes, joined from
- * those of its parts, which its tasks sum up while their pixels are in cache. */
+ * conv_moments.h: the mean and the squared deviations of what a convolution writes. Its tasks sum
+ * those of their parts while the pixels are in cache; here the parts are joined. */
 #ifndef KDI_CONV_MOMENTS_H
 #define KDI_CONV_MOMENTS_H
 
@@ -10,7 +10,7 @@
 typedef struct kdi_moment_parts {
     const float *sums;
     size_t count, step, o;
-    size_t (*pixels)(const void *arg, size_t part); /* that a part has seen, maybe none */
+    size_t (*pixels)(const void *arg, size_t part); /* of a part; may be 0 */
     const void *arg;
 } kdi_moment_parts;
 

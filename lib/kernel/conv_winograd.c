@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: MIT
- * conv_winograd.c: Winograd's F(4x4,3x3), forward. Lavin and Gray, "Fast algorithms for
- * convolutional neural networks", 2016:
+ * conv_winograd.c: Winograd's convolution, forward; with the filters turned it is dX, too. After
+ * Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. For each 4x4 tile of y
+ * and the 6x6 pixels d of x that it needs,
  *
- *   Y = A' [ sum over c of (G g G') * (B' d B) ] A      for each 4x4 tile of y, 6x6 window d of x
+ *   Y = A' [ sum over c of (G g G') * (B' d B) ] A
  *
  * In each of 36 planes the sum over channels is a matrix product M[t,o] = V[t,c] U[c,o] over tiles:
- * 36 multiplications where the definition has 144. isa/winograd.c has the transforms, and why
- * their points are 0, +-5/8, +-3/2. With normal numbers and 512 channels errors are 2e-6 (root mean
- * square) and at most 1.6e-5 of the standard deviation of y; those of dX and dW are half of that
- * and less. The customary points 0, +-1, +-2 give 4.4e-6 and 9e-5, the definition in float32 gives
- * 1.2e-6 and 6e-6.
+ * 36 multiplications where the definition has 144. The transforms are data (transforms.h); the
+ * other three kinds differ in numbers of planes and sides. docs/performance.md has the errors.
  *
- * Layouts: V [36][c blocks][tiles][lanes], M the same over o; U in panels of up to two vectors of
- * outputs, [panel][36][c][width].
+ * Layouts: V [planes][c blocks][tiles][lanes], M the same over o. U is in panels of up to two
+ * vectors of outputs, [panel][planes][c][width].
  *
  * Two ways to cut the work, chosen by shape:
- *   by tiles   a task takes 16 tiles through all steps; all of U, V and M stay in the second-level
+ *   by tiles   A task takes 16 tiles through all steps. All of U, V and M stay in the second-level
  *              cache. For small filters, which come with large maps.
- *   by panels  V of up to 256 tiles is made first; then a task makes 32 or 64 outputs of them. U is
- *              read once for all these tiles; where it is not prepared and there are many outputs,
- *              the task transforms its own filters, a slice that fits the cache at a time, and U is
- *              never in memory.
- *              What another processor has written takes long to come. So with few tiles each
- *              worker makes all of V for itself; and where the parts of tiles share out evenly and
- *              are small, each takes parts of its own through both steps.
+ *   by panels  V of up to 256 tiles is made first. Then a task makes 32 or 64 outputs of them, so
+ *              that U is read once for all these tiles. If U is not prepared and there are many
+ *              outputs, the task transforms its own filters, a slice that fits the cache at a time,
+ *              and U is never in memory.
+ *              Reading what another processor has just written is slow. So with few tiles each
+ *              worker makes all of V for itself. And if parts of the tiles can be shared out evenly
+ *              and are small, each worker takes its parts through both steps ("apart").
  * The sum over channels runs in order either way: the bits are the same. */
 #include "conv_winograd.h"
 
@@ -33,64 +31,53 @@
 #include "grid.h"
 
 enum {
-    AHEAD = 2,   /* tiles to fetch ahead, behind a row of them */
-    NORMED = 64, /* channels of a window that are normed at a time */
+    AHEAD = 2,   /* tiles to fetch ahead, besides a row of them */
+    NORMED = 64, /* channels of a tile that bn_before is applied to at a time */
     /* by tiles */
-    SMALL_BYTES = 640 << 10, /* of U, at most */
+    SMALL_BYTES = 640 << 10, /* the most of U */
     BLOCK = 16,              /* tiles a task has in hand */
-    RUN = 4,                 /* blocks it takes, where there are many */
+    RUN = 4,                 /* blocks of a task, if there are many */
     /* by panels */
-    OWN = 32,        /* tiles, at most, of which each worker makes its own V, */
-    OWN_WORKERS = 8, /* of so many, at most; */
-    HEAD = 16,       /* floats ahead of it: whether it is made */
+    OWN = 32,        /* up to so many tiles each worker makes its own V, */
+    OWN_WORKERS = 8, /* of up to so many workers */
+    HEAD = 16,       /* floats before that V: whether it is made */
     MIN_CHUNK = 128, /* tiles of V at a time */
     MAX_CHUNK = 256,
     CHUNK_BYTES = 4 << 20,  /* of V, within those bounds */
-    APART_BYTES = 12 << 20, /* of all workers' own V and M of parts, at most: with more of them a
-                             * cache that they share has no room for the filters */
-    FEW = 8,                /* tiles of V a task makes */
-    GROUP = 64,             /* outputs of a task; half as many where there are few */
+    APART_BYTES = 12 << 20, /* the most of all workers' V and M of parts: with more of them a shared
+                             * cache has no room for the filters */
+    FEW = 8,                /* tiles of V that a task makes */
+    GROUP = 64,             /* outputs of a task; half as many if there are few */
     MANY = 8,               /* groups that keep the threads busy by themselves */
-    PART = 64,  /* tiles of a task, where U is at hand; twice as many with MANY groups */
-    DEPTH = 128 /* channels summed at a time: their U, or the slice of it that the task
-                 * transforms, stays in the nearest caches; see depth_of */
+    PART = 64,              /* tiles of a task if U is prepared; twice as many with MANY groups */
+    DEPTH = 128             /* channels summed at a time (depth_of): their U, or the slice that the
+                             * task transforms, stays in the nearest caches */
 };
 
-static kdi_transforms transforms_of(const kdi_kernels *k, kdi_winograd_kind kind)
+static const kdi_transforms *transforms_of(const kdi_kernels *k, kdi_conv_algo algo)
 {
-    if (kind == KDI_WINOGRAD_F2)
-        return (kdi_transforms){k->winograd2_input,         k->winograd2_output,
-                                k->winograd2_gradient,      k->winograd2_filter,
-                                k->winograd2_filter_turned, k->winograd2_filter_gradient};
-    if (kind == KDI_WINOGRAD_2X2)
-        return (kdi_transforms){k->small_map2_input,         k->small_map2_output,
-                                k->small_map2_gradient,      k->small_map2_filter,
-                                k->small_map2_filter_turned, k->small_map2_filter_gradient};
-    if (kind == KDI_WINOGRAD_4X4)
-        return (kdi_transforms){k->small_map4_input,         k->small_map4_output,
-                                k->small_map4_gradient,      k->small_map4_filter,
-                                k->small_map4_filter_turned, k->small_map4_filter_gradient};
-    return (kdi_transforms){k->winograd_input,         k->winograd_output,
-                            k->winograd_gradient,      k->winograd_filter,
-                            k->winograd_filter_turned, k->winograd_filter_gradient};
+    switch (algo) {
+    case KDI_CONV_WINOGRAD2:
+        return k->winograd2;
+    case KDI_CONV_SMALL_MAP2:
+        return k->small_map2;
+    case KDI_CONV_SMALL_MAP4:
+        return k->small_map4;
+    default:
+        return k->winograd;
+    }
 }
 
-kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind kind, bool turned)
+kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_conv_algo algo, bool turned)
 {
     const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
     const size_t lanes = kernels->vector;
     kdi_winograd g = {.kernels = kernels, .lanes = lanes, .turned = turned};
-    static const struct {
-        size_t planes, tile, side, rows;
-    } sizes[] = {[KDI_WINOGRAD_F4] = {36, 4, 6, 1},
-                 [KDI_WINOGRAD_F2] = {16, 2, 4, 1},
-                 [KDI_WINOGRAD_2X2] = {9, 2, 2, 1},
-                 [KDI_WINOGRAD_4X4] = {9, 4, 4, 9}};
-    g.transforms = transforms_of(kernels, kind);
-    g.planes = sizes[kind].planes;
-    g.tile = sizes[kind].tile;
-    g.side = sizes[kind].side;
-    g.rows = sizes[kind].rows;
+    g.transforms = transforms_of(kernels, algo);
+    g.planes = g.transforms->planes;
+    g.tile = g.transforms->tile;
+    g.side = g.transforms->side;
+    g.rows = g.transforms->rows;
     if (turned) {
         g.h = v->oh, g.w = v->ow, g.c = v->o;
         g.oh = v->h, g.ow = v->w, g.o = v->c;
@@ -112,10 +99,10 @@ kdi_winograd kdi_winograd_of(kd_ctx *ctx, const kdi_conv *v, kdi_winograd_kind k
     return g;
 }
 
-/* ---- windows --------------------------------------------------------------------------------- */
+/* ---- pixels of a tile ------------------------------------------------------------------------ */
 
-/* The side x side window of a map [h,w,channels] at row y, column x; wrapped-around rows and
- * columns are left of, or above, the first. */
+/* Where the side x side pixels at row y, column x of a map [h,w,channels] begin. Rows and columns
+ * before the first have wrapped round. */
 static void pixels_of(size_t image, size_t h, size_t w, size_t channels, size_t y, size_t x,
                       size_t side, size_t *at)
 {
@@ -146,7 +133,7 @@ void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_
     size_t at[KDI_TILE_PIXELS], here[KDI_TILE_PIXELS];
     kdi_winograd_input_pixels(g, tile, at);
     if (!g->bn_before) {
-        g->transforms.input(x, at, g->c, to, v.plane, v.block);
+        g->transforms->input(x, at, g->c, to, v.plane, v.block);
         return;
     }
     const kdi_conv_bn_before *n = g->bn_before;
@@ -156,7 +143,7 @@ void kdi_winograd_input(const kdi_winograd *g, const float *x, size_t tile, kdi_
         for (size_t i = 0; i < pixels; i++) here[i] = i * count;
         g->kernels->bn_gather(pixels, count, x + c, at, n->mean + c, n->scale + c, n->shift + c,
                               n->relu, normed);
-        g->transforms.input(normed, here, count, to + c / g->lanes * v.block, v.plane, v.block);
+        g->transforms->input(normed, here, count, to + c / g->lanes * v.block, v.plane, v.block);
     }
 }
 
@@ -167,8 +154,8 @@ static void fetch(const float *p, const size_t *at, size_t pixels, size_t channe
             for (size_t c = 0; c < channels; c += 16) kdi_prefetch(p + at[i] + c);
 }
 
-/* The share of a tile in its image of so many floats, in the order of memory: it comes faster than
- * tile by tile. */
+/* Fetch a tile's share of its image of so many floats. Shares are in the order of memory, which is
+ * faster than the pixels of each tile. */
 static void fetch_share(const kdi_winograd *g, const float *p, size_t image, size_t tile)
 {
     const size_t tiles = g->tiles_h * g->tiles_w, share = kdi_pieces(image, tiles);
@@ -212,7 +199,7 @@ kdi_planes kdi_planes_of(const kdi_winograd *g, float *data, size_t blocks, size
     return (kdi_planes){data, blocks * block + g->lanes, block};
 }
 
-/* A panel's vectors, its planes' distance, and its size. */
+/* Vectors of a panel, floats from plane to plane of it. */
 static size_t panel_vecs(const kdi_winograd *g, size_t panel)
 {
     return kdi_smaller(2, g->o_blocks - 2 * panel);
@@ -223,7 +210,7 @@ static size_t panel_plane(const kdi_winograd *g, size_t panel, size_t channels)
     return (channels * panel_vecs(g, panel) + 1) * g->lanes;
 }
 
-/* Where a panel of U begins; all panels before it have two vectors. */
+/* Where a panel of U begins. All panels before it have two vectors. */
 static size_t panel_at(const kdi_winograd *g, size_t panel)
 {
     return panel * g->planes * (2 * g->c + 1) * g->lanes;
@@ -251,16 +238,18 @@ static size_t filters_size(const kdi_winograd *g)
 /* How a correlation is cut, and where things lie in the scratch: by shape alone. */
 typedef struct layout {
     bool by_tiles;
-    bool slices;           /* by panels, each task transforms its own filters */
-    size_t v_room, m_room; /* tiles by panels V and M have room for: grow with n */
-    size_t chunk, part;    /* tiles by panels: of V, and of a task */
-    size_t panels;         /* of a task by panels */
-    size_t u, v, worker;   /* floats: all of U, V of a chunk, each worker's own piece */
-    size_t own, apart;     /* the same with V: of all tiles, where they are few, and of a task's */
+    bool slices; /* by panels, each task transforms its own filters */
+    /* by panels: */
+    size_t v_room, m_room; /* tiles that V and M have room for: grow with n */
+    size_t chunk, part;    /* tiles of V at a time, and of a task */
+    size_t panels;         /* of a task */
+    /* floats: */
+    size_t u, v, worker; /* all of U, V of a chunk, each worker's own */
+    size_t own, apart;   /* each worker's with its own V: of all tiles, or of a part */
 } layout;
 
-/* Channels of a slice. Processors with wide vectors have 1 MB of second-level cache and more, others
- * half of that and less. */
+/* Channels of a slice. Processors with wide vectors have 1 MB of second-level cache or more, others
+ * half of that or less. */
 static size_t depth_of(const kdi_winograd *g)
 {
     return g->lanes < 16 ? DEPTH / 2 : DEPTH;
@@ -272,27 +261,27 @@ static size_t slice_size(const kdi_winograd *g)
     return g->planes * (2 * depth_of(g) + 1) * g->lanes;
 }
 
-/* A few shares of the tiles, none above most: of a number that threads can share out. Grows with
- * tiles. */
+/* Into how many shares of at most `most` the tiles are cut: a multiple of 4 above 2, which threads
+ * can share out. Grows with tiles. */
 static size_t shares_of(size_t tiles, size_t most)
 {
     const size_t shares = tiles ? kdi_pieces(tiles, most) : 1;
     return shares > 2 ? kdi_pieces(shares, 4) * 4 : shares;
 }
 
-/* Tiles of one of them, all of about one size. */
+/* Tiles of one share. */
 static size_t even(size_t tiles, size_t most)
 {
     return kdi_pieces(tiles, shares_of(tiles, most));
 }
 
-/* Floats that each worker may have for parts of its own. */
+/* Floats that each worker may use for parts of its own. */
 static size_t apart_room(size_t threads)
 {
     return APART_BYTES / sizeof(float) / threads;
 }
 
-/* Parts by panels of these tiles, or of fewer, at most. */
+/* The most parts that these tiles, or fewer, are cut into. */
 static size_t most_parts(const kdi_winograd *g, const layout *l)
 {
     return shares_of(g->tiles, l->v_room) * shares_of(l->v_room, l->m_room);
@@ -320,7 +309,7 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->v_room = kdi_smaller(kdi_winograd_tiles(g, rows), g->tiles);
     l->m_room = l->slices ? l->v_room
                           : kdi_smaller(l->v_room, kdi_winograd_tiles(g, many ? 2 * PART : PART));
-    /* Rather two parts than one, with filters at hand: then nobody reads another thread's V. */
+    /* With prepared filters rather two parts than one: then no thread reads another's V. */
     if (prepared && many)
         l->m_room = kdi_smaller(l->m_room,
                                 kdi_larger(kdi_pieces(g->tiles, 2), kdi_winograd_tiles(g, PART)));
@@ -357,7 +346,7 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     if (!lay_out(g, prepared, &l)) return SIZE_MAX;
     const bool parts = !l.by_tiles && threads > 1 && most_parts(g, &l) >= threads;
     apart =
-        kdi_smaller(l.apart, apart_room(threads)); /* those of fewer tiles may be small enough */
+        kdi_smaller(l.apart, apart_room(threads)); /* parts of fewer tiles may be small enough */
     if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
         !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
         !kdi_mul(apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||
@@ -392,11 +381,11 @@ static void filter_panel(const kdi_winograd *g, const float *w, size_t panel, si
     const size_t first = 2 * panel * g->lanes, width = panel_vecs(g, panel) * g->lanes;
     const size_t count = kdi_smaller(width, g->o - first), plane = panel_plane(g, panel, channels);
     if (g->turned)
-        g->transforms.filter_turned(w + c0 * 9 * g->o + first, 9 * g->o, g->o, channels, count, u,
-                                    plane, width);
+        g->transforms->filter_turned(w + c0 * 9 * g->o + first, 9 * g->o, g->o, channels, count, u,
+                                     plane, width);
     else
-        g->transforms.filter(w + first * 9 * g->c + c0, 9 * g->c, g->c, count, channels, u, plane,
-                             width);
+        g->transforms->filter(w + first * 9 * g->c + c0, 9 * g->c, g->c, count, channels, u, plane,
+                              width);
 }
 
 static void filter_task(void *arg, size_t panel, int worker)
@@ -416,9 +405,9 @@ static void input(const job *j, size_t t0, size_t tiles, kdi_planes v, size_t to
     }
 }
 
-/* M (+)= V U of one plane and panel over channels [c0, c0 + channels); v and m begin at the first
- * tile, m at the panel's first block; u is that plane's and panel's filters for those channels,
- * next what the product after this one will read. */
+/* M (+)= V U of one plane and panel over channels [c0, c0 + channels). v and m begin at the first
+ * tile, m at the panel's first block. u: the filters of that plane and panel for those channels;
+ * next: what the next product will read. */
 static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t tiles, size_t c0,
                      size_t channels, kdi_planes v, const float *u, const float *next, kdi_planes m)
 {
@@ -427,8 +416,8 @@ static void multiply(const kdi_winograd *g, size_t plane, size_t panel, size_t t
                                  next, m.data + plane * m.plane, m.block, c0 > 0);
 }
 
-/* y of tiles t0.., the channels of `blocks` blocks of M from block first on; the tiles are part
- * number `part` of y's moments. */
+/* y of tiles t0.., the channels of `blocks` blocks of M from block `first` on. The tiles are part
+ * number `part` of the moments. */
 static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t blocks, kdi_planes m,
                    size_t part)
 {
@@ -442,8 +431,8 @@ static void output(const job *j, size_t t0, size_t tiles, size_t first, size_t b
             fetch(j->y + channel, at, g->ytile * g->ytile, count);
         }
         kdi_winograd_output_pixels(g, t0 + t, at);
-        g->transforms.output(m.data + t * g->rows * g->lanes, m.plane, m.block, channel, count,
-                             j->epilogue, g->pools, j->y, at);
+        g->transforms->output(m.data + t * g->rows * g->lanes, m.plane, m.block, channel, count,
+                              j->epilogue, g->pools, j->y, at);
         if (j->moments)
             g->kernels->pixel_moments(j->y + channel, at, g->tile * g->tile, count, t == 0,
                                       j->moments + 3 * part * step + channel, step);
@@ -457,8 +446,8 @@ static kdi_planes from_block(kdi_planes m, size_t first)
     return m;
 }
 
-/* By tiles: a run of blocks through all steps. While one is multiplied, its pixels of y and the
- * next one's of x come into the cache: memory would be idle else, and waited for then. */
+/* By tiles: a run of blocks through all steps. While one block is multiplied, its pixels of y and
+ * the next block's of x are prefetched: memory would be idle then, and waited for later. */
 static void tiles_task(void *arg, size_t index, int worker)
 {
     const job *j = arg;
@@ -497,8 +486,8 @@ static void input_task(void *arg, size_t index, int worker)
     input(j, j->t0 + t0, kdi_smaller(few, j->tiles - t0), j->v, t0);
 }
 
-/* Where a task's filters lie: plane p of its panel number i, from channel c0 on, of all filters or
- * of the slice that it made of `channels` of them. */
+/* A task's filters: plane p of its panel number i, from channel c0 on. They are in U, or in the
+ * slice of `channels` channels that the task made. */
 static const float *task_filters(const job *j, const float *slices, size_t panel0, size_t i,
                                  size_t p, size_t c0, size_t channels)
 {
@@ -507,7 +496,7 @@ static const float *task_filters(const job *j, const float *slices, size_t panel
     return slices + i * slice_size(g) + p * panel_plane(g, panel0 + i, channels);
 }
 
-/* A worker's own V of all tiles: made by the first of its tasks. */
+/* A worker's own V of all tiles. Its first task makes it. */
 static kdi_planes own_input(const job *j, float *made)
 {
     const kdi_planes v = kdi_planes_of(j->g, made + HEAD, j->g->c_blocks, j->l.v_room);
@@ -516,7 +505,7 @@ static kdi_planes own_input(const job *j, float *made)
     return v;
 }
 
-/* Tasks by panels that the outputs make. */
+/* Groups of panels: tasks for each part of the tiles. */
 static size_t groups_of(const job *j)
 {
     return kdi_pieces(kdi_pieces(j->g->o_blocks, 2), j->l.panels);
@@ -569,7 +558,7 @@ static void panels_task(void *arg, size_t index, int worker)
         panels(j, row, column, j->workers + (size_t)worker * j->room);
 }
 
-/* A part of a chunk, both steps: nothing is read that another thread wrote. */
+/* Both steps of a part of a chunk: nothing is read that another thread wrote. */
 static void part_task(void *arg, size_t index, int worker)
 {
     const job *all = arg;
@@ -628,26 +617,26 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     }
 }
 
-size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind)
+size_t kdi_winograd_prepared_size(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
     size_t bytes;
     return kdi_mul(filters_size(&g), sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }
 
-void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *w,
+void kdi_winograd_prepare(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo, const float *w,
                           void *prepared, void *scratch)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
     job j = {.g = &g, .w = w, .filters = prepared};
     (void)scratch;
     kd_parallel_for(ctx, kdi_pieces(g.o_blocks, 2), filter_task, &j);
 }
 
-void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind, const float *x,
+void kdi_winograd_forward(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo, const float *x,
                           const float *w, const void *prepared, const kdi_epilogue *epilogue,
                           float *y, void *scratch)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
     kdi_winograd_run(ctx, &g, x, w, prepared, epilogue, y, NULL, scratch);
 }

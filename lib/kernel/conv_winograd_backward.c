@@ -2,19 +2,17 @@
  * conv_winograd_backward.c: the gradients of Winograd's convolution.
  *
  *   dX  is the convolution of dY with the filters turned by 180 degrees, input and output channels
- *       exchanged, padding 2 - p: the forward algorithm on other arguments. The adjoint of the
- *       transforms (B [(A dY A') U'] B', summed where 6x6 windows overlap) is the same function; it
- *       would save one of six transforms, 2-3 % of the time, and add to every pixel of dX up to
- *       four times.
- *   dW  = G' dU G with dU[o,c] = sum over tiles of dM[t,o] V[t,c], dM = A dY A', V = B' d B: the
- *       exact adjoint. Tiles go in chunks: V and dM of a chunk first, then for each block of
- *       filters and channels dU is summed over the chunk's tiles in cache and G' dU G added to its
- *       part of dW, chunk after chunk. dU is never whole in memory.
- *   db  sums dY along the way: a few tiles at a time, then those in order.
+ *       exchanged, padding 2 - p: conv_winograd.c on other arguments.
+ *   dW  = G' dU G, dU[o,c] = sum over tiles of dM[t,o] V[t,c], dM = A dY A', V = B' d B: the exact
+ *       adjoint. Tiles are taken in chunks. V and dM of a chunk come first. Then, for each block
+ *       of filters and channels, dU is summed over the chunk's tiles in cache, and G' dU G is added
+ *       to its part of dW. dU is never whole in memory.
+ *   db  is summed from dY on the way: a few tiles at a time, then those sums in order.
  *
- * Where dW is small and tiles are many, they fall into groups with a dW of their own, added in
- * order at the end. A thread that takes a whole group reads nothing that another wrote; where
- * groups do not share out evenly over the threads, all work on one chunk, to the same bits. */
+ * If dW is small and tiles are many, the tiles fall into groups, each with a dW of its own; those
+ * are added in order at the end. A thread that takes a whole group reads nothing that another
+ * wrote. If the threads cannot share the groups out evenly, all work on one chunk, to the same
+ * bits. */
 #include "conv_winograd.h"
 
 #include "../base/size.h"
@@ -24,10 +22,10 @@
 enum {
     CHUNK = 128, /* tiles whose V and dM are made before they are summed */
     FEW = 8,     /* tiles of a task that makes them */
-    PART = 64,   /* channels of a task that sums; filters at most half */
+    PART = 64,   /* channels of a task that sums; its filters are at most half as many */
     MIN_TASKS = 16,
     GROUPS = 4,
-    GROUP_SIZE = 600000 /* numbers of dW, at most, to have more than one */
+    GROUP_SIZE = 600000 /* the most numbers of dW for more than one group */
 };
 
 typedef struct job {
@@ -35,10 +33,10 @@ typedef struct job {
     const float *x, *dy;
     float *dw;
     bool accumulate;
-    const kdi_conv_bn_after *bn_after; /* dy goes through this first, or NULL */
+    const kdi_conv_bn_after *bn_after; /* applied to dy first, or NULL */
     /* by shape alone */
     size_t groups, share;  /* tiles of a group */
-    size_t room, chunk;    /* tiles of a chunk, at most, and where there are enough */
+    size_t room, chunk;    /* tiles of a chunk: the most there is room for, and the usual number */
     size_t o_part, c_part; /* blocks whose dU is summed at a time */
     size_t rows;           /* of a group's sums of dY */
     size_t v_size, m_size, worker, sum, part; /* floats: V, dM, du, the sums and dW of a group */
@@ -96,7 +94,7 @@ static void lay_out(job *j)
     j->worker = g->planes * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
 }
 
-/* Chunk `step` of a group, its V and dM in a slot; of no tiles behind the last. */
+/* Chunk `step` of a group, its V and dM in a slot. Beyond the last it has no tiles. */
 static chunk chunk_of(const job *j, size_t group, size_t step, size_t slot)
 {
     const kdi_winograd *g = j->g;
@@ -127,7 +125,7 @@ static place place_of(const kdi_winograd *g, size_t tile)
     return p;
 }
 
-/* A tile of dY through the norm behind. */
+/* The backward of bn_after on a tile of dY. */
 static void through_bn(const job *j, size_t tile)
 {
     const kdi_winograd *g = j->g;
@@ -146,7 +144,7 @@ static void through_bn(const job *j, size_t tile)
     }
 }
 
-/* Into the cache: what the tile's gradient will be made of. */
+/* Prefetch what a tile's gradient is made of. */
 static void fetch_gradient(const job *j, size_t tile)
 {
     const kdi_winograd *g = j->g;
@@ -175,8 +173,8 @@ static void transform(const chunk *k, size_t index)
         if (j->dw) kdi_winograd_input(g, j->x, tile, k->v, t);
         kdi_winograd_output_pixels(g, tile, at);
         if (j->bn_after) through_bn(j, tile);
-        g->transforms.gradient(j->bn_after ? j->bn_after->dy : j->dy, at, g->o, k->m.data + row,
-                               k->m.plane, k->m.block, sum);
+        g->transforms->gradient(j->bn_after ? j->bn_after->dy : j->dy, at, g->o, k->m.data + row,
+                                k->m.plane, k->m.block, sum);
     }
 }
 
@@ -200,9 +198,9 @@ static void sum(const chunk *k, size_t index, float *du)
         v = next_v;
     }
     const size_t o = o0 * lanes, c = c0 * lanes;
-    g->transforms.filter_gradient(du, plane, ldu, kdi_smaller(o_blocks * lanes, g->o - o),
-                                  kdi_smaller(c_blocks * lanes, g->c - c), k->dw + o * 9 * g->c + c,
-                                  9 * g->c, g->c, k->accumulate);
+    g->transforms->filter_gradient(du, plane, ldu, kdi_smaller(o_blocks * lanes, g->o - o),
+                                   kdi_smaller(c_blocks * lanes, g->c - c),
+                                   k->dw + o * 9 * g->c + c, 9 * g->c, g->c, k->accumulate);
 }
 
 /* A whole group. */
@@ -242,7 +240,7 @@ static void add_task(void *arg, size_t o, int worker)
     j->g->kernels->sum_parts(n, j->groups, j->parts + o * n, j->part, j->dw + o * n, j->accumulate);
 }
 
-/* Takes `each` floats, rounded up to 64 bytes, `count` times from *at; the size of one. */
+/* *total += count times `each` floats, rounded up to 64 bytes: *size. */
 static bool lay(size_t *total, size_t count, size_t each, size_t *size)
 {
     return kdi_round_up(each, 16, size) && kdi_winograd_reserve(total, count, *size);
@@ -255,7 +253,7 @@ static bool measure(kd_ctx *ctx, job *j, size_t *total)
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t sums, dw;
     lay_out(j);
-    /* As many as any number of groups up to this needs: the scratch is for fewer tiles, too. */
+    /* As many slots as any smaller number of groups needs: the scratch is for fewer tiles, too. */
     j->slots = threads <= j->groups ? threads : 1;
     *total = 0;
     j->v_size = kdi_planes_size(g, g->c_blocks, j->room);
@@ -281,7 +279,7 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
 {
     job j = {.g = g, .x = x, .dy = dy, .bn_after = bn_after, .dw = dw, .accumulate = accumulate};
     size_t total;
-    if (!measure(ctx, &j, &total)) return; /* who asked for the scratch knows */
+    if (!measure(ctx, &j, &total)) return; /* the size of the scratch said so */
     j.planes = scratch;
     j.workers = j.planes + j.slots * (j.v_size + j.m_size);
     j.sums = j.workers + (size_t)kd_ctx_threads(ctx) * j.worker;
@@ -309,30 +307,30 @@ static void filter_gradient(kd_ctx *ctx, const kdi_winograd *g, const float *x, 
     }
 }
 
-void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
-                           const float *x, const float *w, const float *dy, float *dx, float *dw,
-                           float *db, bool accumulate_dx, bool accumulate_dw, void *scratch)
+void kdi_winograd_backward(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo, const float *x,
+                           const float *w, const float *dy, float *dx, float *dw, float *db,
+                           bool accumulate_dx, bool accumulate_dw, void *scratch)
 {
     if (dx) {
-        const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, true);
+        const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, true);
         const kdi_epilogue add = {.residual = dx, .ldr = conv->c};
         kdi_winograd_run(ctx, &g, dy, w, NULL, accumulate_dx ? &add : NULL, dx, NULL, scratch);
     }
     if (dw || db) {
-        const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+        const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
         filter_gradient(ctx, &g, x, dy, conv->bn_after, dw, db, accumulate_dw, scratch);
     }
 }
 
-size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+size_t kdi_winograd_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo,
                             kdi_conv_pass pass)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
     size_t floats = 0, bytes;
     if (pass == KDI_CONV_FORWARD || pass == KDI_CONV_FORWARD_PREPARED)
         floats = kdi_winograd_run_scratch(ctx, &g, pass == KDI_CONV_FORWARD_PREPARED);
     if (pass == KDI_CONV_BACKWARD) {
-        const kdi_winograd turned = kdi_winograd_of(ctx, conv, kind, true);
+        const kdi_winograd turned = kdi_winograd_of(ctx, conv, algo, true);
         const size_t dx = kdi_winograd_run_scratch(ctx, &turned, false);
         const size_t dw = filter_gradient_scratch(ctx, &g);
         floats = dx > dw ? dx : dw;

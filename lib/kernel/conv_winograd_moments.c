@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * conv_winograd_moments.c: a convolution that also tells the mean and the squared deviations of
- * what it made, channel by channel: a batch norm behind it need not read y for them.
+ * conv_winograd_moments.c: a forward that also gives y's mean and squared deviations, channel by
+ * channel, so that a batch norm after it need not read y for them.
  *
- * Each task sums y - shift and its square over its tiles, right after they are written, in float32;
- * the shift is the part's first pixel, so that nothing cancels. Parts are cut by shape. */
+ * Each task sums y - shift and its square over its tiles right after they are written, in float32.
+ * The shift is the part's first pixel, so that nothing cancels. Parts are cut by shape. */
 #include "conv_moments.h"
 #include "conv_winograd.h"
 
@@ -18,14 +18,14 @@ typedef struct job {
 static size_t part_tiles(const job *j, size_t part, size_t *first)
 {
     const kdi_winograd_parts *p = &j->parts;
-    const size_t in_chunk = (p->chunk + p->tiles - 1) / p->tiles;
+    const size_t in_chunk = kdi_pieces(p->chunk, p->tiles);
     const size_t chunk = part / in_chunk * p->chunk,
                  end = kdi_smaller(chunk + p->chunk, j->g->tiles);
     *first = chunk + part % in_chunk * p->tiles;
     return *first < end ? kdi_smaller(p->tiles, end - *first) : 0;
 }
 
-/* Pixels of y in a part: tiles at the border may have fewer than 16. */
+/* Pixels of y in a part. Tiles at the map's border have fewer than others. */
 static size_t part_pixels(const void *arg, size_t part)
 {
     const job *j = arg;
@@ -49,10 +49,10 @@ static size_t sums_size(const kdi_winograd *g, bool prepared)
     return total;
 }
 
-size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo,
                                     kdi_conv_pass pass)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
     const bool prepared = pass == KDI_CONV_FORWARD_PREPARED;
     size_t floats, bytes;
     return kdi_add(sums_size(&g, prepared), kdi_winograd_run_scratch(ctx, &g, prepared), &floats) &&
@@ -61,12 +61,12 @@ size_t kdi_winograd_moments_scratch(kd_ctx *ctx, const kdi_conv *conv, kdi_winog
                : SIZE_MAX;
 }
 
-void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_winograd_kind kind,
+void kdi_winograd_forward_moments(kd_ctx *ctx, const kdi_conv *conv, kdi_conv_algo algo,
                                   const float *x, const float *w, const void *prepared,
                                   const kdi_epilogue *epilogue, float *y, float *moments,
                                   void *scratch)
 {
-    const kdi_winograd g = kdi_winograd_of(ctx, conv, kind, false);
+    const kdi_winograd g = kdi_winograd_of(ctx, conv, algo, false);
     const bool ready = prepared != NULL;
     float *sums = scratch;
     const job j = {&g, kdi_winograd_parts_of(&g, ready)};

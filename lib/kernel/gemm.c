@@ -16,14 +16,14 @@
 
 enum {
     ROWS = KDI_GEMM_ROWS, /* of a block, at most: twelve strips of the widest tile */
-    TALL = 2 * ROWS,      /* the same where B is in panels already: each slab is read less often */
-    WIDE = 96,            /* columns that are worth a copy of A */
-    COPIED = 192, /* the same for a kernel that makes copies, which share the cache with B */
+    TALL = 2 * ROWS,      /* the same if B is in panels already: each slab is read less often */
+    WIDE = 96,            /* columns below which a kernel that copies A would copy too often */
+    COPIED = 192,         /* rows of a block of such a kernel: its copies share the cache with B */
     COLUMNS = KDI_GEMM_COLUMNS,
     DEPTH = KDI_GEMM_DEPTH, /* of a step along k, at most: a slab of B stays below 852 KB */
-    TASKS = 16,             /* below which blocks are made smaller, or k is cut */
+    TASKS = 16,             /* with fewer tasks, blocks are made smaller or k is cut */
     DOT_DEPTH = 64,
-    DOT_COLUMNS = 16,      /* of B, up to which no panel is full: dot products whatever the rows */
+    DOT_COLUMNS = 16,      /* of B: with so few no panel is full, and dot products are faster */
     PART_DEPTH = 1024,     /* of a part of k, at least */
     PARTS_SIZE = 1 << 20,  /* floats of all parts together, at most */
     SHARED_SIZE = 6 << 20, /* floats of a B that is packed once for all tasks, at most */
@@ -53,23 +53,19 @@ struct job {
     size_t room;
 };
 
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static size_t at_least_1(size_t x)
 {
     return x ? x : 1;
 }
 
-/* Multiply-adds of a block; below some rows the time is that of reading B. */
+/* Multiply-adds of a block. With fewer than 8 rows the time is that of reading B. */
 static size_t work(size_t m, size_t n, size_t k)
 {
     return (m < 8 ? 8 : m) * n * k;
 }
 
-/* Rows are cut to multiples of what a kernel does at a time, if those are many. */
+/* Rows are cut to multiples of this: what a kernel does at a time, if that is more than its
+ * tile. */
 static size_t rows_unit(const kdi_kernels *kernels)
 {
     return kernels->gemm_unit > kernels->gemm_mr ? kernels->gemm_unit : 1;
@@ -81,23 +77,23 @@ static size_t piece_of_rows(const kdi_kernels *kernels, size_t m, size_t limit)
     return kdi_smaller(kdi_piece(m, limit / unit * unit, unit), at_least_1(m));
 }
 
-/* Rows of a block, at most. */
+/* The most rows of a block. */
 static size_t tallest(const kdi_kernels *kernels, bool packed)
 {
     return !packed ? ROWS : kernels->gemm_copies ? COPIED : TALL;
 }
 
-/* Smaller blocks until there are enough tasks, or a task is too little work. */
+/* Make blocks smaller until there are enough tasks, or a task would be too little work. */
 static void refine(const kdi_kernels *kernels, const kdi_gemm *g, size_t tasks, cut *c)
 {
     const size_t unit = rows_unit(kernels);
     while (c->rows * c->columns < tasks && work(c->mb, c->nb, g->k) > 2 * kernels->gemm_task) {
         if (kernels->gemm_copies ? c->nb <= WIDE && c->mb > unit
-                                 : c->mb >= c->nb && c->mb > most(unit, kernels->gemm_mr))
+                                 : c->mb >= c->nb && c->mb > kdi_larger(unit, kernels->gemm_mr))
             c->mb = kdi_piece(c->mb, kdi_pieces(c->mb, 2), unit);
         else if (c->nb > kernels->gemm_nr)
             c->nb = kdi_piece(c->nb, kdi_pieces(c->nb, 2), kernels->gemm_nr);
-        else if (c->mb > most(unit, kernels->gemm_mr))
+        else if (c->mb > kdi_larger(unit, kernels->gemm_mr))
             c->mb = kdi_piece(c->mb, kdi_pieces(c->mb, 2), unit);
         else
             return;
@@ -138,8 +134,8 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     c.parts = kdi_pieces(k, c.part);
     c.kc = kdi_piece(c.part, DEPTH, kernels->gemm_unit);
     c.kernel_size = kernels->gemm_scratch(c.mb, c.kc);
-    /* Rows a multiple of 4 KB apart share one cache set; columns of a transposed A are pages
-     * apart. A kernel with scratch copies A for itself, in each call. */
+    /* Rows a multiple of 4 KB apart share one cache set, and columns of a transposed A are pages
+     * apart: such an A is copied. A kernel with gemm_copies does that itself. */
     if (!kernels->gemm_copies) c.copy_a = g->ta ? g->lda > 128 : g->lda % 1024 == 0 && g->m > 4;
     if (c.copy_a)
         c.a_size = kdi_multiple(kdi_smaller(c.mb, ROWS) + kernels->gemm_mr, ALIGN) * (c.kc + PAD);
@@ -149,7 +145,7 @@ static cut cut_of(const kdi_kernels *kernels, const kdi_gemm *g, bool serial)
     return c;
 }
 
-/* The same for OpenBLAS, which packs for itself: larger blocks, all of k. */
+/* The cut for OpenBLAS, which packs for itself: larger blocks, all of k. */
 static cut blas_cut(const kdi_gemm *g)
 {
     cut c = {.blas = true, .parts = 1, .part = g->k};
@@ -190,7 +186,7 @@ static void copy_a(const struct job *j, kdi_block *block, size_t i, size_t p, fl
     j->kernels->copy_rows(block->m, block->k, g->a + i * g->lda + p, g->lda, to, block->rsa);
 }
 
-/* The epilogue of a block of C that is summed up: a product over no k at all. */
+/* The epilogue of a block of C that is summed already: a product over k = 0. */
 static void finish(const struct job *job, size_t i, size_t rows, size_t j, size_t columns)
 {
     const kdi_gemm *g = &job->g;
@@ -236,9 +232,9 @@ static kdi_fetch panel_at(const kdi_gemm *g, size_t p, size_t depth, size_t j, s
     return (kdi_fetch){g->b + p * g->ldb + j, depth, columns, g->ldb};
 }
 
-/* One step along k, [p, p + block->k), with a B that is packed on the way: panel by panel, or at
- * once for a kernel that copies A in each call. While one part is worked on the next is fetched, at
- * the end the first of the next step; and all the while that step's A, if it is to be copied. */
+/* One step along k, [p, p + block->k), that packs B on the way: panel by panel, or all of it for a
+ * kernel that copies A in each call. During one panel's product the next one is prefetched (after
+ * the last, the next step's first), and a share of the next step's A, if that will be copied. */
 static void panels(const struct job *job, const kdi_block *block, size_t i, size_t j, size_t p,
                    size_t end, float *panel)
 {
@@ -274,7 +270,7 @@ static void panels(const struct job *job, const kdi_block *block, size_t i, size
     }
 }
 
-/* Where rows from i and columns from j of a task's C are that begins at step p. */
+/* Where element (i, j) of a task's C is, of a task that begins at step p of k. */
 static float *c_at(const struct job *job, size_t i, size_t j, size_t p, size_t *ldc)
 {
     const kdi_gemm *g = &job->g;
@@ -290,8 +286,8 @@ typedef struct walk {
     float *scratch, *copies;     /* the kernel's; of A, and of B */
 } walk;
 
-/* Rows [i, i + rows) of a task's block, one step along k. Where A is copied, what the next call
- * copies is fetched; the last rows also fetch the next step's B. */
+/* Rows [i, i + rows) of a task's block, one step along k. If A is copied, what the next call copies
+ * is prefetched; the last rows also prefetch the next step's B. */
 static void step(const struct job *job, const walk *w, size_t i, size_t rows)
 {
     const kdi_gemm *g = &job->g;
@@ -387,7 +383,7 @@ static void product_task(void *arg, size_t index, int worker)
     product(job, row * c->mb, column * c->nb, p, end, job->workers + (size_t)worker * job->room);
 }
 
-/* Add the parts of a block of rows, in order, and finish them. */
+/* Add the parts of a block of rows, in order, and apply the epilogue. */
 static void sum_task(void *arg, size_t index, int worker)
 {
     const struct job *job = arg;
@@ -443,8 +439,8 @@ typedef struct room {
     size_t b, parts; /* floats: the shared B, the parts */
 } room;
 
-/* What kdi_gemm_run lays out in its scratch, and false if the size overflows. The parts are counted
- * for the m that has the most of them. */
+/* What kdi_gemm_run lays out in its scratch; false: the size overflows. The parts are counted for
+ * the m that has the most of them, so that scratch grows with m. */
 static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
 {
     size_t mn;

@@ -6,7 +6,7 @@
  * block the kernel gemm_block (kernels.h) runs over packed panels of B; callers that cut their work
  * themselves (Winograd, attention) use kdi_gemm_serial or gemm_block directly.
  *
- * In a build with OpenBLAS kdi_gemm_run gives it the shapes blas.h says.
+ * In a build with OpenBLAS, kdi_gemm_run passes on the shapes that blas.h names.
  *
  * Nothing here allocates: scratch memory is the caller's, 64-byte aligned. */
 #ifndef KDI_GEMM_H
@@ -45,9 +45,9 @@ size_t kdi_gemm_packed_size(kd_ctx *ctx, size_t n, size_t k);
 void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, size_t ldb,
                      float *packed);
 
-/* The blocks of C[m,n], mb by nb, that a product with this k is cut into (nb a multiple of gemm_nr)
- * when `products` of them run beside each other, and the largest blocks, and steps along k, there
- * are: for those who walk along k themselves. */
+/* For callers that walk along k themselves: the blocks mb x nb that C[m,n] is cut into when
+ * `products` products run side by side (nb is a multiple of gemm_nr), and upper bounds of mb, nb
+ * and a step along k. */
 enum { KDI_GEMM_ROWS = 168, KDI_GEMM_COLUMNS = 512, KDI_GEMM_DEPTH = 416 };
 void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, size_t products,
                      size_t *mb, size_t *nb);
@@ -63,8 +63,8 @@ static inline size_t kdi_piece(size_t size, size_t most, size_t unit)
 /* The epilogue of the block whose first element is C[i,j]. */
 kdi_epilogue kdi_epilogue_at(const kdi_epilogue *e, size_t i, size_t j);
 
-/* y[n] (+)= sums of the columns of x[m,n] (rows ldx apart), summed in an order that depends on m
- * and n alone: gradients of biases. Bytes of scratch, and the sums. */
+/* y[n] (+)= the sums of the columns of x[m,n], rows ldx apart: a bias' gradient. The order of
+ * summation depends on m and n alone. The scratch is in bytes. */
 size_t kdi_column_sums_scratch(kd_ctx *ctx, size_t m, size_t n);
 void kdi_column_sums(kd_ctx *ctx, size_t m, size_t n, const float *x, size_t ldx, float *y,
                      bool accumulate, void *scratch);

@@ -8,14 +8,16 @@
 #ifndef KDI_KERNELS_H
 #define KDI_KERNELS_H
 
+#include "transforms.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef enum kdi_act { KDI_ACT_NONE, KDI_ACT_RELU, KDI_ACT_GELU } kdi_act; /* GELU: exact, erf */
 
-/* What happens to C[m,n] before it leaves the cache: C = act(C + bias + residual), and what the
- * activation is of is kept in `preact`. */
+/* Epilogue of a product, applied while the block is in cache: C = act(C + bias + residual). If
+ * `preact` is set, the value before act is stored there. */
 typedef struct kdi_epilogue {
     const float *bias;     /* [n] or NULL */
     const float *residual; /* [m,n], rows ldr apart, or NULL */
@@ -25,19 +27,21 @@ typedef struct kdi_epilogue {
     size_t ld_preact;
 } kdi_epilogue;
 
-/* [rows, columns] floats, rows step apart; x NULL for none. */
+/* An array to bring into the cache: [rows, columns] floats, rows `step` floats apart. x NULL:
+ * none. */
 typedef struct kdi_fetch {
     const float *x;
     size_t rows, columns, step;
 } kdi_fetch;
 
 /* A product whose operands fit the caches: C[m,n] (+)= A[m,k] B[k,n].
- * A is read where it lies, by any two strides (rsa = lda, csa = 1 for rows; rsa = 1, csa = lda for
- * a transposed one); rows 1024 or 2048 bytes apart share cache sets, so pad copies. B comes in
- * panels of gemm_nr columns, [k][gemm_nr] each, zero-filled beyond n (kernels pack_b, pack_bt).
- * Rows go in strips of kdi_strip_rows; with strip > 0 strip s of A begins at a + s * strip.
- * With segments > 1 the sum runs over segments * k products, and A moves by segment floats after
- * each k: a convolution's kernel rows. */
+ *
+ * A is read where it lies. Element (i, p) is a[i * rsa + p * csa]: rsa = lda, csa = 1 for A stored
+ * by rows, rsa = 1, csa = lda for A stored transposed. Rows 1024 or 2048 bytes apart share cache
+ * sets: whoever copies A pads the rows. B comes in panels of gemm_nr columns, [k][gemm_nr] each,
+ * with zeros beyond n (pack_b, pack_bt). Rows are taken in strips of kdi_strip_rows. If strip > 0,
+ * strip s of A begins at a + s * strip. If segments > 1, the sum has segments * k terms, and A
+ * moves by `segment` floats after each k (the rows of a convolution's kernel). */
 typedef struct kdi_block {
     size_t m, n, k;
     size_t segments, segment; /* 0, 0 for a plain product */
@@ -49,26 +53,26 @@ typedef struct kdi_block {
     size_t ldc;
     bool accumulate;
     const kdi_epilogue *epilogue; /* or NULL */
-    float *scratch;               /* as many floats as gemm_scratch says, 64-byte aligned; NULL: the
-                                   * product is done without */
-    kdi_fetch ahead[2];           /* what to bring into cache meanwhile; [1] alone is ignored */
+    float *scratch;               /* gemm_scratch floats, 64-byte aligned; NULL: do without */
+    kdi_fetch ahead[2];           /* brought into the cache meanwhile; [1] is read if [0] is set */
 } kdi_block;
 
-/* Patches of x[n,h,w,ld]: row r is a position (y, x) of a grid of top.. by left.., n times; its
- * columns are `channels` floats of each of `taps` points, counted along rows of tap_width points
- * from number `tap` on. Point (i, j) of position (y, x) is the pixel
- * (y * step_h + off_h + i * tap_h, x * step_w + off_w + j * tap_w); outside the map there is 0. */
+/* Patches of x[n,h,w,ld], one a row (the matrix that makes a convolution a product). Rows are
+ * positions (y, x) of a grid, y = top to top + grid_h - 1, x = left to left + grid_w - 1, image
+ * after image. A row holds `channels` floats of each of `taps` kernel points. Points are numbered
+ * along rows of tap_width points; the first is number `tap`. Point (i, j) of position (y, x) is the
+ * pixel (y * step_h + off_h + i * tap_h, x * step_w + off_w + j * tap_w), 0 outside x. */
 typedef struct kdi_patches {
     const float *x; /* the first channel wanted */
     size_t h, w, ld;
-    size_t top, left, grid_h, grid_w; /* first position, and how many */
+    size_t top, left, grid_h, grid_w;
     ptrdiff_t step_h, step_w, off_h, off_w, tap_h, tap_w;
     size_t tap_width, tap, taps, channels;
-    size_t row, rows; /* the rows wanted, of n * grid_h * grid_w */
+    size_t row, rows; /* the first row wanted of n * grid_h * grid_w, and how many */
 } kdi_patches;
 
-/* Rows of each strip but the last, when m rows are cut into as few equal strips of at most mr rows
- * as will do. */
+/* Rows of a strip: m rows are cut into as few equal strips of at most mr rows as possible. The last
+ * may be shorter. */
 static inline size_t kdi_strip_rows(size_t m, size_t mr)
 {
     const size_t strips = (m + mr - 1) / mr;
@@ -82,8 +86,8 @@ typedef struct kdi_dropout {
     float scale;
 } kdi_dropout;
 
-/* What a pooling window covers along one axis: pixels begin to end - 1, all inside the picture. An
- * average divides by the extents, which may count padding. */
+/* A pooling region along one axis: pixels begin to end - 1, all inside the map. An average is
+ * divided by `extent`, which may count padding. */
 typedef struct kdi_pooling_span {
     uint32_t begin, end, extent;
 } kdi_pooling_span;
@@ -92,7 +96,10 @@ typedef struct kdi_kernels {
     const char *name; /* "generic", "avx2", "avx512", "amx", "neon" */
 #define CONSTANT(name, type, value) type name;
 #define KERNEL(name, result, arguments) result(*name) arguments;
+#define TRANSFORMS(name) const kdi_transforms *name;
+#include "block.def"
 #include "kernels.def"
+#undef TRANSFORMS
 #undef KERNEL
 #undef CONSTANT
 } kdi_kernels;

@@ -27,8 +27,8 @@ static bool has_avx512(void)
 #if KDI_AMX
 extern const kdi_kernels kdi_kernels_amx;
 
-/* Linux lets a process use the tiles' registers once it has asked to; a process that does has
- * larger signal frames, so that one whose signal stacks are too small for them is refused. */
+/* Linux lets a process use the tiles' registers after it has asked to. Signal frames are larger
+ * from then on; a process whose signal stacks are too small for them is refused. */
 static bool has_amx(void)
 {
     enum { BF16 = 1 << 22, TILES = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };

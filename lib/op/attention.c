@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * attention.c: multi-head self-attention on a fused product of queries, keys and values (Vaswani et
- * al. 2017): qkv [N,T,3*A] holds them one behind the other, each as heads of d = A / heads numbers
- * (timm's and PyTorch's order); y [N,T,A] has the heads side by side. For each image n and head h
+ * attention.c: multi-head self-attention (Vaswani et al. 2017). qkv [N,T,3*A] holds queries, keys
+ * and values one after another, each as heads of d = A / heads numbers (timm's and PyTorch's
+ * order). y [N,T,A] has the heads side by side. For each image n and head h
  *   p = softmax(scale q k^T + bias[h] + mask[n mod W]),   y = p v
- * with bias [heads,T,T] and mask [W,T,T] where they are given; Swin's windows are the images, W of
- * them to a picture. Of the queries only the first may be wanted, then y is [N,queries,A].
+ * with an optional bias [heads,T,T] and mask [W,T,T]. In Swin the images are windows, W to a
+ * picture. If only the first queries are wanted, y is [N,queries,A].
  *
- * Nothing is transposed in memory: one head's keys and values are copied into panels, and a task
- * walks down the queries in blocks of rows whose scores stay in cache. What the task's next head
- * will read is fetched meanwhile: a token's numbers of one head are few and far from the next's. No
- * p is stored: of each row the maximum and 1 / sum are (second output, [N,heads,2,T]), and the
- * backward computes p again (Dao et al. 2022, "FlashAttention"), block by block:
+ * One head's keys and values are copied into panels. A task takes the queries in blocks of rows
+ * whose scores stay in cache, and prefetches what its next head will read. p is not stored, only
+ * each row's maximum and 1 / sum (second output, [N,heads,2,T]); the backward computes p again,
+ * block by block (Dao et al. 2022, "FlashAttention"):
  *   dp = dy v^T,  ds = p (dp - rowsum(p dp)),  dq = scale ds k,  dk += scale ds^T q,  dv += p^T dy
  *
- * One task is one (image, head), or all heads of an image where there are many images. When the
- * bias wants a gradient a task is one head of a run of images, which are taken in order; the runs'
- * sums are added in order, too. */
+ * A task is one (image, head), or all heads of an image if images are many. If the bias wants a
+ * gradient, a task is one head of a run of images in order, and the runs' sums are added in
+ * order. */
 #include "fields.h"
 #include "ops.h"
 #include "shape.h"
@@ -27,10 +26,14 @@
 #include <math.h>
 #include <string.h>
 
-/* Rows of a block of scores, at most; how many tasks there are at least, if the images suffice,
- * while bias gradients are summed; heads in all below which each is two tasks; images from which on
- * a task is all heads of one; floats to keep rows apart, and between arrays. */
-enum { ROWS = 84, TASKS = 64, FEW_HEADS = 16, MANY = 32, PAD = 16, ALIGN = 16 };
+enum {
+    ROWS = 84,      /* the most rows of a block of scores */
+    TASKS = 64,     /* the fewest tasks that sum bias gradients, if there are images enough */
+    FEW_HEADS = 16, /* with fewer heads in all, each is two tasks */
+    MANY = 32,      /* with so many images a task is all heads of one */
+    PAD = 16,       /* floats that keep rows from sharing cache sets */
+    ALIGN = 16      /* floats; 64 bytes */
+};
 
 typedef struct attention_attr {
     int heads, masked;
@@ -45,11 +48,11 @@ typedef struct attention {
     size_t n, t, heads, d, windows, queries;
     float scale;
     const float *bias, *mask;
-    size_t parts;              /* of a head's queries, a task each */
-    size_t rows, ldq, step;    /* of a block; from row to row of q, of scores */
+    size_t parts;              /* parts of a head's queries, a task each */
+    size_t rows, ldq, step;    /* rows of a block; floats from row to row of q, of scores */
     size_t t_panels, d_panels; /* floats of panels [T/nr][d][nr], [d/nr][T][nr] */
-    size_t block_panels;       /* the same for the rows of a block */
-    size_t runs;               /* of images, each summed into dbias of its own */
+    size_t block_panels;       /* floats of a block's rows as panels */
+    size_t runs;               /* runs of images, each with a dbias of its own */
     float *workers;
     size_t worker; /* floats */
     float *dbias;  /* [runs][heads][T][T] or NULL */
@@ -62,7 +65,7 @@ static int bias_index(const attention_attr *attr, int n_in)
 
 static size_t runs_of(size_t n, size_t heads)
 {
-    const size_t runs = (TASKS + heads - 1) / heads;
+    const size_t runs = kdi_pieces(TASKS, heads);
     return n < runs ? n : runs;
 }
 
@@ -81,7 +84,7 @@ static attention attention_of(const kd_op_call *c, bool backwards)
     a.mask = attr->masked ? c->in[1].data : NULL;
     a.bias = bias ? c->in[bias].data : NULL;
     a.parts = !backwards && a.n * a.heads < FEW_HEADS && a.queries > ROWS ? 2 : 1;
-    a.rows = kdi_piece((a.queries + a.parts - 1) / a.parts, ROWS, 1);
+    a.rows = kdi_piece(kdi_pieces(a.queries, a.parts), ROWS, 1);
     a.ldq = kdi_multiple(a.d, PAD) + PAD;
     a.step = kdi_multiple(a.t, vector);
     if (a.step % 256 == 0) a.step += PAD; /* such rows would share cache sets */
@@ -144,7 +147,7 @@ static bool collide(size_t ld)
     return ld % 512 == 0;
 }
 
-/* A block's rows as a product's first factor: where they are, or copied closer together. */
+/* A block's rows as a product's first factor: where they lie, or a copy with closer rows. */
 typedef struct factor {
     const float *x;
     size_t ld;
@@ -184,8 +187,8 @@ static const float *row_of(const attention *a, const float *square, size_t i)
     return square ? square + i * a->t : NULL;
 }
 
-/* s[rows][step] = x[rows][d] times panels of a T by d matrix, transposed. Whole vectors of columns:
- * the panels' zeros fill them. */
+/* s[rows][step] = x[rows][d] times the panels of a T by d matrix, transposed. Columns are whole
+ * vectors; the panels' zeros fill the last. */
 static void scores(const attention *a, size_t rows, factor x, const float *panels, float *s)
 {
     const kdi_block b = {.m = rows,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * avg_pool.c: averages over windows: avg_pool with a kernel, adaptive_avg_pool with a wanted size,
+ * avg_pool.c: averages over regions: avg_pool with a kernel, adaptive_avg_pool with a wanted size,
  * and the global pool, which is the latter to one pixel. The backward gathers: each row of dx is
- * written by one task, from the windows that cover it. */
+ * written by one task, from the regions that cover it. */
 #include "pooling.h"
 #include "work.h"
 

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  * batch_norm.c: over all but the last dimension, x as rows [M,C] (Ioffe and Szegedy 2015).
- *   y = (x - mean) / sqrt(var + eps) * weight + bias, and max(0, y) when a relu was fused behind
- * it. Training: mean and biased variance of the batch; running = (1 - m) * running + m * batch,
- * with the unbiased variance. Evaluating: the running ones, which are then constants to the
- * gradient.
+ *   y = (x - mean) / sqrt(var + eps) * weight + bias
+ * Training: mean and biased variance of the batch; running = (1 - m) * running + m * batch, with
+ * the unbiased variance. Evaluating: the running ones, which are constants to the gradient. Fusion
+ * may append a relu, then a 2x2 max pooling; y and dy are then the pooled maps.
  *
  * Rows are cut into blocks of about BLOCK floats. A block's mean and squared deviations are found
- * while it is in the second-level cache, and joined over the blocks in double (Chan et al. 1979):
- * x is read once for the statistics, once for y; a convolution before it may know them already. The
- * backward reads x and dy twice: with g = dy (where y > 0) and d = x - mean,
+ * while it is in the second-level cache, and joined over the blocks in double (Chan et al. 1979).
+ * So x is read once for the statistics (not at all if the convolution before it has them) and once
+ * for y. The backward reads x and dy twice. With d = x - mean, and g = dy where y > 0 (with
+ * pooling: at the largest of each 2x2 pixels),
  *   dbias = sum g, dweight = invstd sum g d,
  *   dx = weight invstd (g - sum g / M - d invstd^2 sum g d / M), or weight invstd g evaluating.
- * All passes take the blocks in the same order, so that a thread meets what it has in its caches.
- * Where a max_pool of 2x2 pixels was fused behind all that, y and dy are the pooled maps, a block is
- * of whole pairs of rows of pixels, and g is dy at the largest pixel of each window. */
+ * All passes take the blocks in the same order, so that a thread finds them in its caches. */
 #include "fields.h"
 #include "ops.h"
 #include "shape.h"
 #include "work.h"
 
+#include "../base/size.h"
 #include "../kernel/kernels.h"
 
 #include <math.h>
@@ -33,9 +33,9 @@ typedef struct norm {
     const kd_op_call *call;
     const kdi_batch_norm_attr *attr;
     size_t m, c, block, blocks; /* rows, channels, rows of a block */
-    size_t pair;             /* if it pools, rows of x under one of windows; block is a multiple */
-    float *parts;            /* [blocks][PARTS][c] */
-    float *scale;            /* weight * invstd */
+    size_t pair;  /* if it pools, rows of x of one pooled row; block is a multiple of it */
+    float *parts; /* [blocks][PARTS][c] */
+    float *scale; /* weight * invstd */
     float *slope, *constant; /* of the backward; in the forward, slope is the batch's mean */
     const float *mean, *shift;
 } norm;
@@ -80,7 +80,8 @@ static void for_blocks(norm *n, kd_task_fn fn)
     kd_parallel_for(n->call->ctx, n->blocks, fn, n);
 }
 
-/* fn for each two rows of pixels of a block: x from float `at` on, the pooled from at / 4. */
+/* Call fn for each two rows of pixels of a block: x from float `at` on, the pooled map from at /
+ * 4. */
 static void for_pairs(const norm *n, size_t b, void (*fn)(const norm *n, size_t at, float *part))
 {
     const size_t begin = b * n->block * n->c, end = begin + rows_of(n, b) * n->c;
@@ -89,7 +90,7 @@ static void for_pairs(const norm *n, size_t b, void (*fn)(const norm *n, size_t 
 
 static void for_channels(norm *n, kd_task_fn fn)
 {
-    kd_parallel_for(n->call->ctx, (n->c + JOIN - 1) / JOIN, fn, n);
+    kd_parallel_for(n->call->ctx, kdi_pieces(n->c, JOIN), fn, n);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -104,7 +105,7 @@ static void sum_block(void *arg, size_t b, int worker)
                               part + 2 * n->c);
 }
 
-/* The mean of a block's channel: its rounding error comes with it. */
+/* The mean of a block's channel, in double: with its rounding error. */
 static double mean_of(const norm *n, const float *part, double rows)
 {
     return (double)part[0] + (double)part[2 * n->c] / rows;

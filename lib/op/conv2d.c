@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * conv2d.c: the convolution op around lib/kernel/conv.h, which has the algorithms.
  *
- * Evaluating, fusion may hand it the batch norm and the activation behind it. The norm is folded:
- * with s = weight_bn / sqrt(var + eps), w' = w s and bias' = (bias - mean) s + bias_bn. Networks
- * whose parameters stay keep w' in the algorithm's own form ("prepared"); others fold at each run,
- * into scratch memory.
+ * Evaluating, fusion may append a batch norm, an activation and a pooling. The norm is folded: with
+ * s = weight_bn / sqrt(var + eps), w' = w s and bias' = (bias - mean) s + bias_bn. Frozen plans
+ * keep w' in the algorithm's own form ("prepared"); others fold at each run, into scratch memory.
  *
- * The algorithm follows from the shape and the plan's largest batch, whatever the batch of a
- * run. */
+ * The algorithm follows from the shape and the plan's largest batch, whatever the batch of a run:
+ * lib/kernel/conv_choose.c. */
 #include "fields.h"
 #include "ops.h"
 #include "shape.h"
@@ -21,7 +20,7 @@ enum { ALIGN = 16 }; /* floats: 64 bytes */
 
 static size_t pad(size_t floats)
 {
-    return (floats + ALIGN - 1) / ALIGN * ALIGN;
+    return kdi_multiple(floats, ALIGN);
 }
 
 static size_t sum(size_t a, size_t b)
@@ -117,9 +116,9 @@ static size_t folded_size(const kd_op_call *c, const kdi_conv *v)
     return a->bn ? (pad(v->o) + pad(v->o * weight_row(v))) * sizeof(float) : 0;
 }
 
-/* ---- batch norms before it and behind it ----------------------------------------------------- */
+/* ---- batch norms before and after it --------------------------------------------------------- */
 
-/* The weights' gradient needs as much of the norm before it as the forward does. */
+/* The weights' gradient needs bn_before's parameters as the forward does. */
 static uint32_t keeps(const void *attr)
 {
     const kdi_conv2d_attr *a = attr;
@@ -134,7 +133,7 @@ static size_t norm_size(const kdi_conv2d_attr *a, const kdi_conv *v)
     return a->bn_before ? pad(v->c) : 0;
 }
 
-/* The norm of x; its scale [C] is computed as the batch norm itself does, to the same bits. */
+/* bn_before. Its scale [C] is computed as batch_norm.c does, to the same bits. */
 static kdi_conv_bn_before bn_before_of(const kd_op_call *c, float *scale)
 {
     const kdi_conv2d_attr *a = c->attr;
@@ -144,7 +143,7 @@ static kdi_conv_bn_before bn_before_of(const kd_op_call *c, float *scale)
     return (kdi_conv_bn_before){norm[2].data, scale, norm[1].data, a->bn_before_relu != 0};
 }
 
-/* The norm's backward behind, likewise. */
+/* bn_after, likewise. */
 static kdi_conv_bn_after bn_after_of(const kd_op_call *c, float *scale)
 {
     const kdi_conv2d_attr *a = c->attr;
@@ -297,7 +296,7 @@ bool kdi_conv2d_can_moments(const kd_ctx *ctx, const kdi_conv2d_attr *a, const k
     return kdi_conv_can_moments(choose(ctx, &v, batch));
 }
 
-/* Whether the algorithm that is chosen anyway can take norms along. */
+/* Whether the algorithm that is chosen without them can also do bn_before and bn_after. */
 static bool can_with(const kd_ctx *ctx, kdi_conv v, size_t batch,
                      const kdi_conv_bn_before *bn_before, const kdi_conv_bn_after *bn_after)
 {

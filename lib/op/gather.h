@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * gather.h: ops that put rows of c numbers at other places, the same way in each image: Swin's
- * windows, patch merging. A table of an image says where each row comes from. It is made at each
- * call, in the op's scratch: a few additions a row, of the hundreds of bytes that are moved. */
+ * gather.h: ops that move rows of c numbers, the same way in each image: Swin's windows, patch
+ * merging. A table for one image says where each row comes from. It is made at each call, in the
+ * op's scratch, which costs little beside the move itself. */
 #ifndef KDI_GATHER_H
 #define KDI_GATHER_H
 
@@ -22,7 +22,7 @@ typedef struct kdi_gather {
 /* Bytes of both tables, and the tables in that scratch. */
 size_t kdi_gather_scratch(size_t here, size_t there);
 kdi_gather kdi_gather_make(size_t here, size_t there, size_t c, void *scratch);
-/* The way back, from `here` to `there`. */
+/* The opposite move, from `here` to `there`. */
 kdi_gather kdi_gather_turn(const kdi_gather *g);
 /* to (+)= rows of from */
 void kdi_gather_run(const kd_op_call *call, const kdi_gather *g, const kd_tensor *from,

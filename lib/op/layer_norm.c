@@ -9,6 +9,7 @@
 #include "shape.h"
 #include "work.h"
 
+#include "../base/size.h"
 #include "../kernel/kernels.h"
 
 #include <math.h>
@@ -46,7 +47,7 @@ static kd_status forward(const kd_op_call *c)
 static size_t blocks_of(const kd_tensor *x)
 {
     const size_t rows = block_rows(kdi_cols(x));
-    return (kdi_rows(x) + rows - 1) / rows;
+    return kdi_pieces(kdi_rows(x), rows);
 }
 
 /* [blocks][2][c] */

@@ -88,8 +88,8 @@ static kd_status backward(const kd_op_call *c)
     return KD_OK;
 }
 
-/* A product's scratch grows with its m. The weights' gradient has the batch as its k, so the most
- * that any smaller batch needs is looked for. */
+/* A product's scratch grows with m, but the weights' gradient has the batch as its k: the most that
+ * any smaller batch needs is searched for. */
 static size_t scratch(const kd_op_call *c, int backwards)
 {
     const kdi_gemm y = product(c);

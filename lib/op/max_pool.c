@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * max_pool.c: the largest number of each window; padding never wins, NaN always does. The second
- * output, [N,OH,OW,C], says which pixel of the part of the window inside the picture it was: a byte
- * where windows have at most 256 pixels. The backward needs nothing else, so x need not be kept.
- * It gathers: each row of dx is written by one task, from the windows that cover it. */
+ * max_pool.c: the largest number of each region. Padding never wins, NaN always does. The second
+ * output, [N,OH,OW,C], says which of the region's pixels inside the map it was; it has bytes if
+ * regions have at most 256 pixels. The backward needs nothing else, so x is not kept. It gathers:
+ * each row of dx is written by one task, from the regions that cover it. */
 #include "pooling.h"
 #include "work.h"
 

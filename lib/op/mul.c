@@ -18,7 +18,7 @@ static kd_status forward(const kd_op_call *c)
     return KD_OK;
 }
 
-/* a before b: of a parameter times itself both gradients lie in one place, and the second adds. */
+/* a before b: if both are one parameter, both gradients have one place, and the second is added. */
 static void backward_range(const void *arg, size_t begin, size_t end)
 {
     const kd_op_call *c = arg;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * pooling.c: see pooling.h. Sizes are PyTorch's: along an axis of n pixels
  *   out = floor((n + 2 pad - kernel) / stride) + 1, or with ceil_mode the ceiling, less one if the
- *   last window would begin beyond the picture and its leading padding.
- * Window i covers i * stride - pad and the kernel - 1 pixels after it; its extent ends at the
- * trailing padding's end. Adaptive: floor(i * n / out) to ceil((i + 1) * n / out) - 1. */
+ *   last region would begin beyond the map and its leading padding.
+ * Region i covers pixel i * stride - pad and the kernel - 1 pixels after it; its extent ends at the
+ * end of the trailing padding. Adaptive: floor(i * n / out) to ceil((i + 1) * n / out) - 1. */
 #include "pooling.h"
 #include "shape.h"
 #include "work.h"
@@ -119,7 +119,7 @@ typedef struct back {
     kdi_pooling_fn fn;
 } back;
 
-/* Windows begin and end in order, so those that cover a row follow each other. */
+/* Regions begin and end in order, so those that cover a row follow each other. */
 static void back_rows(const void *arg, size_t begin, size_t end)
 {
     const back *b = arg;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * select_tokens.c: some tokens of each image: [N,T,C] -> [N,count,C], from token `first` on: what a head
- * reads. The others' gradient is 0. */
+ * select_tokens.c: `count` tokens of each image, from token `first` on: [N,T,C] -> [N,count,C]. A
+ * head reads them. The gradient of the others is 0. */
 #include "fields.h"
 #include "ops.h"
 #include "shape.h"

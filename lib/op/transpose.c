@@ -10,6 +10,8 @@
 #include "shape.h"
 #include "work.h"
 
+#include "../base/size.h"
+
 #include <string.h>
 
 typedef struct transpose_attr {
@@ -111,7 +113,7 @@ static void run(const kd_op_call *c, const kd_tensor *x, const kd_tensor *y, con
         return;
     }
     m.strip = row < STRIP ? row : STRIP;
-    m.strips = (row + m.strip - 1) / m.strip;
+    m.strips = kdi_pieces(row, m.strip);
     const size_t plane = row * m.dim[m.fast];
     kdi_ranges(c->ctx, y->count / plane * m.strips, 2 * m.strip * m.dim[m.fast], transpose_planes,
                &m);

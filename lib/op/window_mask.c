@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * window_mask.c: Swin's attention mask (Liu et al. 2021): in a shifted map [windows,T,T], 0 where
- * two pixels of a window were neighbours before the shift, else -100. Along each side the pixels up
- * to the last window, those of it before the shift's seam, and those behind are three zones; two
- * pixels are neighbours when they share both. A constant: no inputs, no gradient. */
+ * window_mask.c: Swin's attention mask for a shifted map (Liu et al. 2021), [windows,T,T]: 0 where
+ * two pixels of a window belong together, else -100. Along each axis there are three zones: the
+ * pixels before the last window, those of it before the shift's seam, those after the seam. Two
+ * pixels belong together if they share the zone on both axes. No inputs, no gradient. */
 #include "fields.h"
 #include "ops.h"
 #include "shape.h"

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * window_partition.c: Swin's windows (Liu et al. 2021): a map [N,H,W,C] is turned back by the shift
- * (cyclically), filled up with zeros below and to the right to whole windows, and cut: the windows,
- * row by row, become images of their own, [N*windows,h*w,C]. window_reverse is the way back: it
- * drops what was filled up. The shift comes before the filling, as in timm.
+ * window_partition.c: Swin's windows (Liu et al. 2021). window_partition shifts a map [N,H,W,C]
+ * cyclically, pads it with zeros below and to the right to whole windows, and cuts it: the windows,
+ * row by row, become images of their own, [N*windows,h*w,C]. The shift comes before the padding, as
+ * in timm. window_reverse undoes it and drops the padding.
  *
- * Each op is the other's backward, except that what came from nowhere goes nowhere. */
+ * Each op is the other's backward; the padding has no gradient. */
 #include "fields.h"
 #include "gather.h"
 #include "ops.h"
 #include "shape.h"
+
+#include "../base/size.h"
 
 typedef struct window_attr {
     int reverse;
@@ -26,8 +28,8 @@ static windows windows_of(const window_attr *attr)
                  .w = (size_t)attr->map[1],
                  .window_h = (size_t)attr->window[0],
                  .window_w = (size_t)attr->window[1]};
-    v.down = (v.h + v.window_h - 1) / v.window_h;
-    v.across = (v.w + v.window_w - 1) / v.window_w;
+    v.down = kdi_pieces(v.h, v.window_h);
+    v.across = kdi_pieces(v.w, v.window_w);
     return v;
 }
 

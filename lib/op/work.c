@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * work.c: kdi_ranges. A piece is worth some ten microseconds, so that handing it out costs little
- * and small ops stay on the calling thread. */
+ * work.c: kdi_ranges. A piece takes about ten microseconds, so that handing it to a thread costs
+ * little; smaller ops stay on the calling thread. */
 #include "work.h"
 
 enum { PIECE_COST = 32768 };

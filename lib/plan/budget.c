@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: MIT
- * budget.c: which values a plan drops to stay within kd_plan_opt.max_arena.
+ * budget.c: which forward nodes are recomputed (recompute.c), so that a plan stays within
+ * kd_plan_opt.max_arena.
  *
- * A choice is a set of forward nodes to be done again (recompute.c). Two kinds are tried, and each
- * by making the plan, so that sizes are exact:
- *   cheap     nodes without multiply-accumulates whose inputs are kept anyway: norms, activations;
- *   segments  those, and all nodes between places where a single value crosses from what is before
- *             to what is behind (a residual stream, the input of a VGG's layer), which stays.
- *             Places are taken at several distances: long segments keep less, but need more
- *             while they run.
- * Of a kind that fits as a whole, as few parts are taken as will do, those first that save most
- * bytes for a multiply-accumulate; of all kinds, the one with the fewest. All of it follows from
- * the graph and the limit. */
+ * A choice is a set of forward nodes. Each choice is tried by making the plan, so that sizes are
+ * exact. Two kinds of choices:
+ *   cheap     Nodes without multiply-accumulates whose inputs are kept anyway: norms, activations.
+ *   segments  The cheap ones, and all nodes between places where a single value crosses (a residual
+ *             stream, the input of a VGG's layer). That value is kept. Places are taken at several
+ *             distances: long segments keep fewer values, but need more memory while they run.
+ * If a kind as a whole fits, as few of its parts are taken as fit; those that save the most bytes
+ * for a multiply-accumulate come first. Of the kinds that fit, the one with the fewest repeated
+ * multiply-accumulates is taken. All of it follows from the graph and the limit. */
 #include "plan.h"
 
 #include "../base/sort.h"
 
-enum { HALVINGS = 8 }; /* distances of places: each, and all bytes / 2, / 4 ... */
+enum { HALVINGS = 8 }; /* distances between places: none, and all bytes / 2, / 4 ... */
 
 /* A forward node. */
 typedef struct info {
-    bool may;           /* be done again */
-    bool chain;         /* at no cost worth counting, from values that are kept */
-    double saved, cost; /* bytes that the backward keeps of it; operations */
-    bool place;         /* a single value crosses behind it */
+    bool may;   /* it can be recomputed */
+    bool chain; /* it is cheap: no multiply-accumulates, from values that are kept or cheap */
+    double saved, cost; /* bytes that need not be kept for the backward; operations */
+    bool place;         /* a single value crosses from it and before to later nodes */
 } info;
 
-/* Nodes that are taken together. */
+/* Nodes that are chosen together. */
 typedef struct part {
     double saved, cost;
     size_t number;
@@ -39,7 +39,7 @@ typedef struct search {
     info *infos;
     bool *kept;       /* [values], by root: read by the backward */
     int *maker;       /* [values], by root */
-    size_t *cross;    /* [n + 1] values that cross from before node i to it and beyond */
+    size_t *cross;    /* [n + 1] values of node i or before that a later one reads */
     bool *recomputed; /* [nodes] the choice to be tried */
     size_t *part_of;  /* [n] SIZE_MAX: none */
     size_t *rank;     /* [parts] */
@@ -71,7 +71,7 @@ static bool is_output(const kdi_draft *d, kd_value root)
     return false;
 }
 
-/* May it be done again? An op with buffers must know how, and have what it then reads. */
+/* Can it be recomputed? An op with buffers must support it, and what it then reads must exist. */
 static bool may_repeat(const search *s, const kdi_node *n)
 {
     const kdi_draft *d = s->draft;
@@ -87,7 +87,7 @@ static bool may_repeat(const search *s, const kdi_node *n)
     return grows;
 }
 
-/* Is it there in the backward, or had at no cost? */
+/* Is v kept for the backward, or cheap? */
 static bool at_hand(const search *s, kd_value v)
 {
     const kd_value root = kdi_draft_root(s->draft, v);
@@ -113,7 +113,7 @@ static void look_at(search *s, size_t i, uint64_t macs)
     }
 }
 
-/* Where does one value alone cross? From its maker to its last reader in the forward. */
+/* A value crosses from its maker to its last reader in the forward. Find where only one does. */
 static void find_places(search *s)
 {
     const kdi_draft *d = s->draft;
@@ -131,7 +131,7 @@ static void find_places(search *s)
     for (size_t i = 0; i < s->n; i++) s->infos[i].place = d->nodes[i].op && s->cross[i] == 1;
 }
 
-/* Nodes and the plain plan's steps come in the same order. */
+/* The draft's nodes and the plain plan's steps are in the same order. */
 static void survey(search *s, const kd_plan *plain)
 {
     kdi_draft *d = s->draft;
@@ -146,7 +146,7 @@ static void survey(search *s, const kd_plan *plain)
 
 /* ---- trying ---------------------------------------------------------------------------------- */
 
-/* Make the plan of the choice; the best one so far is kept. */
+/* Make the plan of the choice; keep it if it is the best so far. */
 static kd_status try(search *s, bool *fits)
 {
     kd_plan *plan;
@@ -168,8 +168,8 @@ static kd_status try(search *s, bool *fits)
     return KD_OK;
 }
 
-/* The first `count` parts by rank; what costs nothing and saves nothing is free, and with segments
- * all that is cheap. */
+/* Choose the first `count` parts by rank. Cheap nodes that save nothing by themselves are always
+ * chosen; with `cheap`, all cheap nodes. */
 static void choose(search *s, size_t count, bool cheap)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -179,7 +179,7 @@ static void choose(search *s, size_t count, bool cheap)
     }
 }
 
-/* Most bytes for an operation first. */
+/* The most bytes saved for an operation first. */
 static int by_worth(const void *a, const void *b)
 {
     const part *x = a, *y = b;
@@ -188,7 +188,7 @@ static int by_worth(const void *a, const void *b)
     return (x->number > y->number) - (x->number < y->number);
 }
 
-/* If all parts together fit: as few as will do. */
+/* If all parts together fit: as few as fit, by bisection. */
 static kd_status try_parts(search *s, bool cheap)
 {
     bool fits = false;
@@ -226,8 +226,8 @@ static kd_status try_cheap(search *s)
     return s->n_parts ? try_parts(s, false) : KD_OK;
 }
 
-/* A segment ends at the first place after `distance` bytes that would be saved; what crosses there
- * stays, so its maker belongs to none. What is behind the last place stays as it is. */
+/* A segment ends at the first place where it would save `distance` bytes. The value that crosses
+ * there is kept, so its maker is in no segment; nor is what comes after the last place. */
 static kd_status try_segments(search *s, double distance)
 {
     const kdi_draft *d = s->draft;

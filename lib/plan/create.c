@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * create.c: plans are made here: as they are, or within a limit of memory. */
+ * create.c: kd_plan_create: a plan as it comes, or one within a limit of memory. */
 #include "plan.h"
 
 kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * depth_first.c: stretches of a program that run depth-first: all their steps for a few images, then for
- * the next few, so that what one step writes is in cache when the next reads it.
+ * depth_first.c: stretches of a program that run depth first: all their steps for a few images (a
+ * piece), then for the next few, so that what one step writes is in cache when the next reads it.
  *
- * Evaluating only, and only steps whose rows do not see each other. Each piece reads the stretch's
- * weights again, so a step belongs to one as long as its weights are no larger than what a piece of
- * it reads and writes: a network's early layers, and all of a vision transformer. A step that has
- * no batch at all (a table of position biases) is done again for each piece. Values that live
- * within a stretch have room for one piece; those that cross its ends are whole. How the batch is
- * cut follows from shapes alone and changes no bit of the result. */
+ * Evaluating only, and only ops that do not mix the batch. Each piece reads the stretch's weights
+ * again. So a step joins a stretch if its weights are no larger than what a piece of it reads and
+ * writes: a network's early layers, and all of a vision transformer. A step without a batch (a
+ * table of position biases) is run for each piece. Values inside a stretch have room for one piece;
+ * those that cross its ends are whole. The cut follows from shapes alone and changes no bit. */
 #include "plan.h"
 
-enum { CACHE = 8 << 20 }; /* bytes a piece's largest step reads and writes */
+enum { CACHE = 8 << 20 }; /* bytes that a piece's largest step reads and writes */
 
 typedef struct cost {
     bool divides;
-    size_t values, weights; /* bytes: of one image, and read by every piece */
+    size_t values, weights; /* bytes for one image; bytes that every piece reads */
 } cost;
 
 static size_t bytes_of(const kdi_value *v)
@@ -25,7 +24,7 @@ static size_t bytes_of(const kdi_value *v)
                : SIZE_MAX / 64;
 }
 
-/* Bytes of one image, whose rows (windows, too) lie together; 0: there is no such thing. */
+/* Bytes of one image; its rows (of all its windows) lie together. 0: the value has no images. */
 static size_t image_bytes(const kdi_value *v)
 {
     if (v->shape.rank < 1 || v->shape.dim[0] >= 0) return 0;
@@ -34,7 +33,7 @@ static size_t image_bytes(const kdi_value *v)
     return bytes_of(v);
 }
 
-/* Does it have the batch nowhere? Parameters, and what is made of them alone. */
+/* Does no dimension depend on the batch? So with parameters, and what is made of them alone. */
 static bool is_constant(const kdi_value *v)
 {
     for (int i = 0; i < v->shape.rank; i++)
@@ -73,7 +72,7 @@ static cost cost_of(const kdi_draft *d, const kdi_step *s, kd_tensor *operands)
     return c;
 }
 
-/* The end of the stretch that begins at step `first`, and its pieces' images. */
+/* The end of the stretch that begins at step `first`, and the images of a piece. */
 static size_t grow(const cost *costs, size_t first, size_t n, size_t *images)
 {
     size_t largest = 1, end = first;
@@ -101,7 +100,7 @@ static void touch(const kdi_draft *d, kd_value v, size_t stretch, size_t *of, bo
         crosses[v] = true;
 }
 
-/* A value that one stretch alone touches has room for a piece. */
+/* A value that only one stretch touches has room for one piece. */
 static kd_status mark_values(kdi_draft *d)
 {
     kd_plan *p = d->plan;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * draft.c: a plan in the making: the copies of a graph that passes rewrite, and what passes ask of
- * them: who reads what, what is needed. */
+ * draft.c: a plan in the making: copies of a graph's values and nodes that passes rewrite, and what
+ * passes ask: who reads what, what is needed. */
 #include "plan.h"
 
 #include "../op/ops.h"
@@ -92,8 +92,8 @@ void *kdi_pool_copy(kdi_pool *pool, const void *from, size_t count, size_t size)
     return to;
 }
 
-/* A backward node shares its forward's operand lists and attributes, as in the graph, so that what
- * fusion does to the one holds for the other. */
+/* A backward node shares its forward's operand lists and attributes, as in the graph: what fusion
+ * changes in one holds for both. */
 static kd_status copy_node(kdi_draft *d, size_t i)
 {
     kdi_pool *pool = &d->plan->pool;

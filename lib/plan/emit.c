@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * emit.c: from a graph to a program: copy, fuse, drop what nobody needs, emit steps, place
+ * emit.c: from a graph to a program: draft, fuse, drop what nobody needs, emit steps, place
  * memory. */
 #include "plan.h"
 
@@ -63,7 +63,7 @@ static kd_status emit_steps(kdi_draft *d)
     return status;
 }
 
-/* Names and slots: what an executor needs to know of the outside. */
+/* Slots and names: what an executor needs to know of inputs, parameters and outputs. */
 static kd_status emit_tables(kdi_draft *d)
 {
     kd_plan *p = d->plan;

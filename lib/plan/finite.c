@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * finite.c: where does the first number come from that is not finite? For runs with check_finite:
- * before a step, what it reads from outside; after it, what it wrote. */
+ * finite.c: finding the first number that is not finite, for runs with check_finite. Before a step
+ * its inputs and parameters are looked at, after it what it wrote. */
 #include "plan.h"
 
 #include <math.h>

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * fuse.c: ops merged into one pass over memory.
- *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu, then + max_pool of 2x2;
+ * fuse.c: merging ops into one pass over memory.
+ *   evaluating, no gradient:  conv2d + batch_norm, then + relu or gelu, then + 2x2 max_pool;
  *                             linear + relu or gelu
- *   with or without gradient: linear + the add of a residual behind it
- *   with gradient:            linear + gelu, which the linear then writes beside its own output
- *   with or without gradient: batch_norm + relu, then + max_pool of 2x2, and their backwards
- *   evaluating:               an op that then does nothing (dropout) becomes another name of its
- *                             input
- * Each rule but the one of identities asks that the value between the two is read by nobody else. */
+ *   with gradient:            linear + gelu; the linear writes both its own output and gelu's
+ *   with or without gradient: linear + the add of a residual;
+ *                             batch_norm + relu, then + 2x2 max_pool, and their backwards
+ *   evaluating:               an op that does nothing (dropout) becomes an alias of its input
+ * Each rule but the last asks that the value between the two has no other reader. */
 #include "plan.h"
 
 #include "../op/ops.h"
@@ -62,7 +61,7 @@ static kdi_act activation(const kd_op *op)
     return op == &kdi_op_relu ? KDI_ACT_RELU : op == &kdi_op_gelu ? KDI_ACT_GELU : KDI_ACT_NONE;
 }
 
-/* An activation behind `node`, whose attribute *act says so from now on. */
+/* `node`, then an activation, which becomes its attribute *act. */
 static void fold_activation(kdi_draft *d, int node, kdi_act *act)
 {
     const int reader = only_reader(d, d->nodes[node].out[0]);
@@ -74,7 +73,7 @@ static void fold_activation(kdi_draft *d, int node, kdi_act *act)
     drop(d, reader);
 }
 
-/* conv2d, then a max_pool of 2x2 pixels: what lies between is never in memory. */
+/* conv2d, then a 2x2 max_pool: the map between them is never in memory. */
 static void fold_pool(kdi_draft *d, int conv)
 {
     kdi_node *c = &d->nodes[conv];
@@ -93,8 +92,8 @@ static void fold_pool(kdi_draft *d, int conv)
     drop(d, reader);
 }
 
-/* linear, then gelu: the linear has both for outputs, as the backward wants the first. Nothing else
- * changes. Not where memory is short: there the second is dropped and made of the first again. */
+/* linear, then gelu: the linear writes both outputs, as the backward reads the preactivation. Not
+ * within a limit of memory: there gelu's output is recomputed from its input. */
 static kd_status keep_preact(kdi_draft *d, int linear)
 {
     kdi_node *n = &d->nodes[linear];
@@ -116,7 +115,7 @@ static kd_status keep_preact(kdi_draft *d, int linear)
     return KD_OK;
 }
 
-/* Is v there before the node runs? */
+/* Is v made before the node runs? */
 static bool is_before(const kdi_draft *d, kd_value v, int node)
 {
     for (size_t i = (size_t)node; i < d->n_nodes; i++) {
@@ -134,8 +133,8 @@ int kdi_own_inputs(const kdi_step *step)
     return step->n_in - attr->residual;
 }
 
-/* linear, then the add of a residual, whose gradient is the add's own: nothing changes in the
- * backward. The node's lists are copied: a backward shares the old ones. */
+/* linear, then the add of a residual. The add passes its gradient on unchanged, so the backward
+ * stays as it is. The node's lists are copied, because its backward shares the old ones. */
 static kd_status fold_residual(kdi_draft *d, int linear)
 {
     kdi_node *n = &d->nodes[linear];
@@ -159,8 +158,8 @@ static kd_status fold_residual(kdi_draft *d, int linear)
     return KD_OK;
 }
 
-/* The backward node `first` takes what reaches `second`, which it then replaces, where nobody else
- * wants what lies between. */
+/* Backward node `first` replaces `second`, whose output's gradient it then reads. Not if the
+ * gradient between the two has another reader. */
 static bool join_backwards(kdi_draft *d, int first, int second)
 {
     kdi_node *f = &d->nodes[first];
@@ -172,7 +171,7 @@ static bool join_backwards(kdi_draft *d, int first, int second)
     return true;
 }
 
-/* batch_norm, then relu; in the backward the norm's takes over the relu's gradient. */
+/* batch_norm, then relu. The backward node of the norm replaces the relu's. */
 static void norm_relu(kdi_draft *d, int norm)
 {
     kdi_node *n = &d->nodes[norm];
@@ -187,7 +186,7 @@ static void norm_relu(kdi_draft *d, int norm)
     drop(d, relu);
 }
 
-/* batch_norm, then a max_pool of 2x2 pixels of which none is left over, likewise. */
+/* batch_norm, then a 2x2 max_pool of an even map, likewise. */
 static void norm_pool(kdi_draft *d, int norm)
 {
     kdi_node *n = &d->nodes[norm];
@@ -210,7 +209,7 @@ static void identity(kdi_draft *d, int node)
     if (d->opt->training || !n->op->identity_in_eval || kdi_draft_backward(d, node) >= 0) return;
     d->values[n->out[0]].alias = n->in[0];
     drop(d, node);
-    /* Readers of the output now read the input itself, so that the other rules see through it. */
+    /* Readers of the output now read the input itself, so that the other rules apply to them. */
     for (size_t i = 0; i < d->n_nodes; i++)
         for (int k = 0; k < d->nodes[i].n_in; k++)
             if (d->nodes[i].in[k] == n->out[0]) d->nodes[i].in[k] = n->in[0];

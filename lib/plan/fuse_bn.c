@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * fuse_bn.c: batch norms that convolutions take along, training:
- *   conv2d, then batch_norm            The convolution tells the statistics of what it writes.
- *   batch_norm (+ relu), then conv2d   The convolution, and its weights' gradient, read what the norm
- *                                      reads and norm it themselves: y is never in memory.
- *   conv2d, then batch_norm (+ relu    The weights' gradient takes the norm's backward along. Where x
- *   + max_pool), backward              has a gradient, too, it leaves y's in y's own place.
- * The last two ask that the value between the two is read by nobody else. What remains of the norm is
- * a join of statistics, and in the backward sums. */
+ * fuse_bn.c: merging batch norms into the convolutions around them, in training. The names are
+ * those of kdi_conv2d_attr (lib/op/ops.h):
+ *   moments    conv2d, then batch_norm: the convolution sums the statistics of what it writes.
+ *   bn_before  batch_norm (+ relu), then conv2d: the convolution, and its weights' gradient, read
+ *              the norm's input and apply the norm themselves. The norm's output is never in
+ *              memory.
+ *   bn_after   conv2d, then batch_norm (+ relu + max_pool), in the backward: the weights' gradient
+ *              applies the norm's backward to what it reads. If x has a gradient, too, it stores
+ *              the result, y's gradient, over y.
+ * The last two ask that the value between the two has no other reader. What is left of the norm:
+ * its forward joins statistics, its backward is sums. */
 #include "plan.h"
 
 #include "../op/ops.h"
@@ -23,8 +26,7 @@ static int bn_of(const kdi_draft *d, kd_value v)
     return -1;
 }
 
-/* conv2d, then batch_norm: the convolution tells the moments of what it writes. The node's lists
- * are copied: a backward shares the old ones. */
+/* moments. The node's lists are copied, because its backward shares the old ones. */
 static kd_status fuse_moments(kdi_draft *d, int conv)
 {
     kdi_node *c = &d->nodes[conv];
@@ -50,7 +52,7 @@ static kd_status fuse_moments(kdi_draft *d, int conv)
     return KD_OK;
 }
 
-/* The forward node that reads v, if nothing but it and its backward does; -1 if others do. */
+/* The forward node that reads v; -1 if there is another reader besides it and its backward. */
 static int reader_with_backward(const kdi_draft *d, kd_value v)
 {
     for (size_t i = 0; i < d->n_nodes; i++) {
@@ -63,7 +65,7 @@ static int reader_with_backward(const kdi_draft *d, kd_value v)
     return -1;
 }
 
-/* A list of a node's values with more of them, or with that many KD_NONE. */
+/* A node's list, lengthened by `more` values, or by so many KD_NONE if values is NULL. */
 static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, const kd_value *values)
 {
     kd_value *to = kdi_pool_alloc(&d->plan->pool, (size_t)(n + more) + 1, sizeof *to);
@@ -73,7 +75,7 @@ static kd_value *longer(kdi_draft *d, const kd_value *list, int n, int more, con
     return to;
 }
 
-/* The parameters and statistics of a batch_norm, which a convolution takes along. */
+/* The parameters and statistics of a batch_norm: inputs that a convolution gets. */
 enum { BN_VALUES = 4 };
 
 static void bn_values(const kdi_node *norm, kd_value values[BN_VALUES])
@@ -84,8 +86,7 @@ static void bn_values(const kdi_node *norm, kd_value values[BN_VALUES])
     values[3] = norm->out[2];
 }
 
-/* batch_norm, then conv2d, which reads the norm's input and norms it: what lies between is never in
- * memory. Its gradient is, as before. */
+/* bn_before. The gradient of the norm's output is in memory as before. */
 static kd_status fuse_bn_before(kdi_draft *d, int norm)
 {
     const kdi_node *n = &d->nodes[norm];
@@ -116,8 +117,8 @@ static kd_status fuse_bn_before(kdi_draft *d, int norm)
     return KD_OK;
 }
 
-/* The backward of a convolution that takes a norm's along writes no gradient of x: a node of its own
- * does, behind it, from y's gradient, which lies over y. */
+/* With bn_after a convolution's backward writes no gradient of x. A second node after it does, from
+ * y's gradient, which lies over y. */
 static kd_status split_gradient(kdi_draft *d, int conv_back)
 {
     kdi_node *first = &d->nodes[conv_back];
@@ -142,8 +143,8 @@ static kd_status split_gradient(kdi_draft *d, int conv_back)
     return KD_OK;
 }
 
-/* conv2d that tells moments, then batch_norm: the backward of the convolution takes the norm's along,
- * which writes no gradient of its own. */
+/* bn_after, for a convolution that has moments. The norm's backward then writes no gradient of
+ * x. */
 static kd_status fuse_bn_after(kdi_draft *d, int conv)
 {
     const kdi_node *c = &d->nodes[conv];

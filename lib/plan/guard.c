@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * guard.c: guarded plans, for finding ops that misbehave. Whatever part of the arena belongs to no
- * array at the moment, fences included, holds one pattern: a NaN as a float, an index far out of
- * range as an integer. After each step all of it must still be there; an array whose last step has
- * passed becomes pattern too. So a write outside is found where it happens, and what reads memory
- * that nobody wrote gets NaN.
+ * guard.c: guarded plans, for finding ops that misbehave. Every part of the arena that belongs to
+ * no array at the moment, fences included, holds a pattern: as floats NaN, as integers an index far
+ * out of range. After each step the pattern must be intact, and an array whose last step has passed
+ * is filled with it. So a write outside is found at the step that did it, and a read of memory that
+ * nobody wrote gives NaN.
  *
- * With fewer images than an array has room for, its unused end counts as outside. */
+ * If there are fewer images than an array has room for, its unused end counts as outside. */
 #include "plan.h"
 
 #include <stdio.h>
@@ -51,7 +51,8 @@ static bool alive(const kdi_region *r, const kdi_moment *now)
     return r->first <= now->step && now->step <= r->last;
 }
 
-/* Is it needed no longer? A value that a stretch's pieces share is needed until the last. */
+/* Is the region needed no longer? A value that all pieces of a stretch share lives to the last
+ * one. */
 static bool expired(const kd_plan *p, const kdi_region *r, const kdi_moment *now)
 {
     if (r->owner == KDI_PREPARED || !alive(r, now)) return false;
@@ -60,7 +61,7 @@ static bool expired(const kd_plan *p, const kdi_region *r, const kdi_moment *now
            (r->owner != KDI_VALUE || p->slots[r->value].images || now->final);
 }
 
-/* Bytes of it that are in use. */
+/* Bytes of a region that are in use. */
 static size_t used(const kd_plan *p, const kdi_region *r, const kdi_moment *now)
 {
     if (r->owner != KDI_VALUE) return r->bytes;
@@ -90,7 +91,7 @@ static bool lies_at(const kd_plan *p, kd_value v, const kdi_region *r)
     return v != KD_NONE && p->slots[v].place == KDI_AT_ARENA && p->slots[v].offset == r->offset;
 }
 
-/* "output 0 of conv2d 'features.3'": an array goes by the step that first writes it. */
+/* "output 0 of conv2d 'features.3'": an array is named after the step that first writes it. */
 static void name_region(const kd_plan *p, const kdi_region *r, char name[NAME])
 {
     static const char *const owned[] = {"", "the scratch", "the stage", "the prepared weights"};
@@ -112,7 +113,7 @@ static void name_region(const kd_plan *p, const kdi_region *r, char name[NAME])
     snprintf(name, NAME, "an array of %s '%s'", s->op->name, s->name);
 }
 
-/* Something stands at `at`, between the arrays that are alive. */
+/* The pattern is broken at `at`, between arrays that are alive: say between which. */
 static kd_status blame(const kd_plan *p, const kdi_moment *now, size_t at)
 {
     const kdi_step *step = &p->steps[now->step];

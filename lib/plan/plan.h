@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * plan.h: the inside of a plan: the program is plain data. Steps refer to values by number; a value
- * says where its array lies. Everything lies in one pool and nothing points into the graph. */
+ * plan.h: the inside of a plan. A program is plain data: steps refer to values by number, and a
+ * value's slot says where its array lies. Everything lies in one pool; nothing points into the
+ * graph.
+ *
+ *   create.c       kd_plan_create
+ *   draft.c        the copies of the graph's values and nodes that passes rewrite
+ *   fuse.c         passes that merge ops; fuse_bn.c for batch norms in training
+ *   recompute.c    the pass that repeats forward nodes in the backward; budget.c says which
+ *   emit.c         from the draft to steps
+ *   depth_first.c  cuts the batch into pieces; memory.c places the arrays
+ *   query.c        what a finished plan answers, and the calls of its steps
+ *   exec.c         runs it, with finite.c and guard.c as checks */
 #ifndef KDI_PLAN_H
 #define KDI_PLAN_H
 
@@ -25,7 +35,7 @@ typedef struct kdi_slot {
     kdi_place place;
     int index;
     size_t offset;
-    size_t images; /* > 0: room for a piece of so many, of a stretch that runs depth-first */
+    size_t images; /* > 0: room for so many images, of a stretch that runs depth first */
     kd_shape shape;
     kd_dtype dtype;
 } kdi_slot;
@@ -35,10 +45,10 @@ typedef struct kdi_step {
     const void *attr;
     const char *name;
     kd_part part;
-    bool backward, recomputed; /* recomputed: a forward step repeated for the backward */
+    bool backward, recomputed; /* recomputed: a forward step that is run again for the backward */
     uint32_t id;               /* of the forward op: its random numbers' key */
-    size_t first, last;        /* its stretch; itself, if it runs for the whole batch */
-    size_t images;             /* > 0: the stretch runs for so many at a time */
+    size_t first, last;        /* the stretch it is in: itself, if it runs for the whole batch */
+    size_t images;             /* > 0: the stretch runs for so many images at a time */
     int n_in, n_out;
     kd_value *in, *out;   /* slots, KD_NONE where the call gets no array */
     kd_value *dout, *din; /* backward */
@@ -59,12 +69,12 @@ typedef struct kdi_plan_param {
     bool buffer;
 } kdi_plan_param;
 
-/* A stretch of a guarded plan's arena, from its first step to its last, both included. */
+/* A part of a guarded plan's arena, used from step `first` to step `last`, both included. */
 typedef enum kdi_owner { KDI_VALUE, KDI_SCRATCH, KDI_STAGE, KDI_PREPARED } kdi_owner;
 typedef struct kdi_region {
     kdi_owner owner;
     kd_value value; /* KDI_VALUE */
-    size_t step;    /* whose scratch, stage or prepared weights */
+    size_t step;    /* others: the step whose scratch, stage or prepared weights it is */
     size_t offset, bytes, first, last;
 } kdi_region;
 
@@ -85,12 +95,12 @@ struct kd_plan {
     uint64_t macs, recomputed_macs;
 };
 
-/* Whom a draft is fused for: this machine, whose kernels decide what pays, or a device, whose ops do
- * not depend on where the draft is made. */
+/* Whom a draft is fused for. For the host, its kernels decide what is merged; for a device the
+ * result is the same on every machine. */
 typedef enum kdi_target { KDI_FOR_HOST, KDI_FOR_DEVICE } kdi_target;
 
-/* A plan in the making: copies of the graph's values and nodes that passes may rewrite. A node that
- * a pass removes has op NULL. */
+/* A plan in the making: copies of the graph's values and nodes, which passes rewrite. A node that a
+ * pass removed has op NULL. */
 typedef struct kdi_draft {
     kd_plan *plan;
     const kd_graph *graph;
@@ -99,81 +109,85 @@ typedef struct kdi_draft {
     kdi_value *values;
     kdi_node *nodes;
     size_t n_values, n_nodes;
-    bool *needed; /* [values], by root: read by a live node, or an output */
+    bool *needed; /* [values], by root: an output, or read by a node that was not removed */
 } kdi_draft;
 
-/* draft.c: the copies, in a draft whose plan, graph and options are set. */
+/* draft.c. Fill a draft whose plan, graph and options are set. */
 kd_status kdi_draft_fill(kdi_draft *d);
-/* Sets needed, and the op of nodes that nobody needs to NULL. */
+/* Set `needed`; remove the nodes that nobody needs. */
 void kdi_draft_drop_unneeded(kdi_draft *d);
-/* A copy in the pool; NULL: no memory. from may be NULL where count is 0. */
+/* A copy in the pool; NULL: no memory. from may be NULL if count is 0. */
 void *kdi_pool_copy(kdi_pool *pool, const void *from, size_t count, size_t size);
 kd_value kdi_draft_root(const kdi_draft *d, kd_value v);
-/* Call fn for each value a node reads; a backward also reads a gradient that it adds to. */
+/* Call fn for each value that a node reads. A backward also reads the gradients that it adds to. */
 void kdi_each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *arg);
-/* Nodes before the backward pass, whose first node is the loss's gradient; 0: there is none. */
+/* How many nodes come before the backward pass; 0: there is no backward pass. */
 size_t kdi_draft_forwards(const kdi_draft *d);
-/* Is it made by a node, and larger for a larger batch? */
+/* Is v made by a node, and larger for a larger batch? */
 bool kdi_value_grows(const kdi_draft *d, kd_value v);
-/* Does a backward node read operand i of its forward? */
+/* KD_KEEP_* of a node: which operands of the forward its backward reads. */
 uint32_t kdi_node_keeps(const kdi_node *n);
-/* How many reads of v are there, by nodes and as outputs? */
+/* How often v is read, by nodes and as an output. */
 size_t kdi_draft_readers(const kdi_draft *d, kd_value v);
 /* The first backward node of a forward node; -1: none. */
 int kdi_draft_backward(const kdi_draft *d, int forward);
-/* A value that a pass adds, float32. */
+/* Add a float32 value. */
 kd_value kdi_draft_add_value(kdi_draft *d, kd_shape shape);
 
-/* emit.c: the draft of a graph's plan, fused and without what nobody needs; close it after a
- * failure, too. */
+/* emit.c. A fused draft without unneeded nodes. Close it after a failure, too. */
 kd_status kdi_draft_open(const kd_graph *g, const kd_plan_opt *opt, kdi_target target,
                          kdi_draft *d);
 void kdi_draft_close(kdi_draft *d);
-/* A plan; recompute [nodes of the draft] marks those to be repeated, NULL: none. */
+/* A plan. recompute [nodes of the draft], or NULL: the forward nodes to run again for the
+ * backward. */
 kd_status kdi_plan_build(const kd_graph *g, const kd_plan_opt *opt, const bool *recompute,
                          kd_plan **plan);
 
-/* recompute.c: repeat the marked forward nodes where the backward needs what they make. */
+/* recompute.c: copy the marked forward nodes to where the backward reads their outputs. */
 kd_status kdi_recompute(kdi_draft *d, const bool *recompute);
-/* budget.c: a plan within opt->max_arena instead of this one, which is larger. */
+/* budget.c: replace *plan, which is larger than opt->max_arena, by one that is not. */
 kd_status kdi_plan_within(const kd_graph *g, const kd_plan_opt *opt, kd_plan **plan);
 /* fuse.c: merge ops that can be done in one pass over memory. */
 kd_status kdi_fuse(kdi_draft *d);
-/* fuse_bn.c: behind that, training: batch norms that convolutions take along. */
+/* fuse_bn.c, after that, training: merge batch norms into the convolutions around them. */
 kd_status kdi_fuse_bn(kdi_draft *d);
-/* fuse.c: the inputs of a step that its op has by itself: without a residual that was added to it. */
+/* fuse.c: the number of a step's inputs without a residual that fusion added. */
 int kdi_own_inputs(const kdi_step *step);
-/* depth_first.c: stretches that run depth-first: sets steps' first, last, images, and slots' images. */
+/* depth_first.c: find stretches that run a few images at a time. Sets steps' first, last and
+ * images, and slots' images. */
 kd_status kdi_cut_depth_first(kdi_draft *d);
-/* memory.c: lifetimes, buffers shared in place, offsets: sets slots, scratch, arena_bytes. */
+/* memory.c: lifetimes, in-place sharing, offsets. Sets slots, scratch, arena_bytes. */
 kd_status kdi_assign_memory(kdi_draft *d);
 
 /* May a step's weights be prepared? */
 bool kdi_can_prepare(const kdi_draft *d, const kdi_step *step);
-/* Images a step has in hand at most, and a value has room for. */
+/* The most images a step runs for at a time, and a value has room for. */
 size_t kdi_step_batch(const kd_plan *plan, const kdi_step *step);
 size_t kdi_slot_batch(const kd_plan *plan, const kdi_slot *slot);
 
-/* guard.c: what a guarded plan's executor does. Before a run: poison all but the prepared weights,
- * or those too when they are made anew. */
+/* guard.c. Before a run: poison the arena but for the prepared weights; prepared_too: those as
+ * well, as they are made anew. */
 void kdi_guard_begin(const kd_plan *p, char *arena, bool prepared_too);
-/* Which step of a run has just been done. */
+/* Where a run is: the step that was just done. */
 typedef struct kdi_moment {
     size_t step;
     bool preparing;       /* its weights */
     size_t batch, images; /* of the run; of this piece of it */
     bool final;           /* the last piece */
 } kdi_moment;
-/* Has it written outside its arrays? What is needed no longer becomes poison. */
+/* KD_E_INVALID if the step wrote outside its arrays. Arrays that are needed no longer are
+ * poisoned. */
 kd_status kdi_guard_step(const kd_plan *p, char *arena, const kdi_moment *now);
 
-/* finite.c: KD_E_NONFINITE if a step reads from outside, or has written, what is not finite. */
+/* finite.c: KD_E_NONFINITE if an input or a parameter of a step is not finite; if what it wrote is
+ * not. */
 kd_status kdi_finite_before(const kd_plan *p, size_t s, const kd_op_call *c);
 kd_status kdi_finite_after(const kd_plan *p, size_t s, const kd_op_call *c);
 
-/* query.c: an array with the batch filled in, data NULL. */
+/* query.c. A slot's array with the batch filled in, data NULL. */
 kd_tensor kdi_tensor_of(const kdi_slot *slot, size_t batch);
-/* Fill a call's arrays' shapes for asking about sizes: operands must hold step's operands. */
+/* A call with all shapes and no data, for asking about sizes. `operands` has room for the
+ * step's. */
 void kdi_step_call(const kd_plan *plan, const kdi_step *step, size_t batch, kd_tensor *operands,
                    kd_op_call *call);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * query.c: a finished plan: what it tells, and the calls of its steps. */
+ * query.c: a finished plan: what it answers, and the calls of its steps. */
 #include "plan.h"
 
 void kd_plan_destroy(kd_plan *p)

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * recompute.c: values that are dropped after the forward and computed again in the backward.
+ * recompute.c: recomputation. Values are dropped after the forward and computed again in the
+ * backward; budget.c says which.
  *
- * budget.c says of which nodes. A backward node that reads what such a node made gets a copy of the
- * forward node in front of it, and of the forward nodes that one needs, as far as their values were
- * dropped, too; each is copied once, and its values live on to their last reader. Copies have their
- * originals' attributes and keys of random numbers, and read the same bits, so that they write the
- * same bits. What is small or has no batch (a norm's statistics) is never dropped: a copy writes it
- * once more where it lies, or, of ops with buffers, reads it (kd_op.repeats). */
+ * Before the first backward node that reads a dropped value, a copy of the forward node that makes
+ * it is inserted, and copies of the nodes that this one needs, as far as their values were dropped,
+ * too. Each node is copied once; its new values live to their last reader. A copy has its
+ * original's attributes, key of random numbers and inputs, and so writes the same bits. Values
+ * without a batch (a norm's statistics) are never dropped: a copy writes them again in their place,
+ * or reads them if the op has buffers (kd_op.repeats). */
 #include "plan.h"
 
 #include <string.h>
 
 typedef struct rewrite {
     kdi_draft *d;
-    const bool *recompute; /* [n_nodes]: as budget.c chose */
+    const bool *recompute; /* [n_nodes]: budget.c's choice */
     size_t forwards;
-    int *maker;        /* [values], by root: the node that makes what was dropped, -1: kept */
-    kd_value *renewed; /* [values], by root: what the copy makes; KD_NONE: no copy yet */
-    kd_value *viewed;  /* [values]: a view of that */
+    int *maker;        /* [values], by root: the node that makes a dropped value; -1: it is kept */
+    kd_value *renewed; /* [values], by root: the copy's value; KD_NONE: no copy yet */
+    kd_value *viewed;  /* [values]: the view of a copy's value; KD_NONE: none yet */
     bool *wanted;      /* [n_nodes] */
     bool any;
     kdi_value *values;
@@ -40,7 +41,7 @@ static kd_value add_value(rewrite *r, kd_value like)
     return (kd_value)r->n_values++;
 }
 
-/* What stands for v from here on. */
+/* The value that takes v's place from here on. */
 static kd_value now(rewrite *r, kd_value v)
 {
     if (v == KD_NONE) return v;
@@ -62,7 +63,7 @@ static bool translate(rewrite *r, kd_value **list, int n)
     return to != NULL;
 }
 
-/* The copy of forward node j; its fresh values take the place of the dropped ones. */
+/* Insert the copy of forward node j; its new values take the place of the dropped ones. */
 static kd_status repeat(rewrite *r, size_t j)
 {
     kdi_node copy = r->d->nodes[j];
@@ -81,7 +82,7 @@ static kd_status repeat(rewrite *r, size_t j)
     return KD_OK;
 }
 
-/* Copies of what node i needs, and of what those need. */
+/* Insert copies of the nodes that node n needs, and that those need. */
 static kd_status repeat_for(rewrite *r, const kdi_node *n)
 {
     kd_status status = KD_OK;

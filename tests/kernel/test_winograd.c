@@ -13,33 +13,33 @@
 
 typedef struct shape {
     size_t n, h, w, c, o, ph, pw;
-    kdi_winograd_kind kind;
+    kdi_conv_algo algo;
 } shape;
 
 /* Maps with and without partial tiles, channels around the vectors' lengths, each way to cut the
  * work: by tiles, by panels, with prepared filters and slices, in one chunk and several. */
 static const shape shapes[] = {
-    {1, 1, 1, 1, 1, 1, 1, KDI_WINOGRAD_F2},       {3, 5, 7, 17, 16, 1, 1, KDI_WINOGRAD_F2},
-    {2, 6, 6, 17, 5, 2, 2, KDI_WINOGRAD_F2},      {2, 7, 5, 5, 17, 0, 1, KDI_WINOGRAD_F2},
-    {2, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_F2},   {1, 31, 23, 130, 40, 1, 1, KDI_WINOGRAD_F2},
-    {1, 2, 2, 1, 1, 1, 1, KDI_WINOGRAD_2X2},      {3, 2, 2, 17, 5, 1, 1, KDI_WINOGRAD_2X2},
-    {2, 2, 2, 64, 70, 1, 1, KDI_WINOGRAD_2X2},    {5, 2, 2, 300, 520, 1, 1, KDI_WINOGRAD_2X2},
-    {300, 2, 2, 40, 150, 1, 1, KDI_WINOGRAD_2X2}, {1, 4, 4, 1, 1, 1, 1, KDI_WINOGRAD_4X4},
-    {3, 4, 4, 17, 5, 1, 1, KDI_WINOGRAD_4X4},     {2, 4, 4, 64, 70, 1, 1, KDI_WINOGRAD_4X4},
-    {1, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_4X4},  {5, 4, 4, 300, 520, 1, 1, KDI_WINOGRAD_4X4},
-    {40, 4, 4, 40, 150, 1, 1, KDI_WINOGRAD_4X4},  {1, 1, 1, 1, 1, 1, 1, KDI_WINOGRAD_F4},
-    {1, 2, 2, 3, 5, 1, 1, KDI_WINOGRAD_F4},       {2, 3, 4, 5, 3, 1, 1, KDI_WINOGRAD_F4},
-    {1, 4, 4, 16, 16, 1, 1, KDI_WINOGRAD_F4},     {3, 5, 7, 17, 16, 1, 1, KDI_WINOGRAD_F4},
-    {2, 8, 8, 16, 17, 1, 1, KDI_WINOGRAD_F4},     {1, 6, 13, 64, 1, 1, 1, KDI_WINOGRAD_F4},
-    {2, 13, 11, 1, 64, 1, 1, KDI_WINOGRAD_F4},    {1, 9, 3, 70, 64, 1, 1, KDI_WINOGRAD_F4},
-    {2, 12, 10, 64, 70, 1, 1, KDI_WINOGRAD_F4},   {1, 3, 3, 3, 3, 0, 0, KDI_WINOGRAD_F4},
-    {2, 7, 5, 5, 17, 0, 1, KDI_WINOGRAD_F4},      {1, 6, 6, 17, 5, 2, 2, KDI_WINOGRAD_F4},
-    {2, 1, 4, 16, 3, 2, 0, KDI_WINOGRAD_F4},      {3, 10, 9, 3, 70, 1, 2, KDI_WINOGRAD_F4},
-    {3, 4, 4, 70, 70, 1, 1, KDI_WINOGRAD_F4},     {2, 11, 12, 70, 70, 0, 2, KDI_WINOGRAD_F4},
-    {2, 4, 4, 300, 270, 1, 1, KDI_WINOGRAD_F4},   {1, 2, 3, 270, 300, 1, 1, KDI_WINOGRAD_F4},
-    {192, 1, 1, 35, 140, 1, 1, KDI_WINOGRAD_F4},  {520, 1, 1, 35, 140, 1, 1, KDI_WINOGRAD_F4},
-    {2, 91, 91, 5, 3, 1, 1, KDI_WINOGRAD_F4},     {1, 61, 50, 130, 40, 1, 1, KDI_WINOGRAD_F4},
-    {5, 33, 37, 17, 35, 1, 1, KDI_WINOGRAD_F4},
+    {1, 1, 1, 1, 1, 1, 1, KDI_CONV_WINOGRAD2},       {3, 5, 7, 17, 16, 1, 1, KDI_CONV_WINOGRAD2},
+    {2, 6, 6, 17, 5, 2, 2, KDI_CONV_WINOGRAD2},      {2, 7, 5, 5, 17, 0, 1, KDI_CONV_WINOGRAD2},
+    {2, 4, 4, 300, 270, 1, 1, KDI_CONV_WINOGRAD2},   {1, 31, 23, 130, 40, 1, 1, KDI_CONV_WINOGRAD2},
+    {1, 2, 2, 1, 1, 1, 1, KDI_CONV_SMALL_MAP2},      {3, 2, 2, 17, 5, 1, 1, KDI_CONV_SMALL_MAP2},
+    {2, 2, 2, 64, 70, 1, 1, KDI_CONV_SMALL_MAP2},    {5, 2, 2, 300, 520, 1, 1, KDI_CONV_SMALL_MAP2},
+    {300, 2, 2, 40, 150, 1, 1, KDI_CONV_SMALL_MAP2}, {1, 4, 4, 1, 1, 1, 1, KDI_CONV_SMALL_MAP4},
+    {3, 4, 4, 17, 5, 1, 1, KDI_CONV_SMALL_MAP4},     {2, 4, 4, 64, 70, 1, 1, KDI_CONV_SMALL_MAP4},
+    {1, 4, 4, 300, 270, 1, 1, KDI_CONV_SMALL_MAP4},  {5, 4, 4, 300, 520, 1, 1, KDI_CONV_SMALL_MAP4},
+    {40, 4, 4, 40, 150, 1, 1, KDI_CONV_SMALL_MAP4},  {1, 1, 1, 1, 1, 1, 1, KDI_CONV_WINOGRAD},
+    {1, 2, 2, 3, 5, 1, 1, KDI_CONV_WINOGRAD},        {2, 3, 4, 5, 3, 1, 1, KDI_CONV_WINOGRAD},
+    {1, 4, 4, 16, 16, 1, 1, KDI_CONV_WINOGRAD},      {3, 5, 7, 17, 16, 1, 1, KDI_CONV_WINOGRAD},
+    {2, 8, 8, 16, 17, 1, 1, KDI_CONV_WINOGRAD},      {1, 6, 13, 64, 1, 1, 1, KDI_CONV_WINOGRAD},
+    {2, 13, 11, 1, 64, 1, 1, KDI_CONV_WINOGRAD},     {1, 9, 3, 70, 64, 1, 1, KDI_CONV_WINOGRAD},
+    {2, 12, 10, 64, 70, 1, 1, KDI_CONV_WINOGRAD},    {1, 3, 3, 3, 3, 0, 0, KDI_CONV_WINOGRAD},
+    {2, 7, 5, 5, 17, 0, 1, KDI_CONV_WINOGRAD},       {1, 6, 6, 17, 5, 2, 2, KDI_CONV_WINOGRAD},
+    {2, 1, 4, 16, 3, 2, 0, KDI_CONV_WINOGRAD},       {3, 10, 9, 3, 70, 1, 2, KDI_CONV_WINOGRAD},
+    {3, 4, 4, 70, 70, 1, 1, KDI_CONV_WINOGRAD},      {2, 11, 12, 70, 70, 0, 2, KDI_CONV_WINOGRAD},
+    {2, 4, 4, 300, 270, 1, 1, KDI_CONV_WINOGRAD},    {1, 2, 3, 270, 300, 1, 1, KDI_CONV_WINOGRAD},
+    {192, 1, 1, 35, 140, 1, 1, KDI_CONV_WINOGRAD},   {520, 1, 1, 35, 140, 1, 1, KDI_CONV_WINOGRAD},
+    {2, 91, 91, 5, 3, 1, 1, KDI_CONV_WINOGRAD},      {1, 61, 50, 130, 40, 1, 1, KDI_CONV_WINOGRAD},
+    {5, 33, 37, 17, 35, 1, 1, KDI_CONV_WINOGRAD},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -67,7 +67,7 @@ static kdi_conv conv_of(shape s)
 typedef struct problem {
     kd_ctx *ctx; /* of the memory */
     kdi_conv v;
-    kdi_winograd_kind kind;
+    kdi_conv_algo algo;
     size_t nx, nw, ny;
     float *x, *w, *dy, *bias, *residual;
     double *y, *dx, *dw, *db;
@@ -374,10 +374,10 @@ END_TEST
 static const struct {
     shape shape;
     double worst, rms;
-} deep[] = {{{4, 8, 8, 512, 48, 1, 1, KDI_WINOGRAD_F4}, 2e-5, 3e-6},
-            {{4, 8, 8, 512, 48, 1, 1, KDI_WINOGRAD_F2}, 6e-6, 1e-6},
-            {{16, 2, 2, 512, 48, 1, 1, KDI_WINOGRAD_2X2}, 6e-6, 1e-6},
-            {{4, 4, 4, 512, 48, 1, 1, KDI_WINOGRAD_4X4}, 6e-6, 1e-6}};
+} deep[] = {{{4, 8, 8, 512, 48, 1, 1, KDI_CONV_WINOGRAD}, 2e-5, 3e-6},
+            {{4, 8, 8, 512, 48, 1, 1, KDI_CONV_WINOGRAD2}, 6e-6, 1e-6},
+            {{16, 2, 2, 512, 48, 1, 1, KDI_CONV_SMALL_MAP2}, 6e-6, 1e-6},
+            {{4, 4, 4, 512, 48, 1, 1, KDI_CONV_SMALL_MAP4}, 6e-6, 1e-6}};
 
 START_TEST(test_error_of_deep_sums)
 {
@@ -445,11 +445,11 @@ START_TEST(test_sizes)
         }
     }
     const kdi_conv huge =
-        conv_of((shape){1, 4, 4, SIZE_MAX / 64, SIZE_MAX / 64, 1, 1, KDI_WINOGRAD_F4});
-    ck_assert_uint_eq(kdi_winograd_prepared_size(ctx, &huge, KDI_WINOGRAD_F4), SIZE_MAX);
-    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_WINOGRAD_F4, KDI_CONV_FORWARD),
+        conv_of((shape){1, 4, 4, SIZE_MAX / 64, SIZE_MAX / 64, 1, 1, KDI_CONV_WINOGRAD});
+    ck_assert_uint_eq(kdi_winograd_prepared_size(ctx, &huge, KDI_CONV_WINOGRAD), SIZE_MAX);
+    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_CONV_WINOGRAD, KDI_CONV_FORWARD),
                       SIZE_MAX);
-    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_WINOGRAD_F4, KDI_CONV_BACKWARD),
+    ck_assert_uint_eq(kdi_winograd_scratch(ctx, &huge, KDI_CONV_WINOGRAD, KDI_CONV_BACKWARD),
                       SIZE_MAX);
     kd_ctx_destroy(ctx);
 }

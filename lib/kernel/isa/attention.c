@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * attention.c: what lies between attention's products, on rows of scores s[rows][step] of which n
- * columns count; step is a multiple of KDI_VL, and the columns up to the next one become 0.
+ * attention.c: the softmax between attention's two products, and its backward, on rows of scores
+ * s[rows][step]. n columns count; step is a multiple of KDI_VL, and the columns from n to the end
+ * of the vector become 0.
  *
  *   forward    s = exp(scale s + bias + mask - max), unnormalised: the caller multiplies its
  *              product's rows by 1 / sum
@@ -11,7 +12,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* A vector of a row's scores: with -infinity behind the end. */
+/* A vector of a row's scores, -infinity beyond its end. */
 INLINE kdi_v score(const float *s, float scale, const float *bias, const float *mask, size_t j,
                    size_t n)
 {
@@ -29,9 +30,9 @@ INLINE kdi_v score(const float *s, float scale, const float *bias, const float *
     return kdi_select(kdi_load(lane) < (float)count, v, kdi_splat(-INFINITY));
 }
 
-/* exp(x), x <= 0. What the mask puts out would be 1e-44, and products of such numbers take a
- * hundred times as long as others: 0 instead, from where a row's sum, at least 1, is far beyond
- * noticing. */
+/* exp(x), x <= 0, but 0 instead of denormal numbers. A masked score would give 1e-44, and products
+ * of denormals take a hundred times as long as others. The row's sum is at least 1, so it does not
+ * change. */
 INLINE kdi_v weight(kdi_v x)
 {
     return kdi_select(x < kdi_splat(-64), kdi_splat(0), kdi_exp_negative(x));

@@ -2,9 +2,9 @@
  * gemm.c: the inside of every matrix product: tiles of C in registers, and the packing of B.
  *
  * A tile is R <= gemm_mr rows by gemm_nr columns (V = gemm_nr / KDI_VL vectors). Each step of k
- * loads V vectors of B and broadcasts R numbers of A, for R * V multiply-adds. There is one copy of
- * the loop for each R, so that strips of any height run at full speed; A is addressed from one
- * pointer for every four rows, which is what the integer registers hold. */
+ * loads V vectors of B and broadcasts R numbers of A, for R * V multiply-adds. The loop exists once
+ * for each R, so that strips of any height run at full speed. One pointer serves EACH rows of A:
+ * there are not enough integer registers for one a row. */
 #include "vectors.h"
 
 #include "vec_math.h"
@@ -13,7 +13,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* gcc for arm64 would load all of A ahead, and have no registers left for the sums. */
+/* gcc for arm64 would load all of A first and have no registers left for the sums. */
 #if defined(__aarch64__)
 #define LOADS_STAY __asm__ volatile("" ::: "memory")
 #else
@@ -21,34 +21,34 @@
 #endif
 
 enum { MR = KDI_GEMM_MR, NR = KDI_GEMM_NR, V = NR / KDI_VL };
-/* Panels of a tile of at most FLAT rows, which asks for nothing: two places of memory come faster by
- * themselves. */
+/* Tiles of at most FLAT rows read SPAN panels at once and do not prefetch: two streams already use
+ * the memory's full bandwidth. */
 enum { SPAN = KDI_GEMM_WIDE, FLAT = SPAN > 1 ? 2 : 0 };
-/* Steps of k at a time; rows that one pointer serves, where three need no instruction more than one
- * (x86); lines fetched at a time. */
-enum { STEPS = KDI_GEMM_STEPS, EACH = STEPS > 1 ? 3 : 4, LINES = STEPS > 1 ? STEPS : 2 };
+enum {
+    STEPS = KDI_GEMM_STEPS,   /* steps of k at a time */
+    EACH = STEPS > 1 ? 3 : 4, /* rows of A that one pointer serves; 3: x86's addresses reach them */
+    LINES = STEPS > 1 ? STEPS : 2, /* cache lines fetched at a time */
+};
 
-/* Where a tile goes: rows from i, columns from j of the block; of `tiles` tiles the one number
- * t. */
+/* Tile number t of `tiles`: it begins at row i and column j of the block. */
 typedef struct place {
     const kdi_block *g;
     size_t i, j, t, tiles;
 } place;
 
-/* What a tile fetches while it runs: a stretch of an array's rows, some lines each STEPS steps
- * of k, so that what memory brings meanwhile waits for nothing. A step shorter than a line asks for
- * some lines more than once, which costs little. */
+/* What a tile prefetches while it runs: its share of an array, some lines every STEPS steps of k.
+ * If `step` is shorter than a line some lines are asked for twice, which costs little. */
 typedef struct stream {
     const char *row;  /* the row that is fetched */
-    size_t at, end;   /* byte of it, and where it ends */
+    size_t at, end;   /* the byte in it, and where it ends */
     size_t jump;      /* bytes from row to row */
-    size_t step, hop; /* bytes to the next time's lines, and from line to line */
+    size_t step, hop; /* bytes from one time to the next, and from line to line */
 } stream;
 
 enum { LINE = 64 };
 
-/* This tile's share of what is to be fetched: where there are two arrays, the odd tiles' or the
- * even tiles'. */
+/* This tile's share of what the block fetches. Of two arrays, even tiles fetch the first, odd tiles
+ * the second. */
 INLINE stream stream_of(place at)
 {
     const kdi_block *g = at.g;
@@ -110,7 +110,7 @@ static __attribute__((noinline)) void put_partial(place at, size_t rows, size_t 
     }
 }
 
-/* GELU is too long to be a part of every tile's end. */
+/* GELU is too long to be inlined into every tile. */
 static __attribute__((noinline)) void gelu_tile(size_t rows, size_t vecs, float *c, size_t ldc)
 {
     for (size_t i = 0; i < rows; i++)
@@ -120,38 +120,45 @@ static __attribute__((noinline)) void gelu_tile(size_t rows, size_t vecs, float 
 
 INLINE void fetch_on(stream *s)
 {
-    KDI_UNROLL for (size_t i = 0; i < LINES; i++)
+    KDI_UNROLL
+    for (size_t i = 0; i < LINES; i++) {
         __builtin_prefetch(s->row + s->at + i * s->hop, 0, 2);
+    }
     s->at += s->step;
     s->row += s->at >= s->end ? s->jump : 0;
     s->at -= s->at >= s->end ? s->end : 0;
 }
 
-/* One step of k: row has a pointer for every EACH rows, `at` floats before its numbers. Steps are not
- * mixed, for which there are no registers, and *rsa is new to the compiler in each, lest it keeps
- * addresses of its own. */
+/* One step of k. row has a pointer for every EACH rows; their numbers lie `at` floats further. The
+ * asm keeps the compiler from mixing steps and from keeping addresses in registers: there are too
+ * few. */
 INLINE void multiply(const size_t rows, const size_t vecs, const float *b, size_t panel,
                      size_t *rsa, float const *const row[MR], const size_t at,
                      kdi_v acc[MR][SPAN * V])
 {
     kdi_v bv[SPAN * V];
-    KDI_UNROLL for (size_t j = 0; j < vecs; j++) bv[j] =
-        kdi_load(b + j / V * panel + j % V * KDI_VL);
-    KDI_UNROLL for (size_t i = 0; i < rows; i++)
-    {
+    KDI_UNROLL
+    for (size_t j = 0; j < vecs; j++) {
+        bv[j] = kdi_load(b + j / V * panel + j % V * KDI_VL);
+    }
+    KDI_UNROLL
+    for (size_t i = 0; i < rows; i++) {
         const kdi_v av = kdi_splat(row[i / EACH][i % EACH * *rsa + at]);
-        KDI_UNROLL for (size_t j = 0; j < vecs; j++) kdi_add_product(&acc[i][j], av, bv[j]);
+        KDI_UNROLL
+        for (size_t j = 0; j < vecs; j++) {
+            kdi_add_product(&acc[i][j], av, bv[j]);
+        }
         if (i % EACH == EACH - 1) LOADS_STAY;
     }
     if (STEPS > 1) __asm__ volatile("" : "+r"(*rsa)::"memory");
 }
 
-/* The empty asm keeps the compiler from giving each row a pointer of its own, which there are no
- * registers for. */
+/* The empty asm keeps the compiler from giving each row a pointer of its own: there are too few
+ * registers. */
 INLINE void advance(const size_t rows, size_t by, const float *row[MR])
 {
-    KDI_UNROLL for (size_t i = 0; i < (rows + EACH - 1) / EACH; i++)
-    {
+    KDI_UNROLL
+    for (size_t i = 0; i < (rows + EACH - 1) / EACH; i++) {
         row[i] += by;
         __asm__("" : "+r"(row[i]));
     }
@@ -165,12 +172,21 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     size_t rsa = g->rsa;
     const size_t csa = g->csa;
     kdi_v acc[MR][SPAN * V];
-    KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-        acc[i][j] = (kdi_v){0};
+    KDI_UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        KDI_UNROLL
+        for (size_t j = 0; j < vecs; j++) {
+            acc[i][j] = (kdi_v){0};
+        }
+    }
     float *c = g->c + at.i * g->ldc + at.j;
-    KDI_UNROLL for (size_t i = 0; i < rows; i++)
-        KDI_UNROLL for (size_t j = 0; j < vecs * KDI_VL; j += 16)
+    KDI_UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        KDI_UNROLL
+        for (size_t j = 0; j < vecs * KDI_VL; j += 16) {
             __builtin_prefetch(c + i * g->ldc + j, 1, 3);
+        }
+    }
     if (g->epilogue && g->epilogue->residual)
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < vecs * KDI_VL; j += 16)
@@ -186,14 +202,18 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
     stream far = stream_of(at);
     do {
         const float *row[MR] = {a};
-        KDI_UNROLL for (size_t i = 1; i < (rows + EACH - 1) / EACH; i++) row[i] =
-            a + i * EACH * rsa;
+        KDI_UNROLL
+        for (size_t i = 1; i < (rows + EACH - 1) / EACH; i++) {
+            row[i] = a + i * EACH * rsa;
+        }
         size_t p = g->k;
         if (STEPS > 1 && csa == 1)
             for (; p >= STEPS; p -= STEPS, b += STEPS * NR, advance(rows, STEPS, row)) {
                 if (asks) fetch_on(&far);
-                KDI_UNROLL for (size_t q = 0; q < STEPS; q++)
+                KDI_UNROLL
+                for (size_t q = 0; q < STEPS; q++) {
                     multiply(rows, vecs, b + q * NR, g->panel, &rsa, row, q, acc);
+                }
             }
         for (; p > 0; p--, b += NR, advance(rows, csa, row)) {
             if (asks && p % STEPS == 0) fetch_on(&far);
@@ -204,35 +224,74 @@ INLINE void tile(const size_t rows, const size_t vecs, place at, const float *a,
 
     if (asks && columns < vecs * KDI_VL) {
         float edge[MR * NR];
-        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-            kdi_store(edge + i * NR + j * KDI_VL, acc[i][j]);
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            KDI_UNROLL
+            for (size_t j = 0; j < vecs; j++) {
+                kdi_store(edge + i * NR + j * KDI_VL, acc[i][j]);
+            }
+        }
         put_partial(at, rows, columns, edge, NR);
         return;
     }
     const kdi_epilogue *e = g->epilogue;
-    if (g->accumulate)
-        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-            acc[i][j] += kdi_load(c + i * g->ldc + j * KDI_VL);
-    if (e && e->bias) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-        {
-            const kdi_v bias = kdi_load(e->bias + at.j + j * KDI_VL);
-            KDI_UNROLL for (size_t i = 0; i < rows; i++) acc[i][j] += bias;
+    if (g->accumulate) {
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            KDI_UNROLL
+            for (size_t j = 0; j < vecs; j++) {
+                acc[i][j] += kdi_load(c + i * g->ldc + j * KDI_VL);
+            }
         }
-    if (e && e->residual)
-        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-            acc[i][j] += kdi_load(e->residual + (at.i + i) * e->ldr + at.j + j * KDI_VL);
-    if (e && e->preact)
-        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-            kdi_store(e->preact + (at.i + i) * e->ld_preact + at.j + j * KDI_VL, acc[i][j]);
-    if (e && e->act == KDI_ACT_RELU)
-        KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-            acc[i][j] = kdi_relu(acc[i][j]);
-    KDI_UNROLL for (size_t i = 0; i < rows; i++) KDI_UNROLL for (size_t j = 0; j < vecs; j++)
-        kdi_store(c + i * g->ldc + j * KDI_VL, acc[i][j]);
+    }
+    if (e && e->bias) {
+        KDI_UNROLL
+        for (size_t j = 0; j < vecs; j++) {
+            const kdi_v bias = kdi_load(e->bias + at.j + j * KDI_VL);
+            KDI_UNROLL
+            for (size_t i = 0; i < rows; i++) {
+                acc[i][j] += bias;
+            }
+        }
+    }
+    if (e && e->residual) {
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            KDI_UNROLL
+            for (size_t j = 0; j < vecs; j++) {
+                acc[i][j] += kdi_load(e->residual + (at.i + i) * e->ldr + at.j + j * KDI_VL);
+            }
+        }
+    }
+    if (e && e->preact) {
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            KDI_UNROLL
+            for (size_t j = 0; j < vecs; j++) {
+                kdi_store(e->preact + (at.i + i) * e->ld_preact + at.j + j * KDI_VL, acc[i][j]);
+            }
+        }
+    }
+    if (e && e->act == KDI_ACT_RELU) {
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
+            KDI_UNROLL
+            for (size_t j = 0; j < vecs; j++) {
+                acc[i][j] = kdi_relu(acc[i][j]);
+            }
+        }
+    }
+    KDI_UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        KDI_UNROLL
+        for (size_t j = 0; j < vecs; j++) {
+            kdi_store(c + i * g->ldc + j * KDI_VL, acc[i][j]);
+        }
+    }
     if (e && e->act == KDI_ACT_GELU) gelu_tile(rows, vecs, c, g->ldc);
 }
 
-/* Ask for rows [row, row + count) of what will be wanted, columns [p, end). */
+/* Prefetch columns [p, end) of an array's rows. */
 static void fetch(const kdi_fetch *f, size_t p, size_t end)
 {
     for (size_t row = 0; row < f->rows; row++)
@@ -240,7 +299,7 @@ static void fetch(const kdi_fetch *f, size_t p, size_t end)
             kdi_prefetch_far(f->x + row * f->step + q);
 }
 
-/* One strip of R rows over all columns; with each tile comes a part of the next strip's A. */
+/* One strip of R rows over all columns. Each tile prefetches a part of the next strip's A. */
 #define STRIP(R)                                                                                   \
     static void strip_##R(place at, const float *a, const kdi_fetch *next)                         \
     {                                                                                              \
@@ -297,7 +356,7 @@ static void (*const strips[MR + 1])(place, const float *, const kdi_fetch *) = {
 #endif
 };
 
-/* Strip by strip. What lies ahead is fetched by all tiles, each a share. */
+/* Strip by strip. All tiles prefetch what lies ahead, each a share. */
 void KDI_FN(gemm_block)(const kdi_block *g)
 {
     const size_t h = kdi_strip_rows(g->m, MR);
@@ -319,7 +378,7 @@ size_t KDI_FN(gemm_scratch)(size_t m, size_t k)
     return 0;
 }
 
-/* Row by row, as B lies: each row is one stretch of memory, dealt out to the panels. */
+/* Row by row, as B lies in memory; each row is dealt out to the panels. */
 void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packed, size_t panel)
 {
     for (size_t p = 0; p < k; p++, b += ldb) {
@@ -328,8 +387,10 @@ void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packe
         for (; j + NR <= n; j += NR, to += panel) {
             __builtin_prefetch(b + 2 * ldb + j);
             __builtin_prefetch(b + 2 * ldb + j + NR / 2);
-            KDI_UNROLL for (size_t v = 0; v < V; v++)
+            KDI_UNROLL
+            for (size_t v = 0; v < V; v++) {
                 kdi_store(to + v * KDI_VL, kdi_load(b + j + v * KDI_VL));
+            }
         }
         if (j == n) continue;
         size_t i = 0;
@@ -338,18 +399,22 @@ void KDI_FN(pack_b)(size_t k, size_t n, const float *b, size_t ldb, float *packe
     }
 }
 
-/* KDI_VL columns of a panel, KDI_VL steps of k, of them count and depth in the matrix. */
+/* A square of KDI_VL columns by KDI_VL steps of k; `count` columns and `depth` steps are in the
+ * matrix. */
 INLINE void turn(const float *b, size_t ldb, size_t count, size_t depth, float *to)
 {
     if (depth >= KDI_VL) {
         kdi_v square[KDI_VL];
-        KDI_UNROLL for (size_t i = 0; i < KDI_VL; i++)
-        {
+        KDI_UNROLL
+        for (size_t i = 0; i < KDI_VL; i++) {
             if (i < count) __builtin_prefetch(b + i * ldb + 4 * KDI_VL);
             square[i] = i < count ? kdi_load(b + i * ldb) : kdi_splat(0);
         }
         kdi_transpose_square(square);
-        KDI_UNROLL for (size_t p = 0; p < KDI_VL; p++) kdi_store(to + p * NR, square[p]);
+        KDI_UNROLL
+        for (size_t p = 0; p < KDI_VL; p++) {
+            kdi_store(to + p * NR, square[p]);
+        }
         return;
     }
     for (size_t p = 0; p < depth && p < KDI_VL; p++)
@@ -368,10 +433,10 @@ void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *pack
                          packed + p * NR + i);
 }
 
-/* Row by row, as A lies: each row is one stretch of memory, dealt out to the strips. What a whole
- * vector writes beyond its strip's row is written again by the strip's next row, but for the last
- * one, which writes no more than it has. A vector must not reach further than the next row: of two
- * strips or more none has fewer rows than half of MR and one. */
+/* Row by row, as A lies in memory; each row is dealt out to the strips in whole vectors. What a
+ * vector writes beyond its row of a strip, the strip's next row overwrites. The last row writes
+ * only what it has. So a vector must not reach beyond the next row: if there are two strips or
+ * more, each has at least MR / 2 + 1 rows. */
 _Static_assert(2 * (MR / 2 + 1) >= KDI_VL, "a vector would reach beyond a strip's next row");
 void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,
                          float *packed)
@@ -402,11 +467,14 @@ void KDI_FN(sum_parts)(size_t n, size_t parts, const float *x, size_t step, floa
     size_t j = 0;
     for (; j + WIDE * KDI_VL <= n; j += WIDE * KDI_VL) {
         kdi_v sum[WIDE] = {{0}};
-        for (size_t p = 0; p < parts; p++)
-            KDI_UNROLL for (size_t v = 0; v < WIDE; v++) sum[v] +=
-                kdi_load(x + p * step + j + v * KDI_VL);
-        KDI_UNROLL for (size_t v = 0; v < WIDE; v++)
-        {
+        for (size_t p = 0; p < parts; p++) {
+            KDI_UNROLL
+            for (size_t v = 0; v < WIDE; v++) {
+                sum[v] += kdi_load(x + p * step + j + v * KDI_VL);
+            }
+        }
+        KDI_UNROLL
+        for (size_t v = 0; v < WIDE; v++) {
             if (accumulate) sum[v] += kdi_load(y + j + v * KDI_VL);
             kdi_store(y + j + v * KDI_VL, sum[v]);
         }

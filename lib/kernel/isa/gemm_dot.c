@@ -18,13 +18,19 @@ enum { SIDE = 4, SUMS = TALL * SIDE, DEPTH = 1024 };
 /* The sums of the lanes of each vector. */
 INLINE void lane_sums(const kdi_v *v, float *sums)
 {
-    KDI_UNROLL for (size_t s = 0; s < SUMS; s += KDI_VL)
-    {
+    KDI_UNROLL
+    for (size_t s = 0; s < SUMS; s += KDI_VL) {
         kdi_v square[KDI_VL];
-        KDI_UNROLL for (size_t i = 0; i < KDI_VL; i++) square[i] = v[s + i];
+        KDI_UNROLL
+        for (size_t i = 0; i < KDI_VL; i++) {
+            square[i] = v[s + i];
+        }
         kdi_transpose_square(square);
         kdi_v sum = square[0];
-        KDI_UNROLL for (size_t i = 1; i < KDI_VL; i++) sum += square[i];
+        KDI_UNROLL
+        for (size_t i = 1; i < KDI_VL; i++) {
+            sum += square[i];
+        }
         kdi_store(sums + s, sum);
     }
 }
@@ -35,23 +41,36 @@ INLINE void tile(const size_t rows, const size_t columns, size_t k, const float 
 {
     kdi_v acc[SUMS];
     float sums[SUMS];
-    KDI_UNROLL for (size_t i = 0; i < SUMS; i++) acc[i] = (kdi_v){0};
+    KDI_UNROLL
+    for (size_t i = 0; i < SUMS; i++) {
+        acc[i] = (kdi_v){0};
+    }
     size_t p = 0;
     for (; p + KDI_VL <= k; p += KDI_VL) {
         kdi_v bv[SIDE];
-        KDI_UNROLL for (size_t j = 0; j < columns; j++) bv[j] = kdi_load(b + j * ldb + p);
-        KDI_UNROLL for (size_t i = 0; i < rows; i++)
-        {
+        KDI_UNROLL
+        for (size_t j = 0; j < columns; j++) {
+            bv[j] = kdi_load(b + j * ldb + p);
+        }
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
             const kdi_v av = kdi_load(a + i * lda + p);
-            KDI_UNROLL for (size_t j = 0; j < columns; j++) acc[i * SIDE + j] += av * bv[j];
+            KDI_UNROLL
+            for (size_t j = 0; j < columns; j++) {
+                acc[i * SIDE + j] += av * bv[j];
+            }
         }
     }
-    if (p < k) KDI_UNROLL for (size_t i = 0; i < rows; i++)
-        {
+    if (p < k) {
+        KDI_UNROLL
+        for (size_t i = 0; i < rows; i++) {
             const kdi_v av = kdi_load_part(a + i * lda + p, k - p, 0);
-            KDI_UNROLL for (size_t j = 0; j < columns; j++) acc[i * SIDE + j] +=
-                av * kdi_load_part(b + j * ldb + p, k - p, 0);
+            KDI_UNROLL
+            for (size_t j = 0; j < columns; j++) {
+                acc[i * SIDE + j] += av * kdi_load_part(b + j * ldb + p, k - p, 0);
+            }
         }
+    }
     lane_sums(acc, sums);
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++) {

@@ -20,7 +20,7 @@
         if (j_ < (c)) body(__VA_ARGS__, j_, (c)-j_);                                               \
     } while (0)
 
-enum { AHEAD = 1024 }; /* floats to ask for: the processor's own fetching does not keep up */
+enum { AHEAD = 1024 }; /* floats to prefetch ahead: the hardware's own prefetching is too slow */
 
 typedef struct sums {
     size_t c;
@@ -68,8 +68,9 @@ void KDI_FN(bn_sums)(size_t rows, size_t c, const float *x, float *mean, float *
     for (; r < rows; r++) COLUMNS(c, add_squares, &s, r, 1);
 }
 
-/* The same bits wherever it stands: nothing is loaded between the product and the sum, so that the
- * compiler makes one multiply-add of them everywhere, or nowhere. d = x - mean. */
+/* d scale + shift, d = x - mean, with the same bits in every place: forward and backward must agree
+ * on y > 0. Nothing is loaded between the product and the sum, so that the compiler contracts them
+ * to one multiply-add everywhere, or nowhere. */
 INLINE kdi_v normed(kdi_v d, kdi_v scale, kdi_v shift)
 {
     return d * scale + shift;
@@ -135,7 +136,7 @@ typedef struct back {
     float *dx;
 } back;
 
-/* dy behind the relu; d = x - mean. */
+/* The relu's backward: dy where y > 0. d = x - mean. */
 INLINE kdi_v masked(const back *b, const float *dy, kdi_v d, size_t j, size_t n)
 {
     const kdi_v g = kdi_get(dy, n);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * norm_pool.c: batch normalisation (norm.c) with a max pooling of 2x2 pixels behind it, for one row
- * of the pooled map: y and its gradient at the map's own size are never in memory. Which pixel of a
- * window is the largest is found from x each time, as a max_pool finds it: the first among equals,
- * NaN over all (kdi_beats). A relu in between changes nothing of that: where it would, no gradient
- * goes through. */
+ * norm_pool.c: batch normalisation (norm.c), then a 2x2 max pooling, for one row of the pooled map.
+ * The normalised map and its gradient are never in memory. Which of four pixels is the largest is
+ * found from x each time, by the max_pool's rule (kdi_beats). A relu between norm and pooling does
+ * not change the choice: where all four are 0 no gradient passes. */
 #include "vectors.h"
 
 #include "vec_math.h"
@@ -18,7 +17,7 @@ typedef struct map {
     bool relu;
 } map;
 
-/* Channels [j, j + n) of a window. */
+/* Channels [j, j + n) of four pixels. */
 typedef struct region {
     kdi_v d[PIXELS], y[PIXELS]; /* x - mean, and normalised */
     kdi_v best;                 /* the largest of y */
@@ -36,7 +35,7 @@ INLINE region look(const map *m, const float *x, size_t j, size_t n)
     region w;
     for (size_t i = 0; i < PIXELS; i++) {
         const float *from = x + pixel(m, i) + j;
-        kdi_prefetch(from + 2 * m->step); /* of the next rows' window */
+        kdi_prefetch(from + 2 * m->step); /* the same of the next two rows */
         w.d[i] = kdi_get(from, n) - mean;
         w.y[i] = w.d[i] * scale + shift;
         w.best = i == 0 ? w.y[0] : kdi_select(kdi_beats(w.y[i], w.best), w.y[i], w.best);
@@ -44,13 +43,13 @@ INLINE region look(const map *m, const float *x, size_t j, size_t n)
     return w;
 }
 
-/* Is pixel i the largest, or as large? */
+/* Whether pixel i is as large as the largest. */
 INLINE kdi_vi is_best(const region *w, size_t i)
 {
     return (w->y[i] >= w->best) | (w->y[i] != w->y[i]);
 }
 
-/* What of dy reaches the largest pixel. */
+/* dy as it reaches the largest pixel: through the relu. */
 INLINE kdi_v passed(const map *m, const region *w, const float *dy, size_t n)
 {
     const kdi_v g = kdi_get(dy, n);
@@ -106,7 +105,8 @@ INLINE void gradient_channels(const map *m, const coefficients *k, const float *
                               size_t j, size_t n, float *dx)
 {
     const region w = look(m, x, j, n);
-    kdi_v g = passed(m, &w, dy + j, n) * kdi_get(m->scale + j, n); /* the first takes it */
+    kdi_v g =
+        passed(m, &w, dy + j, n) * kdi_get(m->scale + j, n); /* for the first of the largest */
     kdi_v slope = {0}, constant = {0};
     if (k->slope) {
         slope = kdi_get(k->slope + j, n);

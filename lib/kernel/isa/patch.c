@@ -3,10 +3,10 @@
  * sums of a depthwise one. */
 #include "vectors.h"
 
-/* Where a row's position lies. */
+/* A row's position. */
 typedef struct position {
     const float *image;
-    size_t y, x; /* of the grid, from its first */
+    size_t y, x; /* in the grid */
 } position;
 
 static position first(const kdi_patches *p)
@@ -24,7 +24,7 @@ static void next(const kdi_patches *p, position *at)
     at->image += p->h * p->w * p->ld;
 }
 
-/* The pixel row and column of point (0, 0); negative ones wrap round and are beyond the map. */
+/* The pixel row and column of point (0, 0). A negative one wraps round to beyond the map. */
 static size_t pixel_y(const kdi_patches *p, const position *at)
 {
     return (size_t)((ptrdiff_t)(p->top + at->y) * p->step_h + p->off_h);
@@ -51,12 +51,12 @@ static inline float *zero(float *to, size_t n)
     return to + n;
 }
 
-/* Points [j, end) of one row of points; line is the map's row, x the column of point 0. */
+/* Points [j, end) of one row of the kernel. line is the map's row, x the column of point 0. */
 static float *points(const kdi_patches *p, const float *line, size_t x, size_t j, size_t end,
                      float *to)
 {
     if (p->tap_w == 1 && p->channels == p->ld) {
-        /* Neighbours in memory too: what is inside is one piece. */
+        /* The points are neighbours in memory: what is inside the map is one piece. */
         size_t low = j, high = end;
         while (low < high && x + low >= p->w) low++;
         while (high > low && x + high - 1 >= p->w) high--;
@@ -95,7 +95,8 @@ void KDI_FN(patch_rows)(const kdi_patches *p, float *to, size_t ld)
     }
 }
 
-/* One row of one point, or zeros, as pieces of panels; where the next point's panels begin. */
+/* One row's channels of one point, or zeros, dealt out to panels. Returns where the next point's
+ * panels begin. */
 static inline float *pieces(const float *from, size_t channels, float *to, size_t panel)
 {
     for (size_t c = 0; c < channels; c += KDI_GEMM_NR, to += panel) {

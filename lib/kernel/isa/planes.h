@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * planes.h: what the transforms of winograd*.c and small_map*.c have in common: a map of a few
- * numbers to a few others, applied to the columns of a square and then to its rows, for a vector of
- * channels at a time. Sizes and the map are constants once these bodies are inlined.
+ * planes.h: shared by winograd*.c and small_map*.c. A one-dimensional transform of a few numbers is
+ * applied to the columns of a square, then to its rows, a vector of channels at a time. Sizes and
+ * the transform are constants once these bodies are inlined.
  *
- * Planes hold channels in blocks of a vector, [plane][channel block][tile][KDI_VL]; lanes behind
- * the last channel are zero. at[] is where each pixel of a tile's window begins, in floats from the
- * image; SIZE_MAX marks pixels the image does not have. */
+ * Layouts and at[] are those of ../transforms.h. Lanes beyond the last channel are zero. */
 #ifndef KDI_PLANES_H
 #define KDI_PLANES_H
 
@@ -13,13 +11,14 @@
 
 #include "vec_math.h"
 
-/* MOST: a square's side, at most. RUN: channels of a tile at a time. */
+/* MOST: the largest side of a square. RUN: channels of a tile at a time. */
 enum { L = KDI_VL, MOST = 6, RUN = 256 };
 #define INLINE static inline __attribute__((always_inline))
 
-/* y of a line of x. */
+/* A one-dimensional transform: y of x. */
 typedef void line_fn(const kdi_v *x, kdi_v *y);
-/* Of six such y, pair 0: the first and the last; 1 and 2: two each of the others. */
+/* The same of six y, two at a time. Pair 0 is y[0] and y[5], 1 is y[1] and y[2], 2 is y[3] and
+ * y[4]. */
 typedef void pair_fn(size_t pair, const kdi_v *x, kdi_v *y);
 
 /* Channels c0... of c. */
@@ -36,8 +35,8 @@ INLINE void store(float *p, kdi_v v, size_t left)
         kdi_store_part(p, left, v);
 }
 
-/* Where channel `begin` of a window's pixels is, for up to RUN channels; where there is no pixel it
- * is zero. */
+/* Where channel `begin` of a tile's pixels is, for up to RUN channels. A pixel outside of the map
+ * is a line of zeros. */
 INLINE void find(const size_t pixels, const float *x, const size_t *at, size_t begin,
                  const float **from)
 {
@@ -45,8 +44,8 @@ INLINE void find(const size_t pixels, const float *x, const size_t *at, size_t b
     for (size_t i = 0; i < pixels; i++) from[i] = at[i] != SIZE_MAX ? x + at[i] + begin : outside;
 }
 
-/* A square of side x side pixels, channels c0.. of those found, to to x to numbers of v, planes
- * `plane` apart; the sum of the pixels. */
+/* Transform a square of side x side pixels, channels from c0 on, to `to` x `to` numbers of v,
+ * planes `plane` apart. Returns the sum of the pixels. */
 INLINE kdi_v square(const size_t side, const size_t to, line_fn *line, const float *const *from,
                     size_t c0, size_t left, float *v, size_t plane)
 {
@@ -66,20 +65,20 @@ INLINE kdi_v square(const size_t side, const size_t to, line_fn *line, const flo
     return total;
 }
 
-/* The same to 6 x 6 numbers, two rows of them at a time: with half of all there would be too many
- * for the registers, while a pixel is loaded again for nothing. Rows that `two` makes have most of
- * their work in common, so nothing is computed again either. */
+/* The same to 6 x 6 numbers, two rows at a time: all half-transformed numbers at once would not fit
+ * the registers. Pixels are loaded three times instead, which costs nothing; `two` computes two
+ * rows from what they have in common, so that nothing is computed twice. */
 INLINE kdi_v square_by_pairs(const size_t side, pair_fn *two, line_fn *line,
                              const float *const *from, size_t c0, size_t left, float *v,
                              size_t plane)
 {
     static const size_t rows[3][2] = {{0, 5}, {1, 2}, {3, 4}};
     kdi_v total = {0};
-    KDI_UNROLL for (size_t pair = 0; pair < 3; pair++)
-    {
+    KDI_UNROLL
+    for (size_t pair = 0; pair < 3; pair++) {
         kdi_v half[2][6], in[MOST], out[6];
-        KDI_UNROLL for (size_t j = 0; j < side; j++)
-        {
+        KDI_UNROLL
+        for (size_t j = 0; j < side; j++) {
             for (size_t i = 0; i < side; i++) {
                 in[i] = load(from[side * i + j] + c0, left);
                 if (pair == 1) total += in[i];
@@ -96,8 +95,9 @@ INLINE kdi_v square_by_pairs(const size_t side, pair_fn *two, line_fn *line,
     return total;
 }
 
-/* A tile's window of side x side pixels of x, c channels, to to x to planes, where `two` is not NULL
- * by pairs; sum, where not NULL, has the pixels added to it: [c], rounded up to whole vectors. */
+/* A tile's side x side pixels of x, c channels, to `to` x `to` planes. If `two` is not NULL, rows
+ * are made in pairs. If sum is not NULL, the pixels are added to it: [c], rounded up to whole
+ * vectors. */
 INLINE void spread(const size_t side, const size_t to, line_fn *line, pair_fn *two, const float *x,
                    const size_t *at, size_t c, float *v, size_t plane, size_t block, float *sum)
 {
@@ -117,16 +117,16 @@ INLINE void spread(const size_t side, const size_t to, line_fn *line, pair_fn *t
     }
 }
 
-/* The largest number, as a max_pool has it. */
+/* The largest number, as a max_pool has it (kdi_beats). */
 INLINE kdi_v larger(kdi_v best, kdi_v x)
 {
     return kdi_select(kdi_beats(x, best), x, best);
 }
 
-/* The second half of an output: `half`, side lines of `from` numbers, through the epilogue (or NULL)
- * to the window of side x side pixels of y, a vector of channels from channel `to` of y, bias and
- * residual on, of which there are `left`. If it pools, the window is that of half the side, and
- * there is no residual. */
+/* The second half of an output transform, for a vector of channels. `half` has side lines of `from`
+ * numbers. They are transformed, go through the epilogue (or NULL), and are stored in the side x
+ * side pixels of y, from channel `to` on; `left` channels are left. If it pools, the pixels are
+ * those of half the side, and there is no residual. */
 INLINE void finish(const size_t side, const size_t from, line_fn *line, const kdi_v *half,
                    size_t to, size_t left, const kdi_epilogue *epilogue, const bool pools, float *y,
                    const size_t *at)
@@ -156,8 +156,8 @@ INLINE void finish(const size_t side, const size_t from, line_fn *line, const kd
     }
 }
 
-/* from x from planes, through the epilogue (or NULL), to the window of side x side pixels of y: o
- * channels, beginning with channel `first` of y, bias and residual. */
+/* from x from planes, through the epilogue (or NULL), to side x side pixels of y: o channels, from
+ * channel `first` of y, bias and residual on. */
 INLINE void gather(const size_t from, const size_t side, line_fn *line, const float *m,
                    size_t plane, size_t block, size_t first, size_t o, const kdi_epilogue *epilogue,
                    const bool pools, float *y, const size_t *at)
@@ -174,7 +174,7 @@ INLINE void gather(const size_t from, const size_t side, line_fn *line, const fl
     }
 }
 
-/* Nine taps to to x to planes. */
+/* A filter's nine points to `to` x `to` planes. */
 INLINE void filter_square(const size_t to, line_fn *line, const kdi_v g[9], float *u, size_t plane)
 {
     kdi_v half[3 * MOST], out[MOST];
@@ -189,9 +189,8 @@ INLINE void filter_square(const size_t to, line_fn *line, const kdi_v g[9], floa
     }
 }
 
-/* Filters w [o][3][3][c], with ldw floats from one to the next and tap floats between taps, o at
- * most width, to u [plane][c][width], zero for filters there are not. width is one vector or
- * two. */
+/* Filters w[o][3][3][c], ldw floats from filter to filter and tap from point to point, to
+ * u [plane][c][width]. o <= width, which is one vector or two; the rest of u is zero. */
 INLINE void filters(const size_t to, line_fn *line, const float *w, size_t ldw, size_t tap,
                     size_t o, size_t c, float *u, size_t plane, size_t width)
 {
@@ -216,8 +215,8 @@ INLINE void filters(const size_t to, line_fn *line, const float *w, size_t ldw, 
         }
 }
 
-/* The same for the filters turned by half a turn and with input and output exchanged, whose
- * convolution with dY is dX: c at most width; u [plane][o][width]. */
+/* The same of the filters turned by 180 degrees, with input and output exchanged (their convolution
+ * with dY is dX): u [plane][o][width], c <= width. */
 INLINE void filters_turned(const size_t to, line_fn *line, const float *w, size_t ldw, size_t tap,
                            size_t o, size_t c, float *u, size_t plane, size_t width)
 {
@@ -226,7 +225,7 @@ INLINE void filters_turned(const size_t to, line_fn *line, const float *w, size_
             const float *from = w + i * ldw + c0;
             kdi_v taps[9];
             for (size_t t = 0; t < 9; t++) {
-                /* Filters lie pages apart: ask early. */
+                /* Filters lie pages apart: prefetch early. */
                 if (i + 2 < o) __builtin_prefetch(from + 2 * ldw + t * tap);
                 taps[t] = c0 < c ? load(from + (8 - t) * tap, c - c0) : (kdi_v){0};
             }
@@ -234,8 +233,7 @@ INLINE void filters_turned(const size_t to, line_fn *line, const float *w, size_
         }
 }
 
-/* du [plane][o][ldu], from x from planes, to dw [o][3][3][c], written or added, strides as
- * above. */
+/* du [plane][o][ldu], from x from planes, to dw[o][3][3][c], written or added; strides as above. */
 INLINE void filter_gradients(const size_t from, line_fn *line, const float *du, size_t plane,
                              size_t ldu, size_t o, size_t c, float *dw, size_t ldw, size_t tap,
                              bool accumulate)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * pool.c: one row of output columns of a pooling over x[h,w,c], forward or backward. Windows come
- * as tables, so that any kernel, stride, padding and the adaptive windows are one code. Channels
- * are the vectors; a block of them stays in registers while its window is gone through.
+ * pool.c: one row of the output of a pooling over x[h,w,c], forward or backward. Regions come as
+ * tables (kdi_pooling_span), so that one code serves any kernel, stride, padding and the adaptive
+ * poolings. Vectors are of channels; a block of them stays in registers for its whole region.
  *
- * The largest number of a window is the first among equals; NaN is larger than any number
+ * The largest number of a region is the first of equals; NaN is larger than any number
  * (kdi_beats). */
 #include "vec_math.h"
 
@@ -61,7 +61,7 @@ INLINE void larger(kdi_v *best, kdi_vi *at, kdi_v v, int32_t k, bool indexed)
 }
 
 typedef struct cell {
-    const float *x; /* the window's first pixel */
+    const float *x; /* the region's first pixel */
     size_t rows, columns, c, step;
 } cell;
 
@@ -115,8 +115,8 @@ void KDI_FN(max_pool)(size_t out, size_t c, const kdi_pooling_span *row,
         max_row(out, &w, columns, y, index, 0, true);
 }
 
-/* Where a row of a backward goes, window after window: dx, a row of `width` pixels. It is added to,
- * or, where windows do not overlap, overwritten, with zeros between the windows. */
+/* One row of dx, `width` pixels, to which the regions' gradients are added in order. If the regions
+ * do not overlap it is overwritten, with zeros between them. */
 typedef struct strip {
     float *dx;
     size_t c, width, done; /* pixels before `done` are written */

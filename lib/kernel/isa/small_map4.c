@@ -106,15 +106,14 @@ INLINE void spread_map(line_fn *line, const float *x, const size_t *at, size_t c
 }
 
 /* V of one image. */
-void KDI_FN(small_map4_input)(const float *x, const size_t *at, size_t c, float *v, size_t plane,
-                              size_t block)
+static void input(const float *x, const size_t *at, size_t c, float *v, size_t plane, size_t block)
 {
     spread_map(input_1d, x, at, c, v, plane, block, NULL);
 }
 
 /* An image of y from M, through the epilogue. */
-void KDI_FN(small_map4_output)(const float *m, size_t plane, size_t block, size_t first, size_t o,
-                               const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
+static void output(const float *m, size_t plane, size_t block, size_t first, size_t o,
+                   const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
 {
     for (size_t o0 = 0; o0 < o; o0 += L, m += block) {
         kdi_v half[SIDE][LINES], in[LINES], out[SIDE];
@@ -129,29 +128,41 @@ void KDI_FN(small_map4_output)(const float *m, size_t plane, size_t block, size_
 }
 
 /* dM of one image, the adjoint of the output's transform, and the sum of its dY. */
-void KDI_FN(small_map4_gradient)(const float *dy, const size_t *at, size_t o, float *m,
-                                 size_t plane, size_t block, float *sum)
+static void gradient(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
+                     size_t block, float *sum)
 {
     spread_map(gradient_1d, dy, at, o, m, plane, block, sum);
 }
 
 /* U of filters as the second factor of V U. */
-void KDI_FN(small_map4_filter)(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
-                               size_t plane, size_t width)
+static void filter(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
+                   size_t plane, size_t width)
 {
     filters(RANK, filter_1d, w, ldw, tap, o, c, u, plane, width);
 }
 
-void KDI_FN(small_map4_filter_turned)(const float *w, size_t ldw, size_t tap, size_t o, size_t c,
-                                      float *u, size_t plane, size_t width)
+static void filter_turned(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
+                          size_t plane, size_t width)
 {
     filters_turned(RANK, filter_1d, w, ldw, tap, o, c, u, plane, width);
 }
 
 /* dW from dU, the adjoint of the filters' transform. */
-void KDI_FN(small_map4_filter_gradient)(const float *du, size_t plane, size_t ldu, size_t o,
-                                        size_t c, float *dw, size_t ldw, size_t tap,
-                                        bool accumulate)
+static void filter_gradient(const float *du, size_t plane, size_t ldu, size_t o, size_t c,
+                            float *dw, size_t ldw, size_t tap, bool accumulate)
 {
     filter_gradients(RANK, filter_gradient_1d, du, plane, ldu, o, c, dw, ldw, tap, accumulate);
 }
+
+const kdi_transforms KDI_FN(small_map4) = {
+    .planes = 9,
+    .tile = 4,
+    .side = 4,
+    .rows = 9,
+    .input = input,
+    .output = output,
+    .gradient = gradient,
+    .filter = filter,
+    .filter_turned = filter_turned,
+    .filter_gradient = filter_gradient,
+};

@@ -17,11 +17,13 @@
 #define KDI_STR(x) KDI_STR2(x)
 #define KDI_ISA_NAME KDI_STR(KDI_ISA)
 
-/* KDI_GEMM_MR x KDI_GEMM_NR: the tile of a matrix product that fits the registers, with two vectors
- * of B and one broadcast beside it; KDI_GEMM_STEPS of k at a time, where a tile is so small that
- * counting costs as much as a part of it, and KDI_GEMM_WIDE panels at a time where it has one row
- * or two: memory brings more when it is read in two places. Up to KDI_DOT_ROWS rows, dot products
- * beat the packing of B. */
+/* The matrix product's tile.
+ *   KDI_GEMM_MR x KDI_GEMM_NR  fits the registers, beside two vectors of B and a broadcast of A
+ *   KDI_GEMM_STEPS   steps of k at a time: more than 1 where the tile is so small that the loop's
+ *                    own instructions would cost as much as a part of it
+ *   KDI_GEMM_WIDE    panels of B at a time for a tile of one or two rows: memory is faster when it
+ *                    is read in two places at once
+ *   KDI_DOT_ROWS     up to so many rows, dot products are faster than packing B */
 #if defined(__AVX512F__)
 #define KDI_VL 16
 #define KDI_GEMM_MR 14
@@ -75,8 +77,8 @@ static inline kdi_v kdi_splat(float x)
     return x - (kdi_v){0}; /* not + 0, which would turn -0 into 0 and cost an addition */
 }
 
-/* *sum += a * b, where all registers are taken: gcc would put the sum into a's register, then into
- * another, and some into memory. */
+/* *sum += a * b for loops that use all registers. gcc's own multiply-add would move sums between
+ * registers and into memory. */
 static inline __attribute__((always_inline)) void kdi_add_product(kdi_v *sum, kdi_v a, kdi_v b)
 {
 #if defined(__AVX2__) && !defined(__AVX512F__)
@@ -93,21 +95,21 @@ static inline __attribute__((always_inline)) void kdi_add_product(kdi_v *sum, kd
 #define KDI_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* n, of which the compiler knows nothing more: else it works out all its multiples before a loop, and
- * with more of them than registers each store waits for an address from memory. */
+/* n, as a number the compiler knows nothing about. Otherwise it computes all its multiples before a
+ * loop; if they are more than the registers, each store waits for an address from memory. */
 static inline __attribute__((always_inline)) size_t kdi_opaque(size_t n)
 {
     __asm__ volatile("" : "+r"(n));
     return n;
 }
 
-/* m has all bits set where a is wanted, none where b is. */
+/* a where m has all bits set, b where it has none. */
 static inline kdi_v kdi_select(kdi_vi m, kdi_v a, kdi_v b)
 {
     return (kdi_v)((m & (kdi_vi)a) | (~m & (kdi_vi)b));
 }
 
-/* Where x takes the place of the largest number so far: the first among equals, NaN over all. */
+/* Where x is larger than the largest so far. The first of equal numbers wins; NaN beats all. */
 static inline kdi_vi kdi_beats(kdi_v x, kdi_v best)
 {
     return (x > best) | (x != x);
@@ -118,7 +120,7 @@ static inline kdi_v kdi_max(kdi_v a, kdi_v b)
     return kdi_select(a > b, a, b);
 }
 
-/* The first halves of a and b, lane by lane in turn, and the second halves. */
+/* The first halves of a and b interleaved, and the second halves. */
 #if defined(__clang__)
 #define KDI_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -149,7 +151,7 @@ static inline __attribute__((always_inline)) void kdi_transpose_square(kdi_v row
     }
 }
 
-/* The lanes turned by n places. */
+/* The lanes rotated by n places. */
 #if KDI_VL == 16
 #define KDI_TURN(v, n)                                                                             \
     KDI_SHUFFLE(v, v, (0 + n) % 16, (1 + n) % 16, (2 + n) % 16, (3 + n) % 16, (4 + n) % 16,        \
