@@ -111,7 +111,7 @@ static void define(problem *p)
 
 static problem problem_of(shape s)
 {
-    problem p = {.ctx = test_ctx(1, NULL), .v = conv_of(s), .kind = s.kind};
+    problem p = {.ctx = test_ctx(1, NULL), .v = conv_of(s), .algo = s.algo};
     p.nx = s.n * s.h * s.w * s.c;
     p.nw = s.o * 9 * s.c;
     p.ny = s.n * p.v.oh * p.v.ow * s.o;
@@ -164,7 +164,7 @@ static float *poisoned(kd_ctx *ctx, size_t n)
 
 static void *scratch_for(kd_ctx *ctx, const problem *p, kdi_conv_pass pass)
 {
-    const size_t bytes = kdi_winograd_scratch(ctx, &p->v, p->kind, pass);
+    const size_t bytes = kdi_winograd_scratch(ctx, &p->v, p->algo, pass);
     ck_assert_uint_ne(bytes, SIZE_MAX);
     ck_assert_uint_eq(bytes % sizeof(float), 0);
     return poisoned(ctx, bytes / sizeof(float));
@@ -175,10 +175,10 @@ static void forward(kd_ctx *ctx, const problem *p, bool prepare, const kdi_epilo
     const kdi_conv_pass pass = prepare ? KDI_CONV_FORWARD_PREPARED : KDI_CONV_FORWARD;
     void *scratch = scratch_for(ctx, p, pass), *prepared = NULL;
     if (prepare) {
-        prepared = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p->v, p->kind) / sizeof(float));
-        kdi_winograd_prepare(ctx, &p->v, p->kind, p->w, prepared, NULL);
+        prepared = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p->v, p->algo) / sizeof(float));
+        kdi_winograd_prepare(ctx, &p->v, p->algo, p->w, prepared, NULL);
     }
-    kdi_winograd_forward(ctx, &p->v, p->kind, p->x, prepare ? NULL : p->w, prepared, e, y, scratch);
+    kdi_winograd_forward(ctx, &p->v, p->algo, p->x, prepare ? NULL : p->w, prepared, e, y, scratch);
     kd_ctx_free(ctx, prepared);
     kd_ctx_free(ctx, scratch);
 }
@@ -186,7 +186,7 @@ static void forward(kd_ctx *ctx, const problem *p, bool prepare, const kdi_epilo
 static void backward(kd_ctx *ctx, const problem *p, float *dx, float *dw, float *db, bool add)
 {
     void *scratch = scratch_for(ctx, p, KDI_CONV_BACKWARD);
-    kdi_winograd_backward(ctx, &p->v, p->kind, p->x, p->w, p->dy, dx, dw, db, add, add, scratch);
+    kdi_winograd_backward(ctx, &p->v, p->algo, p->x, p->w, p->dy, dx, dw, db, add, add, scratch);
     kd_ctx_free(ctx, scratch);
 }
 
@@ -292,10 +292,10 @@ START_TEST(test_accumulate)
 }
 END_TEST
 
-static double act(double x, kdi_act kind)
+static double act(double x, kdi_act algo)
 {
-    if (kind == KDI_ACT_RELU) return x > 0 ? x : 0;
-    if (kind == KDI_ACT_GELU) return 0.5 * x * (1 + erf(x * sqrt(0.5)));
+    if (algo == KDI_ACT_RELU) return x > 0 ? x : 0;
+    if (algo == KDI_ACT_GELU) return 0.5 * x * (1 + erf(x * sqrt(0.5)));
     return x;
 }
 
@@ -306,17 +306,17 @@ START_TEST(test_epilogue)
     const kdi_kernels *k;
     for (int table = 0; (k = kdi_kernels_at(table)); table++) {
         kd_ctx *ctx = test_ctx(2, k->name);
-        for (unsigned kind = 0; kind < 12; kind++) {
-            const kdi_epilogue e = {.bias = kind & 1 ? p.bias : NULL,
-                                    .residual = kind & 2 ? p.residual : NULL,
+        for (unsigned algo = 0; algo < 12; algo++) {
+            const kdi_epilogue e = {.bias = algo & 1 ? p.bias : NULL,
+                                    .residual = algo & 2 ? p.residual : NULL,
                                     .ldr = p.v.o,
-                                    .act = (kdi_act)(kind / 4)};
+                                    .act = (kdi_act)(algo / 4)};
             for (size_t i = 0; i < p.ny; i++) {
                 const double b = e.bias ? (double)e.bias[i % p.v.o] : 0;
                 should[i] = act(p.y[i] + b + (e.residual ? (double)e.residual[i] : 0), e.act);
             }
             float *y = poisoned(ctx, p.ny);
-            forward(ctx, &p, kind % 2, &e, y);
+            forward(ctx, &p, algo % 2, &e, y);
             ck_assert_double_lt(error_of(y, should, p.ny), TOLERANCE);
             kd_ctx_free(ctx, y);
         }
@@ -340,11 +340,11 @@ START_TEST(test_moments)
             kd_ctx *ctx = test_ctx(threads, NULL);
             const kdi_conv_pass pass = prepare ? KDI_CONV_FORWARD_PREPARED : KDI_CONV_FORWARD;
             const size_t floats =
-                kdi_winograd_moments_scratch(ctx, &p.v, p.kind, pass) / sizeof(float);
+                kdi_winograd_moments_scratch(ctx, &p.v, p.algo, pass) / sizeof(float);
             float *scratch = poisoned(ctx, floats), *y = poisoned(ctx, p.ny);
-            float *u = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p.v, p.kind) / sizeof(float));
-            kdi_winograd_prepare(ctx, &p.v, p.kind, p.w, u, NULL);
-            kdi_winograd_forward_moments(ctx, &p.v, p.kind, p.x, p.w, prepare ? u : NULL, &e, y,
+            float *u = poisoned(ctx, kdi_winograd_prepared_size(ctx, &p.v, p.algo) / sizeof(float));
+            kdi_winograd_prepare(ctx, &p.v, p.algo, p.w, u, NULL);
+            kdi_winograd_forward_moments(ctx, &p.v, p.algo, p.x, p.w, prepare ? u : NULL, &e, y,
                                          moments, scratch);
             if (threads == 1) {
                 memcpy(first, moments, 2 * o * sizeof *moments);
@@ -411,7 +411,7 @@ START_TEST(test_parts)
             shape s = shapes[i];
             s.n = n;
             const kdi_conv v = conv_of(s);
-            const kdi_winograd g = kdi_winograd_of(ctx, &v, s.kind, false);
+            const kdi_winograd g = kdi_winograd_of(ctx, &v, s.algo, false);
             for (int prepared = 0; prepared < 2; prepared++) {
                 const kdi_winograd_parts p = kdi_winograd_parts_of(&g, prepared);
                 ck_assert_msg(p.count <= p.room, "shape %d, %zu images: %zu parts, room for %zu", i,
@@ -433,12 +433,12 @@ START_TEST(test_sizes)
             s.n = n;
             const kdi_conv v = conv_of(s);
             for (int pass = 0; pass <= KDI_CONV_BACKWARD; pass++) {
-                const size_t bytes = kdi_winograd_scratch(ctx, &v, s.kind, (kdi_conv_pass)pass);
+                const size_t bytes = kdi_winograd_scratch(ctx, &v, s.algo, (kdi_conv_pass)pass);
                 ck_assert_uint_ge(bytes, last[pass]);
                 last[pass] = bytes;
                 if (pass == KDI_CONV_BACKWARD) break;
                 const size_t with =
-                    kdi_winograd_moments_scratch(ctx, &v, s.kind, (kdi_conv_pass)pass);
+                    kdi_winograd_moments_scratch(ctx, &v, s.algo, (kdi_conv_pass)pass);
                 ck_assert_uint_ge(with, moments[pass]);
                 moments[pass] = with;
             }
