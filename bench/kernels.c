@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * kernels.c: products and convolutions at the shapes that matter, against the machine's FMA peak
- * measured in the same run. Rates of convolutions count a direct one's FLOPs, so that Winograd's
- * may be above the peak. */
+ * kernels.c: products and convolutions at the shapes of networks, against the machine's FMA peak
+ * measured in the same run. The rate of a convolution counts the FLOPs of a direct one, so
+ * Winograd's may be above the peak. */
 #include "bench.h"
 
 #include "../lib/kernel/conv.h"

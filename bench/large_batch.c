@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * large_batch.c: what a large batch takes, whole, in pieces, and with values computed again: bytes
- * that the context holds at most, and the seconds of a step (teacher, student, optimiser). */
+ * large_batch.c: what a large batch costs, whole, in micro-batches, and with recomputation: the
+ * most bytes that the context holds, and the seconds of a step (teacher, student, optimiser). */
 #include "bench.h"
 
 #include <stdio.h>

@@ -15,8 +15,7 @@ void record_times(kd_json *json, const kd_times *times);
 /* Into the open object "data": classes, sides, channels, samples of each split. */
 void record_sizes(kd_json *json, const kd_data_info *info);
 
-/* The finished text and a newline, which JSON lacks and tools like, to a file, atomically; then
- * json is destroyed. */
+/* Write the finished text and a newline to a file, atomically, and destroy json. */
 kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json);
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const double NORMAL = 1.959963984540054; /* the normal distribution's .975 quantile */
+static const double NORMAL = 1.959963984540054; /* the .975 quantile of the normal distribution */
 
 static int ascending(const void *a, const void *b)
 {
@@ -21,7 +21,7 @@ double stats_quantile(double *x, size_t n, double p)
     if (!n) return (double)NAN;
     qsort(x, n, sizeof *x, ascending);
     const double at = p * (double)n, whole = round(at);
-    /* p n is a product of rounded numbers: whole within their error is whole */
+    /* p and n are rounded: p n counts as whole if it is so within their error */
     const bool between = fabs(at - whole) <= 1e-12 * (double)n;
     const double rank = between ? whole : ceil(at); /* from 1 */
     const size_t last = n - 1;
@@ -166,7 +166,7 @@ void stats_holm(double *p, size_t n)
     double most = 0;
     bool *done = calloc(n + 1, sizeof *done);
     for (i = 0; i < n; i++) left += isnan(p[i]) ? 0 : 1;
-    /* without memory, Bonferroni's: it holds as well, and is larger */
+    /* without memory Bonferroni's correction, which is valid, too, and larger */
     for (i = 0; !done && i < n; i++) p[i] = fmin(1, (double)left * p[i]);
     while (done && (i = smallest(p, done, n)) < n) {
         most = fmax(most, fmin(1, (double)left-- * p[i]));

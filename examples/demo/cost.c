@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * cost.c: parameters, multiply-accumulates, memory and latency of a network.
  *
- * Memory is planned, not sampled: an arena's size is known before anything runs, and is all the
- * working memory there is besides parameters, gradients and the batch. Latency is the median of
- * single pictures, one after another, after a warm-up. */
+ * Memory is taken from the plan: the size of its arena, which is all working memory besides
+ * parameters, gradients and the batch. Latency is the median over single pictures, one after
+ * another, after a warm-up. */
 #include "demo.h"
 
 enum { WARM_RUNS = 20, MAX_RUNS = 4000 };

@@ -20,10 +20,9 @@
 
 /* ---- what to tune ---------------------------------------------------------------------------- */
 
-/* Seconds of training in all, and how they are shared out. The control with the same number of
- * steps needs no share of its own: it takes less time than the distillation it copies. The
- * networks are small for the sake of the teacher, which must be well trained to be of use: a wider
- * one has not enough steps in its time. */
+/* Seconds of training in all, and each run's share. The control with the same number of steps has
+ * no share: it takes less time than distillation. The networks are small so that the teacher is
+ * well trained in its time; a wider one would do too few steps. */
 #define SECONDS 92
 #define TEACHER_SHARE .42
 #define STUDENT_SHARE .22
@@ -292,8 +291,8 @@ static void say_what(const demo *d)
     fflush(stdout);
 }
 
-/* What longer training gave, where a network for these pictures lies in the tree (make demo runs at
- * its root). */
+/* Test a network of longer training, if the tree has one for these pictures (make demo runs at its
+ * root). */
 static bool test_shipped(demo *d, const char *path, const char *what)
 {
     const kd_eval_opt opt = {

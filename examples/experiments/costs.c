@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * costs.c: OUT/costs.json, the timing pass. Training runs take hours while the machine does other
- * things, so that no time is taken from them. Here every pairing does a few steps in turn, round
- * after round, and then every network a few forward passes: what disturbs the machine for a while
- * disturbs all of them. Times are medians with the 10th and the 90th percentile. A step's part
- * "loss" is the loss ops' forward and backward; "data" is waiting for the loader, which works in
- * the background; "step" is the whole of it. */
+ * costs.c: OUT/costs.json, the timing pass. Times are not taken from training runs: these take
+ * hours, while the machine does other things. Here every pairing does a few steps in turn, round
+ * after round, and then every network a few forward passes, so that a disturbance hits all of them.
+ * Times are medians with the 10th and the 90th percentile. "data" is waiting for the loader, which
+ * works in the background; "loss" is forward and backward of the loss; "step" is the whole step. */
 #include "experiments.h"
 
 #include "../common/run_record.h"
@@ -42,7 +41,7 @@ static double load_average(void)
     return getloadavg(&load, 1) == 1 ? load : -1;
 }
 
-/* Pictures of noise [count]: zeros would be kinder to some processors than pictures are. */
+/* Pictures of noise [count]: on zeros some processors are faster. */
 static void noise(float *x, size_t count)
 {
     uint32_t state = 1;

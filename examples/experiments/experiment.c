@@ -104,7 +104,7 @@ static int read_arguments(const ex_experiment *e, ex_options *o, int argc, char 
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
-/* Runs one after another; those that are done are stepped over. Each opens a context of its own. */
+/* Carry out runs one after another, but not those that are done. */
 static int do_runs(ex_work *w)
 {
     ex_run runs[EX_MAX_RUNS];
@@ -128,8 +128,8 @@ static int do_runs(ex_work *w)
     return code;
 }
 
-/* Two programs in one folder would do the same runs twice, into each other's files. One that was
- * killed may take a moment to be gone. */
+/* Lock the folder: two programs in it would write the same files. A program that was just killed
+ * may hold the lock for a moment. */
 static int lock(ex_work *w, int *fd)
 {
     const struct timespec moment = {.tv_nsec = 100000000};

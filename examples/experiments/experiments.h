@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * experiments.h: what the files of the experiments share. Three programs ask a question of the
- * study each (arXiv 2407.12808): cnn_to_cnn.c, vit_to_cnn.c, vit_to_vit.c. What they train stands
- * in two tables (settings.c); a run has a folder of its own below OUT, is done once, whichever
- * program needs it, and can be cut off at any moment. Written on the public headers alone. */
+ * study each (arXiv 2407.12808): cnn_to_cnn.c, vit_to_cnn.c, vit_to_vit.c. Two tables say
+ * what they train (settings.c). A run has a folder of its own below OUT. It is done once, even if
+ * several programs need it, and can be stopped at any moment. */
 #ifndef EXPERIMENTS_H
 #define EXPERIMENTS_H
 
@@ -45,7 +45,7 @@ typedef struct ex_recipe {
     float warmup; /* epochs */
 } ex_recipe;
 
-/* How much is spent. */
+/* How large networks are and how long they train: --scale. */
 typedef struct ex_scale {
     const char *name, *data, *augment;
     size_t batch, seeds;           /* seeds 1..seeds of every student; teachers have one, 0 */
@@ -68,7 +68,7 @@ typedef struct ex_kind {
     bool half; /* kept in float16, to be committed: its students can be trained anywhere */
 } ex_kind;
 
-/* Who is trained, and by whom: what a step costs depends on nothing else. */
+/* A student and its teacher: the cost of a step depends on these alone. */
 typedef struct ex_pairing {
     const char *name; /* "vgg13_bn > vgg8_bn" */
     ex_network student;
@@ -108,8 +108,8 @@ typedef struct ex_options {
     size_t seeds;
 } ex_options;
 
-/* What is open while the program works; a run opens a context of its own, so that the most memory
- * it held is its own. */
+/* What is open while the program works. Each run opens a context of its own, whose peak of memory
+ * is then the run's. */
 typedef struct ex_work {
     const ex_experiment *experiment;
     ex_options opt;
@@ -120,9 +120,9 @@ typedef struct ex_work {
     size_t number, count;              /* of the run under way, of those to do */
 } ex_work;
 
-/* The whole of main. */
+/* A program is this call. */
 int ex_main(const ex_experiment *experiment, int argc, char **argv);
-/* Something asks for an end: a signal, or the time is up. */
+/* Has a signal come, or is the time up? */
 bool ex_must_stop(const ex_work *w);
 /* EX_INTERRUPTED or EX_TIME_UP. */
 int ex_why_stopped(const ex_work *w);
@@ -168,12 +168,12 @@ ex_run ex_run_of(const ex_kind *kind, uint64_t seed);
 size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS]);
 /* The run's options, complete; teacher and folder are left to the caller. */
 void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_train_opt *train);
-/* Is it done, with these settings, and all it needs? Asks records alone, not for the model's
- * file. */
+/* By the records, not by the models' files: is the run done with these settings, and all that it
+ * needs? */
 bool ex_is_recorded(const ex_work *w, const ex_run *run);
 bool ex_has_model(const ex_work *w, const ex_run *run);
-/* Of a list of runs, those with nothing left to do: recorded, and with a model where one that is
- * not done needs it. */
+/* Which of the runs have nothing left to do: a record, and a model if a run that is not done needs
+ * it. */
 int ex_find_done(ex_work *w, const ex_run *runs, size_t n, bool *done);
 /* Do it, or go on with it. The data set must be open. */
 int ex_carry_out(ex_work *w, const ex_run *run);

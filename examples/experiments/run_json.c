@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * run_json.c: OUT/NAME/run.json: all that is needed to do a run again, and what came of it. It has
- * the keys of the run.json that kd writes (docs/formats.md), and besides
+ * the keys of the run.json that kd writes (docs/formats.md), and two more:
  *
- *   name, settings  the run, and as one line all that must be the same for it to count as done
- *   weights         a sum over the finished network: whoever starts from it or learns from it notes
- *                   it in its own settings, so that a teacher trained anew asks for new students */
+ *   name, settings  the run; one line of all that must be the same for it to count as done
+ * weights         a hash of the finished network. It is part of the settings of runs that start or
+ *                   learn from this one: if a teacher is trained anew, so are its students */
 #include "experiments.h"
 
 #include "../common/run_record.h"

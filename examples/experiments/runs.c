@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * runs.c: which runs there are, and how one is carried out. A run that is done with these very
- * settings is left as it is. Any other is given to the library with resume set: what there is of it
- * goes on where its checkpoint stands, also if it was begun by kd; a checkpoint of a run with other
- * settings is an error that names the difference, and nothing is overwritten. */
+ * runs.c: which runs there are, and how one is carried out. A run that is done with the same
+ * settings is left as it is. Any other is given to the library with resume set: it goes on from its
+ * checkpoint, also from one that kd wrote. If the checkpoint has other settings, the error names
+ * the difference, and nothing is overwritten. */
 #include "experiments.h"
 
 #include "../common/run_record.h"
@@ -22,7 +22,7 @@ ex_run ex_run_of(const ex_kind *kind, uint64_t seed)
     return run;
 }
 
-/* Add a run behind those it needs, unless it is listed already. */
+/* Add a run after those it needs, unless it is listed already. */
 static void add_run(ex_run runs[EX_MAX_RUNS], size_t *n, const ex_kind *kind, uint64_t seed)
 {
     const ex_run run = ex_run_of(kind, seed);
@@ -46,7 +46,8 @@ size_t ex_list(const ex_work *w, ex_run runs[EX_MAX_RUNS])
     return n;
 }
 
-/* Tuning has an order of pictures of its own: not once more that of the first epochs. */
+/* Fine-tuning has a seed of its own, so that its pictures do not come in the order of the first
+ * epochs. */
 enum { TUNING_SEED = 1000 };
 
 void ex_options_of(const ex_work *w, const ex_run *run, kd_distill_opt *opt, kd_train_opt *train)
@@ -213,7 +214,7 @@ static int open_models(ex_work *w, const ex_run *run, const needs *n, kd_model *
     return kd_model_create(w->ctx, spec, run->seed, model) ? ex_fail_ctx(w) : EX_DONE;
 }
 
-/* From here on the run's network is what float16 keeps of it. */
+/* Round the run's network to float16. */
 static kd_status keep_half(ex_work *w, ex_story *s)
 {
     const ex_path path = ex_in(w, s->run->name, "model.safetensors");

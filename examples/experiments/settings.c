@@ -21,7 +21,8 @@
 
 /* clang-format off */
 const ex_kind ex_kinds[] = {
-    /* name                  title                                    network      recipe            teacher  start     once  half */
+    /* name                  title                                    network      recipe
+     * teacher  start     once  half */
     {CNN,                    "CNN teacher",                           CNN_TEACHER, TRAIN_CNN_TEACHER, NULL, NULL,      true},
     {VIT,                    "ViT teacher, taught by the CNN teacher", VIT_TEACHER, TRAIN_VIT_TEACHER, CNN, NULL,      true, true},
     {CNN_KD,                 "CNN student from the CNN",              CNN_STUDENT, TRAIN_CNN,        CNN,  NULL,      false},
@@ -58,11 +59,11 @@ const char *const ex_network_names[EX_NETWORKS] = {
 
 /* ---- scales ---------------------------------------------------------------------------------- */
 
-/* "Longer" is for as many epochs as fit into the time of distilling from the CNN teacher: the ratio
- * of the two whole steps. At short it was 1.77 and 1.81 in two dry runs on two threads (AMD EPYC,
- * Zen 5), 1.8 to 2.2 on one thread of another machine: 24 epochs become 43. costs.json has the
- * ratio of the machine at hand. Epochs are fixed rather than the clock, so that a run on a busy
- * machine is the same run. */
+/* TRAIN_CNN_LONGER takes as many epochs as fit into the time of distilling from the CNN teacher, by
+ * the ratio of the two steps' times. At short the ratio was 1.77 and 1.81 in two dry runs on two
+ * threads (AMD EPYC, Zen 5), 1.8 to 2.2 on one thread of another machine: 24 epochs become 43.
+ * costs.json has this machine's ratio. The number of epochs is fixed, not the time, so that a run
+ * on a busy machine is the same run. */
 const ex_scale ex_scales[] = {
     {.name = "smoke", .data = "synthetic:train=768,test=200", .augment = "crop-flip",
      .batch = 64, .seeds = 1, .temperature = 4, .hard = .1f, .soft = .9f,

@@ -177,8 +177,9 @@ bool cli_parse_bytes(const char *text, uint64_t *out);
  * changed places. */
 size_t cli_distance(const char *a, const char *b);
 
-/* Which of some names a word that is none of them comes nearest to. Case and '_' for '-' make no
- * difference; a beginning counts as one edit, words that are added as two. */
+/* The name that is nearest to a word which is none of the names. Case does not matter, nor '_' for
+ * '-'. A word that is the beginning of a name counts as one edit; words added to a name count as
+ * two. */
 enum { CLI_GUESS = 64 };
 typedef struct cli_guess {
     char word[CLI_GUESS];
@@ -195,8 +196,8 @@ cli_text cli_bytes(double bytes);      /* "12.3 MiB" */
 cli_text cli_amount(double amount);    /* "12.3 M" */
 cli_text cli_duration(double seconds); /* "1 h 02 min" */
 
-/* Names from files may hold anything: control characters and those that turn the direction of
- * writing come out as \xNN or \uNNNN. out is cut at size. */
+/* Escape a name from a file: control characters and marks that change the direction of text become
+ * \xNN or \uNNNN. out is cut at size. */
 const char *cli_escape(const char *text, char *out, size_t size);
 
 /* The library's words with its options' names as they are typed here: "budget_seconds" is
@@ -238,7 +239,7 @@ void cli_say_normalization(const cli_args *args, const char *option, const char 
 /* Grey data fit any network; else the channels must be the same: CLI_FAILED. */
 int cli_check_channels(const cli_args *args, const char *file, const kd_model *model,
                        const kd_dataset *data);
-/* There is something of that name: else CLI_FAILED. Asked for before anything is read. */
+/* CLI_FAILED unless the path exists. It is called before anything is read. */
 int cli_is_there(const char *path);
 /* CLI_FAILED with the context's error about this path, and what may be meant instead. */
 int cli_fail_open(const kd_ctx *ctx, const char *path, kd_status status);
@@ -246,9 +247,9 @@ int cli_say_data(const cli_args *args, const char *file, const kd_model *model, 
 /* Multiply-accumulates of one picture. */
 int cli_macs(kd_model *model, uint64_t *macs);
 
-/* output.c: `what` names an output in what is said, "OUTPUT" or "--predictions"; a path that is NULL
- * is none. Each is CLI_DONE, or CLI_FAILED with the line printed.
- * apart: writing output must not touch input (nor a file of that folder, nor a shard of it). */
+/* output.c: `what` names an output in what is said, "OUTPUT" or "--predictions"; a path that is
+ * NULL is none. Each is CLI_DONE, or CLI_FAILED with the line printed. apart: writing output must
+ * not touch input (nor a file of that folder, nor a shard of it). */
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
 /* A safetensors file that is there is one of logits (of kd predict, of kd step), not a network. */
 int cli_replaceable(kd_ctx *ctx, const char *what, const char *output);
@@ -304,7 +305,7 @@ bool cli_interrupted(void);
 /* What the first signal says at once on standard error: "...\n"; NULL: nothing. Copied. */
 void cli_answer_signals(const char *text);
 
-/* A file, told from one that takes its place. */
+/* What tells a file from another one that replaced it. */
 typedef struct cli_mark {
     bool there;
     uint64_t inode;
@@ -367,8 +368,8 @@ void cli_read_earlier(kd_ctx *ctx, const char *out, cli_earlier *earlier);
 
 /* DIR/run.json, atomically. */
 int cli_write_run(const cli_run *run);
-/* Have the record ready that says that the run was killed. was: it is written only if the checkpoint
- * is another one than this; NULL: in any case. */
+/* Prepare the record which says that the run was killed. It is written only if the checkpoint is
+ * not `was`; NULL: in any case. */
 int cli_prepare_killed(cli_run *run, const cli_mark *was);
 /* The fields of a result, into an open object. */
 void cli_json_result(kd_json *json, const kd_result *result);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * completion.c: kd completion: a script by which bash or zsh complete a command line of kd, made
- * from the tables of commands and options: commands, options, values of choices, names of networks,
- * files and folders. */
+ * completion.c: kd completion: a script by which bash or zsh complete a command line of kd:
+ * commands, options, values of choices, names of networks, files and folders. It is made from the
+ * tables of commands and options. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -87,7 +87,7 @@ static void bash_pattern(value kind)
     puts(")");
 }
 
-/* Later options of that name, of other commands, with words of their own. */
+/* Later options of that name, which belong to other commands and have other words. */
 static void bash_other_words(size_t first)
 {
     const cli_option *o, *same = cli_option_at(first);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * dry_run.c: --dry-run: what a run would take. A few steps are really done, on the real data, with
- * the real teacher, and timed after a first one that warms up; nothing is written. */
+ * dry_run.c: --dry-run: what a run would take. A few steps are done on the run's data with its
+ * teachers. All but the first, which warms up, are timed. Nothing is written. */
 #include "cli.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * eval_csv.c: the tables that kd eval writes, as CSV (RFC 4180) in UTF-8. Names may hold anything:
- * what has a comma, a quote or a line's end is quoted.
+ * eval_csv.c: the tables that kd eval writes, as CSV (RFC 4180) in UTF-8. A name with
+ * a comma, a quote or a line break is quoted.
  *
  *   --predictions   a line for each sample of each network
  *   --confusion     [label, class]: a line for each class, a column for each answer */
@@ -55,7 +55,7 @@ static bool add_class(evaluation *e, const eval_network *n, size_t k)
 
 /* ---- outputs --------------------------------------------------------------------------------- */
 
-/* A file that is there must be empty, or begin as the table does that will replace it. */
+/* A file that is to be replaced must be empty or begin as the table does. */
 static int check_kind(const char *option, const char *path, const char *head)
 {
     char start[100] = "";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * eval_report.c: what kd eval says, as text or JSON. Intervals are at 95 % and of the pictures
- * alone: Wilson's for one network, the paired one for the difference of two on the same pictures,
- * with McNemar's exact test; several comparisons are corrected by Holm's method. */
+ * eval_report.c: what kd eval prints, as text or JSON. Intervals are at 95 %, and only pictures
+ * vary: Wilson's for one network; the paired one for the difference of two on the same pictures,
+ * with McNemar's exact test. Several comparisons are corrected by Holm's method. */
 #include "eval.h"
 
 #include "../common/statistics.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * header.c: what a run consists of, on standard error before its first step: the data, the
- * networks, the loss, the optimiser, how many steps, how much memory, how long about. Here a wrong
- * split, teacher or rate is seen in time. What the data set's reader noticed was logged when it was
- * opened. */
+ * header.c: what a run consists of, on standard error before its first step: data,
+ * networks, loss, optimiser, steps, memory, about how much time. So a wrong split, teacher or rate
+ * is seen in time. What the data set's reader noticed was logged when the set was opened. */
 #include "cli.h"
 
 #include <math.h>
@@ -90,7 +89,7 @@ static double forward_seconds(kd_model *model, size_t n)
     return seconds;
 }
 
-/* Enough pictures that the threads are busy, few enough that nobody waits for it. */
+/* Pictures for that measurement: enough to keep the threads busy, and soon done. */
 static size_t timed_pictures(const outline *o, uint64_t macs)
 {
     enum { MOST = 32 };
@@ -303,8 +302,8 @@ static void say_steps(const outline *o)
     fprintf(stderr, "%s\n", cli_escape(o->augment, safe, sizeof safe));
 }
 
-/* Data and networks are held already; the run adds gradients, the optimiser's arrays, the average,
- * batches that are prepared ahead, and the arenas. */
+/* Memory of the run: what is held now (data and networks), and what the run adds: gradients, arrays
+ * of the optimiser, the average, batches prepared ahead, arenas. */
 static void say_memory(const outline *o)
 {
     const cli_args *a = o->run->args;

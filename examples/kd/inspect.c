@@ -95,7 +95,7 @@ static int find_shards(inspection *s)
     return CLI_DONE;
 }
 
-/* What the file says it is; kinds that this program does not know are of other programs. */
+/* What the file says it is. A kind that is not known here is another program's. */
 static const char *kind_of(const inspection *s)
 {
     static const char *const kinds[] = {"checkpoint", "predictions", "step"};
@@ -105,7 +105,7 @@ static const char *kind_of(const inspection *s)
     return s->spec ? "network" : "tensors";
 }
 
-/* A libkd file says what it is. Is it? */
+/* Check a file of libkd against what it says of itself. */
 static int identify(inspection *s)
 {
     const char *state = kd_file_metadata_get(s->file, "libkd.train");

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Text as roff takes it: a '-' as it is typed, no escapes, nothing that looks like a request. */
+/* Print text so that roff prints it as it is: '-' as typed, no escapes, no requests. */
 static void roff(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {

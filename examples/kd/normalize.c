@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * normalize.c: what a network's pictures went through in training, and must go through again.
- * --normalize MEAN/STD is how they are normalised, (x / 255 - mean) / std, where neither the file
- * nor the data say it right; MEAN and STD are one number, or one for each channel, joined by commas.
- * --augment is how they are framed. */
+ * normalize.c: normalisation and framing: a network's pictures must be prepared as in training.
+ * --normalize MEAN/STD sets the normalisation, (x / 255 - mean) / std, if neither the file nor the
+ * data have the right one. MEAN and STD are one number, or one for each channel, joined by commas.
+ * --augment sets the framing. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 enum { MOST = 64 }; /* channels of a picture */
 
-/* The numbers joined by commas in text[length]; 0: that is not what it is. */
+/* Read the numbers joined by commas in text [length]. Returns how many; 0: it is something else. */
 static size_t read_list(const char *text, size_t length, float out[MOST])
 {
     for (size_t n = 0, at = 0; n < MOST; n++) {

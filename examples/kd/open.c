@@ -44,7 +44,7 @@ int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
     return cli_fail("no context: %s", kd_status_text(status));
 }
 
-/* The library's words, and the name that comes nearest. */
+/* Print the library's error, and the data set's name that comes nearest. */
 static int wrong_data(const cli_args *args, const kd_ctx *ctx)
 {
     const char *name;
@@ -149,7 +149,7 @@ static void with_image(const char *spec, uint64_t image, char out[KD_SPEC_SIZE])
              (unsigned long long)image, rest + strcspn(rest, ","));
 }
 
-/* The library's words, and the name that comes nearest. */
+/* Print the library's error, and the network's name that comes nearest. */
 static int unknown_network(const kd_ctx *ctx, const char *spec)
 {
     char word[CLI_GUESS];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * options.c: words into options, by the table. A word that starts with '-' is an option, but for a
- * single '-' and what follows '--'; "--name value" and "--name=value" are the same; of an option
- * given twice the last one counts, but for lists, which grow. */
+ * options.c: parsing the command line by the table of options. A word that starts with '-' is an
+ * option, except a single '-' and words after '--'. "--name value" and "--name=value" are the same.
+ * If an option is given twice, the last one counts; a list grows. */
 #include "cli.h"
 
 #include <math.h>

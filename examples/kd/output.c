@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * output.c: what a command writes never destroys what it reads. A file is told by its inode, so that
- * neither another spelling nor a link hides it. */
+ * output.c: a command's output never destroys its input. Files are compared by inode, so another
+ * spelling of the path or a link does not hide that they are the same. */
 #include "cli.h"
 
 #include <errno.h>
@@ -69,7 +69,7 @@ static bool is_of(kd_ctx *ctx, const char *output, const char *input)
 
 /* ---- outputs --------------------------------------------------------------------------------- */
 
-/* What is written to first: a file beside that one which will be replaced. */
+/* The path of the temporary file, which is written first and then replaces the output. */
 static void temporary_of(const char *output, char out[PATH])
 {
     char *real = realpath(output, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * predict.c: kd predict: logits of pictures. Those in a safetensors file lie as PyTorch has them,
- * [N,C,H,W]; the network reads [N,H,W,C]. Picture files go through a loader. Either way they are
- * read batch by batch. Row i of the logits is of picture i: of one that cannot be read, NaN. */
+ * predict.c: kd predict: logits of pictures, read batch by batch. In a safetensors file pictures
+ * are [N,C,H,W], as PyTorch has them; the network reads [N,H,W,C]. Picture files are read by a
+ * loader. Row i of the logits belongs to picture i; if that cannot be read, the row is NaN. */
 #include "predict.h"
 
 #include <math.h>
@@ -82,7 +82,7 @@ static int open_tensor(prediction *p)
     return CLI_DONE;
 }
 
-/* Several are pictures, one may be a file of tensors. */
+/* Several inputs are pictures. A single one may also be a file of tensors. */
 static int open_input(prediction *p)
 {
     const cli_args *a = p->args;
@@ -117,7 +117,8 @@ static int make_room(prediction *p)
     return CLI_DONE;
 }
 
-/* Up to a batch of pictures, normalised, channels last; rows [n]: which of all pictures they are. */
+/* Up to a batch of pictures, normalised, channels last; rows [n]: which of all pictures they
+ * are. */
 typedef struct pieces {
     const float *pictures; /* [n,H,W,C] */
     const uint32_t *rows;  /* NULL: those from `first` on */

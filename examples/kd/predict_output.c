@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * predict_output.c: what kd predict writes and says. The file has the logits and, as metadata, what
- * they are of: the files' names, the network, its classes. What is said is the likeliest classes of
- * each picture, by name where the network has names. */
+ * predict_output.c: what kd predict writes and prints. The file has the logits, and as metadata the
+ * names of the picture files, the network and its classes. Printed are the likeliest classes of
+ * each picture, by name if the network has names. */
 #include "predict.h"
 
 #include <math.h>
@@ -79,8 +79,8 @@ int predict_write(prediction *p)
 
 /* ---- the likeliest classes ------------------------------------------------------------------- */
 
-/* The class with the highest logit of those that come after `last` in the order of logits, the
- * highest first, then of numbers; classes: there is none. */
+/* The class that follows `last` when classes are sorted by logit, the highest first, then by
+ * number. Returns the number of classes if none follows. */
 static size_t next_class(const float *logits, size_t classes, size_t last)
 {
     size_t best = classes;
@@ -134,7 +134,7 @@ static const char *class_of(const prediction *p, size_t k, char *out, size_t siz
     return out;
 }
 
-/* Rows that are no prediction, on standard error. */
+/* Say on standard error which rows are no prediction. */
 static void warn(const prediction *p)
 {
     char shown[300];

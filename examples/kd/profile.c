@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * profile.c: kd profile: what a network costs. Latencies are of whole runs, measured one after
- * another after a warm-up; median and 95th percentile. MACs are of one picture's
- * forward pass as the textbook counts them, whatever algorithm computes it. */
+ * profile.c: kd profile: what a network costs. Latency is measured over whole runs, one after
+ * another, after a warm-up: median and 95th percentile. MACs are counted as in textbooks, for the
+ * forward pass of one picture, whatever algorithm computes it. */
 #include "cli.h"
 
 #include "../common/statistics.h"
@@ -29,7 +29,7 @@ typedef struct profile {
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-/* What looks like no path is a misspelt name rather than a missing file. */
+/* A word that does not look like a path is taken for a misspelt name, not for a missing file. */
 static bool is_file(const char *word)
 {
     return !cli_is_spec(word) && (strpbrk(word, "/.") || access(word, F_OK) == 0);
@@ -54,7 +54,7 @@ static int open_model(profile *p)
     return status;
 }
 
-/* Pictures of noise: zeros would be kinder to some processors than pictures are. */
+/* Pictures of noise: on zeros some processors are faster. */
 static int make_batch(profile *p)
 {
     const size_t side = kd_model_image(p->model);

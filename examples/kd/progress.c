@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * progress.c: what is seen of a long run, on standard error: on a terminal a bar drawn at most ten
- * times a second, elsewhere a line now and then and one an epoch; with --json these lines are JSON
- * objects. What was not measured is left out of a text, and null in an object. */
+ * progress.c: progress of a long run, on standard error. On a terminal it is a bar, drawn at most
+ * ten times a second; elsewhere a line now and then, and one for each epoch. With --json lines are
+ * JSON objects. A number that was not measured is left out of a text, and null in an object. */
 #include "cli.h"
 
 #include <math.h>
@@ -27,9 +27,9 @@ static double fraction_of(const kd_progress *k)
     return f > 0 ? f < 1 ? f : 1 : 0;
 }
 
-/* What an evaluation within a training run measures on: the development split, after an epoch's
- * last step; the test split, when all epochs are over. A run that is resumed just there could be in
- * either. */
+/* The split of an evaluation within a training run. After an epoch's last step it is the
+ * development split; after the last epoch also the test split. For a run that is resumed just there
+ * it is not known. */
 static const char *evaluated(const cli_progress *p)
 {
     if (p->what) return p->what;
@@ -49,7 +49,7 @@ static const char *title(const cli_progress *p, const kd_progress *k, char *wher
     return "run";
 }
 
-/* " 1:02:03 left", or nothing while there is no telling. */
+/* " 1:02:03 left", or nothing as long as it cannot be estimated. */
 static void time_left(const cli_progress *p, double fraction, char *out, size_t size)
 {
     const cli_stretch *s = &p->stretch[p->evaluating];
@@ -141,8 +141,8 @@ static void known(kd_json *j, const char *key, size_t n)
         kd_json_null(j, key);
 }
 
-/* Means over the epoch so far, under the names of metrics.jsonl; in a line of a step, whose own loss
- * is `loss` there, with "epoch_" before them. */
+/* Means over the epoch so far, under the names of metrics.jsonl; in a line of a step, whose own
+ * loss is `loss` there, with "epoch_" before them. */
 static void print_means(kd_json *j, const cli_progress *p, const kd_progress *k, const char *before)
 {
     const struct {
@@ -224,7 +224,7 @@ static void fill(kd_json *j, const cli_progress *p, const kd_progress *k)
     kd_json_object_end(j);
 }
 
-/* Without the memory for it a line is left out. */
+/* If there is no memory for a line, it is left out. */
 static void print_event(const cli_progress *p, const kd_progress *k)
 {
     kd_json *j;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * rerun.c: kd rerun: a run once more, as its run.json has it, from any working directory. The record
- * becomes words, which go the way of those that are typed: whatever the file holds, a value passes
- * the option table's parser or is refused. Before the first step it is held against what is there
- * now: data, teachers, start, program. */
+ * rerun.c: kd rerun: a recorded run again, from any working directory. run.json is turned into
+ * words of a command line, which are parsed like typed ones: so a value of the file is valid or
+ * refused. Before the first step the record is compared with the data, teachers, start and program
+ * of now. */
 #include "cli.h"
 
 #include <errno.h>
@@ -44,7 +44,8 @@ static void add_option(record *r, const char *name, const char *value)
     add_word(r, dashed, value ? "=" : "", value ? value : "");
 }
 
-/* Told by other members, by the command line, or of no meaning to a run that begins. */
+/* Options that are not taken from the record: others say the same, the command line has them, or
+ * they mean nothing to a run that begins. */
 static bool left_out(const cli_option *o)
 {
     static const char *const names[] = {"data",  "data-dir", "teacher",   "teacher-weight",
@@ -55,7 +56,7 @@ static bool left_out(const cli_option *o)
     return false;
 }
 
-/* A number as it would be typed; 0 where that is none of the values: it was not given. */
+/* A number as it would be typed. 0 counts as not given if the option cannot be 0. */
 static bool number_text(const kd_json_object *from, const cli_option *o, const char *key,
                         char out[40])
 {
@@ -171,7 +172,8 @@ static void expect(const record *r, const cli_args *args, cli_expected *e)
     }
 }
 
-/* A kernel table or an algorithm that was forced is forced again, unless another one is now. */
+/* If a kernel table or an algorithm was forced, force it again, unless another one is forced
+ * now. */
 static void force(const record *r)
 {
     static const char *const names[] = {"KD_ISA", "KD_CONV"};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * resolve.c: where things lie, whatever the working directory: the absolute paths that are recorded
- * of a run, so that it can be done again from anywhere. */
+ * resolve.c: absolute paths, which are recorded of a run so that it can be repeated from any
+ * working directory. */
 #include "cli.h"
 
 #include <limits.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A path that is not there (any more) stands below the working directory. */
+/* A path of which nothing exists is taken from the working directory. */
 bool cli_absolute(const char *path, char out[CLI_PATH])
 {
     char here[CLI_PATH], real[PATH_MAX];
@@ -31,7 +31,7 @@ bool cli_data_dir(const cli_args *a, char out[CLI_PATH])
     return cli_absolute(a->data_dir ? a->data_dir : home && *home ? home : "data", out);
 }
 
-/* A folder of pictures lies where its path says, or else below the data's folder. */
+/* A folder of pictures is at its path, or else below the data's folder. */
 bool cli_data_name(const cli_args *a, char out[CLI_PATH])
 {
     static const char folder[] = "folder:";

@@ -238,9 +238,8 @@ static void fill(kd_json *json, const cli_run *run, const char *status, const ch
     kd_json_object_end(json);
 }
 
-/* Where the record of the run's end cannot be written, on a full disk for one, the one from its
- * beginning stays, but does not say that the run goes on: a few bytes are changed in their
- * place. */
+/* If the record of the run's end cannot be written, on a full disk for example, the record from its
+ * beginning is kept. Its status is then overwritten in place, as the run does not go on. */
 static void mark_failed(const char *path)
 {
     static const char running[] = "\"status\": \"running\",", failed[] = "\"status\": \"failed\" ,";

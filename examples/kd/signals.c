@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * signals.c: how a command is stopped. The first SIGINT, SIGTERM or SIGHUP sets a flag, which the
- * library asks for after each step, and says at once what happens next. Further ones change
- * nothing, so that one which reaches a whole group of processes twice does no harm; but a second
- * SIGINT a second or more after the first is a person who will not wait: it ends the program. */
+ * signals.c: how a command is stopped. The first SIGINT, SIGTERM or SIGHUP sets a flag, which is
+ * read after each step, and prints at once what happens next. Further signals change nothing, as a
+ * group of processes may be sent the same one twice. Only a second SIGINT, a second or more after
+ * the first, ends the program. */
 #include "cli.h"
 
 #include <errno.h>
@@ -50,7 +50,7 @@ static void put(int fd, const char *text, size_t size)
     }
 }
 
-/* The file as a whole or not at all. Nobody goes on to write it: the program ends. */
+/* Write the file as a whole or not at all, from the handler. */
 static void leave(const cli_last_words *w)
 {
     if (w->witness) {

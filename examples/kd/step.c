@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * step.c: kd step: one optimiser step on a batch from a file, with all that came of it in another:
- * the means to compare this library with any other. Layouts in files are PyTorch's. */
+ * step.c: kd step: one optimiser step on a batch from a file. Loss, logits, gradients and weights
+ * are written to another file, for comparisons with other libraries. Layouts in files are
+ * PyTorch's. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -116,7 +117,7 @@ static int do_step(step *s)
     return CLI_DONE;
 }
 
-/* One entry under PREFIX.NAME; *at is where its copy goes in the room. */
+/* Write one entry under PREFIX.NAME. *at is where its copy goes in the buffer. */
 static kd_status add(step *s, kd_writer *w, const char *prefix, const kd_param_info *info,
                      int which, char **at)
 {

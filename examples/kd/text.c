@@ -75,7 +75,7 @@ size_t cli_distance(const char *a, const char *b)
 
 /* ---- what may have been meant ---------------------------------------------------------------- */
 
-/* In small letters, with '-' for '_'. */
+/* In lower case, with '-' for '_'. */
 static void plain(const char *word, char out[CLI_GUESS])
 {
     size_t n = 0;
@@ -91,7 +91,7 @@ cli_guess cli_guess_for(const char *word)
     cli_guess g = {.best = NULL};
     plain(word, g.word);
     const size_t third = strlen(g.word) / 3;
-    g.distance = 1 + (third ? third : 1); /* as far as is too far */
+    g.distance = 1 + (third ? third : 1); /* the least distance that is too far */
     return g;
 }
 
@@ -180,7 +180,8 @@ static size_t decode(const unsigned char *s, uint32_t *code)
     return *code >= least[n] && *code <= 0x10FFFF ? n : 0;
 }
 
-/* Control characters, separators of lines, and marks that are not seen or turn the writing. */
+/* Control characters, line separators, and marks that are invisible or change the direction of
+ * text. */
 static bool unsafe(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x200B && c <= 0x200F) ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * train.c: kd train, distill, finetune: one run. What differs is where the network comes from and
- * whether there are teachers. */
+ * train.c: kd train, distill, finetune: one run. They differ in where the network comes
+ * from and whether there are teachers. */
 #include "cli.h"
 
 #include "../common/run_record.h"
@@ -51,7 +51,7 @@ static int check_usage(const cli_args *a)
     return CLI_DONE;
 }
 
-/* A network that is trained already, for these classes; a head of other classes begins anew. */
+/* Load a trained network for these classes. If they are not its own, the head is new. */
 static int open_trained(session *s)
 {
     const cli_args *a = s->args;
@@ -319,8 +319,8 @@ static int say_interrupted(session *s)
     return CLI_INTERRUPTED;
 }
 
-/* A run that goes on is the run that began: its record keeps what the earlier part of it knew. Of the
- * same network what was measured stays so. True: it was finished, and nothing is new. */
+/* A run that goes on is the run that began: its record keeps what the earlier part of it knew. Of
+ * the same network what was measured stays so. True: it was finished, and nothing is new. */
 static bool carry_over(session *s)
 {
     const cli_earlier *was = &s->earlier;
@@ -386,8 +386,8 @@ static void answer(const session *s, const char *now)
     cli_answer_signals(text);
 }
 
-/* run.json is written once the first step, or the end of an epoch, is done: a run that is refused (--resume with other
- * options) must not take the place of the record of the one before. */
+/* run.json is written once the first step, or the end of an epoch, is done: a run that is refused
+ * (--resume with other options) must not take the place of the record of the one before. */
 static int watch(void *user, const kd_progress *progress)
 {
     session *s = user;
