@@ -190,6 +190,7 @@ class Tree:
 
     def __init__(self, folder, options):
         self.folder, self.options = folder, options
+        self.known_steps = {}
         files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=TOP, check=True,
                                capture_output=True, text=True).stdout.split("\n")
         for name in filter(None, files):
@@ -219,6 +220,24 @@ class Tree:
 
     def make(self, *targets):
         return self.run(["make", "--no-print-directory", *self.options.make, *targets], 1800)
+
+    def steps(self, path):
+        """What make would do for the tests and for kd if this file had changed, as commands: to
+        compile it, to link the tests, to link kd. It is asked once a file: starting make takes
+        longer than most of what it does."""
+        if path not in self.known_steps:
+            self.make("-n", "-W", path, f"{self.obj}/bin/tests", f"{self.obj}/bin/kd")
+            lines = [line for line in self.output.split("\n") if line.strip()
+                     and not line.startswith(("mkdir", "make", "[")) and "build/.commit" not in line]
+            compiles = [line for line in lines if " -c -o " in line and line.split()[-1] == path]
+            rest = [line for line in lines if " -c -o " not in line]
+            program = [line for line in rest
+                       if re.search(r"/libkd\.(o|a)\b|/bin/kd\b", line) and "/bin/tests " not in line]
+            self.known_steps[path] = compiles, [r for r in rest if r not in program], program
+        return self.known_steps[path]
+
+    def do(self, commands):
+        return self.run(["sh", "-c", " && ".join(commands) or ":"], 1800)
 
     def build(self):
         """Everything as it is; objects of the checkout that are up to date are taken."""
@@ -281,10 +300,15 @@ class Tree:
         return self.run([f"{binaries}/tests", name], self.options.seconds, KD_BIN_DIR=binaries,
                         KD_GOLDEN="tests/golden", OMP_WAIT_POLICY="passive")
 
-    def notice(self, suites):
-        """The first suite that fails, and how; None: all pass."""
+    def notice(self, suites, program=None):
+        """The first suite that fails, and how; None: all pass. program: how kd is linked."""
+        linked = False
         for name in suites:
-            if name.startswith("cli") or name in PROGRAM_SUITES:
+            if program is not None and programs_of(self.folder, name) == ["kd"] and needs_program(name):
+                if not linked and self.do(program) != 0:
+                    return "does not link"
+                linked = True
+            elif needs_program(name):
                 if self.make(*(f"{self.obj}/bin/{p}" for p in programs_of(self.folder, name))) != 0:
                     return "does not link"
             status = self.suite(name)
@@ -311,13 +335,15 @@ class Tree:
         kept = [(o, open(os.path.join(self.folder, o), "rb").read()) for o in objects]
         self.write(mutant.path, mutant.apply(text))
         try:
-            if self.make(*objects) != 0:
+            compiles, tests, program = self.steps(mutant.path)
+            if self.do(compiles) != 0 if compiles else self.make(*objects) != 0:
                 return "skipped", "does not compile"
             if [self.code(o) for o in objects] == before:
                 return "skipped", "the same code"
-            if self.make(f"{self.obj}/bin/tests") != 0:
+            if self.do(tests) != 0 if compiles else self.make(f"{self.obj}/bin/tests") != 0:
                 return "skipped", "does not link"
-            by = self.notice(suites_for(mutant.path, self.options.without))
+            by = self.notice(suites_for(mutant.path, self.options.without),
+                             program if compiles else None)
             return ("noticed", by) if by else ("unnoticed", "")
         finally:
             self.write(mutant.path, text)
@@ -331,6 +357,10 @@ class Tree:
 CHECKED = (threading.Lock(), {})
 # Suites that start programs, not the tests alone.
 PROGRAM_SUITES = {"signals", "kill", "fault", "experiments", "embed"}
+
+
+def needs_program(suite):
+    return suite.startswith("cli") or suite in PROGRAM_SUITES
 
 
 def programs_of(folder, suite):
@@ -422,6 +452,7 @@ def open_trees(folder, options):
         copy = object.__new__(Tree)
         copy.__dict__.update(first.__dict__)
         copy.folder = os.path.join(folder, str(k))
+        copy.known_steps = {}
         shutil.copytree(first.folder, copy.folder, symlinks=True)
         copy.temporary = os.path.join(copy.folder, "tmp")
         trees.append(copy)
