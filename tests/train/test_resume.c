@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int stop_at_once(void *user, const kd_progress *p)
 {
@@ -237,4 +238,49 @@ START_TEST(test_augment_and_length)
 }
 END_TEST
 
-TEST_SUITE(resume, 60, &test_options, &test_identities, &test_goes_on, &test_augment_and_length)
+/* ---- how often ------------------------------------------------------------------------------- */
+
+/* Which file the checkpoint is, told at every step and every epoch's end. */
+typedef struct watch {
+    const char *out;
+    ino_t before;
+    size_t steps, changed; /* steps before which a checkpoint was written, and all */
+} watch;
+
+static int look(void *user, const kd_progress *p)
+{
+    watch *w = user;
+    struct stat about;
+    char path[700];
+    if (p->evaluating || p->epoch_end) return 0;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", w->out);
+    ck_assert_int_eq(stat(path, &about), 0);
+    if (w->steps++) w->changed += about.st_ino != w->before;
+    w->before = about.st_ino;
+    return 0;
+}
+
+/* One after every epoch, and within it as often as is asked for: 4 epochs of 4 steps. */
+START_TEST(test_how_often)
+{
+    static const struct {
+        double seconds;
+        size_t changed;
+    } cases[] = {{1e9, 3}, {1e-12, 15}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        setup s;
+        open_all(&s, false);
+        watch w = {.out = s.out};
+        s.train.checkpoint_seconds = cases[i].seconds;
+        s.train.progress = look;
+        s.train.user = &w;
+        test_ok(s.ctx, run(&s));
+        ck_assert_uint_eq(w.steps, 16);
+        ck_assert_uint_eq(w.changed, cases[i].changed);
+        close_all(&s);
+    }
+}
+END_TEST
+
+TEST_SUITE(resume, 60, &test_how_often, &test_options, &test_identities, &test_goes_on,
+           &test_augment_and_length)
