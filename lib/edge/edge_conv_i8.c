@@ -5,6 +5,7 @@
  *
  * Channels are the outer loop: the weights of two channels are read once for a whole row. */
 #include "edge_shape.h"
+#include "edge_conv_x86.h"
 #include "edge_dot.h"
 
 void kd_edge_load_i8(const kd_edge_conv *conv, const uint8_t *row, uint8_t *line)
@@ -97,7 +98,7 @@ static void pair_row(const kd_edge_conv *conv, const channel_pair *pair,
     }
 }
 
-static void compute(const kd_edge_model *model, const kd_edge_conv *conv,
+void kd_edge_row_i8(const kd_edge_model *model, const kd_edge_conv *conv,
                     const uint8_t *const rows[], uint8_t *out)
 {
     const int8_t *weights = kd_edge_section(model, conv->weights);
@@ -116,7 +117,14 @@ static void compute(const kd_edge_model *model, const kd_edge_conv *conv,
 
 static void run(const kd_edge_model *model, const void *record, uint8_t *arena)
 {
-    static const kd_edge_row_ops ops = {KD_EDGE_INT8, kd_edge_load_i8, compute};
+    static const kd_edge_row_ops ops = {KD_EDGE_INT8, kd_edge_load_i8, kd_edge_row_i8};
+#if KD_EDGE_X86
+    static const kd_edge_row_ops x86 = {KD_EDGE_INT8, kd_edge_load_i8, kd_edge_x86_row};
+    if (kd_edge_x86_can(record)) {
+        kd_edge_conv_rows(&x86, model, record, arena);
+        return;
+    }
+#endif
     kd_edge_conv_rows(&ops, model, record, arena);
 }
 

@@ -60,6 +60,9 @@ typedef struct kd_edge_row_ops {
 /* The whole convolution, row after row, by the rules of docs/edge-format.md. */
 void kd_edge_conv_rows(const kd_edge_row_ops *ops, const kd_edge_model *model,
                        const kd_edge_conv *conv, uint8_t *arena);
+/* Members of kd_edge_row_ops for int8, for every machine. */
+void kd_edge_row_i8(const kd_edge_model *model, const kd_edge_conv *conv,
+                    const uint8_t *const rows[], uint8_t *out);
 void kd_edge_load_i8(const kd_edge_conv *conv, const uint8_t *row, uint8_t *line);
 
 /* A multiple of KD_EDGE_ALIGN is where `member` of the blob begins. */

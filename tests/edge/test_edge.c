@@ -4,6 +4,7 @@
  * status. */
 #include "../test.h"
 #include "net.h"
+#include "../../lib/edge/edge_shape.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -71,6 +72,64 @@ START_TEST(test_edge_random)
         net from = net_random(seed);
         check_net(&from);
     }
+}
+END_TEST
+
+/* The kernels that boards have, where the host would pick faster ones: an op of one's own. */
+static void run_portable(const kd_edge_model *model, const void *record, uint8_t *arena)
+{
+    static const kd_edge_row_ops rows = {KD_EDGE_INT8, kd_edge_load_i8, kd_edge_row_i8};
+    kd_edge_conv_rows(&rows, model, record, arena);
+}
+
+START_TEST(test_edge_own_op)
+{
+    kd_edge_op conv = kd_edge_conv2d_i8;
+    conv.run = run_portable;
+    const kd_edge_op *const ops[] = {&conv,           &kd_edge_linear_i8,   &kd_edge_max_pool_i8,
+                                     &kd_edge_add_i8, &kd_edge_avg_pool_i8, NULL};
+    for (uint64_t seed = 1; seed <= 1500; seed++) {
+        net from = net_random(seed);
+        blob b = open_net(&from);
+        ck_assert_int_eq(kd_edge_open(&b.model, b.bytes, b.size, ops), KD_EDGE_OK);
+        check_bits(&from, &b, 0x55);
+        close_net(&b);
+    }
+    /* without an op the blob needs */
+    net from = net_resnet8(4);
+    blob b = open_net(&from);
+    kd_edge_model model;
+    ck_assert_int_eq(
+        kd_edge_open(&model, b.bytes, b.size, (const kd_edge_op *const[]){&conv, NULL}),
+        KD_EDGE_E_OP);
+    ck_assert_uint_eq(model.bad_record, 3);
+    close_net(&b);
+}
+END_TEST
+
+/* Taps and channels beyond the blocks of fast kernels. */
+START_TEST(test_edge_large)
+{
+    for (int kind = NET_ORDINARY; kind <= NET_EXTREME; kind++)
+        for (int channels = 500; channels < 530; channels += 13) {
+            net from = {.type = KD_EDGE_INT8, .height = 5, .width = 5, .channels = 3, .seed = 3};
+            from.kind = (uint8_t)kind, from.sums = 1, from.n = 4;
+            for (int i = 0; i < 4; i++)
+                from.layers[i] = (net_layer){.op = KD_EDGE_OP_CONV2D,
+                                             .from = i,
+                                             .pool = 1,
+                                             .kernel_height = 3,
+                                             .kernel_width = 3,
+                                             .stride_height = 1,
+                                             .stride_width = 1,
+                                             .pad_top = 1,
+                                             .pad_left = 1,
+                                             .out_channels = 5};
+            from.layers[0].out_channels = (uint16_t)channels;
+            from.layers[1].out_channels = (uint16_t)(channels / 4);
+            from.layers[1].pool = 2;
+            check_net(&from);
+        }
 }
 END_TEST
 
@@ -353,6 +412,6 @@ START_TEST(test_edge_liveness)
 }
 END_TEST
 
-TEST_SUITE(edge, 120, &test_edge_random, &test_edge_float, &test_edge_in_place, &test_edge_pieces,
-           &test_edge_argmax, &test_edge_header_faults, &test_edge_record_faults,
-           &test_edge_liveness)
+TEST_SUITE(edge, 120, &test_edge_random, &test_edge_own_op, &test_edge_large, &test_edge_float,
+           &test_edge_in_place, &test_edge_pieces, &test_edge_argmax, &test_edge_header_faults,
+           &test_edge_record_faults, &test_edge_liveness)
