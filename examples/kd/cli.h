@@ -244,6 +244,14 @@ int cli_is_there(const char *path);
 /* CLI_FAILED with the context's error about this path, and what may be meant instead. */
 int cli_fail_open(const kd_ctx *ctx, const char *path, kd_status status);
 int cli_say_data(const cli_args *args, const char *file, const kd_model *model, kd_dataset *data);
+/* blob.c: is it a .kde? */
+bool cli_is_blob(const char *path);
+struct kd_blob;
+/* One, and (model not NULL) a network of its form. CLI_USAGE: options that it has no use for. */
+int cli_open_blob(const cli_args *args, kd_ctx *ctx, const char *path, struct kd_blob **blob,
+                  kd_model **model);
+/* kd inspect, and kd profile, which also measures for so many seconds. */
+int cli_list_blob(const cli_args *args, const char *path, double seconds);
 /* Multiply-accumulates of one picture. */
 int cli_macs(kd_model *model, uint64_t *macs);
 

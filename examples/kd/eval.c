@@ -3,6 +3,8 @@
  * teacher, and how they differ from the first of them on the same pictures. */
 #include "eval.h"
 
+#include <kd/export.h>
+
 #include <string.h>
 
 static int check_usage(const cli_args *a)
@@ -83,7 +85,7 @@ static int failed(const evaluation *e, const eval_network *n, kd_status status)
     return cli_fail_ctx(e->ctx);
 }
 
-static int measure(evaluation *e, eval_network *n, kd_model *model)
+static int measure(evaluation *e, eval_network *n, kd_model *model, kd_blob *blob)
 {
     const cli_args *a = e->args;
     listener l = {.e = e, .network = n};
@@ -103,13 +105,34 @@ static int measure(evaluation *e, eval_network *n, kd_model *model)
                              .each = listen,
                              .each_user = &l,
                              .confusion = n->confusion,
-                             .any_classes = a->any_classes};
+                             .any_classes = a->any_classes,
+                             .answer = blob ? kd_blob_answer : NULL,
+                             .answer_user = blob};
     cli_progress_start(&progress, e->ctx, a, false);
     const kd_status status = kd_evaluate(model, e->data, &opt, &n->result);
     cli_progress_end(&progress);
     if (status) return failed(e, n, status);
     if (a->predictions) code = eval_add_predictions(e, n);
     if (!code && a->confusion) code = eval_write_confusion(e, n);
+    return code;
+}
+
+/* A .kde, which runs as it does on a device. */
+static int one_blob(evaluation *e, eval_network *n)
+{
+    kd_blob *blob = NULL;
+    kd_model *model = NULL;
+    int code = cli_open_blob(e->args, e->ctx, n->file, &blob, &model);
+    if (!code) {
+        n->classes = kd_model_classes(model);
+        memcpy(n->spec, kd_model_spec(model), strlen(kd_model_spec(model)) + 1);
+        code = cli_check_channels(e->args, n->file, model, e->data);
+    }
+    if (!code) code = measure(e, n, model, blob);
+    kd_model_destroy(model);
+    kd_blob_close(blob);
+    kd_ctx_free(e->ctx, n->names);
+    n->names = NULL;
     return code;
 }
 
@@ -131,7 +154,7 @@ static int one(evaluation *e, eval_network *n)
         cli_say_normalization(a, "normalize", n->file, model, e->data);
         code = cli_say_data(a, n->file, model, e->data);
     }
-    if (!code) code = measure(e, n, model);
+    if (!code) code = measure(e, n, model, NULL);
     kd_model_destroy(model);
     kd_ctx_free(e->ctx, n->names);
     n->names = NULL;
@@ -178,7 +201,9 @@ int cmd_eval(cli_args *args)
     if (!code) code = cli_open_ctx(args, &e.ctx);
     if (!code) code = eval_check_outputs(&e);
     if (!code) code = open_all(&e);
-    for (size_t i = 0; !code && i < e.n; i++) code = one(&e, &e.networks[i]);
+    for (size_t i = 0; !code && i < e.n; i++)
+        code = cli_is_blob(e.networks[i].file) ? one_blob(&e, &e.networks[i])
+                                               : one(&e, &e.networks[i]);
     if (!code && args->predictions) code = eval_write_predictions(&e);
     if (!code) code = eval_report(&e);
     for (size_t i = 0; e.networks && i < e.n; i++) {

@@ -323,6 +323,7 @@ static int as_table(const inspection *s)
 int cmd_inspect(cli_args *args)
 {
     inspection s = {.args = args};
+    if (cli_is_blob(args->words[0])) return cli_list_blob(args, args->words[0], 0);
     int status = cli_open_ctx(args, &s.ctx);
     const kd_status opened = status ? KD_OK : kd_file_open(s.ctx, args->words[0], &s.file);
     if (opened) status = cli_fail_open(s.ctx, args->words[0], opened);

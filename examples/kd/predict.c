@@ -26,7 +26,7 @@ static int make_loader(prediction *p)
         return cli_fail("%s wants pictures of %zu channel%s; picture files are read in colour, of "
                         "3: give a safetensors file with `input`",
                         a->words[0], p->channels, p->channels == 1 ? "" : "s");
-    cli_say_normalization(a, "normalize", a->words[0], p->model, p->data);
+    if (!p->blob) cli_say_normalization(a, "normalize", a->words[0], p->model, p->data);
     return kd_loader_create(p->data, &opt, &p->loader) ? cli_fail_ctx(p->ctx) : CLI_DONE;
 }
 
@@ -106,10 +106,10 @@ static int make_room(prediction *p)
     p->picture = kd_ctx_alloc(p->ctx, p->batch, picture);
     p->there = kd_ctx_alloc(p->ctx, p->n, sizeof *p->there);
     if (!p->planar || !p->picture || !p->there ||
-        kd_model_plan(p->model, p->batch, &p->plan, &p->exec))
+        (!p->blob && kd_model_plan(p->model, p->batch, &p->plan, &p->exec)))
         return cli_fail_ctx(p->ctx);
     for (int h = 0; h < HEADS; h++) {
-        if (!kd_exec_output(p->exec, predict_outputs[h])) continue;
+        if (p->blob ? h > 0 : !kd_exec_output(p->exec, predict_outputs[h])) continue;
         p->logits[h] = kd_ctx_alloc(p->ctx, p->n, p->classes * sizeof(float));
         if (!p->logits[h]) return cli_fail_ctx(p->ctx);
         for (size_t i = 0; i < p->n * p->classes; i++) p->logits[h][i] = NAN;
@@ -142,9 +142,26 @@ static kd_status next(prediction *p, size_t at, pieces *out)
     return status;
 }
 
+/* The device's answers, row by row. */
+static kd_status run_blob(prediction *p, const pieces *in)
+{
+    const size_t picture = p->side * p->side * p->channels;
+    const double start = kd_seconds();
+    for (size_t i = 0; i < in->n; i++) {
+        const size_t row = in->rows ? in->rows[i] : in->first + i;
+        const kd_status status =
+            kd_blob_answer(p->blob, in->pictures + i * picture, 1, p->logits[0] + row * p->classes);
+        if (status) return status;
+        p->there[row] = true;
+    }
+    p->seconds += kd_seconds() - start;
+    return KD_OK;
+}
+
 static kd_status run(prediction *p, const pieces *in)
 {
     const kd_run_opt opt = {.struct_size = sizeof opt, .batch = in->n};
+    if (p->blob) return run_blob(p, in);
     const double start = kd_seconds();
     kd_status status = kd_exec_bind(p->exec, "input", in->pictures);
     if (!status) status = kd_exec_run(p->exec, &opt);
@@ -178,8 +195,13 @@ static int predict(prediction *p)
 static int open_model(prediction *p)
 {
     const cli_args *a = p->args;
-    int status = cli_load(p->ctx, a->words[0], a->model, 0, &p->model);
-    if (!status) status = cli_normalize(a, "normalize", a->normalize, p->model);
+    int status;
+    if (cli_is_blob(a->words[0])) {
+        status = cli_open_blob(a, p->ctx, a->words[0], &p->blob, &p->model);
+    } else {
+        status = cli_load(p->ctx, a->words[0], a->model, 0, &p->model);
+        if (!status) status = cli_normalize(a, "normalize", a->normalize, p->model);
+    }
     if (status) return status;
     p->side = kd_model_image(p->model);
     p->channels = kd_model_channels(p->model);
@@ -196,6 +218,7 @@ static void close_all(prediction *p)
     kd_file_close(p->file);
     kd_writer_abandon(p->writer);
     kd_model_destroy(p->model);
+    kd_blob_close(p->blob);
     if (p->ctx) {
         void *const blocks[] = {p->paths,     p->there,     p->planar,   p->picture,
                                 p->logits[0], p->logits[1], p->logits[2]};

@@ -8,6 +8,8 @@
 
 #include "cli.h"
 
+#include <kd/export.h>
+
 /* What is written; the two heads where the network has a distillation token. */
 enum { HEADS = 3 };
 extern const char *const predict_outputs[HEADS];
@@ -25,6 +27,7 @@ typedef struct prediction {
     const char *framing;
     kd_plan *plan;
     kd_exec *exec;
+    kd_blob *blob; /* answers instead of plan and exec; or NULL */
     size_t n, batch, side, channels, classes;
     size_t broken;        /* pictures that could not be read: their rows are NaN */
     bool *there;          /* [n] the others */

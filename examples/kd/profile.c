@@ -251,11 +251,24 @@ static int as_table(const profile *p)
     return cli_flush();
 }
 
+static int profile_blob(const cli_args *a)
+{
+    if (a->training || a->per_op || a->batch != 1)
+        return cli_usage("profile",
+                         "--%s: a .kde runs one picture at a time, and is always "
+                         "listed by layers",
+                         a->training ? "train"
+                         : a->per_op ? "per-op"
+                                     : "batch");
+    return cli_list_blob(a, a->words[0], a->seconds);
+}
+
 int cmd_profile(cli_args *args)
 {
     profile p = {.args = args, .batch = args->batch};
     int status = check_usage(args);
     if (status) return status;
+    if (cli_is_blob(args->words[0])) return profile_blob(args);
     status = cli_open_ctx(args, &p.ctx);
     if (!status) status = open_model(&p);
     if (!status) status = cli_macs(p.model, &p.macs);

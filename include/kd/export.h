@@ -115,6 +115,27 @@ KD_API kd_status kd_export_write(kd_export *e, const char *path);
  * C identifier. Files that are there and do not begin with our comment are KD_E_EXISTS. */
 KD_API kd_status kd_export_write_c(kd_export *e, const char *prefix);
 
+/* ---- blobs on this machine ------------------------------------------------------------------- */
+
+typedef struct kd_blob kd_blob;
+/* Read a blob and check all of it. One that is cut, damaged or of another version is KD_E_FORMAT,
+ * and the error says what is wrong, and in which layer. On failure *blob is NULL. */
+KD_API kd_status kd_blob_open(kd_ctx *ctx, const char *path, kd_blob **blob);
+/* NULL is allowed. */
+KD_API void kd_blob_close(kd_blob *blob);
+/* Sizes, the arena, layers (kd_edge_layer_get): as long as the blob is open. */
+KD_API const kd_edge_model *kd_blob_model(const kd_blob *blob);
+/* The spec of the network that it was; NULL if it does not say. */
+KD_API const char *kd_blob_spec(const kd_blob *blob);
+/* A network for those calls that want one, such as kd_evaluate: the blob's spec and classes, a
+ * normalisation that keeps pixels from 0 to 255 (mean 0, deviation 1/255), and parameters that mean
+ * nothing. KD_E_UNSUPPORTED where the spec is missing or is another network's. */
+KD_API kd_status kd_blob_network(kd_blob *blob, kd_model **model);
+/* Run it: pictures [n, height, width, channels], pixels from 0 to 255, which are rounded; logits
+ * [n, classes] as real numbers. As kd_eval_opt.answer, whose user is the blob: by kd_edge_run, on
+ * all threads. */
+KD_API kd_status kd_blob_answer(void *blob, const float *pictures, size_t n, float *logits);
+
 #ifdef __cplusplus
 }
 #endif

@@ -248,6 +248,10 @@ typedef struct kd_eval_sample {
  * Non-zero stops the evaluation: KD_E_STOPPED. */
 typedef int (*kd_eval_fn)(void *user, const kd_eval_sample *sample);
 
+/* Computes logits [n, classes] of pictures [n, height, width, channels], normalised as the model's
+ * are. */
+typedef kd_status (*kd_answer_fn)(void *user, const float *pictures, size_t n, float *logits);
+
 typedef struct kd_eval_opt {
     size_t struct_size;
     kd_eval_split split;     /* [KD_EVAL_TEST] */
@@ -270,6 +274,9 @@ typedef struct kd_eval_opt {
     const int32_t *class_map;
     int any_classes; /* ask for no names: without class_map, the data's classes are the network's
                       * first ones, and the teacher's are the network's */
+    kd_answer_fn answer; /* answers instead of the model, of which all but the parameters is read
+                          * (kd_blob_answer); NULL: the model does */
+    void *answer_user;   /* its first argument */
 } kd_eval_opt;
 
 enum { KD_EVAL_BINS = 15 };

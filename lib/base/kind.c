@@ -55,6 +55,8 @@ static const struct {
     [KDI_KIND_BMP] = {"a BMP picture", ""},
     [KDI_KIND_NETPBM] = {"a Netpbm picture (PPM, PGM)", ""},
     [KDI_KIND_PDF] = {"a PDF document", ""},
+    [KDI_KIND_KDE] = {"a network exported for devices (.kde)",
+                      "; it can be run and measured, not trained or exported again"},
     [KDI_KIND_PROGRAM] = {"a program", ""},
 };
 
@@ -116,6 +118,7 @@ static const struct {
     {257, 5, "ustar", KDI_KIND_TAR},
     {4, 4, "TFL3", KDI_KIND_TFLITE},
     {0, 4, "%PDF", KDI_KIND_PDF},
+    {0, 4, "KDE\x1A", KDI_KIND_KDE},
     {0, 4, "\x7F\x45LF", KDI_KIND_PROGRAM},
 };
 

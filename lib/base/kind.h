@@ -49,6 +49,7 @@ typedef enum kdi_file_kind {
     KDI_KIND_BMP,
     KDI_KIND_NETPBM,
     KDI_KIND_PDF,
+    KDI_KIND_KDE, /* lib/edge */
     KDI_KIND_PROGRAM,
     KDI_KINDS
 } kdi_file_kind;

@@ -119,7 +119,7 @@ static void fill_pool(const kd_export *e, const kdi_layer *l, kd_edge_pool *p)
                         .stride_width = (uint8_t)l->stride[1],
                         .pad_top = (uint8_t)l->pad[0],
                         .pad_left = (uint8_t)l->pad[1]};
-    if (l->op == KDI_MAX_POOL) return;
+    if (net->quantised && l->op == KDI_MAX_POOL) return;
     if (net->quantised) {
         p->bias = l->bias32[0];
         p->multiplier = l->multipliers[0];
@@ -143,8 +143,7 @@ static void fill_sum(const kd_export *e, const kdi_layer *l, kd_edge_sum *s)
                        .out = e->at.map[l->out],
                        .height = (uint16_t)out->h,
                        .width = (uint16_t)out->w,
-                       .channels = (uint16_t)out->c,
-                       .shift = 1};
+                       .channels = (uint16_t)out->c};
     if (net->quantised) {
         s->shift = (uint16_t)l->shift;
         s->a_multiplier = l->multipliers[0];

@@ -29,8 +29,9 @@ static kd_status take_labels(kd_export *e, const char *const *names)
 
 static kd_status make_room(kd_export *e)
 {
-    e->at.map = kd_ctx_alloc(e->ctx, e->net->n_maps, sizeof *e->at.map);
-    e->at.scratch = kd_ctx_alloc(e->ctx, e->net->n_layers, sizeof *e->at.scratch);
+    /* With a pool, and a map, for each layer: kdi_part_pools. */
+    e->at.map = kd_ctx_alloc(e->ctx, e->net->n_maps + e->net->n_layers, sizeof *e->at.map);
+    e->at.scratch = kd_ctx_alloc(e->ctx, 2 * e->net->n_layers, sizeof *e->at.scratch);
     return e->at.map && e->at.scratch ? KD_OK : kd_ctx_memory_status(e->ctx);
 }
 
@@ -56,6 +57,7 @@ kd_status kd_export_create_graph(const kd_graph *graph, kd_params *params,
     if (!status) status = kdi_fold_pixels(e->net);
     if (!status) status = take_labels(e, opt.class_names);
     if (!status) status = make_room(e);
+    if (!status) status = kdi_part_pools(e->net, &e->at);
     if (!status && opt.spec) {
         e->spec = kdi_strdup(ctx, opt.spec);
         if (!e->spec) status = kd_ctx_memory_status(ctx);

@@ -41,6 +41,9 @@ kd_edge_conv kdi_export_conv(const kdi_net *net, const kdi_layer *layer);
 
 /* place.c: offsets of all maps and line buffers, in the smallest arena that is found. */
 kd_status kdi_place(const kdi_net *net, kdi_placement *at);
+/* pools.c: pools that convolutions have taken along become layers of their own where the int8 arena
+ * is smaller so. */
+kd_status kdi_part_pools(kdi_net *net, kdi_placement *at);
 /* pack.c: the same for anything. Item v may stand at or above item u + apart(u, v); same(u, v): or
  * exactly where u is. */
 typedef struct kdi_item {

@@ -260,6 +260,10 @@ static kd_status read_node(reader *r, const kdi_node *n)
 
 static void count_readers(kdi_net *net, int output)
 {
+    for (size_t i = 0; i < net->n_maps; i++) {
+        net->maps[i].readers = 0;
+        net->maps[i].last = net->maps[i].maker;
+    }
     for (size_t i = 0; i < net->n_layers; i++)
         for (int k = 0; k < 2; k++) {
             const int map = net->layers[i].in[k];
@@ -304,8 +308,9 @@ static kd_status make_room(reader *r)
 {
     kdi_net *net = r->net;
     const size_t nodes = r->draft->n_nodes, values = r->draft->n_values;
-    net->maps = kdi_pool_alloc(&net->pool, nodes + 2, sizeof *net->maps);
-    net->layers = kdi_pool_alloc(&net->pool, nodes + 1, sizeof *net->layers);
+    /* Each convolution may get a pool of its own. */
+    net->maps = kdi_pool_alloc(&net->pool, 2 * nodes + 2, sizeof *net->maps);
+    net->layers = kdi_pool_alloc(&net->pool, 2 * nodes + 1, sizeof *net->layers);
     r->map_of = kd_ctx_alloc(net->ctx, values + 1, sizeof *r->map_of);
     if (!net->maps || !net->layers || !r->map_of) return kd_ctx_memory_status(net->ctx);
     for (size_t v = 0; v < values; v++) r->map_of[v] = -1;
@@ -382,4 +387,56 @@ void kdi_net_destroy(kdi_net *net)
     kd_ctx *ctx = net->ctx;
     kdi_pool_free(&net->pool);
     kd_ctx_free(ctx, net);
+}
+
+/* ---- pools of their own ---------------------------------------------------------------------- */
+
+/* After layers moved: who makes each map, who reads it. */
+static void renumber(kdi_net *net)
+{
+    for (size_t i = 0; i < net->n_layers; i++) net->maps[net->layers[i].out].maker = (int)i;
+    count_readers(net, net->layers[net->n_layers - 1].out);
+}
+
+/* A side of a convolution's output before it pools; of an odd one the pool leaves the last out. */
+static size_t conv_side(size_t in, const kdi_layer *l, int i)
+{
+    return (in + 2 * (size_t)l->pad[i] - (size_t)l->kernel[i]) / (size_t)l->stride[i] + 1;
+}
+
+kd_status kdi_net_part_pool(kdi_net *net, size_t layer)
+{
+    kdi_layer *l = &net->layers[layer], *pool = l + 1;
+    char name[KDI_LAYER_TEXT];
+    snprintf(name, sizeof name, "%.80s%spool", l->name, *l->name ? "." : "");
+    char *copy = kdi_pool_strdup(&net->pool, name);
+    if (!copy) return kd_ctx_memory_status(net->ctx);
+    memmove(pool + 1, pool, (net->n_layers - layer - 1) * sizeof *pool);
+    net->n_layers++;
+    const size_t between = net->n_maps++;
+    net->maps[between] = net->maps[l->out];
+    net->maps[between].h = conv_side(net->maps[l->in[0]].h, l, 0);
+    net->maps[between].w = conv_side(net->maps[l->in[0]].w, l, 1);
+    *pool = (kdi_layer){.op = KDI_MAX_POOL,
+                        .name = copy,
+                        .in = {(int)between, -1},
+                        .out = l->out,
+                        .kernel = {2, 2},
+                        .stride = {2, 2}};
+    l->out = (int)between;
+    l->pools = false;
+    renumber(net);
+    return KD_OK;
+}
+
+/* The map between is the last that was made. */
+void kdi_net_join_pool(kdi_net *net, size_t layer)
+{
+    kdi_layer *l = &net->layers[layer], *pool = l + 1;
+    l->out = pool->out;
+    l->pools = true;
+    net->n_maps--;
+    net->n_layers--;
+    memmove(pool, pool + 1, (net->n_layers - layer - 1) * sizeof *pool);
+    renumber(net);
 }

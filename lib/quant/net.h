@@ -64,6 +64,10 @@ typedef struct kdi_net {
 kd_status kdi_net_create(const kd_graph *graph, kd_params *params, const float *mean,
                          const float *std, kdi_net **out);
 void kdi_net_destroy(kdi_net *net);
+/* The 2x2 pool that a convolution has taken along becomes a layer behind it; and back. Each number
+ * stays the same: rounding never changes which one is the largest. */
+kd_status kdi_net_part_pool(kdi_net *net, size_t layer);
+void kdi_net_join_pool(kdi_net *net, size_t layer);
 /* "conv2d 'features.0'" */
 const char *kdi_layer_text(const kdi_layer *layer, char *out, size_t size);
 enum { KDI_LAYER_TEXT = 96 };

@@ -53,13 +53,18 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
 static kd_status run_batch(kdt_measure *m, const kd_batch *batch, side *sides)
 {
     kd_exec *network = sides[0].exec;
-    kd_status status = run_side(&sides[0], batch);
+    const kd_eval_opt *o = m->opt;
+    kd_status status = o->answer ? o->answer(o->answer_user, batch->views[0], batch->n, m->answers)
+                                 : run_side(&sides[0], batch);
     if (!status && m->opt->teacher) status = run_side(&sides[1], batch);
     if (status) return status;
-    const kdt_logits logits = {
-        .mean = kd_exec_output(network, "logits"),
-        .heads = {kd_exec_output(network, "logits_cls"), kd_exec_output(network, "logits_dist")},
-        .teacher = m->opt->teacher ? kd_exec_output(sides[1].exec, "logits") : NULL};
+    kdt_logits logits = {.mean = m->answers};
+    if (network) {
+        logits.mean = kd_exec_output(network, "logits");
+        logits.heads[0] = kd_exec_output(network, "logits_cls");
+        logits.heads[1] = kd_exec_output(network, "logits_dist");
+    }
+    if (o->teacher) logits.teacher = kd_exec_output(sides[1].exec, "logits");
     return kdt_measure_batch(m, batch, &logits);
 }
 
@@ -176,7 +181,11 @@ static kd_status evaluate(kdt_measure *m, kd_dataset *data, kd_eval_result *resu
     if (o->confusion) memset(o->confusion, 0, m->classes * m->classes * sizeof *o->confusion);
     if (o->teacher) m->row = kd_ctx_alloc(m->ctx, m->classes, sizeof *m->row);
     kd_status status = o->teacher && !m->row ? kd_ctx_memory_status(m->ctx) : KD_OK;
-    if (!status) status = open_side(m->model, o->params, o->batch, &sides[0]);
+    if (!status && o->answer) {
+        m->answers = kd_ctx_alloc(m->ctx, o->batch, m->classes * sizeof *m->answers);
+        if (!m->answers) status = kd_ctx_memory_status(m->ctx);
+    }
+    if (!status && !o->answer) status = open_side(m->model, o->params, o->batch, &sides[0]);
     if (!status && o->teacher) status = open_side(o->teacher, NULL, o->batch, &sides[1]);
     if (!status) status = open_loader(m, data, &loader);
     const double start = kd_seconds();
@@ -188,6 +197,7 @@ static kd_status evaluate(kdt_measure *m, kd_dataset *data, kd_eval_result *resu
     }
     kd_loader_close(loader);
     kd_ctx_free(m->ctx, m->row);
+    kd_ctx_free(m->ctx, m->answers);
     return status;
 }
 

@@ -37,8 +37,9 @@ typedef struct kdt_measure {
     const kd_eval_opt *opt;
     kdt_classes classes_of;
     size_t classes;
-    float *row; /* [classes]: the teacher's logits of a sample, in the network's order */
-    bool heads; /* the network has two */
+    float *answers; /* [batch, classes], of kd_eval_opt.answer; NULL: the model answers */
+    float *row;     /* [classes]: the teacher's logits of a sample, in the network's order */
+    bool heads;     /* the network has two */
     kdt_sums_of_eval sums;
 } kdt_measure;
 

@@ -636,6 +636,22 @@ static kd_status use_export(kd_export *e, const char *prefix)
     return status ? status : kd_export_write_c(e, path);
 }
 
+static kd_status call_blob(world *w)
+{
+    char path[600];
+    kd_blob *b;
+    kd_model *m = NULL;
+    static float pixels[2 * 8 * 8 * 3], logits[2 * 3];
+    in_dir(path, "failing_export.kde");
+    kd_status status = kd_blob_open(w->ctx, path, &b);
+    if (status) return status;
+    status = kd_blob_network(b, &m);
+    if (!status) status = kd_blob_answer(b, pixels, 2, logits);
+    kd_model_destroy(m);
+    kd_blob_close(b);
+    return status;
+}
+
 static kd_status call_export(world *w)
 {
     static const float half[] = {.5f, .5f, .5f};
@@ -703,6 +719,7 @@ const call calls[] = {
     {call_export, "kd_export_create kd_export_create_graph kd_export_quantise kd_export_compare "
                   "kd_export_layer_info kd_export_result_get kd_export_blob kd_export_write "
                   "kd_export_write_c"},
+    {call_blob, "kd_blob_open kd_blob_network kd_blob_answer"},
 };
 
 const size_t n_calls = sizeof calls / sizeof *calls;

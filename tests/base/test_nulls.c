@@ -30,6 +30,7 @@ static kd_json_object *object;
 static char *text;
 static const char *words;
 static kd_export *exported;
+static kd_blob *blob;
 static float number[4 * 64] = {1, 1, 1, 1};
 static const int32_t label[4];
 
@@ -106,9 +107,14 @@ CALL(result_0, kd_export_result_get(NULL, NULL))
 CALL(blob_0, kd_export_blob(NULL, NULL, NULL))
 CALL(write_blob_0, kd_export_write(NULL, "x"))
 CALL(write_c_0, kd_export_write_c(NULL, "x"))
+CALL(blob_open_0, kd_blob_open(NULL, "x", &blob))
+CALL(blob_net_0, kd_blob_network(NULL, &made))
+CALL(blob_answer_0, kd_blob_answer(NULL, number, 1, number))
 
 /* There is one, and it can say what is missing. */
 CALL(export_1, kd_export_create(w->model, NULL))
+CALL(blob_open_1, kd_blob_open(w->ctx, NULL, &blob))
+CALL(blob_open_2, kd_blob_open(w->ctx, "x", NULL))
 CALL(create_1, kd_model_create(w->ctx, NULL, 1, &made))
 CALL(create_2, kd_model_create(w->ctx, SPEC, 1, NULL))
 CALL(load_1, kd_model_load(w->ctx, NULL, NULL, &made))
@@ -175,17 +181,18 @@ static const row without[] = {
     ROW(parse_0),         ROW(object_0),       ROW(complete_0),    ROW(match_0),
     ROW(export_0),        ROW(export_graph_0), ROW(quantise_0),    ROW(compare_0),
     ROW(layer_0),         ROW(result_0),       ROW(blob_0),        ROW(write_blob_0),
-    ROW(write_c_0)};
+    ROW(write_c_0),       ROW(blob_open_0),    ROW(blob_net_0),    ROW(blob_answer_0)};
 
 static const row with[] = {
-    ROW(export_1),    ROW(create_1),        ROW(create_2), ROW(load_1),       ROW(load_2),
-    ROW(load_file_1), ROW(count_1),         ROW(save_1),   ROW(hash_1),       ROW(save_params_1),
-    ROW(normal_1),    ROW(normal_2),        ROW(take_1),   ROW(normalize_1),  ROW(predict_1),
-    ROW(predict_2),   ROW(plan_1),          ROW(plan_2),   ROW(step_1),       ROW(step_2),
-    ROW(optim_1),     ROW(writer_1),        ROW(writer_2), ROW(train_plan_1), ROW(memory_1),
-    ROW(memory_2),    ROW(writer_memory_1), ROW(clone_9),  ROW(get_9),        ROW(set_9),
-    ROW(open_9),      ROW(all_9),           ROW(folder_9), ROW(json_9),       ROW(parse_9),
-    ROW(complete_9),  ROW(graph_8),         ROW(open_8),   ROW(arrays_8),     ROW(callback_8)};
+    ROW(export_1),     ROW(blob_open_1),   ROW(blob_open_2), ROW(create_1),        ROW(create_2),
+    ROW(load_1),       ROW(load_2),        ROW(load_file_1), ROW(count_1),         ROW(save_1),
+    ROW(hash_1),       ROW(save_params_1), ROW(normal_1),    ROW(normal_2),        ROW(take_1),
+    ROW(normalize_1),  ROW(predict_1),     ROW(predict_2),   ROW(plan_1),          ROW(plan_2),
+    ROW(step_1),       ROW(step_2),        ROW(optim_1),     ROW(writer_1),        ROW(writer_2),
+    ROW(train_plan_1), ROW(memory_1),      ROW(memory_2),    ROW(writer_memory_1), ROW(clone_9),
+    ROW(get_9),        ROW(set_9),         ROW(open_9),      ROW(all_9),           ROW(folder_9),
+    ROW(json_9),       ROW(parse_9),       ROW(complete_9),  ROW(graph_8),         ROW(open_8),
+    ROW(arrays_8),     ROW(callback_8)};
 
 START_TEST(test_null)
 {

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ * test_cli_export.c: kd export, and kd eval, predict, profile and inspect of what it writes: the same
+ * numbers as the network's, reports, what is refused in one line. */
+#include "made.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SPEC "vgg3_bn,width=0.125,image=16,classes=4"
+#define DATA "synthetic:classes=4,image=16,train=600,test=200"
+#define RUN(...) test_run(test_bin("kd").text, __VA_ARGS__)
+#define RUN_OK(...) test_run_ok(test_bin("kd").text, __VA_ARGS__)
+
+/* The number behind the n-th "key": in what was said. */
+static double number(const char *key, size_t n)
+{
+    char word[60];
+    snprintf(word, sizeof word, "\"%s\":", key);
+    const char *at = test_out;
+    for (size_t i = 0; i <= n; i++) {
+        at = strstr(i ? at + 1 : at, word);
+        ck_assert_msg(at != NULL, "no %s %zu in %s", key, i, test_out);
+    }
+    return strtod(at + strlen(word), NULL);
+}
+
+static void expect_error(int code, int wanted, const char *says)
+{
+    ck_assert_msg(code == wanted && strstr(test_err, says), "not '%s' but %d: %s", says, code,
+                  test_err);
+    const char *end = strchr(test_err, '\n');
+    ck_assert_msg(end && end[1] == 0, "more than a line: %s", test_err);
+}
+
+/* A trained network of four classes, made once. */
+static const char *trained(void)
+{
+    static test_path folder;
+    if (!folder.text[0]) {
+        folder = test_in_dir("export_run");
+        if (access(test_at(folder.text, "model.safetensors").text, F_OK) == 0) return folder.text;
+        RUN_OK("train", SPEC, "--data", DATA, "--epochs", "3", "--quiet", "--out", folder.text);
+    }
+    return folder.text;
+}
+
+START_TEST(test_export_and_eval)
+{
+    const test_path kde = test_in_dir("net.kde"), float_kde = test_in_dir("float.kde");
+    const test_path report = test_in_dir("report.json");
+    const char *net = trained();
+    RUN_OK("eval", net, "--data", DATA, "--json", "--quiet");
+    const double top1 = number("top1", 0), loss = number("loss", 0);
+    ck_assert_double_gt(top1, 35); /* of four classes */
+    RUN_OK("export", net, "--edge", float_kde.text, "--json");
+    ck_assert_double_ge(number("arena_bytes", 0), 16);
+    RUN_OK("eval", float_kde.text, "--data", DATA, "--json", "--quiet");
+    ck_assert_double_eq_tol(number("top1", 0), top1, 1e-9);
+    ck_assert_double_eq_tol(number("loss", 0), loss, 1e-4);
+    RUN_OK("export", net, "--edge", kde.text, "--int8", "--calibrate", DATA, "--report",
+           report.text, "--compare-count", "0", "--json", "--quiet");
+    const double agreement = number("agreement", 0);
+    ck_assert_double_eq(number("n", 0), 200);
+    ck_assert_double_eq_tol(number("float_top1", 0), top1, 1e-9);
+    const double small = number("top1", 0);
+    RUN_OK("eval", kde.text, "--data", DATA, "--json", "--quiet", "--teacher", net);
+    ck_assert_double_eq_tol(number("top1", 0), small, 1e-9);
+    ck_assert_double_eq_tol(number("agreement", 0), agreement, 1e-9);
+    ck_assert_double_ge(number("agreement", 0), 95);
+    char text[TEST_MAX_TEXT];
+    test_slurp(report.text, text);
+    ck_assert(strstr(text, "\"worst_layer\":") && strstr(text, "\"own_signal_to_noise\":"));
+}
+END_TEST
+
+START_TEST(test_listings)
+{
+    const test_path kde = test_in_dir("listed.kde");
+    RUN_OK("export", trained(), "--edge", kde.text, "--int8", "--calibrate", DATA,
+           "--calibrate-count", "40", "--wide-logits", "--method", "mse");
+    ck_assert_ptr_nonnull(strstr(test_out, "most is lost in"));
+    RUN_OK("inspect", kde.text);
+    ck_assert(strstr(test_out, "self-test   passed") && strstr(test_out, "int32, scale"));
+    RUN_OK("profile", kde.text, "--seconds", "0.01", "--json");
+    ck_assert_double_gt(number("latency_ms_median", 0), 0);
+    ck_assert_double_eq(number("classes", 0), 4);
+    const double flash = number("bytes", 0), arena = number("arena_bytes", 0);
+    ck_assert(arena < flash && strstr(test_out, "\"selftest\":true"));
+    double macs = 0;
+    for (size_t i = 1; i <= 4; i++) macs += number("macs", i); /* three with weights, the pool */
+    ck_assert_double_eq(macs, number("macs", 0));
+}
+END_TEST
+
+/* Pictures as pixels from 0 to 255 give the network's logits, rounded to the blob's steps. */
+START_TEST(test_predict)
+{
+    enum { N = 5, PIXELS = 3 * 16 * 16 };
+    kd_ctx *ctx = test_ctx(1, NULL);
+    const test_path kde = test_in_dir("predict.kde"), in = test_in_dir("pixels.safetensors");
+    const test_path normal = test_in_dir("normal.safetensors");
+    const test_path a = test_in_dir("a.safetensors"), b = test_in_dir("b.safetensors");
+    const int64_t shape[] = {N, 3, 16, 16};
+    static float pixels[N * PIXELS], x[N * PIXELS];
+    kd_model *m;
+    kd_writer *w;
+    RUN_OK("export", trained(), "--edge", kde.text);
+    test_ok(ctx, kd_model_load(ctx, trained(), NULL, &m));
+    for (size_t i = 0; i < N * PIXELS; i++) {
+        pixels[i] = (float)(i * 7919 % 256);
+        const size_t c = i / 256 % 3;
+        x[i] = (pixels[i] / 255 - kd_model_mean(m)[c]) / kd_model_std(m)[c];
+    }
+    test_ok(ctx, kd_writer_create(ctx, in.text, &w));
+    test_ok(ctx, kd_writer_tensor(w, "input", KD_F32, 4, shape, pixels));
+    test_ok(ctx, kd_writer_finish(w));
+    test_ok(ctx, kd_writer_create(ctx, normal.text, &w));
+    test_ok(ctx, kd_writer_tensor(w, "input", KD_F32, 4, shape, x));
+    test_ok(ctx, kd_writer_finish(w));
+    RUN_OK("predict", kde.text, in.text, a.text);
+    RUN_OK("predict", trained(), normal.text, b.text);
+    float *ours = made_read(ctx, a.text, "logits", N * 4);
+    float *theirs = made_read(ctx, b.text, "logits", N * 4);
+    ck_assert_double_le(test_distance(ours, theirs, N * 4), 1e-4);
+    kd_ctx_free(ctx, ours);
+    kd_ctx_free(ctx, theirs);
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+START_TEST(test_c_array_compiles)
+{
+    const test_path prefix = test_in_dir("firmware_net"), object = test_in_dir("firmware_net.o");
+    const test_path source = test_in_dir("firmware_net.c");
+    RUN_OK("export", trained(), "--c-array", prefix.text, "--int8", "--calibrate", DATA, "--quiet");
+    test_run_ok("cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Iinclude",
+                "-DKD_EDGE_SECTION=__attribute__((section(\".model\")))", "-c", source.text, "-o",
+                object.text);
+}
+END_TEST
+
+START_TEST(test_refused)
+{
+    const test_path out = test_in_dir("never.kde"), cut = test_in_dir("cut.kde");
+    const test_path vit = test_in_dir("vit.safetensors"), kde = test_in_dir("again.kde");
+    const char *net = trained(), *o = out.text;
+    kd_ctx *ctx = test_ctx(1, NULL);
+    static const float half[] = {.5f, .5f, .5f};
+    kd_model *m;
+    test_ok(ctx, kd_model_create(ctx,
+                                 "vit_tiny_patch16_224,image=16,patch=8,dim=8,depth=1,heads=1,"
+                                 "classes=4",
+                                 1, &m));
+    test_ok(ctx, kd_model_set_normalization(m, half, half));
+    test_ok(ctx, kd_model_save(m, vit.text));
+    kd_model_destroy(m);
+    expect_error(RUN("export", net), 2, "what is to be written?");
+    expect_error(RUN("export", net, "--edge", o, "--int8"), 2, "--calibrate NAME");
+    expect_error(RUN("export", net, "--edge", o, "--method", "mse"), 2, "nothing to calibrate");
+    expect_error(RUN("export", net, "--edge", o, "--method", "best"), 2, "percentile|mse");
+    expect_error(RUN("export", net, "--edge", o, "--int8", "--calibrate", DATA, "--method", "mse",
+                     "--percentile", "99"),
+                 2, "--percentile goes with");
+    expect_error(RUN("export", vit.text, "--edge", o), 1, "set of ops lacks it");
+    expect_error(
+        RUN("export", net, "--edge", o, "--int8", "--calibrate", "synthetic:classes=4,image=24"), 1,
+        "pictures of 24 x 24 pixels");
+    expect_error(RUN("export", net, "--edge", o, "--int8", "--calibrate",
+                     "synthetic:classes=4,image=16,seed=1"),
+                 1, "class");
+    expect_error(RUN("export", net, "--edge", net), 1, "would be destroyed");
+    expect_error(RUN("export", "nowhere", "--edge", o), 1, "nowhere");
+    ck_assert_msg(access(o, F_OK) != 0, "something was written");
+    RUN_OK("export", net, "--edge", kde.text);
+    expect_error(RUN("export", kde.text, "--edge", o), 1, "a network exported for devices");
+    expect_error(RUN("eval", kde.text, "--data", DATA, "--model", "vgg8"), 2, "--model");
+    expect_error(RUN("profile", kde.text, "--train"), 2, "--train");
+    size_t size;
+    char *bytes = made_bytes(ctx, kde.text, &size);
+    made_text(cut.text, bytes, size / 2);
+    expect_error(RUN("eval", cut.text, "--data", DATA, "--quiet"), 1, "cut.kde");
+    bytes[size / 2] ^= 1;
+    made_text(cut.text, bytes, size);
+    expect_error(RUN("inspect", cut.text), 1, "cut.kde");
+    kd_ctx_free(ctx, bytes);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict,
+           &test_c_array_compiles, &test_refused)
