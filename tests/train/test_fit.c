@@ -5,6 +5,8 @@
 
 #include <kd/kd.h>
 
+#include "../../lib/train/train.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,4 +187,60 @@ START_TEST(test_pieces_in_less_memory)
 }
 END_TEST
 
-TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory)
+/* Whoever may cut the batch and does not is told that it would help; nobody else is. */
+START_TEST(test_hint)
+{
+    static const char hint[] = "; smaller pieces of the batch (micro_batch) need less";
+    const course cases[] = {{.student = vit, .threads = 1, .bare = true},
+                            {.student = vit, .threads = 1, .bare = true, .micro = 4},
+                            {.student = vgg, .threads = 1, .bare = true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        course c = cases[i];
+        outcome o = run(c);
+        ck_assert_int_eq(o.status, KD_OK);
+        bool hinted = false;
+        size_t low = 0, high = o.result.peak_bytes;
+        outcome_free(&o);
+        for (int k = 0; k < 12 && !hinted; k++) { /* a limit that the step alone does not keep */
+            c.limit = (low + high) / 2;
+            o = run(c);
+            hinted = o.status && strstr(o.error, hint);
+            if (o.status)
+                low = c.limit;
+            else
+                high = c.limit;
+            outcome_free(&o);
+        }
+        ck_assert_msg(hinted == (i == 0), "%zu: %s", i, o.error);
+    }
+}
+END_TEST
+
+/* What an evaluation is said to take beforehand is what it takes, or a little more. */
+START_TEST(test_evaluation)
+{
+    static const char *const specs[] = {"vgg8_bn,width=0.5,image=32,classes=10",
+                                        "vit_tiny_patch16_224,image=32,patch=4,dim=48,depth=2,"
+                                        "heads=3,classes=10"};
+    for (int i = 0; i < 2; i++) {
+        kd_ctx *ctx = test_ctx(1, NULL);
+        kd_dataset *data;
+        kd_model *m;
+        size_t bytes;
+        test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=1,test=200", NULL, &data));
+        test_ok(ctx, kd_model_create(ctx, specs[i], 1, &m));
+        const size_t held = kd_ctx_memory(ctx);
+        test_ok(ctx, kd_evaluate(m, data, NULL, NULL));
+        const size_t taken = kd_ctx_memory_peak(ctx) - held;
+        test_ok(ctx, kdt_evaluate_bytes(m, 200, &bytes));
+        ck_assert_msg(taken <= bytes && (double)bytes < 1.1 * (double)taken,
+                      "%s takes %zu bytes, said were %zu", specs[i], taken, bytes);
+        kd_model_destroy(m);
+        kd_dataset_close(data);
+        kd_ctx_destroy(ctx);
+    }
+}
+END_TEST
+
+TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory, &test_hint,
+           &test_evaluation)
