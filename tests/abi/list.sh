@@ -25,8 +25,8 @@ ${RUNNER:-} "$dir/print" >"$dir/lines"
 $cc -E -dM "$dir/all.c" | sed -n 's/^#define \(KD_[A-Z0-9_]*\)\(([^ ]*\)\{0,1\} \(.*\)/macro \1\t0\tmacro \1\2 \3/p' |
     grep -v '^macro KD_\([A-Z]*_H\|API\|VERSION_[A-Z]*\|[A-Z]*_LIST\)	' >>"$dir/lines"
 
-# Functions of the headers and of the library are the same, or the list says so.
-sed -n 's/^function \([a-z0-9_]*\)\t.*/\1/p' "$dir/lines" | LC_ALL=C sort >"$dir/declared"
+# Functions and objects of the headers and of the library are the same, or the list says so.
+sed -n 's/^\(function\|object\) \([a-z0-9_]*\)\t.*/\2/p' "$dir/lines" | LC_ALL=C sort >"$dir/declared"
 nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | LC_ALL=C sort >"$dir/exported"
 LC_ALL=C comm -23 "$dir/declared" "$dir/exported" | sed 's/.*/function &\t1\tnot exported: &/' >>"$dir/lines"
 LC_ALL=C comm -13 "$dir/declared" "$dir/exported" | sed 's/.*/function &\t1\tin no header: &/' >>"$dir/lines"

@@ -8,8 +8,8 @@ END {
     print "    return 0;\n}"
 }
 
-/^typedef struct [a-z0-9_]+ \{/ {
-    name = $3
+/^(typedef )?struct [a-z0-9_]+ \{/ {
+    name = $1 == "typedef" ? $3 : $2
     printf "    printf(\"struct %s\\t0\\tstruct %s: %%zu bytes\\n\", sizeof(%s));\n", name, name, name
     members(name, inside($0))
     next
@@ -40,6 +40,18 @@ END {
     printf "    printf(\"function %s\\t0\\t%s\\n\");\n", name, $0
     next
 }
+/^extern / { # objects, one or several
+    n = split($0, parts, ",")
+    type = parts[1]
+    sub(/[ *]*[a-z0-9_]+ *(\[[^]]*\])*$/, "", type)
+    for (i = 1; i <= n; i++) {
+        name = parts[i]
+        sub(/ *\[.*/, "", name)
+        sub(/.*[ *]/, "", name)
+        printf "    printf(\"object %s\\t0\\t%s %s\\n\");\n", name, type, name
+    }
+    next
+}
 /^struct [a-z_]+$/ { next } # a struct nobody looks into
 { printf "#error not understood: %s\n", $0 }
 
@@ -57,6 +69,7 @@ function first_word(text) {
 
 # A line for each member; "int a[2], *b;" are two.
 function members(type, text,    n, i, k, count, all, part, base, word, line) {
+    gsub(/ +\[/, "[", text)
     n = split(text, all, ";")
     for (i = 1; i <= n; i++) {
         gsub(/^ +| +$/, "", all[i])
