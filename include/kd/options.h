@@ -63,9 +63,9 @@ typedef struct kd_option {
     double low, high;             /* of a number, both included */
     const char *(*choice)(int i); /* the names of a choice; NULL past the last */
     kd_option_by by;
-    double standard
-        [KD_METHOD_COUNT]; /* the default; of a model that is trained already: tuned, if not 0; of a
-                         * convolutional network without batch norm: plain, if not 0 */
+    /* The default. Of a model that is trained already it is `tuned`, if that is not 0; of a
+     * convolutional network without batch norm `plain`, if not 0. */
+    double standard[KD_METHOD_COUNT];
     double tuned[KD_METHOD_COUNT], plain[KD_METHOD_COUNT];
     const char *text;     /* the default of a text, or of what is found by the model, in words */
     unsigned optimizers;  /* bits 1 << kd_optimizer of those that read it; 0: all */
@@ -103,10 +103,10 @@ KD_API int kd_option_is_read(const kd_option *option, const kd_train_opt *train,
  * contradict each other? KD_E_INVALID, and the error's text begins with the option's name and a
  * colon; *which (may be NULL) is the option, or NULL where the mistake is in no option of the table
  * (struct_size, fine_tune). What is zero was not given; KD_OFF is no mistake where the option that
- * this one needs is off, too. What defaults have filled in can't be told from what was given: set options first. model:
- * whose optimiser and schedule hold where none is given; NULL: a CNN's. train NULL: all defaults.
- * distill NULL: training without a teacher; its teachers are not looked at. kd_train and kd_distill
- * check this first. */
+ * this one needs is off, too. What defaults have filled in can't be told from what was given: set
+ * options first. model: whose optimiser and schedule hold where none is given; NULL: a CNN's. train
+ * NULL: all defaults. distill NULL: training without a teacher; its teachers are not looked at.
+ * kd_train and kd_distill check this first. */
 KD_API kd_status kd_options_check(kd_ctx *ctx, const kd_model *model, const kd_train_opt *train,
                                   const kd_distill_opt *distill, const kd_option **which);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * checksum.c: a sum that tells data sets apart: of all pixels and labels, or, where a reader says
- * so, of what the reader chooses (files: see picture_folder.c). It is the same on every machine.
+ * checksum.c: the checksum of a data set, of all pixels and labels unless the reader has one of its
+ * own (picture_folder.c). It is the same on every machine.
  *
- * Four lanes of FNV-like steps over little-endian 64-bit words, with a rotation so that high bits
- * come down too; a block of 32 bytes feeds each lane once. */
+ * Words are little-endian, of 64 bits. A block of 32 bytes gives one word to each of four lanes,
+ * which take FNV-like steps, with a rotation so that high bits affect low ones. */
 #include "checksum.h"
 
 #include <string.h>

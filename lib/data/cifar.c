@@ -2,9 +2,10 @@
  * cifar.c: CIFAR-10 and CIFAR-100 in their "binary version" (Krizhevsky, "Learning Multiple Layers
  * of Features from Tiny Images", 2009; https://www.cs.toronto.edu/~kriz/cifar.html).
  *
- * A file is records without a header: label bytes (CIFAR-10: the class; CIFAR-100: the coarse
- * class, then the fine one, which we use), then 3072 bytes of a 32x32 picture, planes red, green,
- * blue. We hold pictures as [32,32,3]. A file of fewer whole records than published is a subset. */
+ * A file is records without a header. A record has label bytes (CIFAR-10: the class; CIFAR-100: the
+ * coarse class, then the fine one, which is used), then the 3072 bytes of a 32x32 picture in planes
+ * of red, green and blue. In memory pictures are [32,32,3]. A file of fewer whole records than
+ * published is a subset. */
 #include "data.h"
 
 #include <stdio.h>
@@ -157,7 +158,7 @@ static kd_status visit_split(kd_dataset *data, const cifar *set, const char *fol
         if (!status) status = kdi_data_file_open(data->ctx, path.text, &file);
         if (status) return status;
         status = count_records(&file, set, split, &count);
-        /* Somebody may write to the files between the two visits. */
+        /* The files may have changed since they were counted. */
         if (!status && reading && count > data->info.count[split] - done)
             status =
                 kd_ctx_fail(data->ctx, KD_E_FORMAT, "'%s' has grown while it was read", path.text);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * jpeg.c: JPEG by libjpeg-turbo (or any libjpeg, then without shortcuts).
  *
- * Only what an area needs is computed: columns beside it and rows above it are decoded to
- * coefficients but not to pixels, rows below it not at all. The results are those of decoding the
- * whole picture, bit for bit: an area is widened by two blocks to either side, since smooth
- * upsampling of colour looks at neighbours. A file without an end marker is read to its last row
- * whatever the area and the scale: if the data end before, or go on behind (zeros, where a download
- * broke off), the file is broken. With an end marker libjpeg makes up what is missing and calls it
- * a warning.
+ * Pixels are computed for an area alone. Columns beside it and rows above it are decoded to
+ * coefficients, rows below it not at all. The area is widened by two blocks to either side, as
+ * smooth upsampling of colour reads neighbours; so its pixels have the same bits as in the whole
+ * picture.
+ *
+ * A file without an end marker is read to its last row, whatever the area and the scale. It is
+ * broken if its data end before that, or go on after it (with zeros, where a download broke off).
+ * In a file with an end marker libjpeg fills in what is missing and calls it a warning.
  *
  * libjpeg reports errors by a function that must not return: ours jumps back into open or rows.
- * Warnings (a few odd bytes) are ignored, as everywhere. Nothing is printed. */
+ * Warnings are ignored. Nothing is printed. */
 #include "decode.h"
 
 #if KDI_JPEG

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * jpeg_memory.c: a memory manager for libjpeg, so that a picture's memory is counted, limited and
- * reused like all other. Pools that live as long as a picture are taken from the decoder's arena;
- * "virtual arrays" (the coefficients of a progressive picture) simply lie in memory. Permanent
- * pools, a few kilobytes of tables, stay with libjpeg.
+ * reused like all other. Memory of a picture is taken from the decoder's arena; "virtual arrays"
+ * (the coefficients of a progressive picture) are held there as a whole. Permanent memory, a few
+ * kilobytes of tables, is left to libjpeg.
  *
- * Failing goes through libjpeg's error exit, a longjmp: see jpeg.c. */
+ * A failure ends in libjpeg's error exit, a longjmp: see jpeg.c. */
 #include "data.h"
 
 #if KDI_JPEG

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * mean_std.c: mean and standard deviation of the training pictures.
  *
- * How often each value of a byte comes is counted for each channel; the counts are whole numbers,
- * so neither the order of the pictures nor the number of threads matters. Mean and deviation follow
- * from them in double, the deviation around the mean that was found first. */
+ * For each channel it is counted how often each value of a byte comes. Counts are whole numbers, so
+ * neither the order of the pictures nor the number of threads matters. Mean and deviation are
+ * computed from the counts in double, the mean first. */
 #include "data.h"
 
 #include <math.h>

@@ -125,8 +125,8 @@ static bool has_magic(const char *path)
     return false;
 }
 
-/* A link is what it points to; one to nowhere is a file, and a broken one where its name is a
- * picture's. */
+/* A link counts as what it points to. A link to nothing counts as a file; if its name is a
+ * picture's, it is a broken picture. */
 static bool is_folder(const char *path, const struct dirent *e, bool *is_file)
 {
     struct stat st;
@@ -139,7 +139,7 @@ static bool is_folder(const char *path, const struct dirent *e, bool *is_file)
     return there && S_ISDIR(st.st_mode);
 }
 
-/* Count one more; the first is shown as an example. */
+/* Count one more. The first is kept as an example. */
 static void count_passed(size_t *count, char *example, size_t size, const char *below,
                          const char *name)
 {
@@ -169,9 +169,9 @@ static kd_status list_one(kd_dataset *data, const char *below, const char *path,
     return KD_OK;
 }
 
-/* Append what lies in a folder below the root: the folders, as paths below the root, and the names
- * of pictures. Either list may be NULL. What is not wanted is counted in `passed`, unless that is
- * NULL: pictures without a list of files, other files, what begins with a dot and is hidden. */
+/* Append the content of a folder below the root: folders as paths below the root, pictures as
+ * names. Either list may be NULL. The rest is counted in `passed`, unless that is NULL: pictures if
+ * they are not wanted, other files, and what is hidden as its name begins with a dot. */
 static kd_status list(kd_dataset *data, const char *below, names *folders, names *files,
                       kdi_passed *passed)
 {
@@ -285,7 +285,8 @@ static size_t find_class(const char *const *classes, size_t n, const char *name)
     return n;
 }
 
-/* All classes in one of the root's folders. The first split there is says what the classes are. */
+/* Read all classes in one of the root's folders. The first split that is found defines the
+ * classes. */
 static kd_status add_split(kd_dataset *data, kd_split split, const char *below)
 {
     kdi_folder *f = data->state;
@@ -385,9 +386,9 @@ static const char *below_split(const kdi_folder *f, size_t split, const char *fo
     return n && folder[n] == '/' ? folder + n + 1 : folder;
 }
 
-/* Of a folder: names, labels and sizes of the files, and what is in some of them; reading them all
- * would take hours for ImageNet. Of single pictures: the same without their names, which are paths
- * as somebody typed them. */
+/* The checksum of a folder covers names, labels and sizes of all files and the beginning of some:
+ * reading ImageNet whole would take hours. For single pictures it is the same without names, as
+ * these are paths as somebody typed them. */
 static kd_status fingerprint(const kd_dataset *data, uint64_t *out)
 {
     const kdi_folder *f = data->state;

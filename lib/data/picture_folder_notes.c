@@ -89,7 +89,7 @@ static kd_status report_passed(kd_dataset *data, kd_split split)
     kd_status status = KD_OK;
     if (!in) return KD_OK;
     if (!*in) in = "the folder";
-    if (p->loose && f->count[split]) /* else it was told of the split as a whole */
+    if (p->loose && f->count[split]) /* else report_missing says it */
         status = kdi_dataset_remark(data, KD_LOG_WARN,
                                     "%s: %zu picture%s in no class's folder, e.g. '%.200s', and "
                                     "%s not read: sort them into a folder for each class",
@@ -117,13 +117,13 @@ static void mark(const kdi_folder *f, kd_split split, unsigned char *seen)
     for (size_t i = 0; i < f->count[split]; i++) seen[f->entries[split][i].label] = 1;
 }
 
-/* Classes of which a split has no pictures, though it has others; for the test split only those
- * that there are in training. */
+/* Classes without pictures in a split that has pictures. For the test split only classes of the
+ * training split count. */
 static kd_status report_classes(kd_dataset *data, kd_split split)
 {
     const kdi_folder *f = data->state;
     list_text none = {{0}, 0, 0};
-    if (f->count[split] == 0) return KD_OK; /* which is told of the split as a whole */
+    if (f->count[split] == 0) return KD_OK; /* report_missing says it */
     unsigned char *seen = kd_ctx_alloc(data->ctx, 2 * f->n_classes, 1);
     if (!seen) return kd_ctx_memory_status(data->ctx);
     unsigned char *trained = seen + f->n_classes;
@@ -146,7 +146,7 @@ static kd_status report_missing(kd_dataset *data, kd_split split)
     const kdi_folder *f = data->state;
     const char *below = f->below[split];
     const bool test = split == KD_SPLIT_TEST;
-    /* To train is the rarer wish: a folder of test pictures alone is nothing odd. */
+    /* A folder of test pictures alone is common, so that is no warning. */
     const kd_log_level level = test ? KD_LOG_WARN : KD_LOG_INFO;
     if (f->count[split]) return KD_OK;
     if (below && f->passed[split].loose)
@@ -185,7 +185,7 @@ static kd_status report_unread(kd_dataset *data)
     return KD_OK;
 }
 
-/* One class, or classes that are named like splits, are likely a layout that was misread. */
+/* If there is one class, or classes are named like splits, the layout was probably misread. */
 static kd_status report_layout(kd_dataset *data)
 {
     const kdi_folder *f = data->state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * png.c: PNG by libpng. Rows are read one by one, all of them whatever the area, since libpng finds
- * damage only where it reads; an interlaced picture is held whole. Chunks that say nothing about
- * pixels are not looked at.
+ * png.c: PNG by libpng. Rows are read one by one. All rows are read whatever the area, since libpng
+ * finds damage only where it reads. An interlaced picture is held whole. Chunks without pixels,
+ * such as texts, are skipped.
  *
  * libpng reports errors by a function that must not return: ours jumps back into open or rows.
  * Warnings are ignored; nothing is printed. */

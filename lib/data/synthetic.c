@@ -2,10 +2,10 @@
  * synthetic.c: pictures made from numbers alone, for tests and for machines without data.
  *
  * A class is three gratings: triangle waves with a direction, a wavelength, a phase and a colour. A
- * sample shows its class's gratings moved by up to an eighth of the picture, at some contrast and
- * brightness, under a fourth grating that has nothing to do with the class, and noise. All in
- * integers (a phase of 2^16 is a period), so that the pictures are the same on every machine.
- * Sample i has label i mod classes. */
+ * sample shows its class's gratings, moved by up to an eighth of the picture, at a random contrast
+ * and brightness. A fourth grating, which does not depend on the class, and noise are added. The
+ * arithmetic is of integers (a phase of 2^16 is a period), so pictures are the same on every
+ * machine. Sample i has label i mod classes. */
 #include "data.h"
 
 #include <stdio.h>
