@@ -38,8 +38,11 @@ static const kd_edge_op *const *ops_for(const char *bytes, size_t size)
     return size > at && bytes[at] == KD_EDGE_FLOAT32 ? kd_edge_ops_f32 : kd_edge_ops_i8;
 }
 
+/* At the first answer: a blob that is only looked at may ask for any arena. */
 static kd_status make_room(kd_blob *b)
 {
+    if (b->arenas && b->logits) return KD_OK;
+    kd_ctx_free(b->ctx, b->arenas);
     const size_t threads = (size_t)kd_ctx_threads(b->ctx);
     b->arena = kdi_multiple((size_t)b->model.arena_bytes + b->model.input_bytes, 64);
     b->row = kdi_multiple(b->model.output_bytes, 64);
@@ -67,7 +70,6 @@ kd_status kd_blob_open(kd_ctx *ctx, const char *path, kd_blob **out)
         kd_edge_header header;
         memcpy(&header, b->bytes, sizeof header);
         if (header.spec_bytes) b->spec = b->bytes + header.spec_at;
-        status = make_room(b);
     }
     if (status)
         kd_blob_close(b);
@@ -195,6 +197,8 @@ kd_status kd_blob_answer(void *user, const float *pictures, size_t n, float *log
     if (!b) return KD_E_INVALID;
     if (n && (!pictures || !logits))
         return kd_ctx_fail(b->ctx, KD_E_INVALID, "kd_blob_answer: NULL");
+    const kd_status status = make_room(b);
+    if (status) return status;
     question q = {.blob = b, .pictures = pictures, .logits = logits};
     kd_parallel_for(b->ctx, n, answer_one, &q);
     return q.failed ? kd_ctx_fail(b->ctx, KD_E_INVALID, "the blob did not run") : KD_OK;

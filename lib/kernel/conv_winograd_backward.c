@@ -110,7 +110,7 @@ static chunk chunk_of(const job *j, size_t group, size_t step, size_t slot)
     return c;
 }
 
-/* The h x w output pixels of a tile. */
+/* The output pixels of a tile, of which there are h x w. */
 typedef struct place {
     size_t image, y, x, h, w;
 } place;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * memory.c: where every value lies in the arena. An array is needed from the step that first writes
- * it to the last step that touches it: its span. Arrays whose spans do not overlap may share
- * memory. The largest array is placed first; each takes the lowest offset that is free over its
- * span.
+ * memory.c: where every value lives. A value's array is needed from the step that first writes it
+ * to the last that touches it; arrays whose spans do not meet may share memory. Largest first, each
+ * takes the lowest offset that is free over its span.
  *
- * Scratch lives for one step, prepared weights and outputs for the whole program. In a guarded plan
- * every array has a fence before and after it. */
+ * Scratch lives for one step; prepared weights and outputs live for the whole program. A guarded
+ * plan has a fence in front of and behind every array. */
 #include "plan.h"
 
 #include "../base/sort.h"
@@ -14,10 +13,10 @@
 
 enum { ALIGN = 64, FENCE = 64 };
 
-/* A part of the arena that is to be placed. Its offset goes to *to. */
+/* A piece of the arena, and where its offset is wanted. */
 typedef struct span {
     kdi_region region;
-    size_t room;   /* bytes, rounded up, with a fence */
+    size_t room;   /* its bytes, rounded up, with a fence */
     size_t number; /* in the order they were found */
     size_t *to;
 } span;
@@ -25,7 +24,7 @@ typedef struct span {
 typedef struct layout {
     kdi_draft *draft;
     size_t *first, *last; /* [values], by root: steps; last < first: untouched */
-    kd_value *merged;     /* [values]: the root that this root lies over; KD_NONE: none */
+    kd_value *merged;     /* [values]: the root whose memory this root takes over in place */
     bool *pinned;         /* [values], by root: an output, alive to the end */
     span *spans;
     size_t n_spans, cap_spans;
@@ -50,8 +49,7 @@ static void touch(layout *l, kd_value v, size_t step)
     if (step > l->last[v]) l->last[v] = step;
 }
 
-/* A value that crosses the ends of a stretch is needed from the stretch's first step to its last,
- * by each piece. */
+/* What crosses the ends of a stretch is needed from its first step to its last, again and again. */
 static void touch_piecewise(layout *l, kd_value v, size_t s)
 {
     const kdi_step *step = &l->draft->plan->steps[s];
@@ -87,7 +85,7 @@ static size_t bytes_of(const kdi_draft *d, kd_value v)
     return count * kd_dtype_size(d->values[v].dtype);
 }
 
-/* Have a and b the same size, whatever the batch? */
+/* For every batch? */
 static bool same_size(const kdi_draft *d, kd_value a, kd_value b)
 {
     size_t one_a, one_b;
@@ -96,8 +94,7 @@ static bool same_size(const kdi_draft *d, kd_value a, kd_value b)
     return one_a == one_b && bytes_of(d, a) == bytes_of(d, b);
 }
 
-/* Put `to` over `from` if it can be: `to` is first written, and `from` last read, at this step, and
- * their sizes are the same. */
+/* May `to`, first written at this step, take over `from`, last read at it? */
 static void merge(layout *l, kd_value from, kd_value to, size_t step)
 {
     const kdi_draft *d = l->draft;
@@ -137,7 +134,8 @@ static bool add_span(layout *l, kdi_region region, size_t *to)
     kd_ctx *ctx = l->draft->plan->ctx;
     *to = 0;
     if (region.bytes == 0) return true;
-    if (region.bytes > SIZE_MAX / 64) { /* so a size function says that its arithmetic overflowed */
+    if (region.bytes >
+        SIZE_MAX / 64) { /* what a size function says when its arithmetic overflows */
         l->overflow = true;
         return true;
     }
@@ -150,8 +148,7 @@ static bool add_span(layout *l, kdi_region region, size_t *to)
     return true;
 }
 
-/* Largest first. Equal sizes are in the order of their spans, so that a plan is the same each
- * time. */
+/* Largest first; equal sizes by who comes first, so that a plan is the same each time. */
 static int by_size(const void *a, const void *b)
 {
     const span *x = a, *y = b;
@@ -161,14 +158,14 @@ static int by_size(const void *a, const void *b)
     return (x->number > y->number) - (x->number < y->number);
 }
 
-/* Are both needed at some step? With no_sharing every array counts as needed at all steps. */
+/* Are both needed at some step? Without sharing all count as needed for ever. */
 static bool meet(const layout *l, const kdi_region *a, const kdi_region *b)
 {
     return l->draft->opt->no_sharing || (a->last >= b->first && a->first <= b->last);
 }
 
-/* The lowest offset that is free over s's span. The first n spans are placed; order[] has them by
- * offset. */
+/* The lowest offset free over s's span, among the first n spans, which are placed and sorted by
+ * offset in order[]. */
 static size_t first_fit(const layout *l, const size_t *order, size_t n, const span *s)
 {
     size_t at = l->draft->plan->guarded ? FENCE : 0;
@@ -182,7 +179,7 @@ static size_t first_fit(const layout *l, const size_t *order, size_t n, const sp
     return at;
 }
 
-/* Keep the regions, by offset, for guard.c. */
+/* What guards need to know, by offset. */
 static kd_status keep_regions(layout *l, const size_t *order)
 {
     kd_plan *p = l->draft->plan;
@@ -217,12 +214,12 @@ static kd_status place_spans(layout *l)
     if (!status) status = keep_regions(l, order);
     kd_ctx_free(p->ctx, order);
     p->arena_bytes = total;
-    /* Sorting moved the spans; `to` still points to where each offset belongs. */
+    /* The order moved the spans, not the places their offsets go to. */
     for (size_t i = 0; i < l->n_spans; i++) *l->spans[i].to = l->spans[i].region.offset;
     return status;
 }
 
-/* The most bytes of values and prepared weights at any step. */
+/* Bytes of values and prepared weights at the step where they are most. */
 static kd_status most_values(layout *l)
 {
     kd_plan *p = l->draft->plan;

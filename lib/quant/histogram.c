@@ -176,5 +176,5 @@ kdi_range kdi_histogram_range(const kdi_histogram *h, kd_calibration method, dou
         a *= f;
         b *= f;
     }
-    return (kdi_range){-a, b};
+    return (kdi_range){a > 0 ? -a : 0, b};
 }

@@ -5,12 +5,12 @@
  * products of two such sums the six that matter are formed, exactly, and added up in float32; what
  * is left out is at most 2^-24 of the product. A tile instruction sums 32 products on their own
  * before it adds them to C, so that the sum of all is rounded less often than with multiply-adds.
- * Where there are infinities or NaN, floats are multiplied; numbers below 2^-126 may be lost.
+ * Where there are infinities or NaN floats are multiplied; what lies below 2^-126 may be lost.
  * After Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
  * higher-precision computations", ARITH 2019.
  *
- * A block of A is cut once, strip by strip, and kept in cache; B is cut panel by panel. Products
- * over few k or of few rows, and of an A packed in strips, are left to AVX-512. */
+ * A block of A is cut once, strip by strip, and kept in cache; then B panel by panel. Products over
+ * few k or of few rows, and of an A packed in strips, are left to AVX-512. */
 #include "../isa/vectors.h"
 
 #include "../../base/size.h"
@@ -128,7 +128,7 @@ INLINE along next(const kdi_block *g, along at)
     return (along){at.segment + 1, 0};
 }
 
-/* Cut `count` numbers of a row of A, from p on. */
+/* Row r of A from p on, count numbers of it. */
 static void cut_row(const kdi_block *g, const float *row, size_t p, size_t count, part *to,
                     bool *special)
 {
@@ -259,9 +259,9 @@ INLINE void fetch(stream *s, size_t lines)
     }
 }
 
-/* While the tiles' unit multiplies, the vector units cut the operands it needs next and store the
- * results it has finished, a little with each step. A chore is a range of items: `at` is the next
- * one, `each` are done a turn. */
+/* The tiles' unit works on its own; while it multiplies, what it will need next is cut and what it
+ * has done is put where it belongs, a little with each step. Numbers are of items: item `at` is the
+ * next, each of them a turn. */
 typedef struct some {
     size_t at, end, each;
 } some;
@@ -436,9 +436,9 @@ static __attribute__((noinline)) void in_floats(const kdi_block *g, size_t i, si
     }
 }
 
-/* Rows [i, i + m) of the block, steps [p, p + count) of k. While the strips of a panel are
- * multiplied, the next panel of B is cut and the last panel of C is stored; with the first panel,
- * also the next strip of A is cut. */
+/* Rows [i, i + m) of the block, numbers [p, p + count) of k. While a panel's strips are multiplied
+ * the next panel of B is cut, the last panel of C put away, and, the first time, the next strip of
+ * A cut. */
 static void rows_times_panels(const kdi_block *g, size_t i, size_t m, size_t p, size_t count,
                               bool last, stream far[2])
 {

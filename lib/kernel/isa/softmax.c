@@ -9,7 +9,7 @@
 
 enum { PIECE = 8 };
 
-/* The vector at i; lanes beyond the end of the row are `other`. */
+/* The vector at i; behind the end of the row its lanes are `other`. */
 static inline kdi_v get(const float *x, size_t i, size_t n, float other)
 {
     return n - i >= KDI_VL ? kdi_load(x + i) : kdi_load_part(x + i, n - i, other);
