@@ -21,21 +21,24 @@
 
 #include <string.h>
 
-enum { TINY_POSITIONS = 16, TINY_BATCH = 8, FEW_ROWS = 64 };
-/* The most floats of patches that a worker keeps for its next block: a part of the second-level
- * cache. */
-enum { KEPT = 96 << 10 };
+enum {
+    TINY_POSITIONS = 16, /* the most pixels of a map for a product of each, */
+    TINY_BATCH = 8,      /* and the fewest images */
+    FEW_ROWS = 64,       /* rows of a product up to which the time is that of reading b */
+    KEPT = 96 << 10      /* the most floats of patches that a worker keeps for its next block */
+};
 
 /* ---- forward, and backward to the data ------------------------------------------------------- */
 
-typedef struct plan {
+/* How a convolution is cut, and its arrays. */
+typedef struct cut {
     const kdi_kernels *kernels;
     side h, w;
     size_t n, groups;
     size_t in, out;       /* channels of a group, read and written */
     bool tiny;            /* one product for each pixel */
     size_t mb, nb;        /* a block */
-    size_t step;          /* floats along k, at most */
+    size_t step;          /* the most floats of a step along k */
     size_t rows, columns; /* blocks of one product */
     bool crops;           /* padding is left out: fewer rows for some points */
     size_t slab;          /* floats of one step's patches */
@@ -50,9 +53,10 @@ typedef struct plan {
     size_t room;
     bool accumulate;
     const kdi_epilogue *epilogue;
-} plan;
+} cut;
 
-static bool is_tiny(const plan *p)
+/* Is at most 6/10 of the patches inside of the map? */
+static bool is_tiny(const cut *p)
 {
     size_t h_in, h_all, w_in, w_all;
     if (p->n < TINY_BATCH || p->h.to * p->w.to > TINY_POSITIONS) return false;
@@ -62,14 +66,14 @@ static bool is_tiny(const plan *p)
 }
 
 /* Steps along k of all points. */
-static size_t steps_of(const plan *p)
+static size_t steps_of(const cut *p)
 {
     const size_t taps = p->h.k * p->w.k;
     return p->step > p->in ? kdi_pieces(taps, p->step / p->in) : taps * kdi_pieces(p->in, p->step);
 }
 
 /* Leaving out padding pays with few rows, if each point has steps of its own. */
-static bool crops(const plan *p)
+static bool crops(const cut *p)
 {
     size_t h_in, h_all, w_in, w_all;
     if (p->tiny || p->rows > 1 || p->step > p->in) return false;
@@ -79,9 +83,9 @@ static bool crops(const plan *p)
     return h_in < h_all || w_in < w_all;
 }
 
-static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
+static cut cut_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
 {
-    plan p = {.kernels = kernels, .n = v->n, .groups = v->groups};
+    cut p = {.kernels = kernels, .n = v->n, .groups = v->groups};
     p.h = (side){back ? v->oh : v->h, back ? v->h : v->oh, v->kh, v->sh, v->ph, v->dh, back};
     p.w = (side){back ? v->ow : v->w, back ? v->w : v->ow, v->kw, v->sw, v->pw, v->dw, back};
     p.in = (back ? v->o : v->c) / v->groups;
@@ -111,7 +115,7 @@ static plan plan_of(const kdi_kernels *kernels, const kdi_conv *v, bool back)
 }
 
 /* Scatter a block's rows to their pixels, which are phases apart. */
-static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h, size_t phase_w,
+static void scatter(const cut *p, const axis *h, const axis *w, size_t phase_h, size_t phase_w,
                     size_t row, const kdi_block *block, float *c, size_t ldc)
 {
     const size_t map = h->grid * w->grid;
@@ -125,8 +129,8 @@ static void scatter(const plan *p, const axis *h, const axis *w, size_t phase_h,
 
 /* What a step (point t, `channels` channels from c on) reads of b, and what to prefetch for the
  * next: with few rows the time is that of reading b. */
-static void aim(const plan *p, const axis *h, const axis *w, size_t t, size_t taps, size_t c,
-                size_t channels, const float *b, kdi_block *block)
+static void set_b(const cut *p, const axis *h, const axis *w, size_t t, size_t taps, size_t c,
+                  size_t channels, const float *b, kdi_block *block)
 {
     const size_t nr = p->kernels->gemm_nr, panels = kdi_pieces(block->n, nr);
     const size_t point =
@@ -140,7 +144,7 @@ static void aim(const plan *p, const axis *h, const axis *w, size_t t, size_t ta
 
 /* Walk along k: each step's patches times its slab of b. The patches are copied to a, unless they
  * are there already. */
-static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
+static void walk(const cut *p, const axis *h, const axis *w, kdi_patches *from, kdi_block *block,
                  const float *b, float *a, bool there, const kdi_epilogue *epilogue)
 {
     const size_t taps = h->count * w->count;
@@ -160,7 +164,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
         for (size_t c = 0; c < p->in; c += from->channels) {
             from->x = x + c;
             from->channels = kdi_smaller(channels, p->in - c);
-            aim(p, h, w, t, from->taps, c, from->channels, b, block);
+            set_b(p, h, w, t, from->taps, c, from->channels, b, block);
             if (block->m > FEW_ROWS) block->ahead[0] = (kdi_fetch){0};
             if (t + from->taps == taps && c + from->channels == p->in) block->epilogue = epilogue;
             if (!there) p->kernels->patch_rows(from, a, block->rsa);
@@ -177,7 +181,7 @@ static void walk(const plan *p, const axis *h, const axis *w, kdi_patches *from,
 /* Copy, step by step, for each image and each column of the kernel: the pixels that the column
  * meets, in all rows of the map. The patches of one of the column's points are rows of that
  * copy. */
-static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patches from, float *a)
+static void copy_columns(const cut *p, const axis *h, const axis *w, kdi_patches from, float *a)
 {
     const float *x = from.x;
     from.top = (size_t)-h->off; /* its point 0 meets row 0 */
@@ -196,7 +200,7 @@ static void copy_columns(const plan *p, const axis *h, const axis *w, kdi_patche
 }
 
 /* One image's sums by the kernel's columns to C. */
-static void join(const plan *p, const axis *h, const axis *w, float *sums, const kdi_block *block,
+static void join(const cut *p, const axis *h, const axis *w, float *sums, const kdi_block *block,
                  size_t image)
 {
     const size_t rows = h->grid * w->grid;
@@ -217,7 +221,7 @@ static void join(const plan *p, const axis *h, const axis *w, float *sums, const
 /* Walk along k, image by image; a point's product has only the positions where it is inside. A
  * column of the kernel that is outside for some columns of the map has sums of its own, [positions
  * inside][nb], whose rows are evenly spaced. Patches are as copy_columns lays them out. */
-static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches *from,
+static void walk_inside(const cut *p, const axis *h, const axis *w, kdi_patches *from,
                         kdi_block *block, const float *b, float *a, float *sums, bool there,
                         const kdi_epilogue *epilogue)
 {
@@ -242,7 +246,7 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
         const size_t first = (size_t)((ptrdiff_t)(from->top + i * (size_t)h->tap) + h->off);
         for (size_t c = 0; c < p->in; c += from->channels) {
             from->channels = kdi_smaller(p->step, p->in - c);
-            aim(p, h, w, t, 1, c, from->channels, b, &part);
+            set_b(p, h, w, t, 1, c, from->channels, b, &part);
             const kdi_fetch ahead = part.ahead[0];
             for (size_t image = 0; image < p->n; image++) {
                 const size_t slab = (image * w->count + j) * steps + c / p->step;
@@ -273,7 +277,7 @@ static void walk_inside(const plan *p, const axis *h, const axis *w, kdi_patches
 /* ---- block by block -------------------------------------------------------------------------- */
 
 /* Are a worker's patches there? After this call they count as there. */
-static bool patches_there(const plan *p, float *own)
+static bool patches_there(const cut *p, float *own)
 {
     const bool there = p->keeps && *own != 0;
     if (p->keeps) *own = 1;
@@ -281,7 +285,7 @@ static bool patches_there(const plan *p, float *own)
 }
 
 /* Block (row, column) of one product of group g: of a phase, or of one pixel. */
-static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t column, float *own)
+static void block_of(const cut *p, size_t g, size_t product, size_t row, size_t column, float *own)
 {
     const size_t i = row * p->mb, j = column * p->nb;
     const size_t across = p->tiny ? p->w.to : phases(&p->w);
@@ -349,7 +353,7 @@ static void block_of(const plan *p, size_t g, size_t product, size_t row, size_t
 
 static void block_task(void *arg, size_t index, int worker)
 {
-    const plan *p = arg;
+    const cut *p = arg;
     const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
     const size_t row = index % p->rows, column = index / p->rows % p->columns;
     const size_t product = index / p->rows / p->columns % products;
@@ -359,12 +363,12 @@ static void block_task(void *arg, size_t index, int worker)
 
 /* Floats from worker to worker. Backward they are packed tightly: the largest scratch of a small
  * network's training is here. */
-static size_t room_of(const plan *p, size_t floats, size_t threads)
+static size_t room_of(const cut *p, size_t floats, size_t threads)
 {
     return p->h.back ? floats : kdi_worker_room(floats, threads);
 }
 
-static void run(kd_ctx *ctx, plan *p)
+static void run(kd_ctx *ctx, cut *p)
 {
     const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
@@ -457,11 +461,11 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
 {
     /* The most for this n or a smaller one: all of a block's rows that can be. A few images may be
      * walked in a way of their own. */
-    const plan p = plan_of(kdi_ctx_kernels(ctx), v, back);
+    const cut p = cut_of(kdi_ctx_kernels(ctx), v, back);
     size_t inside = 0;
     kdi_conv w = *v;
     for (w.n = 1; w.n <= v->n && w.n * p.h.to * p.w.to <= FEW_ROWS; w.n++) {
-        const plan q = plan_of(p.kernels, &w, back);
+        const cut q = cut_of(p.kernels, &w, back);
         inside = kdi_larger(inside, q.head + q.a_size + q.sums);
     }
     const size_t most = kdi_smaller(v->n * p.h.to * p.w.to, KDI_GEMM_ROWS);
@@ -516,7 +520,7 @@ static void forward(kd_ctx *ctx, const kdi_conv *v, const float *x, const float 
         kdi_gemm_run(ctx, &g, scratch);
         return;
     }
-    plan p = plan_of(kdi_ctx_kernels(ctx), v, false);
+    cut p = cut_of(kdi_ctx_kernels(ctx), v, false);
     float *own = scratch;
     if (!prepared) {
         prepare(ctx, v, w, own, NULL);
@@ -540,7 +544,7 @@ static void backward_data(kd_ctx *ctx, const kdi_conv *v, const float *w, const 
         kdi_gemm_run(ctx, &g, scratch);
         return;
     }
-    plan p = plan_of(kdi_ctx_kernels(ctx), v, true);
+    cut p = cut_of(kdi_ctx_kernels(ctx), v, true);
     flip f = {p.kernels, v, w, scratch};
     kd_parallel_for(ctx, v->groups * v->kh * v->kw, flip_task, &f);
     p.x = dy;

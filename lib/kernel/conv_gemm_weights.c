@@ -6,7 +6,13 @@
 
 #include "gemm.h"
 
-enum { DEPTH = 192, TASKS = 16, PART_DEPTH = 1024, PARTS_SIZE = 1 << 20, SUM_SIZE = 1 << 14 };
+enum {
+    DEPTH = 192,          /* pixels of a step along k */
+    TASKS = 16,           /* with fewer tasks the pixels are cut into parts */
+    PART_DEPTH = 1024,    /* the fewest pixels of a part */
+    PARTS_SIZE = 1 << 20, /* the most floats of all parts' dw */
+    SUM_SIZE = 1 << 14    /* floats of dw of a task that adds the parts */
+};
 
 typedef struct weights {
     const kdi_kernels *kernels;
