@@ -46,7 +46,7 @@ static int listen(void *user, const kd_eval_sample *s)
 }
 
 /* What is asked for besides the result: answers, a confusion matrix, names of the classes. */
-static int make_room(const evaluation *e, kd_model *model, listener *l)
+static int make_arrays(const evaluation *e, kd_model *model, listener *l)
 {
     eval_network *n = l->network;
     const cli_args *a = e->args;
@@ -91,7 +91,7 @@ static int measure(evaluation *e, eval_network *n, kd_model *model, kd_blob *blo
     listener l = {.e = e, .network = n};
     cli_progress progress;
     const char *framing = cli_framing(a, e->data, model);
-    int code = framing ? make_room(e, model, &l) : CLI_USAGE;
+    int code = framing ? make_arrays(e, model, &l) : CLI_USAGE;
     if (code) return code;
     n->result.struct_size = sizeof n->result;
     const kd_eval_opt opt = {.struct_size = sizeof opt,

@@ -23,7 +23,7 @@ typedef struct inspection {
     uint64_t elements, bytes, nonfinite;
     uint64_t *bad;         /* [tensors] numbers that are not finite */
     kd_json_object *state; /* a checkpoint's, or NULL */
-    void *room;            /* CHUNK floats */
+    void *buffer;          /* CHUNK floats */
 } inspection;
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -36,7 +36,7 @@ static bool is_float(kd_dtype dtype)
 static kd_status read_tensor(inspection *s, const kd_file_tensor *t, uint64_t *bad)
 {
     if (is_float(t->dtype)) {
-        float *x = s->room;
+        float *x = s->buffer;
         for (size_t at = 0; at < t->count; at += CHUNK) {
             const size_t n = t->count - at < CHUNK ? t->count - at : CHUNK;
             const kd_status status = kd_file_read_f32(s->file, t, at, n, x);
@@ -48,7 +48,7 @@ static kd_status read_tensor(inspection *s, const kd_file_tensor *t, uint64_t *b
     }
     for (uint64_t at = 0; at < t->bytes; at += CHUNK) {
         const size_t n = t->bytes - at < CHUNK ? (size_t)(t->bytes - at) : CHUNK;
-        const kd_status status = kd_file_read_bytes(s->file, t, at, n, s->room);
+        const kd_status status = kd_file_read_bytes(s->file, t, at, n, s->buffer);
         if (status) return status;
     }
     return KD_OK;
@@ -58,8 +58,8 @@ static int read_all(inspection *s)
 {
     const size_t n = kd_file_count(s->file);
     s->bad = kd_ctx_alloc(s->ctx, n, sizeof *s->bad);
-    s->room = kd_ctx_alloc(s->ctx, CHUNK, sizeof(float));
-    if (!s->bad || !s->room) return cli_fail_ctx(s->ctx);
+    s->buffer = kd_ctx_alloc(s->ctx, CHUNK, sizeof(float));
+    if (!s->bad || !s->buffer) return cli_fail_ctx(s->ctx);
     for (size_t i = 0; i < n; i++) {
         const kd_file_tensor *t = kd_file_at(s->file, i);
         if (read_tensor(s, t, &s->bad[i])) return cli_fail_ctx(s->ctx);
@@ -339,7 +339,7 @@ int cmd_inspect(cli_args *args)
     if (s.ctx) {
         kd_ctx_free(s.ctx, s.bad);
         kd_ctx_free(s.ctx, s.shards);
-        kd_ctx_free(s.ctx, s.room);
+        kd_ctx_free(s.ctx, s.buffer);
     }
     kd_ctx_destroy(s.ctx);
     return status;

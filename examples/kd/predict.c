@@ -99,7 +99,7 @@ static int open_input(prediction *p)
 
 /* ---- the logits ------------------------------------------------------------------------------ */
 
-static int make_room(prediction *p)
+static int make_arrays(prediction *p)
 {
     const size_t picture = p->side * p->side * p->channels * sizeof(float);
     p->planar = kd_ctx_alloc(p->ctx, p->batch, picture);
@@ -235,7 +235,7 @@ int cmd_predict(cli_args *args)
     if (!status) status = open_model(&p);
     if (!status) status = open_input(&p);
     if (!status) status = cli_can_write("OUTPUT", args->words[2]);
-    if (!status) status = make_room(&p);
+    if (!status) status = make_arrays(&p);
     if (!status) status = predict(&p);
     if (!status) status = predict_write(&p);
     if (!status) status = predict_report(&p);

@@ -19,7 +19,7 @@ typedef struct step {
     int32_t *labels;       /* [n] */
     float *teacher;        /* [n,classes] or NULL */
     float *logits;         /* [n,classes] */
-    char *room; /* what is written: gradients, parameters, buffers in the file's layout */
+    char *buffer; /* what is written: gradients, parameters, buffers in the file's layout */
     kd_writer *writer;
     float loss;
 } step;
@@ -135,7 +135,7 @@ static kd_status add_all(step *s, kd_writer *w)
 {
     const kd_params *params = kd_model_params(s->model);
     const int64_t one[] = {1}, wide[] = {(int64_t)s->n, (int64_t)s->classes};
-    char *at = s->room;
+    char *at = s->buffer;
     kd_status status = kd_writer_tensor(w, "loss", KD_F32, 1, one, &s->loss);
     if (!status) status = kd_writer_tensor(w, "logits", KD_F32, 2, wide, s->logits);
     for (int integers = 1; integers >= 0; integers--) /* the wider type first keeps both aligned */
@@ -172,8 +172,8 @@ static int write_output(step *s)
         const kd_param_info *info = kd_params_info(params, i);
         bytes += info->count * kd_dtype_size(info->dtype) * (info->buffer ? 1 : 2);
     }
-    s->room = kd_ctx_alloc(s->ctx, bytes, 1);
-    if (!s->room) return cli_fail_ctx(s->ctx);
+    s->buffer = kd_ctx_alloc(s->ctx, bytes, 1);
+    if (!s->buffer) return cli_fail_ctx(s->ctx);
     kd_writer_metadata(w, "libkd.kind", "step");
     kd_writer_metadata(w, "libkd.spec", kd_model_spec(s->model));
     if (add_all(s, w)) return cli_fail_ctx(s->ctx);
@@ -226,7 +226,7 @@ int cmd_step(cli_args *args)
     kd_writer_abandon(s.writer);
     kd_model_destroy(s.model);
     if (s.ctx) {
-        void *const blocks[] = {s.planar, s.input, s.wide, s.labels, s.teacher, s.logits, s.room};
+        void *const blocks[] = {s.planar, s.input, s.wide, s.labels, s.teacher, s.logits, s.buffer};
         for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_ctx_free(s.ctx, blocks[i]);
     }
     kd_ctx_destroy(s.ctx);

@@ -12,6 +12,7 @@
 #define KDI_AUGMENT_H
 
 #include "../base/base.h"
+#include "../base/digits.h"
 #include "../base/philox.h"
 
 /* The height, width and channels a step sees. */
@@ -60,14 +61,11 @@ typedef enum kdi_augment_group {
     KDI_GROUPS
 } kdi_augment_group;
 
-/* Values with decimals are counted in millionths. */
-enum { KDI_MILLION = 1000000 };
-
 typedef struct kdi_augment {
     const char *name;
     kdi_augment_group group;
     bool has_value; /* NAME:VALUE is allowed */
-    bool decimal;   /* the value may have decimals */
+    bool decimal;   /* the value may have decimals: it is counted in millionths */
     bool random;    /* what it does depends on the key */
     /* The value's range and default for pictures of that shape. low above high: the word does not
      * fit such pictures. */
@@ -119,7 +117,7 @@ struct kdi_augmentation {
     kdi_augment_step steps[KDI_AUGMENT_WORDS];
     kdi_augment_step framing; /* kind NULL: none */
     bool random;              /* two epochs may show a sample in two ways */
-    bool filtered;        /* a word says by which filter pictures are resized */
+    bool filtered;            /* a word says by which filter pictures are resized */
     bool bicubic;         /* pictures are resized by the bicubic filter, else the bilinear one */
     bool exact;           /* JPEGs are decoded at full size */
     double mixup, cutmix; /* the parameter of the beta distribution; 0: none */

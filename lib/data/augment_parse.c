@@ -52,30 +52,11 @@ static value_text write_value(const kdi_augment *kind, size_t value)
     return t;
 }
 
-/* Digits, perhaps a point and up to six more, in millionths. */
-static bool parse_decimal(const char *text, size_t *out, const char **end)
-{
-    size_t whole = 0, part = 0, unit = KDI_MILLION;
-    if (!kdi_parse_size(text, 0, KDI_MILLION, &whole, end)) return false;
-    if (**end == '.') {
-        const char *p = *end + 1;
-        if (*p < '0' || *p > '9') return false;
-        for (; *p >= '0' && *p <= '9'; p++) {
-            if (unit == 1) return false;
-            unit /= 10;
-            part += unit * (size_t)(*p - '0');
-        }
-        *end = p;
-    }
-    *out = whole * KDI_MILLION + part;
-    return true;
-}
-
 static bool parse_value(const kdi_augment *kind, const char *text, size_t low, size_t high,
                         size_t *value, const char **end)
 {
     if (!kind->decimal) return kdi_parse_size(text, low, high, value, end);
-    return parse_decimal(text, value, end) && *value >= low && *value <= high;
+    return kdi_parse_millionths(text, value, end) && *value >= low && *value <= high;
 }
 
 /* ---- words ----------------------------------------------------------------------------------- */

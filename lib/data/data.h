@@ -113,10 +113,6 @@ typedef kd_status (*kdi_reader_fn)(kd_dataset *data, const char *args, const cha
 /* The data set of kd_dataset_from_pictures. */
 kd_status kdi_read_pictures(kd_dataset *data, const char *const *paths, size_t count);
 
-/* A decimal number in [low, high] at the start of text; *end is set behind it. False if there is
- * none such. No sign, no blanks, whatever the locale. */
-bool kdi_parse_size(const char *text, size_t low, size_t high, size_t *out, const char **end);
-
 /* ---- files (data_file.c) --------------------------------------------------------------------- */
 
 typedef struct kdi_path {

@@ -15,19 +15,6 @@ enum { MAX_SIDE = 65536, MAX_CHANNELS = 64 };
 
 static const char *const split_names[KD_SPLIT_COUNT] = {"train", "test"};
 
-bool kdi_parse_size(const char *text, size_t low, size_t high, size_t *out, const char **end)
-{
-    size_t value = 0;
-    const char *p = text;
-    for (; *p >= '0' && *p <= '9'; p++)
-        if (!kdi_mul(value, 10, &value) || !kdi_add(value, (size_t)(*p - '0'), &value))
-            return false;
-    if (p == text || value < low || value > high) return false;
-    *out = value;
-    *end = p;
-    return true;
-}
-
 /* ---- making ---------------------------------------------------------------------------------- */
 
 static kd_status check_info(kd_ctx *ctx, const kd_data_info *info)

@@ -46,7 +46,7 @@ struct kd_writer {
     size_t count, capacity;
     pair *pairs;
     size_t pair_count, pair_capacity;
-    kdi_writer_room room;
+    kdi_writer_buffer buffer;
     bool to_memory;
     kd_status status; /* the first failure, and what was said about it (NULL: no memory for that) */
     const char *error;
@@ -93,7 +93,7 @@ void kd_writer_abandon(kd_writer *w)
     if (!w) return;
     kd_ctx_free(w->ctx, w->entries);
     kd_ctx_free(w->ctx, w->pairs);
-    kd_ctx_free(w->ctx, w->room.bytes);
+    kd_ctx_free(w->ctx, w->buffer.bytes);
     kdi_pool_free(&w->names);
     kd_ctx_free(w->ctx, w);
 }
@@ -135,19 +135,19 @@ void *kdi_writer_alloc(kd_writer *w, size_t count, size_t size)
     return block;
 }
 
-kdi_writer_room *kdi_writer_reserve(kd_writer *w, size_t size)
+kdi_writer_buffer *kdi_writer_reserve(kd_writer *w, size_t size)
 {
     if (w->status) return NULL;
-    if (size > w->room.size) {
-        kd_ctx_free(w->ctx, w->room.bytes);
-        w->room = (kdi_writer_room){.bytes = kd_ctx_alloc(w->ctx, size, 1), .size = size};
-        if (!w->room.bytes) {
-            w->room.size = 0;
+    if (size > w->buffer.size) {
+        kd_ctx_free(w->ctx, w->buffer.bytes);
+        w->buffer = (kdi_writer_buffer){.bytes = kd_ctx_alloc(w->ctx, size, 1), .size = size};
+        if (!w->buffer.bytes) {
+            w->buffer.size = 0;
             no_memory(w);
             return NULL;
         }
     }
-    return &w->room;
+    return &w->buffer;
 }
 
 kd_status kd_writer_metadata(kd_writer *w, const char *key, const char *value)
@@ -317,10 +317,10 @@ static kd_status write_header(kd_writer *w, kd_json *json, sink *s)
 /* ---- the data -------------------------------------------------------------------------------- */
 
 /* Buffers for one piece: as the caller makes it, and as the file holds it. */
-typedef struct room {
+typedef struct piece_buffers {
     _Alignas(64) uint64_t in[PIECE];
     uint16_t half[PIECE];
-} room;
+} piece_buffers;
 
 static const void *to_half(const entry *e, const float *x, size_t count, uint16_t *half)
 {
@@ -331,7 +331,7 @@ static const void *to_half(const entry *e, const float *x, size_t count, uint16_
     return half;
 }
 
-static kd_status write_tensor(const entry *e, room *r, sink *s)
+static kd_status write_tensor(const entry *e, piece_buffers *r, sink *s)
 {
     const bool halves = e->dtype == KD_F16 || e->dtype == KD_BF16;
     if (e->count == 0) return KD_OK;
@@ -351,14 +351,14 @@ static kd_status write_tensor(const entry *e, room *r, sink *s)
     return KD_OK;
 }
 
-static kd_status write_all(kd_writer *w, kd_json *json, room *r, sink *s)
+static kd_status write_all(kd_writer *w, kd_json *json, piece_buffers *r, sink *s)
 {
     kd_status status = write_header(w, json, s);
     for (size_t i = 0; i < w->count && !status; i++) status = write_tensor(&w->entries[i], r, s);
     return status;
 }
 
-static kd_status write_file(kd_writer *w, kd_json *json, room *r, sink *s)
+static kd_status write_file(kd_writer *w, kd_json *json, piece_buffers *r, sink *s)
 {
     kd_status status = kdi_kind_replaces(w->ctx, w->path, KDI_KIND_SAFETENSORS);
     if (!status) status = kdi_atomic_begin(w->ctx, w->path, &s->file);
@@ -369,7 +369,7 @@ static kd_status write_file(kd_writer *w, kd_json *json, room *r, sink *s)
     return status;
 }
 
-static kd_status write_memory(kd_writer *w, kd_json *json, room *r, sink *s)
+static kd_status write_memory(kd_writer *w, kd_json *json, piece_buffers *r, sink *s)
 {
     const kd_status status = write_all(w, json, r, s);
     if (!status) return KD_OK;
@@ -382,13 +382,16 @@ static kd_status finish(kd_writer *w, sink *s)
 {
     kd_status status = w->status ? w->status : sort(w);
     kd_json *json = NULL;
-    room *r = NULL;
+    piece_buffers *r = NULL;
     if (!status && s->to_memory != w->to_memory)
         status = kd_ctx_fail(w->ctx, KD_E_INVALID, "writing '%s': %s", w->path,
                              w->to_memory ? "it goes to memory (kd_writer_finish_memory)"
                                           : "it goes to a file (kd_writer_finish)");
     if (!status) status = kd_json_create(w->ctx, 0, &json);
-    if (!status && !(r = kd_ctx_alloc(w->ctx, 1, sizeof *r))) status = kd_ctx_memory_status(w->ctx);
+    if (!status) {
+        r = kd_ctx_alloc(w->ctx, 1, sizeof *r);
+        if (!r) status = kd_ctx_memory_status(w->ctx);
+    }
     if (!status) status = s->to_memory ? write_memory(w, json, r, s) : write_file(w, json, r, s);
     if (w->error) kd_ctx_fail(w->ctx, status, "%s", w->error);
     kd_ctx_free(w->ctx, r);

@@ -195,15 +195,15 @@ static kd_status check_fit(const reading *r)
 }
 
 static kd_status read_resized(const reading *r, const kd_param_info *info, const kd_file_tensor *t,
-                              float *room)
+                              float *buffer)
 {
     kd_model *m = r->model;
     float *old = kd_ctx_alloc(m->ctx, t->count, sizeof *old);
     kd_status status =
         old ? kd_file_read_f32(r->file, t, 0, t->count, old) : kd_ctx_memory_status(r->model->ctx);
-    if (!status) status = kdi_positions_resize(m->ctx, &m->spec, info, t->shape, old, room);
+    if (!status) status = kdi_positions_resize(m->ctx, &m->spec, info, t->shape, old, buffer);
     kd_ctx_free(m->ctx, old);
-    return status ? status : kd_params_set(m->params, info, room);
+    return status ? status : kd_params_set(m->params, info, buffer);
 }
 
 /* Can kd_file_read_f32 read it? */
@@ -237,20 +237,20 @@ static kd_status reorder(const reading *r, const kd_param_info *info, float *row
     return KD_OK;
 }
 
-static kd_status read_entry(const reading *r, const kd_param_info *info, void *room)
+static kd_status read_entry(const reading *r, const kd_param_info *info, void *buffer)
 {
     const pieces p = find(r, info);
-    if (p.resize) return read_resized(r, info, p.part[0], room);
+    if (p.resize) return read_resized(r, info, p.part[0], buffer);
     if (!p.fit || is_new(r, info->name)) return KD_OK; /* allowed by check_fit */
     const size_t each = info->count / p.n;
     kd_status status = KD_OK;
     if (is_counter(info))
-        status = read_counter(r, p.part[0], room);
+        status = read_counter(r, p.part[0], buffer);
     else
         for (size_t k = 0; k < p.n && !status; k++)
-            status = kd_file_read_f32(r->file, p.part[k], 0, each, (float *)room + k * each);
-    if (!status && r->head.map && is_head(r->model, info->name)) status = reorder(r, info, room);
-    return status ? status : kd_params_set(r->model->params, info, room);
+            status = kd_file_read_f32(r->file, p.part[k], 0, each, (float *)buffer + k * each);
+    if (!status && r->head.map && is_head(r->model, info->name)) status = reorder(r, info, buffer);
+    return status ? status : kd_params_set(r->model->params, info, buffer);
 }
 
 static kd_status read_all(const reading *r)
@@ -262,11 +262,11 @@ static kd_status read_all(const reading *r)
     for (size_t i = 0; i < kd_params_entries(m->params); i++)
         if (kd_params_info(m->params, i)->count > largest)
             largest = kd_params_info(m->params, i)->count;
-    void *room = kd_ctx_alloc(m->ctx, largest, sizeof(int64_t));
-    if (!room) return kd_ctx_memory_status(r->model->ctx);
+    void *buffer = kd_ctx_alloc(m->ctx, largest, sizeof(int64_t));
+    if (!buffer) return kd_ctx_memory_status(r->model->ctx);
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++)
-        status = read_entry(r, kd_params_info(m->params, i), room);
-    kd_ctx_free(m->ctx, room);
+        status = read_entry(r, kd_params_info(m->params, i), buffer);
+    kd_ctx_free(m->ctx, buffer);
     return status ? status : kdi_model_read_metadata(m, r->file);
 }
 

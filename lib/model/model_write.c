@@ -13,24 +13,24 @@ typedef struct written {
     const kd_params *params; /* the entry of these, or, where flat is given, its part of flat */
     const float *flat;
     const kd_param_info *info;
-    kdi_writer_room *room;
+    kdi_writer_buffer *buffer;
 } written;
 
 static kd_status fill(void *user, size_t first, size_t count, void *out)
 {
     const written *e = user;
     const size_t size = kd_dtype_size(e->info->dtype);
-    if (e->room->owner != e) {
-        e->room->owner = NULL;
+    if (e->buffer->owner != e) {
+        e->buffer->owner = NULL;
         if (e->flat) {
-            kd_params_pack(e->info, e->flat, e->room->bytes);
+            kd_params_pack(e->info, e->flat, e->buffer->bytes);
         } else {
-            const kd_status status = kd_params_get(e->params, e->info, 0, e->room->bytes);
+            const kd_status status = kd_params_get(e->params, e->info, 0, e->buffer->bytes);
             if (status) return status;
         }
-        e->room->owner = e;
+        e->buffer->owner = e;
     }
-    memcpy(out, (const char *)e->room->bytes + first * size, count * size);
+    memcpy(out, (const char *)e->buffer->bytes + first * size, count * size);
     return KD_OK;
 }
 
@@ -39,7 +39,7 @@ static kd_status add(kd_writer *w, const char *prefix, kd_dtype dtype, written *
     char name[768];
     const int n = snprintf(name, sizeof name, "%s%s", prefix, e->info->name);
     const kd_shape *shape = &e->info->file_shape;
-    e->room = kdi_writer_reserve(w, e->info->count * kd_dtype_size(e->info->dtype));
+    e->buffer = kdi_writer_reserve(w, e->info->count * kd_dtype_size(e->info->dtype));
     if (n < 0 || (size_t)n >= sizeof name)
         return kdi_writer_fail(w, kd_ctx_fail(kdi_writer_ctx(w), KD_E_LIMIT,
                                               "the name of tensor '%.60s...' is too long", name));

@@ -3,6 +3,8 @@
  * names of its classes, its data set. */
 #include "model.h"
 
+#include "../base/digits.h"
+
 #include <string.h>
 
 /* ---- normalisation --------------------------------------------------------------------------- */
@@ -150,25 +152,13 @@ static const struct {
     {"bicubic", FILTER, false, false},     {"exact", EXACT, false, false},
 };
 
-/* ":0.875" as the loader reads it: from 0.1 to 1, at most six digits behind the point. */
+/* ":0.875" as the loader reads it: from 0.1 to 1. */
 static bool is_share(const char *text, size_t length)
 {
-    uint32_t millionths = 0, unit = 1000000;
-    bool point = false, digit = false;
-    for (size_t i = 1; i < length; i++) {
-        if (text[i] == '.' && !point && digit) {
-            point = true;
-            digit = false;
-            continue;
-        }
-        if (text[i] < '0' || text[i] > '9' || millionths > 1000000) return false;
-        const uint32_t n = (uint32_t)(text[i] - '0');
-        if (point && unit == 1) return false;
-        digit = true;
-        if (point) unit /= 10;
-        millionths = point ? millionths + n * unit : 10 * millionths + n * unit;
-    }
-    return digit && millionths >= 100000 && millionths <= 1000000;
+    size_t millionths;
+    const char *end;
+    return kdi_parse_millionths(text + 1, &millionths, &end) && end == text + length &&
+           millionths >= KDI_MILLION / 10 && millionths <= KDI_MILLION;
 }
 
 /* Does the loader take the step [at, at + length), which begins the text or not, after what others

@@ -50,8 +50,8 @@ static uint64_t add_values(uint64_t h, const kd_param_info *info, const void *va
     return h;
 }
 
-/* Room for any one entry in the file's layout. */
-static void *room_for(const kd_params *params)
+/* A buffer for any one entry in the layout of files. */
+static void *buffer_for(const kd_params *params)
 {
     size_t largest = 1;
     for (size_t i = 0; i < kd_params_entries(params); i++)
@@ -64,14 +64,14 @@ kd_status kd_params_hash(const kd_params *params, uint64_t *hash)
     uint64_t h = 0xCBF29CE484222325u;
     if (!params) return KD_E_INVALID;
     if (!hash) return kd_ctx_fail(kd_params_ctx(params), KD_E_INVALID, "kd_params_hash: NULL");
-    void *room = room_for(params);
-    kd_status status = room ? KD_OK : kd_ctx_memory_status(kd_params_ctx(params));
+    void *buffer = buffer_for(params);
+    kd_status status = buffer ? KD_OK : kd_ctx_memory_status(kd_params_ctx(params));
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++) {
         const kd_param_info *info = kd_params_info(params, i);
-        status = kd_params_get(params, info, 0, room);
-        if (!status) h = add_values(add_head(h, info), info, room);
+        status = kd_params_get(params, info, 0, buffer);
+        if (!status) h = add_values(add_head(h, info), info, buffer);
     }
-    kd_ctx_free(kd_params_ctx(params), room);
+    kd_ctx_free(kd_params_ctx(params), buffer);
     if (!status) *hash = h;
     return status;
 }
@@ -84,19 +84,19 @@ kd_status kd_model_hash(const kd_model *m, uint64_t *hash)
 kd_status kd_model_check_finite(const kd_model *m)
 {
     if (!m) return KD_E_INVALID;
-    void *room = room_for(m->params);
-    kd_status status = room ? KD_OK : kd_ctx_memory_status(m->ctx);
+    void *buffer = buffer_for(m->params);
+    kd_status status = buffer ? KD_OK : kd_ctx_memory_status(m->ctx);
     for (size_t i = 0; i < kd_params_entries(m->params) && !status; i++) {
         const kd_param_info *info = kd_params_info(m->params, i);
-        const float *x = room;
+        const float *x = buffer;
         size_t bad = 0;
         if (info->dtype != KD_F32) continue;
-        status = kd_params_get(m->params, info, 0, room);
+        status = kd_params_get(m->params, info, 0, buffer);
         while (!status && bad < info->count && isfinite(x[bad])) bad++;
         if (!status && bad < info->count)
             status = kd_ctx_fail(m->ctx, KD_E_NONFINITE, "%s: '%s' holds %g", m->text, info->name,
                                  (double)x[bad]);
     }
-    kd_ctx_free(m->ctx, room);
+    kd_ctx_free(m->ctx, buffer);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "../test.h"
 
 #include "../../lib/base/base.h"
+#include "../../lib/base/digits.h"
 #include "../../lib/base/philox.h"
 
 #include <limits.h>
@@ -212,6 +213,28 @@ START_TEST(test_clock)
 }
 END_TEST
 
+START_TEST(test_digits)
+{
+    static const struct {
+        const char *text;
+        size_t value, length; /* length 0: no number */
+    } cases[] = {{"0.875", 875000, 5},   {"1", 1000000, 1},   {"1+flip", 1000000, 1},
+                 {"0.000001", 1, 8},     {"0.0000001", 0, 0}, {".5", 0, 0},
+                 {"1.", 0, 0},           {"-1", 0, 0},        {" 1", 0, 0},
+                 {"0.5.5", 500000, 3},   {"1000001", 0, 0},   {"99999999999999999999", 0, 0},
+                 {"007.25", 7250000, 6}, {"1e1", 1000000, 1}, {"", 0, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t value = 7;
+        const char *end = NULL;
+        const bool found = kdi_parse_millionths(cases[i].text, &value, &end);
+        ck_assert_msg(found == (cases[i].length > 0), "'%s'", cases[i].text);
+        if (!found) continue;
+        ck_assert_msg(value == cases[i].value && end == cases[i].text + cases[i].length,
+                      "'%s': %zu", cases[i].text, value);
+    }
+}
+END_TEST
+
 TEST_SUITE(base, 30, &test_philox_known_answers, &test_memory, &test_memory_limit,
            &test_memory_status, &test_parallel_for, &test_checked, &test_isa, &test_no_context,
-           &test_conv, &test_clock)
+           &test_conv, &test_clock, &test_digits)
