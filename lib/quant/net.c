@@ -127,7 +127,8 @@ static kd_status read_conv(reader *r, kdi_layer *l, const kdi_node *n)
         l->kernel[i] = a->kernel[i];
         l->stride[i] = a->stride[i];
         l->pad[i] = a->pad[i];
-        if (a->kernel[i] + l->pools * a->stride[i] > MOST_KERNEL || a->pad[i] >= a->kernel[i])
+        if (a->kernel[i] + l->pools * a->stride[i] > MOST_KERNEL || a->stride[i] > MOST_POOL ||
+            a->pad[i] >= a->kernel[i])
             return unsupported(r, n, "its kernel, stride or padding is larger than the device's");
     }
     l->taps = (size_t)l->kernel[0] * (size_t)l->kernel[1] * r->net->maps[l->in[0]].c;
@@ -205,12 +206,24 @@ static bool is_nothing(const kdi_layer *l)
            l->stride[1] == 1;
 }
 
+/* A view may give a map's numbers another shape, which no layer of a device can. */
+static bool is_shaped_as(const reader *r, kd_value v, int map)
+{
+    const kd_shape *s = &r->draft->values[v].shape;
+    const kdi_map *m = &r->net->maps[map];
+    if (s->rank == 2) return m->h * m->w == 1 && s->dim[1] == (int64_t)m->c;
+    return s->rank == 4 && s->dim[1] == (int64_t)m->h && s->dim[2] == (int64_t)m->w &&
+           s->dim[3] == (int64_t)m->c;
+}
+
 static kd_status read_inputs(reader *r, kdi_layer *l, const kdi_node *n)
 {
     const int inputs = n->op == &kdi_op_add ? 2 : 1;
     for (int i = 0; i < inputs; i++) {
         l->in[i] = map_of(r, n->in[i]);
         if (l->in[i] < 0) return unsupported(r, n, "it reads what no layer before it makes");
+        if (!is_shaped_as(r, n->in[i], l->in[i]))
+            return unsupported(r, n, "it reads a map in another shape than it was made in");
     }
     if (inputs == 2 && l->in[0] == l->in[1])
         return unsupported(r, n, "the device adds two different maps");
@@ -294,7 +307,8 @@ static kd_status read_graph(reader *r)
         if (d->nodes[i].op) status = read_node(r, &d->nodes[i]);
     if (status) return status;
     const int output = map_of(r, g->outputs[0].value);
-    if (output < 0 || (size_t)r->net->maps[output].maker + 1 != r->net->n_layers)
+    if (output < 0 || r->net->n_layers == 0 ||
+        (size_t)r->net->maps[output].maker + 1 != r->net->n_layers)
         return kd_ctx_fail(ctx, KD_E_UNSUPPORTED, "the network's output is no layer's");
     r->net->classes = kdi_map_count(&r->net->maps[output]);
     if (r->net->classes > MOST_SIDE)

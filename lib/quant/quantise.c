@@ -11,13 +11,13 @@
 #include <math.h>
 
 enum { LOW = -128, HIGH = 127, MOST_SHIFT = 20, MOST_FACTOR = 1 << 21, SUM_BOUND = 1 << 30 };
-static const double almost_half = .49999;
+static const double almost_half = .49999, finest = 1e-30;
 
 /* Step and zero for a range, the step at least `least`. */
 static void set_scale(kdi_map *m, kdi_range r, double least)
 {
     /* Rounded to float first: the blob and every formula have the same number. */
-    const float step = (float)fmax((r.high - r.low) / 255, least);
+    const float step = (float)fmax((r.high - r.low) / 255, fmax(least, finest));
     const double zero = round(LOW - r.low / (double)step);
     m->scale = step;
     m->zero = (int32_t)(zero < LOW ? LOW : zero > HIGH ? HIGH : zero);
@@ -51,7 +51,7 @@ static kd_status with_weights(kdi_net *net, kdi_layer *l, const kd_quantise_opt 
     const bool wide = net->sums && l->out == net->layers[net->n_layers - 1].out;
     const double least = least_step(net, l);
     if (wide) { /* int32 has room for the finest step there is */
-        out->scale = (float)fmax(least, 1e-30);
+        out->scale = (float)fmax(least, finest);
         out->zero = 0;
     } else {
         set_scale(out, seen[l->out].range, least);

@@ -486,6 +486,20 @@ static kd_value doubled(kd_graph *g, kd_value x)
     return kd_add(g, x, x);
 }
 
+static kd_value reshaped(kd_graph *g, kd_value x)
+{
+    const int64_t dim[] = {KD_BATCH, 10, 10, 12};
+    const kd_conv2d_opt conv = {.struct_size = sizeof conv, .out = 3};
+    x = kd_reshape(g, kd_conv2d(g, x, "c", &conv), 4, dim);
+    return kd_conv2d(g, x, "behind", &conv);
+}
+
+static kd_value strided(kd_graph *g, kd_value x)
+{
+    const kd_conv2d_opt conv = {.struct_size = sizeof conv, .out = 3, .stride = {300, 300}};
+    return kd_conv2d(g, x, "c", &conv);
+}
+
 static kd_value shared_relu(kd_graph *g, kd_value x)
 {
     const kd_conv2d_opt conv = {.struct_size = sizeof conv, .out = 3};
@@ -505,6 +519,8 @@ START_TEST(test_unsupported_layers)
                  {pool_first, "max_pool reads the picture"},
                  {ceiled, "no partial windows"},
                  {doubled, "adds two different maps"},
+                 {reshaped, "conv2d 'behind': it reads a map in another shape"},
+                 {strided, "conv2d 'c': its kernel, stride"},
                  {shared_relu, "relu"}};
     static const int64_t dim[] = {KD_BATCH, 20, 20, 3};
     kd_ctx *ctx = test_ctx(1, NULL);
@@ -522,6 +538,66 @@ START_TEST(test_unsupported_layers)
         kd_graph_destroy(g);
     }
     kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* The picture itself is no network. */
+START_TEST(test_no_layers)
+{
+    static const int64_t dim[] = {KD_BATCH, 4, 4, 3};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_graph *g;
+    kd_params *p;
+    kd_export *e;
+    const kd_export_graph_opt opt = {.struct_size = sizeof opt};
+    test_ok(ctx, kd_graph_create(ctx, &g));
+    kd_output(g, kd_input(g, "input", KD_F32, 4, dim), "logits");
+    test_ok(ctx, kd_params_create(g, 1, &p));
+    expect(ctx, kd_export_create_graph(g, p, &opt, &e), KD_E_UNSUPPORTED, "no layer's");
+    kd_params_destroy(p);
+    kd_graph_destroy(g);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+static kd_status whole_way(net_case *c)
+{
+    const kd_export_graph_opt opt = {
+        .struct_size = sizeof opt, .mean = net_mean, .std = net_std, .spec = "a test's"};
+    const kd_quantise_opt int8 = {
+        .struct_size = sizeof int8, .pictures = c->pictures, .count = c->count, .equalise = 1};
+    kd_export *e;
+    const void *blob;
+    size_t size;
+    kd_status status = kd_export_create_graph(c->graph, c->params, &opt, &e);
+    if (status) return status;
+    status = kd_export_blob(e, &blob, &size);
+    if (!status) status = kd_export_quantise(e, &int8);
+    if (!status) status = kd_export_compare(e, c->pictures, NULL, c->count);
+    kd_export_destroy(e);
+    return status;
+}
+
+/* Every n-th allocation fails: a status, nothing leaked. */
+START_TEST(test_allocation_failures)
+{
+    test_heap heap = {0};
+    kd_ctx *ctx = test_ctx_counting(&heap, 1);
+    net_case c = net_residual(ctx, 2, 1);
+    const long live = heap.live;
+    for (long n = 1;; n++) {
+        heap.count = 0;
+        heap.fail_at = n;
+        const kd_status status = whole_way(&c);
+        heap.fail_at = 0;
+        ck_assert_msg(heap.live == live, "allocation %ld failed and something leaked", n);
+        if (!status) break;
+        ck_assert_msg(status == KD_E_NOMEM, "allocation %ld: %s", n, kd_status_name(status));
+        ck_assert_int_lt(n, 5000);
+    }
+    net_free(ctx, &c);
+    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(heap.live, 0);
 }
 END_TEST
 
@@ -557,5 +633,5 @@ END_TEST
 
 TEST_SUITE(export, 120, &test_float_is_the_network, &test_arena, &test_in_place, &test_resnet8,
            &test_any_number_of_threads, &test_c_array, &test_files, &test_broken_blobs,
-           &test_blob_network, &test_unsupported_models, &test_unsupported_layers,
-           &test_linear_alone)
+           &test_blob_network, &test_unsupported_models, &test_unsupported_layers, &test_no_layers,
+           &test_allocation_failures, &test_linear_alone)
