@@ -19,8 +19,8 @@ typedef struct kd_tensor {
     int rank;
     size_t dim[KD_MAX_RANK];
     size_t count; /* elements */
-    size_t first; /* elements of the whole batch before these, when a run has a piece of one: what
-                   * random numbers count from */
+    size_t first; /* elements of the whole batch before these, if a run has a micro-batch: random
+                   * numbers count from here */
 } kd_tensor;
 
 enum { KD_MAX_OPERANDS = 16 };
@@ -110,8 +110,8 @@ typedef struct kd_op {
     int view;              /* out[0] is in[0] with another shape; no forward, no backward */
     int mixes_batch;       /* evaluating, an image's result depends on others of the batch, though
                             * the output has a row for each: none of the library's ops does */
-    int mixes_in_training; /* the same of training (batch norm): such a network's batch is not to be
-                            * cut into pieces */
+    int mixes_in_training; /* the same of training (batch norm): such a network's batch is not cut
+                            * into micro-batches */
     int identity_in_eval;  /* evaluating, out[0] is in[0] (dropout) */
 
     /* Bytes of scratch of a forward (backward 0) or backward (1), for at most the batch of c; must

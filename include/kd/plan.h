@@ -38,14 +38,13 @@ typedef struct kd_plan_opt {
     int guard;       /* find ops that write outside their arrays or read what nobody wrote: free
                      * memory is NaN, buffers lie apart, and a run checks after each step. Slow; a
                      * debug build (DEBUG=1) always does it */
-    /* The arena may have so many bytes (0: any number): where that is too few, values are dropped
-     * after the forward pass and computed again, to the same bits, when the backward pass needs
-     * them. Which ones: as few multiply-accumulates as will do. KD_E_LIMIT if there is no such
-     * plan. */
+    /* The most bytes of the arena; 0: any number. If a plan needs more, values are dropped after
+     * the forward pass and computed again for the backward pass, to the same bits. As few
+     * multiply-accumulates as possible are repeated. KD_E_LIMIT: no plan is small enough. */
     size_t max_arena;
-    size_t
-        *least; /* NULL, or where to say how small the arena may be: known after a plan was refused
-                    * for max_arena, else the arena's size */
+    /* NULL, or set to the arena's size; where max_arena made the library search, or was refused, to
+     * the smallest arena that it found. */
+    size_t *least;
 } kd_plan_opt;
 
 /* The graph stays as it is, and may make more plans. On failure *plan is NULL.
@@ -63,15 +62,15 @@ KD_API void kd_plan_destroy(kd_plan *plan);
  * gradients and bound inputs are not in it. */
 KD_API size_t kd_plan_arena_size(const kd_plan *plan);
 KD_API size_t kd_plan_batch(const kd_plan *plan);
-/* Bytes of values (and prepared weights) at the moment when they are most: the arena without the
- * scratch memory, which may depend on the number of threads, and without gaps. */
+/* The most bytes of values and prepared weights at any step: the arena without scratch memory,
+ * which may depend on the number of threads, and without gaps. */
 KD_API size_t kd_plan_values_size(const kd_plan *plan);
-/* The first step whose result for one image depends on the others of the batch, beyond a loss's
- * mean; kd_plan_steps where there is none, and a batch may be run in pieces. */
+/* The first step whose result for one image depends on others of the batch, beyond a loss's mean.
+ * kd_plan_steps: there is none, and a batch may be run in micro-batches. */
 KD_API size_t kd_plan_mixes(const kd_plan *plan);
 /* Multiply-accumulates of the forward pass for one element of the batch. */
 KD_API uint64_t kd_plan_macs(const kd_plan *plan);
-/* The same of what the backward pass repeats to stay within max_arena. */
+/* The same of what is recomputed to stay within max_arena. */
 KD_API uint64_t kd_plan_macs_recomputed(const kd_plan *plan);
 
 /* One step of the program, for profiles and reports. */
@@ -108,9 +107,10 @@ typedef struct kd_run_opt {
     int accumulate;      /* add to the parameters' gradients instead of overwriting them */
     int check_finite;    /* stop at the first step that reads or writes a number that is not finite:
                           * KD_E_NONFINITE, and the error names the array. Takes time */
-    /* A batch in pieces: each is a run with `accumulate` (but the first), weight n / N for n of the
-     * batch's N images, and first the index of its first image. Then gradients are those of the
-     * whole batch's mean loss, and dropout draws the same numbers however the batch is cut. */
+    /* A batch in micro-batches: one run for each, with `accumulate` (but for the first run), weight
+     * n / N for n of the batch's N images, and `first` the index of its first image. The gradients
+     * are then those of the whole batch's mean loss, and dropout draws the same numbers however the
+     * batch is cut. */
     size_t first;
     float weight; /* the gradient is that of weight * loss; 0: 1 */
 } kd_run_opt;
