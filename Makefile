@@ -13,7 +13,7 @@ include $(first)
 include $(filter-out build/% $(first),$(sort $(wildcard */*.mk)) $(sort $(wildcard */*/*.mk)))
 
 .PHONY: all deps docs format lint clean help
-all: build/lib/libkd.a build/lib/libkd.so $(programs:%=build/bin/%) ## the library, the command line, the examples
+all: build/lib/libkd.a build/lib/$(so) $(programs:%=build/bin/%) ## the library, the command line, the examples
 
 deps: ## install what is missing with the system's package manager
 	@sh .ci/deps.sh
@@ -37,7 +37,7 @@ lint_src := $(lib_src) $(isa_src) $(amx_src) $(kd_src)
 lint_scalar := $(filter-out $(isa_src) $(amx_src),$(lint_src))
 lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
 cppcheck := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability
-tidy = case $$1 in lib/kernel/amx/*) amx="$(amxflags) -UKDI_ISA -DKDI_ISA=amx";; *) amx=;; esac; \
+tidy = case $$1 in lib/kernel/amx/*) amx="$(isaflags_amx) -UKDI_ISA -DKDI_ISA=amx";; *) amx=;; esac; \
     clang-tidy --quiet "$$1" -- $(lint_flags) $$amx 2>/dev/null
 analyze = gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"
 each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1

@@ -1,43 +1,75 @@
 # Options of the build, given as 'make NAME=VALUE' or in the environment:
 #   BLAS=builtin|openblas  OPENMP=0|1  THREADS=1|0 (0: the library starts none)
-#   ZLIB=1|0  JPEG=1|0  PNG=1|0 (default: 1 where the library is found)
-#   CC=  CFLAGS=  DEBUG=1  SANITIZE=address,undefined|thread  WERROR=1  V=1 (commands are shown)
-# Objects of different options live in different folders, $(obj), and never mix.
+#   ZLIB=1|0  JPEG=1|0  PNG=1|0                    default: 1 where the library is found
+#   CC=  CROSS=aarch64-linux-gnu-  CPPFLAGS=  CFLAGS=  LDFLAGS=  LDLIBS=
+#   DEBUG=1  SANITIZE=address,undefined|thread  WERROR=1  V=1 (commands are shown)
+# Objects of different options, or of another version of the compiler, lie in different folders.
+
+# Whatever changes objects. The folder's name has their sum.
+options := CC AR OBJCOPY CROSS BLAS OPENMP THREADS ZLIB JPEG PNG CPPFLAGS CFLAGS LDFLAGS LDLIBS DEBUG SANITIZE
+# 'make install' installs what was built last, where it is not told otherwise.
+ifneq ($(filter install,$(MAKECMDGOALS)),)
+-include build/last.mk
+endif
 
 BLAS ?= builtin
 OPENMP ?= 0
 THREADS ?= 1
 DEBUG ?= 0
-SANITIZE ?=
-CFLAGS ?=
-CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
-AR := ar
-OBJCOPY := objcopy
+CC := $(if $(filter default undefined,$(origin CC)),$(CROSS)gcc,$(CC))
+lto := $(if $(filter -flto%,$(CFLAGS)),$(if $(findstring clang,$(CC)),-flto,-flto=auto))
+lto_ar := $(if $(lto),$(if $(findstring clang,$(CC)),llvm-ar,$(CROSS)gcc-ar),$(CROSS)ar)
+AR := $(if $(filter default undefined,$(origin AR)),$(lto_ar),$(AR))
+OBJCOPY ?= $(CROSS)objcopy
+target := $(CROSS:%-=%)
+target_pkgs = PKG_CONFIG_LIBDIR=/usr/lib/$(target)/pkgconfig:/usr/$(target)/lib/pkgconfig
+PKG_CONFIG ?= $(if $(CROSS),env $(target_pkgs)) pkg-config
 PYTHON ?= python3
 Q := $(if $(filter 1,$(V)),,@)
 
-# ---- what is found ---------------------------------------------------------------------------
-machine := $(shell $(CC) -dumpmachine 2>/dev/null)
+# ---- what the compiler says ------------------------------------------------------------------
+comma := ,
 hash := \#
-has = $(shell printf '$(hash)include <$(1)>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
-# The header may be another architecture's, so the library counts, too.
-has_lib = $(if $(findstring /,$(shell $(CC) -print-file-name=lib$(1).so; $(CC) -print-file-name=lib$(1).a)),$(call has,$(2)),0)
-ZLIB ?= $(call has_lib,z,zlib.h)
-JPEG ?= $(call has_lib,jpeg,jpeglib.h)
-PNG ?= $(call has_lib,png,png.h)
+empty :=
+space := $(empty) $(empty)
+define newline
+
+
+endef
+quote = '$(subst ','\'',$(1))'
+joined = $(subst $(space),$(1),$(strip $(2)))
+is_macro := __x86_64__ __aarch64__ __APPLE__ __clang__
+asked := $(is_macro) __GNUC__ __GNUC_MINOR__ __GNUC_PATCHLEVEL__ __clang_major__ __clang_minor__ __clang_patchlevel__
+said := $(shell echo $(asked) | $(CC) $(CPPFLAGS) $(CFLAGS) -E -P -xc - 2>/dev/null)
+is = $(filter 1,$(word $(1),$(said)))
+machine := $(shell $(CC) -dumpmachine 2>/dev/null)
+arch := $(if $(call is,1),x86_64,$(if $(call is,2),aarch64,$(firstword $(subst -, ,$(machine)))))
+darwin := $(call is,3)
+clang := $(call is,4)
+cc_version := $(call joined,.,$(wordlist $(if $(clang),8,5),$(if $(clang),10,7),$(said)))
+first_of = $(firstword $(subst -, ,$(notdir $(1))))
+other_machine = $(if $(and $(CROSS),$(machine)),$(if $(filter $(call first_of,$(CROSS)),$(call first_of,$(machine))),,1))
+check_machine = $(if $(other_machine),$(error CROSS=$(CROSS), but CC=$(CC) makes programs for $(machine)))
+
+# $(call has,HEADER) is 1 or 0; so is $(call links,HEADERS,FLAGS): whether a program is linked with them.
+has = $(shell echo '$(hash)include <$(1)>' | $(CC) $(CPPFLAGS) $(CFLAGS) -E -xc - >/dev/null 2>&1 && echo 1 || echo 0)
+link_test = printf '$(1:%=$(hash)include <%>\n)int main(void) { return 0; }\n' | \
+    $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o /dev/null -xc - $(2) $(LDLIBS) >/dev/null 2>&1
+links = $(shell $(link_test) && echo 1 || echo 0)
+ZLIB ?= $(call links,zlib.h,-lz)
+JPEG ?= $(call links,stdio.h jpeglib.h,-ljpeg)
+PNG ?= $(call links,png.h,-lpng)
 ZLIB := $(ZLIB)
 JPEG := $(JPEG)
 PNG := $(PNG)
 
 # ---- the objects' folder ---------------------------------------------------------------------
-comma := ,
-empty :=
-space := $(empty) $(empty)
-cfg_words = $(subst $(space),_,$(notdir $(CC))) $(firstword $(subst -, ,$(machine))) $(BLAS) \
+values := $(foreach o,$(options),$(o)=$($(o))) $(cc_version)
+sum := $(shell printf %s $(call quote,$(values)) | cksum | cut -d' ' -f1)
+cfg_words = $(call joined,_,$(notdir $(CC))) $(arch) $(BLAS) \
     $(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),serial)) \
-    $(if $(filter 0,$(ZLIB)),nozlib) $(if $(filter 0,$(JPEG)),nojpeg) $(if $(filter 0,$(PNG)),nopng) \
-    $(subst $(comma),+,$(SANITIZE)) $(if $(filter 1,$(DEBUG)),debug)
-cfg := $(subst $(space),-,$(strip $(cfg_words)))
+    $(subst $(comma),+,$(SANITIZE)) $(if $(filter 1,$(DEBUG)),debug) $(sum)
+cfg := $(call joined,-,$(cfg_words))
 obj := build/obj/$(cfg)
 
 # ---- flags -----------------------------------------------------------------------------------
@@ -49,11 +81,13 @@ san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sani
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
 defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) \
     -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
-cflags = $(std) $(warn) $(opt) $(san) -Iinclude $(defs) $(CFLAGS)
 libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(JPEG)),-ljpeg) \
     $(if $(filter 1,$(PNG)),-lpng) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
-compile = $(CC) $(cflags)
-link = $(CC) $(san) $(omp)
+
+# The caller's flags come last, but for what single objects cannot do without: their $(own).
+caller = $(CPPFLAGS) $(CFLAGS)
+compile = $(check_machine)$(CC) $(std) $(warn) $(opt) $(san) $(omp) -Iinclude $(defs) $(caller) $(own)
+link = $(CC) $(san) $(omp) $(CFLAGS) $(lto) $(LDFLAGS)
 
 # As many jobs as processors, unless make was told how many.
 parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))

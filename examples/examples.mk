@@ -14,7 +14,7 @@ programs += kd demo $(embed) $(experiments:%=experiment-%)
 # All programs, also the tests' and the bench, are linked from the objects and archives they depend on.
 $(obj)/bin/%:
 	@mkdir -p $(@D)
-	$(Q)$(link) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(program_libs) $(libs)
+	$(Q)$(link) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(program_libs) $(LDLIBS) $(libs)
 $(obj)/bin/kd: $(kd_src:%.c=$(obj)/%.o) $(obj)/libkd.a
 $(obj)/bin/demo: $(demo_src:%.c=$(obj)/%.o) $(obj)/libkd.a
 $(embed:%=$(obj)/bin/%): $(obj)/bin/%: $(obj)/examples/embed/%.o $(obj)/libkd.a

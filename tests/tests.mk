@@ -5,7 +5,7 @@ parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c)
 no_test := tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c
 test_src := $(filter-out $(no_test),$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
 $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
-$(obj)/bin/tests: program_libs = $(shell pkg-config --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt)
+$(obj)/bin/tests: program_libs = $(shell $(PKG_CONFIG) --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt)
 
 # Preloaded by the tests of interruptions and of failing disks; never sanitized itself.
 $(obj)/bin/shim.so: tests/kill/shim.c
@@ -23,7 +23,7 @@ check: deps ## all tests a change must pass
 test_env = OMP_WAIT_POLICY=passive $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) \
     $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) \
     KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden
-run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/libkd.so) \
+run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/$(so)) \
     $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
 	@$(test_env) $(RUNNER) $(obj)/bin/tests $(SUITES)
 
@@ -32,14 +32,14 @@ arm_suites ?= base half activation norm pool fuse linear gemm conv conv_norm win
 .PHONY: check-arm
 check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
 	@sh .ci/deps.sh arm
-	@$(again) $(parallel) run-tests CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy \
+	@$(again) $(parallel) run-tests CROSS=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc \
 	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
 
 .PHONY: abi abi-update
-abi: $(obj)/libkd.so ## what programs are compiled against, compared with tests/abi/list.txt
-	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/check.sh $(obj)/libkd.so
-abi-update: $(obj)/libkd.so ## write that list anew: the interface was changed on purpose
-	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/list.sh include $(obj)/libkd.so >tests/abi/list.new
+abi: $(obj)/$(so) ## what programs are compiled against, compared with tests/abi/list.txt
+	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/check.sh $(obj)/$(so)
+abi-update: $(obj)/$(so) ## write that list anew: the interface was changed on purpose
+	@CC='$(CC)' RUNNER='$(RUNNER)' sh tests/abi/list.sh include $(obj)/$(so) >tests/abi/list.new
 	@mv tests/abi/list.new tests/abi/list.txt
 
 # What a run loses when it is killed: nothing.
@@ -81,6 +81,7 @@ check-full: check abi ## check, kills, sanitizers, fuzzers, the other build opti
 	@$(again) run-tests SANITIZE=thread
 	@sh .ci/deps.sh clang && $(again) run-tests CC=clang
 	@sh .ci/deps.sh openblas && $(again) run-tests BLAS=openblas
+	@sh tests/build/build.sh
 	@sh tests/consumer/install.sh
 	@$(again) check-arm
 	@$(again) fuzz FUZZ_SECONDS=60

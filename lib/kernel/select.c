@@ -4,15 +4,25 @@
 
 #include <string.h>
 
-#if KDI_AMX
+#if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-#if defined(__x86_64__)
-extern const kdi_kernels kdi_kernels_generic, kdi_kernels_avx2, kdi_kernels_avx512;
+/* KDI_TABLE(name) for each table of this build, the best first. */
+#ifndef KDI_TABLES
+#define KDI_TABLES KDI_TABLE(generic)
+#endif
 
+#define KDI_TABLE(isa) extern const kdi_kernels kdi_kernels_##isa;
+KDI_TABLES
+#undef KDI_TABLE
+#define KDI_TABLE(isa) &kdi_kernels_##isa,
+static const kdi_kernels *const tables[] = {KDI_TABLES};
+#undef KDI_TABLE
+
+#if defined(__x86_64__)
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -24,62 +34,46 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
 }
 
-#if KDI_AMX
-extern const kdi_kernels kdi_kernels_amx;
-
 /* Linux lets a process use the tiles' registers after it has asked to. Signal frames are larger
  * from then on; a process whose signal stacks are too small for them is refused. */
 static bool has_amx(void)
 {
+#ifdef SYS_arch_prctl
     enum { BF16 = 1 << 22, TILES = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
     unsigned a, b, c, d;
     if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
     if (!(d & BF16) || !(d & TILES)) return false;
-#ifdef SYS_arch_prctl
     return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 #else
     return false;
 #endif
 }
 #endif
-#elif defined(__aarch64__)
-extern const kdi_kernels kdi_kernels_generic, kdi_kernels_neon;
-#else
-extern const kdi_kernels kdi_kernels_generic;
-#endif
 
-static bool always(void)
+/* Whether this processor, under this system, runs the table called isa. */
+static bool runs(const char *isa)
 {
-    return true;
-}
-
-static const struct {
-    const kdi_kernels *table;
-    bool (*runs)(void);
-} tables[] = {
 #if defined(__x86_64__)
-#if KDI_AMX
-    {&kdi_kernels_amx, has_amx},
-#endif
-    {&kdi_kernels_avx512, has_avx512},
-    {&kdi_kernels_avx2, has_avx2},
+    if (!strcmp(isa, "avx2")) return has_avx2();
+    if (!strcmp(isa, "avx512")) return has_avx512();
+    if (!strcmp(isa, "amx")) return has_amx();
 #elif defined(__aarch64__)
-    {&kdi_kernels_neon, always},
+    if (!strcmp(isa, "neon")) return true;
 #endif
-    {&kdi_kernels_generic, always},
-};
+    return !strcmp(isa, "generic");
+}
 
 const kdi_kernels *kdi_kernels_at(int i)
 {
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-        if (tables[t].runs() && i-- == 0) return tables[t].table;
+        if (runs(tables[t]->name) && i-- == 0) return tables[t];
     return NULL;
 }
 
 const kdi_kernels *kdi_kernels_select(const char *name)
 {
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-        if ((!name || strcmp(tables[t].table->name, name) == 0) && tables[t].runs())
-            return tables[t].table;
+        if ((!name || strcmp(tables[t]->name, name) == 0) && runs(tables[t]->name))
+            return tables[t];
     return NULL;
 }

@@ -16,7 +16,7 @@ fuzz_needs := $(wildcard tests/fuzz/*.h) tests/fuzz/targets.def $(obj)/tests/fuz
 $(fuzz_obj)/options: $(parse_src:%.c=$(obj)/%.o)
 $(fuzz_obj)/%: tests/fuzz/fuzz_%.c $(fuzz_needs)
 	@mkdir -p $(@D)
-	$(Q)$(compile) -DFUZZ_ALONE -fsanitize=fuzzer -o $@ $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) $(libs)
+	$(Q)$(compile) $(LDFLAGS) -DFUZZ_ALONE -fsanitize=fuzzer -o $@ $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) $(libs)
 
 # No input decides where kernels branch, and the targets' own tools are none of the library's code:
 # without their counters each execution is quicker.

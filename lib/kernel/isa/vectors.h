@@ -17,6 +17,10 @@
 #define KDI_STR(x) KDI_STR2(x)
 #define KDI_ISA_NAME KDI_STR(KDI_ISA)
 
+#if defined(KDI_BASELINE) && (defined(__SSE3__) || defined(__AVX__) || defined(__ARM_FEATURE_SVE))
+#error "the generic table is for every processor: it is compiled without -march, -mcpu and -mavx"
+#endif
+
 /* The matrix product's tile.
  *   KDI_GEMM_MR x KDI_GEMM_NR  fits the registers, beside two vectors of B and a broadcast of A
  *   KDI_GEMM_STEPS   steps of k at a time: more than 1 where the tile is so small that the loop's
