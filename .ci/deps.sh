@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh [clang|openblas|lint|valgrind|arm|edge]: install what is missing for the build, the tests and the demo, or
+# deps.sh [clang|openblas|lint|valgrind|arm|edge|musl|consumer]: install what is missing for the build, the tests and the demo, or
 # for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
@@ -24,6 +24,11 @@ lint) want="/usr/bin/clang-format:clang-format
 /usr/bin/clang-tidy:clang-tidy
 /usr/bin/cppcheck:cppcheck
 /usr/bin/shellcheck:shellcheck" ;;
+musl) want="/usr/bin/musl-gcc:musl-tools" ;;
+consumer) want="/usr/bin/g++:g++
+/usr/bin/cmake:cmake
+/usr/bin/meson:meson
+/usr/bin/ninja:ninja-build" ;;
 valgrind) want="/usr/bin/valgrind:valgrind" ;;
 arm) want="/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 /usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross

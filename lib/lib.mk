@@ -10,11 +10,12 @@ lib_obj := $(lib_src:%.c=$(obj)/%.o) $(kernel_obj)
 ifneq ($(call has,jsmn.h),1)
 $(obj)/lib/file/json.o: own := -Ibuild/include
 $(lib_obj): | $(if $(wildcard /usr/include/jsmn.h),build/include/jsmn.h,say_deps)
-build/include/jsmn.h:
-	@mkdir -p $(@D) && cp /usr/include/jsmn.h $@
 say_deps:
 	@echo "libkd: jsmn.h is missing (Debian: libjsmn-dev). 'make deps' installs what the build needs." >&2; exit 1
 endif
+
+build/include/%.h: /usr/include/%.h
+	@mkdir -p $(@D) && cp $< $@
 
 # Objects of the library, of programs and of tests alike.
 define compile_object
@@ -59,7 +60,7 @@ $(obj)/libkd_internal.a: $(lib_obj)
 
 so := $(if $(darwin),libkd.dylib,libkd.so)
 soname := $(if $(darwin),libkd.0.dylib,libkd.so.0)
-so_flags_elf := -Wl,-soname,$(soname) -Wl,-Bsymbolic-functions -Wl,--version-script=lib/libkd.map
+so_flags_elf := -Wl,-soname,$(soname) -Wl,-Bsymbolic -Wl,--version-script=lib/libkd.map
 so_flags_darwin := -install_name @rpath/$(soname) -Wl,-exported_symbol,_kd_*
 so_flags := $(if $(darwin),$(so_flags_darwin),$(so_flags_elf))
 $(obj)/$(so): $(obj)/whole.o lib/libkd.map

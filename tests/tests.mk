@@ -2,10 +2,19 @@
 
 # The command line's reader is tested from within, as are the programs' statistics.
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c)
-no_test := tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c
+no_test := tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c tests/musl/%
 test_src := $(filter-out $(no_test),$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
 $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
-$(obj)/bin/tests: program_libs = $(shell $(PKG_CONFIG) --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt)
+check_libs = $(shell $(PKG_CONFIG) --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt)
+$(obj)/bin/tests: program_libs = $(check_libs)
+
+# Debian has no Check for musl: its archive is taken, and what that wants of glibc is in tests/musl.
+ifneq ($(findstring musl,$(CC)),)
+check_libs = $(addprefix /usr/lib/$(machine)/,libcheck.a libsubunit.a)
+$(obj)/bin/tests: $(obj)/tests/musl/glibc.o
+$(obj)/tests/%.o: own := -Ibuild/include
+$(test_src:%.c=$(obj)/%.o): | build/include/check.h build/include/check_stdint.h
+endif
 
 # Preloaded by the tests of interruptions and of failing disks; never sanitized itself.
 $(obj)/bin/shim.so: tests/kill/shim.c
@@ -34,6 +43,18 @@ check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
 	@sh .ci/deps.sh arm
 	@$(again) $(parallel) run-tests CROSS=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc \
 	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
+
+# Other compilers and C libraries: what computes, and what they could do otherwise.
+build_suites ?= base half json file_read file_write activation norm linear gemm conv winograd golden_ops train
+.PHONY: check-lto check-musl check-clang
+check-lto: deps ## some suites, compiled at link time: CFLAGS=-flto
+	@$(again) $(parallel) run-tests CFLAGS=-flto SUITES='$(build_suites)' programs=kd
+check-musl: deps ## some suites with musl instead of glibc
+	@sh .ci/deps.sh musl
+	@$(again) $(parallel) run-tests CC=musl-gcc SUITES='$(build_suites)' programs=kd
+check-clang: deps ## some suites, compiled by clang
+	@sh .ci/deps.sh clang
+	@$(again) $(parallel) run-tests CC=clang SUITES='$(build_suites)' programs=kd
 
 .PHONY: abi abi-update
 abi: $(obj)/$(so) ## what programs are compiled against, compared with tests/abi/list.txt
@@ -80,9 +101,13 @@ check-full: check abi ## check, kills, sanitizers, fuzzers, the other build opti
 	@$(again) run-tests SANITIZE=address,undefined
 	@$(again) run-tests SANITIZE=thread
 	@sh .ci/deps.sh clang && $(again) run-tests CC=clang
+	@$(again) check-musl
+	@$(again) check-lto
 	@sh .ci/deps.sh openblas && $(again) run-tests BLAS=openblas
 	@sh tests/build/build.sh
-	@sh tests/consumer/install.sh
+	@sh .ci/deps.sh consumer && sh tests/consumer/install.sh
+	@sh tests/consumer/install.sh CC=musl-gcc
 	@$(again) check-arm
+	@sh tests/consumer/install.sh CROSS=aarch64-linux-gnu- RUNNER=qemu-aarch64-static
 	@$(again) fuzz FUZZ_SECONDS=60
 	@$(again) mutants MUTANTS=20
