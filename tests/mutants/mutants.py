@@ -173,6 +173,14 @@ def planted(read):
     return mutants, stale
 
 
+def unknown_suites():
+    """A suite that there is not passes whatever the fault."""
+    with open(os.path.join(TOP, "tests/suites.def"), encoding="utf-8") as file:
+        there = set(re.findall(r"^SUITE\((\w+)\)", file.read(), re.M))
+    return [f"suites.txt: {pattern}: there is no suite {name}" for pattern, *names in
+            map(str.split, lines_of("suites.txt")) for name in names if name not in there]
+
+
 def suites_for(path, without=()):
     """The suites of the first pattern that the file matches, the quick ones first."""
     for line in lines_of("suites.txt"):
@@ -463,6 +471,7 @@ def open_trees(folder, options):
 def work(folder, options):
     plain = argparse.Namespace(read=lambda path: read_top(path))
     by_hand, stale = planted(plain.read)
+    stale += unknown_suites()
     by_hand = [m for m in by_hand if fnmatch.fnmatch(m.path, options.files)] if options.planted else []
     generated = candidates(plain, options)
     if options.list:
