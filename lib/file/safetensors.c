@@ -350,6 +350,19 @@ static kd_status finish(kd_file **file, kd_status status, bool index)
     return status;
 }
 
+/* Of a link that leads to nothing the error says where to, as git-annex's do until the file is
+ * fetched. */
+static kd_status cannot_open(kd_ctx *ctx, const char *path, int error)
+{
+    char to[1024];
+    const ssize_t n = error == ENOENT ? readlink(path, to, sizeof to - 1) : -1;
+    if (n < 0) return kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': %s", path, strerror(error));
+    to[n] = 0;
+    return kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': it is a link to '%s', which is not there%s",
+                       path, kdi_show(to).text,
+                       strstr(to, "annex/objects") ? kdi_kind_advice(KDI_KIND_ANNEX) : "");
+}
+
 static kd_status open_path(kd_ctx *ctx, const char *path, bool index, kd_file **file)
 {
     struct stat st;
@@ -358,7 +371,7 @@ static kd_status open_path(kd_ctx *ctx, const char *path, bool index, kd_file **
     kd_file *f = *file;
     f->fd = kdi_open(path, O_RDONLY | O_NONBLOCK); /* opening a pipe must not wait for a writer */
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
-        status = kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': %s", path, strerror(errno));
+        status = cannot_open(ctx, path, errno);
     else if (!S_ISREG(st.st_mode))
         status = kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': it is not a regular file", path);
     else

@@ -229,6 +229,8 @@ static void check_fashion(kd_ctx *ctx, const char *dir)
     ck_assert_uint_eq(info->count[KD_SPLIT_TRAIN], 5);
     ck_assert_uint_eq(info->count[KD_SPLIT_TEST], 3);
     ck_assert_str_eq(info->class_names[9], "Ankle boot");
+    ck_assert_ptr_nonnull(
+        strstr(kd_dataset_note(data, 0), "is a subset: 5 + 3 pictures of 60000 + 10000"));
     check_samples(ctx, data, 2);
     kd_dataset_close(data);
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);

@@ -200,5 +200,28 @@ START_TEST(test_folder_of_pickles)
 }
 END_TEST
 
-TEST_SUITE(kinds, 30, &test_words, &test_folder_of_pickles, &test_safetensors_are_known,
-           &test_not_replaced, &test_texts_replace_texts)
+/* A link that leads nowhere, as git-annex leaves them. */
+START_TEST(test_link_to_nothing)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char path[600];
+    kd_file *f;
+    snprintf(path, sizeof path, "%s/annexed.safetensors", test_dir());
+    ck_assert_int_eq(symlink("../.git/annex/objects/xX/SHA256E-s9--00", path), 0);
+    ck_assert_int_eq(kd_file_open(ctx, path, &f), KD_E_IO);
+    expect_error(ctx, "it is a link to '../.git/annex/objects/xX/SHA256E-s9--00', which is not "
+                      "there; fetch the file: git annex get");
+    unlink(path);
+    ck_assert_int_eq(symlink("gone", path), 0);
+    ck_assert_int_eq(kd_file_open(ctx, path, &f), KD_E_IO);
+    expect_error(ctx, "it is a link to 'gone', which is not there");
+    ck_assert_ptr_null(strstr(kd_ctx_error(ctx), "annex get"));
+    unlink(path);
+    ck_assert_int_eq(kd_file_open(ctx, path, &f), KD_E_IO);
+    expect_error(ctx, "No such file");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(kinds, 30, &test_words, &test_link_to_nothing, &test_folder_of_pickles,
+           &test_safetensors_are_known, &test_not_replaced, &test_texts_replace_texts)

@@ -23,13 +23,15 @@ typedef struct bench {
     kd_dataset *data;
     kd_model *teacher;
     int warnings;
+    char said[2000]; /* the last of them */
 } bench;
 
 static void count(void *user, kd_log_level level, const char *text)
 {
     bench *b = user;
-    (void)text;
-    b->warnings += level == KD_LOG_WARN;
+    if (level != KD_LOG_WARN) return;
+    b->warnings++;
+    snprintf(b->said, sizeof b->said, "%s", text);
 }
 
 static void open_bench(bench *b)
@@ -242,5 +244,81 @@ START_TEST(test_pairs_standardized)
 }
 END_TEST
 
-TEST_SUITE(effects, 120, &test_all_are_here, &test_alone, &test_pairs_sgd, &test_pairs_adamw,
-           &test_pairs_dkd, &test_pairs_hard, &test_pairs_standardized)
+/* ---- what is warned of ------------------------------------------------------------------------ */
+
+/* One warning with these words; without them, none. */
+static void expect(bench *b, options all, bool taught, const char *words)
+{
+    bool said;
+    run(b, &all, taught, &said);
+    ck_assert_msg(b->warnings == (words != NULL), "%d warnings: %s", b->warnings, b->said);
+    ck_assert_msg(!words || strstr(b->said, words), "no '%s' in: %s", words, b->said);
+}
+
+/* Each beside what is just not odd any more. Runs have 2 epochs of 8, 8 and 5 pictures. */
+START_TEST(test_warnings)
+{
+    bench b;
+    const options base = plain(KD_OPTIMIZER_SGD, KD_SCHEDULE_COSINE, KD_METHOD_DKD);
+    options o = base;
+    open_bench(&b);
+    o.train.batch = 22;
+    expect(&b, o, false, "batch: the training set of 21 pictures is smaller than a batch of 22");
+    o.train.batch = 21;
+    expect(&b, o, false, NULL);
+    o = base;
+    o.train.max_steps = 3;
+    o.train.warmup = 1;
+    expect(&b, o, false, "warmup: 1 epochs are more than the run has");
+    o.train.warmup = .9f;
+    expect(&b, o, false, NULL);
+    o = base;
+    o.train.accumulate = 4;
+    expect(&b, o, false, "accumulate: an epoch has 3 batches, so that no step sums over 4");
+    o.train.accumulate = 3;
+    expect(&b, o, false, NULL);
+    o = base;
+    o.train.ema = .51f;
+    expect(&b, o, false,
+           "ema: 6 steps are too few for an average with a decay of 0.51, which "
+           "still holds 2 % of the first weights at the end");
+    o.train.ema = .5f;
+    expect(&b, o, false, NULL);
+    o = base;
+    o.distill.soft = KD_OFF;
+    expect(&b, o, true, "soft: it is 0: the teachers teach nothing");
+    o.distill.soft = 1;
+    expect(&b, o, true, NULL);
+    o.distill.dkd_warmup = 2.1f;
+    expect(&b, o, true, "dkd_warmup: 2.1 epochs are more than the run has");
+    o.distill.dkd_warmup = 2;
+    expect(&b, o, true, NULL);
+    close_bench(&b);
+}
+END_TEST
+
+/* A teacher of random weights is right as often as chance is, and that is said once; one that has
+ * learnt these pictures is not suspected. */
+START_TEST(test_broken_teacher)
+{
+    bench b;
+    options o = plain(KD_OPTIMIZER_SGD, KD_SCHEDULE_ONECYCLE, KD_METHOD_KD);
+    open_bench(&b);
+    kd_dataset_close(b.data);
+    test_ok(b.ctx,
+            kd_dataset_open(b.ctx, "synthetic:classes=3,image=8,channels=1,train=1100,test=1", NULL,
+                            &b.data));
+    o.train.batch = 100;
+    expect(&b, o, true,
+           "of the first 1000 training pictures, which is no better than chance (33.3 %)");
+    const kd_train_opt learn = {
+        .struct_size = sizeof learn, .epochs = 4, .batch = 50, .no_test = 1};
+    test_ok(b.ctx, kd_train(b.teacher, b.data, &learn, NULL));
+    expect(&b, o, true, NULL);
+    close_bench(&b);
+}
+END_TEST
+
+TEST_SUITE(effects, 120, &test_warnings, &test_broken_teacher, &test_all_are_here, &test_alone,
+           &test_pairs_sgd, &test_pairs_adamw, &test_pairs_dkd, &test_pairs_hard,
+           &test_pairs_standardized)
