@@ -244,4 +244,37 @@ START_TEST(test_manual)
 }
 END_TEST
 
-TEST_SUITE(cli_texts, 60, &test_bash, &test_zsh, &test_usage, &test_manual)
+/* A line of zsh's for each kind of option and word, with or without zsh. */
+START_TEST(test_zsh_lines)
+{
+    static const char *const lines[] = {
+        "#compdef kd\n",
+        "\n        'distill:Train a student by a teacher and measure it on the test split'\n",
+        "\n            '*--teacher=[one or more trained networks with the student'\\''s "
+        "classes]:FILE:"
+        "_files' \\\n",
+        "\n            '*--teacher-weight=[one for each teacher, divided by their sum]:W: ' \\\n",
+        "\n            '--teacher-model=[which network the teachers'\\'' files "
+        "hold]:SPEC:_kd_specs' "
+        "\\\n",
+        "\n            '--epochs=[passes over the training split]:N: ' \\\n",
+        "\n            '--lr=[learning rate\\: the highest that the schedule comes to]:RATE: ' "
+        "\\\n",
+        "\n            '--no-nesterov[Nesterov'\\''s momentum]' \\\n",
+        "\n            '--split=[which part of it]:split:(test train dev)' \\\n",
+        ":DIR:_files -/' \\\n",
+        "]:NAME:_kd_data' \\\n",
+        "\n            '1:SPEC:_kd_specs' ;;\n",
+        "\n            '*:FILE:_files' ;;\n",
+        "\n            '1:FILE:_files' \\\n            '*:INPUT:_files' ;;\n",
+        "\n            '2:BATCH:_files' \\\n            '3:OUTPUT:_files' ;;\n",
+        "\n            '1:SHELL:(bash zsh)' ;;\n"};
+    RUN_OK("completion", "zsh");
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) test_expect_in(test_out, lines[i]);
+    ck_assert_ptr_null(strstr(test_out, "'*--lr"));
+    ck_assert_ptr_null(strstr(test_out, "'--teacher-weight"));
+    ck_assert_ptr_null(strstr(test_out, "'--nesterov"));
+}
+END_TEST
+
+TEST_SUITE(cli_texts, 60, &test_zsh_lines, &test_bash, &test_zsh, &test_usage, &test_manual)
