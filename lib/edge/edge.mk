@@ -28,3 +28,6 @@ edge: $(edge_dir)/libkd-edge.a ## libkd-edge.a for this machine, or for CROSS= a
 check-edge: ## the runtime for microcontrollers on every machine that QEMU has: bits, sizes, stack
 	@sh .ci/deps.sh edge
 	@sh tests/edge/check.sh
+.PHONY: edge-dist
+edge-dist: ## build/libkd-edge: the runtime with the manifests of Zephyr, ESP-IDF, Arduino, PlatformIO, CMake
+	@sh lib/edge/dist.sh $(version) build/libkd-edge
