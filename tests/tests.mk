@@ -109,5 +109,6 @@ check-full: check abi ## check, kills, sanitizers, fuzzers, the other build opti
 	@sh tests/consumer/install.sh CC=musl-gcc
 	@$(again) check-arm
 	@sh tests/consumer/install.sh CROSS=aarch64-linux-gnu- RUNNER=qemu-aarch64-static
+	@$(again) check-edge edge-dist
 	@$(again) fuzz FUZZ_SECONDS=60
 	@$(again) mutants MUTANTS=20
