@@ -3,7 +3,11 @@
  *
  *   portable   one product at a time.
  *   SMLAD      Cortex-M4, M7, M33: a word of four bytes becomes two pairs of 16 bits (SXTB16), and
- *              each SMLAD adds two products. 6 + 6 + 8 instructions for 16 products of a block.
+ *              each SMLAD adds two products. 4 + 8 + 8 instructions for 16 products of a block.
+ *   Helium     Cortex-M55, M85: VMLADAVA adds 16 products; the last vector is loaded with zeros behind
+ *              its end.
+ *   NEON       arm64: SDOT where there is one, else SMULL and SADALP, which add pairs of products of
+ *              16 bits (at most 2^14 each) to sums of 32.
  *
  * No sum overflows: see docs/edge-numerics.md. */
 #ifndef KDI_EDGE_DOT_H
@@ -11,8 +15,28 @@
 
 #include <stdint.h>
 
-#if defined(__ARM_FEATURE_DSP) && !defined(__aarch64__) && !defined(KD_EDGE_PORTABLE)
+#if defined(KD_EDGE_PORTABLE)
+/* one product at a time */
+#elif defined(__ARM_FEATURE_MVE)
+#define KD_EDGE_HELIUM 1
+#include <arm_mve.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#define KD_EDGE_NEON 1
+#include <arm_neon.h>
+#elif defined(__ARM_FEATURE_DSP) && !defined(__aarch64__)
 #define KD_EDGE_SMLAD 1
+#endif
+#ifndef KD_EDGE_HELIUM
+#define KD_EDGE_HELIUM 0
+#endif
+#ifndef KD_EDGE_NEON
+#define KD_EDGE_NEON 0
+#endif
+#ifndef KD_EDGE_SMLAD
+#define KD_EDGE_SMLAD 0
+#endif
+
+#if KD_EDGE_SMLAD
 
 /* Bytes 0 and 2, and bytes 1 and 3, of the word at `at`, as pairs of 16 bits. */
 static inline void kd_edge_widen(const int8_t *at, uint32_t *even, uint32_t *odd)
@@ -29,8 +53,19 @@ static inline int32_t kd_edge_smlad(uint32_t a, uint32_t b, int32_t acc)
     __asm__("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
     return sum;
 }
+#endif
+
+#if KD_EDGE_NEON
+/* acc + products of 16 values, summed by fours or, without SDOT, by pairs of pairs. */
+static inline int32x4_t kd_edge_dot_16(int32x4_t acc, int8x16_t x, int8x16_t w)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(acc, x, w);
 #else
-#define KD_EDGE_SMLAD 0
+    acc = vpadalq_s16(acc, vmull_s8(vget_low_s8(x), vget_low_s8(w)));
+    return vpadalq_s16(acc, vmull_high_s8(x, w));
+#endif
+}
 #endif
 
 #if KD_EDGE_SMLAD
@@ -51,6 +86,33 @@ static inline void kd_edge_dot_2x2(const int8_t *w0, const int8_t *w1, const int
     }
 #endif
     int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
+#if KD_EDGE_HELIUM
+    while (n) {
+        const mve_pred16_t inside = vctp8q(n);
+        const int8x16_t v0 = vldrbq_z_s8(w0, inside), v1 = vldrbq_z_s8(w1, inside);
+        const int8x16_t u0 = vldrbq_z_s8(x0, inside), u1 = vldrbq_z_s8(x1, inside);
+        a = vmladavaq_s8(a, u0, v0);
+        b = vmladavaq_s8(b, u0, v1);
+        c = vmladavaq_s8(c, u1, v0);
+        d = vmladavaq_s8(d, u1, v1);
+        const uint32_t step = n < 16 ? n : 16;
+        w0 += step, w1 += step, x0 += step, x1 += step, n -= step;
+    }
+#endif
+#if KD_EDGE_NEON
+    if (n >= 16) {
+        int32x4_t va = vdupq_n_s32(0), vb = va, vc = va, vd = va;
+        for (; n >= 16; n -= 16, w0 += 16, w1 += 16, x0 += 16, x1 += 16) {
+            const int8x16_t v0 = vld1q_s8(w0), v1 = vld1q_s8(w1);
+            const int8x16_t u0 = vld1q_s8(x0), u1 = vld1q_s8(x1);
+            va = kd_edge_dot_16(va, u0, v0);
+            vb = kd_edge_dot_16(vb, u0, v1);
+            vc = kd_edge_dot_16(vc, u1, v0);
+            vd = kd_edge_dot_16(vd, u1, v1);
+        }
+        a += vaddvq_s32(va), b += vaddvq_s32(vb), c += vaddvq_s32(vc), d += vaddvq_s32(vd);
+    }
+#endif
 #if KD_EDGE_SMLAD
     for (; n >= 4; n -= 4, w0 += 4, w1 += 4, x0 += 4, x1 += 4) {
         uint32_t we0, wo0, we1, wo1, xe, xo;
@@ -77,6 +139,20 @@ static inline void kd_edge_dot_2x2(const int8_t *w0, const int8_t *w1, const int
 static inline int32_t kd_edge_dot(const int8_t *w, const int8_t *x, uint32_t n)
 {
     int32_t sum = 0;
+#if KD_EDGE_HELIUM
+    while (n) {
+        const mve_pred16_t inside = vctp8q(n);
+        const uint32_t step = n < 16 ? n : 16;
+        sum = vmladavaq_s8(sum, vldrbq_z_s8(x, inside), vldrbq_z_s8(w, inside));
+        w += step, x += step, n -= step;
+    }
+#endif
+#if KD_EDGE_NEON
+    int32x4_t sums = vdupq_n_s32(0);
+    for (; n >= 16; n -= 16, w += 16, x += 16)
+        sums = kd_edge_dot_16(sums, vld1q_s8(x), vld1q_s8(w));
+    sum = vaddvq_s32(sums);
+#endif
 #if KD_EDGE_SMLAD
     for (; n >= 4; n -= 4, w += 4, x += 4) {
         uint32_t we, wo, xe, xo;
