@@ -39,10 +39,12 @@ enum cli_command_bit {
     CMD_INSPECT = 256,
     CMD_RERUN = 512,
     CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
-    CMD_ALL = 1023 | 4096,
+    CMD_ALL = 1023 | 4096 | 8192 | 16384,
     CMD_COMPLETION = 1024, /* these two take --help alone */
     CMD_MANUAL = 2048,
-    CMD_EXPORT = 4096
+    CMD_EXPORT = 4096,
+    CMD_CACHE = 8192,
+    CMD_SWEEP = 16384
 };
 
 enum { CLI_MAX_WORDS = 3 };
@@ -90,6 +92,7 @@ typedef struct cli_args {
 
     bool reset_head, dry_run, json, quiet, help;
     uint64_t threads, max_memory;
+    uint64_t batches; /* of cache verify */
 
     /* of export */
     const char *edge, *c_array, *calibrate, *report;
@@ -413,6 +416,10 @@ int cmd_inspect(cli_args *args);
 int cmd_completion(cli_args *args);
 int cmd_manual(cli_args *args);
 int cmd_rerun(cli_args *args);
+int cmd_cache(cli_args *args);
+
+/* Is there a teacher, or a cache of its logits? */
+bool cli_taught(const cli_args *args);
 
 /* What --dry-run prints instead of a run. */
 int cli_dry_run(const cli_run *run);

@@ -94,7 +94,8 @@ int cli_dry_run(const cli_run *run)
     train.log_steps = 0;
     train.keep = KD_KEEP_LAST;
     train.no_test = 1;
-    train.dev_count = 0;
+    if (a->n_teachers) opt.cache = NULL; /* it stays as it is */
+    if (!opt.cache) train.dev_count = 0;
     if (kd_train_plan(run->model, &opt, &plan)) return cli_fail_ctx(run->ctx);
     f.arena = kd_plan_arena_size(plan);
     f.micro_batch = kd_plan_batch(plan);
@@ -103,7 +104,9 @@ int cli_dry_run(const cli_run *run)
     train.progress = watch;
     train.user = &t;
     kd_result unused = {.struct_size = sizeof unused};
-    const kd_status done = cli_call(run, &train, &unused);
+    opt.train = &train;
+    const kd_status done = cli_taught(a) ? kd_distill(run->model, run->data, &opt, &unused)
+                                         : kd_train(run->model, run->data, &train, &unused);
     if (cli_interrupted()) {
         cli_fail("interrupted");
         return CLI_INTERRUPTED;

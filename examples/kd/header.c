@@ -212,6 +212,10 @@ static void say_networks(const outline *o)
         say_origin(o, teacher);
         say_classes(o, teacher);
     }
+    if (!a->distill.cache) return;
+    char safe[300];
+    line("cache");
+    fprintf(stderr, "%s\n", cli_escape(a->distill.cache, safe, sizeof safe));
 }
 
 /* KD_OFF is zero. */
@@ -227,7 +231,7 @@ static void say_loss(const cli_run *run)
     const double hard = value((double)d->hard), soft = value((double)d->soft);
     const double t = (double)d->temperature;
     line("loss");
-    if (a->n_teachers == 0) {
+    if (!cli_taught(a)) {
         fprintf(stderr, "CE");
     } else if (d->method == KD_METHOD_HARD) {
         fprintf(stderr, "%.4g CE + %.4g CE with the teacher's class", hard, soft);
@@ -243,7 +247,7 @@ static void say_loss(const cli_run *run)
     if (a->train.label_smoothing > 0)
         fprintf(stderr, "; labels smoothed by %.4g", (double)a->train.label_smoothing);
     if (a->n_teachers > 1) fprintf(stderr, "; the mean of %zu teachers", a->n_teachers);
-    if (a->n_teachers && strstr(kd_model_spec(run->model), "_distilled_"))
+    if (cli_taught(a) && strstr(kd_model_spec(run->model), "_distilled_"))
         fprintf(stderr, "; CE by the class token's head, the rest by the distillation token's");
     fputc('\n', stderr);
 }

@@ -149,6 +149,23 @@ const cli_command cli_commands[] = {
      "  kd rerun student --check\n"
      "  kd rerun student/run.json --out again\n",
      cmd_rerun},
+    {CMD_CACHE,
+     "cache",
+     {"ACTION", "WHAT..."},
+     {"build, info, verify or prune",
+      "build: SPEC, the student that the logits are for; else the cache's folder"},
+     "Fill and look after a folder of a teacher's logits",
+     "kd distill --cache DIR reads and fills a cache by itself. build fills one beforehand; "
+     "several\n"
+     "SPECs are students that share it. info says what a cache is of. verify reads every row, and\n"
+     "with --teacher asks the teacher again about some batches; exit status 1 if anything "
+     "differs.\n"
+     "prune removes damaged epochs, what killed runs left unfinished, and with --epochs N the\n"
+     "epochs after the first N.\n"
+     "Examples\n"
+     "  kd cache build vgg8_bn --teacher teacher --epochs 30 --cache logits\n"
+     "  kd cache verify logits --teacher teacher --batches 5\n",
+     cmd_cache},
     {CMD_COMPLETION,
      "completion",
      {"SHELL"},

@@ -31,7 +31,8 @@ enum {
     LOADS = CMD_PROFILE | CMD_DISTILL | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP |
             CMD_INSPECT | CMD_EXPORT,
     TAUGHT = CMD_DISTILL | CMD_FINETUNE,
-    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN)
+    CACHES = TAUGHT | CMD_CACHE,
+    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN | CMD_SWEEP)
 };
 
 #define FLAG(commands, group, name, field, help)                                                   \
@@ -56,7 +57,7 @@ enum {
     }
 
 static const cli_option own[] = {
-    {.commands = CMD_TRAINS | CMD_EVAL,
+    {.commands = CMD_TRAINS | CMD_EVAL | CMD_CACHE,
      .group = KD_GROUP_DATA,
      .kind = OPT_TEXT,
      .name = "data",
@@ -124,8 +125,8 @@ static const cli_option own[] = {
     TEXT(CMD_PREDICT, KD_GROUP_DATA, "normalize", "MEAN/STD", NULL, normalize,
          "of pictures from files: of pixels from 0 to 1, each one number or one a channel, joined "
          "by commas, e.g. 0.5/0.5 [FILE's, else ImageNet's]"),
-    COUNT(CMD_TRAINS | CMD_EVAL, KD_GROUP_DATA, "image", "PIXELS", NULL, 1, 16384, image,
-          "picture size the network sees [the spec's or the file's, else the data's]"),
+    COUNT(CMD_TRAINS | CMD_EVAL | CMD_CACHE, KD_GROUP_DATA, "image", "PIXELS", NULL, 1, 16384,
+          image, "picture size the network sees [the spec's or the file's, else the data's]"),
 
     FLAG(TAUGHT, KD_GROUP_DATA, "reset-head", reset_head,
          "begin the last layer of a trained network anew, whatever its classes [only where they "
@@ -139,18 +140,18 @@ static const cli_option own[] = {
      "with --train: pictures that go forward and backward at a time [the whole batch]",
      AT(micro_batch), 1, 1e6, .words = "auto"},
 
-    {TAUGHT, KD_GROUP_DISTILLATION, OPT_FILES, "teacher", "FILE...", NULL,
+    {CACHES, KD_GROUP_DISTILLATION, OPT_FILES, "teacher", "FILE...", NULL,
      "one or more trained networks with the student's classes; may be given several times", 0, 0, 0,
      NULL},
     TEXT(CMD_EVAL, KD_GROUP_RUN, "teacher", "FILE", NULL, teachers,
          "also compare with this network: agreement, KL divergence"),
     {TAUGHT, KD_GROUP_DISTILLATION, OPT_NUMBERS, "teacher-weight", "W...", NULL,
      "one for each teacher, divided by their sum [equal]", 0, 0, 1e6, NULL},
-    TEXT(TAUGHT | CMD_EVAL, KD_GROUP_DISTILLATION, "teacher-model", "SPEC", NULL, teacher_model,
+    TEXT(CACHES | CMD_EVAL, KD_GROUP_DISTILLATION, "teacher-model", "SPEC", NULL, teacher_model,
          "which network the teachers' files hold, where they do not say so"),
-    TEXT(TAUGHT | CMD_EVAL, KD_GROUP_DISTILLATION, "teacher-normalize", "MEAN/STD", NULL,
+    TEXT(CACHES | CMD_EVAL, KD_GROUP_DISTILLATION, "teacher-normalize", "MEAN/STD", NULL,
          teacher_normalize, "for the teachers [their files', else the data's]"),
-    COUNT(TAUGHT, KD_GROUP_DISTILLATION, "teacher-image", "PIXELS", NULL, 1, 16384, teacher_image,
+    COUNT(CACHES, KD_GROUP_DISTILLATION, "teacher-image", "PIXELS", NULL, 1, 16384, teacher_image,
           "picture size the teachers see [their files']"),
     TEXT(CMD_EVAL, KD_GROUP_RUN, "predictions", "FILE", NULL, predictions,
          "write a CSV table with a line for each sample: its class, the network's, probability, "
@@ -167,6 +168,8 @@ static const cli_option own[] = {
            "measure for about so long, at least 5 runs"),
     FLAG(CMD_TRAINS, KD_GROUP_RUN, "dry-run", dry_run,
          "time a few steps, say what the run would take, and write nothing"),
+    COUNT(CMD_CACHE, KD_GROUP_RUN, "batches", "N", "10", 0, 1e9, batches,
+          "verify: compare so many batches with the teacher's logits of now; 0: all"),
     FLAG(CMD_RERUN, KD_GROUP_RUN, "check", check,
          "compare the resulting network with the recorded one, bit by bit; exit status 1 if it is "
          "another"),
@@ -189,6 +192,17 @@ enum { OWN = sizeof own / sizeof *own, MOST = OWN + 100, NAME = 32 };
 
 /* ---- the library's --------------------------------------------------------------------------- */
 
+/* What the rows of a teacher cache depend on. */
+static bool fills_cache(const kd_option *o)
+{
+    static const char *const names[] = {
+        "augment",         "augment_epochs", "batch",     "dev_count", "cache",
+        "cache_precision", "cache_top",      "drop_last", "epochs",    "seed"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i], o->name)) return true;
+    return false;
+}
+
 /* kd step does no more than one step; what is only for a run means nothing to it. seed is taken, as
  * of any training command, though nothing in a step is random. */
 static unsigned commands_of(const kd_option *o)
@@ -196,6 +210,7 @@ static unsigned commands_of(const kd_option *o)
     unsigned commands = o->of == KD_OF_DISTILL ? TAUGHT : CMD_TRAINS;
     if ((o->flags & KD_READ_BY_STEP) || !strcmp(o->name, "seed")) commands |= CMD_STEP;
     if (!strcmp(o->name, "out") || !strcmp(o->name, "overwrite")) commands |= CMD_RERUN;
+    if (fills_cache(o)) commands |= CMD_CACHE;
     return commands;
 }
 

@@ -48,9 +48,9 @@ static void add_option(record *r, const char *name, const char *value)
  * they mean nothing to a run that begins. */
 static bool left_out(const cli_option *o)
 {
-    static const char *const names[] = {"data",  "data-dir", "teacher",   "teacher-weight",
-                                        "out",   "resume",   "overwrite", "json",
-                                        "quiet", "help",     "dry-run",   "threads"};
+    static const char *const names[] = {"data",    "data-dir",  "teacher", "teacher-weight", "out",
+                                        "resume",  "overwrite", "json",    "quiet",          "help",
+                                        "dry-run", "threads",   "cache"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], o->name)) return true;
     return false;
@@ -102,6 +102,7 @@ static void take_options(record *r, const cli_command *command, bool kept)
     if (data) add_option(r, "data", data);
     text = kd_json_get_string(r->rerun, "data_dir");
     if (text && !(data && cli_data_alone(data))) add_option(r, "data-dir", text);
+    if ((text = kd_json_get_string(r->rerun, "cache"))) add_option(r, "cache", text);
     for (size_t i = 0; i < KD_MAX_TEACHERS; i++) {
         snprintf(key, sizeof key, "teacher%zu", i);
         if ((text = kd_json_get_string(r->rerun, key))) add_option(r, "teacher", text);

@@ -76,7 +76,7 @@ static void options_json(kd_json *json, const cli_args *a)
     kd_json_object_begin(json, "options");
     for (size_t i = 0; (o = cli_option_at(i)); i++)
         if ((o->commands & a->command->bit) && strcmp(o->name, "help")) option_json(json, o, a);
-    kd_options_json(json, 0, &a->train, a->n_teachers ? &a->distill : NULL);
+    kd_options_json(json, 0, &a->train, cli_taught(a) ? &a->distill : NULL);
     kd_json_object_end(json);
 }
 
@@ -153,6 +153,7 @@ static void rerun_json(kd_json *json, const cli_run *run)
         snprintf(key, sizeof key, "teacher%zu_weight", i);
         if (a->n_teacher_weights) kd_json_number(json, key, a->teacher_weights[i]);
     }
+    if (a->distill.cache) path_json(json, "cache", a->distill.cache);
     kd_json_string(json, "isa", kd_ctx_isa(run->ctx));
     kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
     kd_json_string(json, "KD_ISA", getenv("KD_ISA"));

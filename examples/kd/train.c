@@ -29,17 +29,22 @@ typedef struct session {
 
 /* ---- before ---------------------------------------------------------------------------------- */
 
+bool cli_taught(const cli_args *a)
+{
+    return a->n_teachers > 0 || a->distill.cache;
+}
+
 static int check_usage(const cli_args *a)
 {
     const char *name = a->command->name;
-    if (a->command->bit == CMD_DISTILL && a->n_teachers == 0)
+    if (a->command->bit == CMD_DISTILL && !cli_taught(a))
         return cli_usage(name, "--teacher FILE is missing");
     if (a->n_teachers == 0 && (a->teacher_model || a->teacher_normalize || a->teacher_image))
         return cli_usage(name, "--teacher-%s: there is no --teacher",
                          a->teacher_model   ? "model"
                          : a->teacher_image ? "image"
                                             : "normalize");
-    if (a->n_teacher_weights && a->n_teacher_weights != a->n_teachers)
+    if (a->n_teachers && a->n_teacher_weights && a->n_teacher_weights != a->n_teachers)
         return cli_usage(name, "there are %zu teachers, but %zu weights (--teacher-weight)",
                          a->n_teachers, a->n_teacher_weights);
     if (a->n_teacher_weights == 1)
@@ -103,7 +108,7 @@ static int open_teachers(session *s)
     }
     for (size_t i = 0; i < a->n_teacher_weights; i++)
         s->weights[i] = (float)(a->teacher_weights[i] / sum);
-    a->distill.teachers = s->teachers;
+    a->distill.teachers = a->n_teachers ? s->teachers : NULL;
     a->distill.n_teachers = a->n_teachers;
     a->distill.teacher_weights = a->n_teacher_weights ? s->weights : NULL;
     return CLI_DONE;
@@ -155,14 +160,14 @@ static int open_all(session *s)
 {
     const cli_args *a = s->run.args;
     int status = cli_open_ctx(a, &s->run.ctx);
-    if (!status) status = cli_check(a, s->run.ctx, a->n_teachers > 0);
+    if (!status) status = cli_check(a, s->run.ctx, cli_taught(a));
     if (!status) status = check_apart(s);
     if (!status) status = check_outside_data(a);
     if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
     if (!status) status = go_on();
     if (!status && !a->dry_run) cli_header_data(a, s->run.data);
     if (!status) status = open_student(s);
-    if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, s->args->n_teachers > 0);
+    if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, cli_taught(a));
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
     if (!status) status = open_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
@@ -257,7 +262,7 @@ static int print_table(session *s)
     if (!isnan(r->teacher_top1))
         printf("teacher     top-1 %.2f %% on the training pictures, agreement %.2f %%\n",
                r->teacher_top1, r->agreement);
-    print_parts(&r->times, s->args->n_teachers > 0);
+    print_parts(&r->times, cli_taught(s->args));
     if (compared(&s->run))
         printf("same bits   %s: the network's hash is %s, recorded was %s\n",
                same_bits(&s->run) ? "yes" : "no", cli_hash_text(s->run.result_hash).text,
@@ -371,7 +376,7 @@ kd_status cli_call(const cli_run *run, const kd_train_opt *train, kd_result *res
 {
     kd_distill_opt distill = run->args->distill;
     distill.train = train;
-    return run->args->n_teachers ? kd_distill(run->model, run->data, &distill, result)
+    return cli_taught(run->args) ? kd_distill(run->model, run->data, &distill, result)
                                  : kd_train(run->model, run->data, train, result);
 }
 

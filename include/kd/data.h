@@ -215,6 +215,13 @@ typedef struct kd_loader_opt {
     int threads; /* that share a batch's work; 0: the context's number for folder:, else 1. With
                   * KD_LOADER_SYNC more than 1 means the context's parallel-for. Changes no
                   * result */
+    /* Where a step frames the pictures, it does so at this size or larger, as if there were such a
+     * view, too; 0: at the largest view's. */
+    size_t canvas_height, canvas_width;
+    /* Epoch e augments as epoch e mod cycle does; 0: each epoch in a way of its own. The order of
+     * the samples is each epoch's own; with mixup, cutmix, repeat or drop_last it is that of epoch
+     * e mod cycle, too. */
+    size_t cycle;
 } kd_loader_opt;
 
 /* Made by the loader; read only. Valid until the next call on the loader. */
@@ -253,6 +260,10 @@ KD_API int kd_loader_mixes(const kd_loader *loader);
 /* Non-zero: a step of the augmentation draws random numbers, so that an epoch shows other pictures,
  * or other samples, than the next. */
 KD_API int kd_loader_draws(const kd_loader *loader);
+
+/* The size at which pictures are augmented, into *height and *width. Non-zero: a step frames them,
+ * and the size follows from the views. */
+KD_API int kd_loader_canvas(const kd_loader *loader, size_t *height, size_t *width);
 
 /* Batches, and samples, in an epoch; samples that drop_last leaves out are not counted, broken ones
  * that are skipped are. */

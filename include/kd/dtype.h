@@ -7,6 +7,7 @@
 #include <kd/status.h>
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +43,11 @@ typedef enum kd_dtype { KD_DTYPE_LIST(KD_DTYPE_ENUM) KD_DTYPE_COUNT } kd_dtype;
 KD_API size_t kd_dtype_size(kd_dtype dtype);
 /* "f32", "i64" and the like. Never NULL. */
 KD_API const char *kd_dtype_name(kd_dtype dtype);
+
+/* A float as the bits of an f16: rounded to nearest, ties to even; what is too large becomes
+ * infinity, NaN stays NaN. And back, exactly. */
+KD_API uint16_t kd_f32_to_f16(float x);
+KD_API float kd_f16_to_f32(uint16_t bits);
 
 #ifdef __cplusplus
 }

@@ -44,8 +44,8 @@ KD_API kd_status kd_json_text(kd_json *json, const char **text, size_t *size);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* One JSON object, strictly parsed. Its own strings, numbers, truth values and objects can be asked
- * for; arrays are checked and stepped over. */
+/* One JSON object, strictly parsed. Its own strings, numbers, truth values, objects, and elements of
+ * arrays can be asked for. */
 typedef struct kd_json_object kd_json_object;
 
 /* text is copied. Malformed text, one whose outermost value is no object, and a key that comes
@@ -64,6 +64,14 @@ KD_API int kd_json_get_integer(const kd_json_object *object, const char *key, in
 KD_API kd_status kd_json_get_object(const kd_json_object *object, const char *key,
                                     kd_json_object **inner);
 KD_API int kd_json_get_bool(const kd_json_object *object, const char *key, int *truth);
+/* The keys, sorted; NULL past the last. */
+KD_API const char *kd_json_key(const kd_json_object *object, size_t i);
+/* 1 and the number of elements, or 0 if there is no such key or its value is no array. */
+KD_API int kd_json_get_count(const kd_json_object *object, const char *key, size_t *count);
+/* Element i of an array as an object whose one key is "value", to be destroyed by itself.
+ * KD_E_NOTFOUND if there is none; then *element is NULL. */
+KD_API kd_status kd_json_get_element(const kd_json_object *object, const char *key, size_t i,
+                                     kd_json_object **element);
 
 #ifdef __cplusplus
 }

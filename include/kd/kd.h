@@ -3,6 +3,7 @@
 #ifndef KD_KD_H
 #define KD_KD_H
 
+#include <kd/cache.h>
 #include <kd/ctx.h>
 #include <kd/data.h>
 #include <kd/dtype.h>

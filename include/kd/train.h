@@ -48,11 +48,12 @@ typedef struct kd_progress {
                                          * resumed run included */
     kd_times times;                     /* of the epoch so far */
     double dev_top1, dev_loss;          /* at the end of an epoch with a development split */
-    const char *augment;  /* in training: kd_loader_augment, what "auto" or a recipe came to */
-    kd_eval_split split;  /* while evaluating: what on */
-    double epochs_done;   /* the one that has begun as a fraction */
-    double epoch_seconds; /* of training, of this epoch so far */
-    size_t epoch_skipped; /* steps of this epoch that were skipped */
+    const char *augment;      /* in training: kd_loader_augment, what "auto" or a recipe came to */
+    kd_eval_split split;      /* while evaluating: what on */
+    double epochs_done;       /* the one that has begun as a fraction */
+    double epoch_seconds;     /* of training, of this epoch so far */
+    size_t epoch_skipped;     /* steps of this epoch that were skipped */
+    size_t student, students; /* of kd_distill_many: which of how many, from 0; else 0 of 1 */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
@@ -143,7 +144,9 @@ typedef struct kd_train_opt {
     int no_test;            /* do not evaluate on the test split at the end */
     kd_progress_fn progress;
     void *user;
-    int depth; /* batches prepared ahead, as in kd_loader_opt */
+    int depth;             /* batches prepared ahead, as in kd_loader_opt */
+    size_t augment_epochs; /* epochs cycle through so many augmentations of each picture
+                            * (kd_loader_opt.cycle); 0: each epoch has its own */
 } kd_train_opt;
 
 /* Replace what means "the default" by the default for this network (NULL: a CNN), as far as the
@@ -172,6 +175,16 @@ KD_API const char *kd_method_name(kd_method method);
 
 enum { KD_MAX_TEACHERS = 8 };
 
+/* How a teacher cache (kd/cache.h) keeps logits: as they are, or rounded. */
+typedef enum kd_cache_precision { KD_CACHE_FLOAT32, KD_CACHE_FLOAT16 } kd_cache_precision;
+
+/* A teacher of the caller's own: fill logits [batch->n, classes] for a batch of training pictures.
+ * pictures: [n, height, width, channels], the batch in the view that was asked for. Called from the
+ * caller's thread, once for each batch, before any student learns from it. A status other than
+ * KD_OK ends the run. */
+typedef kd_status (*kd_logits_fn)(void *user, const kd_batch *batch, const float *pictures,
+                                  float *logits);
+
 typedef struct kd_distill_opt {
     size_t struct_size;
     kd_model *teacher;            /* one teacher, or: */
@@ -185,18 +198,54 @@ typedef struct kd_distill_opt {
     float dkd_warmup;          /* DKD: epochs over which soft first rises [a twelfth of the epochs,
                                 * at most 20; with budget_seconds 1] */
     const kd_train_opt *train; /* NULL: all defaults */
+    /* Where the teachers' logits come from besides live teachers: a folder of logits (kd/cache.h),
+     * which is read, and filled where it has nothing yet and teachers are given; with all that the
+     * run needs in it no teacher is planned, nor need one be given. */
+    const char *cache;
+    kd_cache_precision cache_precision; /* of a cache that begins: how it rounds */
+    size_t cache_top; /* of a cache that begins: the most likely classes it keeps; 0: all */
+    /* Or from a function, instead of teachers and cache; logits_view: how it wants to see the
+     * pictures; NULL: as the student does. A resume cannot tell one function from another. */
+    kd_logits_fn logits;
+    void *logits_user;
+    const kd_view *logits_view;
 } kd_distill_opt;
 
 /* The same for these options, where the run is as long as opt->train says; what that points at stays
  * as it is. */
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
-/* Train a student by a live teacher in evaluation mode. Each teacher sees the same augmented
+/* Train a student by a teacher in evaluation mode. Each teacher sees the same augmented
  * pictures at its own size and normalisation. The teachers' classes must be the student's.
  * A student with a distillation token (DeiT, Touvron et al. 2021) learns the labels with its class
  * head and from the teachers with its distillation head, by whichever method. */
 KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
                             kd_result *result);
+
+/* One of several students, an element of an array: it does not grow. */
+typedef struct kd_student {
+    kd_model *model;
+    const kd_distill_opt *opt; /* its own; NULL: all defaults */
+    kd_result *result;         /* or NULL */
+    kd_status status;          /* what became of it */
+} kd_student;
+
+/* Train n students in one pass over data and teachers: each batch is prepared once, the teachers run
+ * once, and every student learns from it. Each ends with the bits of a kd_distill of its own.
+ *
+ * What they share must be the same in all options: teachers with their weights, cache, batch, seed,
+ * dev_count, drop_last, augment, augment_epochs; data whose pictures are framed also the larger of
+ * the sizes of student and teachers. There are no budgets of seconds. All else may differ: network,
+ * method, weights, optimiser, rates, epochs, accumulate, micro_batch, out. Models are of one context.
+ * Their steps compute in one arena, which is as large as the largest.
+ *
+ * A student whose step, evaluation or files fail leaves, as its status says, and the others go on.
+ * Non-zero from any student's progress function stops all: each has a checkpoint then. With
+ * opt->train->resume students that were stopped at different places wait for each other. Seconds of
+ * data and teachers are divided by the students that shared a batch.
+ *
+ * KD_OK: all came to their end. Else the first failure's status and words. */
+KD_API kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *data);
 
 /* ---- a step as a program --------------------------------------------------------------------- */
 

@@ -189,6 +189,9 @@ typedef struct kdi_pipeline {
     bool shuffle;
     kdi_shape canvas;               /* what pictures are augmented at, before they become views */
     size_t batch, batches, samples; /* in a batch; in an epoch */
+    kdi_shape least;                /* of the canvas, where a step frames pictures */
+    size_t cycle;                   /* kd_loader_opt.cycle */
+    bool order_cycles;              /* the order of samples does, too */
     size_t count;                   /* members */
     uint32_t *members;              /* [count] ids, ascending */
     uint32_t *order;                /* [count] members in the order of order_epoch */

@@ -360,6 +360,13 @@ kd_status kd_loader_seek(kd_loader *l, size_t epoch, size_t index)
     return KD_OK;
 }
 
+int kd_loader_canvas(const kd_loader *l, size_t *height, size_t *width)
+{
+    *height = l ? l->pipeline.canvas.h : 0;
+    *width = l ? l->pipeline.canvas.w : 0;
+    return l && l->pipeline.augmentation.framing.kind;
+}
+
 size_t kd_loader_batches(const kd_loader *l)
 {
     return l->pipeline.batches;

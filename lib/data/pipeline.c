@@ -137,7 +137,8 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, size_t n, kdi_v
     return make_table(p, from, view);
 }
 
-/* The canvas is as large as the largest view if pictures are framed, else as the pictures. */
+/* The canvas is as large as the largest view, or as was asked for, if pictures are framed; else as
+ * the pictures. */
 static void choose_canvas(kdi_pipeline *p, bool framed)
 {
     const kd_data_info *info = &p->data->info;
@@ -147,6 +148,8 @@ static void choose_canvas(kdi_pipeline *p, bool framed)
         if (v == 0 || s.h > p->canvas.h) p->canvas.h = s.h;
         if (v == 0 || s.w > p->canvas.w) p->canvas.w = s.w;
     }
+    if (framed && p->least.h > p->canvas.h) p->canvas.h = p->least.h;
+    if (framed && p->least.w > p->canvas.w) p->canvas.w = p->least.w;
 }
 
 static kd_status make_axes(kdi_pipeline *p, kdi_view *view)
@@ -244,6 +247,7 @@ static kd_status make_augmentation(kdi_pipeline *p, const kd_loader_opt *opt)
     if (status) return status;
     kdi_augment_fill(&p->augmentation, info->mean, info->channels);
     p->mixes = p->augmentation.mixup > 0 || p->augmentation.cutmix > 0;
+    p->order_cycles = p->mixes || p->augmentation.repeat > 1 || opt->drop_last;
     return KD_OK;
 }
 
@@ -289,7 +293,12 @@ kd_status kdi_pipeline_make(kd_dataset *data, const kd_loader_opt *opt, size_t w
                         .split = opt->split,
                         .seed = opt->seed,
                         .shuffle = opt->shuffle != 0,
-                        .order_epoch = SIZE_MAX};
+                        .order_epoch = SIZE_MAX,
+                        .least = {opt->canvas_height, opt->canvas_width, 0},
+                        .cycle = opt->cycle};
+    if (p->least.h > MAX_SIDE || p->least.w > MAX_SIDE)
+        return kd_ctx_fail(data->ctx, KD_E_INVALID, "loader of '%s': a canvas of %zux%zu",
+                           data->info.name, p->least.h, p->least.w);
     kd_status status = make_views(p, opt);
     if (!status) status = make_augmentation(p, opt);
     if (!status) status = make_members(p, opt);
@@ -367,7 +376,8 @@ void kdi_slot_free(const kdi_pipeline *p, kdi_slot *slot)
 /* A batch being made. */
 typedef struct job {
     kdi_pipeline *p;
-    size_t epoch, n;
+    size_t epoch; /* as which pictures are augmented */
+    size_t n;
     kdi_slot *slot;
     kdi_mix mix;
     const atomic_bool *cancel;
@@ -505,14 +515,15 @@ kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slo
                             kdi_failure *failure)
 {
     const size_t start = index * p->batch, left = p->count - start, repeat = p->augmentation.repeat;
+    const size_t as = p->cycle ? epoch % p->cycle : epoch;
     job j = {.p = p,
-             .epoch = epoch,
+             .epoch = as,
              .n = left < p->batch ? left : p->batch,
              .slot = slot,
              .cancel = cancel,
              .failure = failure};
     atomic_init(&j.failed, j.n);
-    shuffle(p, epoch);
+    shuffle(p, p->order_cycles ? as : epoch);
     for (size_t i = 0; i < j.n; i++) {
         slot->ids[i] = p->order[(start + i) / repeat];
         slot->copies[i] = (uint32_t)((start + i) % repeat);
@@ -522,7 +533,7 @@ kd_status kdi_pipeline_fill(kdi_pipeline *p, size_t epoch, size_t index, kdi_slo
     slot->made = j.n;
     slot->batch.epoch = epoch;
     slot->batch.index = index;
-    if (p->mixes) j.mix = kdi_mix_draw(&p->augmentation, p->canvas, p->seed, epoch, index);
+    if (p->mixes) j.mix = kdi_mix_draw(&p->augmentation, p->canvas, p->seed, as, index);
     if (pthread_mutex_init(&j.mutex, NULL))
         return kdi_failure_set(failure, KD_E_SYSTEM, "loader of '%.100s': no mutex",
                                p->data->info.name);

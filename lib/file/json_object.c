@@ -153,3 +153,51 @@ int kd_json_get_bool(const kd_json_object *object, const char *key, int *truth)
     *truth = kind == KDI_JSON_TRUE;
     return 1;
 }
+
+const char *kd_json_key(const kd_json_object *object, size_t i)
+{
+    return object && i < object->count ? object->entries[i].key : NULL;
+}
+
+int kd_json_get_count(const kd_json_object *object, const char *key, size_t *count)
+{
+    const entry *e = find(object, key);
+    if (!e || kdi_json_kind(&object->json, e->token) != KDI_JSON_ARRAY) return 0;
+    *count = kdi_json_size(&object->json, e->token);
+    return 1;
+}
+
+/* A value's text as it stands. Strings in an array were not unescaped: their quotes are beside what
+ * jsmn calls their text. */
+static const char *text_of(const kd_json_object *o, size_t token, size_t *length)
+{
+    const char *text = kdi_json_number(&o->json, token, length);
+    if (kdi_json_kind(&o->json, token) != KDI_JSON_STRING) return text;
+    *length += 2;
+    return text - 1;
+}
+
+kd_status kd_json_get_element(const kd_json_object *object, const char *key, size_t i,
+                              kd_json_object **element)
+{
+    static const char before[] = "{\"value\":";
+    size_t count, length;
+    if (element) *element = NULL;
+    if (!object) return KD_E_INVALID;
+    if (!key || !element)
+        return kd_ctx_fail(object->ctx, KD_E_INVALID, "kd_json_get_element: NULL");
+    if (!kd_json_get_count(object, key, &count) || i >= count)
+        return kd_ctx_fail(object->ctx, KD_E_NOTFOUND, "JSON: there is no element %zu of '%.100s'",
+                           i, key);
+    size_t token = find(object, key)->token + 1;
+    while (i--) token = kdi_json_after(&object->json, token);
+    const char *value = text_of(object, token, &length);
+    char *text = kd_ctx_alloc(object->ctx, sizeof before + length, 1);
+    if (!text) return kd_ctx_memory_status(object->ctx);
+    memcpy(text, before, sizeof before - 1);
+    memcpy(text + sizeof before - 1, value, length);
+    text[sizeof before - 1 + length] = '}';
+    const kd_status status = kd_json_parse(object->ctx, text, sizeof before + length, element);
+    kd_ctx_free(object->ctx, text);
+    return status;
+}

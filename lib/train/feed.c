@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * feed.c: what feeds runs: batches of pictures, each in the views of students and teachers, and the
- * teachers' logits of them. The teachers run for the whole batch before any student does; a
- * student's micro-batches then read their rows. */
+ * teachers' logits of them: by live teachers, from a cache, or by the caller's function. They are
+ * there for the whole batch before any student begins; a student's micro-batches read their rows. */
 #include "train.h"
 
 #include <string.h>
@@ -16,14 +16,44 @@ static bool same_view(const kd_view *a, const kd_view *b)
     return !memcmp(a->mean, b->mean, bytes) && !memcmp(a->std, b->std, bytes);
 }
 
-/* The index of the network's view among views [*n], to which it is added unless it is there. */
-static size_t view_of(const kd_model *model, const kd_data_info *info, kd_view *views, size_t *n)
+/* Views, each once. */
+typedef struct view_list {
+    kd_view *views;
+    size_t n, height, width; /* of the largest */
+} view_list;
+
+static void widen(view_list *list, size_t height, size_t width)
+{
+    if (height > list->height) list->height = height;
+    if (width > list->width) list->width = width;
+}
+
+/* The view's index in the list, to which it is added unless it is there. */
+static size_t add_view(view_list *list, kd_view view)
 {
     size_t v = 0;
-    views[*n] = kd_model_view(model, info);
-    while (!same_view(&views[v], &views[*n])) v++;
-    if (v == *n) ++*n;
+    list->views[list->n] = view;
+    while (!same_view(&list->views[v], &list->views[list->n])) v++;
+    if (v == list->n) list->n++;
+    widen(list, view.height, view.width);
     return v;
+}
+
+/* Students' views, and those of whoever is asked for logits. A teacher that is not asked needs no
+ * view, but pictures are framed as large as if it had one: the student sees the same. */
+static void list_views(kdt_feed *feed, kdt_run *const *runs, size_t n, view_list *list)
+{
+    const kd_data_info *info = kd_dataset_info(feed->data);
+    const kd_view *asked = runs[0]->opt.logits_view;
+    for (size_t i = 0; i < n; i++)
+        runs[i]->view = add_view(list, kd_model_view(runs[i]->model, info));
+    for (size_t k = 0; k < feed->n_teachers; k++) {
+        kdt_teacher *teacher = &feed->teachers[k];
+        if (teacher->model && feed->live)
+            teacher->view = add_view(list, kd_model_view(teacher->model, info));
+        widen(list, teacher->image, teacher->image);
+    }
+    if (feed->function) feed->function_view = asked ? add_view(list, *asked) : runs[0]->view;
 }
 
 /* ---- opened and closed ----------------------------------------------------------------------- */
@@ -31,13 +61,9 @@ static size_t view_of(const kd_model *model, const kd_data_info *info, kd_view *
 static kd_status open_loader(kdt_feed *feed, kdt_run *const *runs, size_t n)
 {
     const kd_train_opt *t = &runs[0]->train;
-    const kd_data_info *info = kd_dataset_info(feed->data);
-    kd_view *views = kd_ctx_alloc(feed->ctx, n + KD_MAX_TEACHERS, sizeof *views);
-    size_t n_views = 0;
-    if (!views) return kd_ctx_memory_status(feed->ctx);
-    for (size_t i = 0; i < n; i++) runs[i]->view = view_of(runs[i]->model, info, views, &n_views);
-    for (size_t k = 0; k < feed->n_teachers; k++)
-        feed->teachers[k].view = view_of(feed->teachers[k].model, info, views, &n_views);
+    view_list list = {.views = kd_ctx_alloc(feed->ctx, n + KD_MAX_TEACHERS + 1, sizeof(kd_view))};
+    if (!list.views) return kd_ctx_memory_status(feed->ctx);
+    list_views(feed, runs, n, &list);
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = KD_SPLIT_TRAIN,
                                .dev_count = t->dev_count,
@@ -47,10 +73,15 @@ static kd_status open_loader(kdt_feed *feed, kdt_run *const *runs, size_t n)
                                .augment = t->augment,
                                .seed = t->seed,
                                .depth = t->depth,
-                               .n_views = n_views,
-                               .views = views};
+                               .n_views = list.n,
+                               .views = list.views,
+                               .canvas_height = list.height,
+                               .canvas_width = list.width,
+                               .cycle = t->augment_epochs};
+    kd_loader_close(feed->loader);
+    feed->loader = NULL;
     const kd_status status = kd_loader_create(feed->data, &opt, &feed->loader);
-    kd_ctx_free(feed->ctx, views);
+    kd_ctx_free(feed->ctx, list.views);
     if (status) return status;
     feed->batches = kd_loader_batches(feed->loader);
     if (feed->batches == 0)
@@ -59,6 +90,67 @@ static kd_status open_loader(kdt_feed *feed, kdt_run *const *runs, size_t n)
     return KD_OK;
 }
 
+/* A run's own pictures would be framed at its own view's size, or the teachers'. */
+static kd_status check_canvas(const kdt_feed *feed, kdt_run *const *runs, size_t n)
+{
+    size_t height, width;
+    if (!kd_loader_canvas(feed->loader, &height, &width)) return KD_OK;
+    for (size_t i = 0; i < n; i++) {
+        size_t own = kd_model_image(runs[i]->model);
+        for (size_t k = 0; k < feed->n_teachers; k++)
+            if (feed->teachers[k].image > own) own = feed->teachers[k].image;
+        if (own != height)
+            return kd_ctx_fail(
+                feed->ctx, KD_E_INVALID,
+                "student %zu: alone its pictures would be framed at %zu pixels, with "
+                "the others at %zu: it needs a pass of its own",
+                i, own, height);
+    }
+    return KD_OK;
+}
+
+/* Epochs of which the runs need logits; SIZE_MAX: nobody knows. */
+static size_t epochs_of(const kdt_feed *feed, kdt_run *const *runs, size_t n)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const kd_train_opt *t = &runs[i]->train;
+        size_t epochs = t->budget_seconds > 0 ? SIZE_MAX : t->epochs;
+        const size_t steps = (feed->batches + t->accumulate - 1) / t->accumulate;
+        if (t->max_steps && (t->max_steps - 1) / steps + 1 < epochs)
+            epochs = (t->max_steps - 1) / steps + 1;
+        if (epochs > most) most = epochs;
+    }
+    return most;
+}
+
+/* The cache, and whether the teachers are needed besides. */
+static kd_status open_cache(kdt_feed *feed, kdt_run *const *runs, size_t n)
+{
+    const kdt_run *run = runs[0];
+    const size_t epochs = epochs_of(feed, runs, n);
+    size_t missing;
+    kd_status status = kdt_teachers_identify(feed);
+    if (!status) status = kdt_cache_open(feed, &run->train, &run->opt);
+    if (status) return status;
+    feed->cached = true;
+    const kdt_cache *c = &feed->cache;
+    if (feed->always_live) {
+        feed->live = true;
+        return KD_OK;
+    }
+    status = kdt_cache_covers(&feed->cache, epochs, &missing);
+    if (status || missing >= epochs || (c->cycle && missing >= c->cycle)) return status;
+    if (!feed->teachers[0].model)
+        return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND,
+                           "%s: the cache lacks epoch %zu of this run, and no teacher is given",
+                           c->folder, missing + 1);
+    feed->live = true;
+    return KD_OK;
+}
+
+/* With a cache the loader is opened without the teachers' views first: its words are part of the
+ * key, and whether the views are needed is known only then. */
 kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
 {
     const kdt_run *run = runs[0];
@@ -66,8 +158,17 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
     feed->data = run->data;
     feed->batch = run->train.batch;
     feed->classes = kd_model_classes(run->model);
-    kd_status status = open_loader(feed, runs, n);
-    if (!status) status = kdt_teachers_open(feed);
+    feed->function = run->opt.logits;
+    feed->function_user = run->opt.logits_user;
+    feed->live = feed->n_teachers && !run->opt.cache;
+    kd_status status = kdt_teachers_batch(feed);
+    if (!status) status = open_loader(feed, runs, n);
+    if (!status && run->opt.cache) {
+        status = open_cache(feed, runs, n);
+        if (!status && feed->live) status = open_loader(feed, runs, n);
+    }
+    if (!status && n > 1) status = check_canvas(feed, runs, n);
+    if (!status && feed->live) status = kdt_teachers_open(feed);
     if (status || feed->n_teachers == 0) return status;
     feed->logits = kd_ctx_alloc(feed->ctx, feed->n_teachers * feed->classes,
                                 feed->batch * sizeof *feed->logits);
@@ -77,26 +178,37 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
 void kdt_feed_close(kdt_feed *feed)
 {
     kd_loader_close(feed->loader);
+    kdt_cache_close(&feed->cache);
     kdt_teachers_close(feed);
+    if (!feed->ctx) return;
     kd_ctx_free(feed->ctx, feed->logits);
+    kd_ctx_free(feed->ctx, feed->arena);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-kd_status kdt_feed_next(kdt_feed *feed, size_t most)
+static kd_status seek(kdt_feed *feed, size_t epoch, size_t batch)
 {
-    const double start = kd_seconds();
-    kd_status status = kd_loader_next(feed->loader, &feed->now);
-    if (status) return status;
-    const double loaded = kd_seconds();
-    feed->taken = feed->now->n < most ? feed->now->n : most;
-    status = kdt_teachers_run(feed);
-    feed->seconds_data = loaded - start;
-    feed->seconds_teacher = kd_seconds() - loaded;
+    if (feed->next_epoch == epoch && feed->next_batch == batch) return KD_OK;
+    const kd_status status = kd_loader_seek(feed->loader, epoch, batch);
+    feed->next_epoch = epoch;
+    feed->next_batch = batch;
     return status;
 }
 
-kd_status kdt_feed_seek(kdt_feed *feed, size_t epoch, size_t batch)
+kd_status kdt_feed_take(kdt_feed *feed, size_t epoch, size_t batch, size_t most)
 {
-    return kd_loader_seek(feed->loader, epoch, batch);
+    const double start = kd_seconds();
+    kd_status status = seek(feed, epoch, batch);
+    if (!status) status = kd_loader_next(feed->loader, &feed->now);
+    if (status) return status;
+    const double loaded = kd_seconds();
+    const bool last = batch + 1 == feed->batches;
+    feed->next_epoch = last ? epoch + 1 : epoch;
+    feed->next_batch = last ? 0 : batch + 1;
+    feed->taken = feed->now->n < most ? feed->now->n : most;
+    status = feed->cached ? kdt_cache_logits(feed) : kdt_teachers_run(feed);
+    feed->seconds_data = loaded - start;
+    feed->seconds_teacher = kd_seconds() - loaded;
+    return status;
 }

@@ -25,10 +25,13 @@ size_t kdt_fixed_bytes(const kdt_run *run)
     const size_t flat = kd_params_flat_count(kd_model_params(run->model));
     size_t bytes = flat * sizeof(float) * (run->train.ema > 0 ? 4 : 3);
     for (size_t k = 0; k <= feed->n_teachers; k++) {
-        kd_model *m = k ? feed->teachers[k - 1].model : run->model;
+        const kd_model *m = k ? feed->teachers[k - 1].model : run->model;
+        if (!m) continue;
         const size_t image = kd_model_image(m), picture = image * image * kd_model_channels(m);
         bytes += (KD_LOADER_DEPTH + 1) * feed->batch * picture * sizeof(float);
-        if (k) bytes += kd_params_flat_count(kd_model_params(m)) * sizeof(float);
+        if (k)
+            bytes +=
+                kd_params_flat_count(kd_model_params(feed->teachers[k - 1].model)) * sizeof(float);
     }
     return bytes;
 }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void restore(kdt_run *run)
+void kdt_restore_buffers(kdt_run *run)
 {
     kd_params *params = kd_model_params(run->model);
     memcpy(kd_params_buffers(params), run->buffers, kd_params_buffer_bytes(params));
@@ -29,10 +29,10 @@ kd_status kdt_keep_buffers(kdt_run *run)
  * the context's error naming it, and *batch. */
 static kd_status find(kdt_run *run, size_t first, size_t n, size_t *batch)
 {
-    kd_status status = kdt_feed_seek(run->feed, run->epoch, first);
+    kd_status status = KD_OK;
     kdt_sums unused = {0};
     for (*batch = first; *batch < first + n && !status; ++*batch) {
-        status = kdt_feed_next(run->feed, SIZE_MAX);
+        status = kdt_feed_take(run->feed, run->epoch, *batch, SIZE_MAX);
         if (status || run->feed->taken == 0) continue;
         run->how = (kd_run_opt){.struct_size = sizeof run->how,
                                 .seed = run->train.seed,
@@ -49,9 +49,9 @@ kd_status kdt_nonfinite(kdt_run *run, const char *what, size_t first, size_t n)
 {
     char where[512];
     size_t batch;
-    restore(run);
+    kdt_restore_buffers(run);
     kd_status status = find(run, first, n, &batch);
-    restore(run);
+    kdt_restore_buffers(run);
     if (status != KD_OK && status != KD_E_NONFINITE) return status;
     snprintf(where, sizeof where, "%s",
              status ? kd_ctx_error(run->ctx) : "when run again it was finite");
@@ -63,5 +63,5 @@ kd_status kdt_nonfinite(kdt_run *run, const char *what, size_t first, size_t n)
     kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s",
                run->step + 1, run->epoch + 1, batch + 1, what, where);
     run->batch = first + n;
-    return kdt_feed_seek(run->feed, run->epoch, run->batch);
+    return KD_OK;
 }

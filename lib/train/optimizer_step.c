@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * optimizer_step.c: one optimiser step: its learning rate, its batches, its update; and, where a budget of
- * seconds ends, a last step over as many pictures as there is time for. */
+ * optimizer_step.c: one optimiser step, batch by batch, so that several runs can take theirs from one
+ * feed: it begins with its learning rate, adds up the gradients of its batches, and ends with the
+ * update. Where a budget of seconds ends, the last step takes as many pictures as there is time for. */
 #include "train.h"
 
 #include <math.h>
@@ -56,27 +57,7 @@ static double learning_rate(const kdt_run *run)
     return lr;
 }
 
-/* ---- batches --------------------------------------------------------------------------------- */
-
-/* Forward and backward of the next batch, whose gradients are added to those of the step's batches
- * before it. most: pictures to take of it. */
-static kd_status run_batch(kdt_run *run, size_t most, kdt_sums *step)
-{
-    const kd_status status = kdt_feed_next(run->feed, most);
-    if (status) return status;
-    step->times.data += run->feed->seconds_data;
-    step->times.teacher += run->feed->seconds_teacher;
-    run->how = (kd_run_opt){.struct_size = sizeof run->how,
-                            .seed = run->train.seed,
-                            .step = run->epoch * run->batches + run->batch,
-                            .accumulate = step->images > 0};
-    run->batch++;
-    if (run->feed->taken == 0) { /* nothing in it could be read */
-        run->empty++;
-        return KD_OK;
-    }
-    return kdt_batch_gradient(run, step);
-}
+/* ---- the step -------------------------------------------------------------------------------- */
 
 /* A single number that is not finite would spoil the weights for ever: the norm, which tells, is
  * always taken. The gradients are the sum over batches of pictures / batch * mean gradient; what the
@@ -96,6 +77,7 @@ static void update(kdt_run *run, const kdt_sums *step, const char **wrong)
     if (run->ema) kd_params_average(run->ema, kd_model_params(run->model), t->ema);
 }
 
+/* NULL: nothing. */
 static const char *what_is_wrong(double loss)
 {
     return isfinite(loss) ? NULL
@@ -103,26 +85,11 @@ static const char *what_is_wrong(double loss)
                           : "the loss is infinite";
 }
 
-/* The step's batches, until one's loss is not finite: *wrong says so. */
-static kd_status run_batches(kdt_run *run, double start, kdt_sums *step, const char **wrong)
+kd_status kdt_step_begin(kdt_run *run)
 {
-    for (size_t n = 0; n < run->train.accumulate && run->batch < run->batches && !*wrong; n++) {
-        const size_t most = affordable(run, kd_seconds() - start);
-        if (n > 0 && most == 0) break;
-        const kd_status status = run_batch(run, most ? most : 1, step);
-        if (status) return status;
-        *wrong = what_is_wrong(step->loss);
-    }
-    return KD_OK;
-}
-
-kd_status kdt_optimizer_step(kdt_run *run)
-{
-    const double start = kd_seconds();
-    const size_t first = run->batch, left = run->batches - first;
-    const size_t n = run->train.accumulate < left ? run->train.accumulate : left;
-    const char *wrong = NULL;
-    kdt_sums step = {0};
+    const size_t left = run->batches - run->batch, accumulate = run->train.accumulate;
+    run->now = (kdt_open_step){
+        .open = true, .first = run->batch, .batches = accumulate < left ? accumulate : left};
     run->lr = learning_rate(run);
     run->grad_norm = (double)NAN;
     if (kdt_needs_soft_weight(&run->opt)) {
@@ -130,23 +97,67 @@ kd_status kdt_optimizer_step(kdt_run *run)
             ((double)run->step + 1) / ((double)run->opt.dkd_warmup * (double)run->steps_per_epoch);
         run->soft_weight = (float)(w < 1 ? w : 1);
     }
-    kd_status status = kdt_keep_buffers(run);
-    if (!status) status = run_batches(run, start, &step, &wrong);
-    const double updating = kd_seconds();
-    if (!status && !wrong && step.images) update(run, &step, &wrong);
-    step.times.optimizer = kd_seconds() - updating;
-    if (!status && wrong) status = kdt_nonfinite(run, wrong, first, n);
+    return kdt_keep_buffers(run);
+}
+
+size_t kdt_step_room(const kdt_run *run)
+{
+    return affordable(run, run->now.open ? run->now.sums.seconds : 0);
+}
+
+kd_status kdt_step_batch(kdt_run *run, double share)
+{
+    const double start = kd_seconds();
+    kdt_feed *feed = run->feed;
+    kdt_open_step *now = &run->now;
+    kdt_sums *sums = &now->sums;
+    kd_status status = KD_OK;
+    sums->times.data += share * feed->seconds_data;
+    sums->times.teacher += share * feed->seconds_teacher;
+    run->how = (kd_run_opt){.struct_size = sizeof run->how,
+                            .seed = run->train.seed,
+                            .step = run->epoch * run->batches + run->batch,
+                            .accumulate = sums->images > 0};
+    run->batch++;
+    if (feed->taken)
+        status = kdt_batch_gradient(run, sums);
+    else
+        run->empty++; /* nothing in it could be read */
+    now->wrong = what_is_wrong(sums->loss);
+    now->full = now->wrong || run->batch == now->first + now->batches;
+    sums->seconds += kd_seconds() - start + share * (feed->seconds_data + feed->seconds_teacher);
+    return status;
+}
+
+kd_status kdt_step_end(kdt_run *run)
+{
+    const double start = kd_seconds();
+    kdt_open_step *now = &run->now;
+    kdt_sums *sums = &now->sums;
+    kd_status status = KD_OK;
+    if (!now->wrong && sums->images) update(run, sums, &now->wrong);
+    sums->times.optimizer = kd_seconds() - start;
+    if (now->wrong) status = kdt_nonfinite(run, now->wrong, now->first, now->batches);
+    now->open = false;
     if (status) return status;
-    run->step_loss = kdt_mean(run, &step, step.loss);
-    step.seconds = kd_seconds() - start;
-    run->seconds += step.seconds;
-    run->images += step.images;
+    run->step_loss = kdt_mean(run, sums, sums->loss);
+    sums->seconds += kd_seconds() - start;
+    run->seconds += sums->seconds;
+    run->images += sums->images;
     run->step++;
-    if (wrong) { /* its time was spent, its pictures do not count */
+    if (now->wrong) { /* its time was spent, its pictures do not count */
         run->skipped++;
         run->skipped_here++;
-        step = (kdt_sums){.seconds = step.seconds, .times = step.times};
+        *sums = (kdt_sums){.seconds = sums->seconds, .times = sums->times};
     }
-    kdt_add_sums(&run->sums, &step);
+    kdt_add_sums(&run->sums, sums);
     return KD_OK;
+}
+
+void kdt_step_abandon(kdt_run *run)
+{
+    if (!run->now.open) return;
+    kdt_restore_buffers(run);
+    run->batch = run->now.first;
+    run->now.open = false;
 }

@@ -35,6 +35,11 @@ static const char *keep_name(int i)
     return i == KD_KEEP_LAST ? "last" : i == KD_KEEP_BEST ? "best" : NULL;
 }
 
+static const char *precision_name(int i)
+{
+    return i == KD_CACHE_FLOAT32 ? "float32" : i == KD_CACHE_FLOAT16 ? "float16" : NULL;
+}
+
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define TRAIN(member) .of = KD_OF_TRAIN, .offset = offsetof(kd_train_opt, member)
@@ -72,6 +77,10 @@ static const kd_option table[] = {
              "centre[:SHARE], bicubic, exact, randaugment[:M], erase[:P], mixup[:A], cutmix[:A], "
              "repeat[:K]; or a recipe: imagenet-train, imagenet-eval, deit, swin; auto: "
              "imagenet-train for folder:, else crop-flip"},
+    {"augment_epochs", KD_OPTION_COUNT, TRAIN(augment_epochs), .group = KD_GROUP_DATA,
+     .flags = RESULT, .argument = "N", .high = 1e6,
+     .help = "epochs cycle through so many augmentations of each picture, so that a cache of N "
+             "epochs serves a longer run; 0: each epoch has its own"},
     {"dev_count", KD_OPTION_COUNT, TRAIN(dev_count), .group = KD_GROUP_DATA, .flags = RESULT,
      .argument = "N", .high = 4294967295.0,
      .help = "samples of the training split set aside as a development split, the same ones "
@@ -171,6 +180,18 @@ static const kd_option table[] = {
      .methods = DKD, .needs = "soft",
      .text = "a twelfth of the epochs, at most 20; with a budget 1",
      .help = "the teacher's weight first rises for so long"},
+
+    {"cache", KD_OPTION_TEXT, DISTILL(cache), .group = KD_GROUP_DISTILLATION, .argument = "DIR",
+     .help = "read the teacher's logits from this folder, and write there what it lacks; all runs "
+             "with the same teacher, data, augmentation, seed and batch share it. A full one needs "
+             "no teacher"},
+    {"cache_precision", KD_OPTION_CHOICE, DISTILL(cache_precision), .group = KD_GROUP_DISTILLATION,
+     .choice = precision_name, .needs = "cache",
+     .help = "how a cache that begins keeps logits; float32: the bits of a live teacher"},
+    {"cache_top", KD_OPTION_COUNT, DISTILL(cache_top), .group = KD_GROUP_DISTILLATION,
+     .argument = "N", .high = 65535, .needs = "cache",
+     .help = "of a cache that begins: it keeps the probabilities of the N most likely classes, and "
+             "the rest is spread evenly; 0: of all"},
 
     {"out", KD_OPTION_TEXT, TRAIN(out), .group = KD_GROUP_RUN, .argument = "DIR",
      .help = "write model.safetensors, checkpoint.safetensors, metrics.jsonl and run.json there "

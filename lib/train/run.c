@@ -7,6 +7,8 @@
 #include "train.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 /* A run that begins writes its first checkpoint at once: a folder that can't be written is found
  * out now, and the checkpoint of an earlier run is replaced before its metrics are dropped, so that
@@ -27,7 +29,6 @@ static kd_status begin(kdt_run *run)
     if (!status && !over && !(found && run->best.epoch)) status = kdt_run_folder_clear(run, found);
     if (!status && !found) status = kdt_checkpoint_save(run);
     if (!status) status = kdt_metrics_trim(run, run->epoch, run->step);
-    if (!status && found) status = kdt_feed_seek(run->feed, run->epoch, run->batch);
     return status;
 }
 
@@ -84,23 +85,71 @@ static void summarise(const kdt_run *run, kd_result *r)
     kdt_add_times(&r->times, &run->sums.times);
 }
 
-static kd_status run_all(kdt_run *run, kd_result *result)
+/* ---- runs from beginning to end -------------------------------------------------------------- */
+
+static kd_status open_one(kdt_run *run)
 {
     kd_status status = run->train.out ? kdt_run_folder_open(run) : KD_OK;
-    if (!status) status = kdt_run_check(run);
-    const size_t held = kd_ctx_memory(run->ctx);
-    if (!status) status = kdt_feed_open(run->feed, &run, 1);
-    if (!status) status = kdt_run_open(run, held);
-    if (!status) status = begin(run);
-    if (!status) status = kdt_run_loop(run);
-    if (!status) status = kdt_best_adopt(run);
-    summarise(run, result);
-    kdt_run_close(run);
-    kdt_feed_close(run->feed); /* before what follows, which needs memory of its own */
-    if (!status) status = kd_model_check_finite(run->model);
-    if (!status) status = test(run, result);
-    kdt_run_folder_close(run);
+    return status ? status : kdt_run_check(run);
+}
+
+/* The plans come last: they make do with what a limit of memory leaves. */
+static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n)
+{
+    enum { EXECUTOR = 1 << 20 }; /* bytes of its tables, about */
+    kd_status status = KD_OK;
+    feed->runs = n;
+    for (size_t i = 0; i < n && !status; i++) {
+        runs[i]->number = i;
+        status = open_one(runs[i]);
+    }
+    const size_t held = kd_ctx_memory(runs[0]->ctx);
+    if (!status) status = kdt_feed_open(feed, runs, n);
+    for (size_t i = 0; i < n && !status; i++) status = kdt_run_open(runs[i]);
+    for (size_t i = 0; i < n && !status; i++)
+        status = kdt_run_plan(runs[i], held, (n - 1) * EXECUTOR);
+    if (!status) status = kdt_runs_execute(feed, runs, n);
+    for (size_t i = 0; i < n && !status; i++) {
+        status = begin(runs[i]);
+        runs[i]->began = !status;
+    }
     return status;
+}
+
+static kd_status test_one(kdt_run *run, kd_result *result)
+{
+    const kd_status status = kd_model_check_finite(run->model);
+    return status ? status : test(run, result);
+}
+
+/* results [n]. The first failure of a run is the status; others go on. */
+static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_result *results)
+{
+    kd_status status = open_runs(feed, runs, n);
+    if (!status) status = kdt_runs_loop(feed, runs, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!status && !runs[i]->status) runs[i]->status = kdt_best_adopt(runs[i]);
+        summarise(runs[i], &results[i]);
+    }
+    for (size_t i = 0; i < n; i++) kdt_run_close(runs[i]);
+    kdt_feed_close(feed); /* before what follows, which needs memory of its own */
+    for (size_t i = 0; i < n; i++) {
+        kdt_run *run = runs[i];
+        if (!status && !run->status) {
+            run->status = test_one(run, &results[i]);
+            if (run->status) snprintf(run->error, sizeof run->error, "%s", kd_ctx_error(run->ctx));
+        }
+        if (status && !run->status) run->status = status;
+        kdt_run_folder_close(run);
+    }
+    return status;
+}
+
+static kd_status run_one(kdt_run *run, kd_result *result)
+{
+    const kd_status status = run_all(run->feed, &run, 1, result);
+    if (status || !run->status) return status;
+    return *run->error ? kd_ctx_fail(run->ctx, run->status, "%s", run->error) : run->status;
 }
 
 /* What a run that does not begin has to report. */
@@ -122,7 +171,7 @@ static kd_status check_teachers(const kdt_run *run)
         return kd_ctx_fail(run->ctx, KD_E_INVALID,
                            "kd_distill_opt: n_teachers is %zu, but teachers is NULL",
                            o->n_teachers);
-    if (o->n_teachers > KD_MAX_TEACHERS || (!o->teacher && !o->teachers))
+    if (o->n_teachers > KD_MAX_TEACHERS || (!o->teacher && !o->teachers && !o->cache && !o->logits))
         return kd_ctx_fail(run->ctx, KD_E_INVALID, "distillation takes 1 to %d teachers, not %zu",
                            (int)KD_MAX_TEACHERS, o->n_teachers);
     return KD_OK;
@@ -141,7 +190,7 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
     begin_with_nothing(&run, &here);
     status = kdt_take(run.ctx, student, NULL, options, true, &run.train, &run.opt);
     if (!status) status = check_teachers(&run);
-    if (!status) status = run_all(&run, &here);
+    if (!status) status = run_one(&run, &here);
     kd_results(result, &here, sizeof here);
     return status;
 }
@@ -158,7 +207,151 @@ kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *option
     if (status) return status;
     begin_with_nothing(&run, &here);
     status = kdt_take(run.ctx, model, options, NULL, false, &run.train, &run.opt);
-    if (!status) status = run_all(&run, &here);
+    if (!status) status = run_one(&run, &here);
     kd_results(result, &here, sizeof here);
+    return status;
+}
+
+/* ---- several students ------------------------------------------------------------------------ */
+
+static kd_status differ(const kdt_run *run, const char *what)
+{
+    return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                       "student %zu: its %s is not that of student 0: students of one pass share "
+                       "it",
+                       run->number, what);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_teachers(const kd_distill_opt *a, const kd_distill_opt *b)
+{
+    if (a->teacher != b->teacher || a->n_teachers != b->n_teachers) return false;
+    for (size_t t = 0; t < a->n_teachers; t++) {
+        const float one = 1.0f / (float)a->n_teachers;
+        const float x = a->teacher_weights ? a->teacher_weights[t] : one;
+        const float y = b->teacher_weights ? b->teacher_weights[t] : one;
+        if (a->teachers[t] != b->teachers[t] || x < y || x > y) return false;
+    }
+    return a->logits == b->logits && a->logits_user == b->logits_user &&
+           a->logits_view == b->logits_view;
+}
+
+/* What runs of one feed have in common. */
+static kd_status check_shared(const kdt_run *run, const kdt_run *first)
+{
+    const kd_train_opt *a = &run->train, *b = &first->train;
+    if (run->ctx != first->ctx) return differ(run, "context");
+    if (kd_model_classes(run->model) != kd_model_classes(first->model))
+        return differ(run, "number of classes");
+    if (!same_teachers(&run->opt, &first->opt)) return differ(run, "teacher");
+    if (!same_text(run->opt.cache, first->opt.cache) ||
+        run->opt.cache_precision != first->opt.cache_precision ||
+        run->opt.cache_top != first->opt.cache_top)
+        return differ(run, "cache");
+    if (a->batch != b->batch) return differ(run, "batch");
+    if (a->seed != b->seed) return differ(run, "seed");
+    if (a->dev_count != b->dev_count) return differ(run, "dev_count");
+    if (a->drop_last != b->drop_last) return differ(run, "drop_last");
+    if (!same_text(a->augment, b->augment)) return differ(run, "augment");
+    if (a->augment_epochs != b->augment_epochs) return differ(run, "augment_epochs");
+    if (a->budget_seconds > 0 || b->budget_seconds > 0)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "budget_seconds: students that share a pass go by epochs, not by the "
+                           "clock");
+    return KD_OK;
+}
+
+static kd_status check_students(kdt_run *const *runs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        runs[i]->number = i;
+        kd_status status = check_teachers(runs[i]);
+        if (!status) status = check_shared(runs[i], runs[0]);
+        for (size_t k = 0; k < i && !status; k++) {
+            if (runs[k]->model == runs[i]->model)
+                status = kd_ctx_fail(runs[i]->ctx, KD_E_INVALID,
+                                     "students %zu and %zu are the same model", k, i);
+            else if (runs[i]->train.out && same_text(runs[k]->train.out, runs[i]->train.out))
+                status = kd_ctx_fail(runs[i]->ctx, KD_E_INVALID,
+                                     "students %zu and %zu have the same folder: %s", k, i,
+                                     runs[i]->train.out);
+        }
+        if (status) return status;
+    }
+    return KD_OK;
+}
+
+/* The words of the first student that did not come to its end. */
+static kd_status first_failure(kdt_run *const *runs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const kdt_run *run = runs[i];
+        if (!run->status) continue;
+        return *run->error ? kd_ctx_fail(run->ctx, run->status, "student %zu: %s", i, run->error)
+                           : run->status;
+    }
+    return KD_OK;
+}
+
+static kd_status distill_many(kd_ctx *ctx, const kd_student *students, size_t n, kd_dataset *data,
+                              kdt_run **runs, kd_result *results)
+{
+    kdt_feed feed = {0};
+    kd_status status = KD_OK;
+    for (size_t i = 0; i < n; i++) {
+        runs[i] = kd_ctx_alloc(ctx, 1, sizeof **runs);
+        if (!runs[i]) return kd_ctx_memory_status(ctx);
+        *runs[i] = (kdt_run){.ctx = kd_model_ctx(students[i].model),
+                             .model = students[i].model,
+                             .data = data,
+                             .feed = &feed,
+                             .number = i,
+                             .folder = -1};
+        begin_with_nothing(runs[i], &results[i]);
+    }
+    for (size_t i = 0; i < n && !status; i++) {
+        status = kdt_take(ctx, runs[i]->model, NULL, students[i].opt, true, &runs[i]->train,
+                          &runs[i]->opt);
+        if (status && n > 1) kd_ctx_fail(ctx, status, "student %zu: %s", i, kd_ctx_error(ctx));
+    }
+    if (!status) status = check_students(runs, n);
+    if (!status) status = run_all(&feed, runs, n, results);
+    return status ? status : first_failure(runs, n);
+}
+
+static kd_status check_results(kd_ctx *ctx, const kd_student *students, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!students[i].model)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "student %zu has no model", i);
+        const kd_status status = kd_results_check(ctx, "kd_result", students[i].result);
+        if (status) return status;
+    }
+    return KD_OK;
+}
+
+kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *data)
+{
+    if (!students || n == 0 || !students[0].model || !data) return KD_E_INVALID;
+    kd_ctx *ctx = kd_model_ctx(students[0].model);
+    kd_status status = check_results(ctx, students, n);
+    if (status) return status;
+    kdt_run **runs = kd_ctx_alloc(ctx, n, sizeof(kdt_run *));
+    kd_result *results = kd_ctx_alloc(ctx, n, sizeof *results);
+    status = runs && results ? KD_OK : kd_ctx_memory_status(ctx);
+    if (!status) status = distill_many(ctx, students, n, data, runs, results);
+    for (size_t i = 0; i < n; i++) {
+        students[i].status = status;
+        if (!runs || !results || !runs[i]) continue;
+        if (runs[i]->status || runs[i]->began) students[i].status = runs[i]->status;
+        kd_results(students[i].result, &results[i], sizeof *results);
+        kd_ctx_free(ctx, runs[i]);
+    }
+    kd_ctx_free(ctx, results);
+    kd_ctx_free(ctx, runs);
     return status;
 }

@@ -29,69 +29,84 @@ static uint64_t hash(uint64_t h, const float *x, size_t n)
     return h;
 }
 
-/* The normalisation in which a network sees this data. */
-static void print_normalization(kd_json *j, const char *key, const kd_model *m,
-                                const kd_data_info *info)
+static void hex(uint64_t x, char out[17])
+{
+    snprintf(out, 17, "%016llx", (unsigned long long)x);
+}
+
+void kdt_normalization_hash(const kd_model *m, const kd_data_info *info, char out[17])
 {
     const kd_view v = kd_model_view(m, info);
     const float *const mean = v.mean ? v.mean : info->mean, *const std = v.std ? v.std : info->std;
     const size_t n = v.mean ? v.channels : info->channels;
-    print_hash(j, key, hash(hash(0xCBF29CE484222325u, mean, n), std, n));
+    hex(hash(hash(0xCBF29CE484222325u, mean, n), std, n), out);
 }
 
-/* What a label stands for; nothing where the data does not say. */
-static void print_classes(kd_json *j, const kd_data_info *info)
+bool kdt_class_names_hash(const kd_data_info *info, char out[17])
 {
     uint64_t h = 0xCBF29CE484222325u;
-    if (!info->class_names) return;
+    if (!info->class_names) return false;
     for (size_t i = 0; i < info->classes; i++)
         for (const char *c = info->class_names[i];; c++) { /* its end, too */
             h = (h ^ (unsigned char)*c) * 0x100000001B3u;
             if (!*c) break;
         }
-    print_hash(j, "class_names_hash", h);
+    hex(h, out);
+    return true;
 }
 
 static void print_teachers(kd_json *j, const kdt_run *run)
 {
-    const kd_data_info *info = kd_dataset_info(run->data);
     for (size_t t = 0; t < run->opt.n_teachers; t++) {
         const kdt_teacher *teacher = &run->feed->teachers[t];
         char key[48];
         snprintf(key, sizeof key, "teacher%zu", t);
-        kd_json_string(j, key, kd_model_spec(teacher->model));
+        kd_json_string(j, key, teacher->spec);
         snprintf(key, sizeof key, "teacher%zu_hash", t);
-        print_hash(j, key, teacher->hash);
+        kd_json_string(j, key, *teacher->hash ? teacher->hash : NULL);
         snprintf(key, sizeof key, "teacher%zu_normalization_hash", t);
-        print_normalization(j, key, teacher->model, info);
+        kd_json_string(j, key, *teacher->normalization ? teacher->normalization : NULL);
         snprintf(key, sizeof key, "teacher%zu_weight", t);
         kd_json_float(j, key, teacher->weight);
     }
 }
 
+/* Logits that a cache has rounded; nothing where they are the teachers' own. */
+static void print_rounding(kd_json *j, const kdt_feed *feed)
+{
+    const kdt_row_form *f = &feed->cache.layout.form;
+    char text[64];
+    if (!feed->cached || (!f->half && !f->top)) return;
+    snprintf(text, sizeof text, f->top ? "%s of the %zu most likely classes" : "%s",
+             f->half ? "float16" : "float32", f->top);
+    kd_json_string(j, "teacher_logits", text);
+}
+
 static kd_status print(kdt_run *run, kd_json *j)
 {
+    char text[17];
     uint64_t data, start;
     const kd_data_info *info = kd_dataset_info(run->data);
     const size_t micro = kd_plan_batch(run->plan);
     kd_status status = kd_dataset_checksum(run->data, &data);
     if (!status) status = kd_model_hash(run->model, &start);
-    for (size_t t = 0; t < run->opt.n_teachers && !status; t++)
-        status = kd_model_hash(run->feed->teachers[t].model, &run->feed->teachers[t].hash);
+    if (!status) status = kdt_teachers_identify(run->feed);
     if (status) return status;
     kd_json_object_begin(j, NULL);
     kd_json_string(j, "spec", kd_model_spec(run->model));
     print_hash(j, "start_hash", start);
     kd_json_string(j, "data", info->name);
     print_hash(j, "data_checksum", data);
-    print_normalization(j, "normalization_hash", run->model, info);
-    print_classes(j, info);
+    kdt_normalization_hash(run->model, info, text);
+    kd_json_string(j, "normalization_hash", text);
+    if (kdt_class_names_hash(info, text)) kd_json_string(j, "class_names_hash", text);
     if (micro < run->train.batch) kd_json_integer(j, "micro_batch", (int64_t)micro);
-    if (run->opt.n_teachers && run->feed->teacher_batch < run->train.batch)
+    if (run->feed->teacher_batch && run->feed->teacher_batch < run->train.batch)
         kd_json_integer(j, "teacher_batch", (int64_t)run->feed->teacher_batch);
     kd_json_string(j, "isa", kd_ctx_isa(run->ctx));
     kd_json_string(j, "augmentation", kd_loader_augment(run->feed->loader));
     kd_options_json(j, KD_CHANGES_RESULT, &run->train, run->opt.n_teachers ? &run->opt : NULL);
+    print_rounding(j, run->feed);
     print_teachers(j, run);
     kd_json_object_end(j);
     return KD_OK;
@@ -122,8 +137,7 @@ typedef struct pair {
     const kd_json_object *was, *now;
 } pair;
 
-/* A value as text: "null" where there is none. */
-static void value(const kd_json_object *o, const char *key, char out[120])
+void kdt_json_value(const kd_json_object *o, const char *key, char out[120])
 {
     double number;
     int64_t integer;
@@ -170,8 +184,8 @@ static const char *before(const char *key)
 static void compare(const pair *p, const char *key)
 {
     char was[120], now[120];
-    value(p->was, key, was);
-    value(p->now, key, now);
+    kdt_json_value(p->was, key, was);
+    kdt_json_value(p->now, key, now);
     if (!strcmp(was, now)) return;
     if (!strcmp(was, "null") && before(key) && !strcmp(before(key), now)) return;
     differ(p, key, was, now);
@@ -181,7 +195,7 @@ static void compare(const pair *p, const char *key)
 static void compare_known(const pair *p, const char *key)
 {
     char was[120];
-    value(p->was, key, was);
+    kdt_json_value(p->was, key, was);
     if (strcmp(was, "null")) compare(p, key);
 }
 
@@ -218,7 +232,7 @@ static void say_table(const pair *p)
 static bool unread(const pair *p, const kd_option *o)
 {
     char now[120];
-    value(p->now, o->name, now);
+    kdt_json_value(p->now, o->name, now);
     return !strcmp(now, "null");
 }
 
@@ -236,8 +250,8 @@ static void compare_options(const pair *p)
 static void compare_start(const pair *p)
 {
     char was[120], now[120];
-    value(p->was, "start_hash", was);
-    value(p->now, "start_hash", now);
+    kdt_json_value(p->was, "start_hash", was);
+    kdt_json_value(p->now, "start_hash", now);
     if (!strcmp(was, "null") || !strcmp(was, now)) return;
     if (p->reached && !strcmp(p->reached, now)) return;
     const size_t used = strlen(p->text);
@@ -276,6 +290,7 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
         compare_known(&p, "class_names_hash");
         compare(&p, "micro_batch");
         compare(&p, "teacher_batch");
+        compare(&p, "teacher_logits");
         compare_start(&p);
         compare_teachers(&p);
         compare_options(&p);

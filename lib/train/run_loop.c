@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * run_loop.c: steps and epochs until a run is over: what is reported, what is evaluated, and when files
- * are written. */
+ * run_loop.c: steps and epochs until runs are over: what is reported, what is evaluated, and when files
+ * are written. Each run has a place of its own in the data, and those that stand at the same batch
+ * share it. */
 #include "train.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* ---- what is reported ------------------------------------------------------------------------ */
 
@@ -41,7 +43,9 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .augment = kd_loader_augment(run->feed->loader),
         .epochs_done = kdt_epochs(run),
         .epoch_seconds = s->seconds,
-        .epoch_skipped = run->skipped_here};
+        .epoch_skipped = run->skipped_here,
+        .student = run->number,
+        .students = run->feed->runs};
 }
 
 static bool report(kdt_run *run, bool epoch_end)
@@ -139,40 +143,140 @@ static kd_status end_epoch(kdt_run *run, bool *stop)
     return status;
 }
 
-/* ---- the loop -------------------------------------------------------------------------------- */
+/* ---- after a step ---------------------------------------------------------------------------- */
 
-static kd_status one_step(kdt_run *run, bool *stop)
+static kd_status stopped(kdt_run *run)
 {
-    const size_t lines = run->train.log_steps;
-    kd_status status = kdt_optimizer_step(run);
-    if (status) return status;
-    look_at_teacher(run);
-    *stop = report(run, false);
-    if (lines && run->step % lines == 0) status = kdt_metrics_append(run, false);
-    return status;
+    return kd_ctx_fail(run->ctx, KD_E_STOPPED, "stopped after step %zu (epoch %zu)", run->step,
+                       run->epoch + (run->batch > 0));
 }
 
-kd_status kdt_run_loop(kdt_run *run)
+/* Where an epoch ends, or a checkpoint is due. stop: the caller asked for it after the step. */
+static kd_status settle(kdt_run *run, bool stop)
 {
     const kd_train_opt *t = &run->train;
     kd_status status = KD_OK;
-    bool open = run->batch > 0; /* an epoch has begun and not ended */
-    run->saved_at = kd_seconds();
-    while (open || !kdt_finished(run)) {
-        bool stop = false;
-        if (run->batch < run->batches && !kdt_finished(run)) status = one_step(run, &stop);
-        if (status) return status;
-        open = true;
-        if (!stop && (run->batch == run->batches || kdt_finished(run))) {
-            status = end_epoch(run, &stop);
-            open = false;
-        } else if (t->out && (stop || kd_seconds() - run->saved_at >= t->checkpoint_seconds)) {
-            status = kdt_checkpoint_save(run);
-        }
-        if (status) return status;
-        if (stop)
-            return kd_ctx_fail(run->ctx, KD_E_STOPPED, "stopped after step %zu (epoch %zu)",
-                               run->step, run->epoch + (run->batch > 0));
+    if (!stop && (run->batch == run->batches || kdt_finished(run))) {
+        status = end_epoch(run, &stop);
+        run->open = false;
+    } else if (t->out && (stop || kd_seconds() - run->saved_at >= t->checkpoint_seconds)) {
+        status = kdt_checkpoint_save(run);
     }
+    return status ? status : stop ? stopped(run) : KD_OK;
+}
+
+static kd_status end_step(kdt_run *run)
+{
+    const size_t lines = run->train.log_steps;
+    kd_status status = kdt_step_end(run);
+    if (status) return status;
+    run->open = true;
+    look_at_teacher(run);
+    const bool stop = report(run, false);
+    if (lines && run->step % lines == 0) status = kdt_metrics_append(run, false);
+    return status ? status : settle(run, stop);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static bool goes_on(const kdt_run *run)
+{
+    return !run->status && (run->open || !kdt_finished(run));
+}
+
+/* A run whose step, evaluation or files failed leaves the others. */
+static void leave(kdt_run *run, kd_status status)
+{
+    if (!status) return;
+    run->status = status;
+    snprintf(run->error, sizeof run->error, "%s", kd_ctx_error(run->ctx));
+}
+
+static bool before(const kdt_run *a, const kdt_run *b)
+{
+    return a->epoch < b->epoch || (a->epoch == b->epoch && a->batch < b->batch);
+}
+
+/* The run that is least far; NULL: all are over. */
+static kdt_run *last_of(kdt_run *const *runs, size_t n)
+{
+    kdt_run *last = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (goes_on(runs[i]) && (!last || before(runs[i], last))) last = runs[i];
+    return last;
+}
+
+static bool at(const kdt_run *run, size_t epoch, size_t batch)
+{
+    return goes_on(run) && run->epoch == epoch && run->batch == batch;
+}
+
+/* One batch for every run that stands there. A run that is further on, as after a resume, or after a
+ * step that was skipped, waits. Steps end when all have seen the batch: finding what is not finite
+ * goes back to earlier ones. */
+static kd_status one_batch(kdt_feed *feed, kdt_run *const *runs, size_t n, const kdt_run *last)
+{
+    const size_t epoch = last->epoch, batch = last->batch;
+    const size_t most = kdt_step_room(last);
+    size_t sharing = 0;
+    const kd_status status = kdt_feed_take(feed, epoch, batch, most ? most : 1);
+    if (status) return status;
+    for (size_t i = 0; i < n; i++) sharing += at(runs[i], epoch, batch);
+    for (size_t i = 0; i < n; i++) {
+        kdt_run *run = runs[i];
+        if (!at(run, epoch, batch)) continue;
+        if (!run->now.open) leave(run, kdt_step_begin(run));
+        if (!run->status) leave(run, kdt_step_batch(run, 1 / (double)sharing));
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!runs[i]->status && runs[i]->now.open && runs[i]->now.full)
+            leave(runs[i], end_step(runs[i]));
+    return KD_OK;
+}
+
+/* One run was asked to stop: the others keep what they have. */
+static void stop_all(kdt_run *const *runs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        kdt_run *run = runs[i];
+        if (!goes_on(run)) continue;
+        kdt_step_abandon(run);
+        kd_status status = run->train.out ? kdt_checkpoint_save(run) : KD_OK;
+        leave(run, status ? status : stopped(run));
+    }
+}
+
+static bool asked_to_stop(kdt_run *const *runs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (runs[i]->status == KD_E_STOPPED) return true;
+    return false;
+}
+
+/* A budget of seconds may end a step before all of its batches. */
+static bool ends_early(const kdt_run *run)
+{
+    return run->now.open && kdt_step_room(run) == 0;
+}
+
+kd_status kdt_runs_loop(kdt_feed *feed, kdt_run *const *runs, size_t n)
+{
+    kdt_run *last;
+    for (size_t i = 0; i < n; i++) {
+        kdt_run *run = runs[i];
+        run->saved_at = kd_seconds();
+        run->open = run->batch > 0; /* an epoch has begun and not ended */
+        if (run->open && (run->batch == run->batches || kdt_finished(run)))
+            leave(run, settle(run, false));
+    }
+    while ((last = last_of(runs, n)) && !asked_to_stop(runs, n)) {
+        if (ends_early(last)) {
+            leave(last, end_step(last));
+            continue;
+        }
+        const kd_status status = one_batch(feed, runs, n, last);
+        if (status) return status;
+    }
+    if (asked_to_stop(runs, n)) stop_all(runs, n);
     return KD_OK;
 }

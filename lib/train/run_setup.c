@@ -139,17 +139,38 @@ static kd_status count_steps(kdt_run *run)
 /* After all else: the plan makes do with what a limit of memory leaves. held: bytes in use when the
  * run began. What the run adds is counted by shapes, as scratch memory grows with the threads and
  * the cut must not depend on them. */
-static kd_status plan_step(kdt_run *run, size_t held)
+kd_status kdt_run_plan(kdt_run *run, size_t held, size_t others)
 {
     kdt_step step = {.batch = run->train.batch,
                      .mixed = kd_loader_mixes(run->feed->loader),
                      .room = kdt_room(run->ctx, held + kdt_fixed_bytes(run))};
     kd_status status = kdt_later_bytes(run, &step.later);
-    if (!status) status = kdt_step_plan(run->model, &run->opt, &step, &run->plan);
-    if (!status) status = kd_exec_create(run->plan, kd_model_params(run->model), NULL, &run->exec);
+    step.later += others;
+    return status ? status : kdt_step_plan(run->model, &run->opt, &step, &run->plan);
+}
+
+static kd_status create_exec(kdt_run *run, void *arena)
+{
+    kd_status status = kd_exec_create(run->plan, kd_model_params(run->model), arena, &run->exec);
     if (!status && run->opt.soft > 0 && kdt_needs_soft_weight(&run->opt))
         status = kd_exec_bind(run->exec, "soft_weight", &run->soft_weight);
     return status;
+}
+
+/* All runs compute in one arena, one after the other: nothing in it is kept between runs of an
+ * executor but the outputs, which are read at once. */
+kd_status kdt_runs_execute(kdt_feed *feed, kdt_run *const *runs, size_t n)
+{
+    size_t most = 1;
+    for (size_t i = 0; i < n; i++)
+        if (kd_plan_arena_size(runs[i]->plan) > most) most = kd_plan_arena_size(runs[i]->plan);
+    feed->arena = kd_ctx_alloc(feed->ctx, most, 1);
+    if (!feed->arena) return kd_ctx_memory_status(feed->ctx);
+    for (size_t i = 0; i < n; i++) {
+        const kd_status status = create_exec(runs[i], feed->arena);
+        if (status) return status;
+    }
+    return KD_OK;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -165,12 +186,12 @@ kd_status kdt_run_check(kdt_run *run)
     for (size_t k = 0; k < feed->n_teachers && !status; k++) {
         char who[40];
         snprintf(who, sizeof who, "teacher %zu", k);
-        status = check_classes(run, feed->teachers[k].model, who);
+        if (feed->teachers[k].model) status = check_classes(run, feed->teachers[k].model, who);
     }
     return status ? status : kdt_check_test(run);
 }
 
-kd_status kdt_run_open(kdt_run *run, size_t held)
+kd_status kdt_run_open(kdt_run *run)
 {
     const kd_train_opt *t = &run->train;
     kd_params *params = kd_model_params(run->model);
@@ -181,7 +202,6 @@ kd_status kdt_run_open(kdt_run *run, size_t held)
     if (!status && t->keep == KD_KEEP_BEST) status = kd_params_clone(params, &run->best.params);
     if (!status) status = kd_params_need_grads(params);
     if (!status) status = kdt_keep_buffers(run);
-    if (!status) status = plan_step(run, held);
     if (!status) warn(run);
     return status;
 }

@@ -167,11 +167,12 @@ kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan 
     if (plan) *plan = NULL;
     if (!model) return KD_E_INVALID;
     if (!plan) return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "kd_train_plan: NULL");
-    const bool taught = options && (options->teacher || options->n_teachers);
+    const bool taught =
+        options && (options->teacher || options->n_teachers || options->cache || options->logits);
     const kd_status status =
         kdt_take(kd_model_ctx(model), model, NULL, options, taught, &train, &o);
     if (status) return status;
-    if (o.teacher && !o.n_teachers) o.n_teachers = 1;
+    if (taught && !o.n_teachers) o.n_teachers = 1; /* of a cache it may be more */
     if (o.n_teachers > KD_MAX_TEACHERS)
         return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "%zu teachers are too many",
                            o.n_teachers);

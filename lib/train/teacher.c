@@ -6,22 +6,42 @@
 #include "train.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+/* ---- who they are ---------------------------------------------------------------------------- */
+
+/* How many the caller gives: models, or those of a cache, or his function. */
+static kd_status count(kdt_feed *feed, kdt_run *run)
+{
+    kd_distill_opt *o = &run->opt;
+    if (o->teacher && o->n_teachers)
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "kd_distill_opt: teacher and teachers are both given");
+    if (o->logits && (o->teacher || o->n_teachers || o->cache))
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           "kd_distill_opt: logits goes with neither teachers nor a cache");
+    if (o->teacher || o->logits) o->n_teachers = 1;
+    if (o->n_teachers || !o->cache) return KD_OK;
+    if (!feed->cache.key)
+        return kd_ctx_fail(run->ctx, KD_E_NOTFOUND,
+                           "%s: there is no teacher cache, and no teacher is given", o->cache);
+    o->n_teachers = feed->cache.facts.form.teachers;
+    return KD_OK;
+}
 
 /* The caller's list, with its weights; a teacher alone is a list of one. */
 static kd_status take_list(kdt_feed *feed, kdt_run *run)
 {
-    kd_distill_opt *o = &run->opt;
+    const kd_distill_opt *o = &run->opt;
+    const bool models = o->teacher || o->teachers;
     double sum = 0;
-    if (o->teacher && o->n_teachers)
-        return kd_ctx_fail(run->ctx, KD_E_INVALID,
-                           "kd_distill_opt: teacher and teachers are both given");
-    if (o->teacher) o->n_teachers = 1;
     for (size_t t = 0; t < o->n_teachers; t++) {
         kdt_teacher *teacher = &feed->teachers[t];
-        teacher->model = o->teacher ? o->teacher : o->teachers[t];
         teacher->weight = o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
-        if (!teacher->model) return kd_ctx_fail(run->ctx, KD_E_INVALID, "teacher %zu is NULL", t);
+        teacher->model = o->teacher ? o->teacher : o->teachers ? o->teachers[t] : NULL;
+        if (models && !teacher->model)
+            return kd_ctx_fail(run->ctx, KD_E_INVALID, "teacher %zu is NULL", t);
         if (teacher->model == run->model)
             return kd_ctx_fail(run->ctx, KD_E_INVALID,
                                "teacher %zu is the student itself: load it twice", t);
@@ -29,6 +49,15 @@ static kd_status take_list(kdt_feed *feed, kdt_run *run)
             return kd_ctx_fail(run->ctx, KD_E_INVALID, "teacher %zu: a weight of %g", t,
                                (double)teacher->weight);
         sum += (double)teacher->weight;
+        if (teacher->model) {
+            teacher->spec = kd_model_spec(teacher->model);
+            teacher->image = kd_model_image(teacher->model);
+        } else if (feed->cache.key) {
+            kdt_key_teacher(feed->cache.key, t, feed->cache.key_hash, teacher);
+            teacher->image = feed->cache.facts.image[t];
+        } else {
+            teacher->spec = "the caller's function";
+        }
     }
     feed->n_teachers = o->n_teachers;
     if (o->n_teachers && !(fabs(sum - 1) < 1e-4))
@@ -70,9 +99,14 @@ static kd_status check_twice(const kdt_feed *feed, const kdt_run *run, size_t t)
 
 kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
 {
-    kd_status status = take_list(feed, run);
+    kd_status status = KD_OK;
+    if (run->opt.cache && !feed->cache.ctx)
+        status = kdt_cache_find(run->ctx, run->opt.cache, &feed->cache);
+    if (!status) status = count(feed, run);
+    if (!status) status = take_list(feed, run);
     for (size_t t = 0; t < feed->n_teachers && !status; t++) {
         kd_model *model = feed->teachers[t].model;
+        if (!model) continue;
         status = kd_model_check_finite(model);
         if (status == KD_E_NONFINITE)
             kd_ctx_fail(run->ctx, status, "teacher %zu: %s", t, kd_ctx_error(run->ctx));
@@ -84,6 +118,20 @@ kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
         status = check_twice(feed, run, t);
     }
     return status;
+}
+
+kd_status kdt_teachers_identify(kdt_feed *feed)
+{
+    for (size_t t = 0; t < feed->n_teachers; t++) {
+        kdt_teacher *teacher = &feed->teachers[t];
+        uint64_t sum;
+        if (*teacher->hash || !teacher->model) continue;
+        const kd_status status = kd_model_hash(teacher->model, &sum);
+        if (status) return status;
+        snprintf(teacher->hash, sizeof teacher->hash, "%016llx", (unsigned long long)sum);
+        kdt_normalization_hash(teacher->model, kd_dataset_info(feed->data), teacher->normalization);
+    }
+    return KD_OK;
 }
 
 /* ---- how many pictures at a time ------------------------------------------------------------- */
@@ -123,18 +171,30 @@ static kd_status choose_batch(kd_model *model, size_t room, size_t *pictures)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-kd_status kdt_teachers_open(kdt_feed *feed)
+kd_status kdt_teachers_batch(kdt_feed *feed)
 {
     const size_t limit = kd_ctx_memory_limit(feed->ctx), eighth = limit / 8;
     const size_t room = limit && eighth < KDT_VALUES ? eighth : KDT_VALUES;
     kd_status status = KD_OK;
+    feed->teacher_batch = 0;
+    if (feed->n_teachers == 0 || feed->function) return KD_OK;
+    feed->teacher_batch = feed->cache.facts.teacher_batch;
+    if (feed->teacher_batch) return KD_OK;
+    if (!feed->teachers[0].model) return KD_OK;
     feed->teacher_batch = feed->batch;
     for (size_t t = 0; t < feed->n_teachers && !status; t++)
         status = choose_batch(feed->teachers[t].model, room, &feed->teacher_batch);
-    for (size_t t = 0; t < feed->n_teachers && !status; t++) {
+    return status;
+}
+
+kd_status kdt_teachers_open(kdt_feed *feed)
+{
+    kd_status status = KD_OK;
+    for (size_t t = 0; t < feed->n_teachers && !status && !feed->function; t++) {
         kdt_teacher *teacher = &feed->teachers[t];
         status = kd_model_plan(teacher->model, feed->teacher_batch, &teacher->plan, &teacher->exec);
     }
+    feed->live = !status && feed->n_teachers > 0;
     return status;
 }
 
@@ -171,6 +231,10 @@ kd_status kdt_teachers_run(kdt_feed *feed)
 {
     const size_t all = feed->taken, most = feed->teacher_batch;
     kd_status status = KD_OK;
+    if (feed->function)
+        return all ? feed->function(feed->function_user, feed->now,
+                                    feed->now->views[feed->function_view], feed->logits)
+                   : KD_OK;
     for (size_t t = 0; t < feed->n_teachers; t++)
         for (size_t first = 0; first < all && !status; first += most)
             status = run_teacher(feed, t, first, all - first < most ? all - first : most);

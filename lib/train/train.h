@@ -9,6 +9,8 @@
 #ifndef KDT_TRAIN_H
 #define KDT_TRAIN_H
 
+#include "cache.h"
+
 #include <kd/kd.h>
 
 #include <stdbool.h>
@@ -22,12 +24,14 @@ enum {
 
 /* One teacher: its weights frozen, and a plan. */
 typedef struct kdt_teacher {
-    kd_model *model;
-    kd_plan *plan;
+    kd_model *model; /* NULL: its logits come from a cache or from the caller's function */
+    kd_plan *plan;   /* NULL: all logits are in the cache */
     kd_exec *exec;
     size_t view; /* which of the loader's */
     float weight;
-    uint64_t hash;
+    const char *spec;
+    size_t image;                     /* the side of its pictures; 0: unknown */
+    char hash[17], normalization[17]; /* "": not computed yet, or unknown */
 } kdt_teacher;
 
 /* Batches of pictures, and the teachers' logits of them. */
@@ -41,10 +45,20 @@ typedef struct kdt_feed {
     kdt_teacher teachers[KD_MAX_TEACHERS];
     size_t n_teachers;
     size_t teacher_batch; /* pictures that a teacher takes at a time */
-    const kd_batch *now;  /* this batch, until the next is taken */
-    size_t taken;         /* pictures of it that are used: all but in a budget's last step */
-    float *logits;        /* [n_teachers, batch, classes] of this batch */
+    bool live;            /* teachers are planned, or the caller's function is asked */
+    bool cached;          /* `cache` is open */
+    kdt_cache cache;
+    kd_logits_fn function; /* the caller's, in place of teachers; NULL: none */
+    void *function_user;
+    size_t function_view;
+    const kd_batch *now; /* this batch, until the next is taken */
+    size_t taken;        /* pictures of it that are used: all but in a budget's last step */
+    float *logits;       /* [n_teachers, batch, classes] of this batch */
     double seconds_data, seconds_teacher; /* that this batch took */
+    size_t next_epoch, next_batch;        /* what the loader gives next */
+    size_t runs;                          /* that share the feed */
+    void *arena;                          /* in which they compute */
+    bool always_live;                     /* plan the teachers in any case */
 } kdt_feed;
 
 /* ---- what learns ----------------------------------------------------------------------------- */
@@ -65,6 +79,14 @@ typedef struct kdt_best {
     double top1, loss; /* NaN: none yet */
     size_t epoch;      /* from 1 */
 } kdt_best;
+
+/* A step that has begun: its batches are [first, first + batches) of the epoch. */
+typedef struct kdt_open_step {
+    bool open, full; /* full: all of its batches were seen */
+    size_t first, batches;
+    const char *wrong; /* what is not finite; NULL: nothing */
+    kdt_sums sums;
+} kdt_open_step;
 
 /* One student: its network, its step, its optimiser, its files. */
 typedef struct kdt_run {
@@ -99,6 +121,11 @@ typedef struct kdt_run {
     double last_dev_top1, last_dev_loss; /* of the last evaluation */
     bool warned;                         /* of a teacher that is no better than chance */
     kdt_sums sums;                       /* of the epoch so far */
+    size_t number;                       /* among the feed's runs */
+    bool began, open;                    /* open: an epoch has begun and not ended */
+    kdt_open_step now;
+    kd_status status; /* not KD_OK: it has left, and `error` says why */
+    char error[800];
 } kdt_run;
 
 /* run_sums.c */
@@ -174,14 +201,42 @@ kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes);
  * run's view is set. kdt_teachers_check comes before. */
 kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n);
 void kdt_feed_close(kdt_feed *feed);
-/* The next batch, of which at most so many pictures are used, and the teachers' logits of them. */
-kd_status kdt_feed_next(kdt_feed *feed, size_t most);
-/* Go on with that batch of that epoch. */
-kd_status kdt_feed_seek(kdt_feed *feed, size_t epoch, size_t batch);
+/* That batch of that epoch, of which at most so many pictures are used, and the teachers' logits of
+ * them. */
+kd_status kdt_feed_take(kdt_feed *feed, size_t epoch, size_t batch, size_t most);
+
+/* cache.c */
+/* The cache in a folder, if there is one (c->key). The name must live on. */
+kd_status kdt_cache_find(kd_ctx *ctx, const char *folder, kdt_cache *c);
+/* The feed's loader and teachers' names are known: is it the cache of these logits? Where there is
+ * none it begins. */
+kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill_opt *o);
+void kdt_cache_close(kdt_cache *c);
+/* The first of the run's epochs that is missing; at least `epochs` or the cycle: none. */
+kd_status kdt_cache_covers(kdt_cache *c, size_t epochs, size_t *missing);
+/* The teachers' logits of this batch, from the cache or from the teachers. */
+kd_status kdt_cache_logits(kdt_feed *feed);
+
+/* The number of the row of picture i of this batch. */
+size_t kdt_cache_row(const kdt_feed *feed, size_t i);
+
+/* cache_key.c */
+kd_status kdt_key_print(const kdt_feed *feed, const kd_train_opt *t, kd_json *j);
+kd_status kdt_key_read(kd_ctx *ctx, const char *path, const kd_json_object *key, kdt_key_facts *f);
+/* Who teacher t is, by the key. Strings live as long as the key does. */
+void kdt_key_teacher(const kd_json_object *key, size_t t, uint64_t key_hash, kdt_teacher *teacher);
+/* KD_E_MISMATCH, naming what differs. teachers: are they compared, too? */
+kd_status kdt_key_compare(const kdt_feed *feed, const char *path, const kd_json_object *was,
+                          const kd_json_object *now, bool any_augmentation, bool teachers);
 
 /* teacher.c */
+/* Who the teachers are: their sums and normalisations, unless they are known. */
+kd_status kdt_teachers_identify(kdt_feed *feed);
 /* Take the run's teachers for the feed: are they teachers of this student? */
 kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run);
+/* Choose feed->teacher_batch; 0: there are no teachers, or nobody knows. */
+kd_status kdt_teachers_batch(kdt_feed *feed);
+/* Plan them: from now on they can be asked. */
 kd_status kdt_teachers_open(kdt_feed *feed);
 void kdt_teachers_close(kdt_feed *feed);
 kd_status kdt_teachers_run(kdt_feed *feed);
@@ -195,8 +250,13 @@ size_t kdt_teachers_class(const kdt_feed *feed, size_t i);
 /* run_setup.c */
 /* The run's options against its data and teachers, before anything is opened. */
 kd_status kdt_run_check(kdt_run *run);
-/* What it consists of; the feed is open. held: bytes that the context held before that. */
-kd_status kdt_run_open(kdt_run *run, size_t held);
+/* What it consists of, but for its plan; the feed is open. */
+kd_status kdt_run_open(kdt_run *run);
+/* The plan of its step. held: bytes that the context held before the feed was open; others: bytes
+ * that other runs take afterwards. */
+kd_status kdt_run_plan(kdt_run *run, size_t held, size_t others);
+/* Executors for all runs, in one arena. */
+kd_status kdt_runs_execute(kdt_feed *feed, kdt_run *const *runs, size_t n);
 void kdt_run_close(kdt_run *run);
 
 /* single_step.c: the optimiser these options (resolved) ask for. */
@@ -207,13 +267,23 @@ kd_status kdt_optim_create(kd_params *params, const kd_train_opt *opt, kd_optim 
 kd_status kdt_batch_gradient(kdt_run *run, kdt_sums *sums);
 
 /* optimizer_step.c: one optimiser step over up to `accumulate` batches of this epoch. */
-kd_status kdt_optimizer_step(kdt_run *run);
+kd_status kdt_step_begin(kdt_run *run);
+/* Forward and backward of the feed's batch; share: of the feed's seconds, those that count as the
+ * run's. */
+kd_status kdt_step_batch(kdt_run *run, double share);
+/* The update, or what is done about numbers that are not finite. */
+kd_status kdt_step_end(kdt_run *run);
+/* Undo a step that was cut off. */
+void kdt_step_abandon(kdt_run *run);
+/* Pictures that a budget of seconds leaves time for; SIZE_MAX: as many as you like. */
+size_t kdt_step_room(const kdt_run *run);
 /* How far the run is, 0..1; and whether it is over. */
 double kdt_fraction(const kdt_run *run);
 bool kdt_finished(const kdt_run *run);
 
-/* run_loop.c: steps and epochs until the run is over. */
-kd_status kdt_run_loop(kdt_run *run);
+/* run_loop.c: steps and epochs until all runs are over, or one is stopped. What ends a run alone is
+ * in its status; a failure of the feed is returned. */
+kd_status kdt_runs_loop(kdt_feed *feed, kdt_run *const *runs, size_t n);
 
 /* best_epoch.c: KD_KEEP_BEST. */
 /* After an evaluation of the development split: is this the best network so far? Then keep it. */
@@ -225,6 +295,12 @@ kd_status kdt_best_adopt(kdt_run *run);
 
 /* run_description.c: what must be the same for a resume. */
 kd_status kdt_describe(kdt_run *run);
+/* A sum of the normalisation in which a network sees this data; of the classes' names: false where
+ * there are none. */
+void kdt_normalization_hash(const kd_model *m, const kd_data_info *info, char out[17]);
+bool kdt_class_names_hash(const kd_data_info *info, char out[17]);
+/* A value of a JSON object as text; "null" where there is none. */
+void kdt_json_value(const kd_json_object *o, const char *key, char out[120]);
 /* KD_E_MISMATCH, naming what differs, key by key, if `was` is of another run. reached: the hash of
  * the network in the checkpoint, which the model may hold already; or NULL. */
 kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was,
@@ -253,8 +329,9 @@ kd_status kdt_metrics_trim(kdt_run *run, size_t epochs, size_t steps);
 kd_status kdt_metrics_filter(kd_ctx *ctx, char *text, size_t *size, size_t epochs, size_t steps);
 
 /* nonfinite.c */
-/* Copy the running statistics, which a step may spoil. */
+/* Copy the running statistics, which a step may spoil; and back. */
 kd_status kdt_keep_buffers(kdt_run *run);
+void kdt_restore_buffers(kdt_run *run);
 /* A step's loss or gradient (`what`) is not finite: undo the step and name the first array that is
  * not finite. Then stop with KD_E_NONFINITE, or log that the step is skipped. The step's batches are
  * [first, first + n) of this epoch; the feed goes on after them. */

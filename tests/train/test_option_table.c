@@ -234,7 +234,7 @@ START_TEST(test_unread)
             const bool there = needed->flags & KD_CAN_BE_OFF; /* by default */
             all = readers_of(o);
             set(&all, needed, there ? (double)KD_OFF : 0);
-            all.train.out = NULL; /* the text that is needed */
+            all.train.out = all.distill.cache = NULL; /* the texts that are needed */
             set(&all, o, some(o));
             refuse(ctx, &all, o, "without what it needs");
             if (!(o->flags & KD_CAN_BE_OFF) && o->standard[0] != 1) continue;

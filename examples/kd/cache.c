@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ * cache.c: kd cache build, info, verify, prune: folders of teachers' logits. */
+#include "cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+typedef struct session {
+    cli_args *args;
+    kd_ctx *ctx;
+    kd_dataset *data;
+    kd_model *teachers[KD_MAX_TEACHERS], *student;
+    double told; /* when progress was last shown */
+} session;
+
+/* ---- data and networks ----------------------------------------------------------------------- */
+
+static int open_teachers(session *s)
+{
+    const cli_args *a = s->args;
+    int status = CLI_DONE;
+    for (size_t i = 0; i < a->n_teachers && !status; i++) {
+        status =
+            cli_load(s->ctx, a->teachers[i], a->teacher_model, a->teacher_image, &s->teachers[i]);
+        if (!status)
+            status = cli_normalize(a, "teacher-normalize", a->teacher_normalize, s->teachers[i]);
+    }
+    s->args->distill.teachers = s->teachers;
+    s->args->distill.n_teachers = a->n_teachers;
+    return status;
+}
+
+static int open_student(session *s, const char *spec)
+{
+    char text[KD_SPEC_SIZE];
+    kd_model_destroy(s->student);
+    s->student = NULL;
+    const int status = cli_complete(s->ctx, spec, kd_dataset_info(s->data), s->args->image, text);
+    if (status) return status;
+    if (kd_model_create(s->ctx, text, 1, &s->student)) return cli_fail_ctx(s->ctx);
+    return CLI_DONE;
+}
+
+static void close_all(session *s)
+{
+    for (size_t i = 0; i < KD_MAX_TEACHERS; i++) kd_model_destroy(s->teachers[i]);
+    kd_model_destroy(s->student);
+    cli_close_data(s->data);
+    kd_ctx_destroy(s->ctx);
+}
+
+static int watch(void *user, const kd_progress *p)
+{
+    session *s = user;
+    const double now = kd_seconds();
+    const bool terminal = isatty(STDERR_FILENO);
+    if (cli_interrupted()) return 1;
+    if (s->args->quiet || (p->fraction < 1 && now - s->told < (terminal ? .2 : 10))) return 0;
+    s->told = now;
+    fprintf(stderr, "%skd: %3.0f %%  epoch %zu  batch %zu of %zu%s", terminal ? "\r" : "",
+            100 * p->fraction, p->epoch + 1, p->batch, p->batches,
+            terminal && p->fraction < 1 ? " " : "\n");
+    return 0;
+}
+
+static int failed(const session *s, kd_status status)
+{
+    if (status != KD_E_STOPPED) return cli_fail_ctx(s->ctx);
+    cli_fail("interrupted; epochs that are complete stay, and so does what the next one has");
+    return CLI_INTERRUPTED;
+}
+
+/* ---- build ----------------------------------------------------------------------------------- */
+
+static int build_for(session *s, const char *spec)
+{
+    cli_args *a = s->args;
+    int status = open_student(s, spec);
+    if (!status) status = cli_normalize(a, "normalize", a->normalize, s->student);
+    if (status) return status;
+    const kd_status done = kd_cache_build(s->student, s->data, &a->distill);
+    return done ? failed(s, done) : CLI_DONE;
+}
+
+static int build(session *s)
+{
+    cli_args *a = s->args;
+    if (a->n_teachers == 0) return cli_usage("cache", "--teacher FILE is missing");
+    if (!a->distill.cache) return cli_usage("cache", "--cache DIR is missing");
+    int status = cli_open_data(a, s->ctx, &s->data);
+    if (!status) status = open_teachers(s);
+    /* the first SPEC stands in words, the last of several, too: the others in between */
+    for (size_t i = 0; i < a->n_more && !status; i++) status = build_for(s, a->more[i]);
+    if (!status) status = build_for(s, a->words[1]);
+    return status;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* The number in "epoch-NNNNNN.safetensors[.part]"; false: another file. */
+static bool number_of(const char *name, size_t *epoch, bool *part)
+{
+    char *end;
+    if (strncmp(name, "epoch-", 6) || name[6] < '0' || name[6] > '9') return false;
+    const unsigned long n = strtoul(name + 6, &end, 10);
+    *epoch = n;
+    *part = !strcmp(end, ".safetensors.part");
+    return n < 1000000000 && (*part || !strcmp(end, ".safetensors"));
+}
+
+typedef struct listing {
+    size_t complete, unfinished, filled, damaged, bytes, highest;
+} listing;
+
+typedef int (*visit_fn)(session *s, const char *folder, const char *name, size_t epoch, bool part,
+                        listing *l);
+
+static int each_file(session *s, const char *folder, visit_fn visit, listing *l)
+{
+    const struct dirent *e;
+    int status = CLI_DONE;
+    DIR *d = opendir(folder);
+    if (!d) return cli_fail("%s: %s", folder, strerror(errno));
+    while (!status && (e = readdir(d))) {
+        size_t epoch;
+        bool part;
+        if (number_of(e->d_name, &epoch, &part))
+            status = visit(s, folder, e->d_name, epoch, part, l);
+    }
+    closedir(d);
+    return status;
+}
+
+static int count(session *s, const char *folder, size_t epoch, int read, bool part, listing *l)
+{
+    kd_cache_epoch about = {.struct_size = sizeof about};
+    const kd_status status = kd_cache_look(s->ctx, folder, epoch, read, &about);
+    if (status == KD_E_NOTFOUND || (!status && about.complete == part)) return CLI_DONE;
+    if (status == KD_E_FORMAT || status == KD_E_MISMATCH) {
+        cli_fail_ctx(s->ctx);
+        l->damaged++;
+        return CLI_DONE;
+    }
+    if (status) return cli_fail_ctx(s->ctx);
+    l->complete += !part;
+    l->unfinished += part;
+    l->filled += about.filled;
+    l->bytes += about.bytes;
+    if (!part && epoch + 1 > l->highest) l->highest = epoch + 1;
+    if (part || !about.damaged) return CLI_DONE;
+    l->damaged++;
+    cli_fail("%s: epoch %zu: %zu of %zu rows are damaged", folder, epoch, about.damaged,
+             about.filled);
+    return CLI_DONE;
+}
+
+static int look(session *s, const char *folder, const char *name, size_t epoch, bool part,
+                listing *l)
+{
+    (void)name;
+    return count(s, folder, epoch, 0, part, l);
+}
+
+static int read_all(session *s, const char *folder, const char *name, size_t epoch, bool part,
+                    listing *l)
+{
+    (void)name;
+    return count(s, folder, epoch, 1, part, l);
+}
+
+/* ---- info ------------------------------------------------------------------------------------ */
+
+static int read_key(session *s, const char *folder, char **text, kd_json_object **key)
+{
+    char path[CLI_PATH];
+    size_t size;
+    *text = NULL;
+    if (snprintf(path, sizeof path, "%s/cache.json", folder) >= (int)sizeof path)
+        return cli_fail("the path is too long");
+    kd_status status = kd_file_read_all(s->ctx, path, 1 << 20, text, &size);
+    if (!status) status = kd_json_parse(s->ctx, *text, size, key);
+    return status ? cli_fail_ctx(s->ctx) : CLI_DONE;
+}
+
+static int print_listing(session *s, const listing *l)
+{
+    kd_json *json;
+    if (!s->args->json) {
+        printf("epochs      %zu complete, %zu unfinished%s\n", l->complete, l->unfinished,
+               l->damaged ? ", some damaged" : "");
+        printf("rows        %zu\n", l->filled);
+        printf("bytes       %s\n", cli_bytes((double)l->bytes).text);
+        return cli_flush();
+    }
+    if (kd_json_create(s->ctx, 0, &json)) return cli_fail_ctx(s->ctx);
+    kd_json_object_begin(json, NULL);
+    kd_json_integer(json, "epochs", (int64_t)l->complete);
+    kd_json_integer(json, "unfinished", (int64_t)l->unfinished);
+    kd_json_integer(json, "damaged", (int64_t)l->damaged);
+    kd_json_integer(json, "rows", (int64_t)l->filled);
+    kd_json_integer(json, "bytes", (int64_t)l->bytes);
+    kd_json_object_end(json);
+    return cli_print_json(s->ctx, json);
+}
+
+static int info(session *s, const char *folder)
+{
+    char *text;
+    kd_json_object *key = NULL;
+    listing l = {0};
+    int status = read_key(s, folder, &text, &key);
+    if (!status) status = each_file(s, folder, look, &l);
+    if (!status && !s->args->json) printf("%s\n", text);
+    if (!status) status = print_listing(s, &l);
+    kd_json_object_destroy(key);
+    kd_ctx_free(s->ctx, text);
+    return status;
+}
+
+/* ---- verify ---------------------------------------------------------------------------------- */
+
+static size_t number(const kd_json_object *key, const char *name)
+{
+    int64_t n;
+    return kd_json_get_integer(key, name, &n) && n > 0 ? (size_t)n : 0;
+}
+
+/* Options as the cache was made with, and a network that sees pictures of its canvas. */
+static int as_recorded(session *s, const kd_json_object *key)
+{
+    kd_train_opt *t = &s->args->train;
+    char spec[120];
+    int drop = 0;
+    size_t canvas = 0;
+    const kd_data_info *data = kd_dataset_info(s->data);
+    const char *text = kd_json_get_string(key, "canvas");
+    const char *augmentation = kd_json_get_string(key, "augmentation");
+    if (!augmentation || !strcmp(augmentation, "any"))
+        return cli_fail("the cache does not say how its pictures were augmented: they cannot be "
+                        "made again");
+    if (text) canvas = strtoul(text, NULL, 10);
+    t->augment = augmentation;
+    t->augment_epochs = number(key, "augment_epochs");
+    t->batch = number(key, "batch");
+    t->dev_count = number(key, "dev_count");
+    t->seed = number(key, "seed");
+    t->drop_last = kd_json_get_bool(key, "drop_last", &drop) && drop;
+    s->args->distill.cache_top = 0;
+    if (kd_model_image(s->teachers[0]) > canvas && canvas) canvas = 1;
+    snprintf(spec, sizeof spec, "vgg2,width=0.0625,image=%zu,classes=%zu,channels=%zu",
+             canvas > 3 ? canvas : 4, data->classes, data->channels);
+    return open_student(s, spec);
+}
+
+static int compare(session *s, const char *folder)
+{
+    cli_args *a = s->args;
+    char *text;
+    kd_json_object *key = NULL;
+    kd_cache_check r = {.struct_size = sizeof r};
+    a->distill.cache = folder;
+    int status = read_key(s, folder, &text, &key);
+    if (!status) status = cli_open_data(a, s->ctx, &s->data);
+    if (!status) status = open_teachers(s);
+    if (!status) status = as_recorded(s, key);
+    if (!status) {
+        const kd_status done = kd_cache_verify(s->student, s->data, &a->distill, a->batches, &r);
+        if (done) status = failed(s, done);
+    }
+    if (!status) {
+        printf("compared    %zu rows with the teacher's logits of now: %zu differ", r.rows,
+               r.different);
+        printf(r.different ? ", by %.3g at most\n" : "\n", r.worst);
+        status = cli_flush();
+    }
+    kd_json_object_destroy(key);
+    kd_ctx_free(s->ctx, text);
+    return status ? status : r.different ? CLI_FAILED : CLI_DONE;
+}
+
+static int verify(session *s, const char *folder)
+{
+    listing l = {0};
+    int status = each_file(s, folder, read_all, &l);
+    if (!status) status = print_listing(s, &l);
+    if (!status && s->args->n_teachers) status = compare(s, folder);
+    return status ? status : l.damaged ? CLI_FAILED : CLI_DONE;
+}
+
+/* ---- prune ----------------------------------------------------------------------------------- */
+
+/* Does a process fill this file just now? */
+static bool busy(const char *path)
+{
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    const bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0) close(fd);
+    return locked;
+}
+
+static int prune_one(session *s, const char *folder, const char *name, size_t epoch, bool part,
+                     listing *l)
+{
+    char path[CLI_PATH];
+    kd_cache_epoch about = {.struct_size = sizeof about};
+    const size_t keep = s->args->train.epochs;
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return cli_fail("the path is too long");
+    bool goes = part ? !busy(path) : keep && epoch >= keep;
+    if (!goes && !part) {
+        const kd_status status = kd_cache_look(s->ctx, folder, epoch, 1, &about);
+        goes = status == KD_E_FORMAT || status == KD_E_MISMATCH || (!status && about.damaged);
+        if (status && !goes) return cli_fail_ctx(s->ctx);
+    }
+    if (!goes) return CLI_DONE;
+    if (unlink(path)) return cli_fail("%s: %s", path, strerror(errno));
+    l->complete++;
+    if (!s->args->json) printf("removed     %s\n", name);
+    return CLI_DONE;
+}
+
+static int prune(session *s, const char *folder)
+{
+    listing l = {0};
+    char *text;
+    kd_json_object *key = NULL;
+    int status = read_key(s, folder, &text, &key); /* is it a cache at all? */
+    if (!status) status = each_file(s, folder, prune_one, &l);
+    kd_json_object_destroy(key);
+    kd_ctx_free(s->ctx, text);
+    if (status) return status;
+    l = (listing){0};
+    status = each_file(s, folder, look, &l);
+    return status ? status : print_listing(s, &l);
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+int cmd_cache(cli_args *args)
+{
+    session s = {.args = args};
+    const char *action = args->words[0], *folder = args->words[1];
+    const bool builds = !strcmp(action, "build");
+    if (!builds && strcmp(action, "info") && strcmp(action, "verify") && strcmp(action, "prune"))
+        return cli_usage("cache", "'%.40s' is none of build, info, verify, prune", action);
+    if (!builds && args->n_more) return cli_usage("cache", "%s takes one folder", action);
+    int status = cli_open_ctx(args, &s.ctx);
+    cli_catch_signals();
+    args->train.progress = watch;
+    args->train.user = &s;
+    if (!status && builds)
+        status = build(&s);
+    else if (!status && !strcmp(action, "info"))
+        status = info(&s, folder);
+    else if (!status && !strcmp(action, "verify"))
+        status = verify(&s, folder);
+    else if (!status)
+        status = prune(&s, folder);
+    close_all(&s);
+    return status;
+}

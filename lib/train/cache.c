@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ * cache.c: a teacher cache in a run. Rows that it has are read; of a batch in which one is missing
+ * the teachers' logits are computed and written. What was rounded for the file is what the students
+ * learn from, so that a run that fills the cache and one that reads it have the same bits. */
+#include "train.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { LONGEST = 3900, KEY_LIMIT = 1 << 20 };
+
+static void key_path(const kdt_cache *c, char path[KDT_PATH])
+{
+    snprintf(path, KDT_PATH, "%s/cache.json", c->folder);
+}
+
+/* ---- the key --------------------------------------------------------------------------------- */
+
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < size; i++) h = (h ^ (unsigned char)text[i]) * 0x100000001B3u;
+    return h;
+}
+
+kd_status kdt_cache_find(kd_ctx *ctx, const char *folder, kdt_cache *c)
+{
+    char path[KDT_PATH], *text;
+    size_t size;
+    *c = (kdt_cache){.ctx = ctx, .folder = folder, .now = {.part = -1, .epoch = KDT_NO_EPOCH}};
+    if (strlen(folder) > LONGEST)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "the name of the cache's folder is too long");
+    key_path(c, path);
+    kd_status status = kd_file_read_all(ctx, path, KEY_LIMIT, &text, &size);
+    if (status == KD_E_NOTFOUND) return KD_OK;
+    if (status) return status;
+    c->key_hash = hash_of(text, size);
+    status = kd_json_parse(ctx, text, size, &c->key);
+    if (status == KD_E_FORMAT)
+        kd_ctx_fail(ctx, status, "%s: this is no teacher cache: %s", path, kd_ctx_error(ctx));
+    kd_ctx_free(ctx, text);
+    return status ? status : kdt_key_read(ctx, path, c->key, &c->facts);
+}
+
+/* Two processes that begin a cache at once: one writes its key, the other finds it. */
+static kd_status write_key(kdt_cache *c, const char *text, size_t size)
+{
+    char path[KDT_PATH];
+    kd_ctx *ctx = c->ctx;
+    kd_status status = kd_folder_make(ctx, c->folder);
+    if (status) return status;
+    key_path(c, path);
+    const int fd = open(c->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR) continue;
+    if (access(path, F_OK)) status = kd_file_write_atomic(ctx, path, text, size);
+    if (fd >= 0) close(fd);
+    return status;
+}
+
+/* Two texts of keys, this run's one new. */
+static kd_status compare_key(kdt_feed *feed, const char *text, size_t size)
+{
+    char path[KDT_PATH];
+    kdt_cache *c = &feed->cache;
+    kd_json_object *now;
+    key_path(c, path);
+    kd_status status = kd_json_parse(feed->ctx, text, size, &now);
+    if (status) return status;
+    status = kdt_key_compare(feed, path, c->key, now, c->facts.any_augmentation,
+                             feed->teachers[0].model != NULL);
+    kd_json_object_destroy(now);
+    return status;
+}
+
+/* Begin the cache with this run's key, or compare with the one it has. */
+static kd_status agree(kdt_feed *feed, const kd_train_opt *t)
+{
+    kdt_cache *c = &feed->cache;
+    kd_json *j;
+    const char *text;
+    size_t size;
+    kd_status status = kd_json_create(feed->ctx, 1, &j);
+    if (status) return status;
+    kdt_key_print(feed, t, j);
+    status = kd_json_text(j, &text, &size);
+    if (!status && !c->key) {
+        const kdt_layout layout = c->layout;
+        const bool by_sample = c->by_sample;
+        const size_t cycle = c->cycle;
+        status = write_key(c, text, size);
+        if (!status) status = kdt_cache_find(feed->ctx, c->folder, c);
+        if (!status && !c->key)
+            status = kd_ctx_fail(feed->ctx, KD_E_IO, "%s: its cache.json is gone", c->folder);
+        c->layout = layout;
+        c->by_sample = by_sample;
+        c->cycle = cycle;
+    }
+    if (!status) status = compare_key(feed, text, size);
+    kd_json_destroy(j);
+    return status;
+}
+
+/* What is asked for against what is there. */
+static kd_status check_form(const kdt_feed *feed, const kd_distill_opt *o)
+{
+    const kdt_row_form *f = &feed->cache.facts.form;
+    if (f->classes != feed->classes)
+        return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
+                           "%s: the cache is of %zu classes, the student has %zu",
+                           feed->cache.folder, f->classes, feed->classes);
+    if (f->teachers != feed->n_teachers)
+        return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
+                           "%s: the cache is of %zu teachers, this run has %zu", feed->cache.folder,
+                           f->teachers, feed->n_teachers);
+    if (o->cache_precision == KD_CACHE_FLOAT16 && !f->half)
+        return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
+                           "cache_precision: the cache %s has float32, not float16",
+                           feed->cache.folder);
+    if (o->cache_top && o->cache_top != f->top)
+        return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
+                           "cache_top: the cache %s has %zu classes a picture, not %zu",
+                           feed->cache.folder, f->top ? f->top : f->classes, o->cache_top);
+    return KD_OK;
+}
+
+kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill_opt *o)
+{
+    kdt_cache *c = &feed->cache;
+    const bool repeats = strstr(kd_loader_augment(feed->loader), "repeat") != NULL;
+    kd_status status = c->key ? check_form(feed, o) : KD_OK;
+    if (status) return status;
+    c->by_sample = !kd_loader_mixes(feed->loader) && !repeats && !t->drop_last;
+    c->cycle = c->by_sample && !kd_loader_draws(feed->loader) ? 1 : t->augment_epochs;
+    if (c->facts.any_augmentation) {
+        c->by_sample = true;
+        c->cycle = c->facts.cycle;
+    }
+    c->layout.form = c->key ? c->facts.form
+                            : (kdt_row_form){.classes = feed->classes,
+                                             .teachers = feed->n_teachers,
+                                             .top = o->cache_top,
+                                             .half = o->cache_precision == KD_CACHE_FLOAT16};
+    c->layout.rows = c->by_sample ? kd_dataset_info(feed->data)->count[KD_SPLIT_TRAIN]
+                                  : kd_loader_samples(feed->loader);
+    const kdt_layout wanted = c->layout;
+    kdt_layout trial; /* is it possible? Before anything is written */
+    status = kdt_layout_make(feed->ctx, &wanted.form, wanted.rows, 0, &trial);
+    kdt_layout_free(feed->ctx, &trial);
+    if (!status) status = agree(feed, t);
+    c->layout = (kdt_layout){0};
+    if (!status)
+        status = kdt_layout_make(feed->ctx, &wanted.form, wanted.rows, c->key_hash, &c->layout);
+    if (status) return status;
+    c->bytes = kd_ctx_alloc(feed->ctx, c->layout.row_bytes, 1);
+    return c->bytes ? KD_OK : kd_ctx_memory_status(feed->ctx);
+}
+
+void kdt_cache_close(kdt_cache *c)
+{
+    if (!c->ctx) return;
+    kdt_epoch_close(&c->now);
+    kdt_layout_free(c->ctx, &c->layout);
+    kd_json_object_destroy(c->key);
+    kd_ctx_free(c->ctx, c->bytes);
+}
+
+/* ---- epochs ---------------------------------------------------------------------------------- */
+
+static size_t number_of(const kdt_cache *c, size_t epoch)
+{
+    return c->cycle ? epoch % c->cycle : epoch;
+}
+
+kd_status kdt_cache_covers(kdt_cache *c, size_t epochs, size_t *missing)
+{
+    const size_t n = c->cycle && c->cycle < epochs ? c->cycle : epochs;
+    kdt_epoch_file e;
+    *missing = n;
+    for (size_t i = 0; i < n; i++) {
+        const kd_status status = kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, i, &e);
+        if (status == KD_E_NOTFOUND) *missing = i;
+        if (status) return status == KD_E_NOTFOUND ? KD_OK : status;
+        kdt_epoch_close(&e);
+    }
+    return KD_OK;
+}
+
+/* The file of this epoch: a complete one, or where the teachers are there the unfinished one. */
+static kd_status go_to(kdt_feed *feed, size_t epoch)
+{
+    kdt_cache *c = &feed->cache;
+    const size_t number = number_of(c, epoch);
+    if (c->now.epoch == number) return KD_OK;
+    kdt_epoch_close(&c->now);
+    c->visited = 0;
+    for (int tries = 0; tries < 2; tries++) {
+        kd_status status =
+            kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, number, &c->now);
+        if (status != KD_E_NOTFOUND) return status;
+        if (!feed->live)
+            return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND,
+                               "%s: the cache lacks epoch %zu, and no teacher is given", c->folder,
+                               number);
+        if (tries) break;
+        status = kdt_epoch_begin(c->ctx, &c->layout, c->folder, c->key_hash, number, &c->now);
+        if (status || c->now.part >= 0) return status;
+        /* another process may just have finished it */
+    }
+    c->now.epoch = number;
+    return KD_OK;
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+size_t kdt_cache_row(const kdt_feed *feed, size_t i)
+{
+    const kd_batch *b = feed->now;
+    return feed->cache.by_sample ? b->ids[i] : b->index * feed->batch + i;
+}
+
+static void rows_of(const kdt_feed *feed, size_t i, float *rows[KD_MAX_TEACHERS])
+{
+    for (size_t t = 0; t < feed->n_teachers; t++) rows[t] = kdt_teacher_logits(feed, t, i);
+}
+
+/* *all: is every picture's row there? Then the logits are. */
+static kd_status read_rows(kdt_feed *feed, bool *all)
+{
+    kdt_cache *c = &feed->cache;
+    float *rows[KD_MAX_TEACHERS];
+    *all = true;
+    for (size_t i = 0; i < feed->taken && *all; i++) {
+        const size_t row = kdt_cache_row(feed, i);
+        const kd_status status = kdt_epoch_read(&c->now, row, feed->now->ids[i], c->bytes, all);
+        if (status || !*all) return status;
+        rows_of(feed, i, rows);
+        if (!kdt_row_decode(&c->layout, c->bytes, rows))
+            return kd_ctx_fail(feed->ctx, KD_E_FORMAT, "%s: epoch %zu: row %zu is damaged",
+                               c->folder, c->now.epoch, row);
+    }
+    return KD_OK;
+}
+
+/* Rows that were there stay. Logits that are not finite are not kept: the run will say so. */
+static kd_status write_rows(kdt_feed *feed)
+{
+    kdt_cache *c = &feed->cache;
+    float *rows[KD_MAX_TEACHERS];
+    const float *logits[KD_MAX_TEACHERS];
+    for (size_t i = 0; i < feed->taken; i++) {
+        bool there;
+        const size_t row = kdt_cache_row(feed, i);
+        const uint32_t id = feed->now->ids[i];
+        rows_of(feed, i, rows);
+        for (size_t t = 0; t < feed->n_teachers; t++) logits[t] = rows[t];
+        kd_status status = kdt_epoch_read(&c->now, row, id, c->bytes, &there);
+        if (status) return status;
+        if (!there && !kdt_row_encode(&c->layout, logits, c->bytes)) {
+            if (c->layout.form.half)
+                return kd_ctx_fail(feed->ctx, KD_E_UNSUPPORTED,
+                                   "%s: a logit of picture %u is not finite as float16", c->folder,
+                                   (unsigned)id);
+            continue;
+        }
+        if (!there && c->now.part >= 0) kdt_epoch_write(&c->now, row, id, c->bytes);
+        kdt_row_decode(&c->layout, c->bytes, rows);
+    }
+    return KD_OK;
+}
+
+/* After the batch: an epoch of which every batch went by, or every row is there, is complete. */
+static void note_batch(kdt_feed *feed)
+{
+    kdt_cache *c = &feed->cache;
+    const kd_batch *b = feed->now;
+    if (feed->taken < b->n) return;
+    if (b->index == c->visited) c->visited++;
+    if (b->index + 1 < feed->batches || c->now.part < 0) return;
+    if (c->visited == feed->batches || c->now.filled == kd_loader_samples(feed->loader))
+        kdt_epoch_finish(&c->now);
+}
+
+kd_status kdt_cache_logits(kdt_feed *feed)
+{
+    bool all;
+    kd_status status = go_to(feed, feed->now->epoch);
+    if (!status) status = read_rows(feed, &all);
+    if (status) return status;
+    if (!all) {
+        if (!feed->live)
+            return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
+                               "%s: epoch %zu of the cache lacks pictures of this run",
+                               feed->cache.folder, feed->cache.now.epoch);
+        status = kdt_teachers_run(feed);
+        if (!status) status = write_rows(feed);
+    }
+    if (!status) note_batch(feed);
+    return status;
+}

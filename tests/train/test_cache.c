@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: MIT
+ * test_cache.c: a teacher cache gives the bits of a live teacher, whoever filled it and however often
+ * it was interrupted; what it is not of is refused by name; what is damaged or full ends no run. */
+#include "../test.h"
+
+#include <kd/kd.h>
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char small[] = "vgg4_bn,width=0.125,image=16,classes=10";
+static const char large[] = "vgg4_bn,width=0.25,image=24,classes=10";
+static const char vit[] =
+    "vit_tiny_patch16_224,image=16,patch=4,dim=24,depth=2,heads=3,classes=10,drop_path=0.2";
+
+typedef struct course {
+    const char *student, *teacher, *second; /* specs; NULL: none */
+    const char *data;
+    kd_train_opt train;
+    kd_distill_opt distill;
+    size_t stop_at; /* after so many steps */
+    uint64_t teacher_seed;
+    int threads;
+} course;
+
+typedef struct outcome {
+    kd_status status;
+    kd_result result;
+    float *weights; /* to be freed */
+    size_t count, peak;
+    char error[900];
+    char warning[900];
+} outcome;
+
+static int stop(void *user, const kd_progress *p)
+{
+    const course *c = user;
+    return c->stop_at && p->step >= c->stop_at;
+}
+
+static void note(void *user, kd_log_level level, const char *text)
+{
+    outcome *o = user;
+    if (level == KD_LOG_WARN && strstr(text, "cache"))
+        snprintf(o->warning, sizeof o->warning, "%s", text);
+}
+
+static void run_in(kd_ctx *ctx, course *c, outcome *o)
+{
+    kd_dataset *data;
+    kd_model *m, *teachers[2] = {NULL, NULL};
+    kd_train_opt train = c->train;
+    kd_distill_opt opt = c->distill;
+    train.struct_size = sizeof train;
+    if (!train.epochs) train.epochs = 2;
+    train.batch = train.batch ? train.batch : 32;
+    train.lr = .01f;
+    train.progress = stop;
+    train.user = c;
+    opt.struct_size = sizeof opt;
+    opt.train = &train;
+    test_ok(ctx, kd_dataset_open(ctx, c->data ? c->data : "synthetic:image=16,train=80,test=16",
+                                 NULL, &data));
+    test_ok(ctx, kd_model_create(ctx, c->student ? c->student : small, 1, &m));
+    if (c->teacher)
+        test_ok(ctx, kd_model_create(ctx, c->teacher, c->teacher_seed ? c->teacher_seed : 7,
+                                     &teachers[0]));
+    if (c->second) test_ok(ctx, kd_model_create(ctx, c->second, 8, &teachers[1]));
+    if (c->second) {
+        opt.teachers = teachers;
+        opt.n_teachers = 2;
+    } else {
+        opt.teacher = teachers[0];
+    }
+    o->status = kd_distill(m, data, &opt, &o->result);
+    kd_params *p = kd_model_params(m);
+    o->count = kd_params_flat_count(p);
+    o->weights = malloc(o->count * sizeof *o->weights);
+    memcpy(o->weights, kd_params_values(p), o->count * sizeof *o->weights);
+    kd_model_destroy(m);
+    kd_model_destroy(teachers[0]);
+    kd_model_destroy(teachers[1]);
+    kd_dataset_close(data);
+}
+
+static outcome run(course c)
+{
+    outcome o = {.result.struct_size = sizeof o.result};
+    kd_ctx *ctx;
+    const kd_config config = {.struct_size = sizeof config,
+                              .threads = c.threads ? c.threads : 1,
+                              .log = note,
+                              .log_user = &o};
+    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
+    run_in(ctx, &c, &o);
+    snprintf(o.error, sizeof o.error, "%s", kd_ctx_error(ctx));
+    o.peak = kd_ctx_memory_peak(ctx);
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+    return o;
+}
+
+static void same(const outcome *a, const outcome *b, const char *what)
+{
+    ck_assert_msg(!a->status && !b->status, "%s: %s%s", what, a->error, b->error);
+    ck_assert_msg(!memcmp(a->weights, b->weights, a->count * sizeof(float)),
+                  "%s: other weights, %g apart", what,
+                  test_distance(a->weights, b->weights, a->count));
+    ck_assert_msg(!memcmp(&a->result.train_loss, &b->result.train_loss, sizeof(double)) &&
+                      !memcmp(&a->result.soft_loss, &b->result.soft_loss, sizeof(double)) &&
+                      !memcmp(&a->result.teacher_top1, &b->result.teacher_top1, sizeof(double)) &&
+                      !memcmp(&a->result.agreement, &b->result.agreement, sizeof(double)) &&
+                      !memcmp(&a->result.loss, &b->result.loss, sizeof(double)),
+                  "%s: other results", what);
+}
+
+static void fresh(char *path, size_t size, const char *name)
+{
+    static int number;
+    snprintf(path, size, "%s/%s%d", test_dir(), name, number++);
+}
+
+static bool there(const char *folder, size_t epoch)
+{
+    char path[600];
+    struct stat about;
+    snprintf(path, sizeof path, "%s/epoch-%06zu.safetensors", folder, epoch);
+    return stat(path, &about) == 0;
+}
+
+/* ---- the same bits --------------------------------------------------------------------------- */
+
+/* Live; filling the cache; reading it; reading it with no teacher at all. */
+static void check(course c, const char *what, size_t files)
+{
+    char folder[500];
+    fresh(folder, sizeof folder, "bits");
+    outcome live = run(c);
+    c.distill.cache = folder;
+    c.threads = 3;
+    outcome fills = run(c);
+    same(&fills, &live, what);
+    for (size_t i = 0; i < files + 1; i++)
+        ck_assert_msg(there(folder, i) == (i < files), "%s", what);
+    outcome reads = run(c);
+    same(&reads, &live, what);
+    c.teacher = c.second = NULL;
+    outcome alone = run(c);
+    same(&alone, &live, what);
+    ck_assert_msg(alone.peak < fills.peak, "%s: %zu bytes, %zu with the teacher", what, alone.peak,
+                  fills.peak);
+    ck_assert_str_eq(alone.warning, "");
+    free(live.weights);
+    free(fills.weights);
+    free(reads.weights);
+    free(alone.weights);
+}
+
+START_TEST(test_bits)
+{
+    check((course){.teacher = large, .train.augment = "crop-flip"}, "crop-flip", 2);
+    check((course){.teacher = vit, .train.augment = "none"}, "none", 1);
+    check((course){.teacher = large,
+                   .train = {.augment = "altflip", .epochs = 5, .augment_epochs = 2}},
+          "a cycle of two", 2);
+    check((course){.teacher = large, .train.augment = "flip+mixup+cutmix"}, "mixed", 2);
+    check((course){.teacher = large, .train = {.augment = "flip+repeat:2", .batch = 12}},
+          "repeated", 2);
+    check((course){.teacher = large, .train.augment = "rrc+flip"}, "framed", 2);
+    check((course){.teacher = large, .train = {.augment = "crop", .drop_last = 1}}, "drop last", 2);
+    check((course){.teacher = large,
+                   .train = {.augment = "flip+mixup", .epochs = 3, .augment_epochs = 2}},
+          "mixed, in a cycle", 2);
+    check(
+        (course){.teacher = large, .train = {.augment = "crop", .dev_count = 20, .accumulate = 2}},
+        "a development split", 2);
+    check(
+        (course){.student = vit, .teacher = large, .train = {.augment = "crop", .micro_batch = 7}},
+        "micro-batches", 2);
+    check((course){.teacher = large,
+                   .second = vit,
+                   .train.augment = "crop",
+                   .distill = {.method = KD_METHOD_DKD, .dkd_warmup = 1}},
+          "two teachers", 2);
+}
+END_TEST
+
+/* Epochs that cycle are those of the first cycle, in an order of their own. */
+START_TEST(test_cycle)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data;
+    kd_loader *l;
+    const kd_batch *b;
+    static float shown[2][64][16 * 16 * 3];
+    uint32_t order[3][64];
+    test_ok(ctx, kd_dataset_open(ctx, "synthetic:image=16,train=64,test=1", NULL, &data));
+    const kd_loader_opt opt = {.struct_size = sizeof opt,
+                               .batch = 64,
+                               .shuffle = 1,
+                               .augment = "crop-altflip",
+                               .seed = 3,
+                               .cycle = 2};
+    test_ok(ctx, kd_loader_create(data, &opt, &l));
+    for (int e = 0; e < 3; e++) {
+        test_ok(ctx, kd_loader_next(l, &b));
+        ck_assert_uint_eq(b->epoch, (size_t)e);
+        memcpy(order[e], b->ids, sizeof order[e]);
+        for (size_t i = 0; i < 64; i++) {
+            float *at = shown[e % 2][b->ids[i]];
+            if (e == 2) ck_assert_mem_eq(at, b->views[0] + i * 768, sizeof shown[0][0]);
+            memcpy(at, b->views[0] + i * 768, sizeof shown[0][0]);
+        }
+    }
+    ck_assert(memcmp(shown[0], shown[1], sizeof shown[0]) != 0);
+    ck_assert(memcmp(order[0], order[2], sizeof order[0]) != 0);
+    kd_loader_close(l);
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* Rounded logits: who fills the cache and who reads it learn the same, near what a live teacher
+ * teaches. */
+START_TEST(test_rounded)
+{
+    char folder[500];
+    course c = {.teacher = large, .train.augment = "crop"};
+    outcome live = run(c);
+    for (int k = 0; k < 3; k++) {
+        fresh(folder, sizeof folder, "rounded");
+        c.distill.cache = folder;
+        c.distill.cache_precision = k == 1 ? KD_CACHE_FLOAT32 : KD_CACHE_FLOAT16;
+        c.distill.cache_top = k ? 5 : 0;
+        outcome fills = run(c);
+        course again = c;
+        again.distill.cache_precision = KD_CACHE_FLOAT32;
+        again.distill.cache_top = 0;
+        outcome reads = run(again);
+        same(&reads, &fills, "rounded");
+        const double apart = test_distance(fills.weights, live.weights, live.count);
+        ck_assert_double_gt(apart, 0);
+        ck_assert_double_lt(apart, k ? .1 : 1e-3);
+        free(fills.weights);
+        free(reads.weights);
+    }
+    free(live.weights);
+}
+END_TEST
+
+/* ---- interruptions --------------------------------------------------------------------------- */
+
+/* A run stopped in its second epoch leaves the first one complete and goes on filling the second,
+ * with which no third run has to do. */
+START_TEST(test_stopped)
+{
+    char folder[500], out[500], part[600];
+    struct stat about;
+    fresh(folder, sizeof folder, "stopped");
+    fresh(out, sizeof out, "out");
+    course c = {.teacher = large, .train = {.augment = "crop", .epochs = 3, .resume = 1}};
+    course alive = c;
+    alive.train.resume = 0;
+    outcome live = run(alive);
+    c.train.resume = 1;
+    c.train.out = out;
+    c.distill.cache = folder;
+    c.stop_at = 4;
+    outcome first = run(c);
+    ck_assert_int_eq(first.status, KD_E_STOPPED);
+    ck_assert(there(folder, 0) && !there(folder, 1));
+    snprintf(part, sizeof part, "%s/epoch-000001.safetensors.part", folder);
+    ck_assert_int_eq(stat(part, &about), 0);
+    c.stop_at = 0;
+    outcome rest = run(c);
+    same(&rest, &live, "resumed");
+    ck_assert(there(folder, 1) && there(folder, 2) && stat(part, &about) != 0);
+    c.train.out = NULL;
+    c.train.resume = 0;
+    c.teacher = NULL;
+    outcome alone = run(c);
+    same(&alone, &live, "read after a resume");
+    free(live.weights);
+    free(first.weights);
+    free(rest.weights);
+    free(alone.weights);
+}
+END_TEST
+
+/* While another process fills an epoch's file this one computes for itself, and leaves it alone. */
+START_TEST(test_two_writers)
+{
+    char folder[500], part[600];
+    fresh(folder, sizeof folder, "two");
+    course c = {.teacher = large, .train.augment = "crop"};
+    outcome live = run(c);
+    c.distill.cache = folder;
+    c.train.max_steps = 1;
+    outcome begins = run(c); /* makes the key and the first epoch's unfinished file */
+    ck_assert_msg(begins.status == KD_OK, "%s", begins.error);
+    c.train.max_steps = 0;
+    snprintf(part, sizeof part, "%s/epoch-000000.safetensors.part", folder);
+    const int fd = open(part, O_RDWR);
+    ck_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+    outcome meanwhile = run(c);
+    same(&meanwhile, &live, "while another fills it");
+    ck_assert(!there(folder, 0) && there(folder, 1));
+    close(fd);
+    outcome after = run(c);
+    same(&after, &live, "afterwards");
+    ck_assert(there(folder, 0));
+    free(live.weights);
+    free(begins.weights);
+    free(meanwhile.weights);
+    free(after.weights);
+}
+END_TEST
+
+/* ---- damage ---------------------------------------------------------------------------------- */
+
+static void flip_byte(const char *folder, size_t epoch, bool part, off_t from_end)
+{
+    char path[600];
+    unsigned char byte;
+    struct stat about;
+    snprintf(path, sizeof path, "%s/epoch-%06zu.safetensors%s", folder, epoch, part ? ".part" : "");
+    const int fd = open(path, O_RDWR);
+    ck_assert(fd >= 0 && fstat(fd, &about) == 0);
+    ck_assert_int_eq(pread(fd, &byte, 1, about.st_size - from_end), 1);
+    byte ^= 16;
+    ck_assert_int_eq(pwrite(fd, &byte, 1, about.st_size - from_end), 1);
+    close(fd);
+}
+
+START_TEST(test_damage)
+{
+    char folder[500];
+    fresh(folder, sizeof folder, "damage");
+    course c = {.teacher = large, .train.augment = "crop", .distill.cache = folder};
+    outcome good = run(c);
+    flip_byte(folder, 1, false, 401);
+    outcome bad = run(c);
+    ck_assert_int_eq(bad.status, KD_E_FORMAT);
+    ck_assert_msg(strstr(bad.error, "epoch-000001") && strstr(bad.error, "damaged"), "%s",
+                  bad.error);
+    free(bad.weights);
+    /* A row of an unfinished file that was cut off is computed again. */
+    fresh(folder, sizeof folder, "torn");
+    c.train.max_steps = 2;
+    outcome begins = run(c);
+    c.train.max_steps = 0;
+    for (off_t at = 0; at < 80; at++) flip_byte(folder, 0, true, at * 40 + 1);
+    outcome rest = run(c);
+    same(&rest, &good, "torn rows");
+    outcome reads = run(c);
+    same(&reads, &good, "rows that were mended");
+    free(good.weights);
+    free(begins.weights);
+    free(rest.weights);
+    free(reads.weights);
+}
+END_TEST
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static void refused(course c, kd_status status, const char *words)
+{
+    outcome o = run(c);
+    ck_assert_msg(o.status == status && strstr(o.error, words), "%d, not %d: %s (%s)",
+                  (int)o.status, (int)status, o.error, words);
+    free(o.weights);
+}
+
+START_TEST(test_refused)
+{
+    char folder[500], nothing[500];
+    fresh(folder, sizeof folder, "refused");
+    fresh(nothing, sizeof nothing, "nothing");
+    const course made = {
+        .teacher = large, .train = {.augment = "crop", .seed = 3}, .distill.cache = folder};
+    outcome o = run(made);
+    ck_assert_msg(o.status == KD_OK, "%s", o.error);
+    free(o.weights);
+    course c = made;
+    c.teacher_seed = 9;
+    refused(c, KD_E_MISMATCH, "its teacher0_hash is ");
+    c = made;
+    c.teacher = vit;
+    refused(c, KD_E_MISMATCH, "its teacher0 is vgg4_bn");
+    c = made;
+    c.second = vit;
+    refused(c, KD_E_MISMATCH, "the cache is of 1 teachers, this run has 2");
+    c = made;
+    c.data = "synthetic:image=16,train=80,test=16,seed=1";
+    refused(c, KD_E_MISMATCH, "its data_checksum is ");
+    c = made;
+    c.train.augment = "flip";
+    refused(c, KD_E_MISMATCH, "its augmentation is crop:4, this run's is flip");
+    c = made;
+    c.train.augment = "crop+mixup";
+    refused(c, KD_E_MISMATCH, "its order is sample, this run's is position");
+    c = made;
+    c.train.augment_epochs = 2;
+    refused(c, KD_E_MISMATCH, "its augment_epochs is 0, this run's is 2");
+    c = made;
+    c.train.seed = 4;
+    refused(c, KD_E_MISMATCH, "its seed is 3, this run's is 4");
+    c = made;
+    c.train.dev_count = 10;
+    refused(c, KD_E_MISMATCH, "its dev_count is 0, this run's is 10");
+    c = made;
+    c.train.batch = 16;
+    refused(c, KD_E_MISMATCH, "its batch is 32, this run's is 16");
+    c = made;
+    c.train.drop_last = 1;
+    refused(c, KD_E_MISMATCH, "its drop_last is false, this run's is true");
+    c = made;
+    c.distill.cache_precision = KD_CACHE_FLOAT16;
+    refused(c, KD_E_MISMATCH, "cache_precision: the cache ");
+    c = made;
+    c.distill.cache_top = 3;
+    refused(c, KD_E_MISMATCH, "cache_top: the cache ");
+    c = made;
+    c.teacher = NULL;
+    c.train.epochs = 3;
+    refused(c, KD_E_NOTFOUND, "the cache lacks epoch 3 of this run, and no teacher is given");
+    c.distill.cache = nothing;
+    refused(c, KD_E_NOTFOUND, "there is no teacher cache, and no teacher is given");
+    c = made;
+    c.distill.cache = nothing;
+    c.distill.cache_top = 11;
+    refused(c, KD_E_INVALID, "cache_top: 11 of 10 classes");
+    c = made;
+    c.student = "vgg4_bn,width=0.125,image=32,classes=10";
+    c.train.augment = "rrc";
+    c.distill.cache = nothing;
+    o = run(c);
+    ck_assert_msg(o.status == KD_OK, "%s", o.error);
+    free(o.weights);
+    c.student = small;
+    refused(c, KD_E_MISMATCH, "its canvas is 32x32, this run's is 24x24");
+}
+END_TEST
+
+/* cache.json as others may write it: nothing there is trusted. */
+START_TEST(test_hostile_key)
+{
+    static const struct {
+        const char *text, *words;
+    } keys[] = {
+        {"", "this is no teacher cache"},
+        {"[]", "this is no teacher cache"},
+        {"{\"kind\":\"other\"}", "this is no teacher cache"},
+        {"{\"kind\":\"teacher-cache\"}", "'format' is missing"},
+        {"{\"kind\":\"teacher-cache\",\"format\":2}", "format 2 is of a newer version"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1}", "'classes' is missing"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10}", "'rows' is missing"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":-1,\"rows\":80}", "'classes'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":1e9}", "'rows'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,\"top\":11}",
+         "'top'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,\"teachers\":9}",
+         "'teachers'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,\"order\":\"x\"}",
+         "'order'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
+         "\"precision\":\"float8\"}",
+         "'precision'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
+         "\"augmentation\":\"any\",\"augment_epochs\":0}",
+         "'augment_epochs'"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":70}",
+         "its rows is 70, this run's is 80"},
+        {"{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":7,\"rows\":80}",
+         "of 7 classes, the student has 10"},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char folder[500], path[600];
+        fresh(folder, sizeof folder, "hostile");
+        snprintf(path, sizeof path, "%s/cache.json", folder);
+        ck_assert_int_eq(mkdir(folder, 0777), 0);
+        FILE *f = fopen(path, "w");
+        fputs(keys[i].text, f);
+        fclose(f);
+        outcome o = run((course){.distill.cache = folder, .train.augment = "none"});
+        ck_assert_msg(o.status && strstr(o.error, keys[i].words), "%s: %s", keys[i].text, o.error);
+        free(o.weights);
+    }
+}
+END_TEST
+
+/* ---- others' logits -------------------------------------------------------------------------- */
+
+/* A cache that another program wrote: logits by the picture's number, and named features, which no
+ * run reads. */
+static void write_foreign(kd_ctx *ctx, const char *folder, const char *key, const float *logits,
+                          size_t rows)
+{
+    char path[600];
+    const int64_t shape[] = {(int64_t)rows, 10}, features[] = {(int64_t)rows, 3};
+    float *x = calloc(rows, 3 * sizeof *x);
+    kd_writer *w;
+    test_ok(ctx, kd_folder_make(ctx, folder));
+    snprintf(path, sizeof path, "%s/cache.json", folder);
+    test_ok(ctx, kd_file_write_atomic(ctx, path, key, strlen(key)));
+    snprintf(path, sizeof path, "%s/epoch-000000.safetensors", folder);
+    test_ok(ctx, kd_writer_create(ctx, path, &w));
+    kd_writer_tensor(w, "logits0", KD_F32, 2, shape, logits);
+    kd_writer_tensor(w, "feature.pooled", KD_F32, 2, features, x);
+    test_ok(ctx, kd_writer_finish(w));
+    free(x);
+}
+
+static const float *foreign_logits;
+
+static kd_status ask(void *user, const kd_batch *b, const float *pictures, float *logits)
+{
+    int *calls = user;
+    ++*calls;
+    ck_assert_ptr_eq(pictures, b->views[0]);
+    for (size_t i = 0; i < b->n; i++)
+        memcpy(logits + i * 10, foreign_logits + b->ids[i] * 10, 10 * sizeof(float));
+    return KD_OK;
+}
+
+static kd_status is_ill(void *user, const kd_batch *b, const float *pictures, float *logits)
+{
+    (void)b, (void)pictures, (void)logits;
+    return kd_ctx_fail(*(kd_ctx *const *)user, KD_E_IO, "the teacher is ill");
+}
+
+START_TEST(test_foreign)
+{
+    static float logits[80 * 10];
+    char folder[500];
+    int calls = 0;
+    kd_ctx *ctx = test_ctx(1, NULL);
+    test_fill(logits, 800, 4, 5);
+    foreign_logits = logits;
+    fresh(folder, sizeof folder, "foreign");
+    write_foreign(ctx, folder,
+                  "{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
+                  "\"teacher0\":\"resnet\",\"augmentation\":\"any\"}",
+                  logits, 80);
+    outcome cached = run((course){.distill.cache = folder, .train.augment = "crop"});
+    ck_assert_msg(strstr(cached.warning, "does not say, so that it is not compared: data_checksum"),
+                  "%s", cached.warning);
+    outcome asked =
+        run((course){.distill = {.logits = ask, .logits_user = &calls}, .train.augment = "crop"});
+    same(&cached, &asked, "a function and a file of the same logits");
+    ck_assert_int_eq(calls, 6);
+    /* With the labels left out. */
+    outcome soft =
+        run((course){.distill = {.cache = folder, .hard = KD_OFF}, .train.augment = "crop"});
+    ck_assert_msg(soft.status == KD_OK, "%s", soft.error);
+    ck_assert(isnan(soft.result.hard_loss) && soft.result.soft_loss > 0);
+    kd_ctx *other = ctx;
+    refused((course){.distill = {.logits = ask, .logits_user = &calls, .cache = folder}},
+            KD_E_INVALID, "logits goes with neither teachers nor a cache");
+    outcome ill = run((course){.distill = {.logits = is_ill, .logits_user = &other}});
+    ck_assert_int_eq(ill.status, KD_E_IO);
+    free(cached.weights);
+    free(asked.weights);
+    free(soft.weights);
+    free(ill.weights);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* ---- a full disk ----------------------------------------------------------------------------- */
+
+/* The cache's folder cannot be written: training goes on, and says so. */
+START_TEST(test_no_room)
+{
+    char folder[500], part[600];
+    fresh(folder, sizeof folder, "full");
+    course c = {.teacher = large, .train.augment = "crop"};
+    outcome live = run(c);
+    c.distill.cache = folder;
+    c.train.max_steps = 1;
+    outcome begins = run(c);
+    c.train.max_steps = 0;
+    snprintf(part, sizeof part, "%s/epoch-000000.safetensors.part", folder);
+    ck_assert_int_eq(unlink(part), 0);
+    ck_assert_int_eq(symlink("/dev/full", part), 0);
+    outcome full = run(c);
+    same(&full, &live, "a full disk");
+    ck_assert(!there(folder, 0) && there(folder, 1));
+    free(live.weights);
+    free(begins.weights);
+    free(full.weights);
+}
+END_TEST
+
+TEST_SUITE(cache, 90, &test_bits, &test_cycle, &test_rounded, &test_stopped, &test_two_writers,
+           &test_damage, &test_refused, &test_hostile_key, &test_foreign, &test_no_room)
