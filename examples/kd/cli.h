@@ -93,6 +93,7 @@ typedef struct cli_args {
     bool reset_head, dry_run, json, quiet, help;
     uint64_t threads, max_memory;
     uint64_t batches; /* of cache verify */
+    uint64_t jobs;    /* of sweep */
 
     /* of export */
     const char *edge, *c_array, *calibrate, *report;
@@ -417,6 +418,7 @@ int cmd_completion(cli_args *args);
 int cmd_manual(cli_args *args);
 int cmd_rerun(cli_args *args);
 int cmd_cache(cli_args *args);
+int cmd_sweep(cli_args *args);
 
 /* Is there a teacher, or a cache of its logits? */
 bool cli_taught(const cli_args *args);

@@ -149,6 +149,23 @@ const cli_command cli_commands[] = {
      "  kd rerun student --check\n"
      "  kd rerun student/run.json --out again\n",
      cmd_rerun},
+    {CMD_SWEEP,
+     "sweep",
+     {"FILE"},
+     {"a JSON file that says which students there are"},
+     "Train many students by one teacher, in one pass over data and teacher",
+     "FILE is {\"common\": {OPTION: VALUE, ...}, \"students\": [{\"name\": NAME, \"spec\": SPEC,\n"
+     "OPTION: VALUE, ...}, ...], \"grid\": {OPTION: [VALUE, ...], ...}}. Options are those of kd\n"
+     "distill, without dashes in front; a student's own go before the common ones, the grid's "
+     "before\n"
+     "both; grid multiplies each student. Each student has DIR/NAME, as a run of its own would\n"
+     "have, and the same bits. Students that see the same pictures share each batch and the\n"
+     "teacher's logits of it.\n"
+     "Examples\n"
+     "  kd sweep students.json --dry-run\n"
+     "  kd sweep students.json --out sweep\n"
+     "  kd sweep students.json --out sweep --resume\n",
+     cmd_sweep},
     {CMD_CACHE,
      "cache",
      {"ACTION", "WHAT..."},

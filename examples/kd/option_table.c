@@ -166,8 +166,10 @@ static const cli_option own[] = {
          "also a table with a line for each operation"),
     NUMBER(CMD_PROFILE, KD_GROUP_RUN, "seconds", "S", "2", 0, 1e6, seconds,
            "measure for about so long, at least 5 runs"),
-    FLAG(CMD_TRAINS, KD_GROUP_RUN, "dry-run", dry_run,
+    FLAG(CMD_TRAINS | CMD_SWEEP, KD_GROUP_RUN, "dry-run", dry_run,
          "time a few steps, say what the run would take, and write nothing"),
+    COUNT(CMD_SWEEP, KD_GROUP_RUN, "jobs", "N", "1", 1, 1024, jobs,
+          "students that have a cache train in so many processes at once, instead of in one pass"),
     COUNT(CMD_CACHE, KD_GROUP_RUN, "batches", "N", "10", 0, 1e9, batches,
           "verify: compare so many batches with the teacher's logits of now; 0: all"),
     FLAG(CMD_RERUN, KD_GROUP_RUN, "check", check,
@@ -175,9 +177,9 @@ static const cli_option own[] = {
          "another"),
     FLAG(CMD_RERUN, KD_GROUP_RUN, "anyway", anyway,
          "also where data, teachers, start or program are not those of the record"),
-    COUNT(COMPUTES | CMD_RERUN, KD_GROUP_RUN, "threads", "N", "0", 0, 1024, threads,
+    COUNT(COMPUTES | CMD_RERUN | CMD_SWEEP, KD_GROUP_RUN, "threads", "N", "0", 0, 1024, threads,
           "0: as many as there are processors; results are the same for any number"),
-    {COMPUTES, KD_GROUP_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
+    {COMPUTES | CMD_SWEEP, KD_GROUP_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
      "use no more: a training step that is too large takes smaller pieces (with --micro-batch "
      "auto), "
      "then computes values again; else fail and say what would do. K, M, G, T are powers of 1024; "
@@ -209,7 +211,8 @@ static unsigned commands_of(const kd_option *o)
 {
     unsigned commands = o->of == KD_OF_DISTILL ? TAUGHT : CMD_TRAINS;
     if ((o->flags & KD_READ_BY_STEP) || !strcmp(o->name, "seed")) commands |= CMD_STEP;
-    if (!strcmp(o->name, "out") || !strcmp(o->name, "overwrite")) commands |= CMD_RERUN;
+    if (!strcmp(o->name, "out") || !strcmp(o->name, "overwrite")) commands |= CMD_RERUN | CMD_SWEEP;
+    if (!strcmp(o->name, "resume")) commands |= CMD_SWEEP;
     if (fills_cache(o)) commands |= CMD_CACHE;
     return commands;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * train.c: kd train, distill, finetune: one run. They differ in where the network comes
- * from and whether there are teachers. */
-#include "cli.h"
+ * train.c: kd train, distill, finetune: one run. What differs is where the network comes from and
+ * whether there are teachers. */
+#include "session.h"
 
 #include "../common/run_record.h"
 
@@ -13,20 +13,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-typedef struct session {
-    cli_args *args;
-    cli_run run;
-    kd_model *teachers[KD_MAX_TEACHERS];
-    float weights[KD_MAX_TEACHERS];
-    kd_result result;
-    cli_progress progress;
-    cli_mark before[2]; /* checkpoint and network, as the run found them */
-    cli_earlier earlier;
-    bool recorded;     /* run.json is of this run */
-    int record_failed; /* an exit status */
-    char why[600];     /* the error, for run.json */
-} session;
-
 /* ---- before ---------------------------------------------------------------------------------- */
 
 bool cli_taught(const cli_args *a)
@@ -34,7 +20,7 @@ bool cli_taught(const cli_args *a)
     return a->n_teachers > 0 || a->distill.cache;
 }
 
-static int check_usage(const cli_args *a)
+int cli_session_check(const cli_args *a)
 {
     const char *name = a->command->name;
     if (a->command->bit == CMD_DISTILL && !cli_taught(a))
@@ -56,8 +42,8 @@ static int check_usage(const cli_args *a)
     return CLI_DONE;
 }
 
-/* Load a trained network for these classes. If they are not its own, the head is new. */
-static int open_trained(session *s)
+/* A network that is trained already, for these classes; a head of other classes begins anew. */
+static int open_trained(cli_session *s)
 {
     const cli_args *a = s->args;
     const kd_data_info *info = kd_dataset_info(s->run.data);
@@ -79,7 +65,7 @@ static int open_trained(session *s)
 }
 
 /* kd train begins with a spec, kd finetune with a file, kd distill with either. */
-static int open_student(session *s)
+static int open_student(cli_session *s)
 {
     const cli_args *a = s->args;
     char text[KD_SPEC_SIZE];
@@ -94,7 +80,7 @@ static int open_student(session *s)
                : CLI_DONE;
 }
 
-static int open_teachers(session *s)
+static int open_teachers(cli_session *s)
 {
     cli_args *a = s->args;
     double sum = 0;
@@ -115,7 +101,7 @@ static int open_teachers(session *s)
 }
 
 /* What tells this run's parts from others of the same names. */
-static int identify(session *s)
+static int identify(cli_session *s)
 {
     cli_run *run = &s->run;
     kd_status status = kd_dataset_checksum(run->data, &run->data_checksum);
@@ -140,7 +126,7 @@ static int check_outside_data(const cli_args *a)
 }
 
 /* What the run writes is nothing that it reads: neither FILE nor a teacher. */
-static int check_apart(const session *s)
+static int check_apart(const cli_session *s)
 {
     static const char *const files[] = {"model.safetensors", "last.safetensors",
                                         "checkpoint.safetensors", "metrics.jsonl", "run.json"};
@@ -156,20 +142,48 @@ static int check_apart(const session *s)
     return status;
 }
 
-static int open_all(session *s)
+/* The session's own, or the one that it is told to use. */
+static int open_data(cli_session *s)
+{
+    const cli_args *a = s->args;
+    if (s->data && s->data != s) {
+        s->run.data = s->data->run.data;
+        return CLI_DONE;
+    }
+    const int status = cli_open_data(a, s->run.ctx, &s->run.data);
+    if (!status && !a->dry_run && !s->name) cli_header_data(a, s->run.data);
+    return status;
+}
+
+static int share_teachers(cli_session *s)
+{
+    const cli_session *from = s->taught;
+    if (!from || from == s) return open_teachers(s);
+    memcpy(s->teachers, from->teachers, sizeof s->teachers);
+    memcpy(s->weights, from->weights, sizeof s->weights);
+    s->args->distill.teachers = s->args->n_teachers ? from->teachers : NULL;
+    s->args->distill.n_teachers = s->args->n_teachers;
+    s->args->distill.teacher_weights = s->args->n_teacher_weights ? s->weights : NULL;
+    return CLI_DONE;
+}
+
+int cli_session_open(cli_session *s)
 {
     const cli_args *a = s->run.args;
-    int status = cli_open_ctx(a, &s->run.ctx);
+    int status = CLI_DONE;
+    if (s->context && s->context != s)
+        s->run.ctx = s->context->run.ctx;
+    else
+        status = cli_open_ctx(a, &s->run.ctx);
     if (!status) status = cli_check(a, s->run.ctx, cli_taught(a));
     if (!status) status = check_apart(s);
     if (!status) status = check_outside_data(a);
-    if (!status) status = cli_open_data(a, s->run.ctx, &s->run.data);
+    if (!status) status = open_data(s);
     if (!status) status = go_on();
-    if (!status && !a->dry_run) cli_header_data(a, s->run.data);
     if (!status) status = open_student(s);
     if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, cli_taught(a));
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
-    if (!status) status = open_teachers(s);
+    if (!status) status = share_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
     if (!status) status = go_on();
     s->run.teachers = s->teachers;
@@ -178,14 +192,15 @@ static int open_all(session *s)
     return status;
 }
 
-static void close_all(session *s)
+void cli_session_close(cli_session *s)
 {
     cli_leave_when_killed(NULL);
     kd_json_destroy(s->run.killed);
-    for (size_t i = 0; i < KD_MAX_TEACHERS; i++) kd_model_destroy(s->teachers[i]);
+    for (size_t i = 0; i < KD_MAX_TEACHERS && (!s->taught || s->taught == s); i++)
+        kd_model_destroy(s->teachers[i]);
     kd_model_destroy(s->run.model);
-    cli_close_data(s->run.data);
-    kd_ctx_destroy(s->run.ctx);
+    if (!s->data || s->data == s) cli_close_data(s->run.data);
+    if (!s->context || s->context == s) kd_ctx_destroy(s->run.ctx);
 }
 
 /* ---- after ----------------------------------------------------------------------------------- */
@@ -202,7 +217,7 @@ static bool same_bits(const cli_run *run)
     return was && !strcmp(was, cli_hash_text(run->result_hash).text);
 }
 
-static int print_json(session *s)
+static int print_json(cli_session *s)
 {
     kd_json *json;
     const cli_run *run = &s->run;
@@ -238,7 +253,7 @@ static void print_parts(const kd_times *t, bool distilled)
     putchar('\n');
 }
 
-static int print_table(session *s)
+static int print_table(cli_session *s)
 {
     const kd_result *r = &s->result;
     const size_t params = kd_params_count(kd_model_params(s->run.model));
@@ -277,7 +292,7 @@ static int print_table(session *s)
 }
 
 /* Why a run did not begin, and what would begin it. */
-static int refused(session *s)
+static int refused(cli_session *s)
 {
     char text[600];
     snprintf(text, sizeof text, "%s", kd_ctx_error(s->run.ctx));
@@ -307,7 +322,7 @@ static bool of_another_run(const char *out)
 
 /* Has the run written into its folder, or removed what was there? One that was refused has not, and
  * the folder's record is that of the run before, or of one that is writing there. */
-static bool began(const session *s)
+static bool began(const cli_session *s)
 {
     cli_mark now[2];
     if (s->recorded) return true;
@@ -316,7 +331,7 @@ static bool began(const session *s)
     return !cli_same_mark(&now[0], &s->before[0]) || !cli_same_mark(&now[1], &s->before[1]);
 }
 
-static int say_interrupted(session *s)
+static int say_interrupted(cli_session *s)
 {
     const size_t steps = s->result.steps;
     cli_fail("interrupted after %zu step%s; %s", steps, steps == 1 ? "" : "s",
@@ -324,9 +339,9 @@ static int say_interrupted(session *s)
     return CLI_INTERRUPTED;
 }
 
-/* A run that goes on is the run that began: its record keeps what the earlier part of it knew. Of
- * the same network what was measured stays so. True: it was finished, and nothing is new. */
-static bool carry_over(session *s)
+/* A run that goes on is the run that began: its record keeps what the earlier part of it knew. Of the
+ * same network what was measured stays so. True: it was finished, and nothing is new. */
+static bool carry_over(cli_session *s)
 {
     const cli_earlier *was = &s->earlier;
     kd_result *r = &s->result;
@@ -343,13 +358,19 @@ static bool carry_over(session *s)
     return was->done && !s->recorded && !more && (same || !s->run.finished);
 }
 
-/* The library's status, as an exit status; run.json says so, too. */
-static int finish(session *s, kd_status status)
+static int fail_named(const cli_session *s)
+{
+    char typed[600];
+    cli_as_typed(s->why, typed, sizeof typed);
+    return cli_fail("%s: %s", s->name, typed);
+}
+
+int cli_session_finish(cli_session *s, kd_status status)
 {
     int code = CLI_DONE;
     cli_run *run = &s->run;
-    cli_progress_end(&s->progress);
-    cli_answer_signals(NULL);
+    if (!s->name) cli_progress_end(&s->progress);
+    if (!s->name) cli_answer_signals(NULL);
     if (s->record_failed) return s->record_failed; /* that was told already */
     if (status == KD_E_EXISTS) return refused(s);
     if (!status && kd_model_hash(run->model, &run->result_hash)) return cli_fail_ctx(run->ctx);
@@ -357,12 +378,12 @@ static int finish(session *s, kd_status status)
     run->status = "done";
     if (status == KD_E_STOPPED && cli_interrupted()) {
         run->status = "interrupted";
-        code = say_interrupted(s);
+        code = s->name ? CLI_INTERRUPTED : say_interrupted(s);
     } else if (status) {
-        snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(run->ctx));
+        if (!s->why[0]) snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(run->ctx));
         run->status = "failed";
         run->error = s->why;
-        code = cli_fail_ctx(run->ctx);
+        code = s->name ? fail_named(s) : cli_fail_ctx(run->ctx);
     }
     if (run->finished || s->result.steps) run->result = &s->result;
     const bool whole = carry_over(s);
@@ -380,7 +401,7 @@ kd_status cli_call(const cli_run *run, const kd_train_opt *train, kd_result *res
                                  : kd_train(run->model, run->data, train, result);
 }
 
-static void answer(const session *s, const char *now)
+static void answer(const cli_session *s, const char *now)
 {
     char text[200];
     const bool kept = s->args->train.out != NULL;
@@ -391,49 +412,57 @@ static void answer(const session *s, const char *now)
     cli_answer_signals(text);
 }
 
-/* run.json is written once the first step, or the end of an epoch, is done: a run that is refused
- * (--resume with other options) must not take the place of the record of the one before. */
+/* A run that is refused (--resume with other options) must not take the place of the record of the
+ * one before. */
+int cli_session_record(cli_session *s, const kd_progress *progress)
+{
+    if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
+    if (!s->args->train.out || s->recorded || progress->evaluating) return CLI_DONE;
+    s->record_failed = cli_write_run(&s->run);
+    if (!s->record_failed && !s->name) s->record_failed = cli_prepare_killed(&s->run, NULL);
+    s->recorded = !s->record_failed;
+    return s->record_failed;
+}
+
 static int watch(void *user, const kd_progress *progress)
 {
-    session *s = user;
+    cli_session *s = user;
     answer(s, progress->evaluating ? "ending the evaluation" : "finishing this step");
-    if (progress->augment) snprintf(s->run.augment, sizeof s->run.augment, "%s", progress->augment);
-    if (s->args->train.out && !s->recorded && !progress->evaluating) {
-        s->record_failed = cli_write_run(&s->run);
-        if (!s->record_failed) s->record_failed = cli_prepare_killed(&s->run, NULL);
-        if (s->record_failed) return 1;
-        s->recorded = true;
-    }
+    if (cli_session_record(s, progress)) return 1;
     return cli_progress_step(&s->progress, progress);
 }
 
-static int train(session *s)
+int cli_session_begin(cli_session *s)
 {
     const cli_args *a = s->args;
     s->run.status = "running";
     record_time(s->run.started);
-    cli_header(&s->run);
+    if (!s->name) cli_header(&s->run);
     int code = go_on();
     if (!code && a->train.out && !a->expected) code = identify(s);
     if (!code) code = go_on();
-    if (code) return code;
-    if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
     s->earlier = (cli_earlier){.top1 = (double)NAN};
-    if (a->train.out && a->train.resume) {
+    if (code || !a->train.out) return code;
+    if (a->train.resume) {
         cli_read_earlier(s->run.ctx, a->train.out, &s->earlier);
         if (s->earlier.started[0])
             snprintf(s->run.started, sizeof s->run.started, "%s", s->earlier.started);
     }
-    if (a->train.out) {
-        mark_files(a->train.out, s->before);
-        code = cli_prepare_killed(&s->run, &s->before[0]);
-        if (code) return code;
-    }
+    mark_files(a->train.out, s->before);
+    return s->name ? CLI_DONE : cli_prepare_killed(&s->run, &s->before[0]);
+}
+
+static int train(cli_session *s)
+{
+    const cli_args *a = s->args;
+    int code = cli_session_begin(s);
+    if (code) return code;
+    if (!a->train.out && !a->quiet) fprintf(stderr, "kd: without --out the network is not kept\n");
     answer(s, "finishing this step");
     cli_progress_start(&s->progress, s->run.ctx, a, true);
     s->args->train.progress = watch;
     s->args->train.user = s;
-    code = finish(s, cli_call(&s->run, &a->train, &s->result));
+    code = cli_session_finish(s, cli_call(&s->run, &a->train, &s->result));
     if (code || !s->run.finished) return code;
     /* a record that could not be written takes nothing from what is printed */
     code = a->json ? print_json(s) : print_table(s);
@@ -445,14 +474,14 @@ static int train(session *s)
 
 int cmd_train(cli_args *args)
 {
-    session s = {.args = args, .run = {.args = args}, .result.struct_size = sizeof s.result};
-    int status = check_usage(args);
+    cli_session s = {.args = args, .run = {.args = args}, .result.struct_size = sizeof s.result};
+    int status = cli_session_check(args);
     if (status) return status;
     cli_catch_signals();
     if (!args->quiet || isatty(STDERR_FILENO))
         cli_answer_signals("this ends before the first step\n");
-    status = open_all(&s);
+    status = cli_session_open(&s);
     if (!status) status = args->dry_run ? cli_dry_run(&s.run) : train(&s);
-    close_all(&s);
+    cli_session_close(&s);
     return status;
 }

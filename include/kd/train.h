@@ -228,6 +228,7 @@ typedef struct kd_student {
     const kd_distill_opt *opt; /* its own; NULL: all defaults */
     kd_result *result;         /* or NULL */
     kd_status status;          /* what became of it */
+    char error[400];           /* why, in words; "" */
 } kd_student;
 
 /* Train n students in one pass over data and teachers: each batch is prepared once, the teachers run

@@ -96,7 +96,7 @@ static kd_status open_one(kdt_run *run)
 /* The plans come last: they make do with what a limit of memory leaves. */
 static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n)
 {
-    enum { EXECUTOR = 1 << 20 }; /* bytes of its tables, about */
+    enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
     kd_status status = KD_OK;
     feed->runs = n;
     for (size_t i = 0; i < n && !status; i++) {
@@ -346,8 +346,10 @@ kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *data)
     if (!status) status = distill_many(ctx, students, n, data, runs, results);
     for (size_t i = 0; i < n; i++) {
         students[i].status = status;
+        students[i].error[0] = 0;
         if (!runs || !results || !runs[i]) continue;
         if (runs[i]->status || runs[i]->began) students[i].status = runs[i]->status;
+        snprintf(students[i].error, sizeof students[i].error, "%.390s", runs[i]->error);
         kd_results(students[i].result, &results[i], sizeof *results);
         kd_ctx_free(ctx, runs[i]);
     }

@@ -59,6 +59,14 @@ static void warn(const kdt_run *run)
         kd_ctx_log(run->ctx, KD_LOG_WARN,
                    "accumulate: an epoch has %zu batches, so that no step sums over %zu",
                    run->batches, t->accumulate);
+    if (t->augment_epochs && run->steps &&
+        (run->steps - 1) / run->steps_per_epoch < t->augment_epochs)
+        kd_ctx_log(run->ctx, KD_LOG_WARN,
+                   "augment_epochs: the run has no more epochs than %zu: none comes twice",
+                   t->augment_epochs);
+    else if (t->augment_epochs && !kd_loader_draws(run->feed->loader) && !t->drop_last)
+        kd_ctx_log(run->ctx, KD_LOG_WARN,
+                   "augment_epochs: this augmentation is the same in each epoch anyway");
     if (t->ema > 0 && run->steps && (double)run->steps < 3 / (1 - (double)t->ema))
         kd_ctx_log(
             run->ctx, KD_LOG_WARN,

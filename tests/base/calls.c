@@ -278,11 +278,16 @@ static kd_status call_json(world *w)
     }
     kd_json_object_begin(j, "inner");
     kd_json_object_end(j);
+    kd_json_array_begin(j, "list");
+    kd_json_string(j, NULL, "one");
+    kd_json_array_end(j);
     kd_json_object_end(j);
     status = kd_json_text(j, &text, &size);
     if (!status) status = kd_json_parse(w->ctx, text, size, &o);
     if (!status) {
         status = kd_json_get_object(o, "inner", &inner);
+        if (!status) kd_json_object_destroy(inner);
+        if (!status) status = kd_json_get_element(o, "list", 0, &inner);
         if (!status) kd_json_object_destroy(inner);
         kd_json_object_destroy(o);
     }
@@ -562,6 +567,34 @@ static kd_status call_distill(world *w)
     return kd_distill(w->model, w->data, &opt, NULL);
 }
 
+/* Two students of one pass. */
+static kd_status call_distill_many(world *w)
+{
+    kd_model *other;
+    const kd_train_opt train = {.struct_size = sizeof train, .epochs = 1, .batch = 16};
+    const kd_distill_opt opt = {.struct_size = sizeof opt, .teacher = w->teacher, .train = &train};
+    kd_status status = kd_model_create(w->ctx, calls_spec, 3, &other);
+    if (status) return status;
+    kd_student students[] = {{.model = w->model, .opt = &opt}, {.model = other, .opt = &opt}};
+    status = kd_distill_many(students, 2, w->data);
+    kd_model_destroy(other);
+    return status;
+}
+
+static kd_status call_cache(world *w)
+{
+    char path[600];
+    const kd_train_opt train = {.struct_size = sizeof train, .epochs = 1, .batch = 16};
+    const kd_distill_opt opt = {.struct_size = sizeof opt,
+                                .teacher = w->teacher,
+                                .train = &train,
+                                .cache = in_dir(path, "cache"),
+                                .cache_top = 3};
+    kd_status status = kd_cache_build(w->model, w->data, &opt);
+    if (!status) status = kd_cache_verify(w->model, w->data, &opt, 1, NULL);
+    return status ? status : kd_cache_look(w->ctx, path, 0, 1, NULL);
+}
+
 static kd_status call_train_step(world *w)
 {
     const kd_distill_opt opt = {.struct_size = sizeof opt};
@@ -684,7 +717,8 @@ const call calls[] = {
     {call_writer, "kd_writer_create kd_writer_metadata kd_writer_tensor kd_writer_tensor_fn "
                   "kd_writer_finish"},
     {call_whole_files, "kd_file_write_atomic kd_file_append_line kd_file_read_all kd_folder_make"},
-    {call_json, "kd_json_create kd_json_text kd_json_parse kd_json_get_object"},
+    {call_json, "kd_json_create kd_json_text kd_json_parse kd_json_get_object "
+                "kd_json_get_element"},
     {call_graph,
      "kd_graph_create kd_graph_status kd_graph_grad kd_graph_grad_of kd_graph_op kd_input kd_param "
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
@@ -712,6 +746,8 @@ const call calls[] = {
     {call_model_predict, "kd_model_predict kd_model_plan"},
     {call_train, "kd_train"},
     {call_distill, "kd_distill"},
+    {call_distill_many, "kd_distill_many"},
+    {call_cache, "kd_cache_build kd_cache_verify kd_cache_look"},
     {call_train_step, "kd_train_step"},
     {call_train_plan, "kd_train_plan"},
     {call_plan_within, "kd_plan_create"},

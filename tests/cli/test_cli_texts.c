@@ -14,7 +14,8 @@
 
 static const char *const commands[] = {"models",   "profile", "train",      "distill",
                                        "finetune", "eval",    "predict",    "step",
-                                       "inspect",  "rerun",   "completion", "manual"};
+                                       "inspect",  "rerun",   "sweep",      "cache",
+                                       "completion", "manual"};
 enum { COMMANDS = sizeof commands / sizeof *commands, OPTIONS = 100 };
 
 /* Options of a command as --help lists them, one a line; a flag that is on by default as --no-NAME.

@@ -393,6 +393,51 @@ START_TEST(test_json_nested)
 }
 END_TEST
 
+START_TEST(test_json_arrays)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    static const char text[] =
+        "{\"l\": [ \"a\\u0042\\n\", 2.5, -3, true, null, {\"k\": \"\\\"\"}, [1, "
+        "[]], \"\"], \"e\": [], \"n\": 1}";
+    kd_json_object *o, *e, *inner;
+    double x;
+    int64_t n;
+    int truth;
+    size_t count = 7;
+    test_ok(ctx, kd_json_parse(ctx, text, sizeof text - 1, &o));
+    ck_assert_str_eq(kd_json_key(o, 0), "e");
+    ck_assert_str_eq(kd_json_key(o, 2), "n");
+    ck_assert_ptr_null(kd_json_key(o, 3));
+    ck_assert(!kd_json_get_count(o, "n", &count) && !kd_json_get_count(o, "x", &count));
+    ck_assert(count == 7 && kd_json_get_count(o, "e", &count) && count == 0);
+    ck_assert(kd_json_get_count(o, "l", &count) && count == 8);
+    for (size_t i = 0; i < 8; i++) {
+        test_ok(ctx, kd_json_get_element(o, "l", i, &e));
+        const char *s = kd_json_get_string(e, "value");
+        if (i == 0) ck_assert_str_eq(s, "aB\n");
+        if (i == 1) ck_assert(kd_json_get_number(e, "value", &x) && x == 2.5);
+        if (i == 2) ck_assert(kd_json_get_integer(e, "value", &n) && n == -3);
+        if (i == 3) ck_assert(kd_json_get_bool(e, "value", &truth) && truth);
+        if (i == 4) ck_assert(!s && !kd_json_get_number(e, "value", &x));
+        if (i == 5) {
+            test_ok(ctx, kd_json_get_object(e, "value", &inner));
+            ck_assert_str_eq(kd_json_get_string(inner, "k"), "\"");
+            kd_json_object_destroy(inner);
+        }
+        if (i == 6) ck_assert(kd_json_get_count(e, "value", &count) && count == 2);
+        if (i == 7) ck_assert_str_eq(s, "");
+        kd_json_object_destroy(e);
+    }
+    ck_assert_int_eq(kd_json_get_element(o, "l", 8, &e), KD_E_NOTFOUND);
+    ck_assert_ptr_null(e);
+    ck_assert_int_eq(kd_json_get_element(o, "n", 0, &e), KD_E_NOTFOUND);
+    ck_assert_int_eq(kd_json_get_element(o, "e", 0, &e), KD_E_NOTFOUND);
+    ck_assert_int_eq(kd_json_get_element(o, "l", 0, NULL), KD_E_INVALID);
+    kd_json_object_destroy(o);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 START_TEST(test_json_memory)
 {
     test_heap heap = {0};
@@ -424,4 +469,4 @@ END_TEST
 
 TEST_SUITE(json, 30, &test_json_write, &test_json_misuse, &test_json_numbers, &test_json_locale,
            &test_json_read, &test_json_grammar, &test_json_tokens, &test_json_nested,
-           &test_json_memory)
+           &test_json_arrays, &test_json_memory)

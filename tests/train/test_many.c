@@ -263,7 +263,7 @@ START_TEST(test_memory)
     const course c = {.augment = "crop-flip"};
     outcome free_run = run(&c, true);
     course limited = c;
-    limited.limit = free_run.peak + free_run.peak / 4;
+    limited.limit = 2 * free_run.peak;
     outcome within = run(&limited, true);
     ck_assert_msg(within.all == KD_OK, "%s", within.error);
     ck_assert_uint_le(within.peak, limited.limit);

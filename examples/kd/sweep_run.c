@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT
+ * sweep_run.c: the students of a sweep, in as few passes over data and teachers as can be: those
+ * that see the same pictures, in the same batches, with the same teachers' logits, learn together.
+ * Each has its folder and its record, as a run of its own would have. With --jobs, passes are
+ * processes. */
+#include "sweep.h"
+
+#include <errno.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* ---- who learns together --------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_data(const cli_args *a, const cli_args *b)
+{
+    return same_text(a->data, b->data) && same_text(a->data_dir, b->data_dir) &&
+           a->skip_broken == b->skip_broken;
+}
+
+static bool same_teachers(const cli_args *a, const cli_args *b)
+{
+    if (a->n_teachers != b->n_teachers || a->n_teacher_weights != b->n_teacher_weights ||
+        a->teacher_image != b->teacher_image || !same_text(a->teacher_model, b->teacher_model) ||
+        !same_text(a->teacher_normalize, b->teacher_normalize))
+        return false;
+    for (size_t i = 0; i < a->n_teachers; i++)
+        if (!same_text(a->teachers[i], b->teachers[i])) return false;
+    for (size_t i = 0; i < a->n_teacher_weights; i++)
+        if (a->teacher_weights[i] < b->teacher_weights[i] ||
+            a->teacher_weights[i] > b->teacher_weights[i])
+            return false;
+    return true;
+}
+
+/* Do steps of the augmentation frame pictures, so that their size depends on who sees them? */
+static bool frames(const cli_args *a)
+{
+    static const char *const words[] = {"rrc", "centre", "imagenet", "deit", "swin"};
+    if (!strncmp(a->data, "folder:", 7)) return true;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (a->train.augment && strstr(a->train.augment, words[i])) return true;
+    return false;
+}
+
+static size_t canvas(const cli_session *s)
+{
+    size_t most = kd_model_image(s->run.model);
+    for (size_t i = 0; i < s->args->n_teachers; i++)
+        if (kd_model_image(s->teachers[i]) > most) most = kd_model_image(s->teachers[i]);
+    return most;
+}
+
+/* The options are complete. */
+static bool together(const sweep_student *x, const sweep_student *y)
+{
+    const cli_args *a = &x->args, *b = &y->args;
+    const kd_train_opt *t = &a->train, *u = &b->train;
+    if (!same_data(a, b) || !same_teachers(a, b)) return false;
+    if (t->budget_seconds > 0 || u->budget_seconds > 0) return false;
+    if (!same_text(a->distill.cache, b->distill.cache) ||
+        a->distill.cache_precision != b->distill.cache_precision ||
+        a->distill.cache_top != b->distill.cache_top)
+        return false;
+    if (kd_model_classes(x->session.run.model) != kd_model_classes(y->session.run.model))
+        return false;
+    if (frames(a) && canvas(&x->session) != canvas(&y->session)) return false;
+    return t->batch == u->batch && t->seed == u->seed && t->dev_count == u->dev_count &&
+           t->drop_last == u->drop_last && t->augment_epochs == u->augment_epochs &&
+           same_text(t->augment, u->augment);
+}
+
+/* ---- opened and closed ----------------------------------------------------------------------- */
+
+/* The first student before this one that has the same. */
+static cli_session *find(sweep *s, size_t i, bool (*same)(const cli_args *, const cli_args *))
+{
+    for (size_t k = 0; k < i; k++)
+        if (same(&s->students[k]->args, &s->students[i]->args)) return &s->students[k]->session;
+    return &s->students[i]->session;
+}
+
+static bool same_data_and_teachers(const cli_args *a, const cli_args *b)
+{
+    return same_data(a, b) && same_teachers(a, b);
+}
+
+static int open_students(sweep *s)
+{
+    int status = CLI_DONE;
+    for (size_t i = 0; i < s->n && !status; i++) {
+        sweep_student *t = s->students[i];
+        t->session = (cli_session){.args = &t->args,
+                                   .run = {.args = &t->args},
+                                   .result.struct_size = sizeof t->session.result,
+                                   .name = t->name,
+                                   .context = &s->students[0]->session};
+        t->session.data = find(s, i, same_data);
+        t->session.taught = find(s, i, same_data_and_teachers);
+        status = cli_session_open(&t->session);
+    }
+    for (size_t i = 0; i < s->n && !status; i++) {
+        size_t k = 0;
+        while (k < i && !together(s->students[k], s->students[i])) k++;
+        s->students[i]->pass = k;
+    }
+    return status;
+}
+
+/* Owners of what is shared come first, and close last. */
+static void close_students(sweep *s)
+{
+    for (size_t i = s->n; i-- > 0;) cli_session_close(&s->students[i]->session);
+}
+
+/* ---- a pass ---------------------------------------------------------------------------------- */
+
+typedef struct watcher {
+    sweep *s;
+    sweep_student *student;
+    size_t *passes_done, passes;
+} watcher;
+
+static int watch(void *user, const kd_progress *p)
+{
+    watcher *w = user;
+    if (cli_session_record(&w->student->session, p)) return 1;
+    if (cli_interrupted()) return 1;
+    if (w->s->args->quiet || !p->epoch_end || p->evaluating) return 0;
+    char dev[40] = "";
+    if (!isnan(p->dev_top1)) snprintf(dev, sizeof dev, ", development %.2f %%", p->dev_top1);
+    fprintf(stderr, "kd: %s: epoch %.4g of %zu: loss %.4f, top-1 %.2f %%%s, %.0f images/s\n",
+            w->student->name, p->epochs_done, p->epochs, p->loss, p->accuracy, dev,
+            p->images_per_second);
+    return 0;
+}
+
+/* The members of a pass, into list; how many. */
+static size_t members(const sweep *s, size_t pass, sweep_student **list)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->students[i]->pass == pass) list[n++] = s->students[i];
+    return n;
+}
+
+typedef struct pass {
+    sweep_student **list;
+    kd_student *students;
+    watcher *watchers;
+    size_t n;
+} pass;
+
+/* What keeps all of them from beginning is said once. */
+static bool none_began(const pass *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->list[i]->session.recorded || p->students[i].error[0] ||
+            p->list[i]->session.result.steps)
+            return false;
+    return true;
+}
+
+static int learn(sweep *s, pass *p)
+{
+    kd_dataset *data = p->list[0]->session.run.data;
+    int code = CLI_DONE;
+    for (size_t i = 0; i < p->n && !code; i++) {
+        cli_session *session = &p->list[i]->session;
+        code = cli_session_begin(session);
+        p->watchers[i] = (watcher){.s = s, .student = p->list[i]};
+        p->list[i]->args.train.progress = watch;
+        p->list[i]->args.train.user = &p->watchers[i];
+        p->list[i]->args.distill.train = &p->list[i]->args.train;
+        p->students[i] = (kd_student){.model = session->run.model,
+                                      .opt = &p->list[i]->args.distill,
+                                      .result = &session->result};
+    }
+    if (code) return code;
+    const kd_status status = kd_distill_many(p->students, p->n, data);
+    if (status && none_began(p)) return cli_fail_ctx(p->list[0]->session.run.ctx);
+    char words[600];
+    snprintf(words, sizeof words, "%s", status ? kd_ctx_error(p->list[0]->session.run.ctx) : "");
+    for (size_t i = 0; i < p->n; i++) {
+        cli_session *session = &p->list[i]->session;
+        const char *why = p->students[i].error[0] ? p->students[i].error : words;
+        if (p->students[i].status) snprintf(session->why, sizeof session->why, "%s", why);
+        p->list[i]->status = p->students[i].status;
+        const int one = cli_session_finish(session, p->students[i].status);
+        if (one > code) code = one;
+    }
+    return code;
+}
+
+static int run_pass(sweep *s, size_t number)
+{
+    pass p = {.list = calloc(s->n, sizeof *p.list),
+              .students = calloc(s->n, sizeof *p.students),
+              .watchers = calloc(s->n, sizeof *p.watchers)};
+    int code = CLI_FAILED;
+    if (p.list && p.students && p.watchers) {
+        p.n = members(s, number, p.list);
+        if (!s->args->quiet)
+            fprintf(stderr, "kd: a pass of %zu student%s from %s on\n", p.n, p.n == 1 ? "" : "s",
+                    p.list[0]->name);
+        code = learn(s, &p);
+    } else {
+        cli_fail("no memory");
+    }
+    free(p.list);
+    free(p.students);
+    free(p.watchers);
+    return code;
+}
+
+static int run_passes(sweep *s)
+{
+    int code = CLI_DONE;
+    for (size_t i = 0; i < s->n && code != CLI_INTERRUPTED; i++) {
+        if (s->students[i]->pass != i) continue;
+        const int one = run_pass(s, i);
+        if (one > code) code = one;
+    }
+    if (code == CLI_INTERRUPTED)
+        cli_fail("interrupted; the same command with --resume goes on from there");
+    return code;
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+static int print_json(sweep *s)
+{
+    kd_json *json;
+    if (kd_json_create(s->ctx, 0, &json)) return cli_fail_ctx(s->ctx);
+    kd_json_object_begin(json, NULL);
+    kd_json_array_begin(json, "students");
+    for (size_t i = 0; i < s->n; i++) {
+        const cli_session *x = &s->students[i]->session;
+        kd_json_object_begin(json, NULL);
+        kd_json_string(json, "name", s->students[i]->name);
+        kd_json_string(json, "spec", kd_model_spec(x->run.model));
+        kd_json_string(json, "status", x->run.status);
+        kd_json_string(json, "error", x->run.error);
+        kd_json_integer(json, "params", (int64_t)kd_params_count(kd_model_params(x->run.model)));
+        kd_json_integer(json, "macs", (int64_t)x->run.macs);
+        cli_json_result(json, &x->result);
+        kd_json_string(json, "out", x->args->train.out);
+        kd_json_object_end(json);
+    }
+    kd_json_array_end(json);
+    kd_json_object_end(json);
+    return cli_print_json(s->ctx, json);
+}
+
+static int print_table(const sweep *s)
+{
+    size_t width = 7;
+    for (size_t i = 0; i < s->n; i++)
+        if (strlen(s->students[i]->name) > width) width = strlen(s->students[i]->name);
+    printf("%-*s  %10s  %8s  %8s  %8s  %s\n", (int)width, "student", "parameters", "top-1 %",
+           "loss", "seconds", "status");
+    for (size_t i = 0; i < s->n; i++) {
+        const cli_session *x = &s->students[i]->session;
+        printf("%-*s  %10zu  ", (int)width, s->students[i]->name,
+               kd_params_count(kd_model_params(x->run.model)));
+        if (x->run.finished && !isnan(x->result.top1))
+            printf("%8.2f  %8.4f  ", x->result.top1, x->result.loss);
+        else
+            printf("%8s  %8s  ", "", "");
+        printf("%8.1f  %s\n", x->result.seconds, x->run.status ? x->run.status : "not begun");
+    }
+    return cli_flush();
+}
+
+/* ---- --dry-run ------------------------------------------------------------------------------- */
+
+enum { TIMED = 4 };
+
+/* Steps of one student, with the time between the first and the last that is timed. */
+typedef struct timing {
+    size_t steps, planned;
+    double first, last;
+} timing;
+
+static int time_steps(void *user, const kd_progress *p)
+{
+    timing *t = user;
+    if (p->epoch_end || p->evaluating) return cli_interrupted();
+    t->planned = p->steps;
+    t->last = kd_seconds();
+    if (t->steps++ == 0) t->first = t->last;
+    return cli_interrupted() || t->steps > TIMED;
+}
+
+typedef struct estimate {
+    double steps, seconds, disk;
+} estimate;
+
+/* Time a few steps of a pass; nothing is written. */
+static int estimate_pass(sweep *s, size_t number, estimate *e)
+{
+    int code = CLI_DONE;
+    sweep_student **list = calloc(s->n, sizeof *list);
+    kd_student *students = calloc(s->n, sizeof *students);
+    timing *timings = calloc(s->n, sizeof *timings);
+    const size_t n = list ? members(s, number, list) : 0;
+    for (size_t i = 0; i < n && students && timings; i++) {
+        cli_args *a = &list[i]->args;
+        const kd_params *p = kd_model_params(list[i]->session.run.model);
+        const double states = a->train.optimizer == KD_OPTIMIZER_ADAMW ? 2 : 1;
+        a->train.no_test = 1;
+        a->train.progress = time_steps;
+        a->train.user = &timings[i];
+        a->train.checkpoint_seconds = 0;
+        a->train.log_steps = 0;
+        if (a->n_teachers) {
+            a->distill.cache = NULL;
+            a->distill.cache_top = 0;
+            a->distill.cache_precision = KD_CACHE_FLOAT32;
+        }
+        a->distill.train = &a->train;
+        students[i] = (kd_student){.model = list[i]->session.run.model, .opt = &a->distill};
+        e->disk += (2 + states + (a->train.ema > 0)) * 4 * (double)kd_params_flat_count(p);
+    }
+    if (!students || !timings || !list) code = cli_fail("no memory");
+    kd_dataset *data = code ? NULL : list[0]->session.run.data;
+    const kd_status status = code ? KD_OK : kd_distill_many(students, n, data);
+    if (cli_interrupted()) code = CLI_INTERRUPTED;
+    if (!code && status && status != KD_E_STOPPED) code = cli_fail_ctx(list[0]->session.run.ctx);
+    double seconds = 0;
+    for (size_t i = 0; i < n && !code; i++) {
+        const timing *t = &timings[i];
+        const double step = t->steps > 1 ? (t->last - t->first) / (double)(t->steps - 1) : 0;
+        if ((double)t->planned * step > seconds) seconds = (double)t->planned * step;
+        e->steps += (double)t->planned;
+    }
+    e->seconds += seconds;
+    free(list);
+    free(students);
+    free(timings);
+    return code;
+}
+
+static int dry_run(sweep *s)
+{
+    estimate e = {0};
+    size_t passes = 0;
+    kd_json *json;
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->students[i]->pass != i) continue;
+        passes++;
+        const int code = estimate_pass(s, i, &e);
+        if (code) return code;
+    }
+    const double memory = (double)kd_ctx_memory_peak(s->students[0]->session.run.ctx);
+    if (!s->args->json) {
+        printf("students    %zu in %zu pass%s\n", s->n, passes, passes == 1 ? "" : "es");
+        printf("steps       %.0f in all\n", e.steps);
+        printf("time        %s (%.4f hours), evaluations not counted\n",
+               cli_duration(e.seconds).text, e.seconds / 3600);
+        printf("memory      %s\n", cli_bytes(memory).text);
+        printf("disk        %s, without a cache\n", cli_bytes(e.disk).text);
+        printf("nothing was written (--dry-run)\n");
+        return cli_flush();
+    }
+    if (kd_json_create(s->ctx, 0, &json)) return cli_fail_ctx(s->ctx);
+    kd_json_object_begin(json, NULL);
+    kd_json_integer(json, "students", (int64_t)s->n);
+    kd_json_integer(json, "passes", (int64_t)passes);
+    kd_json_number(json, "steps", e.steps);
+    kd_json_number(json, "hours", e.seconds / 3600);
+    kd_json_number(json, "memory_bytes", memory);
+    kd_json_number(json, "disk_bytes", e.disk);
+    kd_json_object_end(json);
+    return cli_print_json(s->ctx, json);
+}
+
+/* ---- --jobs ---------------------------------------------------------------------------------- */
+
+/* kd distill with the student's words, in a process of its own. */
+static pid_t start(const sweep *s, sweep_student *t, size_t threads)
+{
+    static char self[CLI_PATH];
+    char out[CLI_PATH + 10], count[40];
+    char *words[SWEEP_WORDS + 10];
+    char distill[] = "distill", quiet[] = "--quiet", resume[] = "--resume",
+         overwrite[] = "--overwrite";
+    int n = 0;
+    pid_t child;
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0) return -1;
+    self[length] = 0;
+    snprintf(out, sizeof out, "--out=%s", t->out);
+    snprintf(count, sizeof count, "--threads=%zu", threads);
+    words[n++] = self;
+    words[n++] = distill;
+    words[n++] = out;
+    words[n++] = count;
+    words[n++] = quiet;
+    if (s->args->train.resume) words[n++] = resume;
+    if (s->args->train.overwrite) words[n++] = overwrite;
+    for (int i = 0; i < t->n_words; i++) words[n++] = t->words[i];
+    words[n] = NULL;
+    return posix_spawn(&child, self, NULL, NULL, words, environ) ? -1 : child;
+}
+
+static int wait_for_one(sweep *s, pid_t *children, size_t *left)
+{
+    int how;
+    const pid_t child = waitpid(-1, &how, 0);
+    if (child < 0 && errno == EINTR) return CLI_DONE;
+    if (child < 0) return cli_fail("a student's process is gone");
+    for (size_t i = 0; i < s->n; i++) {
+        if (children[i] != child) continue;
+        children[i] = 0;
+        --*left;
+        const int code = WIFEXITED(how) ? WEXITSTATUS(how) : CLI_FAILED;
+        if (!s->args->quiet)
+            fprintf(stderr, "kd: %s: %s\n", s->students[i]->name, code ? "failed" : "done");
+        return code;
+    }
+    return CLI_DONE;
+}
+
+/* Each student is a process; a signal to the group reaches all of them. */
+static int run_jobs(sweep *s)
+{
+    const size_t jobs = (size_t)s->args->jobs, threads = (size_t)s->args->threads;
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    const size_t all = threads ? threads : processors > 0 ? (size_t)processors : 1;
+    pid_t *children = calloc(s->n, sizeof *children);
+    size_t running = 0;
+    int code = children ? CLI_DONE : cli_fail("no memory");
+    for (size_t i = 0; children && (i < s->n || running);) {
+        if (i < s->n && running < jobs && !cli_interrupted()) {
+            children[i] = start(s, s->students[i], all > jobs ? all / jobs : 1);
+            if (children[i] < 0)
+                code = cli_fail("%s: its process does not start", s->students[i]->name);
+            running += children[i] > 0;
+            i++;
+            continue;
+        }
+        if (!running) break;
+        const int one = wait_for_one(s, children, &running);
+        if (one > code) code = one;
+    }
+    free(children);
+    return code;
+}
+
+/* A folder that is taken is found before the first pass, not before the last. */
+static int check_folders(const sweep *s)
+{
+    static const char *const files[] = {"checkpoint.safetensors", "model.safetensors",
+                                        "last.safetensors", "metrics.jsonl", "run.json"};
+    char path[CLI_PATH + 40];
+    if (s->args->dry_run || s->args->train.resume || s->args->train.overwrite) return CLI_DONE;
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+            snprintf(path, sizeof path, "%s/%s", s->students[i]->out, files[k]);
+            if (access(path, F_OK) == 0)
+                return cli_fail("%s is there already, of an earlier run (--resume goes on with a "
+                                "sweep, --overwrite replaces its runs)",
+                                path);
+        }
+    return CLI_DONE;
+}
+
+static bool any_began(const sweep *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->students[i]->session.recorded || s->students[i]->session.run.finished) return true;
+    return false;
+}
+
+int sweep_run(sweep *s)
+{
+    int code = check_folders(s);
+    if (code) return code;
+    if (s->args->jobs > 1 && !s->args->dry_run) {
+        for (size_t i = 0; i < s->n; i++)
+            if (!s->students[i]->args.distill.cache)
+                return cli_usage("sweep",
+                                 "--jobs: %s has no cache: each process would run the "
+                                 "teacher for itself",
+                                 s->students[i]->name);
+        return run_jobs(s);
+    }
+    code = open_students(s);
+    if (!code) {
+        cli_options_are_from(NULL);
+        code = s->args->dry_run ? dry_run(s) : run_passes(s);
+        if (!s->args->dry_run && any_began(s)) {
+            const int printed = s->args->json ? print_json(s) : print_table(s);
+            if (!code) code = printed;
+        }
+    }
+    close_students(s);
+    return code;
+}

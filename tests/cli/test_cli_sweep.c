@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT
+ * test_cli_sweep.c: kd sweep and kd cache from the outside: a student of a sweep is the run of its
+ * own, byte for byte; what is wrong with a file is one line, before anything is trained. */
+#include "../spawn.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DATA "synthetic:train=80,test=16,image=16"
+#define PLAIN "\"data\": \"" DATA "\", \"batch\": 16, \"epochs\": 2"
+
+static const char *at(const char *name)
+{
+    static char path[8][600];
+    static int i;
+    i = (i + 1) % 8;
+    snprintf(path[i], sizeof path[i], "%s/%s", test_dir(), name);
+    return path[i];
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void must(int code, const char *format, ...)
+{
+    char words[3000], line[6000];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(words, sizeof words, format, list);
+    va_end(list);
+    snprintf(line, sizeof line, "%s %s >%s 2>%s", test_bin("kd").text, words, at("said"),
+             at("errors"));
+    const int done = system(line);
+    ck_assert_msg(WIFEXITED(done) && WEXITSTATUS(done) == code, "%s: %d, not %d", line,
+                  WEXITSTATUS(done), code);
+}
+
+static char *read_file(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "r");
+    char *text = calloc(1, 1 << 22);
+    ck_assert_msg(f != NULL, "%s", path);
+    *size = fread(text, 1, (1 << 22) - 1, f);
+    fclose(f);
+    return text;
+}
+
+static void says(const char *file, const char *words)
+{
+    size_t size;
+    char *text = read_file(at(file), &size);
+    ck_assert_msg(strstr(text, words), "'%s' has no '%s'", text, words);
+    free(text);
+}
+
+static void same_file(const char *a, const char *b)
+{
+    size_t n, m;
+    char *x = read_file(a, &n), *y = read_file(b, &m);
+    ck_assert_msg(n == m && !memcmp(x, y, n), "%s is not %s", a, b);
+    free(x);
+    free(y);
+}
+
+static void make_teacher(void)
+{
+    must(0, "train vgg3_bn,width=0.25 --data %s --batch 16 --epochs 1 --quiet --out %s", DATA,
+         at("teacher"));
+}
+
+/* Each student has the bytes of a run of its own; a resume changes nothing; a grid multiplies. */
+START_TEST(test_sweep)
+{
+    char text[2000];
+    make_teacher();
+    snprintf(
+        text, sizeof text,
+        "{\"common\": {" PLAIN ", \"teacher\": \"%s\", \"temperature\": 3},\n"
+        " \"students\": [{\"name\": \"a\", \"spec\": \"vgg2_bn,width=0.125\"},\n"
+        "  {\"name\": \"b\", \"spec\": \"vgg3,width=0.125\", \"lr\": 0.02, \"nesterov\": false,"
+        " \"temperature\": 2}],\n"
+        " \"grid\": {\"soft\": [0.5, 0.9], \"seed\": [3, 4]}}",
+        at("teacher"));
+    put(at("sweep.json"), text);
+    must(0, "sweep %s --dry-run --json", at("sweep.json"));
+    says("said", "\"students\":8,\"passes\":2");
+    must(0, "sweep %s --out %s --quiet --json", at("sweep.json"), at("swept"));
+    says("said", "\"name\":\"b-seed=4-soft=0.9\"");
+    must(0,
+         "distill vgg3,width=0.125 --teacher %s --data %s --batch 16 --epochs 2 --lr 0.02 "
+         "--no-nesterov --temperature 2 --soft 0.9 --seed 4 --quiet --out %s",
+         at("teacher"), DATA, at("alone"));
+    same_file(at("swept/b-seed=4-soft=0.9/model.safetensors"), at("alone/model.safetensors"));
+    must(0, "rerun %s --check --quiet", at("swept/a-seed=3-soft=0.5"));
+    must(1, "sweep %s --out %s --quiet", at("sweep.json"), at("swept"));
+    says("errors", "is there already, of an earlier run");
+    must(0, "sweep %s --out %s --quiet --resume", at("sweep.json"), at("swept"));
+    same_file(at("swept/b-seed=4-soft=0.9/model.safetensors"), at("alone/model.safetensors"));
+}
+END_TEST
+
+/* With a cache: in one pass, and as processes. */
+START_TEST(test_jobs)
+{
+    char text[2000];
+    make_teacher();
+    snprintf(text, sizeof text,
+             "{\"common\": {" PLAIN ", \"teacher\": [\"%s\"], \"cache\": \"%s\"},\n"
+             " \"students\": [{\"name\": \"a\", \"spec\": \"vgg2_bn,width=0.125\"},\n"
+             "  {\"name\": \"b\", \"spec\": \"vgg3,width=0.125\"}]}",
+             at("teacher"), at("cache"));
+    put(at("sweep.json"), text);
+    must(0, "sweep %s --out %s --quiet", at("sweep.json"), at("one"));
+    must(0, "cache info %s --json", at("cache"));
+    says("said", "\"epochs\":2,\"unfinished\":0,\"damaged\":0,\"rows\":160");
+    must(0, "sweep %s --out %s --quiet --jobs 2", at("sweep.json"), at("jobs"));
+    same_file(at("one/a/model.safetensors"), at("jobs/a/model.safetensors"));
+    same_file(at("one/b/model.safetensors"), at("jobs/b/model.safetensors"));
+}
+END_TEST
+
+START_TEST(test_bad_files)
+{
+    static const struct {
+        const char *text, *words;
+    } files[] = {
+        {"[]", "an object is expected"},
+        {"{\"students\": []}", "students: it must be a list of students"},
+        {"{\"student\": []}", "'student' is none of common, students, grid"},
+        {"{\"students\": [1]}", "a student is an object"},
+        {"{\"students\": [{\"spec\": \"vgg2\"}]}", "one has no 'name'"},
+        {"{\"students\": [{\"name\": \"a\"}]}", "it has no 'spec'"},
+        {"{\"students\": [{\"name\": \"../a\", \"spec\": \"vgg2\"}]}", "a student's name"},
+        {"{\"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}", "--teacher FILE is missing"},
+        {"{\"common\": {\"tempreture\": 1}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}",
+         "did you mean --temperature?"},
+        {"{\"common\": {\"lr\": {}}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}",
+         "lr: it is no value"},
+        {"{\"common\": {\"out\": \"x\"}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}",
+         "'out' is said to kd sweep itself"},
+        {"{\"grid\": {\"lr\": 1}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}",
+         "lr: the grid has a list"},
+        {"{\"common\": {\"teacher\": \"TEACHER\"}, \"students\": [{\"name\": \"a\", \"spec\": "
+         "\"vgg2\"},"
+         "{\"name\": \"a\", \"spec\": \"vgg2\"}]}",
+         "two students have this name"},
+        {"{\"common\": {\"teacher\": \"TEACHER\", \"data\": \"" DATA
+         "\"}, \"students\": [{\"name\": "
+         "\"a\", \"spec\": \"vgg2\"}, {\"name\": \"b\", \"spec\": \"vgg8,image=2\"}]}",
+         "vgg8,image=2"},
+    };
+    make_teacher();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char text[1000];
+        const char *hole = strstr(files[i].text, "TEACHER");
+        snprintf(text, sizeof text, "%s", files[i].text);
+        if (hole)
+            snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - files[i].text), files[i].text,
+                     at("teacher"), hole + 7);
+        put(at("bad.json"), text);
+        must(1, "sweep %s --out %s", at("bad.json"), at("never"));
+        says("errors", files[i].words);
+        ck_assert_msg(access(at("never"), F_OK) != 0, "%s: something was made", files[i].text);
+    }
+}
+END_TEST
+
+/* build, distill without the teacher, verify, damage, prune. */
+START_TEST(test_cache)
+{
+    make_teacher();
+    must(0, "cache build vgg2_bn --teacher %s --data %s --batch 16 --epochs 2 --cache %s --quiet",
+         at("teacher"), DATA, at("built"));
+    must(0, "cache verify %s --teacher %s --data %s --batches 0 --quiet", at("built"),
+         at("teacher"), DATA);
+    says("said", "compared    160 rows with the teacher's logits of now: 0 differ");
+    must(0, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet --out %s",
+         at("built"), DATA, at("cached"));
+    must(0, "distill vgg2_bn --teacher %s --data %s --batch 16 --epochs 2 --quiet --out %s",
+         at("teacher"), DATA, at("live"));
+    same_file(at("cached/model.safetensors"), at("live/model.safetensors"));
+    must(0, "rerun %s --check --quiet", at("cached"));
+    FILE *f = fopen(at("built/epoch-000001.safetensors"), "r+");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fseek(f, -9, SEEK_END), 0);
+    fputs("XYZ", f);
+    fclose(f);
+    must(1, "cache verify %s", at("built"));
+    must(0, "cache prune %s", at("built"));
+    says("said", "removed     epoch-000001.safetensors");
+    must(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet", at("built"),
+         DATA);
+    says("errors", "the cache lacks epoch 2 of this run");
+    must(2, "cache mend %s", at("built"));
+    must(1, "cache info %s", at("nothing"));
+}
+END_TEST
+
+TEST_SUITE(cli_sweep, 90, &test_sweep, &test_jobs, &test_bad_files, &test_cache)
