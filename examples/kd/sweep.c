@@ -57,7 +57,10 @@ static const char *text_of(const kd_json_object *o, const char *key, char room[4
     if (kd_json_get_integer(o, key, &integer))
         snprintf(room, 40, "%lld", (long long)integer);
     else if (kd_json_get_number(o, key, &number))
-        snprintf(room, 40, "%.17g", number);
+        for (int digits = 6; digits <= 17; digits++) {
+            snprintf(room, 40, "%.*g", digits, number);
+            if (strtod(room, NULL) == number) break;
+        }
     else
         return NULL;
     return room;

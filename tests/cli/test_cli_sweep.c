@@ -32,7 +32,7 @@ static void put(const char *path, const char *text)
 
 static void must(int code, const char *format, ...)
 {
-    char words[3000], line[6000];
+    char words[3000], line[9000];
     va_list list;
     va_start(list, format);
     vsnprintf(words, sizeof words, format, list);
@@ -58,7 +58,7 @@ static void says(const char *file, const char *words)
 {
     size_t size;
     char *text = read_file(at(file), &size);
-    ck_assert_msg(strstr(text, words), "'%s' has no '%s'", text, words);
+    ck_assert_msg(strstr(text, words), "'%.400s' has no '%s'", text, words);
     free(text);
 }
 
@@ -73,8 +73,8 @@ static void same_file(const char *a, const char *b)
 
 static void make_teacher(void)
 {
-    must(0, "train vgg3_bn,width=0.25 --data %s --batch 16 --epochs 1 --quiet --out %s", DATA,
-         at("teacher"));
+    must(0, "train vgg3_bn,width=0.25 --data %s --batch 16 --epochs 1 --quiet --overwrite --out %s",
+         DATA, at("teacher"));
 }
 
 /* Each student has the bytes of a run of its own; a resume changes nothing; a grid multiplies. */
@@ -117,14 +117,14 @@ START_TEST(test_jobs)
              "{\"common\": {" PLAIN ", \"teacher\": [\"%s\"], \"cache\": \"%s\"},\n"
              " \"students\": [{\"name\": \"a\", \"spec\": \"vgg2_bn,width=0.125\"},\n"
              "  {\"name\": \"b\", \"spec\": \"vgg3,width=0.125\"}]}",
-             at("teacher"), at("cache"));
+             at("teacher"), at("shared"));
     put(at("sweep.json"), text);
-    must(0, "sweep %s --out %s --quiet", at("sweep.json"), at("one"));
-    must(0, "cache info %s --json", at("cache"));
+    must(0, "sweep %s --out %s --quiet", at("sweep.json"), at("onepass"));
+    must(0, "cache info %s --json", at("shared"));
     says("said", "\"epochs\":2,\"unfinished\":0,\"damaged\":0,\"rows\":160");
     must(0, "sweep %s --out %s --quiet --jobs 2", at("sweep.json"), at("jobs"));
-    same_file(at("one/a/model.safetensors"), at("jobs/a/model.safetensors"));
-    same_file(at("one/b/model.safetensors"), at("jobs/b/model.safetensors"));
+    same_file(at("onepass/a/model.safetensors"), at("jobs/a/model.safetensors"));
+    same_file(at("onepass/b/model.safetensors"), at("jobs/b/model.safetensors"));
 }
 END_TEST
 
