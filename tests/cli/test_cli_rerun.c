@@ -255,5 +255,20 @@ START_TEST(test_hostile_records)
 }
 END_TEST
 
-TEST_SUITE(cli_rerun, 120, &test_same_bits, &test_forced_table, &test_differences_are_named,
-           &test_hostile_records)
+/* How a run reported is not part of it: a rerun of a silent one speaks, and one of JSON is text. */
+START_TEST(test_reports_as_it_is_asked)
+{
+    const test_path out = test_in_dir("silent");
+    test_run_ok(kd(), "train", NET, QUICK, "--epochs", "1", "--quiet", "--json", "--out", out.text);
+    test_run_ok(kd(), "rerun", out.text, "--check");
+    ck_assert_msg(*test_out != '{', "%s", test_out);
+    test_expect_in(test_out, "network     ");
+    test_expect_in(test_out, "same bits   yes");
+    test_expect_in(test_err, "optimiser   ");
+    test_run_ok(kd(), "rerun", out.text, "--check", "--json", "--quiet");
+    ck_assert_msg(*test_out == '{' && !*test_err, "%s%s", test_out, test_err);
+}
+END_TEST
+
+TEST_SUITE(cli_rerun, 120, &test_reports_as_it_is_asked, &test_same_bits, &test_forced_table,
+           &test_differences_are_named, &test_hostile_records)
