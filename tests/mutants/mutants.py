@@ -235,7 +235,8 @@ class Tree:
         longer than most of what it does."""
         if path not in self.known_steps:
             self.make("-n", "-W", path, f"{self.obj}/bin/tests", f"{self.obj}/bin/kd")
-            lines = [line for line in self.output.split("\n") if line.strip()
+            whole = self.output.replace("\\\n", " ")  # a command may go on in the next line
+            lines = [line for line in whole.split("\n") if line.strip()
                      and not line.startswith(("mkdir", "make", "[")) and "build/.commit" not in line]
             compiles = [line for line in lines if " -c -o " in line and line.split()[-1] == path]
             rest = [line for line in lines if " -c -o " not in line]
