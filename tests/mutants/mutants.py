@@ -241,7 +241,7 @@ class Tree:
             compiles = [line for line in lines if " -c -o " in line and line.split()[-1] == path]
             rest = [line for line in lines if " -c -o " not in line]
             program = [line for line in rest
-                       if re.search(r"/libkd\.(o|a)\b|/bin/kd\b", line) and "/bin/tests " not in line]
+                       if re.search(r"/(libkd|whole)\.(o|a)\b|/bin/kd\b", line) and "/bin/tests " not in line]
             self.known_steps[path] = compiles, [r for r in rest if r not in program], program
         return self.known_steps[path]
 
