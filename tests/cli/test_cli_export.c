@@ -57,12 +57,14 @@ START_TEST(test_export_and_eval)
     ck_assert_double_gt(top1, 35); /* of four classes */
     RUN_OK("export", net, "--edge", float_kde.text, "--json");
     ck_assert_double_ge(number("arena_bytes", 0), 16);
+    ck_assert_ptr_null(strstr(test_out, "\"method\":")); /* nothing is calibrated */
     RUN_OK("eval", float_kde.text, "--data", DATA, "--json", "--quiet");
     ck_assert_double_eq_tol(number("top1", 0), top1, 1e-9);
     ck_assert_double_eq_tol(number("loss", 0), loss, 1e-4);
     RUN_OK("export", net, "--edge", kde.text, "--int8", "--calibrate", DATA, "--report",
            report.text, "--compare-count", "0", "--json", "--quiet");
     const double agreement = number("agreement", 0);
+    test_expect_in(test_out, "\"method\":\"percentile\",\"calibrated\":");
     ck_assert_double_eq(number("n", 0), 200);
     ck_assert_double_eq_tol(number("float_top1", 0), top1, 1e-9);
     const double small = number("top1", 0);

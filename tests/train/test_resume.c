@@ -196,6 +196,25 @@ START_TEST(test_identities)
 }
 END_TEST
 
+/* All that differs is named, in one line. */
+START_TEST(test_several)
+{
+    setup s;
+    open_all(&s, false);
+    begin(&s);
+    s.train.batch = 8;
+    s.train.seed = 5;
+    s.train.clip = .5f;
+    ck_assert_int_eq(run(&s), KD_E_MISMATCH);
+    static const char *const parts[] = {"its batch is 6, this run's is 8", "; its seed is 0, ",
+                                        "; its clip is 0, this run's is 0.5"};
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_msg(strstr(kd_ctx_error(s.ctx), parts[i]), "no '%s' in: %s", parts[i],
+                      kd_ctx_error(s.ctx));
+    close_all(&s);
+}
+END_TEST
+
 /* What does not change the result may change; and where the rate is constant, how long it is. */
 START_TEST(test_goes_on)
 {
@@ -282,5 +301,5 @@ START_TEST(test_how_often)
 }
 END_TEST
 
-TEST_SUITE(resume, 60, &test_how_often, &test_options, &test_identities, &test_goes_on,
-           &test_augment_and_length)
+TEST_SUITE(resume, 60, &test_several, &test_how_often, &test_options, &test_identities,
+           &test_goes_on, &test_augment_and_length)
