@@ -38,7 +38,7 @@ if command -v python3 >/dev/null; then
         fail "library.json does not parse"
 fi
 if command -v cmake >/dev/null; then
-    cmake -S "$out" -B "$check/cmake" >/dev/null && cmake --build "$check/cmake" >/dev/null || fail "CMake does not build it"
+    { cmake -S "$out" -B "$check/cmake" && cmake --build "$check/cmake"; } >/dev/null || fail "CMake does not build it"
 fi
 if command -v arm-none-eabi-gcc >/dev/null; then
     (cd "$check" && arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -Os -Wall -Wextra -Werror -ffreestanding -I"$OLDPWD/$out/src" -c "$OLDPWD/$out"/src/*.c) ||

@@ -13,7 +13,6 @@
 #ifndef KDI_EDGE_DOT_H
 #define KDI_EDGE_DOT_H
 
-#include "edge_memory.h"
 #include <stdint.h>
 
 #if defined(KD_EDGE_PORTABLE)
@@ -43,7 +42,7 @@
 static inline void kd_edge_widen(const int8_t *at, uint32_t *even, uint32_t *odd)
 {
     uint32_t word;
-    memcpy(&word, at, sizeof word);
+    __builtin_memcpy(&word, at, sizeof word); /* one load: these cores need no alignment */
     __asm__("sxtb16 %0, %1" : "=r"(*even) : "r"(word));
     __asm__("sxtb16 %0, %1, ror #8" : "=r"(*odd) : "r"(word));
 }
@@ -69,10 +68,23 @@ static inline int32x4_t kd_edge_dot_16(int32x4_t acc, int8x16_t x, int8x16_t w)
 }
 #endif
 
+#if KD_EDGE_SMLAD
+/* The same as kd_edge_dot_2x2 over 16 * blocks taps, blocks >= 1: edge_dot_smlad.c. */
+void kd_edge_dot_2x2_blocks(const int8_t *w0, const int8_t *w1, const int8_t *x0, const int8_t *x1,
+                            uint32_t blocks, int32_t acc[4]);
+#endif
+
 /* acc[2 p + c] += sum over n of x_p * w_c. */
 static inline void kd_edge_dot_2x2(const int8_t *w0, const int8_t *w1, const int8_t *x0,
                                    const int8_t *x1, uint32_t n, int32_t acc[4])
 {
+#if KD_EDGE_SMLAD
+    if (n >= 16) {
+        const uint32_t taps = n & ~15u;
+        kd_edge_dot_2x2_blocks(w0, w1, x0, x1, n >> 4, acc);
+        w0 += taps, w1 += taps, x0 += taps, x1 += taps, n -= taps;
+    }
+#endif
     int32_t a = acc[0], b = acc[1], c = acc[2], d = acc[3];
 #if KD_EDGE_HELIUM
     while (n) {
@@ -107,15 +119,11 @@ static inline void kd_edge_dot_2x2(const int8_t *w0, const int8_t *w1, const int
         kd_edge_widen(w0, &we0, &wo0);
         kd_edge_widen(w1, &we1, &wo1);
         kd_edge_widen(x0, &xe, &xo);
-        a = kd_edge_smlad(xe, we0, a);
-        b = kd_edge_smlad(xe, we1, b);
-        a = kd_edge_smlad(xo, wo0, a);
-        b = kd_edge_smlad(xo, wo1, b);
+        a = kd_edge_smlad(xo, wo0, kd_edge_smlad(xe, we0, a));
+        b = kd_edge_smlad(xo, wo1, kd_edge_smlad(xe, we1, b));
         kd_edge_widen(x1, &xe, &xo);
-        c = kd_edge_smlad(xe, we0, c);
-        d = kd_edge_smlad(xe, we1, d);
-        c = kd_edge_smlad(xo, wo0, c);
-        d = kd_edge_smlad(xo, wo1, d);
+        c = kd_edge_smlad(xo, wo0, kd_edge_smlad(xe, we0, c));
+        d = kd_edge_smlad(xo, wo1, kd_edge_smlad(xe, we1, d));
     }
 #endif
     for (; n; n--, w0++, w1++, x0++, x1++) {

@@ -8,6 +8,18 @@ firmware=examples/firmware
 mkdir -p "$out"
 fail() { echo "check-edge: $*" >&2; exit 1; }
 
+# Instructions that the example's firmware takes for a VGG of 16 million multiply-accumulates.
+check_speed() { # BOARD MOST: in hundredths of an instruction a multiply-accumulate
+    ${CC:-gcc} -std=c11 -O2 -Iinclude -o "$out/make_net" tests/edge/board/make_net.c tests/edge/net.c tests/edge/net_shapes.c \
+        tests/edge/reference.c lib/edge/edge_exporter.c build/edge/host/libkd-edge.a -lm
+    "$out/make_net" "$out/vgg.kde" vgg 32 48 64 96 1 2 2 2
+    KD_DATA=none PICTURES=1 sh $firmware/build.sh "$out/vgg.kde" "$1" "$out/firmware-$1" 2>/dev/null
+    sh $firmware/run.sh "$1" "$out/firmware-$1" >"$out/firmware-$1.txt" || { cat "$out/firmware-$1.txt"; fail "$1: the firmware failed"; }
+    spent=$(sed -n 's/.*, \([0-9]*\) instructions a hundred MACs/\1/p' "$out/firmware-$1.txt")
+    echo "check-edge: $1: $spent instructions a hundred multiply-accumulates, at most $2"
+    [ "$spent" -le "$2" ] || fail "$1: too many"
+}
+
 # name : compiler's prefix : flags : linker script, or - : QEMU : clock in Hz : most arena, most blobs (bytes)
 targets="host:::-::0:131072:500000
 freestanding::-DKD_EDGE_PORTABLE:-::0:131072:500000
@@ -78,7 +90,8 @@ build() { # NAME PREFIX FLAGS SCRIPT CLOCK ARENA BLOBS: the archive, and the pro
 run() { # NAME QEMU
     case $2 in
     "") "$out/$1.elf" ;;
-    qemu-*) "$2" $(case $2 in *aarch64*) echo -cpu max ;; esac) "$out/$1.elf" ;;
+    qemu-aarch64*) "$2" -cpu max "$out/$1.elf" ;;
+    qemu-riscv64*) "$2" "$out/$1.elf" ;;
     *) timeout 300 qemu-system-arm -M "$2" -display none -monitor none -serial none -chardev stdio,id=out \
         -semihosting-config enable=on,target=native,chardev=out -kernel "$out/$1.elf" ;;
     esac </dev/null >"$out/$1.txt" || { grep -v '^[0-9]' "$out/$1.txt" >&2; fail "$1: failed"; }
@@ -87,7 +100,7 @@ run() { # NAME QEMU
 make --no-print-directory edge WERROR=1 EDGE_NAME=host >/dev/null
 ${CC:-gcc} -std=c11 -O2 -Iinclude -o "$out/make_cases" tests/edge/board/make_cases.c tests/edge/net.c \
     tests/edge/net_shapes.c tests/edge/reference.c lib/edge/edge_exporter.c build/edge/host/libkd-edge.a -lm
-rm -f "$out"/cases-*.c
+rm -f "$out"/cases-*.c "$out"/right-*
 
 echo "$targets" | while IFS=: read -r name prefix flags script qemu clock arena blobs; do
     case " ${*:-$name} " in *" $name "*) ;; *) continue ;; esac
@@ -97,7 +110,7 @@ echo "$targets" | while IFS=: read -r name prefix flags script qemu clock arena 
     run "$name" "$qemu"
     # The same cases on this machine.
     right=$out/right-$arena-$blobs
-    if [ ! -s "$right.elf" ] || [ "$out/cases-$arena-$blobs.c" -nt "$right.elf" ]; then
+    if [ ! -s "$right.txt" ]; then
         ${CC:-gcc} -std=c99 -O1 -DKD_EDGE_PORTABLE -Iinclude -I$firmware -Itests/edge/board -o "$right.elf" \
             tests/edge/board/main.c "$out/cases-$arena-$blobs.c" $firmware/board_text.c $firmware/start_hosted.c \
             build/edge/host/libkd-edge.a
@@ -105,6 +118,10 @@ echo "$targets" | while IFS=: read -r name prefix flags script qemu clock arena 
     fi
     grep -v '^#' "$out/$name.txt" >"$out/$name.bits"
     cmp -s "$out/$name.bits" "$right.txt" || fail "$name: other bits than here: diff $out/$name.bits $right.txt"
+    case $name in
+    m4) check_speed m4 250 ;;
+    m55) check_speed m55 125 ;;
+    esac
     n=$(grep -c '^[0-9]' "$out/$name.bits")
     echo "check-edge: $name: $n networks to the same bits$(sed -n 's/^# /, /p' "$out/$name.txt")"
 done

@@ -136,7 +136,8 @@ END_TEST
 START_TEST(test_programs_use_public_headers)
 {
     check_folder("lib/train", " ");
-    static const char *const folders[] = {"examples/kd", "examples/demo", "examples/embed",
+    static const char *const folders[] = {"examples/kd",          "examples/demo",
+                                          "examples/embed",       "examples/firmware",
                                           "examples/experiments", "examples/common"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[600], line[1024];
