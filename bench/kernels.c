@@ -9,10 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#if KDI_OPENBLAS
-#include <cblas.h>
-#endif
-
 enum { MOST_RUNS = 100, TURNS = 3 };
 
 static float *random_floats(kd_ctx *ctx, size_t n)
@@ -56,32 +52,26 @@ static void run_product(void *arg)
     kdi_gemm_run(p->ctx, &p->g, p->scratch);
 }
 
-/* The same product by OpenBLAS on as many threads, where the library is built with it (which then
- * leaves it alone: it calls OpenBLAS only while that uses one thread). */
-#if KDI_OPENBLAS
-static void run_openblas(void *arg)
-{
-    const product *p = arg;
-    const kdi_gemm *g = &p->g;
-    cblas_sgemm(CblasRowMajor, g->ta ? CblasTrans : CblasNoTrans, g->tb ? CblasTrans : CblasNoTrans,
-                (blasint)g->m, (blasint)g->n, (blasint)g->k, 1, g->a, (blasint)g->lda, g->b,
-                (blasint)g->ldb, 0, g->c, (blasint)g->ldc);
-}
-#endif
-
-static void compare(product *p, double *ours, double *theirs)
+/* The same product by OpenBLAS in blocks, as it would be called; 0: there is none. */
+static void compare(product *p, product *blas, double *ours, double *theirs)
 {
     double a[TURNS], b[TURNS];
     for (int i = 0; i < TURNS; i++) {
         a[i] = median_of(run_product, p);
-#if KDI_OPENBLAS
-        b[i] = median_of(run_openblas, p);
-#else
-        b[i] = 0;
-#endif
+        b[i] = blas->ctx ? median_of(run_product, blas) : 0;
     }
     *ours = stats_quantile(a, TURNS, .5);
     *theirs = stats_quantile(b, TURNS, .5);
+}
+
+/* A context whose products are those of that library; NULL: there is none in this build. */
+static kd_ctx *with_products(const kd_ctx *like, const char *blas)
+{
+    kd_ctx *ctx = NULL;
+    const kd_config config = {
+        .struct_size = sizeof config, .threads = kd_ctx_threads(like), .blas = blas};
+    kd_ctx_create(&config, &ctx);
+    return ctx;
 }
 
 static void products(kd_ctx *ctx, double peak)
@@ -94,16 +84,15 @@ static void products(kd_ctx *ctx, double peak)
         {2048, 512, 2304, false, true},   {512, 512, 4608, false, true},
         {2048, 2048, 2048, false, false}, {64, 576, 32768, true, false},
         {512, 4608, 2048, true, false},   {8, 4096, 25088, false, true},
-        {1, 512, 4608, false, true},
+        {1, 512, 4608, false, true},      {4096, 4096, 4096, false, false},
+        {4096, 1024, 16384, true, false}, {256, 4096, 25088, false, true},
     };
-#if KDI_OPENBLAS
-    openblas_set_num_threads(kd_ctx_threads(ctx));
-#endif
+    kd_ctx *plain = with_products(ctx, "builtin"), *blas = with_products(ctx, "openblas");
     printf("\nproducts C[m,n] = A[m,k] B[k,n]\n%8s%8s%8s%10s%10s%10s%s\n", "m", "n", "k", "ms",
-           "GFLOP/s", "of peak", KDI_OPENBLAS ? "  x OpenBLAS" : "");
+           "GFLOP/s", "of peak", blas ? "  x OpenBLAS" : "");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const size_t m = shapes[i].m, n = shapes[i].n, k = shapes[i].k;
-        product p = {.ctx = ctx,
+        product p = {.ctx = plain,
                      .g = {.m = m,
                            .n = n,
                            .k = k,
@@ -117,9 +106,11 @@ static void products(kd_ctx *ctx, double peak)
         p.g.a = a;
         p.g.b = b;
         p.g.c = c;
-        p.scratch = kd_ctx_alloc(ctx, kdi_gemm_scratch(ctx, &p.g), 1);
+        p.scratch = kd_ctx_alloc(ctx, kdi_gemm_scratch(plain, &p.g), 1);
+        product other = {.ctx = blas, .g = p.g, .scratch = p.scratch};
+        if (blas) kdi_gemm_scratch(blas, &p.g); /* looks at OpenBLAS */
         double t, theirs;
-        compare(&p, &t, &theirs);
+        compare(&p, &other, &t, &theirs);
         const double rate = 2.0 * (double)(m * n) * (double)k / t;
         printf("%8zu%8zu%8zu%10.3f%10.1f%9.0f%%", m, n, k, t * 1e3, rate * 1e-9, 100 * rate / peak);
         printf(theirs > 0 ? "%12.2f\n" : "\n", theirs / t);
@@ -128,6 +119,8 @@ static void products(kd_ctx *ctx, double peak)
         kd_ctx_free(ctx, c);
         kd_ctx_free(ctx, p.scratch);
     }
+    kd_ctx_destroy(plain);
+    kd_ctx_destroy(blas);
 }
 
 /* ---- convolutions ---------------------------------------------------------------------------- */

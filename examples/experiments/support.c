@@ -118,8 +118,8 @@ int ex_open_ctx(ex_work *w)
     const kd_config config = {
         .struct_size = sizeof config, .log = log_line, .threads = w->opt.threads};
     return kd_ctx_create(&config, &w->ctx)
-               ? ex_fail("no context: out of memory, or KD_ISA or KD_CONV names what this build or "
-                         "processor lacks (%s)",
+               ? ex_fail("no context: out of memory, or KD_ISA, KD_CONV or KD_BLAS names what this "
+                         "build or processor lacks (%s)",
                          kd_build_info())
                : EX_DONE;
 }

@@ -31,6 +31,7 @@ const cli_variable cli_environment[] = {
     {"KD_DATA", "folder of the data sets"},
     {"KD_ISA", "generic, avx2, avx512, amx, neon"},
     {"KD_CONV", "gemm, direct, depthwise, winograd, winograd2, small_map2, small_map4"},
+    {"KD_BLAS", "builtin, openblas (for every product it can compute)"},
     {NULL, NULL},
 };
 

@@ -36,10 +36,11 @@ int cli_open_ctx(const cli_args *args, kd_ctx **ctx)
     const kd_status status = kd_ctx_create(&config, ctx);
     if (status == KD_OK) return CLI_DONE;
     if (status == KD_E_UNSUPPORTED) { /* the log has said what it is about */
-        const char *isa = getenv("KD_ISA"), *conv = getenv("KD_CONV");
-        return cli_fail("the environment asks for what is not here:%s%s%s%s (%s)",
+        const char *isa = getenv("KD_ISA"), *conv = getenv("KD_CONV"), *blas = getenv("KD_BLAS");
+        return cli_fail("the environment asks for what is not here:%s%s%s%s%s%s (%s)",
                         isa ? " KD_ISA=" : "", isa ? isa : "", conv ? " KD_CONV=" : "",
-                        conv ? conv : "", kd_build_info());
+                        conv ? conv : "", blas ? " KD_BLAS=" : "", blas ? blas : "",
+                        kd_build_info());
     }
     return cli_fail("no context: %s", kd_status_text(status));
 }

@@ -177,8 +177,8 @@ static void expect(const record *r, const cli_args *args, cli_expected *e)
  * now. */
 static void force(const record *r)
 {
-    static const char *const names[] = {"KD_ISA", "KD_CONV"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const names[] = {"KD_ISA", "KD_CONV", "KD_BLAS"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *was = kd_json_get_string(r->rerun, names[i]);
         if (was) setenv(names[i], was, 0);
     }

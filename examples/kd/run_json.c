@@ -158,6 +158,7 @@ static void rerun_json(kd_json *json, const cli_run *run)
     kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
     kd_json_string(json, "KD_ISA", getenv("KD_ISA"));
     kd_json_string(json, "KD_CONV", getenv("KD_CONV"));
+    kd_json_string(json, "KD_BLAS", getenv("KD_BLAS"));
     kd_json_object_end(json);
 }
 
@@ -227,6 +228,8 @@ static void fill(kd_json *json, const cli_run *run, const char *status, const ch
     commit_json(json);
     kd_json_string(json, "build", kd_build_info());
     kd_json_string(json, "blas", kd_ctx_blas(run->ctx));
+    kd_json_string(json, "openblas", *kd_blas_config() ? kd_blas_config() : NULL);
+    kd_json_string(json, "openblas_core", *kd_blas_core() ? kd_blas_core() : NULL);
     if (run->result) {
         kd_json_object_begin(json, "result");
         cli_json_result(json, run->result);

@@ -59,6 +59,9 @@ typedef struct kd_config {
     const char *conv;  /* algorithm of the convolutions it can compute: "gemm", "direct",
                               * "depthwise", "winograd", "winograd2", "small_map2", "small_map4"; NULL: the
                               * environment's KD_CONV, else by shape */
+    const char *blas;  /* who computes matrix products: "builtin"; "openblas": every product it can;
+                              * NULL: the environment's KD_BLAS, else OpenBLAS where it is built in
+                              * and was measured to be faster */
 } kd_config;
 
 /* config NULL: all defaults. On failure *ctx is NULL, there is no kd_ctx_error, and config's log is
@@ -66,8 +69,8 @@ typedef struct kd_config {
  *
  *   KD_E_INVALID      ctx is NULL; struct_size is not set (then nothing is logged); threads < 0
  *   KD_E_LIMIT        more threads than KD_MAX_THREADS
- *   KD_E_UNSUPPORTED  isa or conv is unknown, the processor lacks the isa, or config has members that
- *                     this library does not know
+ *   KD_E_UNSUPPORTED  isa, conv or blas is unknown, the processor lacks the isa, the library OpenBLAS,
+ *                     or config has members that this library does not know
  *   KD_E_NOMEM        the allocator returned NULL */
 KD_API kd_status kd_ctx_create(const kd_config *config, kd_ctx **ctx);
 /* Destroy every object made from the context first. NULL is allowed. */
@@ -77,11 +80,16 @@ KD_API void kd_ctx_destroy(kd_ctx *ctx);
 KD_API const char *kd_ctx_error(const kd_ctx *ctx);
 KD_API int kd_ctx_threads(const kd_ctx *ctx);
 KD_API const char *kd_ctx_isa(const kd_ctx *ctx);
-/* Who computes large matrix products just now: "builtin"; "openblas" in a build with BLAS=openblas;
- * or, there, "builtin" and why: "builtin: OpenBLAS is wrong on this processor" (each context checks
- * it once and logs what it found), "builtin: OpenBLAS uses more than one thread" (it is called only
- * while the program has it at one). */
-KD_API const char *kd_ctx_blas(const kd_ctx *ctx);
+/* Who computes large matrix products just now, and why: "builtin"; in a build with BLAS=openblas
+ * "openblas 0.3.21 (Zen): ..." and which products it serves, or "builtin: ..." and why it serves none:
+ * it was measured to be slower on this kernel table; it uses more than one thread and the program has
+ * it so; it computes wrong numbers on this processor. Each context looks at that when it first wants
+ * such a product, or is asked here. The text is valid until the next call. */
+KD_API const char *kd_ctx_blas(kd_ctx *ctx);
+/* How the OpenBLAS at hand was built, with its version, and the processor that it chose its kernels
+ * for; "" in a build without. */
+KD_API const char *kd_blas_config(void);
+KD_API const char *kd_blas_core(void);
 /* Bytes held now, and the most ever held, through the context's allocator. */
 KD_API size_t kd_ctx_memory(const kd_ctx *ctx);
 KD_API size_t kd_ctx_memory_peak(const kd_ctx *ctx);

@@ -18,9 +18,6 @@ const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx);
 /* The forced algorithm of convolutions, a kdi_conv_algo (lib/kernel/conv.h); -1: none. */
 int kdi_ctx_conv(const kd_ctx *ctx);
 
-/* In a build with OpenBLAS: was it found right on this processor? */
-bool kdi_ctx_trusts_blas(const kd_ctx *ctx);
-
 /* Start the default parallel-for's threads now, so that nothing is allocated later. */
 kd_status kdi_ctx_start_threads(kd_ctx *ctx);
 

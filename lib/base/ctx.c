@@ -81,11 +81,6 @@ int kdi_ctx_conv(const kd_ctx *ctx)
     return ctx->conv;
 }
 
-bool kdi_ctx_trusts_blas(const kd_ctx *ctx)
-{
-    return ctx->blas_is_right;
-}
-
 const struct kdi_kernels *kdi_ctx_kernels(const kd_ctx *ctx)
 {
     return ctx->kernels;

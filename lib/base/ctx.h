@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * ctx.h: the inside of a context; only lib/base sees it, and lib/kernel/context.c, which fills
- * it. */
+ * ctx.h: the inside of a context; only lib/base sees it, and what fills it in
+ * lib/kernel: context.c, blas_choice.c. */
 #ifndef KDI_CTX_H
 #define KDI_CTX_H
 
@@ -19,7 +19,9 @@ struct kd_ctx {
     atomic_bool starting;
     /* bytes held through the allocator; the loader's thread counts too */
     atomic_size_t memory, peak;
-    bool blas_is_right;
+    int blas_choice;             /* a kdi_blas_choice (lib/kernel/blas.h) */
+    atomic_int blas_found;       /* of OpenBLAS (lib/kernel/blas_choice.c) */
+    char blas_text[200];         /* what kd_ctx_blas said last */
     atomic_flag failing;         /* somebody writes error */
     atomic_int status;           /* that error came with */
     struct kdi_words *listeners; /* functions of the caller's that run now: see base.h */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * blas.c: which products OpenBLAS computes, and the call. Its functions are declared here, so that
- * any of its packages will do. Measured on one Zen 4 core against OpenBLAS 0.3.21: the built-in
- * product is level or ahead at the networks' shapes; OpenBLAS leads by 3 to 10 % where every side
- * is large. */
+ * blas.c: where OpenBLAS wins, whether it can be kept to one thread, and the call. Its functions are
+ * declared here, so that any of its packages will do. */
 #include "blas.h"
 
-#include <limits.h>
-
+/* Measured against OpenBLAS 0.3.21 by `make bench BENCH=kernels`, on the machines of
+ * docs/performance.md. A table that is not here has no shape at which OpenBLAS is faster, or was not
+ * measured. */
 static const kdi_blas_rule rules[] = {
-    {256, 1024, 1024, "large on every side: its blocks for the last-level cache pay"},
+    {"avx512", 256, 1024, 1024, "large on every side: its blocks for the last-level cache pay"},
 };
 
 const kdi_blas_rule *kdi_blas_rules(size_t *count)
@@ -17,33 +16,58 @@ const kdi_blas_rule *kdi_blas_rules(size_t *count)
     return rules;
 }
 
-bool kdi_blas_wants(const kdi_gemm *g)
-{
-    const size_t most = INT_MAX;
-    if (g->packed_b || g->m > most || g->n > most || g->k > most || g->lda > most ||
-        g->ldb > most || g->ldc > most)
-        return false;
-    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
-        if (g->m >= rules[r].min_m && g->n >= rules[r].min_n && g->k >= rules[r].min_k) return true;
-    return false;
-}
-
-bool kdi_blas_ready(const kd_ctx *ctx)
-{
-    return kdi_blas_threads() == 1 && kdi_ctx_trusts_blas(ctx);
-}
-
 #if KDI_OPENBLAS
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+enum { SEQUENTIAL = 0, OPENMP = 2 }; /* of openblas_get_parallel */
 
 void cblas_sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
                  int lda, const float *b, int ldb, float beta, float *c, int ldc);
 int openblas_get_num_threads(void);
+void openblas_set_num_threads(int threads);
+int openblas_get_parallel(void);
+char *openblas_get_config(void);
+char *openblas_get_corename(void);
 
 bool kdi_blas_built(void)
 {
     return true;
+}
+
+/* clang's OpenMP is another than the one that OpenBLAS was built with: one does not see the other's
+ * regions. */
+static bool shares_openmp(void)
+{
+#if defined(_OPENMP) && !defined(__clang__)
+    return openblas_get_parallel() == OPENMP;
+#else
+    return false;
+#endif
+}
+
+bool kdi_blas_usable(const char **why_not)
+{
+    *why_not = NULL;
+    if (shares_openmp()) return true;
+    if (openblas_get_parallel() == SEQUENTIAL)
+        *why_not = "OpenBLAS was built without threads, and several may not call it";
+    else if (openblas_get_num_threads() != 1)
+        *why_not = "OpenBLAS uses more than one thread";
+    return !*why_not;
+}
+
+const char *kdi_blas_config(void)
+{
+    return openblas_get_config();
+}
+
+const char *kdi_blas_core(void)
+{
+    return openblas_get_corename();
 }
 
 int kdi_blas_threads(void)
@@ -51,11 +75,29 @@ int kdi_blas_threads(void)
     return openblas_get_num_threads();
 }
 
-void kdi_blas_product(const kdi_gemm *g)
+void kdi_blas_set_threads(int threads)
+{
+    openblas_set_num_threads(threads);
+}
+
+static void call(const kdi_gemm *g)
 {
     cblas_sgemm(ROW_MAJOR, g->ta ? TRANSPOSED : PLAIN, g->tb ? TRANSPOSED : PLAIN, (int)g->m,
                 (int)g->n, (int)g->k, 1, g->a, (int)g->lda, g->b, (int)g->ldb,
                 g->accumulate ? 1 : 0, g->c, (int)g->ldc);
+}
+
+void kdi_blas_product(const kdi_gemm *g)
+{
+#ifdef _OPENMP
+    /* The number is the calling thread's alone, and as it was when the call ends. */
+    const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
+    if (threads != 1) omp_set_num_threads(1);
+    call(g);
+    if (threads != 1) omp_set_num_threads(threads);
+#else
+    call(g);
+#endif
 }
 
 #else
@@ -65,9 +107,30 @@ bool kdi_blas_built(void)
     return false;
 }
 
+bool kdi_blas_usable(const char **why_not)
+{
+    *why_not = "OpenBLAS is not in this build";
+    return false;
+}
+
+const char *kdi_blas_config(void)
+{
+    return "";
+}
+
+const char *kdi_blas_core(void)
+{
+    return "";
+}
+
 int kdi_blas_threads(void)
 {
     return 0;
+}
+
+void kdi_blas_set_threads(int threads)
+{
+    (void)threads;
 }
 
 void kdi_blas_product(const kdi_gemm *g)

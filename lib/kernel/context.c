@@ -11,27 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Trust OpenBLAS on this processor only after a look at what it computes. Like the context itself
- * the memory for this is not counted. */
-static kd_status check_blas(kd_ctx *ctx)
-{
-    if (!kdi_blas_built()) return KD_OK;
-    const size_t bytes = kdi_blas_check_bytes(ctx);
-    float *memory = ctx->config.alloc(ctx->config.alloc_user, NULL, 0, bytes, 64);
-    if (!memory) return KD_E_NOMEM;
-    kdi_gemm wrong;
-    ctx->blas_is_right = kdi_blas_agrees(ctx, memory, &wrong);
-    ctx->config.alloc(ctx->config.alloc_user, memory, bytes, 0, 64);
-    if (!ctx->blas_is_right)
-        kd_ctx_log(
-            ctx, KD_LOG_WARN,
-            "OpenBLAS computes wrong numbers on this processor (a product of [%zu,%zu]%s and "
-            "[%zu,%zu]%s%s): the built-in products serve instead",
-            wrong.m, wrong.k, wrong.ta ? " transposed" : "", wrong.k, wrong.n,
-            wrong.tb ? " transposed" : "", wrong.accumulate ? ", added" : "");
-    return KD_OK;
-}
-
 /* Why there is no context, in words: to the log, since nobody has a context to ask. */
 static kd_status refuse(const kd_config *c, kd_status status, const char *format, ...)
 {
@@ -81,16 +60,29 @@ static kd_status read_conv(const kd_config *c, int *conv)
                       : refuse(c, KD_E_UNSUPPORTED, "conv: there is no algorithm '%s'", name);
 }
 
+/* *blas: a kdi_blas_choice. */
+static kd_status read_blas(const kd_config *c, int *blas)
+{
+    const char *name = c->blas ? c->blas : getenv("KD_BLAS");
+    *blas = kdi_blas_choice_named(name);
+    if (*blas < 0)
+        return refuse(c, KD_E_UNSUPPORTED, "blas: '%s' is not 'builtin' or 'openblas'", name);
+    if (*blas == KDI_BLAS_ALWAYS && !kdi_blas_built())
+        return refuse(c, KD_E_UNSUPPORTED, "blas: there is no OpenBLAS in this library");
+    return KD_OK;
+}
+
 kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
 {
     kd_config c;
     const kdi_kernels *kernels;
-    int conv;
+    int conv, blas;
     if (!out) return KD_E_INVALID;
     *out = NULL;
     kd_status status = read_config(config, &c);
     if (!status) status = read_kernels(&c, &kernels);
     if (!status) status = read_conv(&c, &conv);
+    if (!status) status = read_blas(&c, &blas);
     if (status) return status;
 
     if (!c.alloc) c.alloc = kdi_default_alloc;
@@ -104,18 +96,7 @@ kd_status kd_ctx_create(const kd_config *config, kd_ctx **out)
     ctx->kernels = kernels;
     ctx->conv = conv;
     ctx->width = kdi_parallel_width(&c);
-    status = check_blas(ctx);
-    if (status) {
-        kd_ctx_destroy(ctx);
-        return refuse(&c, status, "out of memory: no room to look at OpenBLAS");
-    }
+    ctx->blas_choice = blas;
     *out = ctx;
     return KD_OK;
-}
-
-const char *kd_ctx_blas(const kd_ctx *ctx)
-{
-    if (!kdi_blas_built()) return "builtin";
-    if (!ctx->blas_is_right) return "builtin: OpenBLAS is wrong on this processor";
-    return kdi_blas_threads() == 1 ? "openblas" : "builtin: OpenBLAS uses more than one thread";
 }

@@ -477,6 +477,7 @@ size_t kdi_gemm_scratch(kd_ctx *ctx, const kdi_gemm *g)
     room r;
     size_t size, own, bytes;
     const size_t one = kdi_worker_room(worker_size(kernels, g), threads);
+    if (kdi_blas_wants(ctx, g)) kdi_blas_prepare(ctx);
     if (!room_of(ctx, g, &c, &r) || !kdi_mul(one, threads, &own) || !kdi_add(r.b, r.parts, &size) ||
         !kdi_add(size, own, &size) || !kdi_mul(size, sizeof(float), &bytes))
         return SIZE_MAX;
@@ -489,7 +490,7 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
     struct job job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b};
     if (g->m == 0 || g->n == 0) return;
     job.cut =
-        kdi_blas_wants(g) && kdi_blas_ready(ctx) ? blas_cut(g) : cut_of(job.kernels, g, false);
+        kdi_blas_wants(ctx, g) && kdi_blas_ready(ctx) ? blas_cut(g) : cut_of(job.kernels, g, false);
     if (!room_of(ctx, g, &job.cut, &r)) return; /* no scratch is that large */
     float *b = scratch;
     if (job.cut.shared_b) {

@@ -776,6 +776,13 @@ START_TEST(test_surroundings)
     before.number = first;
     ck_assert_int_eq(random(), first);
     use_with(4, "looked");
+    setenv("KD_BLAS", "openblas", 1); /* for every product, where it is built in */
+    kd_ctx *with_blas;
+    if (!kd_ctx_create(NULL, &with_blas)) {
+        for (int threads = 1; threads <= 3; threads++) use_with(threads, "looked");
+        kd_ctx_destroy(with_blas);
+    }
+    unsetenv("KD_BLAS");
     look(&after);
     after.number = first;
     ck_assert(!memcmp(&before, &after, sizeof before));

@@ -396,41 +396,81 @@ START_TEST(test_scratch_grows)
 }
 END_TEST
 
-/* Which shapes are OpenBLAS's, and, where it is built in and may be called, what it computes. */
-START_TEST(test_blas)
+static kd_ctx *ctx_with(int threads, const char *isa, const char *blas)
+{
+    kd_ctx *ctx;
+    const kd_config config = {
+        .struct_size = sizeof config, .threads = threads, .isa = isa, .blas = blas};
+    return kd_ctx_create(&config, &ctx) ? NULL : ctx;
+}
+
+/* A rule's smallest shape is OpenBLAS's on its table, where it is built in, and none below it; on
+ * no other table, and not where the program says so. */
+START_TEST(test_blas_rules)
 {
     size_t count;
-    const kdi_blas_rule *rule = kdi_blas_rules(&count);
+    const kdi_blas_rule *rules = kdi_blas_rules(&count);
+    const kdi_kernels *k;
     ck_assert_uint_gt(count, 0);
-    kdi_gemm g = {
-        .m = rule->min_m, .n = rule->min_n, .k = rule->min_k, .tb = true, .accumulate = true};
-    kdi_rng r = kdi_rng_make(4, KDI_RNG_TEST, 0, 0);
-    operands o = make(&g, &r, true);
-    g.epilogue = &o.epilogue;
-    ck_assert(kdi_blas_wants(&g));
-    g.packed_b = o.b;
-    ck_assert(!kdi_blas_wants(&g));
-    g.packed_b = NULL;
-    g.m--;
-    ck_assert(!kdi_blas_wants(&g));
-    g.m++;
-    g.lda = SIZE_MAX / 8;
-    ck_assert(!kdi_blas_wants(&g));
-    g.lda = g.k;
-    float *first = NULL;
-    for (int threads = 1; threads <= 3; threads++) {
-        kd_ctx *ctx = test_ctx(threads, NULL);
-        ck_assert(!kdi_blas_ready(ctx) || kdi_blas_built());
-        float *c = product(ctx, g, RUN, o.c, o.c_size, threads == 1);
-        if (first) ck_assert_mem_eq(c, first, o.c_size * sizeof *c);
-        free(first);
-        first = c;
-        kd_ctx_destroy(ctx);
-    }
-    free(first);
-    drop(&o);
+    for (size_t i = 0; i < count; i++)
+        for (int t = 0; (k = kdi_kernels_at(t)); t++) {
+            const kdi_blas_rule *r = &rules[i];
+            const bool its = kdi_blas_built() && !strcmp(k->name, r->isa);
+            kd_ctx *ctx = ctx_with(1, k->name, ""), *never = ctx_with(1, k->name, "builtin");
+            kdi_gemm g = {.m = r->min_m, .n = r->min_n, .k = r->min_k};
+            g.lda = g.k;
+            g.ldb = g.ldc = g.n;
+            if (its) ck_assert(kdi_blas_wants(ctx, &g));
+            ck_assert(!kdi_blas_wants(never, &g));
+            g.packed_b = (const float *)(const void *)rules;
+            ck_assert(!kdi_blas_wants(ctx, &g));
+            g.packed_b = NULL;
+            g.lda = SIZE_MAX / 8;
+            ck_assert(!kdi_blas_wants(ctx, &g));
+            g.lda = g.k;
+            g.m = g.n = g.k = 1;
+            ck_assert(!kdi_blas_wants(ctx, &g));
+            kd_ctx_destroy(ctx);
+            kd_ctx_destroy(never);
+        }
 }
 END_TEST
 
-TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_segments, &test_values,
-           &test_precision, &test_column_sums, &test_scratch_grows, &test_blas)
+/* What OpenBLAS computes when all products are its own, on any number of threads. */
+START_TEST(test_blas)
+{
+    static const struct {
+        size_t m, n, k;
+        bool ta, tb;
+    } shapes[] = {{1, 1, 1, false, false},
+                  {3, 17, 5, false, true},
+                  {33, 2, 70, true, false},
+                  {64, 130, 9, true, true},
+                  {256, 1024, 300, false, true}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && kdi_blas_built(); i++) {
+        kdi_gemm g = {.m = shapes[i].m,
+                      .n = shapes[i].n,
+                      .k = shapes[i].k,
+                      .ta = shapes[i].ta,
+                      .tb = shapes[i].tb,
+                      .accumulate = i % 2};
+        kdi_rng r = kdi_rng_make(4, KDI_RNG_TEST, 0, 0);
+        operands o = make(&g, &r, true);
+        g.epilogue = &o.epilogue;
+        float *first = NULL;
+        for (int threads = 1; threads <= 3; threads++) {
+            kd_ctx *ctx = ctx_with(threads, NULL, "openblas");
+            float *c = product(ctx, g, RUN, o.c, o.c_size, threads == 1);
+            if (first) ck_assert_mem_eq(c, first, o.c_size * sizeof *c);
+            free(first);
+            first = c;
+            kd_ctx_destroy(ctx);
+        }
+        free(first);
+        drop(&o);
+    }
+}
+END_TEST
+
+TEST_SUITE(gemm, 60, &test_odd_shapes, &test_cuts, &test_segments, &test_values, &test_precision,
+           &test_column_sums, &test_scratch_grows, &test_blas_rules, &test_blas)

@@ -338,7 +338,7 @@ END_TEST
 /* ---- OpenBLAS -------------------------------------------------------------------------------- */
 
 #if KDI_OPENBLAS
-void openblas_set_num_threads(int threads);
+int openblas_get_num_threads(void);
 
 static void check_dense(void)
 {
@@ -347,17 +347,29 @@ static void check_dense(void)
     for (int i = 1; (k = kdi_kernels_at(i)); i++) check_table(&dense, k->name);
 }
 
-/* At one thread OpenBLAS computes the large products, else the built-in ones serve. */
+/* With the built-in products alone, with OpenBLAS for every product it can compute, and with each
+ * where it is faster; OpenBLAS's number of threads is the program's. */
 START_TEST(test_blas)
 {
-    openblas_set_num_threads(1);
-    check_dense();
-    outcome theirs = run(&dense, (manner){.threads = 2}, false);
-    openblas_set_num_threads(2);
+    const int threads = openblas_get_num_threads();
+    setenv("KD_BLAS", "builtin", 1);
     check_dense();
     outcome ours = run(&dense, (manner){.threads = 2}, false);
-    ck_assert_msg(memcmp(ours.weights, theirs.weights, ours.count * sizeof *ours.weights),
-                  "OpenBLAS was never called");
+    setenv("KD_BLAS", "openblas", 1);
+    check_dense();
+    kd_ctx *ctx = test_ctx(2, NULL);
+    const bool called = !strncmp(kd_ctx_blas(ctx), "openblas ", 9);
+    kd_ctx_destroy(ctx);
+#ifdef _OPENMP
+    ck_assert(called);
+#endif
+    outcome theirs = run(&dense, (manner){.threads = 2}, false);
+    unsetenv("KD_BLAS");
+    check_dense();
+    ck_assert_int_eq(openblas_get_num_threads(), threads);
+    ck_assert_msg(
+        called == (memcmp(ours.weights, theirs.weights, ours.count * sizeof *ours.weights) != 0),
+        "OpenBLAS was %s", called ? "never called" : "called");
     check_near(&dense, &theirs, &ours, "OpenBLAS for the built-in products", 1e-4, 1e-5);
     outcome_free(&ours);
     outcome_free(&theirs);
