@@ -1,5 +1,6 @@
 # Options of the build, given as 'make NAME=VALUE' or in the environment:
-#   BLAS=builtin|openblas  OPENMP=0|1  THREADS=1|0 (0: the library starts none)
+#   OPENMP=1|0 (default: 1 where the compiler has it)  THREADS=1|0 (0: the library starts none)
+#   BLAS=openblas|builtin (default: openblas where it is found, with OPENMP=1)
 #   ZLIB=1|0  JPEG=1|0  PNG=1|0                    default: 1 where the library is found
 #   CC=  CROSS=aarch64-linux-gnu-  CPPFLAGS=  CFLAGS=  LDFLAGS=  LDLIBS=
 #   DEBUG=1  SANITIZE=address,undefined|thread  WERROR=1  V=1 (commands are shown)
@@ -12,8 +13,6 @@ ifneq ($(filter install,$(MAKECMDGOALS)),)
 -include build/last.mk
 endif
 
-BLAS ?= builtin
-OPENMP ?= 0
 THREADS ?= 1
 DEBUG ?= 0
 CC := $(if $(filter default undefined,$(origin CC)),$(CROSS)gcc,$(CC))
@@ -59,6 +58,13 @@ links = $(shell $(link_test) && echo 1 || echo 0)
 ZLIB ?= $(call links,zlib.h,-lz)
 JPEG ?= $(call links,stdio.h jpeglib.h,-ljpeg)
 PNG ?= $(call links,png.h,-lpng)
+# The thread sanitizer cannot see into OpenMP's library. OpenBLAS keeps to one thread in regions of the
+# OpenMP that it was built with, which is gcc's.
+OPENMP ?= $(if $(filter 0,$(THREADS))$(findstring thread,$(SANITIZE)),0,$(call links,omp.h,-fopenmp))
+OPENMP := $(OPENMP)
+can_blas = $(if $(filter 1,$(OPENMP)),$(if $(clang),,$(filter 1,$(call links,cblas.h,-lopenblas))))
+BLAS ?= $(if $(can_blas),openblas,builtin)
+BLAS := $(BLAS)
 ZLIB := $(ZLIB)
 JPEG := $(JPEG)
 PNG := $(PNG)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh [clang|openblas|lint|valgrind|arm|edge|musl|consumer]: install what is missing for the build, the tests and the demo, or
+# deps.sh [clang|lint|valgrind|arm|edge|musl|consumer]: install what is missing for the build, the tests and the demo, or
 # for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
@@ -9,6 +9,7 @@ want="/usr/include/jsmn.h:libjsmn-dev
 /usr/include/zlib.h:zlib1g-dev
 /usr/include/jpeglib.h:libjpeg-dev
 /usr/include/png.h:libpng-dev
+/usr/lib/*/openblas-openmp/libopenblas.so:libopenblas-openmp-dev
 /usr/include/check.h:check
 /usr/bin/pkg-config:pkg-config
 /usr/bin/gnuplot:gnuplot-nox
@@ -19,7 +20,6 @@ case "${1:-}" in
 clang) want="/usr/bin/clang:clang
 /usr/lib/llvm-*/lib/libomp.so:libomp-dev
 /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a:libclang-rt-dev" ;;
-openblas) want="/usr/include/*/cblas.h:libopenblas-dev" ;;
 lint) want="/usr/bin/clang-format:clang-format
 /usr/bin/clang-tidy:clang-tidy
 /usr/bin/cppcheck:cppcheck
@@ -34,6 +34,7 @@ arm) want="/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 /usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross
 /usr/bin/qemu-aarch64-static:qemu-user-static
 /usr/lib/aarch64-linux-gnu/libcheck.a:check:arm64
+/usr/lib/aarch64-linux-gnu/libgomp.so.1:libgomp1:arm64
 /usr/lib/aarch64-linux-gnu/libz.so:zlib1g-dev:arm64" ;;
 edge) want="/usr/bin/arm-none-eabi-gcc:gcc-arm-none-eabi
 /usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
