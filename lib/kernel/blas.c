@@ -8,8 +8,8 @@
  * measured. */
 static const kdi_blas_rule rules[] = {
     {"avx512", 256, 1024, 1024, "large on every side: its blocks for the last-level cache pay"},
-    {"avx2", 384, 1024, 2048, "the same, and its tile leaves more of the core to a neighbour"},
-    {"avx2", 2048, 2048, 256, "the same where k is short"},
+    {"avx2", 384, 1024, 4096, "the same: gradients of wide layers' weights"},
+    {"avx2", 2048, 2048, 2048, "the same"},
 };
 
 const kdi_blas_rule *kdi_blas_rules(size_t *count)
