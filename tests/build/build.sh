@@ -11,7 +11,7 @@ value() { name=$1; shift; quiet -pn help "$@" | sed -n "s|^$name := *||p"; }
 
 # ---- options and folders ----
 plain=$(value obj)
-for option in CFLAGS=-O1 CPPFLAGS=-DX=1 LDFLAGS=-L/nowhere OPENMP=1 BLAS=openblas DEBUG=1 THREADS=0 ZLIB=0 SANITIZE=thread; do
+for option in CFLAGS=-O1 CPPFLAGS=-DX=1 LDFLAGS=-L/nowhere OPENMP=0 BLAS=builtin DEBUG=1 THREADS=0 ZLIB=0 SANITIZE=thread; do
     [ "$(value obj "$option")" != "$plain" ] || fail "$option shares the folder of other options"
 done
 [ "$(value obj CFLAGS=-O1)" != "$(value obj CFLAGS=-O3)" ] || fail "CFLAGS do not tell folders apart"
