@@ -8,7 +8,7 @@ lib_obj := $(lib_src:%.c=$(obj)/%.o) $(kernel_obj)
 # jsmn is one header, which needs no other: a compiler that does not look into /usr/include (musl-gcc) is shown
 # it. Where it is nowhere, that is said before anything fails.
 ifneq ($(call has,jsmn.h),1)
-$(obj)/lib/file/json.o: own := -Ibuild/include
+$(obj)/lib/file/json.o: own := -isystem build/include
 $(lib_obj): | $(if $(wildcard /usr/include/jsmn.h),build/include/jsmn.h,say_deps)
 say_deps:
 	@echo "libkd: jsmn.h is missing (Debian: libjsmn-dev). 'make deps' installs what the build needs." >&2; exit 1

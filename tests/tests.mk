@@ -9,10 +9,11 @@ check_libs = $(shell $(PKG_CONFIG) --libs check 2>/dev/null || echo -lcheck -lsu
 $(obj)/bin/tests: program_libs = $(check_libs)
 
 # Debian has no Check for musl: its archive is taken, and what that wants of glibc is in tests/musl.
-ifneq ($(findstring musl,$(CC)),)
+musl := $(findstring musl,$(CC))
+ifneq ($(musl),)
 check_libs = $(addprefix /usr/lib/$(machine)/,libcheck.a libsubunit.a)
 $(obj)/bin/tests: $(obj)/tests/musl/glibc.o
-$(obj)/tests/%.o: own := -Ibuild/include
+$(obj)/tests/%.o: own := -isystem build/include
 $(test_src:%.c=$(obj)/%.o): | build/include/check.h build/include/check_stdint.h
 endif
 
@@ -32,7 +33,7 @@ check: deps ## all tests a change must pass
 test_env = $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) \
     $(if $(SANITIZE),ASAN_OPTIONS=allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1) \
     KD_BIN_DIR=$(obj)/bin KD_GOLDEN=tests/golden
-run-tests: $(obj)/bin/tests $(obj)/bin/shim.so $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/$(so)) \
+run-tests: $(obj)/bin/tests $(if $(musl),,$(obj)/bin/shim.so) $(if $(SANITIZE),,$(obj)/libkd.a $(obj)/$(so)) \
     $(programs:%=$(obj)/bin/%) $(if $(filter openblas,$(BLAS)),$(obj)/bin/wrong_blas.so)
 	@$(test_env) $(RUNNER) $(obj)/bin/tests $(SUITES)
 
