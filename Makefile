@@ -41,10 +41,11 @@ tidy = case $$1 in lib/kernel/amx/*) amx="$(isaflags_amx) -UKDI_ISA -DKDI_ISA=am
     clang-tidy --quiet "$$1" -- $(lint_flags) $$amx 2>/dev/null
 analyze = gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"
 each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1
-lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer and the shell scripts
+lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer, the shell scripts and the licences
 	@sh .ci/deps.sh lint
 	@clang-format --dry-run -Werror $(ours)
 	@$(cppcheck) -Iinclude $(lint_scalar)
 	@printf '%s\n' $(lint_src) | $(each_core) sh -c '$(tidy)' tidy
 	@printf '%s\n' $(lint_scalar) | $(each_core) sh -c '$(analyze)' analyze
 	@shellcheck .ci/*.sh docs/*.sh tests/*/*.sh
+	@reuse lint --quiet

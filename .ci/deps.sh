@@ -23,7 +23,8 @@ clang) want="/usr/bin/clang:clang
 lint) want="/usr/bin/clang-format:clang-format
 /usr/bin/clang-tidy:clang-tidy
 /usr/bin/cppcheck:cppcheck
-/usr/bin/shellcheck:shellcheck" ;;
+/usr/bin/shellcheck:shellcheck
+/usr/bin/reuse:reuse" ;;
 musl) want="/usr/bin/musl-gcc:musl-tools" ;;
 consumer) want="/usr/bin/g++:g++
 /usr/bin/cmake:cmake

@@ -1,7 +1,7 @@
 # What is given away: install, uninstall, dist. Folders may be given one by one; DESTDIR goes in front of all.
 #   make install PREFIX=/usr LIBDIR=/usr/lib/x86_64-linux-gnu DESTDIR=package STRIP=
 
-.PHONY: install uninstall dist
+.PHONY: install uninstall dist sbom
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
@@ -151,3 +151,5 @@ uninstall: ## remove what install put there, and nothing else
 dist: ## build/libkd-VERSION.tar.gz of what is committed
 	@mkdir -p build && git archive --prefix=libkd-$(version)/ -o build/libkd-$(version).tar.gz HEAD
 	@echo build/libkd-$(version).tar.gz
+sbom: ## build/libkd.spdx: the bill of materials, every file with its sum and licence
+	@mkdir -p build && reuse spdx -o build/libkd.spdx && echo build/libkd.spdx

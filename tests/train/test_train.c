@@ -68,7 +68,7 @@ START_TEST(test_learns_real_pictures)
     kd_model *m;
     kd_result r = {.struct_size = sizeof r};
     const kd_status status = kd_dataset_open(ctx, "fashion-mnist", NULL, &data);
-    if (status == KD_E_NOTFOUND) {
+    if (status == KD_E_NOTFOUND || (!KDI_ZLIB && status == KD_E_UNSUPPORTED)) {
         fprintf(stderr, "test_learns_real_pictures left out: %s\n", kd_ctx_error(ctx));
         kd_ctx_destroy(ctx);
         return;
