@@ -76,6 +76,9 @@ void kdt_epoch_path(const char *folder, size_t epoch, bool finished, char *out, 
 /* The complete file of an epoch. KD_E_NOTFOUND: there is none. */
 kd_status kdt_epoch_open(kd_ctx *ctx, const kdt_layout *layout, const char *folder, uint64_t key,
                          size_t epoch, kdt_epoch_file *out);
+/* The same of a file that is open; it is closed with the epoch, or when this fails. */
+kd_status kdt_epoch_adopt(kd_ctx *ctx, const kdt_layout *layout, uint64_t key, kd_file *file,
+                          kdt_epoch_file *out);
 /* The unfinished one, to look at. KD_E_NOTFOUND: there is none. */
 kd_status kdt_epoch_look(kd_ctx *ctx, const kdt_layout *layout, const char *folder, uint64_t key,
                          size_t epoch, kdt_epoch_file *out);

@@ -47,9 +47,8 @@ static kd_status find_tensors(kdt_epoch_file *e)
 
 static kd_status open_file(kdt_epoch_file *e, const char *path)
 {
-    kd_status status = kd_file_open(e->ctx, path, &e->file);
-    if (!status) status = find_tensors(e);
-    return status;
+    const kd_status status = kd_file_open(e->ctx, path, &e->file);
+    return status ? status : find_tensors(e);
 }
 
 static void set(kd_ctx *ctx, const kdt_layout *layout, const char *folder, uint64_t key,
@@ -76,6 +75,16 @@ kd_status kdt_epoch_open(kd_ctx *ctx, const kdt_layout *layout, const char *fold
                          size_t epoch, kdt_epoch_file *out)
 {
     return open_named(ctx, layout, folder, key, epoch, true, out);
+}
+
+kd_status kdt_epoch_adopt(kd_ctx *ctx, const kdt_layout *layout, uint64_t key, kd_file *file,
+                          kdt_epoch_file *out)
+{
+    set(ctx, layout, "", key, 0, out);
+    out->file = file;
+    const kd_status status = find_tensors(out);
+    if (status) kdt_epoch_close(out);
+    return status;
 }
 
 kd_status kdt_epoch_look(kd_ctx *ctx, const kdt_layout *layout, const char *folder, uint64_t key,

@@ -152,29 +152,32 @@ static kd_status compare_batch(kdt_feed *feed, size_t epoch, size_t batch, kd_ca
     return status ? status : compare_rows(feed, r, (unsigned char *)(room + floats), stored);
 }
 
-static size_t complete_epochs(const kdt_cache *c, size_t most)
+/* The epochs that are complete, from the first on. */
+static kd_status complete_epochs(const kdt_cache *c, size_t most, size_t *n)
 {
     kdt_epoch_file e;
-    size_t n = 0;
-    while (n < most && !kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, n, &e)) {
+    for (*n = 0; *n < most; ++*n) {
+        const kd_status status = kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, *n, &e);
+        if (status) return status == KD_E_NOTFOUND ? KD_OK : status;
         kdt_epoch_close(&e);
-        n++;
     }
-    return n;
+    return KD_OK;
 }
 
 static kd_status compare_all(session *s, size_t batches, kd_cache_check *r)
 {
     kdt_feed *feed = &s->feed;
     const size_t cycle = feed->cache.cycle;
-    const size_t epochs = complete_epochs(&feed->cache, cycle ? cycle : SIZE_MAX);
+    size_t epochs;
+    kd_status status = complete_epochs(&feed->cache, cycle ? cycle : SIZE_MAX, &epochs);
+    if (status) return status;
     const size_t all = epochs * feed->batches, n = batches && batches < all ? batches : all;
     const size_t floats = feed->n_teachers * feed->classes * sizeof(float);
     if (epochs == 0)
         return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND, "%s: no epoch of the cache is complete",
                            feed->cache.folder);
     float *room = kd_ctx_alloc(feed->ctx, floats + feed->cache.layout.row_bytes, 1);
-    kd_status status = room ? KD_OK : kd_ctx_memory_status(feed->ctx);
+    status = room ? KD_OK : kd_ctx_memory_status(feed->ctx);
     for (size_t i = 0; i < n && !status; i++) {
         const size_t at = (size_t)((double)all * (double)i / (double)n);
         status = compare_batch(feed, at / feed->batches, at % feed->batches, r, room);

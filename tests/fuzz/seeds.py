@@ -429,5 +429,27 @@ def options():
     line("shell", 10, 1, "bash", "--json")
 
 
-for make in (shards, model, checkpoint, metrics, cifar, idx, gz, spec, options):
+def cache():
+    """keys and epochs' files of teacher caches: see fuzz_cache.c"""
+    import struct
+    for name, form in (("float32", {}), ("float16", {"precision": "float16"}), ("top", {"top": 2, "precision": "float16"}),
+                       ("two", {"teachers": 2})):
+        key = json.dumps({"kind": "teacher-cache", "format": 1, "classes": 3, "rows": 2, **form}).encode()
+        header, data = {}, b""
+        for t in range(form.get("teachers", 1)):
+            if "top" in form:
+                parts = [(f"log_probabilities{t}", "F16", [2, 2], b"\x00\xb8\x00\xbc" * 2),
+                         (f"classes{t}", "U16", [2, 2], b"\x01\x00\x02\x00" * 2)]
+            elif "precision" in form:
+                parts = [(f"logits{t}", "F16", [2, 3], b"\x00\x3c" * 6)]
+            else:
+                parts = [(f"logits{t}", "F32", [2, 3], struct.pack("<6f", 1, 2, 3, 4, 5, 6))]
+            for part, kind, shape, content in parts:
+                header[part] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+                data += content
+        text = json.dumps(header).encode()
+        put("cache", name, struct.pack("<H", len(key)) + key + struct.pack("<Q", len(text)) + text + data)
+
+
+for make in (cache, shards, model, checkpoint, metrics, cifar, idx, gz, spec, options):
     make()

@@ -7,11 +7,13 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char small[] = "vgg4_bn,width=0.125,image=16,classes=10";
@@ -288,6 +290,41 @@ START_TEST(test_stopped)
     same(&alone, &live, "read after a resume");
     free(live.weights);
     free(first.weights);
+    free(rest.weights);
+    free(alone.weights);
+}
+END_TEST
+
+/* Killed at random moments, again and again: what is left is used, and is right. */
+START_TEST(test_kills)
+{
+    enum { KILLS = 25 };
+    char folder[500];
+    uint64_t random = 88172645463325252u;
+    fresh(folder, sizeof folder, "kills");
+    course c = {.teacher = large, .train = {.augment = "crop", .epochs = 3, .batch = 8}};
+    outcome live = run(c);
+    c.distill.cache = folder;
+    for (int i = 0; i < KILLS; i++) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            run(c);
+            _exit(0);
+        }
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usleep((useconds_t)(random % 60000));
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    outcome rest = run(c);
+    same(&rest, &live, "after kills");
+    ck_assert(there(folder, 0) && there(folder, 1) && there(folder, 2));
+    c.teacher = NULL;
+    outcome alone = run(c);
+    same(&alone, &live, "read after kills");
+    free(live.weights);
     free(rest.weights);
     free(alone.weights);
 }
@@ -598,5 +635,6 @@ START_TEST(test_no_room)
 }
 END_TEST
 
-TEST_SUITE(cache, 90, &test_bits, &test_cycle, &test_rounded, &test_stopped, &test_two_writers,
-           &test_damage, &test_refused, &test_hostile_key, &test_foreign, &test_no_room)
+TEST_SUITE(cache, 90, &test_bits, &test_cycle, &test_rounded, &test_stopped, &test_kills,
+           &test_two_writers, &test_damage, &test_refused, &test_hostile_key, &test_foreign,
+           &test_no_room)
