@@ -13,11 +13,11 @@ STRIP ?= $(CROSS)strip
 share := build/share
 
 # ---- what says how to link -------------------------------------------------------------------
-# Libraries that pkg-config knows by a name are named by it, others by their flag.
+# Libraries that pkg-config knows by a name are named by it, others by their flag. OpenBLAS is one of these: its
+# file names a Fortran library, which only a program without any shared library needs.
 pc_of_-lz := zlib
 pc_of_-ljpeg := libjpeg
 pc_of_-lpng := libpng
-pc_of_-lopenblas := openblas
 known_pc = $(if $(pc_of_$(1)),$(shell $(PKG_CONFIG) --exists $(pc_of_$(1)) 2>/dev/null && echo $(pc_of_$(1))))
 named_libs = $(foreach l,$(libs),$(call known_pc,$(l)))
 other_libs = $(foreach l,$(libs),$(if $(call known_pc,$(l)),,$(l))) $(omp) $(LDLIBS)

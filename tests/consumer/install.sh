@@ -43,7 +43,9 @@ behind=$(echo "$private" | tr ' ' '\n' | grep -v -e '^-lkd$' -e "^-L$usr/lib\$" 
 # shellcheck disable=SC2046,SC2086 # flags are words
 {
     $CC -std=c11 -o "$dir/shared" examples/embed/graph.c $(pkg-config --cflags --libs libkd) -lm
-    $CC -std=c11 -static -o "$dir/all-static" examples/embed/graph.c $(pkg-config --cflags libkd) $private ||
+    all_static=-static # OpenBLAS' archive wants a Fortran library, which few have
+    case $private in *-lopenblas*) all_static= ;; esac
+    $CC -std=c11 $all_static -o "$dir/all-static" examples/embed/graph.c $(pkg-config --cflags libkd) $private ||
         fail "pkg-config --static does not name all libraries"
     $CC -std=c11 -I"$usr/include" -o "$dir/static" examples/embed/graph.c "$usr/lib/libkd.a" $behind
     $CC -std=c11 -I"$usr/include" -o "$dir/plain" examples/embed/graph.c -L"$usr/lib" -lkd -lm
