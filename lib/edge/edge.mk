@@ -1,12 +1,12 @@
 # libkd-edge.a, the runtime for microcontrollers, for this machine or another:
 #   make edge CROSS=arm-none-eabi- EDGE_CFLAGS="-mcpu=cortex-m4 -mthumb"
-# EDGE_NAME: the folder under build/edge, by default made of the compiler and EDGE_CFLAGS.
+# EDGE_NAME: the folder under build/edge, by default made of the compiler, EDGE_OPT and EDGE_CFLAGS: who names one keeps to these.
 
 edge_cc := $(if $(CROSS),$(CROSS)gcc,$(CC))
 edge_ar := $(CROSS)ar
 EDGE_CFLAGS ?=
 EDGE_OPT ?= $(if $(findstring none,$(CROSS)),-Os,-O2)
-edge_words = $(notdir $(edge_cc)) $(EDGE_CFLAGS)
+edge_words = $(notdir $(edge_cc)) $(EDGE_OPT) $(EDGE_CFLAGS)
 EDGE_NAME ?= $(subst $(space),_,$(strip $(subst =,_,$(subst +,_,$(edge_words)))))
 edge_dir := build/edge/$(EDGE_NAME)
 edge_src := $(filter-out lib/edge/edge_exporter.c,$(wildcard lib/edge/*.c))
