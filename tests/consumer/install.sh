@@ -20,6 +20,7 @@ done
 CC=${CC:-${CROSS}gcc}
 export CC
 fail() { echo "install.sh: $*" >&2; exit 1; }
+# shellcheck disable=SC2086 # a runner is words
 run() { LD_LIBRARY_PATH=$usr/lib $RUNNER "$@"; }
 there() { command -v "$1" >/dev/null || { echo "install.sh: no $1, left out"; false; }; }
 make --no-print-directory "$@" all >/dev/null
@@ -30,7 +31,7 @@ for file in include/kd/kd.h lib/libkd.a lib/libkd.so lib/cmake/kd/kdConfig.cmake
     share/doc/libkd/docs/embedder.md share/doc/libkd/examples/embed/graph.c; do
     [ -s "$usr/$file" ] || fail "$file is not installed"
 done
-if ${CROSS}objdump -h "$usr/lib/libkd.so" | grep -q debug_info; then fail "libkd.so is not stripped"; fi
+if "${CROSS}objdump" -h "$usr/lib/libkd.so" | grep -q debug_info; then fail "libkd.so is not stripped"; fi
 PKG_CONFIG_PATH=$usr/lib/pkgconfig
 export PKG_CONFIG_PATH
 [ -z "$CROSS" ] || export PKG_CONFIG_LIBDIR="/usr/lib/${CROSS%-}/pkgconfig"
@@ -54,7 +55,7 @@ run "$dir/shared" >"$dir/said"
 for program in all-static static plain; do
     run "$dir/$program" | diff "$dir/said" - || fail "$program says something else"
 done
-$RUNNER "$usr/bin/kd" --version
+run "$usr/bin/kd" --version
 
 if [ "$#" = 0 ]; then
     # shellcheck disable=SC2086 # flags are words
