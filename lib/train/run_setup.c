@@ -9,6 +9,14 @@
 
 /* ---- options against data -------------------------------------------------------------------- */
 
+/* Is no label read? Then the data's classes need not be the network's. */
+static bool unlabelled(const kdt_run *run)
+{
+    const kd_distill_opt *o = &run->opt;
+    const bool taught = o->teacher || o->teachers || o->cache || o->logits;
+    return taught && o->hard <= 0 && o->method != KD_METHOD_DKD;
+}
+
 static kd_status check_options(kdt_run *run)
 {
     const kd_train_opt *t = &run->train;
@@ -20,7 +28,7 @@ static kd_status check_options(kdt_run *run)
         return kd_ctx_fail(run->ctx, KD_E_INVALID,
                            "dev_count: a development split of %zu leaves nothing of %zu",
                            t->dev_count, all);
-    if (info->classes != kd_model_classes(run->model))
+    if (info->classes != kd_model_classes(run->model) && !unlabelled(run))
         return kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s has %zu classes, the network %zu",
                            info->name, info->classes, kd_model_classes(run->model));
     return KD_OK;
@@ -92,7 +100,7 @@ static kd_status check_classes(kdt_run *run, kd_model *model, const char *who)
     const kd_data_info *info = kd_dataset_info(run->data);
     const char *const *names = kd_model_class_names(model);
     kd_class_match match;
-    if (!names || !info->class_names) return KD_OK;
+    if (!names || !info->class_names || unlabelled(run)) return KD_OK;
     int32_t *map = kd_ctx_alloc(run->ctx, info->classes, sizeof *map);
     if (!map) return kd_ctx_memory_status(run->ctx);
     const kd_status status = kd_classes_match(run->ctx, names, kd_model_classes(model),

@@ -597,6 +597,15 @@ START_TEST(test_foreign)
         run((course){.distill = {.cache = folder, .hard = KD_OFF}, .train.augment = "crop"});
     ck_assert_msg(soft.status == KD_OK, "%s", soft.error);
     ck_assert(isnan(soft.result.hard_loss) && soft.result.soft_loss > 0);
+    /* Of pictures that nobody has labelled. */
+    course c = {.data = "synthetic:classes=2,image=16,train=80,test=16",
+                .distill = {.cache = folder, .hard = KD_OFF},
+                .train = {.augment = "crop", .no_test = 1}};
+    outcome flat = run(c);
+    ck_assert_msg(flat.status == KD_OK, "%s", flat.error);
+    c.distill.hard = 0;
+    refused(c, KD_E_MISMATCH, "has 2 classes, the network 10");
+    free(flat.weights);
     kd_ctx *other = ctx;
     refused((course){.distill = {.logits = ask, .logits_user = &calls, .cache = folder}},
             KD_E_INVALID, "logits goes with neither teachers nor a cache");
