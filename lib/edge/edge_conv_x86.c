@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * edge_conv_x86.c: int8 convolutions on a host with AVX2, to the same bits. Empty elsewhere, and in
- * freestanding builds.
+ * edge_conv_x86.c: int8 convolutions and linear layers on a host with AVX2, to the same bits. Empty
+ * elsewhere, and in freestanding builds.
  *
- * Four pixels (of a row, or of the 2x2 that are pooled) are gathered as int16 [4][taps], rows of
- * kernels one behind another, zeros up to 16. vpmovsxbw widens 16 weights of a channel, vpmaddwd multiplies
- * and adds pairs: 2 * 128 * 128 fits in 32 bits, where vpmaddubsw would saturate in 16. Sums of
- * a block of channels go to int32 [4][CHANNELS], then maximum and requantisation in vectors. */
+ * A batch of pixels, of one output row or of several, is gathered as int16: each pixel's taps, rows of
+ * kernels one behind another, zeros up to 16. Blocks of four channels by two pixels run along the
+ * taps: vpmovsxbw widens 16 weights of a channel, vpmaddwd multiplies and adds pairs: 2 * 128 * 128 fits
+ * in 32 bits, where vpmaddubsw would saturate in 16. The batch meets four channels' weights while they are
+ * in the first cache, so that large weights come from memory once for each batch. Outputs of the
+ * batch are written when all its rows have been gathered: later than docs/edge-format.md asks.
+ *
+ * Few taps, a first layer's 27, are not worth a sum across a vector at their end: there, lanes are
+ * channels, and pairs of weights are put in order once. */
 #include "edge_conv_x86.h"
 
 #if KD_EDGE_X86
@@ -14,16 +19,38 @@
 
 #define AVX2 __attribute__((target("avx2")))
 
-enum { PIXELS = 4, MOST_TAPS = 4608, CHANNELS = 64 };
+enum {
+    VALUES = 36864, /* int16 of a batch: 16 pixels of 2,304 taps, 8 of 4,608 */
+    FEW = 8192,     /* of a batch that stays in the first cache */
+    PIXELS = 64,    /* of a batch, a multiple of 4 */
+    CHANNELS = 32,  /* whose sums are held, a multiple of LANES */
+    FEW_TAPS = 64,  /* of a layer whose lanes are channels */
+    LANES = 16,     /* channels of one of its blocks */
+    CACHED = 131072 /* bytes of weights that stay in the second cache from batch to batch */
+};
 
-typedef struct patches {
-    int16_t x[PIXELS][MOST_TAPS] __attribute__((aligned(32)));
+typedef struct batch {
+    int16_t x[VALUES] __attribute__((aligned(32))); /* [pixels][steps * 16] */
     int32_t sums[PIXELS][CHANNELS] __attribute__((aligned(32)));
-} patches;
+    uint32_t steps;  /* vectors of 16 taps */
+    uint32_t most;   /* pixels that there is room for: whole outputs */
+    uint32_t pixels; /* gathered; pooled: four for each output */
+    uint32_t pairs;  /* of taps whose weights lie at x + FEW; 0: not put in order */
+} batch;
+
+static uint32_t steps_of(const kd_edge_conv *conv)
+{
+    return (kd_edge_taps(conv) + 15) / 16;
+}
+
+static uint32_t pixels_of_output(const kd_edge_conv *conv)
+{
+    return conv->pool == 2 ? 4 : 1;
+}
 
 int kd_edge_x86_can(const kd_edge_conv *conv)
 {
-    return kd_edge_taps(conv) <= MOST_TAPS && __builtin_cpu_supports("avx2");
+    return steps_of(conv) * 16 * pixels_of_output(conv) <= VALUES && __builtin_cpu_supports("avx2");
 }
 
 /* One pixel's values [taps], then zeros up to a multiple of 16. at: offset of the window in a row. */
@@ -52,50 +79,137 @@ AVX2 static void gather(const kd_edge_conv *conv, const uint8_t *const rows[], u
     for (uint32_t i = kd_edge_taps(conv); i % 16; i++) *x++ = 0;
 }
 
-/* 16 weights, or the n that are left of the blob, a multiple of 4. What belongs to the next row meets
- * zeros among the values. */
-AVX2 static inline __m256i widen(const int8_t *w, size_t n)
-{
-    const void *from = w;
-    int8_t end[16] = {0};
-    if (n >= 16) return _mm256_cvtepi8_epi16(_mm_loadu_si128(from));
-    memcpy(end, w, n);
-    from = end;
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128(from));
-}
-
 /* The sums of the eight elements of four vectors. */
-AVX2 static inline __m128i reduce(const __m256i v[4])
+AVX2 static inline __m128i reduce(__m256i a, __m256i b, __m256i c, __m256i d)
 {
-    const __m256i ab = _mm256_hadd_epi32(v[0], v[1]), cd = _mm256_hadd_epi32(v[2], v[3]);
+    const __m256i ab = _mm256_hadd_epi32(a, b), cd = _mm256_hadd_epi32(c, d);
     const __m256i abcd = _mm256_hadd_epi32(ab, cd);
     return _mm_add_epi32(_mm256_castsi256_si128(abcd), _mm256_extracti128_si256(abcd, 1));
 }
 
-/* Four pixels by two channels: sums of channel c, c + 1 of each pixel. left: bytes of the blob from
- * w1 on. */
-AVX2 static void block(const int8_t *w0, const int8_t *w1, size_t left, uint32_t taps, patches *p,
-                       uint32_t c)
+/* Weights of four channels: rows, and their taps behind the last 16, then zeros. */
+typedef struct quad {
+    const int8_t *w[4];
+    int8_t end[4][16] __attribute__((aligned(16)));
+} quad;
+
+AVX2 static inline __m256i widen(const int8_t *w)
 {
-    __m256i a[4], b[4];
-    for (int i = 0; i < 4; i++) a[i] = b[i] = _mm256_setzero_si256();
-    for (uint32_t k = 0; k < taps; k += 16) {
-        const __m256i u = widen(w0 + k, left - k), v = widen(w1 + k, left - k);
-        for (int i = 0; i < 4; i++) {
-            const void *from = p->x[i] + k;
-            const __m256i x = _mm256_load_si256(from);
-            a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(x, u));
-            b[i] = _mm256_add_epi32(b[i], _mm256_madd_epi16(x, v));
+    const void *from = w;
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(from));
+}
+
+AVX2 static inline __m256i values(const int16_t *x)
+{
+    const void *from = x;
+    return _mm256_load_si256(from);
+}
+
+/* Sums of two pixels a, b by four channels: to0[4], to1[4]. taps: of each channel. */
+AVX2 static void block(const quad *weights, uint32_t taps, const int16_t *x0, const int16_t *x1,
+                       int32_t *to0, int32_t *to1)
+{
+    const int8_t *w0 = weights->w[0], *w1 = weights->w[1], *w2 = weights->w[2], *w3 = weights->w[3];
+    __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0;
+    __m256i b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+#define CHANNEL(i, w)                                                                              \
+    do {                                                                                           \
+        const __m256i wide = widen(w);                                                             \
+        a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(u, wide));                                 \
+        b##i = _mm256_add_epi32(b##i, _mm256_madd_epi16(v, wide));                                 \
+    } while (0)
+    uint32_t k = 0;
+    for (; k + 16 <= taps; k += 16) {
+        const __m256i u = values(x0 + k), v = values(x1 + k);
+        CHANNEL(0, w0 + k);
+        CHANNEL(1, w1 + k);
+        CHANNEL(2, w2 + k);
+        CHANNEL(3, w3 + k);
+    }
+    if (k < taps) {
+        const __m256i u = values(x0 + k), v = values(x1 + k);
+        CHANNEL(0, weights->end[0]);
+        CHANNEL(1, weights->end[1]);
+        CHANNEL(2, weights->end[2]);
+        CHANNEL(3, weights->end[3]);
+    }
+#undef CHANNEL
+    void *to = to0;
+    _mm_store_si128(to, reduce(a0, a1, a2, a3));
+    to = to1;
+    _mm_store_si128(to, reduce(b0, b1, b2, b3));
+}
+
+/* n channels of all pixels, from w on: the batch's sums. */
+AVX2 static void multiply(const kd_edge_conv *conv, const int8_t *w, uint32_t n, batch *p)
+{
+    const uint32_t row = kd_edge_weight_row(conv), taps = kd_edge_taps(conv);
+    const uint32_t whole = taps & ~15u, line = p->steps * 16;
+    for (uint32_t c = 0; c < n; c += 4) {
+        quad weights = {.end = {{0}}};
+        for (uint32_t i = 0; i < 4; i++) {
+            weights.w[i] = w + (size_t)(c + i < n ? c + i : n - 1) * row;
+            memcpy(weights.end[i], weights.w[i] + whole, taps - whole);
+        }
+        for (uint32_t i = 0; i < p->pixels; i += 2) {
+            const int16_t *x = p->x + i * line;
+            block(&weights, taps, x, i + 1 < p->pixels ? x + line : x, p->sums[i] + c,
+                  p->sums[i + 1] + c);
         }
     }
-    int32_t first[4], second[4];
-    void *to = first;
-    _mm_storeu_si128(to, reduce(a));
-    to = second;
-    _mm_storeu_si128(to, reduce(b));
-    for (int i = 0; i < 4; i++) {
-        p->sums[i][c] = first[i];
-        p->sums[i][c + 1] = second[i];
+}
+
+/* Weights [out_channels][taps] to [out_channels / LANES][pairs][LANES][2], zeros behind the last. */
+static void pack(const kd_edge_conv *conv, const int8_t *w, batch *p)
+{
+    const uint32_t taps = kd_edge_taps(conv), row = kd_edge_weight_row(conv);
+    const uint32_t blocks = (conv->out_channels + LANES - 1u) / LANES, pairs = (taps + 1) / 2;
+    p->pairs = 0;
+    if (taps > FEW_TAPS || (uint32_t)conv->out_height * conv->out_width < PIXELS) return;
+    if (blocks * pairs * LANES * 2 > VALUES - FEW) return;
+    p->pairs = pairs;
+    int16_t *to = p->x + FEW;
+    memset(to, 0, blocks * pairs * LANES * 2 * sizeof *to);
+    for (uint32_t c = 0; c < conv->out_channels; c++)
+        for (uint32_t k = 0; k < taps; k++)
+            to[((c / LANES * pairs + k / 2) * LANES + c % LANES) * 2 + k % 2] = w[c * row + k];
+}
+
+/* As multiply, for few taps: n channels from `first` on, a multiple of LANES. Blocks of four pixels
+ * by LANES channels. */
+AVX2 static void multiply_few(uint32_t first, uint32_t n, batch *p)
+{
+    const uint32_t line = p->steps * 16;
+    for (uint32_t c = 0; c < n; c += LANES) {
+        const int16_t *w = p->x + FEW + (size_t)(first + c) * p->pairs * 2;
+        for (uint32_t i = 0; i < p->pixels; i += 4) {
+            const int16_t *x[4];
+            for (uint32_t q = 0; q < 4; q++) x[q] = p->x + (i + q < p->pixels ? i + q : i) * line;
+            __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0;
+            __m256i b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+#define PIXEL(q)                                                                                   \
+    do {                                                                                           \
+        int32_t pair;                                                                              \
+        memcpy(&pair, x[q] + 2 * k, sizeof pair);                                                  \
+        const __m256i both = _mm256_set1_epi32(pair);                                              \
+        a##q = _mm256_add_epi32(a##q, _mm256_madd_epi16(both, u));                                 \
+        b##q = _mm256_add_epi32(b##q, _mm256_madd_epi16(both, v));                                 \
+    } while (0)
+            for (uint32_t k = 0; k < p->pairs; k++) {
+                const __m256i u = values(w + k * LANES * 2), v = values(w + k * LANES * 2 + LANES);
+                PIXEL(0);
+                PIXEL(1);
+                PIXEL(2);
+                PIXEL(3);
+            }
+#undef PIXEL
+            const __m256i all[4][2] = {{a0, b0}, {a1, b1}, {a2, b2}, {a3, b3}};
+            for (uint32_t q = 0; q < 4; q++) {
+                void *to = p->sums[i + q] + c, *behind = p->sums[i + q] + c + 8;
+                _mm256_store_si256(to, all[q][0]);
+                _mm256_store_si256(behind, all[q][1]);
+            }
+        }
     }
 }
 
@@ -111,89 +225,111 @@ AVX2 static inline __m256i scale(__m256i acc, __m256i m)
                               _mm256_slli_epi64(_mm256_srli_epi64(odd, 31), 32), 0xAA);
 }
 
-/* n sums of one pixel to outputs: `sums` is written over. n is rounded up to 8. */
-AVX2 static void requantise(const kd_edge_conv *conv, const int32_t *bias,
-                            const int32_t *multipliers, uint32_t n, int32_t *sums)
+/* The largest sum of four pixels, n channels: in the first one's place. */
+AVX2 static void largest(int32_t (*sums)[CHANNELS], uint32_t n)
 {
+    for (uint32_t c = 0; c < n; c += 8) {
+        void *at[4];
+        for (int i = 0; i < 4; i++) at[i] = sums[i] + c;
+        const __m256i a = _mm256_max_epi32(_mm256_load_si256(at[0]), _mm256_load_si256(at[1]));
+        const __m256i b = _mm256_max_epi32(_mm256_load_si256(at[2]), _mm256_load_si256(at[3]));
+        _mm256_store_si256(at[0], _mm256_max_epi32(a, b));
+    }
+}
+
+/* n sums of one pixel, from channel `first` on, to outputs from element `at` of `out` on. */
+AVX2 static void requantise(const kd_edge_model *model, const kd_edge_conv *conv, uint32_t first,
+                            uint32_t n, const int32_t *sums, size_t at, uint8_t *out)
+{
+    const int32_t *bias = kd_edge_section(model, conv->bias);
+    const int32_t *multipliers = kd_edge_section(model, conv->multipliers);
     const __m256i zero = _mm256_set1_epi32(conv->zero), low = _mm256_set1_epi32(conv->low.i);
     const __m256i high = _mm256_set1_epi32(conv->high.i);
     for (uint32_t c = 0; c < n; c += 8) {
-        int32_t ends[2][8] = {{0}};
-        const void *b = bias + c, *m = multipliers + c;
-        void *at = sums + c;
-        if (n - c < 8) {
-            memcpy(ends[0], b, (n - c) * 4);
-            memcpy(ends[1], m, (n - c) * 4);
+        const uint32_t left = n - c < 8 ? n - c : 8;
+        int32_t ends[2][8] = {{0}}, words[8];
+        const void *b = bias + first + c, *m = multipliers + first + c, *sum = sums + c;
+        if (left < 8) {
+            memcpy(ends[0], b, left * 4);
+            memcpy(ends[1], m, left * 4);
             b = ends[0], m = ends[1];
         }
-        const __m256i acc = _mm256_add_epi32(_mm256_load_si256(at), _mm256_loadu_si256(b));
+        const __m256i acc = _mm256_add_epi32(_mm256_load_si256(sum), _mm256_loadu_si256(b));
         __m256i q = _mm256_add_epi32(scale(acc, _mm256_loadu_si256(m)), zero);
         q = _mm256_min_epi32(_mm256_max_epi32(q, low), high);
-        _mm256_store_si256(at, q);
+        void *to = words;
+        if (conv->flags & KD_EDGE_SUMS) {
+            _mm256_storeu_si256(to, q);
+            memcpy(out + 4 * (at + c), words, 4 * left);
+            continue;
+        }
+        /* within int8: nothing saturates */
+        const __m128i pairs =
+            _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+        _mm_storel_epi64(to, _mm_packs_epi16(pairs, pairs));
+        if (left == 8)
+            memcpy(out + at + c, words, 8);
+        else
+            memcpy(out + at + c, words, left);
     }
 }
 
-static void store(const kd_edge_conv *conv, const int32_t *q, uint32_t n, uint32_t at, uint8_t *out)
-{
-    if (conv->flags & KD_EDGE_SUMS) {
-        memcpy(out + 4 * (size_t)at, q, 4 * (size_t)n);
-        return;
-    }
-    for (uint32_t c = 0; c < n; c++) out[at + c] = (uint8_t)q[c];
-}
-
-AVX2 static void largest(patches *p, uint32_t n)
-{
-    for (uint32_t c = 0; c < n; c++)
-        for (int i = 1; i < 4; i++)
-            if (p->sums[i][c] > p->sums[0][c]) p->sums[0][c] = p->sums[i][c];
-}
-
-/* All channels of the gathered pixels; x: the first of `pixels` outputs (pooled: the one). */
-AVX2 static void channels(const kd_edge_model *model, const kd_edge_conv *conv, patches *p,
-                          uint32_t x, uint32_t pixels, uint8_t *out)
+/* All outputs of the batch, from pixel `at` of the map on; then the batch is empty. */
+static void flush(const kd_edge_model *model, const kd_edge_conv *conv, batch *p, size_t at,
+                  uint8_t *out)
 {
     const int8_t *w = kd_edge_section(model, conv->weights);
-    const int32_t *bias = kd_edge_section(model, conv->bias);
-    const int32_t *multipliers = kd_edge_section(model, conv->multipliers);
-    const uint32_t row = kd_edge_weight_row(conv);
+    const uint32_t row = kd_edge_weight_row(conv), each = pixels_of_output(conv);
     for (uint32_t first = 0; first < conv->out_channels; first += CHANNELS) {
         const uint32_t left = conv->out_channels - first, n = left < CHANNELS ? left : CHANNELS;
-        for (uint32_t c = 0; c < n; c += 2) {
-            const int8_t *w0 = w + (size_t)(first + c) * row;
-            const int8_t *w1 = c + 1 < n ? w0 + row : w0;
-            block(w0, w1, model->blob_bytes - (size_t)((const uint8_t *)w1 - model->blob), row, p,
-                  c);
-        }
-        if (conv->pool == 2) largest(p, n);
-        for (uint32_t i = 0; i < pixels; i++) {
-            requantise(conv, bias + first, multipliers + first, n, p->sums[i]);
-            store(conv, p->sums[i], n, (x + i) * conv->out_channels + first, out);
+        if (p->pairs)
+            multiply_few(first, n, p);
+        else
+            multiply(conv, w + (size_t)first * row, n, p);
+        for (uint32_t i = 0; i < p->pixels; i += each) {
+            if (each == 4) largest(p->sums + i, n);
+            requantise(model, conv, first, n, p->sums[i],
+                       (at + i / each) * conv->out_channels + first, out);
         }
     }
+    p->pixels = 0;
 }
 
-void kd_edge_x86_row(const kd_edge_model *model, const kd_edge_conv *conv,
-                     const uint8_t *const rows[], uint8_t *out)
+/* Gathers the pixels of output x of a row. */
+static void add_output(const kd_edge_conv *conv, const uint8_t *const rows[], uint32_t x, batch *p)
 {
     const uint32_t step = (uint32_t)conv->stride_width * conv->in_channels;
-    patches p;
-    memset(p.sums, 0, sizeof p.sums);
-    if (conv->pool == 2) {
+    for (uint32_t i = 0; i < pixels_of_output(conv); i++, p->pixels++)
+        gather(conv, rows + (i >> 1) * conv->stride_height, (x * conv->pool + (i & 1)) * step,
+               p->x + p->pixels * p->steps * 16);
+}
+
+void kd_edge_x86_conv(const kd_edge_model *model, const kd_edge_conv *conv, uint8_t *arena)
+{
+    static const kd_edge_row_ops ops = {KD_EDGE_INT8, kd_edge_load_i8, 0};
+    const uint32_t each = pixels_of_output(conv);
+    const int cached = (size_t)conv->out_channels * kd_edge_weight_row(conv) <= CACHED;
+    batch p;
+    memset(p.sums, 0, sizeof p.sums); /* those behind the last channel are read, and not used */
+    p.pixels = 0, p.steps = steps_of(conv);
+    p.most = (cached ? FEW : VALUES) / (p.steps * 16) & ~3u;
+    if (p.most > PIXELS) p.most = PIXELS;
+    if (p.most < 4) p.most = p.steps * 16 * 4 <= VALUES ? 4 : each;
+    pack(conv, kd_edge_section(model, conv->weights), &p);
+    kd_edge_window window;
+    size_t done = 0, next = 0; /* outputs written, gathered */
+    for (uint32_t r = 0; r < conv->out_height; r++) {
+        kd_edge_slide(&ops, conv, arena, r, &window);
         for (uint32_t x = 0; x < conv->out_width; x++) {
-            for (uint32_t i = 0; i < PIXELS; i++)
-                gather(conv, rows + (i >> 1) * conv->stride_height, (2 * x + (i & 1)) * step,
-                       p.x[i]);
-            channels(model, conv, &p, x, 1, out);
+            if (p.pixels + each > p.most) {
+                flush(model, conv, &p, done, arena + conv->out);
+                done = next;
+            }
+            add_output(conv, window.rows, x, &p);
+            next++;
         }
-        return;
     }
-    for (uint32_t x = 0; x < conv->out_width; x += PIXELS) {
-        const uint32_t left = conv->out_width - x, n = left < PIXELS ? left : PIXELS;
-        for (uint32_t i = 0; i < PIXELS; i++)
-            gather(conv, rows, (x + (i < n ? i : 0)) * step, p.x[i]);
-        channels(model, conv, &p, x, n, out);
-    }
+    flush(model, conv, &p, done, arena + conv->out);
 }
 #else
 typedef int kd_edge_no_x86; /* a file is not empty */

@@ -2,11 +2,18 @@
  * edge_linear_i8.c: int8 linear layers, y[c] = requantise(bias[c] + sum of w[c][k] x[k]). Weights are
  * read once, so there is nothing to block. */
 #include "edge_shape.h"
+#include "edge_conv_x86.h"
 #include "edge_dot.h"
 
 static void run(const kd_edge_model *model, const void *record, uint8_t *arena)
 {
     const kd_edge_conv *conv = record;
+#if KD_EDGE_X86
+    if (kd_edge_x86_can(conv)) {
+        kd_edge_x86_conv(model, conv, arena);
+        return;
+    }
+#endif
     const int32_t *bias = kd_edge_section(model, conv->bias);
     const int32_t *multipliers = kd_edge_section(model, conv->multipliers);
     const int8_t *w = kd_edge_section(model, conv->weights);

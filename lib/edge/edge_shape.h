@@ -57,6 +57,16 @@ typedef struct kd_edge_row_ops {
                     const uint8_t *const rows[], uint8_t *out);
 } kd_edge_row_ops;
 
+/* The input rows of one output row, and the state of the line buffers. */
+typedef struct kd_edge_window {
+    const uint8_t *rows[KD_EDGE_MOST_ROWS]; /* as `compute` gets them */
+    int32_t next;                           /* the first input row that is not yet loaded */
+    uint32_t slot;                          /* its line buffer */
+} kd_edge_window;
+
+/* Moves the window to output row r = 0, 1, ...: each once, in order. */
+void kd_edge_slide(const kd_edge_row_ops *ops, const kd_edge_conv *conv, uint8_t *arena, uint32_t r,
+                   kd_edge_window *window);
 /* The whole convolution, row after row, by the rules of docs/edge-format.md. */
 void kd_edge_conv_rows(const kd_edge_row_ops *ops, const kd_edge_model *model,
                        const kd_edge_conv *conv, uint8_t *arena);

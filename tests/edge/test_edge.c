@@ -133,6 +133,47 @@ START_TEST(test_edge_large)
 }
 END_TEST
 
+/* More pixels than a batch of the host's kernel holds, whole and odd numbers of them, weights beyond its
+ * caches, few taps in lanes of channels; linear layers up to its largest, and beyond. */
+START_TEST(test_edge_batches)
+{
+    static const struct {
+        int channels, kernel, pool;
+    } convs[] = {{150, 3, 1}, {170, 3, 2}, {600, 1, 2}, {9, 3, 1}, {70, 2, 1}};
+    static const int pictures[][2] = {{64, 48}, {128, 96}, {120, 110}};
+    for (int kind = NET_ORDINARY; kind <= NET_EXTREME; kind++) {
+        net from = {.type = KD_EDGE_INT8, .height = 13, .width = 13, .channels = 3, .seed = 5};
+        from.kind = (uint8_t)kind, from.n = 6;
+        for (int i = 0; i < 5; i++)
+            from.layers[i] = (net_layer){.op = KD_EDGE_OP_CONV2D,
+                                         .from = i,
+                                         .pool = (uint8_t)convs[i].pool,
+                                         .kernel_height = (uint8_t)convs[i].kernel,
+                                         .kernel_width = (uint8_t)convs[i].kernel,
+                                         .stride_height = 1,
+                                         .stride_width = 1,
+                                         .pad_top = convs[i].kernel > 1,
+                                         .pad_left = convs[i].kernel > 1,
+                                         .out_channels = (uint16_t)convs[i].channels};
+        from.layers[5] = (net_layer){.op = KD_EDGE_OP_LINEAR,
+                                     .from = 5,
+                                     .kernel_height = 1,
+                                     .kernel_width = 1,
+                                     .stride_height = 1,
+                                     .stride_width = 1,
+                                     .out_channels = 11};
+        check_net(&from);
+        for (size_t i = 0; i < sizeof pictures / sizeof *pictures; i++) {
+            net one = {.type = KD_EDGE_INT8, .channels = 3, .seed = 6, .n = 1};
+            one.height = (uint16_t)pictures[i][0], one.width = (uint16_t)pictures[i][1];
+            one.kind = (uint8_t)kind;
+            one.layers[0] = from.layers[5], one.layers[0].from = 0;
+            check_net(&one);
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_edge_float)
 {
     for (uint64_t seed = 1; seed <= 500; seed++) {
@@ -412,6 +453,6 @@ START_TEST(test_edge_liveness)
 }
 END_TEST
 
-TEST_SUITE(edge, 120, &test_edge_random, &test_edge_own_op, &test_edge_large, &test_edge_float,
-           &test_edge_in_place, &test_edge_pieces, &test_edge_argmax, &test_edge_header_faults,
-           &test_edge_record_faults, &test_edge_liveness)
+TEST_SUITE(edge, 120, &test_edge_random, &test_edge_own_op, &test_edge_large, &test_edge_batches,
+           &test_edge_float, &test_edge_in_place, &test_edge_pieces, &test_edge_argmax,
+           &test_edge_header_faults, &test_edge_record_faults, &test_edge_liveness)
