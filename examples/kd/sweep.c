@@ -165,26 +165,39 @@ static int add_point(document *d, sweep_student *t, const size_t at[AXES])
         append(t->name, "-");
         append(t->name, key);
         append(t->name, "=");
+        const size_t before = strlen(t->name);
         if (text)
             append(t->name, text);
         else if (kd_json_get_bool(element, "value", &truth))
             append(t->name, truth ? "true" : "false");
+        for (char *c = t->name + before; *c; c++) /* a value may be a path */
+            if (*c == '/') *c = '_';
         const int status =
             !strcmp(key, "spec") ? CLI_DONE : add_option(d->s, t, key, element, "value");
         kd_json_object_destroy(element);
         if (status) return status;
     }
-    for (char *c = t->name; *c; c++)
-        if (*c == '/') *c = '_';
     return CLI_DONE;
+}
+
+/* What may be in a folder's name, and be printed, on every system. */
+static bool plain_name(const char *name)
+{
+    for (const unsigned char *c = (const unsigned char *)name; *c; c++)
+        if (*c < ' ' || *c == 127 || *c == '/' || *c == '\\') return false;
+    return *name && strlen(name) <= 180 && *name != '.' && *name != '-';
 }
 
 static int check_name(const sweep *s, const sweep_student *t)
 {
-    if (!*t->name || strlen(t->name) > 180 || strchr(t->name, '/') || t->name[0] == '.')
-        return wrong(s, t->name,
-                     "a student's name is a folder's: 1 to 180 characters, without '/', "
-                     "and not beginning with '.'");
+    char shown[SWEEP_NAME];
+    snprintf(shown, sizeof shown, "%s", t->name);
+    for (char *c = shown; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    if (!plain_name(t->name))
+        return wrong(s, shown,
+                     "a student's name is a folder's: 1 to 180 characters, without '/', '\\' and "
+                     "control characters, and not beginning with '.' or '-'");
     for (size_t i = 0; i + 1 < s->n; i++)
         if (!strcmp(s->students[i]->name, t->name))
             return wrong(s, t->name, "two students have this name");

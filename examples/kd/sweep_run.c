@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -96,6 +98,21 @@ static bool same_data_and_teachers(const cli_args *a, const cli_args *b)
     return same_data(a, b) && same_teachers(a, b);
 }
 
+/* What would end a later pass is said before the first. */
+static int check_student(sweep_student *t)
+{
+    const cli_run *run = &t->session.run;
+    const size_t own = kd_model_classes(run->model);
+    for (size_t i = 0; i < t->args.n_teachers; i++)
+        if (kd_model_classes(t->session.teachers[i]) != own)
+            return cli_fail("%s: the student has %zu classes, the teacher %zu", t->name, own,
+                            kd_model_classes(t->session.teachers[i]));
+    const size_t classes = kd_dataset_info(run->data)->classes;
+    if (!(t->args.distill.hard < 0) && classes != own)
+        return cli_fail("%s: the student has %zu classes, the data %zu", t->name, own, classes);
+    return CLI_DONE;
+}
+
 static int open_students(sweep *s)
 {
     int status = CLI_DONE;
@@ -109,6 +126,7 @@ static int open_students(sweep *s)
         t->session.data = find(s, i, same_data);
         t->session.taught = find(s, i, same_data_and_teachers);
         status = cli_session_open(&t->session);
+        if (!status) status = check_student(t);
     }
     for (size_t i = 0; i < s->n && !status; i++) {
         size_t k = 0;
@@ -417,9 +435,11 @@ static pid_t start(const sweep *s, sweep_student *t, size_t threads)
 
 static int wait_for_one(sweep *s, pid_t *children, size_t *left)
 {
+    static const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
     int how;
-    const pid_t child = waitpid(-1, &how, 0);
-    if (child < 0 && errno == EINTR) return CLI_DONE;
+    const pid_t child = waitpid(-1, &how, WNOHANG); /* a signal does not end a wait */
+    if (child == 0) nanosleep(&moment, NULL);
+    if (child == 0 || (child < 0 && errno == EINTR)) return CLI_DONE;
     if (child < 0) return cli_fail("a student's process is gone");
     for (size_t i = 0; i < s->n; i++) {
         if (children[i] != child) continue;
@@ -433,7 +453,15 @@ static int wait_for_one(sweep *s, pid_t *children, size_t *left)
     return CLI_DONE;
 }
 
-/* Each student is a process; a signal to the group reaches all of them. */
+/* A signal that came to this process alone is passed on, once. */
+static void stop_children(const sweep *s, const pid_t *children)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (children[i] > 0) kill(children[i], SIGTERM);
+}
+
+/* Each student is a process. A signal to the group reaches all of them; they take a second one as
+ * the same. */
 static int run_jobs(sweep *s)
 {
     const size_t jobs = (size_t)s->args->jobs, threads = (size_t)s->args->threads;
@@ -441,6 +469,7 @@ static int run_jobs(sweep *s)
     const size_t all = threads ? threads : processors > 0 ? (size_t)processors : 1;
     pid_t *children = calloc(s->n, sizeof *children);
     size_t running = 0;
+    bool stopped = false;
     int code = children ? CLI_DONE : cli_fail("no memory");
     for (size_t i = 0; children && (i < s->n || running);) {
         if (i < s->n && running < jobs && !cli_interrupted()) {
@@ -451,12 +480,18 @@ static int run_jobs(sweep *s)
             i++;
             continue;
         }
+        if (cli_interrupted() && !stopped) {
+            stop_children(s, children);
+            stopped = true;
+        }
         if (!running) break;
         const int one = wait_for_one(s, children, &running);
         if (one > code) code = one;
     }
     free(children);
-    return code;
+    if (!cli_interrupted()) return code;
+    cli_fail("interrupted; the same command with --resume goes on from there");
+    return CLI_INTERRUPTED;
 }
 
 /* A folder that is taken is found before the first pass, not before the last. */

@@ -136,6 +136,10 @@ kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill
     c->by_sample = !kd_loader_mixes(feed->loader) && !repeats && !t->drop_last;
     c->cycle = c->by_sample && !kd_loader_draws(feed->loader) ? 1 : t->augment_epochs;
     if (c->facts.any_augmentation) {
+        if (kd_loader_mixes(feed->loader))
+            return kd_ctx_fail(feed->ctx, KD_E_UNSUPPORTED,
+                               "%s: the cache has logits of single pictures, this run's are mixed",
+                               c->folder);
         c->by_sample = true;
         c->cycle = c->facts.cycle;
     }

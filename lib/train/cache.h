@@ -44,7 +44,7 @@ typedef struct kdt_layout {
 /* "rows": says that a row is there. All zero: it is not. */
 typedef struct kdt_mark {
     uint32_t id;  /* of the picture within the split, plus one */
-    uint32_t sum; /* over id and bytes */
+    uint32_t sum; /* over the epoch's number, id and bytes */
 } kdt_mark;
 
 /* cache_row.c */
@@ -56,7 +56,9 @@ void kdt_layout_free(kd_ctx *ctx, kdt_layout *layout);
 bool kdt_row_encode(const kdt_layout *layout, const float *const *logits, unsigned char *bytes);
 /* False: what the bytes say is no row. */
 bool kdt_row_decode(const kdt_layout *layout, const unsigned char *bytes, float *const *logits);
-uint32_t kdt_row_sum(const kdt_layout *layout, uint32_t id, const unsigned char *bytes);
+/* Of a row of that epoch's file: a row that lies in another file has another sum. */
+uint32_t kdt_row_sum(const kdt_layout *layout, size_t epoch, uint32_t id,
+                     const unsigned char *bytes);
 
 /* An epoch's file that is open: a complete one, or one that this process fills. */
 typedef struct kdt_epoch_file {

@@ -216,7 +216,7 @@ kd_status kdt_epoch_begin(kd_ctx *ctx, const kdt_layout *layout, const char *fol
 bool kdt_epoch_write(kdt_epoch_file *e, size_t row, uint32_t id, const unsigned char *bytes)
 {
     const kdt_layout *l = e->layout;
-    const kdt_mark mark = {id + 1, kdt_row_sum(l, id, bytes)};
+    const kdt_mark mark = {id + 1, kdt_row_sum(l, e->epoch, id, bytes)};
     bool good = true;
     if (e->part < 0) return false;
     for (size_t i = 1; i < l->n_segments && good; i++) {
@@ -287,7 +287,8 @@ kd_status kdt_epoch_read(kdt_epoch_file *e, size_t row, uint32_t id, unsigned ch
         to += n;
     }
     if (status) return status;
-    *there = !e->tensors[0] || (mark.id == id + 1 && mark.sum == kdt_row_sum(l, id, bytes));
+    *there =
+        !e->tensors[0] || (mark.id == id + 1 && mark.sum == kdt_row_sum(l, e->epoch, id, bytes));
     if (*there || e->part >= 0) return KD_OK;
     if (mark.id != id + 1)
         return kd_ctx_fail(e->ctx, KD_E_MISMATCH, "%s: row %zu is of picture %u, not of %u",

@@ -256,9 +256,10 @@ bool kdt_row_decode(const kdt_layout *l, const unsigned char *bytes, float *cons
     return true;
 }
 
-uint32_t kdt_row_sum(const kdt_layout *l, uint32_t id, const unsigned char *bytes)
+uint32_t kdt_row_sum(const kdt_layout *l, size_t epoch, uint32_t id, const unsigned char *bytes)
 {
-    uint64_t h = (0xCBF29CE484222325u ^ id) * 0x100000001B3u;
+    uint64_t h = (0xCBF29CE484222325u ^ (uint32_t)epoch) * 0x100000001B3u;
+    h = (h ^ id) * 0x100000001B3u;
     size_t i = 0;
     for (; i + 4 <= l->row_bytes; i += 4) {
         uint32_t word;

@@ -140,7 +140,15 @@ START_TEST(test_bad_files)
         {"{\"students\": [{\"spec\": \"vgg2\"}]}", "one has no 'name'"},
         {"{\"students\": [{\"name\": \"a\"}]}", "it has no 'spec'"},
         {"{\"students\": [{\"name\": \"../a\", \"spec\": \"vgg2\"}]}", "a student's name"},
+        {"{\"students\": [{\"name\": \"a/b\", \"spec\": \"vgg2\"}]}", "a/b: a student's name"},
+        {"{\"students\": [{\"name\": \"-a\", \"spec\": \"vgg2\"}]}", "a student's name"},
+        {"{\"students\": [{\"name\": \"a\\u001b[2J\", \"spec\": \"vgg2\"}]}",
+         "a?[2J: a student's name"},
         {"{\"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}", "--teacher FILE is missing"},
+        {"{\"common\": {\"teacher\": \"TEACHER\", \"data\": \"" DATA
+         "\"}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"},"
+         "{\"name\": \"b\", \"spec\": \"vgg2,classes=7\"}]}",
+         "b: the student has 7 classes"},
         {"{\"common\": {\"tempreture\": 1}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}",
          "did you mean --temperature?"},
         {"{\"common\": {\"lr\": {}}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}]}",

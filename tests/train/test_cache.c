@@ -387,6 +387,19 @@ START_TEST(test_damage)
     ck_assert_msg(strstr(bad.error, "epoch-000001") && strstr(bad.error, "damaged"), "%s",
                   bad.error);
     free(bad.weights);
+    /* Files that have each other's names. */
+    char first[600], second[600], third[600];
+    fresh(folder, sizeof folder, "swapped");
+    outcome whole = run(c);
+    snprintf(first, sizeof first, "%s/epoch-000000.safetensors", folder);
+    snprintf(second, sizeof second, "%s/epoch-000001.safetensors", folder);
+    snprintf(third, sizeof third, "%s/aside", folder);
+    ck_assert(!rename(first, third) && !rename(second, first) && !rename(third, second));
+    outcome swapped = run(c);
+    ck_assert_int_eq(swapped.status, KD_E_FORMAT);
+    ck_assert_msg(strstr(swapped.error, "epoch-000000"), "%s", swapped.error);
+    free(whole.weights);
+    free(swapped.weights);
     /* A row of an unfinished file that was cut off is computed again. */
     fresh(folder, sizeof folder, "torn");
     c.train.max_steps = 2;
@@ -592,6 +605,8 @@ START_TEST(test_foreign)
         run((course){.distill = {.logits = ask, .logits_user = &calls}, .train.augment = "crop"});
     same(&cached, &asked, "a function and a file of the same logits");
     ck_assert_int_eq(calls, 6);
+    refused((course){.distill.cache = folder, .train.augment = "mixup"}, KD_E_UNSUPPORTED,
+            "the cache has logits of single pictures, this run's are mixed");
     /* With the labels left out. */
     outcome soft =
         run((course){.distill = {.cache = folder, .hard = KD_OFF}, .train.augment = "crop"});
