@@ -72,6 +72,8 @@ const follow_line follow_lines[] = {
     {"three epochs", NORMED, .train = {.epochs = 3, .schedule = KD_SCHEDULE_COSINE}},
     {"seed", NORMED, .train = {.seed = 77}},
     {"crop and flip", NORMED, .train = {.augment = "crop:1+flip", .seed = 3}},
+    {"epochs that cycle through two augmentations", PLAIN,
+     .train = {.augment = "crop:1+flip", .augment_epochs = 2, .epochs = 4, .seed = 3}},
     {"cutout", VIT, .train = {.augment = "flip+cutout:4", .seed = 4}},
     {"mixup", NORMED, .train = {.augment = "mixup", .seed = 21, .epochs = 3}},
     {"cutmix", NORMED, .train = {.augment = "cutmix", .seed = 6, .epochs = 3}},

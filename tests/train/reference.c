@@ -86,6 +86,7 @@ static kd_loader *open_loader(const ref_run *run)
                                .drop_last = run->train.drop_last,
                                .augment = run->train.augment,
                                .seed = run->train.seed,
+                               .cycle = run->train.augment_epochs,
                                .depth = KD_LOADER_SYNC,
                                .n_views = 1 + run->distill.n_teachers,
                                .views = views};
