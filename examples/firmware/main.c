@@ -25,13 +25,21 @@ static const char *name_of(uint32_t class)
     return name ? name : "a class without a name";
 }
 
+/* At most a billion either way: what is larger has no integer, and says enough. */
+static int64_t thousandths(float x)
+{
+    const float most = 1e9f;
+    if (x > most) return (int64_t)most * 1000;
+    return x >= -most ? (int64_t)(1000 * x) : (int64_t)-most * 1000;
+}
+
 /* The logits as integers: of a float32 network, in thousandths. */
 static void print_logits(void)
 {
-    for (uint32_t i = 0; i < MODEL_CLASSES && i < 16; i++) {
-        const int whole = model.type == KD_EDGE_INT8;
+    for (uint32_t i = 0; i < MODEL_CLASSES; i++) {
         board_write(" ");
-        board_write_int(whole ? (int64_t)logits[i] : (int64_t)(1000 * logits[i]), "");
+        board_write_int(
+            model.type == KD_EDGE_INT8 ? (int64_t)logits[i] : thousandths((float)logits[i]), "");
     }
     board_write("\n");
 }

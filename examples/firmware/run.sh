@@ -11,7 +11,7 @@ m7) machine=mps2-an500 ;;
 m33) machine=mps2-an505 ;;
 m55) machine=mps3-an547 ;;
 esac
-"$out/on_host" >"$out/host.txt"
+"$out/on_host" >"$out/host.txt" || { cat "$out/host.txt"; echo "firmware-demo: the network does not run on this machine" >&2; exit 1; }
 qemu-system-arm -M "$machine" -icount shift=0 -display none -monitor none -serial none -chardev stdio,id=out \
     -semihosting-config enable=on,target=native,chardev=out -kernel "$out/firmware.elf" </dev/null >"$out/board.txt" ||
     { cat "$out/board.txt"; echo "firmware-demo: the firmware failed" >&2; exit 1; }
@@ -24,4 +24,4 @@ if ! cmp -s "$out/board.bits" "$out/host.bits"; then
     diff "$out/board.bits" "$out/host.bits" >&2
     exit 1
 fi
-echo "on this machine: the same, every logit to the bit"
+echo "on this machine: the same, every logit that is printed"
