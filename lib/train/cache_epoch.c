@@ -109,7 +109,7 @@ static int open_part(const char *path)
 {
     struct stat ours, there;
     int fd;
-    do fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    do fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) return -1;
     const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;

@@ -400,6 +400,15 @@ START_TEST(test_damage)
     ck_assert_msg(strstr(swapped.error, "epoch-000000"), "%s", swapped.error);
     free(whole.weights);
     free(swapped.weights);
+    /* A link is not followed: what it names is not made, and training goes on. */
+    fresh(folder, sizeof folder, "linked");
+    snprintf(first, sizeof first, "%s/epoch-000000.safetensors.part", folder);
+    snprintf(second, sizeof second, "%s/elsewhere", folder);
+    ck_assert(!mkdir(folder, 0777) && !symlink(second, first));
+    outcome linked = run(c);
+    same(&linked, &good, "a link");
+    ck_assert(access(second, F_OK) != 0);
+    free(linked.weights);
     /* A row of an unfinished file that was cut off is computed again. */
     fresh(folder, sizeof folder, "torn");
     c.train.max_steps = 2;
