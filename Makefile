@@ -1,4 +1,4 @@
-# libkd: 'make help' lists the targets, options.mk has the options. What builds a part of the tree lies in
+# libkd: 'make help' lists the targets, lib/options.mk has the options. What builds a part of the tree lies in
 # that part (lib/lib.mk, tests/tests.mk, ...): every *.mk one or two folders deep is read.
 
 .DEFAULT_GOAL := all
@@ -8,7 +8,7 @@
 MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/sh
 
-first := options.mk lib/kernel/kernel.mk lib/lib.mk
+first := lib/options.mk lib/kernel/kernel.mk lib/lib.mk
 include $(first)
 include $(filter-out build/% $(first),$(sort $(wildcard */*.mk)) $(sort $(wildcard */*/*.mk)))
 

@@ -3,10 +3,12 @@
  * or, in a build without it, the system.
  *
  * With OpenMP a thread of ours opens one parallel region, whose other threads serve until the end,
- * and sleeps; the callers of loops stand in its place. So no call of the library begins or ends a
- * region, which would wait for each of its threads to have run (docs/design.md has figures), the
- * caller's own regions and OpenMP's settings are left alone, and a child made by fork, where GNU's
- * OpenMP waits for ever for threads that stayed in the parent, can start new ones.
+ * and sleeps; the callers of loops stand in its place. No call of the library begins or ends a
+ * region. Three things come of that:
+ * - No call waits until each thread of a region has run (docs/design.md has figures).
+ * - The caller's own regions and OpenMP's settings are left alone.
+ * - A child made by fork can start new threads. GNU's OpenMP would wait there for ever, for the
+ *   threads that stayed in the parent.
  *
  * After fork the child has no such threads: its loops find nobody to join and are done by the
  * caller. */

@@ -2,9 +2,12 @@
  * edge_dot_smlad.c: the inner loop of int8 convolutions on a Cortex-M4, M7 or M33, by hand: a block of two
  * pixels by two channels takes all 14 registers, and compilers spill it.
  *
- *   r0, r1   weights of either channel     r8, r9 and r10, r11   four of their weights, two a register
- *   r2, r3   values of either pixel        r12, lr               four of a pixel's values
- *   r4-r7    the sums                      [sp]                  the count, where the fifth argument is
+ * - r0, r1: pointers to the weights of the two channels.
+ * - r2, r3: pointers to the values of the two pixels.
+ * - r4 to r7: the four sums.
+ * - r8, r9: four weights of the first channel, two in a register. r10, r11: of the second.
+ * - r12, lr: four values of a pixel.
+ * - [sp]: the count, the function's fifth argument.
  *
  * 20 instructions for 16 products. Words are loaded from any address, which these cores do unless
  * the program forbids it (CCR.UNALIGN_TRP). */

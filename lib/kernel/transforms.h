@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * transforms.h: ways to make a 3x3 convolution of stride 1 a matrix product in each of some planes:
  *
- *   name         isa/          a tile of y   planes   multiplications, of the definition's
- *   winograd     winograd.c    4x4           36       36 of 144
- *   winograd2    winograd2.c   2x2           16       16 of 36
- *   small_map2   small_map2.c  a 2x2 map     9        9 of 16 that meet no padding
- *   small_map4   small_map4.c  a 4x4 map     9        81 of 100 that meet no padding
+ * - winograd: tiles of 4x4 outputs, 36 planes. 36 multiplications where the definition has 144.
+ * - winograd2: tiles of 2x2 outputs, 16 planes. 16 multiplications for 36.
+ * - small_map2: a whole map of 2x2, 9 planes. 9 multiplications for the 16 that meet no padding.
+ * - small_map4: a whole map of 4x4, 9 planes. 81 multiplications for the 100 that meet no padding.
+ * Each has a file in isa/ of its name.
  *
  * V (from x), M (to y) and dM (from dY) are [planes][channel blocks][tiles * rows][lanes], lanes
  * floats a vector; planes are `plane` floats apart, blocks `block`. U (from the filters) is

@@ -2,9 +2,8 @@
  * recompute.c: recomputation. Values are dropped after the forward and computed again in the
  * backward; budget.c says which.
  *
- * Before the first backward node that reads a dropped value, a copy of the forward node that makes
- * it is inserted, and copies of the nodes that this one needs, as far as their values were dropped,
- * too. Each node is copied once; its new values live to their last reader. A copy has its
+ * The forward node that makes a dropped value is copied to before the first backward node that
+ * reads it. So are the nodes that make the copy's inputs, where those were dropped, too. Each node is copied once; its new values live to their last reader. A copy has its
  * original's attributes, key of random numbers and inputs, and so writes the same bits. Values
  * without a batch (a norm's statistics) are never dropped: a copy writes them again in their place,
  * or reads them if the op has buffers (kd_op.repeats). */

@@ -4,9 +4,9 @@
  *
  *   range          all numbers
  *   percentile     all but the furthest few
- *   squared error  where clipping and rounding together cost least: each number beyond the end
- *                  costs its distance's square, each within 1/12 of a step's square, or its own
- *                  square if that is less (it becomes 0)
+ *   squared error  where clipping and rounding together cost least. A number beyond the end costs
+ *                  its distance's square. One within costs 1/12 of a step's square. One that is
+ *                  rounded to 0 costs its own square, where that is less.
  *   entropy        where the clipped, rounded distribution is nearest to the true one by
  *                  Kullback-Leibler divergence (Migacz 2017), over 2048 equal bins */
 #include "histogram.h"

@@ -23,11 +23,11 @@
 
 /* The matrix product's tile.
  *   KDI_GEMM_MR x KDI_GEMM_NR  fits the registers, beside two vectors of B and a broadcast of A
- *   KDI_GEMM_STEPS   steps of k at a time: more than 1 where the tile is so small that the loop's
- *                    own instructions would cost as much as a part of it
- *   KDI_GEMM_WIDE    panels of B at a time for a tile of one or two rows: memory is faster when it
- *                    is read in two places at once
- *   KDI_DOT_ROWS     up to so many rows, dot products are faster than packing B */
+ *   KDI_GEMM_STEPS   steps of k at a time. With a small tile the loop's own instructions cost as
+ *                    much as a part of it: then it is more than 1.
+ *   KDI_GEMM_WIDE    panels of B at a time, for a tile of one or two rows. Memory is faster when it
+ *                    is read in two places at once.
+ *   KDI_DOT_ROWS     up to so many rows, dot products are faster than packing B. */
 #if defined(__AVX512F__)
 #define KDI_VL 16
 #define KDI_GEMM_MR 14
