@@ -94,7 +94,7 @@ mutants: deps $(obj)/bin/tests ## plant faults in copies of the tree, print thos
 	@$(PYTHON) tests/mutants/mutants.py --number $(MUTANTS) --seed $(MUTANTS_SEED) $(MUTANTS_ARGS)
 
 # What OpenBLAS may change, where it serves every product it can.
-product_suites := gemm linear grad recompute golden_ops golden_models train bits host
+product_suites := gemm linear grad recompute golden_ops golden_models train bits host host_settings
 .PHONY: check-full
 check-full: check abi ## check, kills, sanitizers, fuzzers, the other build options
 	@$(again) kill
