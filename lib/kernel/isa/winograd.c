@@ -101,61 +101,11 @@ INLINE void filter_gradient_1d(const kdi_v *x, kdi_v *y)
     y[2] = (PA2 / PNA) * sa + (PB2 / PNB) * sb + x[5];
 }
 
-/* V of one tile. */
-static void input(const float *x, const size_t *at, size_t c, float *v, size_t plane, size_t block)
-{
-    spread(6, 6, input_1d, input_pair, x, at, c, v, plane, block, NULL);
-}
+enum { TILE = 4, SIDE = 6, POINTS = 6 };
 
-/* A tile of y from M, through the epilogue. */
-static void output(const float *m, size_t plane, size_t block, size_t first, size_t o,
-                   const kdi_epilogue *epilogue, bool pools, float *y, const size_t *at)
-{
-    if (pools)
-        gather(6, 4, output_1d, m, plane, block, first, o, epilogue, true, y, at);
-    else
-        gather(6, 4, output_1d, m, plane, block, first, o, epilogue, false, y, at);
-}
+#include "separable.h"
 
-/* dM of one tile, the adjoint of the output's transform, and the sum of its dY. */
-static void gradient(const float *dy, const size_t *at, size_t o, float *m, size_t plane,
-                     size_t block, float *sum)
-{
-    spread(4, 6, gradient_1d, gradient_pair, dy, at, o, m, plane, block, sum);
-}
-
-/* U of filters as the second factor of V U. */
-static void filter(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
-                   size_t plane, size_t width)
-{
-    filters(6, filter_1d, w, ldw, tap, o, c, u, plane, width);
-}
-
-static void filter_turned(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
-                          size_t plane, size_t width)
-{
-    filters_turned(6, filter_1d, w, ldw, tap, o, c, u, plane, width);
-}
-
-/* dW from dU, the adjoint of the filters' transform. */
-static void filter_gradient(const float *du, size_t plane, size_t ldu, size_t o, size_t c,
-                            float *dw, size_t ldw, size_t tap, bool accumulate)
-{
-    filter_gradients(6, filter_gradient_1d, du, plane, ldu, o, c, dw, ldw, tap, accumulate);
-}
-
-const kdi_transforms KDI_FN(winograd) = {
-    .planes = 36,
-    .tile = 4,
-    .side = 6,
-    .rows = 1,
-    .input = input,
-    .output = output,
-    .gradient = gradient,
-    .filter = filter,
-    .filter_turned = filter_turned,
-    .filter_gradient = filter_gradient,
-};
+const kdi_transforms KDI_FN(winograd) = SEPARABLE;
 
 /* Moments of a tile's pixels of y, o channels, kept as three rows of `step` floats: a shift, the
  * sum of (y - shift)^2 and the sum of y - shift. `begin` sets the shift to the tile's first pixel,
