@@ -49,18 +49,26 @@ static int check_data(const exporting *x)
     return cli_check_channels(a, a->words[0], x->model, x->data);
 }
 
-/* Which class of the network a label is. */
-static int match_classes(const exporting *x, int32_t *map)
+/* Which class of the network each label is: by name, or in order, as is said then. */
+static int match_classes(exporting *x)
 {
     const kd_data_info *info = kd_dataset_info(x->data);
+    const size_t classes = kd_model_classes(x->model);
     kd_class_match match;
-    const kd_status status =
-        kd_classes_match(x->ctx, kd_model_class_names(x->model), kd_model_classes(x->model),
-                         info->class_names, info->classes, map, &match);
-    return status ? cli_fail("%s: %s", x->args->calibrate, kd_ctx_error(x->ctx)) : CLI_DONE;
+    x->class_map = kd_ctx_alloc(x->ctx, info->classes, sizeof *x->class_map);
+    if (!x->class_map) return cli_fail_ctx(x->ctx);
+    if (kd_classes_match(x->ctx, kd_model_class_names(x->model), classes, info->class_names,
+                         info->classes, x->class_map, &match))
+        return cli_fail("%s: %s", x->args->calibrate, kd_ctx_error(x->ctx));
+    if (match == KD_CLASSES_UNNAMED && info->class_names)
+        kd_ctx_log(x->ctx, KD_LOG_INFO,
+                   "the network has no names for its %zu classes: they are taken to be those of "
+                   "%s, in their order",
+                   classes, info->name);
+    return CLI_DONE;
 }
 
-static int fill(const exporting *x, kd_loader *loader, const int32_t *map, pictures *out)
+static int fill(const exporting *x, kd_loader *loader, pictures *out)
 {
     const size_t side = kd_model_image(x->model);
     const size_t size = side * side * kd_model_channels(x->model);
@@ -74,7 +82,7 @@ static int fill(const exporting *x, kd_loader *loader, const int32_t *map, pictu
                 const float pixel = roundf(from[k]);
                 out->pixels[at * size + k] = (uint8_t)(pixel < 0 ? 0 : pixel > 255 ? 255 : pixel);
             }
-            out->labels[at] = map[batch->labels[i]];
+            out->labels[at] = x->class_map[batch->labels[i]];
         }
     }
     return CLI_DONE;
@@ -106,12 +114,10 @@ static int read_pictures(const exporting *x, kd_split split, size_t most, pictur
                         split == KD_SPLIT_TRAIN ? "training" : "test");
     out->pixels = kd_ctx_alloc(x->ctx, out->count, side * side * channels);
     out->labels = kd_ctx_alloc(x->ctx, out->count, sizeof *out->labels);
-    int32_t *map = kd_ctx_alloc(x->ctx, info->classes, sizeof *map);
-    int code = out->pixels && out->labels && map ? match_classes(x, map) : cli_fail_ctx(x->ctx);
-    if (!code && kd_loader_create(x->data, &opt, &loader)) code = cli_fail_ctx(x->ctx);
-    if (!code) code = fill(x, loader, map, out);
+    if (!out->pixels || !out->labels || kd_loader_create(x->data, &opt, &loader))
+        return cli_fail_ctx(x->ctx);
+    const int code = fill(x, loader, out);
     kd_loader_close(loader);
-    kd_ctx_free(x->ctx, map);
     return code;
 }
 
@@ -175,7 +181,8 @@ static int open_data(exporting *x)
     cli_args args = *x->args;
     args.data = args.calibrate;
     int code = cli_open_data(&args, x->ctx, &x->data);
-    return code ? code : check_data(x);
+    if (!code) code = check_data(x);
+    return code ? code : match_classes(x);
 }
 
 static int open_device(exporting *x)
@@ -212,6 +219,7 @@ int cmd_export(cli_args *args)
     if (!code && args->report) code = export_write_report(&x);
     if (!code) code = write_all(&x);
     if (!code) code = export_report(&x);
+    kd_ctx_free(x.ctx, x.class_map);
     kd_export_destroy(x.e);
     kd_model_destroy(x.model);
     cli_close_data(x.data);

@@ -21,6 +21,7 @@ typedef struct exporting {
     kd_ctx *ctx;
     kd_model *model;
     kd_dataset *data;
+    int32_t *class_map; /* [the data's classes]: the network's */
     kd_export *e;
     kd_edge_model device; /* the blob, open */
     size_t calibrated;    /* pictures */

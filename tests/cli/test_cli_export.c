@@ -145,6 +145,31 @@ START_TEST(test_c_array_compiles)
 }
 END_TEST
 
+/* Classes without names are taken in order, which is said, if there are as many. */
+START_TEST(test_unnamed_classes)
+{
+    const test_path net = test_in_dir("unnamed.safetensors"), kde = test_in_dir("unnamed.kde");
+    static const float half[] = {.5f, .5f, .5f};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *m;
+    test_ok(ctx, kd_model_create(ctx, SPEC, 1, &m));
+    test_ok(ctx, kd_model_set_normalization(m, half, half));
+    test_ok(ctx, kd_model_save(m, net.text));
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
+    expect_error(RUN("export", net.text, "--edge", kde.text, "--int8", "--calibrate",
+                     "synthetic:classes=5,image=16"),
+                 1, "5");
+    ck_assert_msg(access(kde.text, F_OK) != 0, "something was written");
+    RUN_OK("export", net.text, "--edge", kde.text, "--int8", "--calibrate", DATA);
+    const char *said = strstr(test_err, "the network has no names for its 4 classes");
+    ck_assert_msg(said != NULL, "%s", test_err);
+    ck_assert_ptr_null(strstr(said + 1, "the network has no names"));
+    RUN_OK("export", trained(), "--edge", kde.text, "--int8", "--calibrate", DATA);
+    ck_assert_ptr_null(strstr(test_err, "no names"));
+}
+END_TEST
+
 START_TEST(test_refused)
 {
     const test_path out = test_in_dir("never.kde"), cut = test_in_dir("cut.kde");
@@ -194,4 +219,4 @@ START_TEST(test_refused)
 END_TEST
 
 TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict,
-           &test_c_array_compiles, &test_refused)
+           &test_c_array_compiles, &test_unnamed_classes, &test_refused)
