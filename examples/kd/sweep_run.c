@@ -113,6 +113,26 @@ static int check_student(sweep_student *t)
     return CLI_DONE;
 }
 
+/* Passes of one cache: does each take what the first of them would begin? */
+static int check_cache(sweep *s, size_t i)
+{
+    sweep_student *t = s->students[i], *first = NULL;
+    for (size_t k = 0; k < i && !first; k++)
+        if (same_text(s->students[k]->args.distill.cache, t->args.distill.cache))
+            first = s->students[k];
+    if (!t->args.distill.cache || t->pass != i || !first) return CLI_DONE;
+    first->args.distill.train = &first->args.train;
+    t->args.distill.train = &t->args.train;
+    const kd_student one = {.model = first->session.run.model, .opt = &first->args.distill};
+    const kd_student other = {.model = t->session.run.model, .opt = &t->args.distill};
+    kd_ctx *ctx = t->session.run.ctx;
+    const kd_status status =
+        kd_cache_agree(&one, first->session.run.data, &other, t->session.run.data);
+    return status ? cli_fail("%s and %s cannot share a cache: %s", first->name, t->name,
+                             kd_ctx_error(ctx))
+                  : CLI_DONE;
+}
+
 static int open_students(sweep *s)
 {
     int status = CLI_DONE;
@@ -132,6 +152,7 @@ static int open_students(sweep *s)
         size_t k = 0;
         while (k < i && !together(s->students[k], s->students[i])) k++;
         s->students[i]->pass = k;
+        status = check_cache(s, i);
     }
     return status;
 }
@@ -530,7 +551,9 @@ int sweep_run(sweep *s)
                                  "--jobs: %s has no cache: each process would run the "
                                  "teacher for itself",
                                  s->students[i]->name);
-        return run_jobs(s);
+        code = open_students(s); /* what is wrong is said before a process starts */
+        close_students(s);
+        return code ? code : run_jobs(s);
     }
     code = open_students(s);
     if (!code) {

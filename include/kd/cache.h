@@ -36,6 +36,12 @@ typedef struct kd_cache_check {
 KD_API kd_status kd_cache_verify(const kd_model *student, kd_dataset *data,
                                  const kd_distill_opt *opt, size_t batches, kd_cache_check *result);
 
+/* Would run `other` learn from opt->cache if run `one`, of the same context, began it? Where the
+ * cache is there already, both are compared with it. KD_E_MISMATCH: no, and what differs. Nothing is
+ * written, and no teacher runs. The students' results are not touched. */
+KD_API kd_status kd_cache_agree(const kd_student *one, kd_dataset *data, const kd_student *other,
+                                kd_dataset *others_data);
+
 /* One epoch's file. */
 typedef struct kd_cache_epoch {
     size_t struct_size; /* sizeof(kd_cache_epoch), set by the caller */

@@ -27,23 +27,34 @@ static uint64_t hash_of(const char *text, size_t size)
     return h;
 }
 
-kd_status kdt_cache_find(kd_ctx *ctx, const char *folder, kdt_cache *c)
+kd_status kdt_cache_lend(kd_ctx *ctx, const char *folder, const char *text, size_t size,
+                         kdt_cache *c)
 {
-    char path[KDT_PATH], *text;
-    size_t size;
+    char path[KDT_PATH];
     *c = (kdt_cache){.ctx = ctx, .folder = folder, .now = {.part = -1, .epoch = KDT_NO_EPOCH}};
     if (strlen(folder) > LONGEST)
         return kd_ctx_fail(ctx, KD_E_INVALID, "the name of the cache's folder is too long");
+    if (!text) return KD_OK;
     key_path(c, path);
-    kd_status status = kd_file_read_all(ctx, path, KEY_LIMIT, &text, &size);
-    if (status == KD_E_NOTFOUND) return KD_OK;
-    if (status) return status;
     c->key_hash = hash_of(text, size);
-    status = kd_json_parse(ctx, text, size, &c->key);
+    const kd_status status = kd_json_parse(ctx, text, size, &c->key);
     if (status == KD_E_FORMAT)
         kd_ctx_fail(ctx, status, "%s: this is no teacher cache: %s", path, kd_ctx_error(ctx));
-    kd_ctx_free(ctx, text);
     return status ? status : kdt_key_read(ctx, path, c->key, &c->facts);
+}
+
+kd_status kdt_cache_find(kd_ctx *ctx, const char *folder, kdt_cache *c)
+{
+    char path[KDT_PATH], *text = NULL;
+    size_t size = 0;
+    kd_status status = kdt_cache_lend(ctx, folder, NULL, 0, c);
+    if (status) return status;
+    key_path(c, path);
+    status = kd_file_read_all(ctx, path, KEY_LIMIT, &text, &size);
+    if (status == KD_E_NOTFOUND) return KD_OK;
+    if (!status) status = kdt_cache_lend(ctx, folder, text, size, c);
+    kd_ctx_free(ctx, text);
+    return status;
 }
 
 /* Two processes that begin a cache at once: one writes its key, the other finds it. */
@@ -87,7 +98,7 @@ static kd_status agree(kdt_feed *feed, const kd_train_opt *t)
     if (status) return status;
     kdt_key_print(feed, t, j);
     status = kd_json_text(j, &text, &size);
-    if (!status && !c->key) {
+    if (!status && !c->key && !feed->looks_only) {
         const kdt_layout layout = c->layout;
         const bool by_sample = c->by_sample;
         const size_t cycle = c->cycle;
@@ -99,7 +110,7 @@ static kd_status agree(kdt_feed *feed, const kd_train_opt *t)
         c->by_sample = by_sample;
         c->cycle = cycle;
     }
-    if (!status) status = compare_key(feed, text, size);
+    if (!status && c->key) status = compare_key(feed, text, size);
     kd_json_destroy(j);
     return status;
 }

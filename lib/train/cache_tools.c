@@ -18,6 +18,7 @@ typedef struct session {
 static kd_status open_session(session *s, kd_model *student, kd_dataset *data,
                               const kd_distill_opt *options)
 {
+    const bool fills = !s->feed.looks_only;
     kdt_run *run = &s->run;
     *run = (kdt_run){.ctx = kd_model_ctx(student),
                      .feed = &s->feed,
@@ -27,7 +28,7 @@ static kd_status open_session(session *s, kd_model *student, kd_dataset *data,
     kd_status status = kdt_take(run->ctx, student, NULL, options, true, &run->train, &run->opt);
     if (!status && !run->opt.cache)
         status = kd_ctx_fail(run->ctx, KD_E_INVALID, "kd_distill_opt: no cache is named");
-    if (!status && !run->opt.teacher && !run->opt.teachers)
+    if (!status && fills && !run->opt.teacher && !run->opt.teachers)
         status =
             kd_ctx_fail(run->ctx, KD_E_INVALID, "a cache is filled by teachers: none is given");
     if (!status) status = kdt_teachers_check(&s->feed, run);
@@ -198,6 +199,38 @@ kd_status kd_cache_verify(const kd_model *student, kd_dataset *data, const kd_di
     if (!status) status = compare_all(&s, batches, &here);
     kdt_feed_close(&s.feed);
     kd_results(result, &here, sizeof here);
+    return status;
+}
+
+/* ---- of two runs ------------------------------------------------------------------------------ */
+
+/* The key that this run would begin its cache with, found where there is none. */
+static kd_status lend_key(const session *from, session *to)
+{
+    kd_json *j;
+    const char *text;
+    size_t size;
+    kd_ctx *ctx = from->run.ctx;
+    kd_status status = kd_json_create(ctx, 1, &j);
+    if (status) return status;
+    kdt_key_print(&from->feed, &from->run.train, j);
+    status = kd_json_text(j, &text, &size);
+    if (!status) status = kdt_cache_lend(ctx, from->run.opt.cache, text, size, &to->feed.cache);
+    kd_json_destroy(j);
+    return status;
+}
+
+kd_status kd_cache_agree(const kd_student *one, kd_dataset *data, const kd_student *other,
+                         kd_dataset *others_data)
+{
+    session first = {.feed.looks_only = true}, second = {.feed.looks_only = true};
+    if (!one || !one->model || !data || !other || !other->model || !others_data)
+        return KD_E_INVALID;
+    kd_status status = open_session(&first, one->model, data, one->opt);
+    if (!status && !first.feed.cache.key) status = lend_key(&first, &second);
+    if (!status) status = open_session(&second, other->model, others_data, other->opt);
+    kdt_feed_close(&second.feed);
+    kdt_feed_close(&first.feed);
     return status;
 }
 

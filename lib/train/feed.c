@@ -135,8 +135,8 @@ static kd_status open_cache(kdt_feed *feed, kdt_run *const *runs, size_t n)
     if (status) return status;
     feed->cached = true;
     const kdt_cache *c = &feed->cache;
-    if (feed->always_live) {
-        feed->live = true;
+    if (feed->always_live || feed->looks_only) {
+        feed->live = feed->always_live;
         return KD_OK;
     }
     status = kdt_cache_covers(&feed->cache, epochs, &missing);

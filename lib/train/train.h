@@ -59,6 +59,7 @@ typedef struct kdt_feed {
     size_t runs;                          /* that share the feed */
     void *arena;                          /* in which they compute */
     bool always_live;                     /* plan the teachers in any case */
+    bool looks_only;                      /* nothing is written or computed: only the key is made */
 } kdt_feed;
 
 /* ---- what learns ----------------------------------------------------------------------------- */
@@ -208,6 +209,9 @@ kd_status kdt_feed_take(kdt_feed *feed, size_t epoch, size_t batch, size_t most)
 /* cache.c */
 /* The cache in a folder, if there is one (c->key). The name must live on. */
 kd_status kdt_cache_find(kd_ctx *ctx, const char *folder, kdt_cache *c);
+/* The same, were `text` its cache.json; NULL: there is none. */
+kd_status kdt_cache_lend(kd_ctx *ctx, const char *folder, const char *text, size_t size,
+                         kdt_cache *c);
 /* The feed's loader and teachers' names are known: is it the cache of these logits? Where there is
  * none it begins. */
 kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill_opt *o);

@@ -592,6 +592,8 @@ static kd_status call_cache(world *w)
                                 .cache_top = 3};
     kd_status status = kd_cache_build(w->model, w->data, &opt);
     if (!status) status = kd_cache_verify(w->model, w->data, &opt, 1, NULL);
+    const kd_student one = {.model = w->model, .opt = &opt};
+    if (!status) status = kd_cache_agree(&one, w->data, &one, w->data);
     return status ? status : kd_cache_look(w->ctx, path, 0, 1, NULL);
 }
 
@@ -747,7 +749,7 @@ const call calls[] = {
     {call_train, "kd_train"},
     {call_distill, "kd_distill"},
     {call_distill_many, "kd_distill_many"},
-    {call_cache, "kd_cache_build kd_cache_verify kd_cache_look"},
+    {call_cache, "kd_cache_build kd_cache_verify kd_cache_agree kd_cache_look"},
     {call_train_step, "kd_train_step"},
     {call_train_plan, "kd_train_plan"},
     {call_plan_within, "kd_plan_create"},

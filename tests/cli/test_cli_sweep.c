@@ -128,6 +128,31 @@ START_TEST(test_jobs)
 }
 END_TEST
 
+/* A cache that two passes cannot share is refused before the first; one that they can is not. */
+START_TEST(test_cache_of_two_passes)
+{
+    static const char *const augment[] = {"crop", "crop", "none"};
+    make_teacher();
+    for (int i = 0; i < 3; i++) {
+        char text[2000];
+        snprintf(text, sizeof text,
+                 "{\"common\": {" PLAIN ", \"teacher\": \"%s\", \"cache\": \"%s\", \"augment\": "
+                 "\"%s\"}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2,width=0.125\"}],"
+                 " \"grid\": {\"seed\": [3, 4]}}",
+                 at("teacher"), at("seeds"), augment[i]);
+        put(at("sweep.json"), text);
+        must(i < 2, "sweep %s --out %s --quiet%s", at("sweep.json"), at("seeded"),
+             i == 1 ? " --jobs 2" : "");
+        if (i == 2) continue;
+        says("errors", "a-seed=3 and a-seed=4 cannot share a cache");
+        says("errors", "/seeds/cache.json: the cache is of other logits: its seed is 3, this run's "
+                       "is 4");
+        ck_assert(access(at("seeded"), F_OK) != 0 && access(at("seeds"), F_OK) != 0);
+    }
+    ck_assert(access(at("seeded/a-seed=4/model.safetensors"), F_OK) == 0);
+}
+END_TEST
+
 START_TEST(test_bad_files)
 {
     static const struct {
@@ -213,4 +238,5 @@ START_TEST(test_cache)
 }
 END_TEST
 
-TEST_SUITE(cli_sweep, 90, &test_sweep, &test_jobs, &test_bad_files, &test_cache)
+TEST_SUITE(cli_sweep, 90, &test_sweep, &test_jobs, &test_cache_of_two_passes, &test_bad_files,
+           &test_cache)
