@@ -105,7 +105,9 @@ KD_API kd_status kd_export_result_get(const kd_export *e, kd_export_result *resu
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* The blob: valid until the export is quantised again or destroyed. At a multiple of 64 bytes. */
+/* The blob: valid until the export is quantised again or destroyed. At a multiple of 64 bytes. A
+ * float32 layer that makes infinities or NaN of the self-test's picture is KD_E_NONFINITE, and the
+ * error names it. */
 KD_API kd_status kd_export_blob(kd_export *e, const void **bytes, size_t *size);
 /* Write it as a file, all or nothing. A file that is there is replaced if it is a blob; else
  * KD_E_EXISTS. */

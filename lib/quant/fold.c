@@ -28,6 +28,8 @@ double kdi_pixel_pad(const kdi_net *net, size_t channel)
 static kd_status fold_pixels(kdi_net *net, kdi_layer *l)
 {
     const size_t channels = net->maps[0].c, count = l->out_channels * l->taps;
+    char text[KDI_LAYER_TEXT];
+    bool finite = true;
     if (!l->pixel_weights) {
         l->pixel_weights = kdi_pool_alloc(&net->pool, count, sizeof *l->pixel_weights);
         l->pixel_bias = kdi_pool_alloc(&net->pool, l->out_channels, sizeof *l->pixel_bias);
@@ -39,11 +41,18 @@ static kd_status fold_pixels(kdi_net *net, kdi_layer *l)
             const double w = (double)l->weights[o * l->taps + t];
             const double std = (double)net->std[t % channels];
             bias -= w * (double)net->mean[t % channels] / std;
-            l->pixel_weights[o * l->taps + t] = (float)(w / (255 * std));
+            const float folded = (float)(w / (255 * std));
+            l->pixel_weights[o * l->taps + t] = folded;
+            finite &= isfinite(folded) != 0;
         }
         l->pixel_bias[o] = (float)bias;
+        finite &= isfinite(l->pixel_bias[o]) != 0;
     }
-    return KD_OK;
+    return finite ? KD_OK
+                  : kd_ctx_fail(net->ctx, KD_E_NONFINITE,
+                                "%s: its weights are not finite once the picture's normalisation "
+                                "is in them",
+                                kdi_layer_text(l, text, sizeof text));
 }
 
 kd_status kdi_fold_pixels(kdi_net *net)

@@ -20,7 +20,7 @@ void kdi_fold_norm(const kdi_folding *f, float *weights, float *bias);
 
 /* The first layer's weights and bias for pixels from 0 to 255 instead of (pixel / 255 - mean) / std.
  * After every change of its weights. KD_E_UNSUPPORTED, naming it: the first layer has no weights, or pads
- * more than four channels of different means. */
+ * more than four channels of different means. KD_E_NONFINITE, naming it: a result is too large. */
 kd_status kdi_fold_pixels(kdi_net *net);
 
 /* Where the kernel's padding lies outside of the picture, a normalised pixel is 0: in pixels that

@@ -7,6 +7,7 @@
 #include "../../lib/quant/float_run.h"
 #include "../../lib/quant/quantise.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -466,7 +467,27 @@ START_TEST(test_not_finite)
     test_ok(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e));
     const kd_quantise_opt q = options(&c);
     expect(ctx, kd_export_quantise(e, &q), KD_E_NONFINITE, "'strided'");
+    const void *blob;
+    size_t size;
+    expect(ctx, kd_export_blob(e, &blob, &size), KD_E_NONFINITE, "conv2d 'strided': what it makes");
+    ck_assert(!blob && size == 0);
     kd_export_destroy(e);
+    for (size_t i = 0; i < strided->count; i++) values[strided->offset + i] = 0;
+    const size_t logits = kd_params_find(c.params, "last.bias")->offset;
+    for (int sign = -1; sign < 2; sign += 2) {
+        values[logits] = (float)sign * FLT_MAX; /* where the device cuts off */
+        test_ok(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e));
+        expect(ctx, kd_export_blob(e, &blob, &size), KD_E_NONFINITE, "'last': what it makes");
+        kd_export_destroy(e);
+    }
+    values[logits] = 0;
+    /* Nor are the weights once they are for pixels. */
+    static const float mean[] = {.5f, .5f, .5f}, deviation[] = {1e-4f, 1e-4f, 1e-4f};
+    const kd_export_graph_opt normal = {
+        .struct_size = sizeof normal, .mean = mean, .std = deviation};
+    values[kd_params_find(c.params, "first.weight")->offset] = 1e37f;
+    expect(ctx, kd_export_create_graph(c.graph, c.params, &normal, &e), KD_E_NONFINITE,
+           "'first': its weights are not finite once");
     net_free(ctx, &c);
     kd_ctx_destroy(ctx);
 }
