@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * small_map4.c: transforms for 3x3 convolutions of 4x4 maps with padding 1, for few images and many
- * channels, where time is that of reading the filters: no more of them than the definition has.
+ * channels. Their time is that of reading the filters: these have no more than the definition.
  *
  * In one dimension such a map is a product with t0 D + t1 + t2 U, a Toeplitz matrix with D ones
  * below the diagonal and U above it. These two have rank 3, and the identity 4; but
@@ -21,7 +21,7 @@
 #define P 1.6180339887498948f /* 1 / P == P - 1 */
 #define Q 0.6180339887498948f
 
-enum { SIDE = 4, RANK = 3, LINES = 9 }; /* LINES: numbers of a line, [plane][row] */
+enum { SIDE = 4, POINTS = 3, LINES = 9 }; /* LINES: numbers of a line, [plane][row] */
 
 INLINE void input_1d(const kdi_v *x, kdi_v *y)
 {
@@ -79,7 +79,7 @@ INLINE void filter_gradient_1d(const kdi_v *x, kdi_v *y)
 /* Number i of a column and j of a row, in its plane and row of V or M. */
 INLINE size_t place(size_t i, size_t j, size_t plane)
 {
-    return (i / RANK * RANK + j / RANK) * plane + (i % RANK * RANK + j % RANK) * L;
+    return (i / POINTS * POINTS + j / POINTS) * plane + (i % POINTS * POINTS + j % POINTS) * L;
 }
 
 /* An image of x or dY to its rows of V or dM; sum, where not NULL, has the pixels added to it. */
@@ -134,31 +134,13 @@ static void gradient(const float *dy, const size_t *at, size_t o, float *m, size
     spread_map(gradient_1d, dy, at, o, m, plane, block, sum);
 }
 
-/* U of filters as the second factor of V U. */
-static void filter(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
-                   size_t plane, size_t width)
-{
-    filters(RANK, filter_1d, w, ldw, tap, o, c, u, plane, width);
-}
-
-static void filter_turned(const float *w, size_t ldw, size_t tap, size_t o, size_t c, float *u,
-                          size_t plane, size_t width)
-{
-    filters_turned(RANK, filter_1d, w, ldw, tap, o, c, u, plane, width);
-}
-
-/* dW from dU, the adjoint of the filters' transform. */
-static void filter_gradient(const float *du, size_t plane, size_t ldu, size_t o, size_t c,
-                            float *dw, size_t ldw, size_t tap, bool accumulate)
-{
-    filter_gradients(RANK, filter_gradient_1d, du, plane, ldu, o, c, dw, ldw, tap, accumulate);
-}
+#include "separable_filters.h"
 
 const kdi_transforms KDI_FN(small_map4) = {
-    .planes = 9,
-    .tile = 4,
-    .side = 4,
-    .rows = 9,
+    .planes = POINTS * POINTS,
+    .tile = SIDE,
+    .side = SIDE,
+    .rows = LINES / POINTS * (LINES / POINTS),
     .input = input,
     .output = output,
     .gradient = gradient,
