@@ -93,9 +93,24 @@ END
 make --no-print-directory edge CROSS=arm-none-eabi- EDGE_CFLAGS="$flags" EDGE_NAME="$board" >/dev/null
 make --no-print-directory edge EDGE_NAME=host >/dev/null
 sources="$here/main.c $here/board_text.c $out/model.c $out/pictures.c"
+
+# The linker's table: a memory, what is used, what there is.
+memory() { # NAME: "USED of SIZE"
+    awk -v name="$1:" '
+        function bytes(n, unit) { return n * (unit == "KB" ? 1024 : unit == "MB" ? 1048576 : unit == "GB" ? 1073741824 : 1) }
+        $1 == name { printf "%d of %d", bytes($2, $3), bytes($4, $5) }' "$out/link.txt"
+}
 # shellcheck disable=SC2086 # flags and sources are words
-arm-none-eabi-gcc -std=c99 -Os -ffreestanding -ffunction-sections -fdata-sections -Wl,--gc-sections -Wall -Wextra $flags \
-    -DBOARD_CLOCK_HZ=${clock}u -Iinclude -I"$out" -I$here -nostdlib -L$here -T "$here/$script" -o "$out/firmware.elf" \
-    $sources $here/start_cortexm.c "build/edge/$board/libkd-edge.a" -lgcc
+arm-none-eabi-gcc -std=c99 -Os -ffreestanding -ffunction-sections -fdata-sections -Wl,--gc-sections,--print-memory-usage \
+    -Wall -Wextra $flags -DBOARD_CLOCK_HZ=${clock}u -Iinclude -I"$out" -I$here -nostdlib -L$here -T "$here/$script" \
+    -o "$out/firmware.elf" $sources $here/start_cortexm.c "build/edge/$board/libkd-edge.a" -lgcc >"$out/link.txt" 2>&1 || {
+    if grep -q -e 'overflowed by' -e 'no room for the stack' "$out/link.txt"; then
+        echo "build.sh: this network is too large for $board: flash $(memory FLASH) bytes, RAM $(memory RAM) bytes, the stack's 1536 besides" >&2
+    else
+        cat "$out/link.txt" >&2
+    fi
+    exit 1
+}
+if grep -q warning "$out/link.txt"; then cat "$out/link.txt" >&2; fi
 # shellcheck disable=SC2086
 ${CC:-gcc} -std=c99 -O2 -Iinclude -I"$out" -I$here -o "$out/on_host" $sources $here/start_hosted.c build/edge/host/libkd-edge.a

@@ -1,5 +1,6 @@
 # The firmware example: a network, a board, pictures; under QEMU and on this machine.
-#   FIRMWARE_MODEL=FILE  a .kde file, or a trained model, which is quantised first (by pictures of KD_DATA's CIFAR-10)
+#   FIRMWARE_MODEL=FILE  a .kde file, or a trained model, which is quantised first
+#   FIRMWARE_DATA=NAME   by pictures of this data, as kd export --calibrate names it [KD_DATA's CIFAR-10]
 #   BOARD=m0|m3|m4|m7|m33|m55
 BOARD ?= m4
 FIRMWARE_MODEL ?= $(firstword $(wildcard examples/models/*.kde))

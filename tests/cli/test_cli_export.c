@@ -218,5 +218,20 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* What make firmware-demo is given, looked at before anything is built. */
+START_TEST(test_firmware_demo)
+{
+    const test_path net = test_at(trained(), "model.safetensors");
+    char kd[sizeof(test_path) + 3];
+    snprintf(kd, sizeof kd, "KD=%s", test_bin("kd").text);
+    const char *demo = "examples/firmware/demo.sh";
+    expect_error(test_run("sh", demo, "m4", "nowhere.kde"), 1, "nowhere.kde: no such file");
+    expect_error(test_run("env", "KD_DATA=none", "FIRMWARE_DATA=", "sh", demo, "m4", net.text), 1,
+                 "none/cifar-10-batches-bin is not there: FIRMWARE_DATA=NAME");
+    expect_error(test_run("env", kd, "FIRMWARE_DATA=nonsense", "sh", demo, "m4", net.text), 1,
+                 "nonsense");
+}
+END_TEST
+
 TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict,
-           &test_c_array_compiles, &test_unnamed_classes, &test_refused)
+           &test_c_array_compiles, &test_unnamed_classes, &test_refused, &test_firmware_demo)

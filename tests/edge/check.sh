@@ -20,6 +20,21 @@ check_speed() { # BOARD MOST: in hundredths of an instruction a multiply-accumul
     [ "$spent" -le "$2" ] || fail "$1: too many"
 }
 
+# A network that a board has no room for: one line, with what it needs and what there is.
+check_too_large() {
+    if KD_DATA=none PICTURES=1 sh $firmware/build.sh "$out/vgg.kde" m0 "$out/firmware-m0" >"$out/too-large.txt" 2>&1; then
+        fail "m0: a network of 32x32 maps fits 16 KB of RAM"
+    fi
+    said=$(grep -v '^no CIFAR-10' "$out/too-large.txt")
+    case $said in
+    *"
+"*) fail "m0: too large, but it says: $said" ;;
+    *"too large for m0: flash "[1-9]*" of 262144 bytes, RAM "[1-9]*" of 16384 bytes, "*) ;;
+    *) fail "m0: too large, but it says: $said" ;;
+    esac
+    echo "check-edge: $said"
+}
+
 # name : compiler's prefix : flags : linker script, or - : QEMU : clock in Hz : most arena, most blobs (bytes)
 targets="host:::-::0:131072:500000
 freestanding::-DKD_EDGE_PORTABLE:-::0:131072:500000
@@ -119,7 +134,9 @@ echo "$targets" | while IFS=: read -r name prefix flags script qemu clock arena 
     grep -v '^#' "$out/$name.txt" >"$out/$name.bits"
     cmp -s "$out/$name.bits" "$right.txt" || fail "$name: other bits than here: diff $out/$name.bits $right.txt"
     case $name in
-    m4) check_speed m4 250 ;;
+    m4)
+        check_speed m4 250
+        check_too_large ;;
     m55) check_speed m55 125 ;;
     esac
     n=$(grep -c '^[0-9]' "$out/$name.bits")
