@@ -358,11 +358,23 @@ static bool carry_over(cli_session *s)
     return was->done && !s->recorded && !more && (same || !s->run.finished);
 }
 
-static int fail_named(const cli_session *s)
+/* What the library says of a cache's file, and what helps. */
+static void advise(cli_session *s, kd_status status)
+{
+    const char *cache = s->args->distill.cache;
+    const size_t used = strlen(s->why);
+    if (!cache || status != KD_E_FORMAT || s->args->n_teachers || !strstr(s->why, "/epoch-"))
+        return;
+    snprintf(s->why + used, sizeof s->why - used,
+             " (--teacher computes it anew; 'kd cache prune' removes damaged epochs)");
+}
+
+static int say_why(const cli_session *s)
 {
     char typed[600];
     cli_as_typed(s->why, typed, sizeof typed);
-    return cli_fail("%s: %s", s->name, typed);
+    if (s->name) return cli_fail("%s: %s", s->name, typed);
+    return cli_fail("%s", *typed ? typed : "failed, and the library does not say why");
 }
 
 int cli_session_finish(cli_session *s, kd_status status)
@@ -381,9 +393,10 @@ int cli_session_finish(cli_session *s, kd_status status)
         code = s->name ? CLI_INTERRUPTED : say_interrupted(s);
     } else if (status) {
         if (!s->why[0]) snprintf(s->why, sizeof s->why, "%s", kd_ctx_error(run->ctx));
+        advise(s, status);
         run->status = "failed";
         run->error = s->why;
-        code = s->name ? fail_named(s) : cli_fail_ctx(run->ctx);
+        code = say_why(s);
     }
     if (run->finished || s->result.steps) run->result = &s->result;
     const bool whole = carry_over(s);

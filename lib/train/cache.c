@@ -190,13 +190,19 @@ static size_t number_of(const kdt_cache *c, size_t epoch)
     return c->cycle ? epoch % c->cycle : epoch;
 }
 
-kd_status kdt_cache_covers(kdt_cache *c, size_t epochs, size_t *missing)
+kd_status kdt_cache_covers(kdt_feed *feed, size_t epochs, size_t *missing)
 {
+    kdt_cache *c = &feed->cache;
     const size_t n = c->cycle && c->cycle < epochs ? c->cycle : epochs;
     kdt_epoch_file e;
     *missing = n;
     for (size_t i = 0; i < n; i++) {
-        const kd_status status = kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, i, &e);
+        kd_status status = kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, i, &e);
+        if (kdt_cache_damaged(feed, status)) {
+            status = kdt_cache_mend(c, i);
+            kdt_epoch_close(&c->now);
+            if (!status) status = KD_E_NOTFOUND;
+        }
         if (status == KD_E_NOTFOUND) *missing = i;
         if (status) return status == KD_E_NOTFOUND ? KD_OK : status;
         kdt_epoch_close(&e);
@@ -299,11 +305,20 @@ static void note_batch(kdt_feed *feed)
         kdt_epoch_finish(&c->now);
 }
 
+/* After a failure to read: the epoch's file is mended, and the teachers are there. */
+static kd_status read_again(kdt_feed *feed, bool *all)
+{
+    kd_status status = kdt_cache_mend(&feed->cache, number_of(&feed->cache, feed->now->epoch));
+    if (!status && !feed->live) status = kdt_feed_wake(feed);
+    return status ? status : read_rows(feed, all);
+}
+
 kd_status kdt_cache_logits(kdt_feed *feed)
 {
     bool all;
     kd_status status = go_to(feed, feed->now->epoch);
     if (!status) status = read_rows(feed, &all);
+    if (kdt_cache_damaged(feed, status)) status = read_again(feed, &all);
     if (status) return status;
     if (!all) {
         if (!feed->live)

@@ -89,6 +89,8 @@ kd_status kdt_epoch_look(kd_ctx *ctx, const kdt_layout *layout, const char *fold
 kd_status kdt_epoch_begin(kd_ctx *ctx, const kdt_layout *layout, const char *folder, uint64_t key,
                           size_t epoch, kdt_epoch_file *out);
 void kdt_epoch_close(kdt_epoch_file *e);
+/* All zero where the row is missing, or the file has no marks. */
+kd_status kdt_epoch_mark(kdt_epoch_file *e, size_t row, kdt_mark *mark);
 /* A row's bytes. *there: false where the row is missing; in a complete file a row that is damaged is
  * KD_E_FORMAT, in an unfinished one it is missing. */
 kd_status kdt_epoch_read(kdt_epoch_file *e, size_t row, uint32_t id, unsigned char *bytes,

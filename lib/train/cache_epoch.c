@@ -267,19 +267,33 @@ static kd_status damaged(const kdt_epoch_file *e, size_t row)
     return kd_ctx_fail(e->ctx, KD_E_FORMAT, "%s: row %zu is damaged", kd_file_path(e->file), row);
 }
 
+kd_status kdt_epoch_mark(kdt_epoch_file *e, size_t row, kdt_mark *mark)
+{
+    *mark = (kdt_mark){0};
+    if (!e->tensors[0]) return KD_OK;
+    return kd_file_read_bytes(e->file, e->tensors[0], (uint64_t)row * sizeof *mark, sizeof *mark,
+                              mark);
+}
+
+/* What was cut off is not there; it counts when it is written again. */
+static void take_out(kdt_epoch_file *e, size_t row)
+{
+    const kdt_mark none = {0};
+    if (write_all(e->part, &none, sizeof none,
+                  e->layout->segment[0].offset + (uint64_t)row * sizeof none))
+        e->filled--;
+}
+
 kd_status kdt_epoch_read(kdt_epoch_file *e, size_t row, uint32_t id, unsigned char *bytes,
                          bool *there)
 {
     const kdt_layout *l = e->layout;
-    kdt_mark mark = {0};
+    kdt_mark mark;
     unsigned char *to = bytes;
-    kd_status status = KD_OK;
     *there = false;
     if (!e->file) return KD_OK;
     if (row >= l->rows) return damaged(e, row);
-    if (e->tensors[0])
-        status = kd_file_read_bytes(e->file, e->tensors[0], (uint64_t)row * sizeof mark,
-                                    sizeof mark, &mark);
+    kd_status status = kdt_epoch_mark(e, row, &mark);
     if (status || (e->tensors[0] && mark.id == 0)) return status;
     for (size_t i = 1; i < l->n_segments && !status; i++) {
         const size_t n = l->segment[i].bytes;
@@ -289,6 +303,7 @@ kd_status kdt_epoch_read(kdt_epoch_file *e, size_t row, uint32_t id, unsigned ch
     if (status) return status;
     *there =
         !e->tensors[0] || (mark.id == id + 1 && mark.sum == kdt_row_sum(l, e->epoch, id, bytes));
+    if (!*there && e->part >= 0) take_out(e, row);
     if (*there || e->part >= 0) return KD_OK;
     if (mark.id != id + 1)
         return kd_ctx_fail(e->ctx, KD_E_MISMATCH, "%s: row %zu is of picture %u, not of %u",

@@ -245,8 +245,7 @@ static kd_status count_rows(kdt_epoch_file *e, bool read, kd_cache_epoch *r)
     for (size_t row = 0; row < l->rows && e->tensors[0] && !status; row++) {
         kdt_mark mark;
         bool there;
-        status = kd_file_read_bytes(e->file, e->tensors[0], (uint64_t)row * sizeof mark,
-                                    sizeof mark, &mark);
+        status = kdt_epoch_mark(e, row, &mark);
         if (status || mark.id == 0) continue;
         r->filled++;
         if (!read) continue;

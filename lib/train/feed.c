@@ -139,7 +139,7 @@ static kd_status open_cache(kdt_feed *feed, kdt_run *const *runs, size_t n)
         feed->live = feed->always_live;
         return KD_OK;
     }
-    status = kdt_cache_covers(&feed->cache, epochs, &missing);
+    status = kdt_cache_covers(feed, epochs, &missing);
     if (status || missing >= epochs || (c->cycle && missing >= c->cycle)) return status;
     if (!feed->teachers[0].model)
         return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND,
@@ -155,6 +155,8 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
 {
     const kdt_run *run = runs[0];
     feed->ctx = run->ctx;
+    feed->members = runs;
+    feed->runs = n;
     feed->data = run->data;
     feed->batch = run->train.batch;
     feed->classes = kd_model_classes(run->model);
@@ -173,6 +175,17 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
     feed->logits = kd_ctx_alloc(feed->ctx, feed->n_teachers * feed->classes,
                                 feed->batch * sizeof *feed->logits);
     return feed->logits ? KD_OK : kd_ctx_memory_status(feed->ctx);
+}
+
+kd_status kdt_feed_wake(kdt_feed *feed)
+{
+    const size_t epoch = feed->now->epoch, batch = feed->now->index;
+    feed->now = NULL;
+    feed->live = true;
+    kd_status status = open_loader(feed, feed->members, feed->runs);
+    if (!status) status = kdt_teachers_open(feed);
+    if (!status) status = kd_loader_seek(feed->loader, epoch, batch);
+    return status ? status : kd_loader_next(feed->loader, &feed->now);
 }
 
 void kdt_feed_close(kdt_feed *feed)

@@ -98,7 +98,6 @@ static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n)
 {
     enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
     kd_status status = KD_OK;
-    feed->runs = n;
     for (size_t i = 0; i < n && !status; i++) {
         runs[i]->number = i;
         status = open_one(runs[i]);

@@ -56,6 +56,7 @@ typedef struct kdt_feed {
     float *logits;       /* [n_teachers, batch, classes] of this batch */
     double seconds_data, seconds_teacher; /* that this batch took */
     size_t next_epoch, next_batch;        /* what the loader gives next */
+    struct kdt_run *const *members;       /* [runs] */
     size_t runs;                          /* that share the feed */
     void *arena;                          /* in which they compute */
     bool always_live;                     /* plan the teachers in any case */
@@ -201,6 +202,8 @@ kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes);
 /* feed.c: the runs' options say which pictures and how many: they are the same in all of them. Each
  * run's view is set. kdt_teachers_check comes before. */
 kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n);
+/* Teachers that a whole cache made needless are planned after all, and this batch is taken again. */
+kd_status kdt_feed_wake(kdt_feed *feed);
 void kdt_feed_close(kdt_feed *feed);
 /* That batch of that epoch, of which at most so many pictures are used, and the teachers' logits of
  * them. */
@@ -216,8 +219,13 @@ kd_status kdt_cache_lend(kd_ctx *ctx, const char *folder, const char *text, size
  * none it begins. */
 kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill_opt *o);
 void kdt_cache_close(kdt_cache *c);
-/* The first of the run's epochs that is missing; at least `epochs` or the cycle: none. */
-kd_status kdt_cache_covers(kdt_cache *c, size_t epochs, size_t *missing);
+/* cache_mend.c */
+/* Is this the failure of an epoch's file that the teachers can compute anew? */
+bool kdt_cache_damaged(const kdt_feed *feed, kd_status status);
+/* Set the file of that number aside; c->now is the new one, with the rows that were whole. */
+kd_status kdt_cache_mend(kdt_cache *c, size_t number);
+/* The first of the run's epochs that is missing, a damaged one mended first; at least `epochs` or the cycle: none. */
+kd_status kdt_cache_covers(kdt_feed *feed, size_t epochs, size_t *missing);
 /* The teachers' logits of this batch, from the cache or from the teachers. */
 kd_status kdt_cache_logits(kdt_feed *feed);
 

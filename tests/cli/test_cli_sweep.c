@@ -227,6 +227,10 @@ START_TEST(test_cache)
     ck_assert_int_eq(fseek(f, -9, SEEK_END), 0);
     fputs("XYZ", f);
     fclose(f);
+    must(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet", at("built"),
+         DATA);
+    says("errors", "is damaged (--teacher computes it anew; 'kd cache prune' removes damaged "
+                   "epochs)");
     must(1, "cache verify %s", at("built"));
     must(0, "cache prune %s", at("built"));
     says("said", "removed     epoch-000001.safetensors");

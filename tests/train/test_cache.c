@@ -375,18 +375,43 @@ static void flip_byte(const char *folder, size_t epoch, bool part, off_t from_en
     close(fd);
 }
 
+/* With the teacher a damaged epoch is mended, and no bit of the run is another; then the cache is
+ * whole. */
+static void mended(course c, const outcome *good, const char *what)
+{
+    char aside[700];
+    snprintf(aside, sizeof aside, "%s/epoch-000001.safetensors.damaged", c.distill.cache);
+    outcome mends = run(c);
+    same(&mends, good, what);
+    ck_assert_msg(strstr(mends.warning, "set aside"), "%s: '%s'", what, mends.warning);
+    ck_assert_msg(access(aside, F_OK) == 0 && there(c.distill.cache, 1), "%s", what);
+    c.teacher = NULL;
+    outcome reads = run(c);
+    same(&reads, good, what);
+    ck_assert_str_eq(reads.warning, "");
+    free(mends.weights);
+    free(reads.weights);
+}
+
 START_TEST(test_damage)
 {
     char folder[500];
     fresh(folder, sizeof folder, "damage");
     course c = {.teacher = large, .train.augment = "crop", .distill.cache = folder};
     outcome good = run(c);
-    flip_byte(folder, 1, false, 401);
-    outcome bad = run(c);
-    ck_assert_int_eq(bad.status, KD_E_FORMAT);
-    ck_assert_msg(strstr(bad.error, "epoch-000001") && strstr(bad.error, "damaged"), "%s",
-                  bad.error);
-    free(bad.weights);
+    for (off_t at = 401; at < 3200; at += 411) {
+        flip_byte(folder, 1, false, at);
+        course without = c;
+        without.teacher = NULL;
+        outcome bad = run(without);
+        ck_assert_int_eq(bad.status, KD_E_FORMAT);
+        ck_assert_msg(strstr(bad.error, "epoch-000001") && strstr(bad.error, "damaged"), "%s",
+                      bad.error);
+        free(bad.weights);
+        mended(c, &good, "a damaged row");
+    }
+    flip_byte(folder, 1, false, 80 * (40 + 8) + 40); /* in the header */
+    mended(c, &good, "a damaged header");
     /* Files that have each other's names. */
     char first[600], second[600], third[600];
     fresh(folder, sizeof folder, "swapped");
@@ -395,9 +420,12 @@ START_TEST(test_damage)
     snprintf(second, sizeof second, "%s/epoch-000001.safetensors", folder);
     snprintf(third, sizeof third, "%s/aside", folder);
     ck_assert(!rename(first, third) && !rename(second, first) && !rename(third, second));
+    c.teacher = NULL;
     outcome swapped = run(c);
     ck_assert_int_eq(swapped.status, KD_E_FORMAT);
     ck_assert_msg(strstr(swapped.error, "epoch-000000"), "%s", swapped.error);
+    c.teacher = large;
+    mended(c, &good, "files that have each other's names");
     free(whole.weights);
     free(swapped.weights);
     /* A link is not followed: what it names is not made, and training goes on. */
