@@ -8,16 +8,33 @@
 
 /* ---- what was asked for ---------------------------------------------------------------------- */
 
+/* One that means something with --int8 alone; NULL: none was given. */
+static const char *option_of_int8(const cli_args *a)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {{a->calibrate != NULL, "--calibrate"},
+                   {a->calibration != KD_CALIBRATE_PERCENTILE, "--method"},
+                   {!isnan(a->percentile), "--percentile"},
+                   {a->equalise, "--equalise"},
+                   {a->keep_bias, "--keep-bias"},
+                   {a->wide_logits, "--wide-logits"}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].given) return options[i].name;
+    return NULL;
+}
+
 static int check_usage(const cli_args *a)
 {
-    const bool other = a->calibration != KD_CALIBRATE_PERCENTILE || a->equalise || a->keep_bias ||
-                       a->wide_logits || a->calibrate || !isnan(a->percentile);
+    const char *of_int8 = option_of_int8(a);
     if (!a->edge && !a->c_array)
         return cli_usage("export", "what is to be written? --edge OUT.kde or --c-array PREFIX");
     if (a->int8 && !a->calibrate)
         return cli_usage("export", "--int8 needs pictures of the training data: --calibrate NAME");
-    if (!a->int8 && other)
-        return cli_usage("export", "without --int8 there is nothing to calibrate");
+    if (!a->int8 && of_int8)
+        return cli_usage("export", "%s goes with --int8: without it there is nothing to calibrate",
+                         of_int8);
     if (!isnan(a->percentile) && a->calibration != KD_CALIBRATE_PERCENTILE)
         return cli_usage("export", "--percentile goes with --method percentile");
     return a->edge && a->report ? cli_two_outputs(a, "--edge", a->edge, "--report", a->report)

@@ -2,6 +2,7 @@
  * export_report.c: what an export costs and loses, layer by layer. */
 #include "export.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,7 +90,7 @@ static void decibels(char *out, size_t size, double x)
 {
     if (isnan(x))
         snprintf(out, size, "-");
-    else if (isinf(x))
+    else if (x > DBL_MAX)
         snprintf(out, size, "exact");
     else
         snprintf(out, size, "%.1f", x);
@@ -119,7 +120,9 @@ static void verdict(const exporting *x)
     printf("\n%zu test pictures: top-1 %.2f %% in float32, %.2f %% in %s; the same answer for "
            "%.2f %%\n",
            r.count, r.float_top1, r.top1, what(x), r.agreement);
-    if (x->args->int8)
+    if (worst.own > DBL_MAX)
+        printf("nothing is lost in any layer\n");
+    else
         printf("most is lost in %s %s, %.1f dB\n", worst.op,
                cli_escape(worst.name, name, sizeof name), worst.own);
 }

@@ -145,6 +145,9 @@ int cli_can_write(const char *what, const char *output)
     char folder[PATH];
     struct stat about;
     if (!output) return CLI_DONE;
+    if (!strcmp(output, "-"))
+        return cli_fail("%s -: this goes to a file, not to standard output; ./- is a file's name",
+                        what);
     if (stat(output, &about) == 0 && !S_ISREG(about.st_mode))
         return cli_fail("%s %s: it is no regular file, and is not replaced", what, output);
     folder_of(output, folder);

@@ -173,19 +173,24 @@ static kd_status open_all(comparison *c)
     return c->arenas && c->noise && c->verdicts && e->noise ? KD_OK : kd_ctx_memory_status(e->ctx);
 }
 
+double kdi_export_decibels(double signal, double noise)
+{
+    return noise > 0 ? 10 * log10(signal / noise) : (double)INFINITY;
+}
+
 static void conclude(kd_export *e, const counts *sum, size_t count, bool labels)
 {
     const double percent = 100 / (double)count, none = (double)NAN;
     const kdi_noise *logits = &e->noise[e->net->n_layers - 1];
-    double worst = HUGE_VAL;
+    double worst = (double)INFINITY;
     e->result = (kd_export_result){.struct_size = sizeof e->result,
                                    .count = count,
                                    .float_top1 = labels ? percent * (double)sum->float_right : none,
                                    .top1 = labels ? percent * (double)sum->right : none,
                                    .agreement = percent * (double)sum->agreed};
-    e->result.signal_to_noise = 10 * log10(logits->signal / logits->noise);
+    e->result.signal_to_noise = kdi_export_decibels(logits->signal, logits->noise);
     for (size_t i = 0; i < e->net->n_layers; i++) {
-        const double own = e->noise[i].own > 0 ? e->noise[i].signal / e->noise[i].own : HUGE_VAL;
+        const double own = kdi_export_decibels(e->noise[i].signal, e->noise[i].own);
         if (own >= worst) continue;
         worst = own;
         e->result.worst_layer = i;

@@ -183,11 +183,6 @@ size_t kd_export_layers(const kd_export *e)
     return e ? e->net->n_layers : 0;
 }
 
-static double decibels(double signal, double noise)
-{
-    return noise > 0 ? 10 * log10(signal / noise) : (double)INFINITY;
-}
-
 static uint64_t macs_of(const kdi_net *net, const kdi_layer *l)
 {
     const kdi_map *out = &net->maps[l->out];
@@ -218,8 +213,8 @@ kd_status kd_export_layer_info(const kd_export *e, size_t i, kd_export_layer *in
                             .signal_to_noise = none,
                             .own = none};
     if (e->noise) {
-        ours.signal_to_noise = decibels(e->noise[i].signal, e->noise[i].noise);
-        ours.own = decibels(e->noise[i].signal, e->noise[i].own);
+        ours.signal_to_noise = kdi_export_decibels(e->noise[i].signal, e->noise[i].noise);
+        ours.own = kdi_export_decibels(e->noise[i].signal, e->noise[i].own);
     }
     kd_results(info, &ours, sizeof ours);
     return KD_OK;

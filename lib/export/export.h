@@ -36,6 +36,8 @@ struct kd_export {
 uint8_t kdi_export_type(const kdi_net *net);
 /* Bytes of a map in the arena. */
 size_t kdi_export_map_bytes(const kdi_net *net, size_t map);
+/* compare.c: of two sums of squares; INFINITY without noise. */
+double kdi_export_decibels(double signal, double noise);
 /* A layer with weights as a record, without offsets into the blob and the arena. */
 kd_edge_conv kdi_export_conv(const kdi_net *net, const kdi_layer *layer);
 

@@ -170,6 +170,26 @@ START_TEST(test_unnamed_classes)
 }
 END_TEST
 
+/* Of a network whose weights are all zero nothing is lost. */
+START_TEST(test_all_zero)
+{
+    const test_path net = test_in_dir("zero.safetensors"), kde = test_in_dir("zero.kde");
+    static const float half[] = {.5f, .5f, .5f};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *m;
+    test_ok(ctx, kd_model_create(ctx, "vgg3,width=0.125,image=16,classes=4", 1, &m));
+    test_ok(ctx, kd_model_set_normalization(m, half, half));
+    kd_params *p = kd_model_params(m);
+    memset(kd_params_values(p), 0, kd_params_flat_count(p) * sizeof(float));
+    test_ok(ctx, kd_model_save(m, net.text));
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
+    RUN_OK("export", net.text, "--edge", kde.text, "--int8", "--calibrate", DATA, "--quiet");
+    test_expect_in(test_out, "nothing is lost in any layer");
+    ck_assert_msg(!strstr(test_out, "inf") && !strstr(test_out, "nan"), "%s", test_out);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
     const test_path out = test_in_dir("never.kde"), cut = test_in_dir("cut.kde");
@@ -187,7 +207,12 @@ START_TEST(test_refused)
     kd_model_destroy(m);
     expect_error(RUN("export", net), 2, "what is to be written?");
     expect_error(RUN("export", net, "--edge", o, "--int8"), 2, "--calibrate NAME");
-    expect_error(RUN("export", net, "--edge", o, "--method", "mse"), 2, "nothing to calibrate");
+    expect_error(RUN("export", net, "--edge", o, "--method", "mse"), 2,
+                 "--method goes with --int8: without it there is nothing to calibrate");
+    expect_error(RUN("export", net, "--edge", o, "--wide-logits"), 2, "--wide-logits goes with");
+    expect_error(RUN("export", net, "--edge", o, "--report", "-"), 1, "--report -: ");
+    expect_error(RUN("export", net, "--edge", "-"), 1, "--edge -: ");
+    ck_assert_msg(access("-", F_OK) != 0, "there is a file named -");
     expect_error(RUN("export", net, "--edge", o, "--method", "best"), 2, "percentile|mse");
     expect_error(RUN("export", net, "--edge", o, "--int8", "--calibrate", DATA, "--method", "mse",
                      "--percentile", "99"),
@@ -234,4 +259,5 @@ START_TEST(test_firmware_demo)
 END_TEST
 
 TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict,
-           &test_c_array_compiles, &test_unnamed_classes, &test_refused, &test_firmware_demo)
+           &test_c_array_compiles, &test_unnamed_classes, &test_all_zero, &test_refused,
+           &test_firmware_demo)
