@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * team.c: offering a loop, joining it, waiting for the next.
  *
- * The caller offers a loop and works on it at once. A member that sees the offer in time joins; one
- * that the system lets run only later finds the offer closed and goes back to waiting, so nobody
+ * The caller offers a loop and works on it at once. A member that sees the offer in time joins. One
+ * that the system lets run only later finds the offer closed and goes back to waiting. So nobody
  * ever waits for a thread that has not begun. On a busy machine that is the difference to a
  * fork-join barrier, which waits for the last thread to show up (docs/design.md has figures).
  *

@@ -4,9 +4,9 @@
  * Which products are OpenBLAS's follows from the kernel table and the shape alone. The library cuts
  * the work itself and wants each call on one thread. OpenBLAS's thread count is one number for the
  * whole process, the host program's to set; changing it for the length of a call would race with
- * the host's own calls. Its OpenMP variant needs no such change: in a parallel region it keeps to
- * one thread, and outside of one to as many as OpenMP would give the calling thread, a number that
- * is that thread's own. Other variants serve while the host has them at one thread. */
+ * the host's own calls. Its OpenMP variant needs no such change. In a parallel region it keeps to
+ * one thread. Outside of one it takes as many as OpenMP would give the calling thread, which is a
+ * number of that thread's own. Other variants serve while the host has them at one thread. */
 #ifndef KDI_BLAS_H
 #define KDI_BLAS_H
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * gemm.c: the built-in matrix product: how C is cut into tasks, and what a task does.
  *
- * C is cut into blocks of rows and columns, one task each, small enough for the caches and many
- * enough for the processors; when a small C comes with a long k, k is cut too, each part is summed
- * into an array of its own, and the parts are added in order (weight gradients). A task walks along
- * k in steps: a slab of B in panels, taken from the caller's or a shared packed B or packed by the
- * task itself, times a block of A, read where it lies unless its rows would fight for the same
- * cache sets. All of it follows from the shape, never from the threads. After Goto and van de
- * Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008. */
+ * C is cut into blocks of rows and columns, one task each: small enough for the caches and many
+ * enough for the processors. Where a small C comes with a long k (weight gradients), k is cut, too:
+ * each part is summed into an array of its own, and the parts are added in order.
+ *
+ * A task walks along k in steps. A step is a slab of B in panels times a block of A. The panels are
+ * the caller's, shared by all tasks, or packed by the task itself. A is read where it lies, unless
+ * its rows would fight for the same cache sets. All of it follows from the shape, never from the
+ * threads. After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM
+ * TOMS 34(3), 2008. */
 #include "gemm.h"
 
 #include "../base/size.h"

@@ -46,8 +46,8 @@ void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, s
                      float *packed);
 
 /* For callers that walk along k themselves: the blocks mb x nb that C[m,n] is cut into when
- * `products` products run side by side (nb is a multiple of gemm_nr), and upper bounds of mb, nb
- * and a step along k. */
+ * `products` products run side by side. nb is a multiple of gemm_nr. The constants bound mb, nb and
+ * a step along k from above. */
 enum { KDI_GEMM_ROWS = 168, KDI_GEMM_COLUMNS = 512, KDI_GEMM_DEPTH = 416 };
 void kdi_gemm_blocks(const kdi_kernels *kernels, size_t m, size_t n, size_t k, size_t products,
                      size_t *mb, size_t *nb);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * loss_dkd.c: decoupled distillation (Zhao et al. 2022): (alpha TCKD + beta NCKD) T^2. With b the
- * teacher's and p the student's probability of the label, r_t and r_s the distributions over the
- * other classes alone, all at temperature T:
+ * loss_dkd.c: decoupled distillation (Zhao et al. 2022): (alpha TCKD + beta NCKD) T^2,
  *   TCKD = KL((b, 1-b) || (p, 1-p)), NCKD = KL(r_t || r_s).
+ * b is the teacher's and p the student's probability of the label. r_t and r_s are the
+ * distributions over the other classes alone. All are at temperature T.
  * Gradient by the student's logits: T alpha (p - b) for the label, and for another class k
  * T ((beta - alpha (p - b)) r_s,k - beta r_t,k).
  *

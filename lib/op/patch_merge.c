@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * patch_merge.c: Swin's patch merging (Liu et al. 2021), without its norm and product: the four
- * pixels of each 2x2 square side by side, [N,H,W,C] -> [N,ceil(H/2),ceil(W/2),4*C], in the order
- * (0,0), (1,0), (0,1), (1,1) of (row, column). Beyond the edge of an odd map there is 0. */
+ * patch_merge.c: Swin's patch merging (Liu et al. 2021), without its norm and product. The four
+ * pixels of each 2x2 square come to lie side by side: [N,H,W,C] -> [N,ceil(H/2),ceil(W/2),4*C].
+ * Their order is (0,0), (1,0), (0,1), (1,1) of (row, column). Beyond the edge of an odd map is 0. */
 #include "gather.h"
 #include "fields.h"
 #include "ops.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * window_partition.c: Swin's windows (Liu et al. 2021). window_partition shifts a map [N,H,W,C]
- * cyclically, pads it with zeros below and to the right to whole windows, and cuts it: the windows,
+ * cyclically, pads it with zeros below and to the right to whole windows, and cuts it. The windows,
  * row by row, become images of their own, [N*windows,h*w,C]. The shift comes before the padding, as
  * in timm. window_reverse undoes it and drops the padding.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * depth_first.c: stretches of a program that run depth first: all their steps for a few images (a
- * piece), then for the next few, so that what one step writes is in cache when the next reads it.
+ * piece), then for the next few. What one step writes is in cache when the next reads it.
  *
  * Evaluating only, and only ops that do not mix the batch. Each piece reads the stretch's weights
  * again. So a step joins a stretch if its weights are no larger than what a piece of it reads and

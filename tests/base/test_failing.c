@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_failing.c: every public call that can fail survives the failure of each of its allocations,
- * and a limit on memory set anywhere below its need: a status, words that tell, nothing leaked, and
- * the same call succeeds right after. The headers are read to see that no call is left out. */
+ * and a limit on memory set anywhere below its need. It returns a status and says why, nothing is
+ * leaked, and the same call succeeds right after. The headers are read to see that no call is left out. */
 #include "calls.h"
 
 #include <dirent.h>

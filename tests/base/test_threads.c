@@ -152,6 +152,59 @@ START_TEST(test_one_loop_at_a_time)
 }
 END_TEST
 
+/* A loop lives on its caller's stack: whoever came has left, and what was written is seen. */
+typedef struct tally {
+    int width;
+    size_t number;
+    size_t wrote[MEMBERS + 1]; /* not atomic: the team orders it */
+} tally;
+
+static void write_number(void *arg, int worker)
+{
+    tally *l = arg;
+    ck_assert_int_lt(worker, l->width);
+    ck_assert_uint_eq(l->wrote[worker], 0);
+    l->wrote[worker] = l->number;
+}
+
+typedef struct offerer {
+    kdi_team *team;
+    unsigned seed;
+    size_t loops; /* that the team took */
+} offerer;
+
+/* Loops of every width, with pauses in some places that let members fall asleep. */
+static void *offer_loops(void *arg)
+{
+    enum { LOOPS = 20000, PAUSE = 500 };
+    offerer *me = arg;
+    for (size_t i = 1; i <= LOOPS; i++) {
+        me->seed = me->seed * 1103515245u + 12345u;
+        tally l = {.width = 2 + (int)(me->seed >> 16) % MEMBERS, .number = i};
+        const bool ran = kdi_team_run(me->team, l.width, write_number, &l);
+        me->loops += ran;
+        ck_assert_uint_eq(l.wrote[0], ran ? i : 0);
+        for (int w = 1; w <= MEMBERS; w++) ck_assert(!l.wrote[w] || (ran && l.wrote[w] == i));
+        if (i % PAUSE == 0) usleep(300);
+    }
+    return NULL;
+}
+
+START_TEST(test_loops_end_whole)
+{
+    static served s;
+    begin(&s);
+    offerer one = {&s.team, 1, 0}, other = {&s.team, 2, 0};
+    pthread_t beside;
+    ck_assert_int_eq(pthread_create(&beside, NULL, offer_loops, &other), 0);
+    offer_loops(&one);
+    pthread_join(beside, NULL);
+    ck_assert_uint_gt(one.loops, 0);
+    ck_assert_uint_gt(other.loops, 0);
+    end(&s);
+}
+END_TEST
+
 /* Threads come and go, used or not. */
 START_TEST(test_threads_come_and_go)
 {
@@ -278,4 +331,5 @@ START_TEST(test_default_number)
 END_TEST
 
 TEST_SUITE(threads, 60, &test_a_loop_wakes_whom_it_is_for, &test_a_loop_makes_no_system_call,
-           &test_one_loop_at_a_time, &test_threads_come_and_go, &test_quota, &test_default_number)
+           &test_one_loop_at_a_time, &test_loops_end_whole, &test_threads_come_and_go, &test_quota,
+           &test_default_number)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * gemm_dot.c: C[m,n] = A[m,k] B[n,k]^T as dot products, for few rows of A: both operands are read
- * where they lie, along k, so B is not packed for a single use. Tiles of 4 x 4 vectors of
- * sums, or 2 x 4 where there are 16 registers; their lanes are added by transposing squares. */
+ * gemm_dot.c: C[m,n] = A[m,k] B[n,k]^T as dot products, for few rows of A. Both operands are read
+ * where they lie, along k, so B is not packed for a single use. Tiles are 4 x 4 vectors of sums, or
+ * 2 x 4 where there are 16 registers. Their lanes are added by transposing squares. */
 #include "vectors.h"
 
 #include "vec_math.h"

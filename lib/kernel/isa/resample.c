@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * resample.c: resizing of byte pictures, one axis at a time: along a row, and down columns.
  *
- * Weights are multiples of 2^-14 between -4 and 4, and those of one pixel sum to 1 with absolute
- * values below 2: with bytes every product and every sum fits the 24 bits of a float. So the
+ * Weights are multiples of 2^-14 between -4 and 4; those of one pixel sum to 1, and their absolute
+ * values to less than 2. With bytes every product and every sum fits the 24 bits of a float. So the
  * arithmetic is exact, in whatever order and with or without FMA: all tables, all machines and all
  * numbers of threads give the same bytes. Results are rounded to nearest, halves up, and
  * clamped. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * winograd2.c: the transforms of Winograd's F(2x2,3x3), for few tiles and many channels, where time
- * is that of reading the filters: in 16 planes they are 16 / 9 of the weights, where F(4x4,3x3)
- * has four times as many. Points 0, 1, -1 and infinity; the layout is winograd.c's. */
+ * winograd2.c: the transforms of Winograd's F(2x2,3x3), for few tiles and many channels. There the
+ * time is that of reading the filters: in 16 planes they are 16 / 9 of the weights, and four times
+ * the weights in F(4x4,3x3). Points are 0, 1, -1 and infinity; the layout is winograd.c's. */
 #include "planes.h"
 
 INLINE void input_1d(const kdi_v *x, kdi_v *y)
