@@ -103,23 +103,41 @@ static int build(session *s)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* The number in "epoch-NNNNNN.safetensors[.part]"; false: another file. */
-static bool number_of(const char *name, size_t *epoch, bool *part)
+typedef enum kind { COMPLETE, PART, SET_ASIDE, KINDS } kind;
+
+/* The number in "epoch-NNNNNN.safetensors[.part|.damaged]"; false: another file. */
+static bool number_of(const char *name, size_t *epoch, kind *k)
 {
+    static const char *const ends[KINDS] = {".safetensors", ".safetensors.part",
+                                            ".safetensors.damaged"};
     char *end;
     if (strncmp(name, "epoch-", 6) || name[6] < '0' || name[6] > '9') return false;
     const unsigned long n = strtoul(name + 6, &end, 10);
     *epoch = n;
-    *part = !strcmp(end, ".safetensors.part");
-    return n < 1000000000 && (*part || !strcmp(end, ".safetensors"));
+    *k = COMPLETE;
+    while (*k < KINDS && strcmp(end, ends[*k])) ++*k;
+    return n < 1000000000 && *k < KINDS;
 }
 
 typedef struct listing {
-    size_t complete, unfinished, filled, damaged, bytes, highest;
+    size_t complete, unfinished, filled, bytes;
+    size_t *damaged, n_damaged; /* numbers of epochs, ascending */
 } listing;
 
-typedef int (*visit_fn)(session *s, const char *folder, const char *name, size_t epoch, bool part,
+typedef int (*visit_fn)(session *s, const char *folder, const char *name, size_t epoch, kind k,
                         listing *l);
+
+/* In its place among them. */
+static int add_damaged(listing *l, size_t epoch)
+{
+    size_t *more = realloc(l->damaged, (l->n_damaged + 1) * sizeof *more), i = l->n_damaged;
+    if (!more) return cli_fail("no memory");
+    l->damaged = more;
+    for (; i && more[i - 1] > epoch; i--) more[i] = more[i - 1];
+    more[i] = epoch;
+    l->n_damaged++;
+    return CLI_DONE;
+}
 
 static int each_file(session *s, const char *folder, visit_fn visit, listing *l)
 {
@@ -129,49 +147,50 @@ static int each_file(session *s, const char *folder, visit_fn visit, listing *l)
     if (!d) return cli_fail("%s: %s", folder, strerror(errno));
     while (!status && (e = readdir(d))) {
         size_t epoch;
-        bool part;
-        if (number_of(e->d_name, &epoch, &part))
-            status = visit(s, folder, e->d_name, epoch, part, l);
+        kind k;
+        if (number_of(e->d_name, &epoch, &k)) status = visit(s, folder, e->d_name, epoch, k, l);
     }
     closedir(d);
     return status;
 }
 
-static int count(session *s, const char *folder, size_t epoch, int read, bool part, listing *l)
+static bool no_room(kd_status status)
 {
+    return status == KD_E_NOMEM || status == KD_E_LIMIT;
+}
+
+static int count(session *s, const char *folder, size_t epoch, int read, kind k, listing *l)
+{
+    const bool part = k == PART;
+    if (k == SET_ASIDE) return CLI_DONE;
     kd_cache_epoch about = {.struct_size = sizeof about};
     const kd_status status = kd_cache_look(s->ctx, folder, epoch, read, &about);
     if (status == KD_E_NOTFOUND || (!status && about.complete == part)) return CLI_DONE;
-    if (status == KD_E_FORMAT || status == KD_E_MISMATCH) {
-        cli_fail_ctx(s->ctx);
-        l->damaged++;
-        return CLI_DONE;
+    if (status) {
+        const int failed = cli_fail_ctx(s->ctx);
+        return no_room(status) ? failed : add_damaged(l, epoch);
     }
-    if (status) return cli_fail_ctx(s->ctx);
     l->complete += !part;
     l->unfinished += part;
     l->filled += about.filled;
     l->bytes += about.bytes;
-    if (!part && epoch + 1 > l->highest) l->highest = epoch + 1;
     if (part || !about.damaged) return CLI_DONE;
-    l->damaged++;
     cli_fail("%s: epoch %zu: %zu of %zu rows are damaged", folder, epoch, about.damaged,
              about.filled);
-    return CLI_DONE;
+    return add_damaged(l, epoch);
 }
 
-static int look(session *s, const char *folder, const char *name, size_t epoch, bool part,
-                listing *l)
+static int look(session *s, const char *folder, const char *name, size_t epoch, kind k, listing *l)
 {
     (void)name;
-    return count(s, folder, epoch, 0, part, l);
+    return count(s, folder, epoch, 0, k, l);
 }
 
-static int read_all(session *s, const char *folder, const char *name, size_t epoch, bool part,
+static int read_all(session *s, const char *folder, const char *name, size_t epoch, kind k,
                     listing *l)
 {
     (void)name;
-    return count(s, folder, epoch, 1, part, l);
+    return count(s, folder, epoch, 1, k, l);
 }
 
 /* ---- info ------------------------------------------------------------------------------------ */
@@ -192,8 +211,10 @@ static int print_listing(session *s, const listing *l)
 {
     kd_json *json;
     if (!s->args->json) {
-        printf("epochs      %zu complete, %zu unfinished%s\n", l->complete, l->unfinished,
-               l->damaged ? ", some damaged" : "");
+        printf("epochs      %zu complete, %zu unfinished\n", l->complete, l->unfinished);
+        for (size_t i = 0; i < l->n_damaged; i++)
+            printf(i ? ", %zu" : "damaged     epoch %zu", l->damaged[i]);
+        if (l->n_damaged) putchar('\n');
         printf("rows        %zu\n", l->filled);
         printf("bytes       %s\n", cli_bytes((double)l->bytes).text);
         return cli_flush();
@@ -202,9 +223,12 @@ static int print_listing(session *s, const listing *l)
     kd_json_object_begin(json, NULL);
     kd_json_integer(json, "epochs", (int64_t)l->complete);
     kd_json_integer(json, "unfinished", (int64_t)l->unfinished);
-    kd_json_integer(json, "damaged", (int64_t)l->damaged);
+    kd_json_integer(json, "damaged", (int64_t)l->n_damaged);
     kd_json_integer(json, "rows", (int64_t)l->filled);
     kd_json_integer(json, "bytes", (int64_t)l->bytes);
+    kd_json_array_begin(json, "damaged_epochs");
+    for (size_t i = 0; i < l->n_damaged; i++) kd_json_integer(json, NULL, (int64_t)l->damaged[i]);
+    kd_json_array_end(json);
     kd_json_object_end(json);
     return cli_print_json(s->ctx, json);
 }
@@ -218,6 +242,7 @@ static int info(session *s, const char *folder)
     if (!status) status = each_file(s, folder, look, &l);
     if (!status && !s->args->json) printf("%s\n", text);
     if (!status) status = print_listing(s, &l);
+    free(l.damaged);
     kd_json_object_destroy(key);
     kd_ctx_free(s->ctx, text);
     return status;
@@ -290,7 +315,8 @@ static int verify(session *s, const char *folder)
     int status = each_file(s, folder, read_all, &l);
     if (!status) status = print_listing(s, &l);
     if (!status && s->args->n_teachers) status = compare(s, folder);
-    return status ? status : l.damaged ? CLI_FAILED : CLI_DONE;
+    free(l.damaged);
+    return status ? status : l.n_damaged ? CLI_FAILED : CLI_DONE;
 }
 
 /* ---- prune ----------------------------------------------------------------------------------- */
@@ -304,7 +330,7 @@ static bool busy(const char *path)
     return locked;
 }
 
-static int prune_one(session *s, const char *folder, const char *name, size_t epoch, bool part,
+static int prune_one(session *s, const char *folder, const char *name, size_t epoch, kind k,
                      listing *l)
 {
     char path[CLI_PATH];
@@ -312,15 +338,17 @@ static int prune_one(session *s, const char *folder, const char *name, size_t ep
     const size_t keep = s->args->train.epochs;
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
         return cli_fail("the path is too long");
-    bool goes = part ? !busy(path) : keep && epoch >= keep;
-    if (!goes && !part) {
+    bool goes = k == PART ? !busy(path) : k == SET_ASIDE || (keep && epoch >= keep);
+    if (!goes && k == COMPLETE) {
         const kd_status status = kd_cache_look(s->ctx, folder, epoch, 1, &about);
-        goes = status == KD_E_FORMAT || status == KD_E_MISMATCH || (!status && about.damaged);
+        goes = status ? !no_room(status) : about.damaged > 0;
         if (status && !goes) return cli_fail_ctx(s->ctx);
     }
     if (!goes) return CLI_DONE;
-    if (unlink(path)) return cli_fail("%s: %s", path, strerror(errno));
-    l->complete++;
+    if (unlink(path)) { /* a folder, or not ours: the others go all the same */
+        cli_fail("%s: %s", path, strerror(errno));
+        return add_damaged(l, epoch);
+    }
     if (!s->args->json) printf("removed     %s\n", name);
     return CLI_DONE;
 }
@@ -334,10 +362,14 @@ static int prune(session *s, const char *folder)
     if (!status) status = each_file(s, folder, prune_one, &l);
     kd_json_object_destroy(key);
     kd_ctx_free(s->ctx, text);
+    const bool stayed = l.n_damaged > 0;
+    free(l.damaged);
     if (status) return status;
     l = (listing){0};
     status = each_file(s, folder, look, &l);
-    return status ? status : print_listing(s, &l);
+    if (!status) status = print_listing(s, &l);
+    free(l.damaged);
+    return status ? status : stayed ? CLI_FAILED : CLI_DONE;
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */

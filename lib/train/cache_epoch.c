@@ -65,7 +65,10 @@ static kd_status open_named(kd_ctx *ctx, const kdt_layout *layout, const char *f
     struct stat about;
     set(ctx, layout, folder, key, epoch, out);
     kdt_epoch_path(folder, epoch, finished, path, sizeof path);
-    if (stat(path, &about) && errno == ENOENT) return KD_E_NOTFOUND;
+    const bool found = stat(path, &about) == 0;
+    if (!found && errno == ENOENT) return KD_E_NOTFOUND;
+    if (found && !S_ISREG(about.st_mode))
+        return kd_ctx_fail(ctx, KD_E_FORMAT, "%s is no regular file", path);
     const kd_status status = open_file(out, path);
     if (status) kdt_epoch_close(out);
     return status;

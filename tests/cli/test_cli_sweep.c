@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -232,8 +233,22 @@ START_TEST(test_cache)
     says("errors", "is damaged (--teacher computes it anew; 'kd cache prune' removes damaged "
                    "epochs)");
     must(1, "cache verify %s", at("built"));
+    says("said", "damaged     epoch 1\n");
+    /* A folder of an epoch's name cannot be removed; what is damaged is, all the same. */
+    ck_assert(!mkdir(at("built/epoch-000000.safetensors.part"), 0777) &&
+              !mkdir(at("built/epoch-000004.safetensors"), 0777));
+    must(1, "cache verify %s --json", at("built"));
+    says("said", "\"damaged\":2,");
+    says("said", "\"damaged_epochs\":[1,4]");
+    put(at("built/epoch-000002.safetensors.damaged"), "set aside");
+    must(1, "cache prune %s", at("built"));
+    says("said", "removed     epoch-000001.safetensors\n");
+    says("said", "removed     epoch-000002.safetensors.damaged");
+    says("said", "damaged     epoch 4\n");
+    says("errors", "epoch-000004.safetensors: Is a directory");
+    ck_assert(!rmdir(at("built/epoch-000000.safetensors.part")) &&
+              !rmdir(at("built/epoch-000004.safetensors")));
     must(0, "cache prune %s", at("built"));
-    says("said", "removed     epoch-000001.safetensors");
     must(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet", at("built"),
          DATA);
     says("errors", "the cache lacks epoch 2 of this run");
