@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_SIDE = 65535, MOST_KERNEL = 16, MOST_POOL = 255, MOST_TAPS = 65535 };
+enum { MOST_SIDE = 65535, MOST_KERNEL = 16, MOST_POOL = 255, MOST_TAPS = 65535, MOST_NAME = 400 };
 
 typedef struct reader {
     kdi_net *net;
@@ -28,13 +28,6 @@ const char *kdi_layer_text(const kdi_layer *layer, char *out, size_t size)
     static const char *const ops[] = {"conv2d", "linear", "max_pool", "avg_pool", "add"};
     snprintf(out, size, "%s%s%s%s", ops[layer->op], *layer->name ? " '" : "", layer->name,
              *layer->name ? "'" : "");
-    return out;
-}
-
-static const char *node_text(const kdi_node *n, char *out, size_t size)
-{
-    const char *name = n->name ? n->name : "";
-    snprintf(out, size, "%s%s%.60s%s", n->op->name, *name ? " '" : "", name, *name ? "'" : "");
     return out;
 }
 
@@ -63,11 +56,27 @@ static int map_of(const reader *r, kd_value value)
     return r->map_of[kdi_draft_root(r->draft, value)];
 }
 
+/* Layers without parameters may have no name: they are "NAME.avg_pool", "NAME.add", NAME being that
+ * of the layer whose output they read. */
+static const char *node_name(const reader *r, const kdi_node *n, char *out, size_t size)
+{
+    const int map = n->n_in ? map_of(r, n->in[0]) : -1;
+    const kdi_layer *before = map > 0 ? &r->net->layers[r->net->maps[map].maker] : NULL;
+    const char *average = strstr(n->op->name, "avg_pool"), *op = average ? average : n->op->name;
+    *out = 0;
+    if (n->name && *n->name)
+        snprintf(out, size, "%s", n->name);
+    else if (before)
+        snprintf(out, size, "%s.%s", before->name, op);
+    return out;
+}
+
 static kd_status unsupported(const reader *r, const kdi_node *n, const char *why)
 {
-    char text[KDI_LAYER_TEXT];
-    return kd_ctx_fail(r->net->ctx, KD_E_UNSUPPORTED, "%s: %s", node_text(n, text, sizeof text),
-                       why);
+    char name[MOST_NAME];
+    node_name(r, n, name, sizeof name);
+    return kd_ctx_fail(r->net->ctx, KD_E_UNSUPPORTED, *name ? "%s '%.60s': %s" : "%s%s: %s",
+                       n->op->name, name, why);
 }
 
 static kd_status no_op(const reader *r, const kdi_node *n)
@@ -234,8 +243,9 @@ static kd_status read_layer(reader *r, const kdi_node *n)
 {
     kdi_net *net = r->net;
     kdi_layer *l = &net->layers[net->n_layers];
+    char name[MOST_NAME];
     *l = (kdi_layer){.in = {-1, -1}, .kernel = {1, 1}, .stride = {1, 1}};
-    l->name = kdi_pool_strdup(&net->pool, n->name ? n->name : "");
+    l->name = kdi_pool_strdup(&net->pool, node_name(r, n, name, sizeof name));
     if (!l->name) return kd_ctx_memory_status(net->ctx);
     kd_status status = read_inputs(r, l, n);
     if (status) return status;

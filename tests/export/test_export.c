@@ -517,7 +517,7 @@ START_TEST(test_unsupported_layers)
                  {large, "conv2d 'large': its kernel"},
                  {curved, "conv2d 'curved': the device has no activation"},
                  {pool_first, "max_pool reads the picture"},
-                 {ceiled, "no partial windows"},
+                 {ceiled, "avg_pool 'c.avg_pool': the device's pools have no partial windows"},
                  {doubled, "adds two different maps"},
                  {reshaped, "conv2d 'behind': it reads a map in another shape"},
                  {strided, "conv2d 'c': its kernel, stride"},

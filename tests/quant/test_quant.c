@@ -208,6 +208,26 @@ START_TEST(test_formulas)
 }
 END_TEST
 
+/* Layers that the graph gives no name have that of the layer before them. */
+START_TEST(test_names)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    net_case c = net_residual(ctx, 1, 3);
+    kd_export *e = net_export(&c);
+    size_t found = 0;
+    for (size_t i = 0; i < e->net->n_layers; i++) {
+        const char *name = e->net->layers[i].name;
+        ck_assert_str_ne(name, "");
+        found += !strcmp(name, "left.add") || !strcmp(name, "left.add.max_pool");
+        for (size_t k = 0; k < i; k++) ck_assert_str_ne(name, e->net->layers[k].name);
+    }
+    ck_assert_uint_eq(found, 2);
+    kd_export_destroy(e);
+    net_free(ctx, &c);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* The mean of what each tap meets, window by window and picture by picture, from the maps of the
  * float network; in pixels where the layer reads them. */
 static void means_of(const kdi_net *net, const kdi_layer *l, const net_case *c, double *means)
@@ -494,6 +514,6 @@ START_TEST(test_not_finite)
 END_TEST
 
 TEST_SUITE(quant, 120, &test_range_of_all, &test_percentile, &test_squared_error, &test_entropy,
-           &test_odd_histograms, &test_formulas, &test_correction, &test_small_channels,
-           &test_device_is_the_oracle, &test_comparison, &test_equalise, &test_wrong_options,
-           &test_not_finite)
+           &test_odd_histograms, &test_formulas, &test_names, &test_correction,
+           &test_small_channels, &test_device_is_the_oracle, &test_comparison, &test_equalise,
+           &test_wrong_options, &test_not_finite)
