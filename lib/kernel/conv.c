@@ -24,41 +24,15 @@ static bool small_map4_can(const kdi_conv *v)
     return map_can(v, 4);
 }
 
-static const kdi_conv_method winograd = {
-    .name = "winograd",
-    .can = winograd_can,
-    .winograd = true,
-    .pools = true,
-    .bn_before = true,
-    .bn_after_writes = true,
-};
-
-static const kdi_conv_method winograd2 = {
-    .name = "winograd2",
-    .can = winograd_can,
-    .winograd = true,
-    .pools = true,
-    .bn_before = true,
-    .bn_after_writes = true,
-};
-
-static const kdi_conv_method small_map2 = {
-    .name = "small_map2",
-    .can = small_map2_can,
-    .winograd = true,
-    .pools = true,
-    .bn_before = true,
-    .bn_after_writes = true,
-};
-
-static const kdi_conv_method small_map4 = {
-    .name = "small_map4",
-    .can = small_map4_can,
-    .winograd = true,
-    .pools = true,
-    .bn_before = true,
-    .bn_after_writes = true,
-};
+#define BY_TRANSFORMS(of, test)                                                                    \
+    {                                                                                              \
+        .name = of, .can = test, .winograd = true, .pools = true, .bn_before = true,               \
+        .bn_after_writes = true,                                                                   \
+    }
+static const kdi_conv_method winograd = BY_TRANSFORMS("winograd", winograd_can);
+static const kdi_conv_method winograd2 = BY_TRANSFORMS("winograd2", winograd_can);
+static const kdi_conv_method small_map2 = BY_TRANSFORMS("small_map2", small_map2_can);
+static const kdi_conv_method small_map4 = BY_TRANSFORMS("small_map4", small_map4_can);
 
 const kdi_conv_method *const kdi_conv_methods[KDI_CONV_ALGOS] = {
     [KDI_CONV_GEMM] = &kdi_conv_gemm,           [KDI_CONV_DIRECT] = &kdi_conv_direct,
