@@ -46,19 +46,6 @@ static kd_edge_status check_max(const kd_edge_model *model, const void *record)
                : KD_EDGE_OK;
 }
 
-static void run_max(const kd_edge_model *model, const void *record, uint8_t *arena)
-{
-    const kd_edge_pool *pool = record;
-    const void *from = arena + pool->in;
-    const int8_t *in = from;
-    uint8_t *out = arena + pool->out;
-    (void)model;
-    for (uint32_t y = 0; y < pool->out_height; y++)
-        for (uint32_t x = 0; x < pool->out_width; x++)
-            for (uint32_t c = 0; c < pool->channels; c++)
-                *out++ = (uint8_t)pooled(pool, in + c, window_at(pool, y, x), 0);
-}
-
 /* |bias + sum| < 2^31, as sides have at most 255 and values at most 128. */
 static kd_edge_status check_average(const kd_edge_model *model, const void *record)
 {
@@ -72,23 +59,28 @@ static kd_edge_status check_average(const kd_edge_model *model, const void *reco
                : KD_EDGE_OK;
 }
 
-static void run_average(const kd_edge_model *model, const void *record, uint8_t *arena)
+static void run(const kd_edge_model *model, const void *record, uint8_t *arena)
 {
     const kd_edge_pool *pool = record;
+    const int average = pool->op == KD_EDGE_OP_AVG_POOL;
     const void *from = arena + pool->in;
     const int8_t *in = from;
     uint8_t *out = arena + pool->out;
     (void)model;
     for (uint32_t y = 0; y < pool->out_height; y++)
-        for (uint32_t x = 0; x < pool->out_width; x++)
+        for (uint32_t x = 0; x < pool->out_width; x++) {
+            const window w = window_at(pool, y, x);
             for (uint32_t c = 0; c < pool->channels; c++) {
-                const int32_t sum = pool->bias + pooled(pool, in + c, window_at(pool, y, x), 1);
-                *out++ = (uint8_t)kd_edge_clamp(pool->zero + kd_edge_scale(sum, pool->multiplier),
-                                                pool->low.i, pool->high.i);
+                int32_t q = pooled(pool, in + c, w, average);
+                if (average)
+                    q = kd_edge_clamp(pool->zero + kd_edge_scale(pool->bias + q, pool->multiplier),
+                                      pool->low.i, pool->high.i);
+                *out++ = (uint8_t)q;
             }
+        }
 }
 
 const kd_edge_op kd_edge_max_pool_i8 = {KD_EDGE_OP_MAX_POOL, KD_EDGE_INT8, "max_pool", use,
-                                        check_max,           run_max};
+                                        check_max,           run};
 const kd_edge_op kd_edge_avg_pool_i8 = {KD_EDGE_OP_AVG_POOL, KD_EDGE_INT8, "avg_pool", use,
-                                        check_average,       run_average};
+                                        check_average,       run};
