@@ -327,7 +327,7 @@ void kdi_pipeline_free(kdi_pipeline *p)
 kd_status kdi_slot_make(const kdi_pipeline *p, kdi_slot *slot)
 {
     kd_ctx *ctx = p->data->ctx;
-    const size_t n = p->batch, mixed = p->mixes ? n : 0;
+    const size_t n = p->batch < p->count ? p->batch : p->count, mixed = p->mixes ? n : 0;
     slot->buffers = kd_ctx_alloc(ctx, p->n_views, sizeof *slot->buffers);
     slot->views = kd_ctx_alloc(ctx, p->n_views, sizeof *slot->views);
     slot->labels = kd_ctx_alloc(ctx, n, sizeof *slot->labels);

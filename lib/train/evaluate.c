@@ -105,18 +105,19 @@ kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes)
 {
     kd_graph *g;
     kd_plan *plan;
+    const size_t n = samples < BATCH ? samples : BATCH;
     const int64_t image = (int64_t)kd_model_image(model);
     const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
     const size_t picture = (size_t)(image * image * dim[3]) * sizeof(float);
     kd_status status = kd_graph_create(kd_model_ctx(model), &g);
     if (status) return status;
     kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
-    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = BATCH, .frozen = 1};
+    const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = n, .frozen = 1};
     status = kd_plan_create(g, &opt, &plan);
     kd_graph_destroy(g);
     if (status) return status;
     *bytes = kd_plan_arena_size(plan) + 2 * kdt_plan_tables(plan);
-    *bytes += (KD_LOADER_DEPTH + 1) * BATCH * (picture + 64) + samples * 16 + 4 * picture;
+    *bytes += (KD_LOADER_DEPTH + 1) * n * (picture + 64) + samples * 16 + 4 * picture;
     *bytes += 3 * (kd_model_classes(model) * sizeof(int32_t) + 64);
     kd_plan_destroy(plan);
     return KD_OK;
@@ -214,6 +215,8 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     if (!o.batch) o.batch = BATCH;
     kdt_measure m = {.ctx = ctx, .model = model, .opt = &o, .classes = kd_model_classes(model)};
     status = check(ctx, info, &o);
+    const size_t count = info->count[source(&o)];
+    if (!status && o.batch > count) o.batch = count; /* check: there is one at least */
     if (!status) status = kdt_classes_match(model, info, &o, &m.classes_of);
     if (!status) status = evaluate(&m, data, &result);
     kdt_measure_result(&m, &result);

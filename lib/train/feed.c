@@ -84,6 +84,8 @@ static kd_status open_loader(kdt_feed *feed, kdt_run *const *runs, size_t n)
     kd_ctx_free(feed->ctx, list.views);
     if (status) return status;
     feed->batches = kd_loader_batches(feed->loader);
+    const size_t samples = kd_loader_samples(feed->loader);
+    feed->most = t->batch < samples ? t->batch : samples;
     if (feed->batches == 0)
         return kd_ctx_fail(feed->ctx, KD_E_INVALID,
                            "batch: the training set is smaller than a batch of %zu", t->batch);
@@ -163,8 +165,8 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
     feed->function = run->opt.logits;
     feed->function_user = run->opt.logits_user;
     feed->live = feed->n_teachers && !run->opt.cache;
-    kd_status status = kdt_teachers_batch(feed);
-    if (!status) status = open_loader(feed, runs, n);
+    kd_status status = open_loader(feed, runs, n);
+    if (!status) status = kdt_teachers_batch(feed);
     if (!status && run->opt.cache) {
         status = open_cache(feed, runs, n);
         if (!status && feed->live) status = open_loader(feed, runs, n);
@@ -173,7 +175,7 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
     if (!status && feed->live) status = kdt_teachers_open(feed);
     if (status || feed->n_teachers == 0) return status;
     feed->logits = kd_ctx_alloc(feed->ctx, feed->n_teachers * feed->classes,
-                                feed->batch * sizeof *feed->logits);
+                                feed->most * sizeof *feed->logits);
     return feed->logits ? KD_OK : kd_ctx_memory_status(feed->ctx);
 }
 

@@ -100,8 +100,8 @@ static kd_status print(kdt_run *run, kd_json *j)
     kdt_normalization_hash(run->model, info, text);
     kd_json_string(j, "normalization_hash", text);
     if (kdt_class_names_hash(info, text)) kd_json_string(j, "class_names_hash", text);
-    if (micro < run->train.batch) kd_json_integer(j, "micro_batch", (int64_t)micro);
-    if (run->feed->teacher_batch && run->feed->teacher_batch < run->train.batch)
+    if (micro < run->feed->most) kd_json_integer(j, "micro_batch", (int64_t)micro);
+    if (run->feed->teacher_batch && run->feed->teacher_batch < run->feed->most)
         kd_json_integer(j, "teacher_batch", (int64_t)run->feed->teacher_batch);
     kd_json_string(j, "isa", kd_ctx_isa(run->ctx));
     kd_json_string(j, "augmentation", kd_loader_augment(run->feed->loader));

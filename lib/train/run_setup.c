@@ -157,7 +157,7 @@ static kd_status count_steps(kdt_run *run)
  * the cut must not depend on them. */
 kd_status kdt_run_plan(kdt_run *run, size_t held, size_t others)
 {
-    kdt_step step = {.batch = run->train.batch,
+    kdt_step step = {.batch = run->feed->most,
                      .mixed = kd_loader_mixes(run->feed->loader),
                      .room = kdt_room(run->ctx, held + kdt_fixed_bytes(run))};
     kd_status status = kdt_later_bytes(run, &step.later);

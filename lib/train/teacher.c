@@ -179,9 +179,10 @@ kd_status kdt_teachers_batch(kdt_feed *feed)
     feed->teacher_batch = 0;
     if (feed->n_teachers == 0 || feed->function) return KD_OK;
     feed->teacher_batch = feed->cache.facts.teacher_batch;
+    if (feed->teacher_batch > feed->most) feed->teacher_batch = feed->most;
     if (feed->teacher_batch) return KD_OK;
     if (!feed->teachers[0].model) return KD_OK;
-    feed->teacher_batch = feed->batch;
+    feed->teacher_batch = feed->most;
     for (size_t t = 0; t < feed->n_teachers && !status; t++)
         status = choose_batch(feed->teachers[t].model, room, &feed->teacher_batch);
     return status;
@@ -208,7 +209,7 @@ void kdt_teachers_close(kdt_feed *feed)
 
 float *kdt_teacher_logits(const kdt_feed *feed, size_t teacher, size_t first)
 {
-    return feed->logits + (teacher * feed->batch + first) * feed->classes;
+    return feed->logits + (teacher * feed->most + first) * feed->classes;
 }
 
 /* Pictures [first, first + n) of the batch. */

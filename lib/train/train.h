@@ -39,7 +39,8 @@ typedef struct kdt_feed {
     kd_ctx *ctx;
     kd_dataset *data;
     kd_loader *loader;
-    size_t batch;   /* pictures of a whole batch */
+    size_t batch;   /* pictures of a whole batch, as it is asked for */
+    size_t most;    /* pictures that a batch can hold: fewer where the set is smaller */
     size_t batches; /* of an epoch */
     size_t classes;
     kdt_teacher teachers[KD_MAX_TEACHERS];

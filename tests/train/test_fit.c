@@ -32,7 +32,7 @@ typedef struct outcome {
 
 typedef struct course {
     const char *student, *teacher;
-    size_t limit, micro;
+    size_t limit, micro, batch; /* batch 0: 32 */
     int threads;
     bool bare; /* no evaluations: they take more than this network's training */
 } course;
@@ -44,7 +44,7 @@ static kd_status train(kd_ctx *ctx, const course *c, outcome *o)
     const kd_distill_opt opt = {.struct_size = sizeof opt,
                                 .train = &(kd_train_opt){.struct_size = sizeof(kd_train_opt),
                                                          .epochs = 1,
-                                                         .batch = 32,
+                                                         .batch = c->batch ? c->batch : 32,
                                                          .lr = .01f,
                                                          .dev_count = c->bare ? 0 : 10,
                                                          .no_test = c->bare,
@@ -242,5 +242,49 @@ START_TEST(test_evaluation)
 }
 END_TEST
 
+/* A batch holds no more than the set, 64 pictures: one that is asked to be 2^13 of them takes the
+ * memory of 64, and by exact powers of two the same bits. */
+START_TEST(test_batch_of_all)
+{
+    for (int i = 0; i < 2; i++) {
+        course c = {.student = i ? vit : vgg, .teacher = wide, .batch = 64, .threads = 2};
+        outcome all = run(c);
+        c.batch = (size_t)64 << 13;
+        outcome asked = run(c);
+        ck_assert_msg(!all.status && !asked.status, "%s%s", all.error, asked.error);
+        ck_assert_uint_eq(asked.result.micro_batch, 64);
+        ck_assert_uint_eq(asked.result.peak_bytes, all.result.peak_bytes);
+        ck_assert_mem_eq(asked.weights, all.weights, all.count * sizeof(float));
+        ck_assert(asked.result.train_loss == all.result.train_loss);
+        outcome_free(&all);
+        outcome_free(&asked);
+    }
+}
+END_TEST
+
+/* An evaluation's batch, too. */
+START_TEST(test_evaluation_of_all)
+{
+    size_t peak[2];
+    kd_eval_result r[2];
+    for (int i = 0; i < 2; i++) {
+        kd_ctx *ctx = test_ctx(1, NULL);
+        kd_dataset *data;
+        kd_model *m;
+        const kd_eval_opt opt = {.struct_size = sizeof opt, .batch = i ? 1000000 : 20};
+        r[i].struct_size = sizeof r[i];
+        test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=1,test=20", NULL, &data));
+        test_ok(ctx, kd_model_create(ctx, vgg, 1, &m));
+        test_ok(ctx, kd_evaluate(m, data, &opt, &r[i]));
+        peak[i] = kd_ctx_memory_peak(ctx);
+        kd_model_destroy(m);
+        kd_dataset_close(data);
+        kd_ctx_destroy(ctx);
+    }
+    ck_assert_uint_eq(peak[0], peak[1]);
+    ck_assert(r[0].loss == r[1].loss);
+}
+END_TEST
+
 TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory, &test_hint,
-           &test_evaluation)
+           &test_evaluation, &test_batch_of_all, &test_evaluation_of_all)
