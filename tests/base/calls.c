@@ -89,23 +89,24 @@ static kd_status call_dataset_open(world *w)
     return status;
 }
 
+static const kd_data_info small_data = {.struct_size = sizeof small_data,
+                                        .classes = 3,
+                                        .height = 4,
+                                        .width = 4,
+                                        .channels = 3,
+                                        .count = {4, 4}};
+
 static kd_status from_arrays(world *w, int borrow)
 {
     static uint8_t images[2][4 * 4 * 4 * 3];
     static const int32_t labels[4] = {0, 1, 2, 1};
     const uint8_t *const both[2] = {images[0], images[1]};
     const int32_t *const label[2] = {labels, labels};
-    const kd_data_info info = {.struct_size = sizeof info,
-                               .classes = 3,
-                               .height = 4,
-                               .width = 4,
-                               .channels = 3,
-                               .count = {4, 4}};
     kd_dataset *d;
     uint64_t sum;
     uint8_t one[48];
     float mean[3], std[3];
-    kd_status status = kd_dataset_from_arrays(w->ctx, &info, both, label, borrow, &d);
+    kd_status status = kd_dataset_from_arrays(w->ctx, &small_data, both, label, borrow, &d);
     if (status) return status;
     status = kd_dataset_checksum(d, &sum);
     if (!status) status = kd_dataset_sample(d, KD_SPLIT_TEST, 3, one, NULL);
@@ -130,15 +131,9 @@ static kd_status sample(void *user, kd_split split, size_t index, uint8_t *image
 
 static kd_status call_from_callback(world *w)
 {
-    const kd_data_info info = {.struct_size = sizeof info,
-                               .classes = 3,
-                               .height = 4,
-                               .width = 4,
-                               .channels = 3,
-                               .count = {4, 4}};
     kd_dataset *d;
     uint64_t sum;
-    kd_status status = kd_dataset_from_callback(w->ctx, &info, sample, NULL, &d);
+    kd_status status = kd_dataset_from_callback(w->ctx, &small_data, sample, NULL, &d);
     if (status) return status;
     status = kd_dataset_checksum(d, &sum);
     kd_dataset_close(d);

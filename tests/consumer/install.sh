@@ -1,6 +1,6 @@
 #!/bin/sh
-# install.sh [NAME=VALUE...]: installs into a temporary folder, with these options of make, and builds programs as
-# strangers would: by pkg-config, by plain flags, shared and static, in C and C++17, by CMake and by Meson; one has
+# install.sh [NAME=VALUE...]: installs into a temporary folder, with these options of make. Builds programs as
+# strangers would: by pkg-config, plain flags, CMake and Meson, shared and static, in C and C++17. One of them has
 # functions with names like ours. Then uninstalls. CROSS=aarch64-linux-gnu- with a RUNNER, CC=musl-gcc:
 # for another machine or C library, in C alone. Tools that are not there are left out, and named.
 set -eu
