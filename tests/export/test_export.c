@@ -9,13 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void expect(kd_ctx *ctx, kd_status status, kd_status wanted, const char *says)
-{
-    ck_assert_msg(status == wanted, "%s, not %s: %s", kd_status_name(status),
-                  kd_status_name(wanted), kd_ctx_error(ctx));
-    ck_assert_msg(strstr(kd_ctx_error(ctx), says) != NULL, "it says: %s", kd_ctx_error(ctx));
-}
-
 static void quantise(kd_export *e, const uint8_t *pictures, size_t count)
 {
     const kd_quantise_opt opt = {.struct_size = sizeof opt, .pictures = pictures, .count = count};
@@ -124,7 +117,7 @@ START_TEST(test_arena)
         quantise(e, c.pictures, c.count);
         check_arena(e, c.pictures);
         kd_export_destroy(e);
-        net_free(ctx, &c);
+        net_free(&c);
     }
     kd_ctx_destroy(ctx);
 }
@@ -207,9 +200,7 @@ START_TEST(test_resnet8)
     }
     ck_assert_uint_eq(macs / 1000, 12501);
     ck_assert_msg(e->at.arena_bytes <= 36 * 1024, "%lu bytes", (unsigned long)e->at.arena_bytes);
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
@@ -258,7 +249,7 @@ START_TEST(test_any_number_of_threads)
         ck_assert_mem_eq(blob, first, size);
         ck_assert(r.signal_to_noise == noise_of_first);
         kd_export_destroy(e);
-        net_free(ctx, &c);
+        net_free(&c);
         kd_ctx_destroy(ctx);
     }
     free(first);
@@ -333,17 +324,17 @@ START_TEST(test_files)
     ck_assert_str_eq(kd_blob_spec(b), kd_model_spec(m));
     kd_blob_close(b);
     test_ok(ctx, kd_model_save(m, in_dir("net.safetensors")));
-    expect(ctx, kd_export_write(e, in_dir("net.safetensors")), KD_E_EXISTS, "safetensors");
-    expect(ctx, kd_model_save(m, in_dir("one.kde")), KD_E_EXISTS, "one.kde");
-    expect(ctx, kd_export_write(e, in_dir("no/one.kde")), KD_E_IO, "one.kde");
+    net_expect(ctx, kd_export_write(e, in_dir("net.safetensors")), KD_E_EXISTS, "safetensors");
+    net_expect(ctx, kd_model_save(m, in_dir("one.kde")), KD_E_EXISTS, "one.kde");
+    net_expect(ctx, kd_export_write(e, in_dir("no/one.kde")), KD_E_IO, "one.kde");
     write_text(in_dir("mine.c"), "int main(void) { return 0; }\n");
-    expect(ctx, kd_export_write_c(e, in_dir("mine")), KD_E_EXISTS, "mine.c");
+    net_expect(ctx, kd_export_write_c(e, in_dir("mine")), KD_E_EXISTS, "mine.c");
     char *text = slurp(in_dir("mine.c"), &length);
     ck_assert_str_eq(text, "int main(void) { return 0; }\n");
     free(text);
-    expect(ctx, kd_export_write_c(e, in_dir("1st")), KD_E_INVALID, "begins names in C");
-    expect(ctx, kd_export_write_c(e, in_dir("a-b")), KD_E_INVALID, "begins names in C");
-    expect(ctx, kd_export_write_c(e, in_dir("")), KD_E_INVALID, "begins names in C");
+    net_expect(ctx, kd_export_write_c(e, in_dir("1st")), KD_E_INVALID, "begins names in C");
+    net_expect(ctx, kd_export_write_c(e, in_dir("a-b")), KD_E_INVALID, "begins names in C");
+    net_expect(ctx, kd_export_write_c(e, in_dir("")), KD_E_INVALID, "begins names in C");
     kd_export_destroy(e);
     kd_model_destroy(m);
     kd_ctx_destroy(ctx);
@@ -368,13 +359,13 @@ START_TEST(test_broken_blobs)
         test_ok(ctx, kd_folder_make(ctx, test_dir()));
         FILE *f = fopen(in_dir("broken.kde"), "wb");
         ck_assert(f && fwrite(copy, 1, size, f) == size && !fclose(f));
-        expect(ctx, kd_blob_open(ctx, in_dir("broken.kde"), &b), KD_E_FORMAT, "broken.kde: ");
+        net_expect(ctx, kd_blob_open(ctx, in_dir("broken.kde"), &b), KD_E_FORMAT, "broken.kde: ");
         f = fopen(in_dir("broken.kde"), "wb");
         ck_assert(f && fwrite(blob, 1, i, f) == i && !fclose(f));
-        expect(ctx, kd_blob_open(ctx, in_dir("broken.kde"), &b), KD_E_FORMAT, "broken.kde: ");
+        net_expect(ctx, kd_blob_open(ctx, in_dir("broken.kde"), &b), KD_E_FORMAT, "broken.kde: ");
         ck_assert_ptr_null(b);
     }
-    expect(ctx, kd_blob_open(ctx, in_dir("nowhere.kde"), &b), KD_E_NOTFOUND, "nowhere.kde");
+    net_expect(ctx, kd_blob_open(ctx, in_dir("nowhere.kde"), &b), KD_E_NOTFOUND, "nowhere.kde");
     free(copy);
     kd_export_destroy(e);
     kd_model_destroy(m);
@@ -403,12 +394,12 @@ START_TEST(test_blob_network)
         test_ok(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e));
         test_ok(ctx, kd_export_write(e, in_dir("graph.kde")));
         test_ok(ctx, kd_blob_open(ctx, in_dir("graph.kde"), &b));
-        expect(ctx, kd_blob_network(b, &m), KD_E_UNSUPPORTED, cases[i].says);
+        net_expect(ctx, kd_blob_network(b, &m), KD_E_UNSUPPORTED, cases[i].says);
         ck_assert_ptr_null(m);
         kd_blob_close(b);
         kd_export_destroy(e);
     }
-    net_free(ctx, &c);
+    net_free(&c);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -426,13 +417,13 @@ START_TEST(test_unsupported_models)
     kd_export *e;
     for (size_t i = 0; i < 3; i++) {
         kd_model *m = make_model(ctx, cases[i].spec);
-        expect(ctx, kd_export_create(m, &e), KD_E_UNSUPPORTED, cases[i].says);
+        net_expect(ctx, kd_export_create(m, &e), KD_E_UNSUPPORTED, cases[i].says);
         ck_assert_ptr_null(e);
         kd_model_destroy(m);
     }
     kd_model *m;
     test_ok(ctx, kd_model_create(ctx, "vgg2,width=0.03125,image=4,classes=2", 1, &m));
-    expect(ctx, kd_export_create(m, &e), KD_E_INVALID, "normalised");
+    net_expect(ctx, kd_export_create(m, &e), KD_E_INVALID, "normalised");
     kd_model_destroy(m);
     kd_ctx_destroy(ctx);
 }
@@ -533,7 +524,7 @@ START_TEST(test_unsupported_layers)
         const kd_value x = cases[i].build(g, kd_input(g, "input", KD_F32, 4, dim));
         kd_output(g, kd_linear(g, kd_global_avg_pool(g, x), "last", 2, 1), "logits");
         test_ok(ctx, kd_params_create(g, 1, &p));
-        expect(ctx, kd_export_create_graph(g, p, &opt, &e), KD_E_UNSUPPORTED, cases[i].says);
+        net_expect(ctx, kd_export_create_graph(g, p, &opt, &e), KD_E_UNSUPPORTED, cases[i].says);
         kd_params_destroy(p);
         kd_graph_destroy(g);
     }
@@ -553,7 +544,7 @@ START_TEST(test_no_layers)
     test_ok(ctx, kd_graph_create(ctx, &g));
     kd_output(g, kd_input(g, "input", KD_F32, 4, dim), "logits");
     test_ok(ctx, kd_params_create(g, 1, &p));
-    expect(ctx, kd_export_create_graph(g, p, &opt, &e), KD_E_UNSUPPORTED, "no layer's");
+    net_expect(ctx, kd_export_create_graph(g, p, &opt, &e), KD_E_UNSUPPORTED, "no layer's");
     kd_params_destroy(p);
     kd_graph_destroy(g);
     kd_ctx_destroy(ctx);
@@ -595,7 +586,7 @@ START_TEST(test_allocation_failures)
         ck_assert_msg(status == KD_E_NOMEM, "allocation %ld: %s", n, kd_status_name(status));
         ck_assert_int_lt(n, 5000);
     }
-    net_free(ctx, &c);
+    net_free(&c);
     kd_ctx_destroy(ctx);
     ck_assert_int_eq(heap.live, 0);
 }
@@ -625,9 +616,7 @@ START_TEST(test_linear_alone)
                                 2 * (double)out->scale);
     net_oracle_free(e->net, maps);
     kd_ctx_free(ctx, arena);
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 

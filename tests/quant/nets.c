@@ -73,9 +73,8 @@ net_case net_residual(kd_ctx *ctx, size_t count, uint64_t seed)
     return net_finish(ctx, g, (size_t)NET_H * NET_W * NET_C, count, seed);
 }
 
-void net_free(kd_ctx *ctx, net_case *c)
+void net_free(net_case *c)
 {
-    (void)ctx;
     kd_params_destroy(c->params);
     kd_graph_destroy(c->graph);
     free(c->pictures);
@@ -88,6 +87,20 @@ kd_export *net_export(net_case *c)
         .struct_size = sizeof opt, .mean = net_mean, .std = net_std, .spec = "a test's"};
     test_ok(kd_graph_ctx(c->graph), kd_export_create_graph(c->graph, c->params, &opt, &e));
     return e;
+}
+
+void net_close(kd_ctx *ctx, net_case *c, kd_export *e)
+{
+    kd_export_destroy(e);
+    net_free(c);
+    kd_ctx_destroy(ctx);
+}
+
+void net_expect(kd_ctx *ctx, kd_status status, kd_status wanted, const char *says)
+{
+    ck_assert_msg(status == wanted, "%s, not %s: %s", kd_status_name(status),
+                  kd_status_name(wanted), kd_ctx_error(ctx));
+    ck_assert_msg(strstr(kd_ctx_error(ctx), says) != NULL, "it says: %s", kd_ctx_error(ctx));
 }
 
 /* ---- the oracle ------------------------------------------------------------------------------ */

@@ -23,8 +23,12 @@ extern const float net_mean[NET_C], net_std[NET_C];
 net_case net_residual(kd_ctx *ctx, size_t count, uint64_t seed);
 /* A graph of one's own: parameters and buffers are filled, pictures made. */
 net_case net_finish(kd_ctx *ctx, kd_graph *g, size_t picture, size_t count, uint64_t seed);
-void net_free(kd_ctx *ctx, net_case *c);
+void net_free(net_case *c);
 kd_export *net_export(net_case *c);
+/* All three. */
+void net_close(kd_ctx *ctx, net_case *c, kd_export *e);
+/* It failed so, and the context's error says that. */
+void net_expect(kd_ctx *ctx, kd_status status, kd_status wanted, const char *says);
 
 /* Every map of one picture by plain loops in 64-bit integers: maps [n_maps] of [h,w,c], to be
  * freed. */

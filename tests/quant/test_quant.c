@@ -168,6 +168,14 @@ static kd_quantise_opt options(const net_case *c)
         .struct_size = sizeof(kd_quantise_opt), .pictures = c->pictures, .count = c->count};
 }
 
+static const kdi_layer *layer_named(const kdi_net *net, const char *name)
+{
+    for (size_t i = 0; i < net->n_layers; i++)
+        if (!strcmp(net->layers[i].name, name)) return &net->layers[i];
+    ck_abort_msg("there is no layer '%s'", name);
+    return NULL;
+}
+
 /* Each layer's integers by the formulas, in double, from the float weights. */
 static void check_layer(const kdi_net *net, const kdi_layer *l, const double *mean_of_taps)
 {
@@ -202,9 +210,7 @@ START_TEST(test_formulas)
     for (size_t i = 0; i < e->net->n_layers; i++)
         if (kdi_has_weights(&e->net->layers[i])) check_layer(e->net, &e->net->layers[i], NULL);
     ck_assert(e->net->maps[0].scale == 1 && e->net->maps[0].zero == -128);
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
@@ -222,9 +228,7 @@ START_TEST(test_names)
         for (size_t k = 0; k < i; k++) ck_assert_str_ne(name, e->net->layers[k].name);
     }
     ck_assert_uint_eq(found, 2);
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
@@ -275,9 +279,7 @@ START_TEST(test_correction)
         check_layer(e->net, l, means);
         free(means);
     }
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
@@ -297,18 +299,13 @@ START_TEST(test_small_channels)
     const kd_quantise_opt opt = options(&c);
     test_ok(ctx, kd_export_quantise(e, &opt));
     const kdi_net *net = e->net;
-    const kdi_layer *l = NULL;
-    for (size_t i = 0; i < net->n_layers; i++)
-        if (!strcmp(net->layers[i].name, "right")) l = &net->layers[i];
-    ck_assert_ptr_nonnull(l);
+    const kdi_layer *l = layer_named(net, "right");
     int32_t **maps = net_oracle(net, c.pictures);
     const double step = (double)net->maps[l->out].scale, zero = net->maps[l->out].zero;
     ck_assert_double_eq_tol(step * (maps[l->out][0] - zero), 2.5, step);
     ck_assert_double_eq_tol(step * (maps[l->out][1] - zero), -3, step);
     net_oracle_free(net, maps);
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
@@ -352,7 +349,7 @@ START_TEST(test_device_is_the_oracle)
         kd_ctx_free(ctx, arena);
         kd_export_destroy(e);
     }
-    net_free(ctx, &c);
+    net_free(&c);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -389,9 +386,7 @@ START_TEST(test_comparison)
             if (wide && i + 1 == kd_export_layers(e)) ck_assert_double_gt(l.own, 40);
         }
     }
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
@@ -417,27 +412,16 @@ START_TEST(test_equalise)
     ck_assert_double_le(test_distance(kdi_float_map(run, e->net->n_maps - 1), before, NET_CLASSES),
                         1e-6);
     kdi_float_destroy(run);
-    const kdi_layer *l = NULL;
-    for (size_t i = 0; i < e->net->n_layers; i++)
-        if (!strcmp(e->net->layers[i].name, "pooled")) l = &e->net->layers[i];
+    const kdi_layer *l = layer_named(e->net, "pooled");
     float most[2] = {0, 0};
     for (size_t t = 0; t < l->taps; t++)
         for (size_t o = 0; o < 2; o++) most[o] = fmaxf(most[o], fabsf(l->weights[o * l->taps + t]));
     ck_assert_double_lt((double)(most[0] / most[1]), 20);
-    kd_export_destroy(e);
-    net_free(ctx, &c);
-    kd_ctx_destroy(ctx);
+    net_close(ctx, &c, e);
 }
 END_TEST
 
 /* ---- what cannot be -------------------------------------------------------------------------- */
-
-static void expect(kd_ctx *ctx, kd_status status, kd_status wanted, const char *says)
-{
-    ck_assert_msg(status == wanted, "%s, not %s: %s", kd_status_name(status),
-                  kd_status_name(wanted), kd_ctx_error(ctx));
-    ck_assert_msg(strstr(kd_ctx_error(ctx), says) != NULL, "it says: %s", kd_ctx_error(ctx));
-}
 
 START_TEST(test_wrong_options)
 {
@@ -446,23 +430,23 @@ START_TEST(test_wrong_options)
     kd_export *e = net_export(&c);
     kd_quantise_opt opt = options(&c);
     opt.count = 0;
-    expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "no pictures");
+    net_expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "no pictures");
     opt = options(&c);
     opt.method = KD_CALIBRATION_COUNT;
-    expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "no method 4");
+    net_expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "no method 4");
     opt = options(&c);
     opt.percentile = 50;
-    expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "percentile 50");
+    net_expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "percentile 50");
     opt.percentile = (double)NAN;
-    expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "percentile");
+    net_expect(ctx, kd_export_quantise(e, &opt), KD_E_INVALID, "percentile");
     opt.struct_size = 0;
     ck_assert_int_eq(kd_export_quantise(e, &opt), KD_E_INVALID);
-    expect(ctx, kd_export_compare(e, NULL, NULL, 0), KD_E_INVALID, "no pictures");
+    net_expect(ctx, kd_export_compare(e, NULL, NULL, 0), KD_E_INVALID, "no pictures");
     ck_assert_ptr_null(kd_calibration_name(KD_CALIBRATION_COUNT));
     ck_assert_str_eq(kd_calibration_name(KD_CALIBRATE_SQUARED_ERROR), "mse");
     kd_export_destroy(e);
     kd_export_destroy(NULL);
-    net_free(ctx, &c);
+    net_free(&c);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -477,8 +461,8 @@ START_TEST(test_not_finite)
     const float was = *w;
     const kd_export_graph_opt opt = {.struct_size = sizeof opt};
     *w = NAN;
-    expect(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e), KD_E_NONFINITE,
-           "conv2d 'strided'");
+    net_expect(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e), KD_E_NONFINITE,
+               "conv2d 'strided'");
     ck_assert_ptr_null(e);
     *w = was;
     /* Finite weights, but the sums are not. */
@@ -486,10 +470,11 @@ START_TEST(test_not_finite)
     for (size_t i = 0; i < strided->count; i++) values[strided->offset + i] = 3e38f;
     test_ok(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e));
     const kd_quantise_opt q = options(&c);
-    expect(ctx, kd_export_quantise(e, &q), KD_E_NONFINITE, "'strided'");
+    net_expect(ctx, kd_export_quantise(e, &q), KD_E_NONFINITE, "'strided'");
     const void *blob;
     size_t size;
-    expect(ctx, kd_export_blob(e, &blob, &size), KD_E_NONFINITE, "conv2d 'strided': what it makes");
+    net_expect(ctx, kd_export_blob(e, &blob, &size), KD_E_NONFINITE,
+               "conv2d 'strided': what it makes");
     ck_assert(!blob && size == 0);
     kd_export_destroy(e);
     for (size_t i = 0; i < strided->count; i++) values[strided->offset + i] = 0;
@@ -497,7 +482,7 @@ START_TEST(test_not_finite)
     for (int sign = -1; sign < 2; sign += 2) {
         values[logits] = (float)sign * FLT_MAX; /* where the device cuts off */
         test_ok(ctx, kd_export_create_graph(c.graph, c.params, &opt, &e));
-        expect(ctx, kd_export_blob(e, &blob, &size), KD_E_NONFINITE, "'last': what it makes");
+        net_expect(ctx, kd_export_blob(e, &blob, &size), KD_E_NONFINITE, "'last': what it makes");
         kd_export_destroy(e);
     }
     values[logits] = 0;
@@ -506,9 +491,9 @@ START_TEST(test_not_finite)
     const kd_export_graph_opt normal = {
         .struct_size = sizeof normal, .mean = mean, .std = deviation};
     values[kd_params_find(c.params, "first.weight")->offset] = 1e37f;
-    expect(ctx, kd_export_create_graph(c.graph, c.params, &normal, &e), KD_E_NONFINITE,
-           "'first': its weights are not finite once");
-    net_free(ctx, &c);
+    net_expect(ctx, kd_export_create_graph(c.graph, c.params, &normal, &e), KD_E_NONFINITE,
+               "'first': its weights are not finite once");
+    net_free(&c);
     kd_ctx_destroy(ctx);
 }
 END_TEST
