@@ -264,6 +264,28 @@ START_TEST(test_order)
 }
 END_TEST
 
+/* A batch of more than the set is the set, in as much memory, mixing included. */
+START_TEST(test_batch_beyond_the_set)
+{
+    static const size_t batches[] = {TRAIN, TRAIN + 1, SIZE_MAX / 2, SIZE_MAX};
+    size_t bytes[4];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data = from_arrays(ctx);
+    for (int i = 0; i < 4; i++) {
+        const size_t before = kd_ctx_memory(ctx);
+        uint32_t ids[TRAIN];
+        kd_loader *l = loader(ctx, data, (kd_loader_opt){.batch = batches[i], .augment = "mixup"});
+        bytes[i] = kd_ctx_memory(ctx) - before;
+        ck_assert_uint_eq(kd_loader_batches(l), 1);
+        for (int epoch = 0; epoch < 2; epoch++) ck_assert_uint_eq(epoch_ids(ctx, l, ids), TRAIN);
+        kd_loader_close(l);
+        ck_assert_uint_eq(bytes[i], bytes[0]);
+    }
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* Every place gets every sample about equally often. */
 START_TEST(test_shuffle_is_fair)
 {
@@ -448,7 +470,6 @@ START_TEST(test_refused)
          "data set 'data': view 1 wants 1 channel, but the pictures"},
         {{.n_views = 1, .views = &flat}, "standard deviation 0"},
         {{.n_views = 1, .views = &far}, "mean inf"},
-        {{.batch = SIZE_MAX / 2}, ""},
     };
     kd_ctx *ctx = test_ctx(1, NULL);
     kd_dataset *data = from_arrays(ctx);
@@ -769,7 +790,7 @@ START_TEST(test_create_out_of_memory)
 END_TEST
 
 TEST_SUITE(loader, 60, &test_replay, &test_augmentation_follows_sample, &test_order,
-           &test_shuffle_is_fair, &test_dev_split, &test_normalisation, &test_views_agree,
-           &test_refused, &test_callback_errors, &test_callback_words, &test_close_while_busy,
-           &test_two_loaders, &test_waited, &test_signals, &test_fork,
+           &test_batch_beyond_the_set, &test_shuffle_is_fair, &test_dev_split, &test_normalisation,
+           &test_views_agree, &test_refused, &test_callback_errors, &test_callback_words,
+           &test_close_while_busy, &test_two_loaders, &test_waited, &test_signals, &test_fork,
            &test_nothing_allocated_after_create, &test_create_out_of_memory)
