@@ -254,6 +254,7 @@ static void say_loss(const cli_run *run)
 
 static void say_optimizer(const kd_train_opt *t)
 {
+    char safe[400];
     line("optimiser");
     fprintf(stderr, "%s, %s rate%s %.4g", kd_optimizer_name(t->optimizer),
             kd_schedule_name(t->schedule), t->schedule == KD_SCHEDULE_CONSTANT ? "" : " up to",
@@ -268,6 +269,10 @@ static void say_optimizer(const kd_train_opt *t)
     fprintf(stderr, ", weight decay %.4g", value((double)t->weight_decay));
     if (t->layer_decay > 0 && t->layer_decay < 1)
         fprintf(stderr, ", layer decay %.4g", (double)t->layer_decay);
+    if (t->head_lr > 0) fprintf(stderr, ", the head's rate %.4g", (double)t->head_lr);
+    if (t->group_lr)
+        fprintf(stderr, ", rates by name %s", cli_escape(t->group_lr, safe, sizeof safe));
+    if (t->freeze) fprintf(stderr, ", frozen %s", cli_escape(t->freeze, safe, sizeof safe));
     if (t->clip > 0) fprintf(stderr, ", clipped at %.4g", (double)t->clip);
     if (t->ema > 0) fprintf(stderr, ", averaged by %.4g", (double)t->ema);
     fputc('\n', stderr);

@@ -30,7 +30,8 @@ const cli_command cli_commands[] = {
      "each\n"
      "stage, convs=1-1-2-2-2 and stages=32-48-64-96-128; ViT, DeiT and Swin: patch, dim, depth,\n"
      "heads, mlp_ratio, drop_path; Swin also window, and depth and heads as lists, depth=2-2-6-2.\n"
-     "Examples: vgg8_bn,classes=100,width=0.5  vit_tiny_patch16_224,image=32,patch=4,classes=10\n",
+     "Examples: vgg8_bn,classes=100,width=0.5  vit_tiny_patch16_224,image=32,patch=4,classes=10\n"
+     "With --taps: the values inside a network that have a name, for losses on features.\n",
      cmd_models},
     {CMD_PROFILE,
      "profile",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * models.c: kd models: the family in two settings. Figures come from graphs; no parameter is made.
- */
+ * models.c: kd models: the family in two settings, or the taps of one network. Figures come from
+ * graphs; no parameter is made. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -70,6 +70,48 @@ static kd_status list(kd_ctx *ctx, kd_json *json)
     return KD_OK;
 }
 
+/* ---- taps ------------------------------------------------------------------------------------ */
+
+/* "[N,16,16,64]", "[4*N,3,49,49]" */
+static void print_tap(const kd_tap_info *tap)
+{
+    printf("%-28s [", tap->name);
+    if (tap->shape.dim[0] == KD_BATCH)
+        printf("N");
+    else
+        printf("%lld*N", -(long long)tap->shape.dim[0]);
+    for (int i = 1; i < tap->shape.rank; i++) printf(",%lld", (long long)tap->shape.dim[i]);
+    printf("]\n");
+}
+
+static void tap_as_json(kd_json *json, const kd_tap_info *tap)
+{
+    kd_json_object_begin(json, NULL);
+    kd_json_string(json, "name", tap->name);
+    kd_json_integer(json, "rows", -tap->shape.dim[0]);
+    kd_json_array_begin(json, "shape");
+    for (int i = 1; i < tap->shape.rank; i++) kd_json_integer(json, NULL, tap->shape.dim[i]);
+    kd_json_array_end(json);
+    kd_json_object_end(json);
+}
+
+static kd_status list_taps(kd_ctx *ctx, kd_json *json, const char *spec)
+{
+    enum { MOST = 1024 };
+    kd_tap_info *taps = kd_ctx_alloc(ctx, MOST, sizeof *taps);
+    size_t n;
+    if (!taps) return kd_ctx_memory_status(ctx);
+    const kd_status status = kd_spec_taps(ctx, spec, taps, MOST, &n);
+    for (size_t t = 0; !status && t < n && t < MOST; t++) {
+        if (json)
+            tap_as_json(json, &taps[t]);
+        else
+            print_tap(&taps[t]);
+    }
+    kd_ctx_free(ctx, taps);
+    return status;
+}
+
 int cmd_models(cli_args *args)
 {
     kd_ctx *ctx;
@@ -79,11 +121,13 @@ int cmd_models(cli_args *args)
     if (args->json && kd_json_create(ctx, 0, &json)) status = cli_fail_ctx(ctx);
     if (json) {
         kd_json_object_begin(json, NULL);
-        kd_json_array_begin(json, "models");
-    } else if (!status) {
+        if (args->taps) kd_json_string(json, "spec", args->taps);
+        kd_json_array_begin(json, args->taps ? "taps" : "models");
+    } else if (!status && !args->taps) {
         heading();
     }
-    if (!status && list(ctx, json)) status = cli_fail_ctx(ctx);
+    if (!status && (args->taps ? list_taps(ctx, json, args->taps) : list(ctx, json)))
+        status = cli_fail_ctx(ctx);
     if (json && !status) {
         kd_json_array_end(json);
         kd_json_object_end(json);

@@ -68,6 +68,9 @@ static const cli_option own[] = {
              "train, test, seed",
      .offset = AT(data),
      .words = "cifar-10 cifar-100 fashion-mnist folder: synthetic"},
+    TEXT(CMD_MODELS, KD_GROUP_RUN, "taps", "SPEC", NULL, taps,
+         "list the taps of this network instead: named values inside it, with their shapes for N "
+         "pictures"),
     TEXT(CMD_EXPORT, KD_GROUP_RUN, "edge", "OUT.kde", NULL, edge,
          "write a blob, which libkd-edge runs: for files, flash, over the air"),
     TEXT(CMD_EXPORT, KD_GROUP_RUN, "c-array", "PREFIX", NULL, c_array,

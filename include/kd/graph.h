@@ -96,6 +96,18 @@ typedef struct kd_param_opt {
 KD_API kd_value kd_param(kd_graph *graph, const char *name, int rank, const int64_t *dim,
                          const kd_param_opt *opt);
 
+/* Parameters that are declared from here on and whose name matches (kd_name_matches) are constants:
+ * they get no gradient, and a plan has no backward op for them alone. What is computed from constants
+ * and inputs alone, and batch norms of which weight and bias are constants, compute as in evaluation:
+ * by running statistics, which stay, without dropout and drop path. names NULL: no more. */
+KD_API void kd_graph_freeze(kd_graph *graph, const char *names);
+
+/* Is this name among `names`? A list joined by commas, of which the last part that matches decides:
+ * "*" stands for any characters, "?" for one; a part also matches what goes on behind it with a
+ * point ("blocks.0" the name "blocks.0.norm1.bias"); with "!" before it, it takes names out again
+ * ("*,!head"). */
+KD_API int kd_name_matches(const char *names, const char *name);
+
 /* Trainable elements of all parameters so far. */
 KD_API uint64_t kd_graph_param_count(const kd_graph *graph);
 
@@ -172,6 +184,10 @@ KD_API kd_value kd_attention(kd_graph *graph, kd_value qkv, int heads, float sca
 /* The same for the first `queries` tokens alone, which look at all: -> [N,queries,C]. */
 KD_API kd_value kd_attention_first(kd_graph *graph, kd_value qkv, int heads, float scale,
                                    int queries);
+/* The probabilities that kd_attention computes with, softmax(scale q k^T + bias + mask), as a value:
+ * [N,heads,T,T]. It is computed beside it, for those who look. */
+KD_API kd_value kd_attention_map(kd_graph *graph, kd_value qkv, int heads, float scale,
+                                 kd_value bias, kd_value mask);
 /* x [N,T,C] and `count` tokens of C numbers each ([1,1,C]) -> [N,count+T,C], the tokens first. */
 KD_API kd_value kd_prepend_tokens(kd_graph *graph, kd_value x, const kd_value *tokens, int count);
 /* x [N,...] + p [1,...]: position embeddings. */

@@ -103,6 +103,9 @@ KD_API size_t kd_model_image(const kd_model *model); /* height = width, in pixel
 KD_API size_t kd_model_channels(const kd_model *model);
 /* Non-zero of a vision transformer (ViT, DeiT, Swin), which is trained otherwise than a CNN. */
 KD_API int kd_model_is_transformer(const kd_model *model);
+/* The parameters of the layer that makes the logits, the head: "classifier.weight",
+ * "classifier.bias"; NULL past the last. */
+KD_API const char *kd_model_head_at(const kd_model *model, size_t i);
 /* Non-zero of a network with batch norm. */
 KD_API int kd_model_has_batch_norm(const kd_model *model);
 
@@ -168,6 +171,14 @@ KD_API kd_status kd_classes_match(kd_ctx *ctx, const char *const *network, size_
 
 /* ---- graphs and plans ------------------------------------------------------------------------ */
 
+/* A named value inside a network: what a stage, a block or an attention gives. kd_spec_taps lists
+ * them. An element of an array: it does not grow. */
+enum { KD_TAP_NAME = 40 };
+typedef struct kd_tap {
+    char name[KD_TAP_NAME];
+    kd_value value;
+} kd_tap;
+
 typedef struct kd_build_opt {
     size_t struct_size;
     int no_dropout;  /* leave dropout and drop path out: for comparisons */
@@ -175,6 +186,12 @@ typedef struct kd_build_opt {
                       * distillation token of a distilled DeiT; both the logits of other networks */
     int whole; /* also what no logit depends on: the last block of a ViT for tokens that the heads
                       * do not read. Published counts of MACs have it */
+    /* NULL, or [n_taps]: each value is set to the tap of that name; an entry whose name is "" gets
+     * the next tap that nobody asks for by name, in the network's order, or stays as it is. What
+     * only a tap needs (an attention's probabilities) is built for those that are asked for. A name
+     * that the network does not have is KD_E_NOTFOUND, and the error lists some that it has. */
+    kd_tap *taps;
+    size_t n_taps;
 } kd_build_opt;
 /* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean
  * of the heads where there are two. KD_NONE, also for the heads, if it can't be built or opt is not
@@ -193,6 +210,31 @@ struct kd_plan;
 struct kd_exec;
 KD_API kd_status kd_model_plan(kd_model *model, size_t batch, struct kd_plan **plan,
                                struct kd_exec **exec);
+
+/* The same with taps: taps [n_taps] are names, and each is an output of its own name beside the
+ * logits. */
+KD_API kd_status kd_model_plan_taps(kd_model *model, size_t batch, const char *const *taps,
+                                    size_t n_taps, struct kd_plan **plan, struct kd_exec **exec);
+
+/* The taps of a spec's network, in the order of the network, which is not made. Of the batch in a
+ * shape, dim[0] = -k is k rows a picture. Maps are [N,H,W,C], tokens [N,T,C], attentions
+ * [N,heads,T,T] (Swin: [windows * N,heads,T,T]), each row of which sums to one:
+ *
+ *   VGG   stages.I        a stage's last ReLU, before its pool; stages.I.pool: after it
+ *   ViT   patch_embed     the tokens with their positions, class (and distillation) token first
+ *         blocks.I        what a block gives; blocks.I.attn: its attention
+ *         norm            the tokens after the last norm
+ *   Swin  patch_embed, layers.I (a stage), layers.I.blocks.J, layers.I.blocks.J.attn, norm: maps
+ *   all   embedding       [N,C], what the head reads: the average over the map, the class token, the
+ *                         last hidden layer of head=fc4096
+ *
+ * taps [room] may be NULL; *n is how many there are. */
+typedef struct kd_tap_info {
+    char name[KD_TAP_NAME];
+    kd_shape shape;
+} kd_tap_info;
+KD_API kd_status kd_spec_taps(kd_ctx *ctx, const char *spec, kd_tap_info *taps, size_t room,
+                              size_t *n);
 
 #ifdef __cplusplus
 }

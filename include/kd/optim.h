@@ -27,6 +27,14 @@ typedef enum kd_optimizer {
 /* "auto", "sgd", "adamw"; NULL past the last. */
 KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
 
+/* Parameters with a rate of their own: names as kd_name_matches takes them, and a factor on the
+ * learning rate, which layer_decay multiplies besides; 0: they stay as they are. Of groups that have a
+ * name the last one counts. An element of an array: it does not grow. */
+typedef struct kd_optim_group {
+    const char *names;
+    float rate;
+} kd_optim_group;
+
 /* These mean what they mean in kd_train_opt, and mistakes are refused in the same words: a value out
  * of its range, one that the optimiser does not read. */
 typedef struct kd_optim_opt {
@@ -46,6 +54,8 @@ typedef struct kd_optim_opt {
                         * told by names, in timm's groups: embeddings and tokens are the lowest,
                         * each block ("blocks.N", "layers.N.blocks.M", "features.N") is one, and
                         * the head, with all other names, the highest */
+    const kd_optim_group *groups; /* [n_groups], read while the optimiser is made */
+    size_t n_groups;
 } kd_optim_opt;
 
 typedef struct kd_optim kd_optim;

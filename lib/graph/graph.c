@@ -74,6 +74,12 @@ kd_value kdi_graph_root(const kd_graph *g, kd_value v)
     return v;
 }
 
+void kd_graph_freeze(kd_graph *g, const char *names)
+{
+    g->frozen = names ? kdi_pool_strdup(&g->pool, names) : NULL;
+    if (names && !g->frozen) kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
+}
+
 void kd_graph_part(kd_graph *g, kd_part part)
 {
     g->part = part;
@@ -167,7 +173,7 @@ static kd_value add_param(kd_graph *g, const char *name, const kd_shape *shape,
     const kd_value v = copy ? kdi_graph_value(g, KDI_PARAM, shape, opt->dtype) : KD_NONE;
     if (v == KD_NONE) return kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
     g->values[v].index = (int)g->n_params;
-    g->values[v].needs_grad = !opt->buffer;
+    g->values[v].needs_grad = !opt->buffer && !(g->frozen && kd_name_matches(g->frozen, name));
     g->params[g->n_params++] =
         (kdi_param){.name = copy, .shape = *shape, .value = v, .grad = KD_NONE, .opt = *opt};
     return v;
@@ -323,6 +329,20 @@ static kd_status infer(kd_graph *g, const kd_op *op, void *attr, const kd_value 
     return status;
 }
 
+/* With frozen parameters: does the node compute as in evaluation? */
+static bool evaluates(const kd_graph *g, const kdi_node *n, bool needs_grad)
+{
+    bool params = false, learns = false;
+    if (!g->frozen || n->part != KD_PART_FORWARD) return false;
+    for (int i = 0; i < n->n_in; i++) {
+        const kdi_value *v = &g->values[n->in[i]];
+        if (v->kind != KDI_PARAM || g->params[v->index].opt.buffer) continue;
+        params = true;
+        learns |= v->needs_grad;
+    }
+    return n->op->updates ? params && !learns : !needs_grad;
+}
+
 kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const kd_value *in,
                      int n_in, kd_value *outputs)
 {
@@ -351,6 +371,7 @@ kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const k
         node->in[i] = in[i];
         needs_grad |= g->values[in[i]].needs_grad && !(kdi_node_no_grad(node) >> i & 1);
     }
+    node->evaluates = evaluates(g, node, needs_grad);
     for (int i = 0; i < op->n_out; i++) {
         const kd_value v = kdi_graph_value(g, KDI_RESULT, &shape[i], dtype[i]);
         if (v == KD_NONE) {

@@ -34,7 +34,8 @@ typedef struct kdi_node {
     const char *name; /* "features.0" */
     void *attr;
     kd_part part;
-    int forward; /* -1: a forward node; else this is the backward of that node */
+    bool evaluates; /* it computes as in evaluation in a training plan, too */
+    int forward;    /* -1: a forward node; else this is the backward of that node */
     int n_in, n_out;
     kd_value *in, *out;   /* the forward's */
     kd_value *dout, *din; /* backward alone */
@@ -76,6 +77,7 @@ struct kd_graph {
     int depth;
     kd_part part;
     bool differentiated;
+    const char *frozen; /* names of parameters that are constants; NULL: none */
 };
 
 /* A new value or node; KD_NONE or NULL on failure. Pointers into values and nodes move. */

@@ -9,18 +9,24 @@
 static kd_value build(const kdi_spec *spec, kd_graph *g, kd_value x, kd_build_opt opt)
 {
     kd_value heads[2];
+    for (size_t t = 0; t < opt.n_taps; t++) opt.taps[t].value = KD_NONE;
     if (!opt.heads) opt.heads = heads;
     opt.heads[0] = opt.heads[1] = KD_NONE;
     const kd_value logits = spec->family->build(spec, g, x, &opt);
     if (opt.heads[0] == KD_NONE || logits == KD_NONE) opt.heads[0] = opt.heads[1] = logits;
-    return logits;
+    if (logits == KD_NONE) return logits;
+    const kd_status status = kdi_taps_check(kd_graph_ctx(g), spec, &opt);
+    return status ? kd_graph_fail(g, status) : logits;
 }
 
-/* The network as a graph from "input" to "logits", and the logits of the heads if there are two. */
-static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, int whole, kd_graph **out)
+/* The network as a graph from "input" to "logits", and the logits of the heads if there are two; the
+ * taps are outputs, too. */
+static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, const kd_build_opt *with,
+                            kd_graph **out)
 {
     kd_value heads[2];
-    const kd_build_opt opt = {.struct_size = sizeof opt, .heads = heads, .whole = whole};
+    kd_build_opt opt = *with;
+    opt.heads = heads;
     const int64_t dim[] = {KD_BATCH, spec->image, spec->image, spec->channels};
     kd_graph *g;
     kd_status status = kd_graph_create(ctx, &g);
@@ -30,6 +36,8 @@ static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, int whole, kd_gra
         kd_output(g, heads[0], "logits_cls");
         kd_output(g, heads[1], "logits_dist");
     }
+    for (size_t t = 0; t < opt.n_taps && !kd_graph_status(g); t++)
+        kd_output(g, opt.taps[t].value, opt.taps[t].name);
     status = kd_graph_status(g);
     if (status) {
         kd_graph_destroy(g);
@@ -39,10 +47,13 @@ static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, int whole, kd_gra
     return KD_OK;
 }
 
+static const kd_build_opt plain = {.struct_size = sizeof plain};
+static const kd_build_opt whole = {.struct_size = sizeof whole, .whole = 1};
+
 kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params)
 {
     kd_graph *g;
-    const kd_status status = make_graph(ctx, spec, 0, &g);
+    const kd_status status = make_graph(ctx, spec, &plain, &g);
     if (status) return status;
     *params = kd_graph_param_count(g);
     kd_graph_destroy(g);
@@ -52,7 +63,7 @@ kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params)
 kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_model **out)
 {
     kd_graph *g;
-    kd_status status = make_graph(ctx, spec, 0, &g);
+    kd_status status = make_graph(ctx, spec, &plain, &g);
     if (status) return status;
     kd_model *m = kd_ctx_alloc(ctx, 1, sizeof *m);
     if (!m) status = kd_ctx_memory_status(ctx);
@@ -78,7 +89,7 @@ kd_status kd_spec_count(kd_ctx *ctx, const char *spec, uint64_t *params, uint64_
     if (!ctx) return KD_E_INVALID;
     if (!spec) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_spec_count: NULL");
     kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
-    if (!status) status = make_graph(ctx, &s, 1, &g);
+    if (!status) status = make_graph(ctx, &s, &whole, &g);
     if (status) return status;
     if (params) *params = kd_graph_param_count(g);
     if (macs) {
@@ -140,6 +151,11 @@ int kd_model_is_transformer(const kd_model *m)
     return m->spec.family->transformer;
 }
 
+const char *kd_model_head_at(const kd_model *m, size_t i)
+{
+    return m->spec.family->head(&m->spec, i);
+}
+
 int kd_model_has_batch_norm(const kd_model *m)
 {
     return m->spec.norm;
@@ -162,14 +178,11 @@ kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_bui
     return build(&m->spec, g, x, opt);
 }
 
-kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exec)
+static kd_status plan_with(kd_model *m, size_t batch, const kd_build_opt *build, kd_plan **plan,
+                           kd_exec **exec)
 {
     kd_graph *g;
-    if (plan) *plan = NULL;
-    if (exec) *exec = NULL;
-    if (!m) return KD_E_INVALID;
-    if (!plan || !exec) return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_plan: NULL");
-    kd_status status = make_graph(m->ctx, &m->spec, 0, &g);
+    kd_status status = make_graph(m->ctx, &m->spec, build, &g);
     if (status) return status;
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .frozen = 1};
     status = kd_plan_create(g, &opt, plan);
@@ -180,6 +193,30 @@ kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exe
         *plan = NULL;
     }
     return status;
+}
+
+kd_status kd_model_plan_taps(kd_model *m, size_t batch, const char *const *names, size_t n,
+                             kd_plan **plan, kd_exec **exec)
+{
+    if (plan) *plan = NULL;
+    if (exec) *exec = NULL;
+    if (!m) return KD_E_INVALID;
+    if (!plan || !exec || (n && !names))
+        return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_plan: NULL");
+    kd_build_opt build = {.struct_size = sizeof build, .n_taps = n};
+    build.taps = kd_ctx_alloc(m->ctx, n, sizeof *build.taps);
+    if (!build.taps) return kd_ctx_memory_status(m->ctx);
+    kd_status status = KD_OK;
+    for (size_t t = 0; t < n && !status; t++)
+        status = kdi_tap_name(m->ctx, names[t], &build.taps[t]);
+    if (!status) status = plan_with(m, batch, &build, plan, exec);
+    kd_ctx_free(m->ctx, build.taps);
+    return status;
+}
+
+kd_status kd_model_plan(kd_model *m, size_t batch, kd_plan **plan, kd_exec **exec)
+{
+    return kd_model_plan_taps(m, batch, NULL, 0, plan, exec);
 }
 
 kd_status kd_model_predict(kd_model *m, const float *pictures, size_t n, size_t batch,

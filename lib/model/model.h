@@ -35,6 +35,12 @@ struct kd_model {
 kd_status kdi_model_count(kd_ctx *ctx, const kdi_spec *spec, uint64_t *params);
 kd_status kdi_model_create(kd_ctx *ctx, const kdi_spec *spec, uint64_t seed, kd_model **out);
 
+/* taps.c */
+/* KD_E_NOTFOUND, naming the first tap that the build did not find. */
+kd_status kdi_taps_check(kd_ctx *ctx, const kdi_spec *spec, const kd_build_opt *opt);
+/* An entry that asks for this name; KD_E_NOTFOUND if it is NULL, empty or too long for one. */
+kd_status kdi_tap_name(kd_ctx *ctx, const char *name, kd_tap *tap);
+
 /* Copy names; what is not UTF-8 becomes U+FFFD. On failure there is nothing to free. */
 kd_status kdi_classes_copy(kd_ctx *ctx, const char *const *names, size_t n, kdi_classes *out);
 /* KD_E_INVALID, naming it, if a name comes twice. */

@@ -75,6 +75,13 @@ struct kdi_family {
 #include "models.def"
 #undef FAMILY
 
+/* taps.c: does somebody ask for a tap of this name? */
+bool kdi_tap_wanted(const kd_build_opt *opt, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* This is the value of that name. */
+void kdi_tap(const kd_build_opt *opt, kd_value value, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Pixels on a side of the map that a VGG's pools leave. */
 int kdi_vgg_map(const kdi_spec *s);
 

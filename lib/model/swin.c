@@ -116,9 +116,11 @@ typedef struct stage {
     const kdi_spec *spec;
     int map[2], window[2], shift[2], dim, heads;
     kd_value mask; /* of shifted windows; KD_NONE: none are shifted */
+    int index;
+    const kd_build_opt *opt;
 } stage;
 
-static kd_value attention(const stage *t, kd_graph *g, kd_value x, bool shifted)
+static kd_value attention(const stage *t, kd_graph *g, kd_value x, int i, bool shifted)
 {
     static const int none[2];
     const int *const shift = shifted ? t->shift : none;
@@ -128,7 +130,11 @@ static kd_value attention(const stage *t, kd_graph *g, kd_value x, bool shifted)
     const kd_value bias = kd_position_bias(
         g, kdi_position(g, "relative_position_bias_table", 2, table, .02f), t->window);
     x = kdi_dense(g, x, "qkv", 3 * t->dim, 1);
-    x = kd_attention(g, x, t->heads, 0, bias, shifted ? t->mask : KD_NONE);
+    const kd_value mask = shifted ? t->mask : KD_NONE;
+    if (kdi_tap_wanted(t->opt, "layers.%d.blocks.%d.attn", t->index, i))
+        kdi_tap(t->opt, kd_attention_map(g, x, t->heads, 0, bias, mask), "layers.%d.blocks.%d.attn",
+                t->index, i);
+    x = kd_attention(g, x, t->heads, 0, bias, mask);
     x = kdi_dense(g, x, "proj", t->dim, 1);
     kd_graph_unscope(g);
     return kd_window_reverse(g, x, t->map, t->window, shift);
@@ -138,9 +144,10 @@ static kd_value block(const stage *t, kd_graph *g, kd_value x, int i, float drop
 {
     kd_graph_scope(g, "blocks.%d", i);
     const kd_value y =
-        attention(t, g, kd_layer_norm(g, x, "norm1", eps), i % 2 == 1 && t->shift[0] > 0);
+        attention(t, g, kd_layer_norm(g, x, "norm1", eps), i, i % 2 == 1 && t->shift[0] > 0);
     x = kd_add(g, x, drop > 0 ? kd_drop_path(g, y, drop) : y);
     x = kdi_perceptron(g, x, t->spec, eps, drop);
+    kdi_tap(t->opt, x, "layers.%d.blocks.%d", t->index, i);
     kd_graph_unscope(g);
     return x;
 }
@@ -154,7 +161,7 @@ static kd_value merge(kd_graph *g, kd_value x, int out)
     return x;
 }
 
-static stage stage_of(const kdi_spec *s, kd_graph *g, int index, int map)
+static stage stage_of(const kdi_spec *s, kd_graph *g, int index, int map, const kd_build_opt *opt)
 {
     const bool whole = map <= s->window;
     const int window = whole ? map : s->window, shift = whole ? 0 : s->window / 2;
@@ -164,7 +171,9 @@ static stage stage_of(const kdi_spec *s, kd_graph *g, int index, int map)
                .shift = {shift, shift},
                .dim = s->dim << index,
                .heads = s->stage_heads.at[index],
-               .mask = KD_NONE};
+               .mask = KD_NONE,
+               .index = index,
+               .opt = opt};
     if (shift > 0 && s->depths.at[index] > 1) t.mask = kd_window_mask(g, t.map, t.window, t.shift);
     return t;
 }
@@ -174,18 +183,23 @@ static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build
     const int total = blocks(s);
     int map = s->image / s->patch, done = 0;
     x = kd_layer_norm(g, kdi_patches(g, x, s->patch, s->dim), "patch_embed.norm", eps);
+    kdi_tap(opt, x, "patch_embed");
     for (int i = 0; i < s->depths.count; i++) {
         kd_graph_scope(g, "layers.%d", i);
         if (i > 0) {
             x = merge(g, x, s->dim << i);
             map = (map + 1) / 2;
         }
-        const stage t = stage_of(s, g, i, map);
+        const stage t = stage_of(s, g, i, map, opt);
         for (int b = 0; b < s->depths.at[i]; b++, done++)
             x = block(&t, g, x, b, kdi_drop_rate(s, opt, done, total));
+        kdi_tap(opt, x, "layers.%d", i);
         kd_graph_unscope(g);
     }
-    x = kd_global_avg_pool(g, kd_layer_norm(g, x, "norm", eps));
+    x = kd_layer_norm(g, x, "norm", eps);
+    kdi_tap(opt, x, "norm");
+    x = kd_global_avg_pool(g, x);
+    kdi_tap(opt, x, "embedding");
     return kdi_dense(g, x, "head.fc", s->classes, 1);
 }
 

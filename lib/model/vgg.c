@@ -225,7 +225,7 @@ static kd_value convolution(kd_graph *g, kd_value x, int out, int *index, bool n
     return kd_relu(g, x);
 }
 
-static kd_value features(const kdi_spec *s, kd_graph *g, kd_value x)
+static kd_value features(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
 {
     const kd_pool_opt pool = {.struct_size = sizeof pool, .kernel = {2, 2}};
     int index = 0;
@@ -233,8 +233,10 @@ static kd_value features(const kdi_spec *s, kd_graph *g, kd_value x)
     for (int stage = 0; stage < s->stages.count; stage++) {
         for (int i = 0; i < s->convs.at[stage]; i++)
             x = convolution(g, x, channels(s, stage), &index, s->norm);
+        kdi_tap(opt, x, "stages.%d", stage);
         if (!pooled(s, stage)) continue;
         x = kd_max_pool(g, x, &pool);
+        kdi_tap(opt, x, "stages.%d.pool", stage);
         index++;
     }
     kd_graph_unscope(g);
@@ -242,22 +244,26 @@ static kd_value features(const kdi_spec *s, kd_graph *g, kd_value x)
 }
 
 /* torchvision's: average to 7x7, then dense-dense-classes with dropout. */
-static kd_value dense_head(const kdi_spec *s, kd_graph *g, kd_value x, float dropout)
+static kd_value dense_head(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
 {
+    const float dropout = opt->no_dropout ? 0 : 0.5f;
     kd_graph_scope(g, "classifier");
     x = kd_adaptive_avg_pool(g, x, 7, 7);
     x = kd_dropout(g, kd_relu(g, kd_flatten_linear(g, x, "0", s->dense, 1)), dropout);
-    x = kd_dropout(g, kd_relu(g, kd_linear(g, x, "3", s->dense, 1)), dropout);
-    x = kd_linear(g, x, "6", s->classes, 1);
+    x = kd_relu(g, kd_linear(g, x, "3", s->dense, 1));
+    kdi_tap(opt, x, "embedding");
+    x = kd_linear(g, kd_dropout(g, x, dropout), "6", s->classes, 1);
     kd_graph_unscope(g);
     return x;
 }
 
 static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
 {
-    x = features(s, g, x);
-    if (s->head == KDI_HEAD_FC4096) return dense_head(s, g, x, opt->no_dropout ? 0 : 0.5f);
-    return kd_linear(g, kd_global_avg_pool(g, x), "classifier", s->classes, 1);
+    x = features(s, g, x, opt);
+    if (s->head == KDI_HEAD_FC4096) return dense_head(s, g, x, opt);
+    x = kd_global_avg_pool(g, x);
+    kdi_tap(opt, x, "embedding");
+    return kd_linear(g, x, "classifier", s->classes, 1);
 }
 
 static const char *head(const kdi_spec *s, size_t i)

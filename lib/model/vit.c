@@ -116,10 +116,14 @@ static kd_value norm(const kdi_spec *s, kd_graph *g, kd_value x, const char *nam
 }
 
 /* keep: how many tokens the block gives out; 0: all. */
-static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float drop, int keep)
+static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, int keep,
+                      const kd_build_opt *opt)
 {
+    const float drop = kdi_drop_rate(s, opt, i, s->depth);
     kd_graph_scope(g, "blocks.%d", i);
     kd_value y = kdi_dense(g, norm(s, g, x, "norm1"), "attn.qkv", 3 * s->dim, 1);
+    if (kdi_tap_wanted(opt, "blocks.%d.attn", i))
+        kdi_tap(opt, kd_attention_map(g, y, s->heads, 0, KD_NONE, KD_NONE), "blocks.%d.attn", i);
     if (keep) {
         y = kd_attention_first(g, y, s->heads, 0, keep);
         x = kd_select_tokens(g, x, 0, keep);
@@ -129,6 +133,7 @@ static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float d
     y = kdi_dense(g, y, "attn.proj", s->dim, 1);
     x = kd_add(g, x, drop > 0 ? kd_drop_path(g, y, drop) : y);
     x = kdi_perceptron(g, x, s, (float)s->eps, drop);
+    if (!keep) kdi_tap(opt, x, "blocks.%d", i);
     kd_graph_unscope(g);
     return x;
 }
@@ -136,13 +141,21 @@ static kd_value block(const kdi_spec *s, kd_graph *g, kd_value x, int i, float d
 static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
 {
     const int heads = 1 + s->dist_head, last = s->depth - 1;
+    const bool norm_tapped = kdi_tap_wanted(opt, "norm");
+    const bool whole = opt->whole || norm_tapped || kdi_tap_wanted(opt, "blocks.%d", last);
     x = embed(s, g, x);
-    for (int i = 0; i < s->depth; i++)
-        x = block(s, g, x, i, kdi_drop_rate(s, opt, i, s->depth),
-                  i == last && !opt->whole ? heads : 0);
-    if (opt->whole) x = kd_select_tokens(g, x, 0, heads);
-    x = norm(s, g, x, "norm");
-    opt->heads[0] = kdi_dense(g, kd_select_token(g, x, 0), "head", s->classes, 1);
+    kdi_tap(opt, x, "patch_embed");
+    for (int i = 0; i < s->depth; i++) x = block(s, g, x, i, i == last && !whole ? heads : 0, opt);
+    if (norm_tapped) {
+        x = norm(s, g, x, "norm");
+        kdi_tap(opt, x, "norm");
+    } else {
+        if (whole) x = kd_select_tokens(g, x, 0, heads);
+        x = norm(s, g, x, "norm");
+    }
+    const kd_value embedding = kd_select_token(g, x, 0);
+    kdi_tap(opt, embedding, "embedding");
+    opt->heads[0] = kdi_dense(g, embedding, "head", s->classes, 1);
     opt->heads[1] = opt->heads[0];
     if (!s->dist_head) return opt->heads[0];
     opt->heads[1] = kdi_dense(g, kd_select_token(g, x, 1), "head_dist", s->classes, 1);

@@ -2,7 +2,7 @@
  * depth_first.c: stretches of a program that run depth first: all their steps for a few images (a
  * piece), then for the next few. What one step writes is in cache when the next reads it.
  *
- * Evaluating only, and only ops that do not mix the batch. Each piece reads the stretch's weights
+ * Evaluating only (in training plans what is frozen), and only ops that do not mix the batch. Each piece reads the stretch's weights
  * again. So a step joins a stretch if its weights are no larger than what a piece of it reads and
  * writes: a network's early layers, and all of a vision transformer. A step without a batch (a
  * table of position biases) is run for each piece. Values inside a stretch have room for one piece;
@@ -56,7 +56,9 @@ static void add(const kdi_draft *d, cost *c, kd_value v)
 
 static cost cost_of(const kdi_draft *d, const kdi_step *s, kd_tensor *operands)
 {
-    cost c = {.divides = !s->op->mixes_batch && !s->backward};
+    const bool evaluates =
+        (s->evaluates && !s->recomputed) || (!d->plan->training && !d->plan->has_grads);
+    cost c = {.divides = evaluates && !s->op->mixes_batch && !s->backward};
     for (int i = 0; i < s->n_in; i++) add(d, &c, s->in[i]);
     for (int i = 0; i < s->n_out; i++) {
         add(d, &c, s->out[i]);
@@ -114,6 +116,10 @@ static kd_status mark_values(kdi_draft *d)
             const kdi_step *step = &p->steps[s];
             for (int i = 0; i < step->n_in; i++) touch(d, step->in[i], step->first, of, crosses);
             for (int i = 0; i < step->n_out; i++) touch(d, step->out[i], step->first, of, crosses);
+            for (int i = 0; i < step->n_out && step->backward; i++)
+                touch(d, step->dout[i], step->first, of, crosses);
+            for (int i = 0; i < step->n_in && step->backward; i++)
+                touch(d, step->din[i], step->first, of, crosses);
         }
         for (size_t v = 0; v < d->n_values; v++) {
             const kd_value root = kdi_draft_root(d, (kd_value)v);
@@ -131,7 +137,9 @@ kd_status kdi_cut_depth_first(kdi_draft *d)
 {
     kd_plan *p = d->plan;
     for (size_t s = 0; s < p->n_steps; s++) p->steps[s].first = p->steps[s].last = s;
-    if (p->training || p->has_grads || p->batch == 1 || d->opt->whole_batch) return KD_OK;
+    bool any = !p->training && !p->has_grads;
+    for (size_t s = 0; s < p->n_steps && !any; s++) any = p->steps[s].evaluates;
+    if (!any || p->batch == 1 || d->opt->whole_batch) return KD_OK;
     cost *costs = kd_ctx_alloc(p->ctx, p->n_steps + 1, sizeof *costs);
     kd_tensor *operands = kd_ctx_alloc(p->ctx, 4 * KD_MAX_OPERANDS, sizeof *operands);
     kd_status status = costs && operands ? KD_OK : kd_ctx_memory_status(d->plan->ctx);

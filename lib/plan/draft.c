@@ -18,6 +18,11 @@ uint32_t kdi_node_keeps(const kdi_node *n)
     return n->op->keeps_fn ? n->op->keeps_fn(n->attr) : n->op->keeps;
 }
 
+bool kdi_evaluates(const kdi_draft *d, const kdi_node *n)
+{
+    return !d->opt->training || n->evaluates;
+}
+
 void kdi_each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *arg)
 {
     if (n->forward < 0) {
@@ -154,7 +159,7 @@ static bool writes_needed(const kdi_draft *d, const kdi_node *n)
     if (n->forward < 0) {
         for (int i = 0; i < n->n_out; i++)
             if (d->needed[kdi_draft_root(d, n->out[i])]) return true;
-        return d->opt->training && n->op->updates;
+        return n->op->updates && !kdi_evaluates(d, n);
     }
     for (int i = 0; i < n->n_in; i++) {
         if (n->din[i] == KD_NONE) continue;

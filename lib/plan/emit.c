@@ -14,6 +14,7 @@ static kd_status emit(kdi_draft *d, const kdi_node *n)
                     .part = n->part,
                     .backward = n->forward >= 0,
                     .recomputed = n->recomputed,
+                    .evaluates = n->evaluates,
                     .id = n->id,
                     .n_in = n->n_in,
                     .n_out = n->n_out,

@@ -6,6 +6,7 @@
  *   with or without gradient: linear + the add of a residual;
  *                             batch_norm + relu, then + 2x2 max_pool, and their backwards
  *   evaluating:               an op that does nothing (dropout) becomes an alias of its input
+ * What is frozen evaluates within a training plan, too (kdi_evaluates).
  * Each rule but the last asks that the value between the two has no other reader. */
 #include "plan.h"
 
@@ -39,6 +40,7 @@ static kd_status fold_norm(kdi_draft *d, int conv)
     kdi_conv2d_attr *attr = c->attr;
     const int reader = only_reader(d, c->out[0]);
     if (reader < 0 || d->nodes[reader].op != &kdi_op_batch_norm || attr->bn) return KD_OK;
+    if (!kdi_evaluates(d, &d->nodes[reader])) return KD_OK;
     if (kdi_draft_backward(d, reader) >= 0 || kdi_draft_backward(d, conv) >= 0) return KD_OK;
     const kdi_node *norm = &d->nodes[reader];
     kd_value *in = kdi_pool_alloc(&d->plan->pool, (size_t)c->n_in + 4, sizeof *in);
@@ -206,7 +208,8 @@ static void norm_pool(kdi_draft *d, int norm)
 static void identity(kdi_draft *d, int node)
 {
     const kdi_node *n = &d->nodes[node];
-    if (d->opt->training || !n->op->identity_in_eval || kdi_draft_backward(d, node) >= 0) return;
+    if (!kdi_evaluates(d, n) || !n->op->identity_in_eval || kdi_draft_backward(d, node) >= 0)
+        return;
     d->values[n->out[0]].alias = n->in[0];
     drop(d, node);
     /* Readers of the output now read the input itself, so that the other rules apply to them. */
@@ -222,13 +225,13 @@ kd_status kdi_fuse(kdi_draft *d)
     for (size_t i = 0; i < d->n_nodes; i++) {
         kdi_node *n = &d->nodes[i];
         if (!n->op || n->forward >= 0) continue;
-        if (n->op == &kdi_op_conv2d && !d->opt->training) {
+        if (n->op == &kdi_op_conv2d && kdi_evaluates(d, n)) {
             const kd_status status = fold_norm(d, (int)i);
             if (status) return status;
             fold_activation(d, (int)i, &((kdi_conv2d_attr *)n->attr)->act);
             fold_pool(d, (int)i);
         } else if (n->op == &kdi_op_linear) {
-            if (!d->opt->training) fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
+            if (kdi_evaluates(d, n)) fold_activation(d, (int)i, &((kdi_linear_attr *)n->attr)->act);
             kd_status status = keep_preact(d, (int)i);
             if (!status) status = fold_residual(d, (int)i);
             if (status) return status;

@@ -16,12 +16,12 @@
 
 #include <string.h>
 
-/* The batch_norm that reads v; -1 if none does. */
+/* The batch_norm of the batch's statistics that reads v; -1 if none does. */
 static int bn_of(const kdi_draft *d, kd_value v)
 {
     for (size_t i = 0; i < d->n_nodes; i++)
         if (d->nodes[i].op == &kdi_op_batch_norm && d->nodes[i].forward < 0 &&
-            d->nodes[i].in[0] == v)
+            d->nodes[i].in[0] == v && !d->nodes[i].evaluates)
             return (int)i;
     return -1;
 }
@@ -197,7 +197,8 @@ kd_status kdi_fuse_bn(kdi_draft *d)
             status = fuse_moments(d, (int)i);
     for (size_t i = 0; i < d->n_nodes && !status; i++) {
         const kdi_node *n = &d->nodes[i];
-        if (n->op == &kdi_op_batch_norm && n->forward < 0) status = fuse_bn_before(d, (int)i);
+        if (n->op == &kdi_op_batch_norm && n->forward < 0 && !n->evaluates)
+            status = fuse_bn_before(d, (int)i);
         if (n->op == &kdi_op_conv2d && n->forward < 0) status = fuse_bn_after(d, (int)i);
     }
     return status;

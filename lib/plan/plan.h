@@ -46,6 +46,7 @@ typedef struct kdi_step {
     const char *name;
     kd_part part;
     bool backward, recomputed; /* recomputed: a forward step that is run again for the backward */
+    bool evaluates;            /* as in evaluation, though the plan is of training */
     uint32_t id;               /* of the forward op: its random numbers' key */
     size_t first, last;        /* the stretch it is in: itself, if it runs for the whole batch */
     size_t images;             /* > 0: the stretch runs for so many images at a time */
@@ -125,6 +126,8 @@ void kdi_each_read(const kdi_node *n, void (*fn)(void *arg, kd_value v), void *a
 size_t kdi_draft_forwards(const kdi_draft *d);
 /* Is v made by a node, and larger for a larger batch? */
 bool kdi_value_grows(const kdi_draft *d, kd_value v);
+/* Does a node compute as in evaluation? */
+bool kdi_evaluates(const kdi_draft *d, const kdi_node *n);
 /* KD_KEEP_* of a node: which operands of the forward its backward reads. */
 uint32_t kdi_node_keeps(const kdi_node *n);
 /* How often v is read, by nodes and as an output. */

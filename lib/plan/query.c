@@ -29,7 +29,7 @@ size_t kd_plan_mixes(const kd_plan *p)
 {
     size_t i = 0;
     while (i < p->n_steps && !p->steps[i].op->mixes_batch &&
-           !(p->training && p->steps[i].op->mixes_in_training))
+           !(p->training && !p->steps[i].evaluates && p->steps[i].op->mixes_in_training))
         i++;
     return i;
 }
@@ -108,7 +108,7 @@ void kdi_step_call(const kd_plan *p, const kdi_step *s, size_t batch, kd_tensor 
                          .n_in = s->n_in,
                          .n_out = s->n_out,
                          .accumulate = s->accumulate,
-                         .training = p->training,
+                         .training = p->training && !s->evaluates,
                          .recomputed = s->recomputed,
                          .id = s->id,
                          .largest = kdi_step_batch(p, s),

@@ -16,14 +16,22 @@ const char *kd_optimizer_name(kd_optimizer optimizer)
     return (unsigned)optimizer < KD_OPTIMIZER_COUNT ? names[optimizer] : NULL;
 }
 
-/* Chunks of all trainable entries; with chunks NULL they are only counted. rates: factors on each
+/* The factor of the last group that has this name. */
+static float group_rate(const kd_optim_opt *o, const char *name)
+{
+    for (size_t g = o->n_groups; g-- > 0;)
+        if (kd_name_matches(o->groups[g].names, name)) return o->groups[g].rate;
+    return 1;
+}
+
+/* Chunks of all entries that learn; with chunks NULL they are only counted. rates: factors on each
  * entry's learning rate. */
 static size_t cut(const kd_params *params, bool decay_all, const float *rates, kdt_chunk *chunks)
 {
     size_t n = 0;
     for (size_t i = 0; i < kd_params_entries(params); i++) {
         const kd_param_info *info = kd_params_info(params, i);
-        for (size_t at = 0; !info->buffer && at < info->count; at += KDT_CHUNK) {
+        for (size_t at = 0; !info->buffer && rates[i] > 0 && at < info->count; at += KDT_CHUNK) {
             const size_t left = info->count - at;
             if (chunks)
                 chunks[n] = (kdt_chunk){info->offset + at, left < KDT_CHUNK ? left : KDT_CHUNK,
@@ -34,28 +42,45 @@ static size_t cut(const kd_params *params, bool decay_all, const float *rates, k
     return n;
 }
 
+static void find_rates(const kd_optim *o, const size_t *layer, size_t layers, float *rates)
+{
+    for (size_t i = 0; i < kd_params_entries(o->params); i++) {
+        const size_t above = layer[i] < layers ? layers - 1 - layer[i] : 0;
+        rates[i] = (float)pow((double)o->opt.layer_decay, (double)above) *
+                   group_rate(&o->opt, kd_params_info(o->params, i)->name);
+    }
+}
+
 static kd_status make_chunks(kd_optim *o)
 {
     kd_ctx *ctx = kd_params_ctx(o->params);
     const size_t entries = kd_params_entries(o->params);
     const bool all = o->opt.decay_all != 0;
     size_t layers;
-    o->n_chunks = cut(o->params, all, NULL, NULL);
-    o->chunks = kd_ctx_alloc(ctx, o->n_chunks, sizeof *o->chunks);
     size_t *layer = kd_ctx_alloc(ctx, entries, sizeof *layer);
     float *rates = kd_ctx_alloc(ctx, entries, sizeof *rates);
-    kd_status status = o->chunks && layer && rates ? kdt_layers(o->params, layer, &layers)
-                                                   : kd_ctx_memory_status(ctx);
+    kd_status status =
+        layer && rates ? kdt_layers(o->params, layer, &layers) : kd_ctx_memory_status(ctx);
     if (!status) {
-        for (size_t i = 0; i < entries; i++) {
-            const size_t above = layer[i] < layers ? layers - 1 - layer[i] : 0;
-            rates[i] = (float)pow((double)o->opt.layer_decay, (double)above);
-        }
-        cut(o->params, all, rates, o->chunks);
+        find_rates(o, layer, layers, rates);
+        o->n_chunks = cut(o->params, all, rates, NULL);
+        o->chunks = kd_ctx_alloc(ctx, o->n_chunks, sizeof *o->chunks);
+        if (!o->chunks) status = kd_ctx_memory_status(ctx);
     }
+    if (!status) cut(o->params, all, rates, o->chunks);
     kd_ctx_free(ctx, layer);
     kd_ctx_free(ctx, rates);
     return status;
+}
+
+/* Rates are numbers, and none is below zero. */
+static kd_status check_groups(kd_ctx *ctx, const kd_optim_opt *o)
+{
+    for (size_t g = 0; g < o->n_groups; g++)
+        if (!o->groups || !o->groups[g].names || !isfinite(o->groups[g].rate) ||
+            o->groups[g].rate < 0)
+            return kd_ctx_fail(ctx, KD_E_INVALID, "kd_optim_opt.groups: group %zu is none", g);
+    return KD_OK;
 }
 
 /* The options as a run has them: the table of options knows their defaults and mistakes. */
@@ -84,7 +109,9 @@ static kd_status resolve(kd_ctx *ctx, kd_optim_opt *o)
                         .beta1 = t.beta1,
                         .beta2 = t.beta2,
                         .eps = t.eps,
-                        .layer_decay = t.layer_decay};
+                        .layer_decay = t.layer_decay,
+                        .groups = o->groups,
+                        .n_groups = o->n_groups};
     return KD_OK;
 }
 
@@ -96,6 +123,7 @@ kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_opt
     kd_ctx *ctx = kd_params_ctx(params);
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_optim_create: NULL");
     kd_status status = kd_options(ctx, "kd_optim_opt", &opt, sizeof opt, options);
+    if (!status) status = check_groups(ctx, &opt);
     if (!status) status = resolve(ctx, &opt);
     if (status) return status;
     kd_optim *o = kd_ctx_alloc(ctx, 1, sizeof *o);
@@ -104,6 +132,7 @@ kd_status kd_optim_create(kd_params *params, const kd_optim_opt *options, kd_opt
     o->opt = opt;
     o->n_states = opt.optimizer == KD_OPTIMIZER_ADAMW ? 2 : opt.momentum > 0 ? 1 : 0;
     status = make_chunks(o);
+    o->opt.groups = NULL; /* the caller's */
     for (size_t i = 0; i < o->n_states && !status; i++) {
         o->state[i] = kd_ctx_alloc(ctx, kd_params_flat_count(params), sizeof(float));
         if (!o->state[i]) status = kd_ctx_memory_status(ctx);

@@ -132,6 +132,16 @@ static const kd_option table[] = {
      .flags = STEP_OFF, .argument = "D", .low = TINY, .high = 1, .standard = {1}, .off = 1,
      .help = "the learning rate falls by this factor from layer to layer, from the head down; 1: "
              "the same for all"},
+    {"freeze", KD_OPTION_TEXT, TRAIN(freeze), .group = KD_GROUP_TRAINING, .flags = STEP,
+     .argument = "NAMES",
+     .help = "parameters that do not learn, e.g. 'features.0,features.1' or '*,!head'; body: all "
+             "but the head. Their backward is not computed, their batch norms evaluate"},
+    {"head_lr", KD_OPTION_FLOAT, TRAIN(head_lr), .group = KD_GROUP_TRAINING, .flags = STEP,
+     .argument = "RATE", .low = TINY, .high = 1e6, .text = "as lr",
+     .help = "learning rate of the head, the layer that makes the logits"},
+    {"group_lr", KD_OPTION_TEXT, TRAIN(group_lr), .group = KD_GROUP_TRAINING, .flags = STEP,
+     .argument = "NAME=RATE,...",
+     .help = "learning rates of parameters by their names, e.g. blocks.0=1e-5,blocks.1=1e-4"},
     {"weight_decay", KD_OPTION_FLOAT, TRAIN(weight_decay), .group = KD_GROUP_TRAINING,
      .flags = STEP_OFF, .argument = "W", .high = 1e6, BY_OPTIMIZER(5e-4, .05),
      .help = "of all weights but norms, biases, tokens, embeddings of positions"},

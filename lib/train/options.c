@@ -481,7 +481,10 @@ static void option_json(kd_json *j, const kd_option *o, const void *at)
         kd_json_integer(j, o->name, (int64_t) * (const uint64_t *)at);
         break;
     case KD_OPTION_FLOAT:
-        kd_json_float(j, o->name, off ? (float)o->off : *(const float *)at);
+        if (x == 0 && o->low > 0) /* it was not given, and has no default */
+            kd_json_null(j, o->name);
+        else
+            kd_json_float(j, o->name, off ? (float)o->off : *(const float *)at);
         break;
     case KD_OPTION_DOUBLE:
         kd_json_number(j, o->name, off ? o->off : x);

@@ -195,6 +195,7 @@ kd_status kdt_run_check(kdt_run *run)
 {
     kdt_feed *feed = run->feed;
     kd_status status = check_options(run);
+    if (!status) status = kdt_groups_check(run->model, &run->train);
     if (!status) status = kd_model_take_normalization(run->model, kd_dataset_info(run->data));
     if (!status) status = kd_model_check_finite(run->model);
     if (!status) status = check_classes(run, run->model, "the network");
@@ -213,10 +214,11 @@ kd_status kdt_run_open(kdt_run *run)
     kd_params *params = kd_model_params(run->model);
     kd_status status = count_steps(run);
     if (!status) status = name_model(run);
-    if (!status) status = kdt_optim_create(params, t, &run->optim);
+    if (!status) status = kdt_optim_create(run->model, t, &run->optim);
     if (!status && t->ema > 0) status = kd_params_clone(params, &run->ema);
     if (!status && t->keep == KD_KEEP_BEST) status = kd_params_clone(params, &run->best.params);
     if (!status) status = kd_params_need_grads(params);
+    if (!status) kdt_clear_gradients(params, t);
     if (!status) status = kdt_keep_buffers(run);
     if (!status) warn(run);
     return status;

@@ -56,36 +56,16 @@ static kd_status run_pieces(kd_exec *exec, size_t most, const given *s, kd_step_
     return status;
 }
 
-/* t is resolved: zero is zero where the optimiser reads the option, and not given where it does not. */
-kd_status kdt_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **optim)
-{
-    const bool sgd = t->optimizer == KD_OPTIMIZER_SGD;
-    const float off = KD_OFF;
-    kd_optim_opt opt = {.struct_size = sizeof opt,
-                        .optimizer = t->optimizer,
-                        .weight_decay = t->weight_decay > 0 ? t->weight_decay : off,
-                        .decay_all = t->decay_all,
-                        .layer_decay = t->layer_decay};
-    if (sgd) {
-        opt.momentum = t->momentum > 0 ? t->momentum : off;
-        opt.nesterov = t->nesterov ? 1 : -1;
-    } else {
-        opt.beta1 = t->beta1 > 0 ? t->beta1 : (double)off;
-        opt.beta2 = t->beta2 > 0 ? t->beta2 : (double)off;
-        opt.eps = t->eps;
-    }
-    return kd_optim_create(params, &opt, optim);
-}
-
 /* A loss or a gradient that is not finite leaves the parameters as they were. */
-static kd_status update(kd_params *params, const kd_train_opt *t, double loss)
+static kd_status update(kd_model *model, const kd_train_opt *t, double loss)
 {
     kd_optim *optim;
+    const kd_params *params = kd_model_params(model);
     const double norm = kd_params_grad_norm(params);
     if (!isfinite(loss) || !isfinite(norm))
         return kd_ctx_fail(kd_params_ctx(params), KD_E_NONFINITE,
                            "kd_train_step: the loss is %g and the gradient's norm %g", loss, norm);
-    const kd_status status = kdt_optim_create(params, t, &optim);
+    const kd_status status = kdt_optim_create(model, t, &optim);
     if (status) return status;
     const bool clipped = t->clip > 0 && norm > (double)t->clip;
     kd_optim_step(optim, t->lr, clipped ? (float)((double)t->clip / (norm + 1e-6)) : 1);
@@ -138,12 +118,13 @@ kd_status kd_train_step(kd_model *model, size_t n, const float *input, const int
     const given batch = {model, &o, n, input, teacher_logits, labels};
     status = kdt_single_step_plan(model, &o, n, true, &plan);
     if (!status) status = kd_exec_create(plan, params, NULL, &exec);
+    if (!status) kdt_clear_gradients(params, &train);
     if (!status) status = run_pieces(exec, kd_plan_batch(plan), &batch, &here);
     if (!status) {
         if (here.grads)
             memcpy(here.grads, kd_params_grads(params),
                    kd_params_flat_count(params) * sizeof(float));
-        status = update(params, &train, (double)here.loss);
+        status = update(model, &train, (double)here.loss);
     }
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);

@@ -17,6 +17,7 @@
 
 enum {
     KDT_PATH = 4096,
+    KDT_NAMES = 2048,      /* bytes of a list of parameters' names */
     KDT_VALUES = 256 << 20 /* bytes that the values of a micro-batch, or of a teacher's, may take */
 };
 
@@ -272,8 +273,15 @@ kd_status kdt_run_plan(kdt_run *run, size_t held, size_t others);
 kd_status kdt_runs_execute(kdt_feed *feed, kdt_run *const *runs, size_t n);
 void kdt_run_close(kdt_run *run);
 
-/* single_step.c: the optimiser these options (resolved) ask for. */
-kd_status kdt_optim_create(kd_params *params, const kd_train_opt *opt, kd_optim **optim);
+/* groups.c */
+/* Names of what is frozen, as kd_name_matches takes them; "": nothing. */
+kd_status kdt_frozen_names(const kd_model *model, const kd_train_opt *t, char *out, size_t size);
+/* KD_E_INVALID: what freeze, head_lr or group_lr name is not there, or would leave nothing. */
+kd_status kdt_groups_check(kd_model *model, const kd_train_opt *t);
+/* Of what is frozen no backward writes a gradient: it is zero from here on. */
+void kdt_clear_gradients(kd_params *params, const kd_train_opt *t);
+/* The optimiser these options (resolved) ask for. */
+kd_status kdt_optim_create(kd_model *model, const kd_train_opt *t, kd_optim **optim);
 
 /* batch_gradient.c: forward and backward of the first feed->taken pictures of the feed's batch, as
  * run->how says, micro-batch by micro-batch; what was measured is added to *sums. */

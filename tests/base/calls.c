@@ -340,6 +340,7 @@ static kd_status build_all(kd_graph *g)
     const kd_value qkv = kd_linear(g, windows, "qkv", 24, 1);
     kd_output(g, kd_attention(g, qkv, 2, 0, bias, kd_window_mask(g, map, two, none)), "i");
     kd_output(g, kd_attention_first(g, qkv, 2, 0, 1), "first");
+    kd_output(g, kd_attention_map(g, qkv, 2, 0, bias, KD_NONE), "map");
     const kd_value n = kd_layer_norm(g, t, "ln", 0);
     const kd_value p = kd_add_broadcast(g, n, kd_param(g, "position", 3, all, &normal));
     const kd_value more = kd_prepend_tokens(g, kd_drop_path(g, p, .1f), &token, 1);
@@ -425,7 +426,9 @@ static kd_status call_spec(world *w)
 {
     char text[KD_SPEC_SIZE];
     uint64_t params, macs;
-    const kd_status status = kd_spec_complete(w->ctx, calls_spec, "classes=5", text, sizeof text);
+    kd_status status = kd_spec_complete(w->ctx, calls_spec, "classes=5", text, sizeof text);
+    size_t taps;
+    if (!status) status = kd_spec_taps(w->ctx, calls_spec, NULL, 0, &taps);
     return status ? status : kd_spec_count(w->ctx, calls_spec, &params, &macs);
 }
 
@@ -527,6 +530,11 @@ static kd_status call_model_predict(world *w)
     kd_exec *exec;
     kd_status status = kd_model_predict(w->model, w->pictures, PICTURES, 3, w->logits);
     if (!status) status = kd_model_plan(w->model, 2, &plan, &exec);
+    if (status) return status;
+    kd_exec_destroy(exec);
+    kd_plan_destroy(plan);
+    const char *const taps[] = {"embedding", "stages.0"};
+    status = kd_model_plan_taps(w->model, 2, taps, 2, &plan, &exec);
     if (status) return status;
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
@@ -721,6 +729,7 @@ const call calls[] = {
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
      "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
      "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_attention_first "
+     "kd_attention_map "
      "kd_prepend_tokens kd_add_broadcast kd_select_tokens kd_select_token kd_drop_path "
      "kd_window_partition "
      "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy "
@@ -730,7 +739,7 @@ const call calls[] = {
     {call_params, "kd_params_get kd_params_set"},
     {call_exec_run, "kd_exec_bind kd_exec_run"},
     {call_optim, "kd_optim_create"},
-    {call_spec, "kd_spec_complete kd_spec_count"},
+    {call_spec, "kd_spec_complete kd_spec_count kd_spec_taps"},
     {call_model_make,
      "kd_model_create kd_model_set_normalization kd_model_load kd_model_load_as kd_model_build"},
     {call_model_about, "kd_model_set_class_names kd_model_set_data kd_model_set_framing "
@@ -740,7 +749,7 @@ const call calls[] = {
     {call_model_memory, "kd_writer_create_memory kd_writer_finish_memory kd_model_load_file "
                         "kd_model_normalize"},
     {call_model_save, "kd_model_save kd_model_save_as kd_model_save_params"},
-    {call_model_predict, "kd_model_predict kd_model_plan"},
+    {call_model_predict, "kd_model_predict kd_model_plan kd_model_plan_taps"},
     {call_train, "kd_train"},
     {call_distill, "kd_distill"},
     {call_distill_many, "kd_distill_many"},

@@ -44,6 +44,8 @@ static const int32_t label[4];
 /* There is no object. */
 CALL(create_0, kd_model_create(NULL, SPEC, 1, &made))
 CALL(load_0, kd_model_load(NULL, "x", NULL, &made))
+CALL(taps_0, kd_spec_taps(NULL, SPEC, NULL, 0, &size))
+CALL(plan_taps_0, kd_model_plan_taps(NULL, 1, NULL, 0, &plan, &exec))
 CALL(count_0, kd_spec_count(NULL, SPEC, &hash, &hash))
 CALL(save_0, kd_model_save(NULL, "x"))
 CALL(save_as_0, kd_model_save_as(NULL, "x", KD_F32))
@@ -120,6 +122,9 @@ CALL(create_2, kd_model_create(w->ctx, SPEC, 1, NULL))
 CALL(load_1, kd_model_load(w->ctx, NULL, NULL, &made))
 CALL(load_2, kd_model_load(w->ctx, "x", NULL, NULL))
 CALL(load_file_1, kd_model_load_file(w->ctx, NULL, NULL, &made))
+CALL(taps_1, kd_spec_taps(w->ctx, NULL, NULL, 0, &size))
+CALL(taps_2, kd_spec_taps(w->ctx, SPEC, NULL, 0, NULL))
+CALL(plan_taps_1, kd_model_plan_taps(w->model, 1, NULL, 1, &plan, &exec))
 CALL(count_1, kd_spec_count(w->ctx, NULL, &hash, &hash))
 CALL(save_1, kd_model_save(w->model, NULL))
 CALL(save_params_1, kd_model_save_params(w->model, NULL, "x", KD_F32))
@@ -165,34 +170,35 @@ typedef struct row {
 } row;
 
 static const row without[] = {
-    ROW(create_0),        ROW(load_0),         ROW(count_0),       ROW(save_0),
-    ROW(save_as_0),       ROW(write_0),        ROW(save_params_0), ROW(metadata_0),
-    ROW(metadata_1),      ROW(flat_0),         ROW(hash_0),        ROW(params_hash_0),
-    ROW(finite_0),        ROW(names_0),        ROW(data_0),        ROW(framing_0),
-    ROW(normal_0),        ROW(normalize_0),    ROW(take_0),        ROW(predict_0),
-    ROW(plan_0),          ROW(step_0),         ROW(optim_0),       ROW(train_plan_0),
-    ROW(check_0),         ROW(writer_0),       ROW(pair_0),        ROW(tensor_0),
-    ROW(writer_memory_0), ROW(tensor_fn_0),    ROW(finish_0),      ROW(memory_0),
-    ROW(finish_memory_0), ROW(status_0),       ROW(grad_0),        ROW(clone_0),
-    ROW(need_0),          ROW(get_0),          ROW(set_0),         ROW(bind_0),
-    ROW(run_0),           ROW(info_0),         ROW(f32_0),         ROW(i64_0),
-    ROW(raw_0),           ROW(open_0),         ROW(all_0),         ROW(atomic_0),
-    ROW(line_0),          ROW(folder_0),       ROW(json_0),        ROW(json_text_0),
-    ROW(parse_0),         ROW(object_0),       ROW(complete_0),    ROW(match_0),
-    ROW(export_0),        ROW(export_graph_0), ROW(quantise_0),    ROW(compare_0),
-    ROW(layer_0),         ROW(result_0),       ROW(blob_0),        ROW(write_blob_0),
-    ROW(write_c_0),       ROW(blob_open_0),    ROW(blob_net_0),    ROW(blob_answer_0)};
+    ROW(taps_0),        ROW(plan_taps_0),   ROW(create_0),        ROW(load_0),
+    ROW(count_0),       ROW(save_0),        ROW(save_as_0),       ROW(write_0),
+    ROW(save_params_0), ROW(metadata_0),    ROW(metadata_1),      ROW(flat_0),
+    ROW(hash_0),        ROW(params_hash_0), ROW(finite_0),        ROW(names_0),
+    ROW(data_0),        ROW(framing_0),     ROW(normal_0),        ROW(normalize_0),
+    ROW(take_0),        ROW(predict_0),     ROW(plan_0),          ROW(step_0),
+    ROW(optim_0),       ROW(train_plan_0),  ROW(check_0),         ROW(writer_0),
+    ROW(pair_0),        ROW(tensor_0),      ROW(writer_memory_0), ROW(tensor_fn_0),
+    ROW(finish_0),      ROW(memory_0),      ROW(finish_memory_0), ROW(status_0),
+    ROW(grad_0),        ROW(clone_0),       ROW(need_0),          ROW(get_0),
+    ROW(set_0),         ROW(bind_0),        ROW(run_0),           ROW(info_0),
+    ROW(f32_0),         ROW(i64_0),         ROW(raw_0),           ROW(open_0),
+    ROW(all_0),         ROW(atomic_0),      ROW(line_0),          ROW(folder_0),
+    ROW(json_0),        ROW(json_text_0),   ROW(parse_0),         ROW(object_0),
+    ROW(complete_0),    ROW(match_0),       ROW(export_0),        ROW(export_graph_0),
+    ROW(quantise_0),    ROW(compare_0),     ROW(layer_0),         ROW(result_0),
+    ROW(blob_0),        ROW(write_blob_0),  ROW(write_c_0),       ROW(blob_open_0),
+    ROW(blob_net_0),    ROW(blob_answer_0)};
 
 static const row with[] = {
-    ROW(export_1),     ROW(blob_open_1),   ROW(blob_open_2), ROW(create_1),        ROW(create_2),
-    ROW(load_1),       ROW(load_2),        ROW(load_file_1), ROW(count_1),         ROW(save_1),
-    ROW(hash_1),       ROW(save_params_1), ROW(normal_1),    ROW(normal_2),        ROW(take_1),
-    ROW(normalize_1),  ROW(predict_1),     ROW(predict_2),   ROW(plan_1),          ROW(plan_2),
-    ROW(step_1),       ROW(step_2),        ROW(optim_1),     ROW(writer_1),        ROW(writer_2),
-    ROW(train_plan_1), ROW(memory_1),      ROW(memory_2),    ROW(writer_memory_1), ROW(clone_9),
-    ROW(get_9),        ROW(set_9),         ROW(open_9),      ROW(all_9),           ROW(folder_9),
-    ROW(json_9),       ROW(parse_9),       ROW(complete_9),  ROW(graph_8),         ROW(open_8),
-    ROW(arrays_8),     ROW(callback_8)};
+    ROW(taps_1),      ROW(taps_2),          ROW(plan_taps_1), ROW(export_1),     ROW(blob_open_1),
+    ROW(blob_open_2), ROW(create_1),        ROW(create_2),    ROW(load_1),       ROW(load_2),
+    ROW(load_file_1), ROW(count_1),         ROW(save_1),      ROW(hash_1),       ROW(save_params_1),
+    ROW(normal_1),    ROW(normal_2),        ROW(take_1),      ROW(normalize_1),  ROW(predict_1),
+    ROW(predict_2),   ROW(plan_1),          ROW(plan_2),      ROW(step_1),       ROW(step_2),
+    ROW(optim_1),     ROW(writer_1),        ROW(writer_2),    ROW(train_plan_1), ROW(memory_1),
+    ROW(memory_2),    ROW(writer_memory_1), ROW(clone_9),     ROW(get_9),        ROW(set_9),
+    ROW(open_9),      ROW(all_9),           ROW(folder_9),    ROW(json_9),       ROW(parse_9),
+    ROW(complete_9),  ROW(graph_8),         ROW(open_8),      ROW(arrays_8),     ROW(callback_8)};
 
 START_TEST(test_null)
 {

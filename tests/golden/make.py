@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Make the golden files (requirements.txt says with what).
 
-make.py [ops|models|timm|train|runs|adamw|pictures]...   write what has changed
+make.py [ops|models|timm|taps|train|runs|adamw|pictures]...   write what has changed
 make.py --check                 only say whether the files are what this would write, with one thread
                                 and with all
 """
@@ -16,10 +16,11 @@ import models
 import ops
 import pictures
 import runs
+import taps
 import timm_models
 import train
 
-MAKERS = {"ops": ops.make, "models": models.make, "timm": timm_models.make,
+MAKERS = {"ops": ops.make, "models": models.make, "timm": timm_models.make, "taps": taps.make,
            "train": train.make, "runs": runs.make, "adamw": adamw.make,
           "pictures": pictures.make}
 

@@ -171,6 +171,86 @@ START_TEST(test_attention)
 }
 END_TEST
 
+/* ---- its probabilities ----------------------------------------------------------------------- */
+
+static kd_value build_map(kd_graph *g, const kd_value *in, const void *attr)
+{
+    const attention_attr *a = attr;
+    return kd_attention_map(g, in[0], a->heads, a->scale, a->bias ? in[1] : KD_NONE,
+                            a->mask ? in[1 + a->bias] : KD_NONE);
+}
+
+/* What `attend` makes of values that are the rows of a unit matrix, one column after another. */
+static void oracle_map(const op_oracle *o)
+{
+    const attention_attr *a = o->attr;
+    const size_t n = o->y.dim[0], t = o->y.dim[2], width = o->in[0].dim[2] / 3;
+    const size_t d = width / (size_t)a->heads;
+    double *data = malloc(o->in[0].count * sizeof *data), *p = malloc(t * sizeof *p);
+    double *y = malloc(d * sizeof *y);
+    op_array in[3] = {o->in[0], o->in[1], o->in[2]};
+    op_oracle one = *o;
+    ck_assert(data && p && y);
+    one.in = in;
+    in[0].data = data;
+    memcpy(data, o->in[0].data, o->in[0].count * sizeof *data);
+    for (size_t j = 0; j < t; j++) {
+        for (size_t row = 0; row < n * t; row++)
+            for (size_t c = 0; c < width; c++) data[row * 3 * width + 2 * width + c] = row % t == j;
+        for (size_t row = 0; row < n * (size_t)a->heads * t; row++) {
+            const size_t image = row / t / (size_t)a->heads;
+            attend(&one, image, row / t % (size_t)a->heads, row % t, p, y);
+            o->y.data[row * t + j] = y[0];
+        }
+    }
+    free(y);
+    free(p);
+    free(data);
+}
+
+START_TEST(test_attention_map)
+{
+    static const attention_attr plain = {.heads = 2}, scaled = {.heads = 3, .scale = .3f},
+                                bias = {.heads = 2, .bias = true},
+                                mask = {.heads = 2, .mask = true},
+                                both = {.heads = 3, .bias = true, .mask = true};
+    const op_case cases[] = {
+        {.name = "attention_map [N,5,2x4]",
+         .batch = 3,
+         .n_in = 1,
+         .in = {{3, {KD_BATCH, 5, 24}}},
+         .attr = &plain},
+        {.name = "attention_map [N,17,3x5]",
+         .batch = 2,
+         .n_in = 1,
+         .in = {{3, {KD_BATCH, 17, 45}}},
+         .attr = &scaled},
+        {.name = "attention_map with bias [N,9,2x4]",
+         .batch = 5,
+         .n_in = 2,
+         .in = {{3, {KD_BATCH, 9, 24}}, {3, {2, 9, 9}}},
+         .attr = &bias},
+        {.name = "attention_map with a mask [N,6,2x4]",
+         .batch = 4,
+         .n_in = 2,
+         .in = {{3, {-2, 6, 24}}, {3, {2, 6, 6}, KD_F32, true}},
+         .attr = &mask},
+        {.name = "attention_map with both [N,8,3x2]",
+         .batch = 2,
+         .n_in = 3,
+         .in = {{3, {-4, 8, 18}}, {3, {3, 8, 8}}, {3, {4, 8, 8}, KD_F32, true}},
+         .attr = &both},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        op_case c = cases[i];
+        c.build = build_map;
+        c.oracle = oracle_map;
+        c.fill = fill;
+        op_check(&c);
+    }
+}
+END_TEST
+
 /* ---- the relative position bias -------------------------------------------------------------- */
 
 typedef struct window_attr {
@@ -361,6 +441,13 @@ START_TEST(test_refusals)
             "input [N,4,24] of 2 heads, mask [2,4,4]: they do not fit");
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention(g, labels, 2, 0, KD_NONE, KD_NONE), "input 0 is i32");
+    g = fresh(ctx, &x, &square, &labels);
+    refused(g, kd_attention_map(g, x, 0, 0, KD_NONE, KD_NONE), "attention_map 'attn': 0 heads");
+    g = fresh(ctx, &x, &square, &labels);
+    refused(g, kd_attention_map(g, x, 5, 0, KD_NONE, KD_NONE), "that 5 heads divide");
+    g = fresh(ctx, &x, &square, &labels);
+    refused(g, kd_attention_map(g, x, 4, 0, square, KD_NONE),
+            "input [N,4,24], bias [2,4,4]: they do not fit");
     const int window[] = {2, 2}, none[] = {0, 2};
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_position_bias(g, square, window),
@@ -371,5 +458,5 @@ START_TEST(test_refusals)
 }
 END_TEST
 
-TEST_SUITE(attention, 120, &test_attention, &test_position_bias, &test_attention_kernels,
-           &test_attention_extremes, &test_refusals)
+TEST_SUITE(attention, 120, &test_attention, &test_attention_map, &test_position_bias,
+           &test_attention_kernels, &test_attention_extremes, &test_refusals)

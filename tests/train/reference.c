@@ -47,6 +47,40 @@ static void fill_train(kd_train_opt *t, const ref_net *net)
     t->beta2 = t->beta2 == 0 ? .999 : t->beta2 < 0 ? 0 : t->beta2;
 }
 
+static bool is_head(const char *name)
+{
+    return !strncmp(name, "classifier.", 11) || !strncmp(name, "head", 4);
+}
+
+/* Of a pattern and its length: "*" is the only special character of the tests' lines. */
+static bool like(const char *pattern, size_t n, const char *name)
+{
+    if (n == 0) return !*name || *name == '.';
+    if (*pattern != '*') return *name == *pattern && like(pattern + 1, n - 1, name + 1);
+    for (;; name++) {
+        if (like(pattern + 1, n - 1, name)) return true;
+        if (!*name) return false;
+    }
+}
+
+/* What is frozen, and rates of learning by name: the last that matches counts. */
+static void set_groups(ref_net *net, const kd_train_opt *t)
+{
+    for (size_t i = 0; i < net->n; i++) {
+        ref_array *a = &net->arrays[i];
+        if (t->head_lr > 0 && is_head(a->name)) a->rate = (double)t->head_lr / (double)t->lr;
+        for (const char *at = t->group_lr; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+            if (like(at, strcspn(at, "="), a->name))
+                a->rate = strtod(strchr(at, '=') + 1, NULL) / (double)t->lr;
+        if (t->freeze && !strcmp(t->freeze, "body")) a->frozen = !is_head(a->name);
+        if (!t->freeze || !strcmp(t->freeze, "body")) continue;
+        for (const char *at = t->freeze; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+            const bool out = *at == '!';
+            if (like(at + out, strcspn(at, ",") - out, a->name)) a->frozen = !out;
+        }
+    }
+}
+
 static void fill_distill(kd_distill_opt *d, const kd_train_opt *train)
 {
     static const double hard[] = {.1, .5, 1, .1}, soft[] = {.9, .5, 1, 9}, t[] = {4, 1, 4, 2};
@@ -99,6 +133,7 @@ void ref_run_open(ref_run *run, kd_model *student, kd_dataset *data, const kd_di
     *run = (ref_run){.distill = *opt, .data = data, .student = ref_net_open(student)};
     if (opt->train) run->train = *opt->train;
     fill_train(&run->train, run->student);
+    set_groups(run->student, &run->train);
     fill_distill(&run->distill, &run->train);
     if (opt->teacher) {
         run->distill.n_teachers = 1;
@@ -355,6 +390,7 @@ double ref_step(ref_net *net, const ref_step_in *in, const kd_train_opt *train,
     double loss = 0, *teacher = calloc(in->n * k, sizeof *teacher);
     ck_assert_ptr_nonnull(teacher);
     fill_train(&t, net);
+    set_groups(net, &t);
     fill_distill(&d, &t);
     double *targets = make_targets(&batch, k, (double)t.label_smoothing);
     ref_logits l = ref_net_forward(net, in->input, in->n, true, REF_VALUES);

@@ -25,7 +25,8 @@ typedef struct ref_array {
     double *first, *second; /* the optimiser's: momentum, or the averages of AdamW */
     double *average;        /* of the values over the steps */
     double *kept;           /* those of an epoch that was the best */
-    bool buffer, decays;
+    bool buffer, decays, frozen;
+    double rate;  /* factor on the learning rate */
     size_t layer; /* 0: the embedding, or the first layer */
 } ref_array;
 

@@ -106,6 +106,7 @@ ref_net *ref_net_open(kd_model *model)
         a->second = calloc(a->count, sizeof *a->second);
         ck_assert(a->grad && a->first && a->second);
         a->decays = decays(a);
+        a->rate = 1;
     }
     count_layers(net);
     return net;

@@ -18,6 +18,7 @@ struct node {
     double *kept;         /* what forward computed and backward needs */
     size_t stride, pad, heads, count;
     double factor;
+    bool fixed; /* of a norm: mean and variance are constants */
 };
 
 enum { NODES = 256 };
@@ -63,6 +64,10 @@ void ref_tape_close(ref_tape *t)
 void ref_tape_backward(ref_tape *t)
 {
     for (size_t i = t->n; i-- > 0;) t->nodes[i].backward(&t->nodes[i]);
+    for (size_t i = 0; i < t->net->n; i++) {
+        ref_array *a = &t->net->arrays[i];
+        if (a->frozen) memset(a->grad, 0, a->count * sizeof *a->grad);
+    }
 }
 
 ref_value *ref_value_make(ref_tape *t, size_t n, size_t h, size_t w, size_t c)
@@ -226,7 +231,7 @@ static void norm_back(const node *o)
     }
     for (size_t g = 0; g < groups; g++) {
         double sum = 0, along = 0;
-        for (size_t i = 0; i < o->count; i++) {
+        for (size_t i = 0; i < o->count && !o->fixed; i++) {
             const size_t at = member(o, g, i);
             const double d = y->g[at] * o->values[at % y->c];
             sum += d / n;
@@ -285,6 +290,8 @@ ref_value *ref_batch_norm(ref_tape *t, ref_value *x, const char *name, bool trai
     ref_array *running_mean = part(t, name, "running_mean");
     ref_array *running_var = part(t, name, "running_var");
     node *o = norm(t, x, name, false);
+    training = training && !(o->weight->frozen && o->bias->frozen);
+    o->fixed = !training;
     for (size_t c = 0; c < x->c; c++) {
         double mean = values_of(t, running_mean)[c], variance = values_of(t, running_var)[c];
         if (training) {

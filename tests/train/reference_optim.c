@@ -70,9 +70,9 @@ void ref_update(ref_net *net, const kd_train_opt *o, double lr, double scale, si
 {
     for (size_t i = 0; i < net->n; i++) {
         ref_array *a = &net->arrays[i];
-        if (a->buffer) continue;
+        if (a->buffer || a->frozen) continue;
         const double above = (double)(net->layers - 1 - a->layer);
-        const double rate = lr * pow((double)o->layer_decay, above);
+        const double rate = lr * a->rate * pow((double)o->layer_decay, above);
         const double decay = a->decays || o->decay_all ? (double)o->weight_decay : 0;
         if (o->optimizer == KD_OPTIMIZER_ADAMW)
             adamw(a, o, rate, scale, decay, t);

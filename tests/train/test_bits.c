@@ -98,6 +98,22 @@ static const course swin = {.name = "Swin",
                                       .seed = 9},
                             .stops = {{1}, {3, 7}, {5}}};
 
+/* A frozen beginning, which runs depth first, a frozen norm behind what learns, rates by name. */
+static const course frozen = {
+    .name = "frozen",
+    .data = "synthetic:train=96,test=24",
+    .student = "vgg8_bn,width=0.125,classes=10,image=32",
+    .teacher = "vgg4_bn,width=0.125,classes=10,image=32",
+    .train = {.epochs = 2,
+              .batch = 16,
+              .lr = .05f,
+              .ema = .9f,
+              .freeze = "features.0,features.1,features.4,features.5,features.13",
+              .head_lr = .2f,
+              .group_lr = "features.12=0.01",
+              .seed = 5},
+    .stops = {{1}, {3, 7}, {6}}};
+
 #if KDI_OPENBLAS
 /* Products of the sizes that are OpenBLAS's, and dropout. */
 static const course dense = {.name = "dense",
@@ -276,6 +292,12 @@ START_TEST(test_dropout_gives_the_same_bits)
 }
 END_TEST
 
+START_TEST(test_frozen)
+{
+    check_table(&frozen, NULL);
+}
+END_TEST
+
 START_TEST(test_transformers_give_the_same_bits)
 {
     const kdi_kernels *k;
@@ -383,4 +405,5 @@ END_TEST
 #endif
 
 TEST_SUITE(bits, 120, &test_distillation_gives_the_same_bits, &test_dropout_gives_the_same_bits,
-           &test_transformers_give_the_same_bits, &test_tables_differ_by_rounding, &test_blas)
+           &test_transformers_give_the_same_bits, &test_tables_differ_by_rounding, &test_blas,
+           &test_frozen)

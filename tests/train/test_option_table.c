@@ -458,6 +458,7 @@ START_TEST(test_json)
     write_json(ctx, KD_READ_BY_STEP, &t, &d,
                "{\"micro_batch\":\"auto\",\"optimizer\":\"adamw\",\"lr\":0.001,\"momentum\":null,"
                "\"nesterov\":null,\"beta1\":0,\"beta2\":0.999,\"eps\":1e-08,\"layer_decay\":1,"
+               "\"freeze\":null,\"head_lr\":null,\"group_lr\":null,"
                "\"weight_decay\":0,\"decay_all\":null,\"label_smoothing\":0,\"clip\":0,"
                "\"method\":\"hard\",\"temperature\":null,\"hard\":0.5,\"soft\":0,\"alpha\":null,"
                "\"beta\":null}");
@@ -467,6 +468,7 @@ START_TEST(test_json)
     write_json(ctx, KD_READ_BY_STEP, &t, NULL,
                "{\"micro_batch\":4,\"optimizer\":\"sgd\",\"lr\":0.1,\"momentum\":0.9,"
                "\"nesterov\":false,\"beta1\":null,\"beta2\":null,\"eps\":null,\"layer_decay\":1,"
+               "\"freeze\":null,\"head_lr\":null,\"group_lr\":null,"
                "\"weight_decay\":0.0005,\"decay_all\":false,\"label_smoothing\":0,\"clip\":0,"
                "\"method\":null,\"temperature\":null,\"hard\":null,\"soft\":null,\"alpha\":null,"
                "\"beta\":null}");

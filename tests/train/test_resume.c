@@ -116,7 +116,9 @@ static void change(setup *s, const kd_option *o)
         *(double *)at = .25;
         break;
     case KD_OPTION_TEXT:
-        *(const char **)at = "flip";
+        *(const char **)at = !strcmp(o->name, "freeze")     ? "features.0"
+                             : !strcmp(o->name, "group_lr") ? "features.0=0.003"
+                                                            : "flip";
         break;
     }
 }
