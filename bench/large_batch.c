@@ -100,7 +100,7 @@ int kdb_memory(int threads)
 {
     printf("\nKD step vit_small -> vit_tiny, image 32, patch 4, batch %d, %d threads\n"
            "%-26s%10s%14s%14s%10s%11s%10s\n",
-           BATCH, threads, "", "pieces of", "arena MiB", "in all MiB", "of whole", "again", "s");
+           BATCH, threads, "", "pieces of", "arena MiB", "in all MiB", "of whole", "recomputed", "s");
     const size_t whole = row("whole", 0, threads, 0, 0);
     row("whole, half the memory", 0, threads, whole / 2, whole);
     row("whole, a third", 0, threads, whole / 3, whole);

@@ -26,13 +26,13 @@ $(foreach e,$(experiments),$(eval $(call experiment_main,$(e))))
 
 .PHONY: demo experiments
 demo: deps ## a teacher, a student alone and the student distilled, as a table and a picture
-	@$(again) $(parallel) build/bin/demo
+	+@$(again) $(parallel) build/bin/demo
 	@build/bin/demo
 
 SCALE ?= smoke
 experiment_seeds := $(if $(filter full,$(SCALE)),1 2 3 4 5,$(if $(filter short,$(SCALE)),1 2 3,1))
 experiments: deps ## the study's first experiments, resumable: SCALE=smoke|short|full; EXPERIMENT=their options
-	@$(again) $(parallel) $(experiments:%=build/bin/experiment-%)
+	+@$(again) $(parallel) $(experiments:%=build/bin/experiment-%)
 	@for n in $(experiment_seeds); do for e in $(experiments); do \
 	    build/bin/experiment-$$e --scale $(SCALE) --seeds $$n $(EXPERIMENT) || exit; \
 	done; done

@@ -97,4 +97,5 @@ link = $(CC) $(san) $(omp) $(CFLAGS) $(lto) $(LDFLAGS)
 
 # As many jobs as processors, unless make was told how many.
 parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+# Recipes that use it begin with +: without it, make does not know that it calls itself, and gives no jobs away.
 again = $(MAKE) --no-print-directory

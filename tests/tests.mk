@@ -27,7 +27,7 @@ $(obj)/bin/wrong_blas.so: tests/blas/wrong_blas.c
 
 .PHONY: check run-tests
 check: deps ## all tests a change must pass
-	@$(again) $(parallel) all run-tests
+	+@$(again) $(parallel) all run-tests
 
 # run-tests SUITES="a b": some of them. RUNNER: what runs programs (an emulator, valgrind).
 test_env = $(if $(SANITIZE)$(filter 1,$(DEBUG)),CK_TIMEOUT_MULTIPLIER=10) \
@@ -42,20 +42,20 @@ arm_suites ?= base half activation norm pool fuse linear gemm conv conv_norm win
 .PHONY: check-arm
 check-arm: deps ## the neon table's tests, cross-compiled, under QEMU
 	@sh .ci/deps.sh arm
-	@$(again) $(parallel) run-tests CROSS=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc \
+	+@$(again) $(parallel) run-tests CROSS=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc \
 	    SUITES='$(arm_suites)' RUNNER='env CK_TIMEOUT_MULTIPLIER=20 qemu-aarch64-static' programs=kd
 
 # Other compilers and C libraries: what computes, and what they could do otherwise.
 build_suites ?= base half json file_read file_write activation norm linear gemm conv winograd golden_ops train
 .PHONY: check-lto check-musl check-clang
 check-lto: deps ## some suites, compiled at link time: CFLAGS=-flto
-	@$(again) $(parallel) run-tests CFLAGS=-flto SUITES='$(build_suites)' programs=kd
+	+@$(again) $(parallel) run-tests CFLAGS=-flto SUITES='$(build_suites)' programs=kd
 check-musl: deps ## some suites with musl instead of glibc
 	@sh .ci/deps.sh musl
-	@$(again) $(parallel) run-tests CC=musl-gcc SUITES='$(build_suites)' programs=kd
+	+@$(again) $(parallel) run-tests CC=musl-gcc SUITES='$(build_suites)' programs=kd
 check-clang: deps ## some suites, compiled by clang
 	@sh .ci/deps.sh clang
-	@$(again) $(parallel) run-tests CC=clang SUITES='$(build_suites)' programs=kd
+	+@$(again) $(parallel) run-tests CC=clang SUITES='$(build_suites)' programs=kd
 
 .PHONY: abi abi-update
 abi: $(obj)/$(so) ## what programs are compiled against, compared with tests/abi/list.txt
@@ -68,7 +68,7 @@ abi-update: $(obj)/$(so) ## write that list anew: the interface was changed on p
 KILLS ?= 20
 .PHONY: kill
 kill: deps ## kill training runs at random moments, KILLS times, and at every change of a file
-	@KD_KILLS=$(KILLS) KD_EVERY=1 $(again) $(parallel) run-tests SUITES="kill fault"
+	+@KD_KILLS=$(KILLS) KD_EVERY=1 $(again) $(parallel) run-tests SUITES="kill fault"
 
 # Memory that is read before it is written, which no sanitizer here sees. valgrind knows no AVX-512,
 # and is ten times slower on the AVX2 table's multiply-adds than on the generic one. A fuzz target
@@ -81,7 +81,7 @@ valgrind = env CK_TIMEOUT_MULTIPLIER=100 KD_ISA=$(VALGRIND_ISA) valgrind -q --er
 .PHONY: check-valgrind
 check-valgrind: deps ## some suites under valgrind; VALGRIND_SUITES=all VALGRIND_ISA=generic: all of them
 	@sh .ci/deps.sh valgrind
-	@for s in $(valgrind_suites); do \
+	+@for s in $(valgrind_suites); do \
 	    case $$s in fuzz) fork=yes;; *) fork=no;; esac; \
 	    $(again) $(parallel) run-tests SUITES=$$s RUNNER="env CK_FORK=$$fork $(valgrind)" || exit 1; \
 	done
@@ -97,21 +97,21 @@ mutants: deps $(obj)/bin/tests ## plant faults in copies of the tree, print thos
 product_suites := gemm linear grad recompute golden_ops golden_models train bits host host_settings
 .PHONY: check-full
 check-full: check abi ## check, kills, sanitizers, fuzzers, the other build options
-	@$(again) kill
-	@$(again) run-tests OPENMP=0 BLAS=builtin
-	@KD_BLAS=openblas $(again) run-tests BLAS=openblas SUITES='$(product_suites)'
-	@$(again) run-tests THREADS=0
-	@$(again) run-tests DEBUG=1
-	@$(again) run-tests SANITIZE=address,undefined
-	@$(again) run-tests SANITIZE=thread
-	@sh .ci/deps.sh clang && $(again) run-tests CC=clang
-	@$(again) check-musl
-	@$(again) check-lto
+	+@$(again) kill
+	+@$(again) run-tests OPENMP=0 BLAS=builtin
+	+@KD_BLAS=openblas $(again) run-tests BLAS=openblas SUITES='$(product_suites)'
+	+@$(again) run-tests THREADS=0
+	+@$(again) run-tests DEBUG=1
+	+@$(again) run-tests SANITIZE=address,undefined
+	+@$(again) run-tests SANITIZE=thread
+	+@sh .ci/deps.sh clang && $(again) run-tests CC=clang
+	+@$(again) check-musl
+	+@$(again) check-lto
 	@sh tests/build/build.sh
 	@sh .ci/deps.sh consumer && sh tests/consumer/install.sh
 	@sh tests/consumer/install.sh CC=musl-gcc
-	@$(again) check-arm
+	+@$(again) check-arm
 	@sh tests/consumer/install.sh CROSS=aarch64-linux-gnu- RUNNER=qemu-aarch64-static
-	@$(again) check-edge edge-dist
-	@$(again) fuzz FUZZ_SECONDS=60
-	@$(again) mutants MUTANTS=20
+	+@$(again) check-edge edge-dist
+	+@$(again) fuzz FUZZ_SECONDS=60
+	+@$(again) mutants MUTANTS=20

@@ -8,5 +8,5 @@ FIRMWARE_MODEL ?= $(firstword $(wildcard examples/models/*.kde))
 .PHONY: firmware-demo
 firmware-demo: deps ## a Cortex-M's firmware built, run under QEMU, its logits beside this machine's: BOARD=m4 FIRMWARE_MODEL=FILE
 	@sh .ci/deps.sh edge
-	@$(again) $(parallel) build/bin/kd
+	+@$(again) $(parallel) build/bin/kd
 	@sh examples/firmware/demo.sh $(BOARD) $(FIRMWARE_MODEL)

@@ -156,7 +156,7 @@ static void ops_json(const profile *p, kd_json *json)
         kd_json_string(json, "op", s.op);
         kd_json_string(json, "name", s.name);
         kd_json_bool(json, "backward", s.backward);
-        kd_json_bool(json, "again", s.recomputed);
+        kd_json_bool(json, "recomputed", s.recomputed);
         kd_json_number(json, "ms", ms);
         kd_json_integer(json, "macs", (int64_t)s.macs);
         kd_json_number(json, "gflops", gflops(p, s.macs, ms));
@@ -179,7 +179,7 @@ static int as_json(const profile *p)
     kd_json_integer(json, "weight_bytes", (int64_t)(kd_params_count(params) * sizeof(float)));
     kd_json_integer(json, "buffer_bytes", (int64_t)kd_params_buffer_bytes(params));
     kd_json_integer(json, "arena_bytes", (int64_t)kd_plan_arena_size(p->plan));
-    kd_json_integer(json, "macs_again", (int64_t)kd_plan_macs_recomputed(p->plan));
+    kd_json_integer(json, "macs_recomputed", (int64_t)kd_plan_macs_recomputed(p->plan));
     kd_json_integer(json, "peak_bytes", (int64_t)kd_ctx_memory_peak(p->ctx));
     kd_json_integer(json, "batch", (int64_t)p->batch);
     kd_json_integer(json, "micro_batch", (int64_t)p->piece);
@@ -209,7 +209,7 @@ static void ops_table(const profile *p)
         total += ms;
         snprintf(op, sizeof op, "%s%s", s.op,
                  s.backward     ? " backward"
-                 : s.recomputed ? " again"
+                 : s.recomputed ? " recomputed"
                                 : "");
         if (s.macs)
             snprintf(work, sizeof work, "%9.2f %9.1f", 1e-6 * (double)s.macs,
@@ -235,12 +235,12 @@ static int as_table(const profile *p)
            p->args->training ? "for a training step" : "for inference", p->batch);
     if (p->piece < p->batch) printf(", %zu pictures at a time", p->piece);
     printf("\n");
-    const uint64_t again = kd_plan_macs_recomputed(p->plan);
-    if (again)
-        printf("again       %llu MACs of one picture (%s, %.1f %% of its forward pass) to need no "
+    const uint64_t recomputed = kd_plan_macs_recomputed(p->plan);
+    if (recomputed)
+        printf("recomputed  %llu MACs of one picture (%s, %.1f %% of its forward pass) to need no "
                "more\n",
-               (unsigned long long)again, cli_amount((double)again).text,
-               100 * (double)again / (double)p->macs);
+               (unsigned long long)recomputed, cli_amount((double)recomputed).text,
+               100 * (double)recomputed / (double)p->macs);
     printf("latency     %.4g ms median, %.4g ms p95, %.4g ms least, of %zu %s\n", p->median, p->p95,
            p->least, p->runs, p->args->training ? "training steps" : "runs");
     printf("speed       %.4g images/s", 1e3 * (double)p->batch / p->median);

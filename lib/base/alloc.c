@@ -186,14 +186,14 @@ void *kdi_pool_alloc(kdi_pool *pool, size_t count, size_t size)
     }
     struct kdi_chunk *chunk = pool->chunks;
     if (!chunk || chunk->size - chunk->used < bytes) {
-        const size_t room = bytes > CHUNK / 4 ? bytes : CHUNK;
+        const size_t chunk_size = bytes > CHUNK / 4 ? bytes : CHUNK;
         size_t total;
-        if (!kdi_add(sizeof *chunk, room, &total)) total = SIZE_MAX; /* which fails, in words */
+        if (!kdi_add(sizeof *chunk, chunk_size, &total)) total = SIZE_MAX; /* which fails, in words */
         struct kdi_chunk *fresh = kd_ctx_alloc(pool->ctx, total, 1);
         if (!fresh) return NULL;
-        fresh->size = room;
+        fresh->size = chunk_size;
         /* A large block gets a chunk of its own behind the one being filled. */
-        if (chunk && room != CHUNK) {
+        if (chunk && chunk_size != CHUNK) {
             fresh->next = chunk->next;
             chunk->next = fresh;
         } else {

@@ -138,11 +138,11 @@ static kd_status gzip_read(kdi_data_file *s, void *bytes, size_t count, size_t *
             z->next_in = s->gzip->in;
             z->avail_in = (uInt)n;
         }
-        const size_t room = count - *got < 1 << 30 ? count - *got : 1 << 30;
+        const size_t wanted = count - *got < 1 << 30 ? count - *got : 1 << 30;
         z->next_out = (Bytef *)bytes + *got;
-        z->avail_out = (uInt)room;
+        z->avail_out = (uInt)wanted;
         const int result = inflate(z, Z_NO_FLUSH);
-        *got += room - z->avail_out;
+        *got += wanted - z->avail_out;
         if (result == Z_STREAM_END)
             s->gzip->ended = true;
         else if (result == Z_MEM_ERROR)

@@ -32,11 +32,11 @@ static const char *keep(kd_dataset *data, const char *text)
     kdi_folder *f = data->state;
     const size_t n = strlen(text) + 1;
     if (n > f->left) {
-        const size_t room = n > TEXT_BLOCK ? n : TEXT_BLOCK;
-        char *block = kdi_pool_alloc(&data->pool, room, 1);
+        const size_t size = n > TEXT_BLOCK ? n : TEXT_BLOCK;
+        char *block = kdi_pool_alloc(&data->pool, size, 1);
         if (!block) return NULL;
         f->block = block;
-        f->left = room;
+        f->left = size;
     }
     char *copy = f->block;
     memcpy(copy, text, n);

@@ -28,14 +28,14 @@ typedef struct list_text {
 static void add_name(list_text *l, const char *name)
 {
     const char *comma = l->count ? ", " : "";
-    const size_t room = sizeof l->text - l->used;
+    const size_t left = sizeof l->text - l->used;
     int n = 0;
     if (l->count < NAMES_SHOWN)
-        n = snprintf(l->text + l->used, room, "%s'%.80s'", comma, name);
+        n = snprintf(l->text + l->used, left, "%s'%.80s'", comma, name);
     else if (l->count == NAMES_SHOWN)
-        n = snprintf(l->text + l->used, room, ", ...");
+        n = snprintf(l->text + l->used, left, ", ...");
     l->count++;
-    if (n > 0) l->used = (size_t)n < room ? l->used + (size_t)n : sizeof l->text - 1;
+    if (n > 0) l->used = (size_t)n < left ? l->used + (size_t)n : sizeof l->text - 1;
 }
 
 /* Names that people give to the folders of splits. */

@@ -17,7 +17,7 @@ enum { SEED = 1 };
 typedef struct bytes {
     kd_ctx *ctx;
     uint8_t *at;
-    size_t n, room;
+    size_t n, capacity;
     kd_status status;
 } bytes;
 
@@ -30,15 +30,15 @@ static size_t extend(bytes *b, size_t size)
         b->status = kd_ctx_fail(b->ctx, KD_E_UNSUPPORTED, "a blob holds at most 2 GB");
         return 0;
     }
-    while (begin + size > b->room) {
-        const size_t room = b->room ? 2 * b->room : 4096;
-        uint8_t *at = kdi_realloc(b->ctx, b->at, room, 1);
+    while (begin + size > b->capacity) {
+        const size_t capacity = b->capacity ? 2 * b->capacity : 4096;
+        uint8_t *at = kdi_realloc(b->ctx, b->at, capacity, 1);
         if (!at) {
             b->status = kd_ctx_memory_status(b->ctx);
             return 0;
         }
         b->at = at;
-        b->room = room;
+        b->capacity = capacity;
     }
     b->n = begin + size;
     return begin;

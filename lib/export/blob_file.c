@@ -39,7 +39,7 @@ static const kd_edge_op *const *ops_for(const char *bytes, size_t size)
 }
 
 /* At the first answer: a blob that is only looked at may ask for any arena. */
-static kd_status make_room(kd_blob *b)
+static kd_status take_memory(kd_blob *b)
 {
     if (b->arenas && b->logits) return KD_OK;
     kd_ctx_free(b->ctx, b->arenas);
@@ -197,7 +197,7 @@ kd_status kd_blob_answer(void *user, const float *pictures, size_t n, float *log
     if (!b) return KD_E_INVALID;
     if (n && (!pictures || !logits))
         return kd_ctx_fail(b->ctx, KD_E_INVALID, "kd_blob_answer: NULL");
-    const kd_status status = make_room(b);
+    const kd_status status = take_memory(b);
     if (status) return status;
     question q = {.blob = b, .pictures = pictures, .logits = logits};
     kd_parallel_for(b->ctx, n, answer_one, &q);

@@ -11,20 +11,20 @@
 typedef struct text {
     kd_ctx *ctx;
     char *at;
-    size_t n, room;
+    size_t n, capacity;
     kd_status status;
 } text;
 
 static bool reserve(text *t, size_t more)
 {
-    while (!t->status && t->n + more + 1 > t->room) {
-        const size_t room = t->room ? 2 * t->room : 4096;
-        char *at = kdi_realloc(t->ctx, t->at, room, 1);
+    while (!t->status && t->n + more + 1 > t->capacity) {
+        const size_t capacity = t->capacity ? 2 * t->capacity : 4096;
+        char *at = kdi_realloc(t->ctx, t->at, capacity, 1);
         if (!at) {
             t->status = kd_ctx_memory_status(t->ctx);
         } else {
             t->at = at;
-            t->room = room;
+            t->capacity = capacity;
         }
     }
     return !t->status;

@@ -67,12 +67,12 @@ kd_status kd_export_write_c(kd_export *e, const char *prefix)
     if (!prefix) return kd_ctx_fail(e->ctx, KD_E_INVALID, "kd_export_write_c: NULL");
     kd_status status = name_of(e, prefix, &name);
     if (!status) status = kdi_export_make_blob(e);
-    const size_t room = strlen(prefix) + 3;
+    const size_t size = strlen(prefix) + 3;
     for (int i = 0; i < 2 && !status; i++) {
-        paths[i] = kd_ctx_alloc(e->ctx, room, 1);
+        paths[i] = kd_ctx_alloc(e->ctx, size, 1);
         if (!paths[i]) status = kd_ctx_memory_status(e->ctx);
         if (status) break;
-        snprintf(paths[i], room, "%s.%c", prefix, i ? 'c' : 'h');
+        snprintf(paths[i], size, "%s.%c", prefix, i ? 'c' : 'h');
         status = may_replace(e, paths[i]);
     }
     if (!status) status = kdi_c_array(e, name, texts);

@@ -9,12 +9,12 @@
 kdi_shown kdi_show(const char *name)
 {
     kdi_shown shown = {{0}};
-    const size_t room = sizeof shown.text - 4; /* for "..." and the NUL */
+    const size_t most = sizeof shown.text - 4; /* for "..." and the NUL */
     size_t left = strlen(name), used = 0;
     while (left) {
         const unsigned char *c = (const unsigned char *)name;
         size_t n = kdi_utf8_length(name, left);
-        if (used + n > room || used == room) {
+        if (used + n > most || used == most) {
             memcpy(shown.text + used, "...", 3);
             break;
         }

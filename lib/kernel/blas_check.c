@@ -29,9 +29,9 @@ static size_t matrix(size_t rows, size_t columns)
 }
 
 /* Floats of the four matrices: the largest of each over the shapes. */
-typedef struct room {
+typedef struct sizes {
     size_t a, b, c, scratch;
-} room;
+} sizes;
 
 static kdi_gemm product(size_t s, unsigned how)
 {
@@ -47,9 +47,9 @@ static kdi_gemm product(size_t s, unsigned how)
     return g;
 }
 
-static room room_of(kd_ctx *ctx)
+static sizes sizes_of(kd_ctx *ctx)
 {
-    room r = {0};
+    sizes r = {0};
     for (size_t s = 0; s < SHAPES; s++) {
         const size_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
         r.a = kdi_larger(r.a, kdi_larger(matrix(m, k), matrix(k, m)));
@@ -68,7 +68,7 @@ static room room_of(kd_ctx *ctx)
 
 size_t kdi_blas_check_bytes(kd_ctx *ctx)
 {
-    const room r = room_of(ctx);
+    const sizes r = sizes_of(ctx);
     return (r.a + r.b + 2 * r.c + r.scratch) * sizeof(float);
 }
 
@@ -107,7 +107,7 @@ static bool agree(const kdi_gemm *g, const float *ours, const float *theirs)
 
 bool kdi_blas_agrees(kd_ctx *ctx, float *memory, kdi_gemm *wrong)
 {
-    const room r = room_of(ctx);
+    const sizes r = sizes_of(ctx);
     float *a = memory, *b = a + r.a, *ours = b + r.b, *theirs = ours + r.c, *scratch = theirs + r.c;
     fill(a, r.a, 1);
     fill(b, r.b, 2);

@@ -49,8 +49,8 @@ typedef struct cut {
     size_t a_size, c_size; /* patches; sums before they are scattered */
     size_t sums;           /* sums if it crops */
     const float *x, *b;    /* b [groups][panels][kh * kw * in][NR] */
-    float *c, *workers;    /* the workers' scratch room floats apart */
-    size_t room;
+    float *c, *workers;    /* the workers' scratch worker_step floats apart */
+    size_t worker_step;
     bool accumulate;
     const kdi_epilogue *epilogue;
 } cut;
@@ -358,22 +358,22 @@ static void block_task(void *arg, size_t index, int worker)
     const size_t row = index % p->rows, column = index / p->rows % p->columns;
     const size_t product = index / p->rows / p->columns % products;
     block_of(p, index / p->rows / p->columns / products, product, row, column,
-             p->workers + (size_t)worker * p->room);
+             p->workers + (size_t)worker * p->worker_step);
 }
 
 /* Floats from worker to worker. Backward they are packed tightly: the largest scratch of a small
  * network's training is here. */
-static size_t room_of(const cut *p, size_t floats, size_t threads)
+static size_t step_of(const cut *p, size_t floats, size_t threads)
 {
-    return p->h.back ? floats : kdi_worker_room(floats, threads);
+    return p->h.back ? floats : kdi_worker_step(floats, threads);
 }
 
 static void run(kd_ctx *ctx, cut *p)
 {
     const size_t products = p->tiny ? p->h.to * p->w.to : phases(&p->h) * phases(&p->w);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
-    p->room = room_of(p, p->head + p->kernel + p->a_size + p->c_size + p->sums, threads);
-    for (size_t i = 0; p->keeps && i < threads; i++) p->workers[i * p->room] = 0;
+    p->worker_step = step_of(p, p->head + p->kernel + p->a_size + p->c_size + p->sums, threads);
+    for (size_t i = 0; p->keeps && i < threads; i++) p->workers[i * p->worker_step] = 0;
     kd_parallel_for(ctx, p->groups * products * p->columns * p->rows, block_task, p);
 }
 
@@ -480,7 +480,7 @@ static size_t plan_scratch(kd_ctx *ctx, const kdi_conv *v, bool back, size_t pac
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     size_t bytes;
     if (packed == SIZE_MAX ||
-        !kdi_mul(room_of(&p, floats, threads) * sizeof(float), threads, &bytes) ||
+        !kdi_mul(step_of(&p, floats, threads) * sizeof(float), threads, &bytes) ||
         !kdi_add(bytes, packed, &bytes))
         return SIZE_MAX;
     return bytes;

@@ -240,9 +240,9 @@ typedef struct layout {
     bool by_tiles;
     bool slices; /* by panels, each task transforms its own filters */
     /* by panels: */
-    size_t v_room, m_room; /* tiles that V and M have room for: grow with n */
-    size_t chunk, part;    /* tiles of V at a time, and of a task */
-    size_t panels;         /* of a task */
+    size_t v_tiles, m_tiles; /* tiles that V and M have room for: grow with n */
+    size_t chunk, part;      /* tiles of V at a time, and of a task */
+    size_t panels;           /* of a task */
     /* floats: */
     size_t u, v, worker; /* all of U, V of a chunk, each worker's own */
     size_t own, apart;   /* each worker's with its own V: of all tiles, or of a part */
@@ -276,7 +276,7 @@ static size_t even(size_t tiles, size_t most)
 }
 
 /* Floats that each worker may use for parts of its own. */
-static size_t apart_room(size_t threads)
+static size_t apart_most(size_t threads)
 {
     return APART_BYTES / sizeof(float) / threads;
 }
@@ -284,7 +284,7 @@ static size_t apart_room(size_t threads)
 /* The most parts that these tiles, or fewer, are cut into. */
 static size_t most_parts(const kdi_winograd *g, const layout *l)
 {
-    return shares_of(g->tiles, l->v_room) * shares_of(l->v_room, l->m_room);
+    return shares_of(g->tiles, l->v_tiles) * shares_of(l->v_tiles, l->m_tiles);
 }
 
 /* False on overflow. */
@@ -306,23 +306,23 @@ static bool lay_out(const kdi_winograd *g, bool prepared, layout *l)
     l->u = prepared || l->slices ? 0 : filters;
     const size_t most = CHUNK_BYTES / sizeof(float) / (g->planes * g->lanes) / g->c_blocks;
     const size_t rows = most < MIN_CHUNK ? MIN_CHUNK : kdi_smaller(most, MAX_CHUNK);
-    l->v_room = kdi_smaller(kdi_winograd_tiles(g, rows), g->tiles);
-    l->m_room = l->slices ? l->v_room
-                          : kdi_smaller(l->v_room, kdi_winograd_tiles(g, many ? 2 * PART : PART));
+    l->v_tiles = kdi_smaller(kdi_winograd_tiles(g, rows), g->tiles);
+    l->m_tiles = l->slices ? l->v_tiles
+                           : kdi_smaller(l->v_tiles, kdi_winograd_tiles(g, many ? 2 * PART : PART));
     /* With prepared filters rather two parts than one: then no thread reads another's V. */
     if (prepared && many)
-        l->m_room = kdi_smaller(l->m_room,
-                                kdi_larger(kdi_pieces(g->tiles, 2), kdi_winograd_tiles(g, PART)));
-    l->chunk = even(g->tiles, l->v_room);
-    l->part = even(l->chunk, l->m_room);
-    l->v = kdi_planes_size(g, g->c_blocks, l->v_room);
-    l->worker = kdi_planes_size(g, 2 * l->panels, l->m_room);
+        l->m_tiles = kdi_smaller(l->m_tiles,
+                                 kdi_larger(kdi_pieces(g->tiles, 2), kdi_winograd_tiles(g, PART)));
+    l->chunk = even(g->tiles, l->v_tiles);
+    l->part = even(l->chunk, l->m_tiles);
+    l->v = kdi_planes_size(g, g->c_blocks, l->v_tiles);
+    l->worker = kdi_planes_size(g, 2 * l->panels, l->m_tiles);
     if (l->v == SIZE_MAX || (l->slices && !kdi_winograd_reserve(&l->worker, g->planes * l->panels,
                                                                 (2 * depth_of(g) + 1) * g->lanes)))
         return false;
-    const size_t own = kdi_smaller(l->v_room, kdi_winograd_tiles(g, OWN));
+    const size_t own = kdi_smaller(l->v_tiles, kdi_winograd_tiles(g, OWN));
     return kdi_add(kdi_planes_size(g, g->c_blocks, own) + HEAD, l->worker, &l->own) &&
-           kdi_add(kdi_planes_size(g, g->c_blocks, l->m_room), l->worker, &l->apart);
+           kdi_add(kdi_planes_size(g, g->c_blocks, l->m_tiles), l->worker, &l->apart);
 }
 
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
@@ -335,7 +335,7 @@ kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared)
                                 .chunk = l.chunk,
                                 .count =
                                     kdi_pieces(g->tiles, l.chunk) * kdi_pieces(l.chunk, l.part),
-                                .room = most_parts(g, &l)};
+                                .most = most_parts(g, &l)};
 }
 
 size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepared)
@@ -346,9 +346,9 @@ size_t kdi_winograd_run_scratch(kd_ctx *ctx, const kdi_winograd *g, bool prepare
     if (!lay_out(g, prepared, &l)) return SIZE_MAX;
     const bool parts = !l.by_tiles && threads > 1 && most_parts(g, &l) >= threads;
     apart =
-        kdi_smaller(l.apart, apart_room(threads)); /* parts of fewer tiles may be small enough */
-    if (!kdi_mul(kdi_worker_room(l.worker, threads), threads, &shared) ||
-        !kdi_mul(kdi_worker_room(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
+        kdi_smaller(l.apart, apart_most(threads)); /* parts of fewer tiles may be small enough */
+    if (!kdi_mul(kdi_worker_step(l.worker, threads), threads, &shared) ||
+        !kdi_mul(kdi_worker_step(l.own, threads), threads > OWN_WORKERS ? 0 : threads, &own) ||
         !kdi_mul(apart, parts ? threads : 0, &apart) || !kdi_add(shared, l.v, &shared) ||
         !kdi_add(l.u, kdi_larger(kdi_larger(own, apart), shared), &total))
         return SIZE_MAX;
@@ -370,8 +370,8 @@ typedef struct job {
     size_t t0, tiles; /* the chunk */
     kdi_grid grid;    /* by panels: parts of the chunk by groups of panels */
     size_t run;       /* by tiles: blocks of a task */
-    float *workers;   /* each worker's own scratch, room floats apart */
-    size_t room;
+    float *workers;   /* each worker's own scratch, worker_step floats apart */
+    size_t worker_step;
 } job;
 
 /* Filters of one panel for channels [c0, c0 + channels), planes panel_plane(channels) apart. */
@@ -453,7 +453,7 @@ static void tiles_task(void *arg, size_t index, int worker)
     const job *j = arg;
     const kdi_winograd *g = j->g;
     const size_t panels = kdi_pieces(g->o_blocks, 2), block = kdi_winograd_tiles(g, BLOCK);
-    float *own = j->workers + (size_t)worker * j->room;
+    float *own = j->workers + (size_t)worker * j->worker_step;
     const kdi_planes v = kdi_planes_of(g, own, g->c_blocks, block);
     own += kdi_planes_size(g, g->c_blocks, block);
     const kdi_planes m = kdi_planes_of(g, own, g->o_blocks, block);
@@ -499,7 +499,7 @@ static const float *task_filters(const job *j, const float *slices, size_t panel
 /* A worker's own V of all tiles. Its first task makes it. */
 static kdi_planes own_input(const job *j, float *made)
 {
-    const kdi_planes v = kdi_planes_of(j->g, made + HEAD, j->g->c_blocks, j->l.v_room);
+    const kdi_planes v = kdi_planes_of(j->g, made + HEAD, j->g->c_blocks, j->l.v_tiles);
     if (*made == 0) input(j, 0, j->tiles, v, 0);
     *made = 1;
     return v;
@@ -518,8 +518,8 @@ static void panels(const job *j, size_t row, size_t column, float *own)
     const size_t panel0 = column * j->l.panels, t0 = row * j->l.part;
     const size_t count = kdi_smaller(j->l.panels, kdi_pieces(g->o_blocks, 2) - panel0);
     const size_t tiles = kdi_smaller(j->l.part, j->tiles - t0);
-    const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_room);
-    float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_room);
+    const kdi_planes m = kdi_planes_of(g, own, 2 * j->l.panels, j->l.m_tiles);
+    float *slices = own + kdi_planes_size(g, 2 * j->l.panels, j->l.m_tiles);
     kdi_planes v = j->own ? own_input(j, own + j->l.worker) : j->v;
     v.data += t0 * g->rows * g->lanes;
     const bool few = tiles <= kdi_winograd_tiles(g, FEW);
@@ -555,7 +555,7 @@ static void panels_task(void *arg, size_t index, int worker)
     const job *j = arg;
     size_t row, column;
     if (kdi_grid_at(&j->grid, index, &row, &column))
-        panels(j, row, column, j->workers + (size_t)worker * j->room);
+        panels(j, row, column, j->workers + (size_t)worker * j->worker_step);
 }
 
 /* Both steps of a part of a chunk: nothing is read that another thread wrote. */
@@ -564,9 +564,9 @@ static void part_task(void *arg, size_t index, int worker)
     const job *all = arg;
     const kdi_winograd *g = all->g;
     const size_t parts = kdi_pieces(all->l.chunk, all->l.part), columns = groups_of(all);
-    float *own = all->workers + (size_t)worker * all->room;
+    float *own = all->workers + (size_t)worker * all->worker_step;
     job j = *all;
-    j.v = kdi_planes_of(g, own + j.l.worker, g->c_blocks, j.l.m_room);
+    j.v = kdi_planes_of(g, own + j.l.worker, g->c_blocks, j.l.m_tiles);
     const size_t chunk = index / parts * j.l.chunk, end = kdi_smaller(chunk + j.l.chunk, g->tiles);
     j.t0 = chunk + index % parts * j.l.part;
     if (j.t0 >= end) return;
@@ -591,7 +591,7 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     j.own = !j.l.by_tiles && g->tiles <= kdi_winograd_tiles(g, OWN) && threads <= OWN_WORKERS;
     j.workers = scratch + j.l.u;
-    j.room = kdi_worker_room(j.own ? j.l.own : j.l.worker, threads);
+    j.worker_step = kdi_worker_step(j.own ? j.l.own : j.l.worker, threads);
     if (j.l.by_tiles) {
         const size_t block = kdi_winograd_tiles(g, BLOCK);
         j.run = g->tiles >= 16 * RUN * block ? RUN : 1;
@@ -599,15 +599,15 @@ void kdi_winograd_run(kd_ctx *ctx, const kdi_winograd *g, const float *x, const 
         return;
     }
     const size_t parts = kdi_pieces(g->tiles, j.l.chunk) * kdi_pieces(j.l.chunk, j.l.part);
-    if (!j.own && threads > 1 && parts % threads == 0 && j.l.apart <= apart_room(threads)) {
-        j.room = j.l.apart;
+    if (!j.own && threads > 1 && parts % threads == 0 && j.l.apart <= apart_most(threads)) {
+        j.worker_step = j.l.apart;
         kd_parallel_for(ctx, parts, part_task, &j);
         return;
     }
     if (j.own)
-        for (size_t t = 0; t < threads; t++) j.workers[t * j.room + j.l.worker] = 0;
+        for (size_t t = 0; t < threads; t++) j.workers[t * j.worker_step + j.l.worker] = 0;
     else
-        j.v = kdi_planes_of(g, j.workers + threads * j.room, g->c_blocks, j.l.v_room);
+        j.v = kdi_planes_of(g, j.workers + threads * j.worker_step, g->c_blocks, j.l.v_tiles);
     for (j.t0 = 0; j.t0 < g->tiles; j.t0 += j.l.chunk) {
         j.tiles = kdi_smaller(j.l.chunk, g->tiles - j.t0);
         if (!j.own)

@@ -78,7 +78,7 @@ typedef struct kdi_winograd_parts {
     size_t tiles; /* of a part */
     size_t chunk; /* parts begin anew after so many tiles; chunk >= tiles */
     size_t count; /* parts */
-    size_t room;  /* an upper bound of count that grows with n */
+    size_t most;  /* an upper bound of count that grows with n */
 } kdi_winograd_parts;
 kdi_winograd_parts kdi_winograd_parts_of(const kdi_winograd *g, bool prepared);
 

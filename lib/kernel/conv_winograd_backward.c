@@ -36,7 +36,7 @@ typedef struct job {
     const kdi_conv_bn_after *bn_after; /* applied to dy first, or NULL */
     /* by shape alone */
     size_t groups, share;  /* tiles of a group */
-    size_t room, chunk;    /* tiles of a chunk: the most there is room for, and the usual number */
+    size_t most, chunk;    /* tiles of a chunk: the most there is room for, and the usual number */
     size_t o_part, c_part; /* blocks whose dU is summed at a time */
     size_t rows;           /* of a group's sums of dY */
     size_t v_size, m_size, worker, sum, part; /* floats: V, dM, du, the sums and dW of a group */
@@ -71,13 +71,13 @@ static void lay_out(job *j)
 {
     const kdi_winograd *g = j->g;
     const bool small = g->c <= GROUP_SIZE / 9 / g->o;
-    j->room = kdi_smaller(kdi_winograd_tiles(g, CHUNK), g->tiles);
-    if (j->room == 0) j->room = 1;
-    j->groups = small ? kdi_smaller(g->tiles / j->room, GROUPS) : 1;
+    j->most = kdi_smaller(kdi_winograd_tiles(g, CHUNK), g->tiles);
+    if (j->most == 0) j->most = 1;
+    j->groups = small ? kdi_smaller(g->tiles / j->most, GROUPS) : 1;
     if (j->groups == 0) j->groups = 1;
     j->share = kdi_pieces(g->tiles, j->groups);
     /* Chunks of about one size, none above what there is room for. */
-    const size_t chunks = kdi_pieces(j->share, j->room);
+    const size_t chunks = kdi_pieces(j->share, j->most);
     j->chunk = chunks ? kdi_pieces(j->share, chunks) : 1;
     /* Large parts read V and dM less often; enough of them keep the threads busy. */
     j->c_part = PART / g->lanes;
@@ -90,7 +90,7 @@ static void lay_out(job *j)
         else
             break;
     }
-    j->rows = kdi_pieces(j->room, kdi_winograd_tiles(g, FEW));
+    j->rows = kdi_pieces(j->most, kdi_winograd_tiles(g, FEW));
     j->worker = g->planes * (j->o_part * j->c_part * g->lanes + 1) * g->lanes;
 }
 
@@ -102,8 +102,8 @@ static chunk chunk_of(const job *j, size_t group, size_t step, size_t slot)
     const size_t end = kdi_smaller(kdi_smaller((group + 1) * j->share, g->tiles), first + j->chunk);
     float *planes = j->planes + slot * (j->v_size + j->m_size);
     chunk c = {.j = j, .t0 = first, .tiles = first < end ? end - first : 0};
-    c.v = kdi_planes_of(g, planes, g->c_blocks, j->room);
-    c.m = kdi_planes_of(g, planes + j->v_size, g->o_blocks, j->room);
+    c.v = kdi_planes_of(g, planes, g->c_blocks, j->most);
+    c.m = kdi_planes_of(g, planes + j->v_size, g->o_blocks, j->most);
     c.sums = j->sums ? j->sums + group * j->sum : NULL;
     c.dw = j->parts ? j->parts + group * j->part : j->dw;
     c.accumulate = step > 0 || (!j->parts && j->accumulate);
@@ -256,8 +256,8 @@ static bool measure(kd_ctx *ctx, job *j, size_t *total)
     /* As many slots as any smaller number of groups needs: the scratch is for fewer tiles, too. */
     j->slots = threads <= j->groups ? threads : 1;
     *total = 0;
-    j->v_size = kdi_planes_size(g, g->c_blocks, j->room);
-    j->m_size = kdi_planes_size(g, g->o_blocks, j->room);
+    j->v_size = kdi_planes_size(g, g->c_blocks, j->most);
+    j->m_size = kdi_planes_size(g, g->o_blocks, j->most);
     return kdi_winograd_reserve(total, j->slots, j->v_size) &&
            kdi_winograd_reserve(total, j->slots, j->m_size) &&
            kdi_mul(g->o_blocks * g->lanes, j->rows, &sums) &&

@@ -43,7 +43,7 @@ static size_t part_pixels(const void *arg, size_t part)
 static size_t sums_size(const kdi_winograd *g, bool prepared)
 {
     size_t rows, total = 0;
-    if (!kdi_mul(kdi_winograd_parts_of(g, prepared).room, 3, &rows) ||
+    if (!kdi_mul(kdi_winograd_parts_of(g, prepared).most, 3, &rows) ||
         !kdi_winograd_reserve(&total, rows, g->o_blocks * g->lanes))
         return SIZE_MAX;
     return total;

@@ -51,8 +51,9 @@ struct job {
     kdi_grid grid;  /* blocks of C */
     const float *b; /* all of B in panels, or NULL */
     float *parts;   /* [parts][m][n] */
-    float *workers; /* scratch of each worker, room floats apart: of the kernel, of A, of B */
-    size_t room;
+    float
+        *workers; /* scratch of each worker, worker_step floats apart: of the kernel, of A, of B */
+    size_t worker_step;
 };
 
 static size_t at_least_1(size_t x)
@@ -382,7 +383,8 @@ static void product_task(void *arg, size_t index, int worker)
     size_t row, column;
     if (!kdi_grid_at(&job->grid, index % tasks, &row, &column)) return;
     const size_t end = job->g.k - p < c->part ? job->g.k : p + c->part;
-    product(job, row * c->mb, column * c->nb, p, end, job->workers + (size_t)worker * job->room);
+    product(job, row * c->mb, column * c->nb, p, end,
+            job->workers + (size_t)worker * job->worker_step);
 }
 
 /* Add the parts of a block of rows, in order, and apply the epilogue. */
@@ -437,16 +439,16 @@ void kdi_gemm_pack_b(kd_ctx *ctx, size_t n, size_t k, bool tb, const float *b, s
     kd_parallel_for(ctx, kdi_pieces(n, p.kernels->gemm_nr), pack_task, &p);
 }
 
-typedef struct room {
+typedef struct scratch_sizes {
     size_t b, parts; /* floats: the shared B, the parts */
-} room;
+} scratch_sizes;
 
 /* What kdi_gemm_run lays out in its scratch; false: the size overflows. The parts are counted for
  * the m that has the most of them, so that scratch grows with m. */
-static bool room_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, room *r)
+static bool sizes_of(kd_ctx *ctx, const kdi_gemm *g, const cut *c, scratch_sizes *r)
 {
     size_t mn;
-    *r = (room){0};
+    *r = (scratch_sizes){0};
     if (c->shared_b) {
         const size_t bytes = kdi_gemm_packed_size(ctx, g->n, g->k);
         if (bytes == SIZE_MAX) return false;
@@ -476,24 +478,25 @@ size_t kdi_gemm_scratch(kd_ctx *ctx, const kdi_gemm *g)
     const kdi_kernels *kernels = kdi_ctx_kernels(ctx);
     const cut c = cut_of(kernels, g, false);
     const size_t threads = (size_t)kd_ctx_threads(ctx);
-    room r;
+    scratch_sizes r;
     size_t size, own, bytes;
-    const size_t one = kdi_worker_room(worker_size(kernels, g), threads);
+    const size_t one = kdi_worker_step(worker_size(kernels, g), threads);
     if (kdi_blas_wants(ctx, g)) kdi_blas_prepare(ctx);
-    if (!room_of(ctx, g, &c, &r) || !kdi_mul(one, threads, &own) || !kdi_add(r.b, r.parts, &size) ||
-        !kdi_add(size, own, &size) || !kdi_mul(size, sizeof(float), &bytes))
+    if (!sizes_of(ctx, g, &c, &r) || !kdi_mul(one, threads, &own) ||
+        !kdi_add(r.b, r.parts, &size) || !kdi_add(size, own, &size) ||
+        !kdi_mul(size, sizeof(float), &bytes))
         return SIZE_MAX;
     return bytes;
 }
 
 void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
 {
-    room r;
+    scratch_sizes r;
     struct job job = {.kernels = kdi_ctx_kernels(ctx), .g = *g, .b = g->packed_b};
     if (g->m == 0 || g->n == 0) return;
     job.cut =
         kdi_blas_wants(ctx, g) && kdi_blas_ready(ctx) ? blas_cut(g) : cut_of(job.kernels, g, false);
-    if (!room_of(ctx, g, &job.cut, &r)) return; /* no scratch is that large */
+    if (!sizes_of(ctx, g, &job.cut, &r)) return; /* no scratch is that large */
     float *b = scratch;
     if (job.cut.shared_b) {
         kdi_gemm_pack_b(ctx, g->n, g->k, g->tb, g->b, g->ldb, b);
@@ -502,7 +505,7 @@ void kdi_gemm_run(kd_ctx *ctx, const kdi_gemm *g, void *scratch)
     job.parts = b + r.b;
     const size_t threads = (size_t)kd_ctx_threads(ctx);
     job.workers = job.parts + r.parts;
-    job.room = kdi_worker_room(own_size(&job.cut), threads);
+    job.worker_step = kdi_worker_step(own_size(&job.cut), threads);
     job.grid = kdi_grid_of(job.cut.rows, job.cut.columns, threads);
     kd_parallel_for(ctx, kdi_grid_tasks(&job.grid) * job.cut.parts, product_task, &job);
     if (job.cut.parts > 1) kd_parallel_for(ctx, TASKS, sum_task, &job);

@@ -42,14 +42,14 @@ static inline bool kdi_grid_at(const kdi_grid *g, size_t task, size_t *row, size
  * above 128 KiB the next power of two, above 512 KiB the next multiple of that. Most layers come to
  * the same number, so that a worker's scratch lies where it was in the layer before, and is still
  * in its cache. SIZE_MAX stays SIZE_MAX. */
-static inline size_t kdi_worker_room(size_t floats, size_t workers)
+static inline size_t kdi_worker_step(size_t floats, size_t workers)
 {
     const size_t small = (size_t)32 << 10, step = 4 * small;
-    size_t room = small;
+    size_t apart = small;
     if (workers <= 1 || floats <= small) return floats;
-    if (floats > step) return kdi_round_up(floats, step, &room) ? room : SIZE_MAX;
-    while (room < floats) room *= 2;
-    return room;
+    if (floats > step) return kdi_round_up(floats, step, &apart) ? apart : SIZE_MAX;
+    while (apart < floats) apart *= 2;
+    return apart;
 }
 
 #endif

@@ -251,16 +251,16 @@ static bool print(const char *pattern, const found *f, char out[KDI_NAME_SIZE])
     size_t used = 0;
     for (int n = 0; *pattern && used < KDI_NAME_SIZE; pattern++) {
         char *const at = out + used;
-        const size_t room = KDI_NAME_SIZE - used;
+        const size_t left = KDI_NAME_SIZE - used;
         int length;
         if (*pattern == '#')
-            length = snprintf(at, room, "%d", f->number[n++]);
+            length = snprintf(at, left, "%d", f->number[n++]);
         else if (*pattern == '*')
-            length = snprintf(at, room, "%s", f->rest);
+            length = snprintf(at, left, "%s", f->rest);
         else if (*pattern == '%' || *pattern == '&')
-            length = snprintf(at, room, "%s", (*pattern == '%' ? words : initials)[f->part]);
+            length = snprintf(at, left, "%s", (*pattern == '%' ? words : initials)[f->part]);
         else
-            length = snprintf(at, room, "%c", *pattern);
+            length = snprintf(at, left, "%c", *pattern);
         used += (size_t)length;
     }
     return used < KDI_NAME_SIZE;

@@ -278,16 +278,16 @@ static kd_status forward(const kd_op_call *c)
 /* ---- backward -------------------------------------------------------------------------------- */
 
 /* A task's arrays. */
-typedef struct room {
+typedef struct scratch_parts {
     float *keys, *rows, *values; /* k transposed, k, v transposed: panels */
     float *q, *dy;               /* of a block, if they are copied */
     float *q_panels, *dy_panels; /* the same as panels */
     float *p, *ds;
-} room;
+} scratch_parts;
 
-static room room_of(const attention *a, int worker)
+static scratch_parts scratch_of(const attention *a, int worker)
 {
-    room r = {.keys = a->workers + (size_t)worker * a->worker};
+    scratch_parts r = {.keys = a->workers + (size_t)worker * a->worker};
     r.values = r.keys + a->t_panels;
     r.rows = r.values + a->t_panels;
     r.q_panels = r.rows + a->d_panels;
@@ -333,7 +333,7 @@ static flow flow_of(const head *h, float *dbias)
 }
 
 /* next: of the head after this one, or NULL. */
-static void backward_head(const head *h, const flow *f, const flow *next, const room *r)
+static void backward_head(const head *h, const flow *f, const flow *next, const scratch_parts *r)
 {
     const attention *a = h->a;
     const kdi_kernels *k = a->kernels;
@@ -374,7 +374,7 @@ static void backward_task(void *arg, size_t index, int worker)
     const bool many = a->n >= MANY;
     const size_t image = many ? index : index / a->heads, first = many ? 0 : index % a->heads;
     const size_t end = many ? a->heads : first + 1;
-    const room r = room_of(a, worker);
+    const scratch_parts r = scratch_of(a, worker);
     for (size_t i = first; i < end; i++) {
         const bool more = i + 1 < end;
         const head h = head_at(a, image, i), then = head_at(a, image, i + more);
@@ -389,7 +389,7 @@ static void backward_run(void *arg, size_t index, int worker)
     const attention *a = arg;
     const size_t run = index / a->heads, square = a->t * a->t;
     const size_t first = run * a->n / a->runs, end = (run + 1) * a->n / a->runs;
-    const room r = room_of(a, worker);
+    const scratch_parts r = scratch_of(a, worker);
     float *dbias = a->dbias + index * square;
     memset(dbias, 0, square * sizeof *dbias);
     for (size_t image = first; image < end; image++) {

@@ -381,11 +381,11 @@ static kd_status shape(kd_op_shapes *s)
     s->out[0].dim[3] = a->out;
     for (int i = 0; i < 2; i++) {
         const int64_t reach = (int64_t)a->dilation[i] * (a->kernel[i] - 1) + 1;
-        const int64_t room = x->dim[1 + i] + 2 * (int64_t)a->pad[i] - reach;
-        if (room < 0)
+        const int64_t slack = x->dim[1 + i] + 2 * (int64_t)a->pad[i] - reach;
+        if (slack < 0)
             return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s is smaller than the kernel %dx%d",
                                s->name, kdi_shape_text(x, text), a->kernel[0], a->kernel[1]);
-        s->out[0].dim[1 + i] = room / a->stride[i] + 1;
+        s->out[0].dim[1 + i] = slack / a->stride[i] + 1;
     }
     return check_params(s, a);
 }

@@ -36,9 +36,9 @@ kd_value kdi_pooling_build(kd_graph *g, const kd_op *op, kd_value x, const kd_po
 static int64_t out_size(const kdi_pooling_attr *a, int axis, int64_t n)
 {
     const int64_t stride = a->stride[axis], pad = a->pad[axis];
-    const int64_t room = n + 2 * pad - a->kernel[axis];
-    if (room < 0) return 0;
-    int64_t out = (room + (a->ceil_mode ? stride - 1 : 0)) / stride + 1;
+    const int64_t slack = n + 2 * pad - a->kernel[axis];
+    if (slack < 0) return 0;
+    int64_t out = (slack + (a->ceil_mode ? stride - 1 : 0)) / stride + 1;
     if (a->ceil_mode && (out - 1) * stride >= n + pad) out--;
     return out;
 }

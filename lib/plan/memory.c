@@ -16,7 +16,7 @@ enum { ALIGN = 64, FENCE = 64 };
 /* A piece of the arena, and where its offset is wanted. */
 typedef struct span {
     kdi_region region;
-    size_t room;   /* its bytes, rounded up, with a fence */
+    size_t padded; /* its bytes, rounded up, with a fence */
     size_t number; /* in the order they were found */
     size_t *to;
 } span;
@@ -142,8 +142,8 @@ static bool add_span(layout *l, kdi_region region, size_t *to)
     if (!kdi_grow(ctx, (void **)&l->spans, l->n_spans, &l->cap_spans, sizeof *l->spans))
         return false;
     const size_t fence = l->draft->plan->guarded ? FENCE : 0;
-    const size_t room = ((region.bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1)) + fence;
-    l->spans[l->n_spans] = (span){region, room, l->n_spans, to};
+    const size_t padded = ((region.bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1)) + fence;
+    l->spans[l->n_spans] = (span){region, padded, l->n_spans, to};
     l->n_spans++;
     return true;
 }
@@ -152,7 +152,7 @@ static bool add_span(layout *l, kdi_region region, size_t *to)
 static int by_size(const void *a, const void *b)
 {
     const span *x = a, *y = b;
-    if (x->room != y->room) return x->room > y->room ? -1 : 1;
+    if (x->padded != y->padded) return x->padded > y->padded ? -1 : 1;
     if (x->region.first != y->region.first) return x->region.first < y->region.first ? -1 : 1;
     if (x->region.last != y->region.last) return x->region.last < y->region.last ? -1 : 1;
     return (x->number > y->number) - (x->number < y->number);
@@ -173,8 +173,8 @@ static size_t first_fit(const layout *l, const size_t *order, size_t n, const sp
         const span *o = &l->spans[order[i]];
         if (!meet(l, &o->region, &s->region)) continue;
         const size_t offset = o->region.offset;
-        if (offset >= at && offset - at >= s->room) break;
-        if (offset + o->room > at) at = offset + o->room;
+        if (offset >= at && offset - at >= s->padded) break;
+        if (offset + o->padded > at) at = offset + o->padded;
     }
     return at;
 }
@@ -203,7 +203,7 @@ static kd_status place_spans(layout *l)
         span *s = &l->spans[i];
         s->region.offset = first_fit(l, order, i, s);
         size_t end, at = i;
-        if (!kdi_add(s->region.offset, s->room, &end))
+        if (!kdi_add(s->region.offset, s->padded, &end))
             status = kd_ctx_fail(p->ctx, KD_E_LIMIT, "the plan's memory overflows");
         else if (end > total)
             total = end;
@@ -228,8 +228,8 @@ static kd_status most_values(layout *l)
     for (size_t i = 0; i < l->n_spans && born && gone; i++) {
         const kdi_region *r = &l->spans[i].region;
         if (r->owner != KDI_VALUE && r->owner != KDI_PREPARED) continue;
-        born[r->first] += l->spans[i].room;
-        gone[r->last + 1] += l->spans[i].room;
+        born[r->first] += l->spans[i].padded;
+        gone[r->last + 1] += l->spans[i].padded;
     }
     size_t now = 0;
     for (size_t s = 0; s <= p->n_steps && born && gone; s++) {

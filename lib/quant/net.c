@@ -328,7 +328,7 @@ static kd_status read_graph(reader *r)
     return KD_OK;
 }
 
-static kd_status make_room(reader *r)
+static kd_status take_memory(reader *r)
 {
     kdi_net *net = r->net;
     const size_t nodes = r->draft->n_nodes, values = r->draft->n_values;
@@ -392,7 +392,7 @@ kd_status kdi_net_create(const kd_graph *graph, kd_params *params, const float *
     net->ctx = net->pool.ctx = ctx;
     status = kdi_draft_open(graph, &opt, KDI_FOR_DEVICE, &draft);
     reader r = {.net = net, .draft = &draft, .params = params};
-    if (!status) status = make_room(&r);
+    if (!status) status = take_memory(&r);
     if (!status) status = read_graph(&r);
     if (!status) status = check_finite(net);
     if (!status) status = copy_normalisation(net, mean, std);

@@ -64,7 +64,7 @@ static kd_status with_weights(kdi_net *net, kdi_layer *l, const kd_quantise_opt 
     return kdi_quantise_weights(net, l, opt->no_correction ? NULL : seen[l->in[0]].mean);
 }
 
-static int32_t *room_for(kdi_net *net, int32_t **array, size_t count)
+static int32_t *array_of(kdi_net *net, int32_t **array, size_t count)
 {
     if (!*array) *array = kdi_pool_alloc(&net->pool, count, sizeof **array);
     return *array;
@@ -74,7 +74,7 @@ static kd_status average(kdi_net *net, kdi_layer *l, const kdi_seen *seen)
 {
     const kdi_map *in = &net->maps[l->in[0]];
     const int n = l->kernel[0] * l->kernel[1];
-    if (!room_for(net, &l->multipliers, 1) || !room_for(net, &l->bias32, 1))
+    if (!array_of(net, &l->multipliers, 1) || !array_of(net, &l->bias32, 1))
         return kd_ctx_memory_status(net->ctx);
     set_scale(&net->maps[l->out], seen[l->out].range, least_step(net, l));
     set_bounds(net, l);
@@ -89,7 +89,7 @@ static kd_status sum(kdi_net *net, kdi_layer *l, const kdi_seen *seen)
     kdi_map *out = &net->maps[l->out];
     const kdi_map *a = &net->maps[l->in[0]], *b = &net->maps[l->in[1]];
     char text[KDI_LAYER_TEXT];
-    if (!room_for(net, &l->multipliers, 2) || !room_for(net, &l->bias32, 1))
+    if (!array_of(net, &l->multipliers, 2) || !array_of(net, &l->bias32, 1))
         return kd_ctx_memory_status(net->ctx);
     set_scale(out, seen[l->out].range, 0);
     set_bounds(net, l);

@@ -26,7 +26,7 @@ static void see_map(void *arg, size_t i, int worker)
         for (size_t k = 0; k < count; k++) mean[k] += (double)x[n * count + k];
 }
 
-static kd_status make_room(const kdi_net *net, kdi_seen *seen)
+static kd_status take_memory(const kdi_net *net, kdi_seen *seen)
 {
     for (size_t i = 0; i < net->n_maps; i++) {
         seen[i].histogram = kd_ctx_alloc(net->ctx, 1, sizeof *seen[i].histogram);
@@ -39,7 +39,7 @@ static kd_status make_room(const kdi_net *net, kdi_seen *seen)
 kd_status kdi_see(const kdi_net *net, const uint8_t *pictures, size_t count, kdi_seen *seen)
 {
     kdi_float_run *run = NULL;
-    kd_status status = make_room(net, seen);
+    kd_status status = take_memory(net, seen);
     if (!status) status = kdi_float_create(net, &run);
     const size_t picture = kdi_map_count(&net->maps[0]);
     for (size_t at = 0; at < count && !status; at += kdi_float_batch(run)) {

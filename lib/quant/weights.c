@@ -104,7 +104,7 @@ static kd_status quantise_channel(kdi_net *net, kdi_layer *l, size_t o, channel 
     }
 }
 
-static kd_status make_room(kdi_net *net, kdi_layer *l)
+static kd_status take_memory(kdi_net *net, kdi_layer *l)
 {
     if (l->weights8) return KD_OK;
     kdi_pool *pool = &net->pool;
@@ -119,7 +119,7 @@ static kd_status make_room(kdi_net *net, kdi_layer *l)
 
 kd_status kdi_quantise_weights(kdi_net *net, kdi_layer *l, const double *mean)
 {
-    kd_status status = make_room(net, l);
+    kd_status status = take_memory(net, l);
     double *means = mean && !status ? kd_ctx_alloc(net->ctx, l->taps, sizeof *means) : NULL;
     if (mean && !means && !status) status = kd_ctx_memory_status(net->ctx);
     if (means) means_of_taps(net, l, mean, means);

@@ -25,6 +25,12 @@ grep -e ' -o [^ ]*/bin/[a-z-]* ' -e ' -o [^ ]*/libkd\.so ' "$dir/commands" >"$di
 [ "$(grep -c . "$dir/links")" -gt 6 ] || fail "no links are seen"
 if grep -v -e '-L/flag_c .* -lflag_d' "$dir/links" >&2; then fail "LDFLAGS or LDLIBS do not reach these"; fi
 
+# ---- jobs ----
+# What calls make again gives it the jobs: without the + of its recipe all would be built one after the other.
+for target in check check-lto check-full demo fuzz; do
+    if quiet -j2 -n "$target" 2>&1 | grep jobserver >&2; then fail "make -j2 $target builds with one job"; fi
+done
+
 # ---- kernel tables ----
 # The generic table's code, built for this machine's own processor, has nothing newer than x86-64 itself.
 tables=$(value tables)

@@ -50,7 +50,7 @@ START_TEST(test_profile_in_pieces)
     setenv("KD_ISA", "generic",
            1); /* with little scratch: values are most of this small network's memory */
     RUN_OK(PROFILE, "--json");
-    ck_assert(said("micro_batch") == 32 && said("macs_again") == 0);
+    ck_assert(said("micro_batch") == 32 && said("macs_recomputed") == 0);
     const double whole = said("arena_bytes");
     RUN_OK(PROFILE, "--json", "--micro-batch", "5");
     ck_assert(said("micro_batch") == 5 && said("arena_bytes") < whole / 4);
@@ -76,13 +76,13 @@ START_TEST(test_profile_within_a_limit)
         ck_assert_msg(i < 5, "%s", test_err);
         snprintf(limit, sizeof limit, "%.0f", needed());
     }
-    ck_assert(said("macs_again") > 0 && said("arena_bytes") < arena);
+    ck_assert(said("macs_recomputed") > 0 && said("arena_bytes") < arena);
     ck_assert(said("peak_bytes") <= atof(limit) && atof(limit) < peak);
     RUN_OK(PROFILE, "--max-memory", limit);
     test_expect_in(test_out, "MACs of one picture (");
     test_expect_in(test_out, "% of its forward pass)");
     RUN_OK(PROFILE, "--per-op", "--max-memory", limit);
-    test_expect_in(test_out, "gelu again");
+    test_expect_in(test_out, "gelu recomputed");
     RUN_OK(PROFILE, "--json", "--micro-batch", "auto", "--max-memory", limit);
     ck_assert(said("micro_batch") < 32);
 }

@@ -9,7 +9,7 @@ fuzz_obj := build/fuzz
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS, or FUZZ_RUNS executions; FUZZERS="json spec" runs some
 	@sh .ci/deps.sh clang
-	@$(again) $(FUZZERS:%=$(fuzz_obj)/%) CC=clang OPENMP=0 BLAS=builtin \
+	+@$(again) $(FUZZERS:%=$(fuzz_obj)/%) CC=clang OPENMP=0 BLAS=builtin \
 	    SANITIZE=address,undefined,fuzzer-no-link
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_RUNS=$(FUZZ_RUNS) sh tests/fuzz/run.sh $(fuzz_obj) $(FUZZERS)
 

@@ -414,8 +414,8 @@ START_TEST(test_parts)
             const kdi_winograd g = kdi_winograd_of(ctx, &v, s.algo, false);
             for (int prepared = 0; prepared < 2; prepared++) {
                 const kdi_winograd_parts p = kdi_winograd_parts_of(&g, prepared);
-                ck_assert_msg(p.count <= p.room, "shape %d, %zu images: %zu parts, room for %zu", i,
-                              n, p.count, p.room);
+                ck_assert_msg(p.count <= p.most, "shape %d, %zu images: %zu parts, room for %zu", i,
+                              n, p.count, p.most);
             }
         }
     kd_ctx_destroy(ctx);

@@ -438,7 +438,7 @@ void KDI_FN(pack_bt)(size_t k, size_t n, const float *b, size_t ldb, float *pack
  * only what it has. So a vector must not reach beyond the next row: if there are two strips or
  * more, each has at least MR / 2 + 1 rows. */
 _Static_assert(2 * (MR / 2 + 1) >= KDI_VL, "a vector would reach beyond a strip's next row");
-void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t room, size_t h,
+void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t readable, size_t h,
                          float *packed)
 {
     const size_t strip = k * h;
@@ -446,7 +446,8 @@ void KDI_FN(pack_strips)(size_t k, size_t m, const float *a, size_t lda, size_t 
         float *to = packed;
         size_t i = 0;
         if (h <= KDI_VL && p + 1 < k)
-            for (; i + KDI_VL <= room && i < m; i += h, to += strip) kdi_store(to, kdi_load(a + i));
+            for (; i + KDI_VL <= readable && i < m; i += h, to += strip)
+                kdi_store(to, kdi_load(a + i));
         for (; i < m; i += h, to += strip) memcpy(to, a + i, (m - i < h ? m - i : h) * sizeof *to);
     }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * test_read.c: reading safetensors: a file of the reference implementation, every rule of the
+ * test_file_read.c: reading safetensors: a file of the reference implementation, every rule of the
  * format broken once, cut and bent files, bombs, failing memory. */
 #include "../test.h"
 
@@ -138,7 +138,8 @@ static const struct {
     {ONE("\"dtype\":32,\"shape\":[],\"data_offsets\":[0,4]"), 4, KD_E_FORMAT, "dtype is no string"},
     {ONE("\"dtype\":\"F31\",\"shape\":[],\"data_offsets\":[0,4]"), 4, KD_E_UNSUPPORTED,
      "tensor 'a' is of type F31, which is not read: weights are f32, f16, bf16 or f64"},
-    {ONE("\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]"), 1, KD_E_UNSUPPORTED, "of type F4, which"},
+    {ONE("\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]"), 1, KD_E_UNSUPPORTED,
+     "of type F4, which"},
     {ONE(F32("4", "[0,4]")), 4, KD_E_FORMAT, "shape is no array"},
     {ONE(F32("[-1]", "[0,4]")), 4, KD_E_FORMAT, "no size"},
     {ONE(F32("[1.0]", "[0,4]")), 4, KD_E_FORMAT, "no size"},

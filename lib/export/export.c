@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * create.c: exports: made from a model or a graph, quantised, asked about. */
+ * export.c: exports: made from a model or a graph, quantised, asked about. */
 #include "export.h"
 
 #include "../quant/fold.h"
@@ -27,7 +27,7 @@ static kd_status take_labels(kd_export *e, const char *const *names)
     return KD_OK;
 }
 
-static kd_status make_room(kd_export *e)
+static kd_status take_memory(kd_export *e)
 {
     /* With a pool, and a map, for each layer: kdi_part_pools. */
     e->at.map = kd_ctx_alloc(e->ctx, e->net->n_maps + e->net->n_layers, sizeof *e->at.map);
@@ -56,7 +56,7 @@ kd_status kd_export_create_graph(const kd_graph *graph, kd_params *params,
         kdi_net_create(graph, params, opt.mean ? opt.mean : zero, opt.std ? opt.std : one, &e->net);
     if (!status) status = kdi_fold_pixels(e->net);
     if (!status) status = take_labels(e, opt.class_names);
-    if (!status) status = make_room(e);
+    if (!status) status = take_memory(e);
     if (!status) status = kdi_part_pools(e->net, &e->at);
     if (!status && opt.spec) {
         e->spec = kdi_strdup(ctx, opt.spec);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * test_spec.c: spec strings, the VGG family's sizes, models in files. */
+ * test_model.c: spec strings, the VGG family's sizes, models in files. */
 #include "../test.h"
 
 #include <kd/kd.h>

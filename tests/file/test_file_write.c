@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * test_write.c: writing safetensors, the same bytes as the reference implementation; files replaced
+ * test_file_write.c: writing safetensors, the same bytes as the reference implementation; files replaced
  * as a whole or not at all when the disk, the memory or the process fails. */
 #include "../test.h"
 
