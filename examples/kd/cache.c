@@ -93,7 +93,8 @@ static int build(session *s)
     cli_args *a = s->args;
     if (a->n_teachers == 0) return cli_usage("cache", "--teacher FILE is missing");
     if (!a->distill.cache) return cli_usage("cache", "--cache DIR is missing");
-    int status = cli_open_data(a, s->ctx, &s->data);
+    int status = cli_outside_data(a, "--cache", a->distill.cache);
+    if (!status) status = cli_open_data(a, s->ctx, &s->data);
     if (!status) status = open_teachers(s);
     /* the first SPEC stands in words, the last of several, too: the others in between */
     for (size_t i = 0; i < a->n_more && !status; i++) status = build_for(s, a->more[i]);
@@ -103,6 +104,7 @@ static int build(session *s)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+enum { NO_EPOCH = 1000000000 }; /* files have lower numbers */
 typedef enum kind { COMPLETE, PART, SET_ASIDE, KINDS } kind;
 
 /* The number in "epoch-NNNNNN.safetensors[.part|.damaged]"; false: another file. */
@@ -116,7 +118,7 @@ static bool number_of(const char *name, size_t *epoch, kind *k)
     *epoch = n;
     *k = COMPLETE;
     while (*k < KINDS && strcmp(end, ends[*k])) ++*k;
-    return n < 1000000000 && *k < KINDS;
+    return n < NO_EPOCH && *k < KINDS;
 }
 
 typedef struct listing {
@@ -199,28 +201,41 @@ static int read_key(session *s, const char *folder, char **text, kd_json_object 
 {
     char path[CLI_PATH];
     size_t size;
+    kd_cache_epoch about = {.struct_size = sizeof about};
     *text = NULL;
     if (snprintf(path, sizeof path, "%s/cache.json", folder) >= (int)sizeof path)
         return cli_fail("the path is too long");
-    kd_status status = kd_file_read_all(s->ctx, path, 1 << 20, text, &size);
-    if (!status) status = kd_json_parse(s->ctx, *text, size, key);
-    return status ? cli_fail_ctx(s->ctx) : CLI_DONE;
+    if (kd_file_read_all(s->ctx, path, 1 << 20, text, &size)) return cli_fail_ctx(s->ctx);
+    /* The library looks whether it is a cache's; of that number there is no epoch. */
+    const kd_status status = kd_cache_look(s->ctx, folder, NO_EPOCH, 0, &about);
+    if (status && status != KD_E_NOTFOUND) return cli_fail_ctx(s->ctx);
+    return kd_json_parse(s->ctx, *text, size, key) ? cli_fail_ctx(s->ctx) : CLI_DONE;
 }
 
-static int print_listing(session *s, const listing *l)
+static void key_json(kd_json *json, const kd_json_object *key)
+{
+    const char *name, *text;
+    int64_t integer;
+    int truth;
+    kd_json_object_begin(json, "cache");
+    for (size_t i = 0; (name = kd_json_key(key, i)); i++)
+        if ((text = kd_json_get_string(key, name)))
+            kd_json_string(json, name, text);
+        else if (kd_json_get_integer(key, name, &integer))
+            kd_json_integer(json, name, integer);
+        else if (kd_json_get_bool(key, name, &truth))
+            kd_json_bool(json, name, truth);
+    kd_json_object_end(json);
+}
+
+/* check NULL: no teacher was asked. */
+static int print_json(session *s, const kd_json_object *key, const listing *l,
+                      const kd_cache_check *check)
 {
     kd_json *json;
-    if (!s->args->json) {
-        printf("epochs      %zu complete, %zu unfinished\n", l->complete, l->unfinished);
-        for (size_t i = 0; i < l->n_damaged; i++)
-            printf(i ? ", %zu" : "damaged     epoch %zu", l->damaged[i]);
-        if (l->n_damaged) putchar('\n');
-        printf("rows        %zu\n", l->filled);
-        printf("bytes       %s\n", cli_bytes((double)l->bytes).text);
-        return cli_flush();
-    }
     if (kd_json_create(s->ctx, 0, &json)) return cli_fail_ctx(s->ctx);
     kd_json_object_begin(json, NULL);
+    key_json(json, key);
     kd_json_integer(json, "epochs", (int64_t)l->complete);
     kd_json_integer(json, "unfinished", (int64_t)l->unfinished);
     kd_json_integer(json, "damaged", (int64_t)l->n_damaged);
@@ -229,8 +244,29 @@ static int print_listing(session *s, const listing *l)
     kd_json_array_begin(json, "damaged_epochs");
     for (size_t i = 0; i < l->n_damaged; i++) kd_json_integer(json, NULL, (int64_t)l->damaged[i]);
     kd_json_array_end(json);
+    if (check) {
+        kd_json_integer(json, "compared", (int64_t)check->rows);
+        kd_json_integer(json, "different", (int64_t)check->different);
+        kd_json_number(json, "worst", check->worst);
+    }
     kd_json_object_end(json);
     return cli_print_json(s->ctx, json);
+}
+
+static int print_listing(const listing *l)
+{
+    printf("epochs      %zu complete, %zu unfinished\n", l->complete, l->unfinished);
+    for (size_t i = 0; i < l->n_damaged; i++)
+        printf(i ? ", %zu" : "damaged     epoch %zu", l->damaged[i]);
+    if (l->n_damaged) putchar('\n');
+    printf("rows        %zu\n", l->filled);
+    printf("bytes       %s\n", cli_bytes((double)l->bytes).text);
+    return cli_flush();
+}
+
+static int print(session *s, const kd_json_object *key, const listing *l)
+{
+    return s->args->json ? print_json(s, key, l, NULL) : print_listing(l);
 }
 
 static int info(session *s, const char *folder)
@@ -241,7 +277,7 @@ static int info(session *s, const char *folder)
     int status = read_key(s, folder, &text, &key);
     if (!status) status = each_file(s, folder, look, &l);
     if (!status && !s->args->json) printf("%s\n", text);
-    if (!status) status = print_listing(s, &l);
+    if (!status) status = print(s, key, &l);
     free(l.damaged);
     kd_json_object_destroy(key);
     kd_ctx_free(s->ctx, text);
@@ -283,40 +319,43 @@ static int as_recorded(session *s, const kd_json_object *key)
     return open_student(s, spec);
 }
 
-static int compare(session *s, const char *folder)
+static int compare(session *s, const char *folder, const kd_json_object *key, kd_cache_check *r)
 {
     cli_args *a = s->args;
-    char *text;
-    kd_json_object *key = NULL;
-    kd_cache_check r = {.struct_size = sizeof r};
     a->distill.cache = folder;
-    int status = read_key(s, folder, &text, &key);
-    if (!status) status = cli_open_data(a, s->ctx, &s->data);
+    int status = cli_open_data(a, s->ctx, &s->data);
     if (!status) status = open_teachers(s);
     if (!status) status = as_recorded(s, key);
-    if (!status) {
-        const kd_status done = kd_cache_verify(s->student, s->data, &a->distill, a->batches, &r);
-        if (done) status = failed(s, done);
-    }
-    if (!status) {
-        printf("compared    %zu rows with the teacher's logits of now: %zu differ", r.rows,
-               r.different);
-        printf(r.different ? ", by %.3g at most\n" : "\n", r.worst);
-        status = cli_flush();
-    }
-    kd_json_object_destroy(key);
-    kd_ctx_free(s->ctx, text);
-    return status ? status : r.different ? CLI_FAILED : CLI_DONE;
+    if (status) return status;
+    const kd_status done = kd_cache_verify(s->student, s->data, &a->distill, a->batches, r);
+    return done ? failed(s, done) : CLI_DONE;
+}
+
+static int print_check(const kd_cache_check *r)
+{
+    printf("compared    %zu rows with the teacher's logits of now: %zu differ", r->rows,
+           r->different);
+    printf(r->different ? ", by %.3g at most\n" : "\n", r->worst);
+    return cli_flush();
 }
 
 static int verify(session *s, const char *folder)
 {
+    char *text;
+    kd_json_object *key = NULL;
     listing l = {0};
-    int status = each_file(s, folder, read_all, &l);
-    if (!status) status = print_listing(s, &l);
-    if (!status && s->args->n_teachers) status = compare(s, folder);
+    kd_cache_check check = {.struct_size = sizeof check};
+    const bool asks = s->args->n_teachers > 0, json = s->args->json;
+    int status = read_key(s, folder, &text, &key);
+    if (!status) status = each_file(s, folder, read_all, &l);
+    if (!status && !json) status = print_listing(&l);
+    if (!status && asks) status = compare(s, folder, key, &check);
+    if (!status && json) status = print_json(s, key, &l, asks ? &check : NULL);
+    if (!status && asks && !json) status = print_check(&check);
     free(l.damaged);
-    return status ? status : l.n_damaged ? CLI_FAILED : CLI_DONE;
+    kd_json_object_destroy(key);
+    kd_ctx_free(s->ctx, text);
+    return status ? status : l.n_damaged || check.different ? CLI_FAILED : CLI_DONE;
 }
 
 /* ---- prune ----------------------------------------------------------------------------------- */
@@ -360,29 +399,75 @@ static int prune(session *s, const char *folder)
     kd_json_object *key = NULL;
     int status = read_key(s, folder, &text, &key); /* is it a cache at all? */
     if (!status) status = each_file(s, folder, prune_one, &l);
-    kd_json_object_destroy(key);
-    kd_ctx_free(s->ctx, text);
     const bool stayed = l.n_damaged > 0;
     free(l.damaged);
-    if (status) return status;
     l = (listing){0};
-    status = each_file(s, folder, look, &l);
-    if (!status) status = print_listing(s, &l);
+    if (!status) status = each_file(s, folder, look, &l);
+    if (!status) status = print(s, key, &l);
     free(l.damaged);
+    kd_json_object_destroy(key);
+    kd_ctx_free(s->ctx, text);
     return status ? status : stayed ? CLI_FAILED : CLI_DONE;
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
+
+/* Which options an action reads, in front of those that all have; NULL: all but --batches. */
+typedef struct reader {
+    const char *name, *reads;
+} reader;
+
+static const reader actions[] = {
+    {"build", NULL},
+    {"info", ""},
+    {"verify", "teacher teacher-model teacher-normalize teacher-image data data-dir skip-broken "
+               "batches"},
+    {"prune", "epochs"},
+};
+
+static bool holds(const char *names, const char *name)
+{
+    const size_t n = strlen(name);
+    for (const char *at = names; (at = strstr(at, name)); at += n)
+        if ((at == names || at[-1] == ' ') && (!at[n] || at[n] == ' ')) return true;
+    return false;
+}
+
+/* An option that this action does not read is refused: it would do nothing. */
+static int check_read(const cli_args *a, const reader *act)
+{
+    const cli_option *o;
+    for (size_t i = 0; (o = cli_option_at(i)); i++) {
+        if (!a->given[i] || holds("threads max-memory json quiet", o->name)) continue;
+        const bool read = act->reads ? holds(act->reads, o->name) : strcmp(o->name, "batches") != 0;
+        if (!read) return cli_usage("cache", "--%s: %s does not read it", o->name, act->name);
+        if (act->reads && strstr(act->reads, "teacher") && a->n_teachers == 0)
+            return cli_usage("cache", "--%s: %s reads it with --teacher alone", o->name, act->name);
+    }
+    return CLI_DONE;
+}
+
+static int check_usage(const cli_args *a)
+{
+    const char *name = a->words[0];
+    size_t i = 0;
+    char shown[60];
+    while (i < sizeof actions / sizeof *actions && strcmp(name, actions[i].name)) i++;
+    if (i == sizeof actions / sizeof *actions)
+        return cli_usage("cache", "'%.40s' is none of build, info, verify, prune",
+                         cli_escape(name, shown, sizeof shown));
+    if (i > 0 && a->n_more) return cli_usage("cache", "%s takes one folder", name);
+    return check_read(a, &actions[i]);
+}
 
 int cmd_cache(cli_args *args)
 {
     session s = {.args = args};
     const char *action = args->words[0], *folder = args->words[1];
     const bool builds = !strcmp(action, "build");
-    if (!builds && strcmp(action, "info") && strcmp(action, "verify") && strcmp(action, "prune"))
-        return cli_usage("cache", "'%.40s' is none of build, info, verify, prune", action);
-    if (!builds && args->n_more) return cli_usage("cache", "%s takes one folder", action);
-    int status = cli_open_ctx(args, &s.ctx);
+    int status = check_usage(args);
+    if (status) return status;
+    status = cli_open_ctx(args, &s.ctx);
     cli_catch_signals();
     args->train.progress = watch;
     args->train.user = &s;

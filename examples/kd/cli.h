@@ -47,7 +47,7 @@ enum cli_command_bit {
     CMD_SWEEP = 16384
 };
 
-enum { CLI_MAX_WORDS = 3 };
+enum { CLI_MAX_WORDS = 3, CLI_MOST_OPTIONS = 200 };
 typedef enum cli_split { CLI_TEST, CLI_TRAIN, CLI_DEV } cli_split;
 
 #define CLI_AUTO UINT64_MAX
@@ -64,6 +64,8 @@ typedef struct cli_args {
     int n_words;
     char **more; /* [n_more] further words that stand before the last of words */
     size_t n_more;
+    /* [place in the table of options] the value that was typed last, a flag's "on" or "off"; NULL: none */
+    const char *given[CLI_MOST_OPTIONS];
 
     const char *data, *data_dir, *augment; /* augment: of eval and predict */
     int split;                             /* cli_split */
@@ -158,6 +160,10 @@ extern const cli_command cli_commands[]; /* ends with a NULL name */
 int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args);
 /* Has it no value? */
 bool cli_is_flag(const cli_option *option);
+/* May it be given several times, each one more value? */
+bool cli_is_list(const cli_option *option);
+/* Was it typed, in this command line? */
+bool cli_given(const cli_args *args, const char *name);
 /* Is this word, up to a comma, the name of a network? */
 bool cli_is_spec(const char *word);
 
@@ -266,8 +272,8 @@ int cli_macs(kd_model *model, uint64_t *macs);
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
 /* A safetensors file that is there is one of logits (of kd predict, of kd step), not a network. */
 int cli_replaceable(kd_ctx *ctx, const char *what, const char *output);
-/* outside: output, which need not be there yet, lies neither in the folder nor is it. */
-int cli_outside(const char *what, const char *output, const char *folder);
+/* Of --data folder:PATH: output, which need not be there yet, lies neither in that folder nor is it. */
+int cli_outside_data(const cli_args *args, const char *what, const char *output);
 /* Two outputs are not one file: CLI_USAGE. */
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other);

@@ -4,25 +4,42 @@
 #include "export.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- what was asked for ---------------------------------------------------------------------- */
 
 /* One that means something with --int8 alone; NULL: none was given. */
 static const char *option_of_int8(const cli_args *a)
 {
-    const struct {
-        bool given;
-        const char *name;
-    } options[] = {{a->calibrate != NULL, "--calibrate"},
-                   {a->calibration != KD_CALIBRATE_PERCENTILE, "--method"},
-                   {!isnan(a->percentile), "--percentile"},
-                   {a->equalise, "--equalise"},
-                   {a->keep_bias, "--keep-bias"},
-                   {a->wide_logits, "--wide-logits"}};
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].given) return options[i].name;
+    static const char *const names[] = {
+        "calibrate", "calibrate-count", "compare-count", "method",  "percentile", "equalise",
+        "keep-bias", "wide-logits",     "data-dir",      "augment", "skip-broken"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (cli_given(a, names[i])) return names[i];
     return NULL;
+}
+
+/* No two of what is written are one file. */
+static int check_different(const cli_args *a)
+{
+    char source[CLI_PATH + 2], header[CLI_PATH + 2];
+    const char *const prefix = a->c_array;
+    if (prefix && strlen(prefix) >= CLI_PATH) return cli_fail("the path is too long");
+    if (prefix) snprintf(source, sizeof source, "%s.c", prefix);
+    if (prefix) snprintf(header, sizeof header, "%s.h", prefix);
+    const struct {
+        const char *option, *path;
+    } out[] = {{"--edge", a->edge},
+               {"--report", a->report},
+               {"--c-array", prefix ? source : NULL},
+               {"--c-array", prefix ? header : NULL}};
+    int code = CLI_DONE;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = i + 1; k < sizeof out / sizeof *out && !code; k++)
+            code = cli_two_outputs(a, out[i].option, out[i].path, out[k].option, out[k].path);
+    return code;
 }
 
 static int check_usage(const cli_args *a)
@@ -33,12 +50,35 @@ static int check_usage(const cli_args *a)
     if (a->int8 && !a->calibrate)
         return cli_usage("export", "--int8 needs pictures of the training data: --calibrate NAME");
     if (!a->int8 && of_int8)
-        return cli_usage("export", "%s goes with --int8: without it there is nothing to calibrate",
-                         of_int8);
-    if (!isnan(a->percentile) && a->calibration != KD_CALIBRATE_PERCENTILE)
+        return cli_usage(
+            "export", "--%s goes with --int8: without it there is nothing to calibrate", of_int8);
+    if (cli_given(a, "percentile") && a->calibration != KD_CALIBRATE_PERCENTILE)
         return cli_usage("export", "--percentile goes with --method percentile");
-    return a->edge && a->report ? cli_two_outputs(a, "--edge", a->edge, "--report", a->report)
-                                : CLI_DONE;
+    return check_different(a);
+}
+
+/* A file that is there is a report of an earlier export. */
+static int check_report(const exporting *x)
+{
+    enum { LARGEST = 1 << 24 };
+    const char *path = x->args->report;
+    struct stat about;
+    char *text;
+    size_t size, layers;
+    kd_json_object *o = NULL;
+    int64_t bytes;
+    if (!path || stat(path, &about) || about.st_size == 0) return CLI_DONE;
+    bool is = false;
+    if (!kd_file_read_all(x->ctx, path, LARGEST, &text, &size)) {
+        is = !kd_json_parse(x->ctx, text, size, &o) &&
+             kd_json_get_integer(o, "blob_bytes", &bytes) &&
+             kd_json_get_count(o, "layers", &layers);
+        kd_json_object_destroy(o);
+        kd_ctx_free(x->ctx, text);
+    }
+    return is ? CLI_DONE
+              : cli_fail("--report %s: the file is there and is no such report; it is not replaced",
+                         path);
 }
 
 static int check_outputs(exporting *x)
@@ -49,7 +89,7 @@ static int check_outputs(exporting *x)
     if (!code && a->edge) code = cli_can_write("--edge", a->edge);
     if (!code && a->c_array) code = cli_can_write("--c-array", a->c_array);
     if (!code && a->report) code = cli_can_write("--report", a->report);
-    return code;
+    return code ? code : check_report(x);
 }
 
 /* ---- pictures -------------------------------------------------------------------------------- */
@@ -77,6 +117,9 @@ static int match_classes(exporting *x)
     if (kd_classes_match(x->ctx, kd_model_class_names(x->model), classes, info->class_names,
                          info->classes, x->class_map, &match))
         return cli_fail("%s: %s", x->args->calibrate, kd_ctx_error(x->ctx));
+    if (match == KD_CLASSES_SUBSET)
+        kd_ctx_log(x->ctx, KD_LOG_INFO, "%s has %zu of the network's %zu classes: found by name",
+                   info->name, info->classes, classes);
     if (match == KD_CLASSES_UNNAMED && info->class_names)
         kd_ctx_log(x->ctx, KD_LOG_INFO,
                    "the network has no names for its %zu classes: they are taken to be those of "
@@ -199,7 +242,8 @@ static int open_data(exporting *x)
     args.data = args.calibrate;
     int code = cli_open_data(&args, x->ctx, &x->data);
     if (!code) code = check_data(x);
-    return code ? code : match_classes(x);
+    if (!code) code = match_classes(x);
+    return code ? code : cli_say_data(&args, args.words[0], x->model, x->data);
 }
 
 static int open_device(exporting *x)

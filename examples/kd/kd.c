@@ -85,8 +85,8 @@ const cli_command cli_commands[] = {
      "predict",
      {"FILE", "INPUT...", "OUTPUT"},
      {FILE_HELP,
-      "a safetensors file with `input` F32 [N,C,H,W], normalised (channels first, as in PyTorch); "
-      "or one or more picture files, JPEG or PNG",
+      "a safetensors file with `input` F32 [N,C,H,W], normalised (channels first, as in PyTorch; "
+      "for a .kde pixels from 0 to 255); or one or more picture files, JPEG or PNG",
       "a safetensors file to write: `logits` F32 [N,classes], with the files' names and the "
       "classes' "
       "as metadata"},
@@ -276,7 +276,7 @@ int cli_print_json(kd_ctx *ctx, kd_json *json)
     return status ? cli_fail_ctx(ctx) : cli_flush();
 }
 
-/* With --json a command that failed prints one object, too. The text is without control
+/* With --json a command that failed, or that is not understood, prints one object, too. The text is without control
  * characters and whole UTF-8 (cli_escape). */
 static int print_failure(int status)
 {
@@ -328,7 +328,15 @@ static int help_on(int argc, char **argv)
     return cli_flush();
 }
 
-int main(int argc, char **argv)
+/* Of a command line that is not understood: does it ask for JSON? */
+static bool asks_for_json(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
+        if (!strcmp(argv[i], "--json")) return true;
+    return false;
+}
+
+static int run(int argc, char **argv)
 {
     cli_args args;
     if (argc < 2) return cli_usage(NULL, "a command is missing");
@@ -345,7 +353,12 @@ int main(int argc, char **argv)
     if (args.help) return help_on(1, argv + 1);
     args.argc = argc;
     args.argv = argv;
-    const int done = command->run(&args);
-    const bool failed = done == CLI_FAILED || done == CLI_INTERRUPTED;
-    return args.json && failed && !printed ? print_failure(done) : done;
+    return command->run(&args);
+}
+
+int main(int argc, char **argv)
+{
+    const bool json = asks_for_json(argc, argv); /* words change places */
+    const int status = run(argc, argv);
+    return status && json && !printed ? print_failure(status) : status;
 }

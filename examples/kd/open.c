@@ -162,11 +162,28 @@ static int unknown_network(const kd_ctx *ctx, const char *spec)
                       : cli_fail_ctx(ctx);
 }
 
+/* Two sizes at once: neither is dropped in silence. */
+static int check_image(const char *spec, uint64_t image)
+{
+    static const char key[] = ",image=";
+    const char *at = strstr(spec, key);
+    uint64_t own;
+    char digits[24];
+    if (!at || !image) return CLI_DONE;
+    at += sizeof key - 1;
+    snprintf(digits, sizeof digits, "%.*s", (int)strcspn(at, ","), at);
+    if (!cli_parse_count(digits, &own) || own == image) return CLI_DONE;
+    return cli_fail("--image %llu, but the spec says image=%s: give one of the two",
+                    (unsigned long long)image, digits);
+}
+
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
                  char out[KD_SPEC_SIZE])
 {
     char defaults[100] = "", changed[KD_SPEC_SIZE];
     if (strlen(spec) > KD_SPEC_SIZE - 30) return cli_fail("the spec is too long");
+    const int status = check_image(spec, image);
+    if (status) return status;
     if (info)
         snprintf(defaults, sizeof defaults, "classes=%zu,image=%llu,channels=%zu", info->classes,
                  (unsigned long long)(image ? image : info->height), info->channels);

@@ -102,8 +102,8 @@ static const cli_option own[] = {
     FLAG(CMD_EXPORT, KD_GROUP_RUN, "wide-logits", wide_logits, "with --int8: logits in 32 bits"),
     TEXT(CMD_EXPORT, KD_GROUP_RUN, "report", "FILE", NULL, report,
          "also write the report, as JSON, before the network"),
-    TEXT(CMD_TRAINS | CMD_EVAL | CMD_EXPORT, KD_GROUP_DATA, "data-dir", "DIR", NULL, data_dir,
-         "where it lies [the environment's KD_DATA, else data]"),
+    TEXT(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE, KD_GROUP_DATA, "data-dir", "DIR", NULL,
+         data_dir, "where it lies [the environment's KD_DATA, else data]"),
     CHOICE(CMD_EVAL, KD_GROUP_DATA, "split", split_choice, "test", split,
            "which part of it; dev is the part that --dev-count sets aside"),
     COUNT(CMD_EVAL, KD_GROUP_DATA, "dev-count", "N", "0", 0, 4294967295.0, dev_count,
@@ -111,7 +111,7 @@ static const cli_option own[] = {
     TEXT(CMD_EVAL | CMD_PREDICT | CMD_EXPORT, KD_GROUP_DATA, "augment", "STEPS", NULL, augment,
          "how pictures from files are framed, e.g. centre:0.9+bicubic; none: the centre square, "
          "resized; one of the network's size stays as it is [as FILE's were, else centre:0.875]"),
-    FLAG(CMD_TRAINS | CMD_EVAL | CMD_EXPORT, KD_GROUP_DATA, "skip-broken", skip_broken,
+    FLAG(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE, KD_GROUP_DATA, "skip-broken", skip_broken,
          "leave out pictures that cannot be read, name them, and say how many"),
     FLAG(CMD_PREDICT, KD_GROUP_DATA, "skip-broken", skip_broken,
          "go on after pictures that cannot be read: name them; their logits are NaN"),
@@ -193,7 +193,7 @@ static const cli_option own[] = {
     FLAG(CMD_ALL, KD_GROUP_RUN, "quiet", quiet, "no progress on standard error"),
     FLAG(CMD_ALL | CMD_COMPLETION | CMD_MANUAL, KD_GROUP_RUN, "help", help, "this text"),
 };
-enum { OWN = sizeof own / sizeof *own, MOST = OWN + 100, NAME = 32 };
+enum { OWN = sizeof own / sizeof *own, MOST = CLI_MOST_OPTIONS, NAME = 32 };
 
 /* ---- the library's --------------------------------------------------------------------------- */
 

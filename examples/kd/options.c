@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * options.c: parsing the command line by the table of options. A word that starts with '-' is an
  * option, except a single '-' and words after '--'. "--name value" and "--name=value" are the same.
- * If an option is given twice, the last one counts; a list grows. */
+ * If an option is given twice, the last one counts, and that is said if it is another value; a list
+ * grows. */
 #include "cli.h"
 
 #include <math.h>
@@ -71,16 +72,25 @@ static complaint set_number(const cli_option *o, const char *value, double *fiel
     return c;
 }
 
+/* Digits, with a unit if one may be there, but more than any number here has. */
+static bool is_huge(const char *value, bool bytes)
+{
+    const size_t digits = strspn(value, "0123456789");
+    return digits &&
+           (!value[digits] || (bytes && strchr("KMGT", value[digits]) && !value[digits + 1]));
+}
+
 static complaint set_count(const cli_option *o, const char *value, uint64_t *field)
 {
     complaint c = {""};
     uint64_t number;
     const bool bytes = o->kind == OPT_BYTES;
-    if (!(bytes ? cli_parse_bytes(value, &number) : cli_parse_count(value, &number)))
+    const bool read = bytes ? cli_parse_bytes(value, &number) : cli_parse_count(value, &number);
+    if (!read && !is_huge(value, bytes))
         snprintf(c.text, sizeof c.text,
                  bytes ? "it must be a whole number, perhaps with K, M, G or T after it"
                        : "it must be a whole number");
-    else if ((double)number < o->low || (double)number > o->high)
+    else if (!read || (double)number < o->low || (double)number > o->high)
         snprintf(c.text, sizeof c.text, "it must be from %.0f to %.19g", o->low, o->high);
     else
         *field = number;
@@ -164,7 +174,9 @@ static complaint set_value(const cli_option *o, const char *value, cli_args *arg
     case OPT_CHOICE:
         return set_choice(o, value, field);
     case OPT_FILES:
-        if (args->n_teachers == KD_MAX_TEACHERS)
+        if (!*value)
+            snprintf(c.text, sizeof c.text, "it must not be empty");
+        else if (args->n_teachers == KD_MAX_TEACHERS)
             snprintf(c.text, sizeof c.text, "there may be %d at most", KD_MAX_TEACHERS);
         else
             args->teachers[args->n_teachers++] = value;
@@ -202,6 +214,11 @@ bool cli_is_flag(const cli_option *o)
     return o->kind == OPT_FLAG || (o->library && o->library->type == KD_OPTION_FLAG);
 }
 
+bool cli_is_list(const cli_option *o)
+{
+    return o->kind == OPT_FILES || o->kind == OPT_NUMBERS;
+}
+
 static const cli_option *find(const char *name, size_t length, unsigned commands)
 {
     const cli_option *o;
@@ -209,6 +226,19 @@ static const cli_option *find(const char *name, size_t length, unsigned commands
         if ((o->commands & commands) && strlen(o->name) == length && !memcmp(o->name, name, length))
             return o;
     return NULL;
+}
+
+static size_t place_of(const cli_option *o)
+{
+    size_t i = 0;
+    while (cli_option_at(i) != o) i++;
+    return i;
+}
+
+bool cli_given(const cli_args *args, const char *name)
+{
+    const cli_option *o = find(name, strlen(name), args->command->bit);
+    return o && args->given[place_of(o)];
 }
 
 /* "no-NAME" of a flag that is on by default. */
@@ -260,6 +290,17 @@ static int bad_value(const cli_command *command, const cli_option *o, const char
                      why);
 }
 
+/* Note that it was typed. value of a flag: "on" or "off". */
+static void note_given(cli_args *args, const cli_option *o, const char *value)
+{
+    char last[120], first[120];
+    const char **given = &args->given[place_of(o)];
+    if (*given && !cli_is_list(o) && strcmp(*given, value))
+        fprintf(stderr, "kd: warning: --%s is given twice: %s counts, not %s\n", o->name,
+                cli_escape(value, last, sizeof last), cli_escape(*given, first, sizeof first));
+    *given = value;
+}
+
 /* Does a word that follows a list's option belong to it? */
 static bool continues(const cli_option *o, const char *word)
 {
@@ -292,6 +333,7 @@ static int take_option(cli_args *args, int argc, char **argv, int i)
             return -1;
         }
         set_value(o, off ? "" : NULL, args);
+        note_given(args, o, off ? "off" : "on");
         return i;
     }
     const char *value = equals ? equals + 1 : i < argc ? argv[i] : NULL;
@@ -306,6 +348,7 @@ static int take_option(cli_args *args, int argc, char **argv, int i)
             bad_value(command, o, value, c.text);
             return -1;
         }
+        note_given(args, o, value);
         if (i >= argc || !continues(o, argv[i])) return i;
         value = argv[i++];
     }

@@ -102,7 +102,8 @@ int cli_replaceable(kd_ctx *ctx, const char *what, const char *output)
     return cli_fail("%s %s is there and holds no logits: it is not replaced", what, output);
 }
 
-int cli_outside(const char *what, const char *output, const char *folder)
+/* Is `output`, or the folder that it would be made in, below `folder`? */
+static int outside(const char *what, const char *output, const char *folder)
 {
     char *inside = realpath(folder, NULL), *at = NULL, path[PATH];
     snprintf(path, sizeof path, "%s", output);
@@ -119,10 +120,16 @@ int cli_outside(const char *what, const char *output, const char *folder)
     const bool is = at && !strncmp(at, inside, n) && (at[n] == '/' || !at[n]);
     free(inside);
     free(at);
-    return is ? cli_fail(
-                    "%s %s lies in the data, %s: a run's folder there would be taken for a class",
-                    what, output, folder)
+    return is ? cli_fail("%s %s lies in the data, %s: a folder there would be taken for a class",
+                         what, output, folder)
               : CLI_DONE;
+}
+
+int cli_outside_data(const cli_args *args, const char *what, const char *output)
+{
+    char name[CLI_PATH];
+    if (!output || !cli_data_name(args, name) || strncmp(name, "folder:", 7)) return CLI_DONE;
+    return outside(what, output, name + 7);
 }
 
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,

@@ -125,6 +125,21 @@ typedef struct pieces {
     size_t first, n;
 } pieces;
 
+/* A .kde takes pixels: what was normalised for the network would be rounded to hardly anything. */
+static kd_status check_pixels(const prediction *p, const pieces *in)
+{
+    const size_t picture = p->side * p->side * p->channels;
+    for (size_t i = 0; i < in->n * picture; i++) {
+        const float x = in->pictures[i];
+        if (!(x >= 0 && x <= 255)) /* NaN is neither */
+            return kd_ctx_fail(p->ctx, KD_E_INVALID,
+                               "%s: `input` holds %.6g in picture %zu: a .kde takes pixels from 0 "
+                               "to 255, not numbers that are normalised",
+                               p->args->words[1], (double)x, in->first + i / picture);
+    }
+    return KD_OK;
+}
+
 static kd_status next(prediction *p, size_t at, pieces *out)
 {
     const size_t pixels = p->side * p->side, picture = pixels * p->channels;
@@ -139,7 +154,7 @@ static kd_status next(prediction *p, size_t at, pieces *out)
     *out = (pieces){p->picture, NULL, at, n};
     status = kd_file_read_f32(p->file, p->input, at * picture, n * picture, p->planar);
     if (!status) cli_channels_last(p->planar, p->picture, n, p->channels, pixels);
-    return status;
+    return status || !p->blob ? status : check_pixels(p, out);
 }
 
 /* The device's answers, row by row. */

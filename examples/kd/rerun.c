@@ -113,6 +113,24 @@ static void take_options(record *r, const cli_command *command, bool kept)
     }
 }
 
+/* A key that is no option, as a later version may write it: what it did would be left out. NULL: there
+ * is none. */
+static const char *unknown_option(const record *r)
+{
+    const char *key;
+    const cli_option *o;
+    for (size_t i = 0; (key = kd_json_key(r->options, i)); i++) {
+        bool known = false;
+        for (size_t k = 0; (o = cli_option_at(k)) && !known; k++) {
+            size_t n = 0;
+            while (key[n] && (key[n] == o->name[n] || (key[n] == '_' && o->name[n] == '-'))) n++;
+            known = !key[n] && !o->name[n];
+        }
+        if (!known) return key;
+    }
+    return NULL;
+}
+
 /* ---- the file -------------------------------------------------------------------------------- */
 
 static int broken(const record *r, const char *what)
@@ -198,6 +216,13 @@ static int repeat(record *r, const cli_args *args)
     expect(r, args, &expected);
     if (args->check && !expected.network_hash)
         return broken(r, "the run was not finished: there is nothing to compare with (--check)");
+    const char *unknown = unknown_option(r);
+    if (unknown && !args->anyway) {
+        char what[120];
+        snprintf(what, sizeof what, "there is no option '%.60s' here (--anyway runs it without)",
+                 unknown);
+        return broken(r, what);
+    }
     take_options(r, command, r->out != NULL);
     add_word(r, "--", "", "");
     add_word(r, spec ? spec : file, "", "");

@@ -66,6 +66,18 @@ static const char *text_of(const kd_json_object *o, const char *key, char room[4
     return room;
 }
 
+/* Is it an option that may have several values? */
+static bool takes_list(const char *key)
+{
+    const cli_option *o;
+    for (size_t i = 0; (o = cli_option_at(i)); i++) {
+        size_t k = 0;
+        while (key[k] && (key[k] == o->name[k] || (key[k] == '_' && o->name[k] == '-'))) k++;
+        if (!key[k] && !o->name[k] && cli_is_list(o)) return true;
+    }
+    return false;
+}
+
 /* The value of `inside` in o as the option `key`; a list is the option several times. */
 static int add_option(sweep *s, sweep_student *t, const char *key, const kd_json_object *o,
                       const char *inside)
@@ -78,6 +90,8 @@ static int add_option(sweep *s, sweep_student *t, const char *key, const kd_json
     if (kd_json_get_bool(o, inside, &truth))
         return add_word(s, t, truth ? "--" : "--no-", key, "", "");
     if (!kd_json_get_count(o, inside, &count)) return wrong(s, key, "it is no value of an option");
+    if (!takes_list(key))
+        return wrong(s, key, "it has one value; the grid has a list of them, each for a student");
     int status = CLI_DONE;
     for (size_t i = 0; i < count && !status; i++) {
         kd_json_object *element;

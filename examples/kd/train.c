@@ -118,13 +118,6 @@ static int go_on(void)
     return CLI_INTERRUPTED;
 }
 
-static int check_outside_data(const cli_args *a)
-{
-    char name[CLI_PATH];
-    if (!a->train.out || !cli_data_name(a, name) || strncmp(name, "folder:", 7)) return CLI_DONE;
-    return cli_outside("--out", a->train.out, name + 7);
-}
-
 /* What the run writes is nothing that it reads: neither FILE nor a teacher. */
 static int check_apart(const cli_session *s)
 {
@@ -177,7 +170,8 @@ int cli_session_open(cli_session *s)
         status = cli_open_ctx(a, &s->run.ctx);
     if (!status) status = cli_check(a, s->run.ctx, cli_taught(a));
     if (!status) status = check_apart(s);
-    if (!status) status = check_outside_data(a);
+    if (!status) status = cli_outside_data(a, "--out", a->train.out);
+    if (!status) status = cli_outside_data(a, "--cache", a->distill.cache);
     if (!status) status = open_data(s);
     if (!status) status = go_on();
     if (!status) status = open_student(s);

@@ -134,7 +134,8 @@ KD_API const char *kd_blob_spec(const kd_blob *blob);
  * nothing. KD_E_UNSUPPORTED where the spec is missing or is another network's. */
 KD_API kd_status kd_blob_network(kd_blob *blob, kd_model **model);
 /* Run it: pictures [n, height, width, channels], pixels from 0 to 255, which are rounded; logits
- * [n, classes] as real numbers. As kd_eval_opt.answer, whose user is the blob: by kd_edge_run, on
+ * [n, classes] as real numbers, NaN for a picture with a pixel that is not finite. As
+ * kd_eval_opt.answer, whose user is the blob: by kd_edge_run, on
  * all threads. */
 KD_API kd_status kd_blob_answer(void *blob, const float *pictures, size_t n, float *logits);
 

@@ -185,10 +185,15 @@ static void answer_one(void *arg, size_t i, int worker)
     uint8_t *picture = arena + m->arena_bytes;
     uint8_t *logits = q->blob->logits + (size_t)worker * q->blob->row;
     const float *x = q->pictures + i * m->input_bytes;
-    for (size_t k = 0; k < m->input_bytes; k++)
+    float *answer = q->logits + i * m->classes;
+    bool finite = true;
+    for (size_t k = 0; k < m->input_bytes; k++) {
+        finite = finite && isfinite(x[k]);
         picture[k] = (uint8_t)(x[k] > 0 ? x[k] < 255 ? lrintf(x[k]) : 255 : 0);
+    }
     if (kd_edge_run(m, arena, m->arena_bytes, picture, logits)) q->failed = true;
-    to_reals(m, logits, q->logits + i * m->classes);
+    to_reals(m, logits, answer);
+    for (uint32_t k = 0; k < m->classes && !finite; k++) answer[k] = NAN;
 }
 
 kd_status kd_blob_answer(void *user, const float *pictures, size_t n, float *logits)

@@ -107,14 +107,19 @@ void kdt_epoch_close(kdt_epoch_file *e)
 
 /* ---- the unfinished file --------------------------------------------------------------------- */
 
-/* Opened and locked, and still the file of that name; -1: it is another's, or there can be none. */
-static int open_part(const char *path)
+/* Opened and locked, and still the file of that name. -1: it is another's, *why NULL, or there can
+ * be none, *why says why. */
+static int open_part(const char *path, const char **why)
 {
     struct stat ours, there;
     int fd;
+    *why = NULL;
     do fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     while (fd < 0 && errno == EINTR);
-    if (fd < 0) return -1;
+    if (fd < 0) {
+        *why = strerror(errno);
+        return -1;
+    }
     const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
     if (locked && fstat(fd, &ours) == 0 && stat(path, &there) == 0 && S_ISREG(ours.st_mode) &&
         ours.st_ino == there.st_ino && ours.st_dev == there.st_dev)
@@ -191,10 +196,12 @@ kd_status kdt_epoch_begin(kd_ctx *ctx, const kdt_layout *layout, const char *fol
                           size_t epoch, kdt_epoch_file *e)
 {
     char path[PATH];
+    const char *why;
     struct stat about;
     set(ctx, layout, folder, key, epoch, e);
     kdt_epoch_path(folder, epoch, false, path, sizeof path);
-    e->part = open_part(path);
+    e->part = open_part(path, &why);
+    if (why) give_up(e, path, why);
     if (e->part < 0 || fstat(e->part, &about)) return KD_OK;
     if (about.st_size == 0) {
         if (!write_all(e->part, layout->header, layout->header_bytes, 0) ||

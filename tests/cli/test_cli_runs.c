@@ -276,8 +276,11 @@ START_TEST(test_failure_as_an_object)
                    RUN("train", "vgg4,width=0.125", QUICK, "--lr", "90000", "--epochs", "3",
                        "--quiet", "--json"),
                    1, "step ");
-    ck_assert_int_eq(RUN("train", "vgg8", "--epochs", "x", "--json"), 2);
-    ck_assert_str_eq(test_out, ""); /* wrong usage is no result */
+    expect_failure(ctx, RUN("train", "vgg8", "--epochs", "x", "--json"), 2, "--epochs x");
+    expect_failure(ctx, RUN("train", "vgg8", "--json", "--nothing"), 2, "--nothing");
+    expect_failure(ctx, RUN("cache", "mend", "folder", "--json"), 2, "'mend' is none of");
+    ck_assert_int_eq(RUN("train", "vgg8", "--epochs", "x"), 2);
+    ck_assert_str_eq(test_out, "");
     kd_ctx_destroy(ctx);
 }
 END_TEST
