@@ -119,6 +119,10 @@ static void run(const kd_edge_model *model, const void *record, uint8_t *arena)
 {
     static const kd_edge_row_ops ops = {KD_EDGE_INT8, kd_edge_load_i8, kd_edge_row_i8};
 #if KD_EDGE_X86
+    if (kd_edge_winograd_can(record)) {
+        kd_edge_winograd_conv(model, record, arena);
+        return;
+    }
     if (kd_edge_x86_can(record)) {
         kd_edge_x86_conv(model, record, arena);
         return;

@@ -14,10 +14,7 @@
 #include "edge_conv_x86.h"
 
 #if KD_EDGE_X86
-#include "edge_memory.h"
-#include <immintrin.h>
-
-#define AVX2 __attribute__((target("avx2")))
+#include "edge_x86.h"
 
 enum {
     VALUES = 36864, /* int16 of a batch: 16 pixels of 2,304 taps, 8 of 4,608 */
@@ -54,8 +51,8 @@ int kd_edge_x86_can(const kd_edge_conv *conv)
 }
 
 /* One pixel's values [taps], then zeros up to a multiple of 16. at: offset of the window in a row. */
-AVX2 static void gather(const kd_edge_conv *conv, const uint8_t *const rows[], uint32_t at,
-                        int16_t *x)
+KD_EDGE_AVX2 static void gather(const kd_edge_conv *conv, const uint8_t *const rows[], uint32_t at,
+                                int16_t *x)
 {
     const uint32_t run = (uint32_t)conv->kernel_width * conv->in_channels;
     for (uint32_t ky = 0; ky < conv->kernel_height; ky++) {
@@ -80,7 +77,7 @@ AVX2 static void gather(const kd_edge_conv *conv, const uint8_t *const rows[], u
 }
 
 /* The sums of the eight elements of four vectors. */
-AVX2 static inline __m128i reduce(__m256i a, __m256i b, __m256i c, __m256i d)
+KD_EDGE_AVX2 static inline __m128i reduce(__m256i a, __m256i b, __m256i c, __m256i d)
 {
     const __m256i ab = _mm256_hadd_epi32(a, b), cd = _mm256_hadd_epi32(c, d);
     const __m256i abcd = _mm256_hadd_epi32(ab, cd);
@@ -93,21 +90,21 @@ typedef struct quad {
     int8_t end[4][16] __attribute__((aligned(16)));
 } quad;
 
-AVX2 static inline __m256i widen(const int8_t *w)
+KD_EDGE_AVX2 static inline __m256i widen(const int8_t *w)
 {
     const void *from = w;
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(from));
 }
 
-AVX2 static inline __m256i values(const int16_t *x)
+KD_EDGE_AVX2 static inline __m256i values(const int16_t *x)
 {
     const void *from = x;
     return _mm256_load_si256(from);
 }
 
 /* Sums of two pixels a, b by four channels: to0[4], to1[4]. taps: of each channel. */
-AVX2 static void block(const quad *weights, uint32_t taps, const int16_t *x0, const int16_t *x1,
-                       int32_t *to0, int32_t *to1)
+KD_EDGE_AVX2 static void block(const quad *weights, uint32_t taps, const int16_t *x0,
+                               const int16_t *x1, int32_t *to0, int32_t *to1)
 {
     const int8_t *w0 = weights->w[0], *w1 = weights->w[1], *w2 = weights->w[2], *w3 = weights->w[3];
     __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0;
@@ -141,7 +138,7 @@ AVX2 static void block(const quad *weights, uint32_t taps, const int16_t *x0, co
 }
 
 /* n channels of all pixels, from w on: the batch's sums. */
-AVX2 static void multiply(const kd_edge_conv *conv, const int8_t *w, uint32_t n, batch *p)
+KD_EDGE_AVX2 static void multiply(const kd_edge_conv *conv, const int8_t *w, uint32_t n, batch *p)
 {
     const uint32_t row = kd_edge_weight_row(conv), taps = kd_edge_taps(conv);
     const uint32_t whole = taps & ~15u, line = p->steps * 16;
@@ -177,7 +174,7 @@ static void pack(const kd_edge_conv *conv, const int8_t *w, batch *p)
 
 /* As multiply, for few taps: n channels from `first` on, a multiple of LANES. Blocks of four pixels
  * by LANES channels. */
-AVX2 static void multiply_few(uint32_t first, uint32_t n, batch *p)
+KD_EDGE_AVX2 static void multiply_few(uint32_t first, uint32_t n, batch *p)
 {
     const uint32_t line = p->steps * 16;
     for (uint32_t c = 0; c < n; c += LANES) {
@@ -213,20 +210,8 @@ AVX2 static void multiply_few(uint32_t first, uint32_t n, batch *p)
     }
 }
 
-/* (acc * m + 2^30) >> 31 of eight: the lower halves of 64-bit products shifted right are right
- * whichever way the sign goes, as the result has 31 bits. */
-AVX2 static inline __m256i scale(__m256i acc, __m256i m)
-{
-    const __m256i half = _mm256_set1_epi64x(0x40000000);
-    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(acc, m), half);
-    const __m256i odd = _mm256_add_epi64(
-        _mm256_mul_epi32(_mm256_srli_epi64(acc, 32), _mm256_srli_epi64(m, 32)), half);
-    return _mm256_blend_epi32(_mm256_srli_epi64(even, 31),
-                              _mm256_slli_epi64(_mm256_srli_epi64(odd, 31), 32), 0xAA);
-}
-
 /* The largest sum of four pixels, n channels: in the first one's place. */
-AVX2 static void largest(int32_t (*sums)[CHANNELS], uint32_t n)
+KD_EDGE_AVX2 static void largest(int32_t (*sums)[CHANNELS], uint32_t n)
 {
     for (uint32_t c = 0; c < n; c += 8) {
         void *at[4];
@@ -237,40 +222,17 @@ AVX2 static void largest(int32_t (*sums)[CHANNELS], uint32_t n)
     }
 }
 
-/* n sums of one pixel, from channel `first` on, to outputs from element `at` of `out` on. */
-AVX2 static void requantise(const kd_edge_model *model, const kd_edge_conv *conv, uint32_t first,
-                            uint32_t n, const int32_t *sums, size_t at, uint8_t *out)
+/* Channels first + c to first + c + 7 of all outputs of the batch, from pixel `at` of the map on. */
+KD_EDGE_AVX2 static void write_eight(const kd_edge_model *model, const kd_edge_conv *conv,
+                                     uint32_t first, uint32_t c, const batch *p, size_t at,
+                                     uint8_t *out)
 {
-    const int32_t *bias = kd_edge_section(model, conv->bias);
-    const int32_t *multipliers = kd_edge_section(model, conv->multipliers);
-    const __m256i zero = _mm256_set1_epi32(conv->zero), low = _mm256_set1_epi32(conv->low.i);
-    const __m256i high = _mm256_set1_epi32(conv->high.i);
-    for (uint32_t c = 0; c < n; c += 8) {
-        const uint32_t left = n - c < 8 ? n - c : 8;
-        int32_t ends[2][8] = {{0}}, words[8];
-        const void *b = bias + first + c, *m = multipliers + first + c, *sum = sums + c;
-        if (left < 8) {
-            memcpy(ends[0], b, left * 4);
-            memcpy(ends[1], m, left * 4);
-            b = ends[0], m = ends[1];
-        }
-        const __m256i acc = _mm256_add_epi32(_mm256_load_si256(sum), _mm256_loadu_si256(b));
-        __m256i q = _mm256_add_epi32(scale(acc, _mm256_loadu_si256(m)), zero);
-        q = _mm256_min_epi32(_mm256_max_epi32(q, low), high);
-        void *to = words;
-        if (conv->flags & KD_EDGE_SUMS) {
-            _mm256_storeu_si256(to, q);
-            memcpy(out + 4 * (at + c), words, 4 * left);
-            continue;
-        }
-        /* within int8: nothing saturates */
-        const __m128i pairs =
-            _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-        _mm_storel_epi64(to, _mm_packs_epi16(pairs, pairs));
-        if (left == 8)
-            memcpy(out + at + c, words, 8);
-        else
-            memcpy(out + at + c, words, left);
+    const kd_edge_eight how = kd_edge_eight_of(model, conv, first + c);
+    const uint32_t each = pixels_of_output(conv);
+    for (uint32_t i = 0; i < p->pixels; i += each) {
+        const void *from = p->sums[i] + c;
+        kd_edge_store_8(&how, _mm256_load_si256(from),
+                        (at + i / each) * conv->out_channels + first + c, out);
     }
 }
 
@@ -286,11 +248,9 @@ static void flush(const kd_edge_model *model, const kd_edge_conv *conv, batch *p
             multiply_few(first, n, p);
         else
             multiply(conv, w + (size_t)first * row, n, p);
-        for (uint32_t i = 0; i < p->pixels; i += each) {
-            if (each == 4) largest(p->sums + i, n);
-            requantise(model, conv, first, n, p->sums[i],
-                       (at + i / each) * conv->out_channels + first, out);
-        }
+        if (each == 4)
+            for (uint32_t i = 0; i < p->pixels; i += 4) largest(p->sums + i, n);
+        for (uint32_t c = 0; c < n; c += 8) write_eight(model, conv, first, c, p, at, out);
     }
     p->pixels = 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * edge_conv_x86.h: the host's kernel of convolutions and linear layers, where there is one. */
+ * edge_conv_x86.h: the host's kernels of convolutions and linear layers, where there are any. */
 #ifndef KDI_EDGE_CONV_X86_H
 #define KDI_EDGE_CONV_X86_H
 
@@ -11,6 +11,9 @@
 int kd_edge_x86_can(const kd_edge_conv *conv);
 /* The whole layer. */
 void kd_edge_x86_conv(const kd_edge_model *model, const kd_edge_conv *conv, uint8_t *arena);
+/* The same for convolutions of 3x3 and stride 1 with many channels: ask for it first. */
+int kd_edge_winograd_can(const kd_edge_conv *conv);
+void kd_edge_winograd_conv(const kd_edge_model *model, const kd_edge_conv *conv, uint8_t *arena);
 #else
 #define KD_EDGE_X86 0
 #endif

@@ -174,6 +174,49 @@ START_TEST(test_edge_batches)
 }
 END_TEST
 
+/* 3x3 and stride 1 with many channels, which the host computes tile by tile: odd and even sides, padding of any
+ * kind, pooling, in place and apart, a last group of channels, more tiles than a batch, weights at their ends. */
+START_TEST(test_edge_tiles)
+{
+    uint64_t state = 5;
+    for (int i = 0; i < 120; i++) {
+        const uint32_t bits = net_random_bits(&state);
+        const uint8_t pool = bits & 1 ? 2 : 1, pad = bits >> 1 & 1;
+        net from = {.type = KD_EDGE_INT8, .channels = 2, .seed = (uint64_t)i, .n = 3};
+        from.kind = bits >> 2 & 1, from.sums = bits >> 3 & 1, from.apart = bits >> 4 & 1;
+        from.height = (uint16_t)(4 + (bits >> 8) % 30),
+        from.width = (uint16_t)(4 + (bits >> 16) % 30);
+        from.layers[0] = (net_layer){.op = KD_EDGE_OP_CONV2D,
+                                     .pool = 1,
+                                     .kernel_height = 1,
+                                     .kernel_width = 1,
+                                     .stride_height = 1,
+                                     .stride_width = 1,
+                                     .out_channels = (uint16_t)(16 * (1 + (bits >> 24) % 4))};
+        if (i % 8 == 0) { /* the most channels, few tiles */
+            from.height = from.width = (uint16_t)(4 + i / 8 % 3);
+            from.layers[0].out_channels = 256;
+        }
+        for (int l = 1; l < 3; l++)
+            from.layers[l] = (net_layer){.op = KD_EDGE_OP_CONV2D,
+                                         .from = l,
+                                         .pool = l == 1 ? pool : 1,
+                                         .kernel_height = 3,
+                                         .kernel_width = 3,
+                                         .stride_height = 1,
+                                         .stride_width = 1,
+                                         .pad_top = pad,
+                                         .pad_left = pad,
+                                         .relu = bits >> 5 & 1,
+                                         .lines = bits >> 6 & 1,
+                                         .out_channels = (uint16_t)(l == 1 ? 16 : 1 + bits % 21)};
+        const int side = (from.height < from.width ? from.height : from.width) + 2 * pad - 2;
+        if (side / pool + 2 * pad < 3) from.n = 2; /* nothing is left for the last one */
+        check_net(&from);
+    }
+}
+END_TEST
+
 START_TEST(test_edge_float)
 {
     for (uint64_t seed = 1; seed <= 500; seed++) {
@@ -454,5 +497,6 @@ START_TEST(test_edge_liveness)
 END_TEST
 
 TEST_SUITE(edge, 120, &test_edge_random, &test_edge_own_op, &test_edge_large, &test_edge_batches,
-           &test_edge_float, &test_edge_in_place, &test_edge_pieces, &test_edge_argmax,
-           &test_edge_header_faults, &test_edge_record_faults, &test_edge_liveness)
+           &test_edge_tiles, &test_edge_float, &test_edge_in_place, &test_edge_pieces,
+           &test_edge_argmax, &test_edge_header_faults, &test_edge_record_faults,
+           &test_edge_liveness)
