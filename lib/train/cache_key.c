@@ -175,9 +175,7 @@ static void add(char text[TEXT], const char *format, const char *a, const char *
 static void compare(comparison *c, const char *key)
 {
     char was[VALUE], now[VALUE];
-    kdt_json_value(c->was, key, was);
-    kdt_json_value(c->now, key, now);
-    if (!strcmp(was, now)) return;
+    if (kdt_json_same(c->was, c->now, key, was, now)) return;
     if (strcmp(was, "null"))
         add(c->differs, "its %s is %s, this run's is %s", key, was,
             strcmp(now, "null") ? now : "none");

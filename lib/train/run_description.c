@@ -155,6 +155,38 @@ void kdt_json_value(const kd_json_object *o, const char *key, char out[120])
         snprintf(out, 120, "null");
 }
 
+/* Long texts that are the same for a while: "...", and from a little before they part. */
+static void show_parting(const char *a, const char *b, char was[120], char now[120])
+{
+    enum { BEFORE = 30, LONG = 119 };
+    size_t same = 0;
+    if (strlen(a) < LONG && strlen(b) < LONG) return;
+    while (a[same] && a[same] == b[same]) same++;
+    if (same <= BEFORE) return;
+    snprintf(was, 120, "...%s", a + same - BEFORE);
+    snprintf(now, 120, "...%s", b + same - BEFORE);
+}
+
+bool kdt_json_same(const kd_json_object *a, const kd_json_object *b, const char *key, char was[120],
+                   char now[120])
+{
+    double x, y;
+    const char *text = kd_json_get_string(a, key), *other = kd_json_get_string(b, key);
+    kdt_json_value(a, key, was);
+    kdt_json_value(b, key, now);
+    if (strcmp(was, now) && !(text && other)) return false;
+    if (text && other) {
+        if (!strcmp(text, other)) return true;
+        show_parting(text, other, was, now);
+        return false;
+    }
+    if (!kd_json_get_number(a, key, &x) || !kd_json_get_number(b, key, &y) || (x <= y && x >= y))
+        return true;
+    snprintf(was, 120, "%.17g", x);
+    snprintf(now, 120, "%.17g", y);
+    return false;
+}
+
 enum { TEXT = 800 };
 
 /* "" where there is none. */
@@ -184,9 +216,7 @@ static const char *before(const char *key)
 static void compare(const pair *p, const char *key)
 {
     char was[120], now[120];
-    kdt_json_value(p->was, key, was);
-    kdt_json_value(p->now, key, now);
-    if (!strcmp(was, now)) return;
+    if (kdt_json_same(p->was, p->now, key, was, now)) return;
     if (!strcmp(was, "null") && before(key) && !strcmp(before(key), now)) return;
     differ(p, key, was, now);
 }

@@ -322,6 +322,10 @@ void kdt_normalization_hash(const kd_model *m, const kd_data_info *info, char ou
 bool kdt_class_names_hash(const kd_data_info *info, char out[17]);
 /* A value of a JSON object as text; "null" where there is none. */
 void kdt_json_value(const kd_json_object *o, const char *key, char out[120]);
+/* Is it the same in both, the whole text and every digit? If not, was and now say so: of long texts
+ * what is around the first difference. */
+bool kdt_json_same(const kd_json_object *a, const kd_json_object *b, const char *key, char was[120],
+                   char now[120]);
 /* KD_E_MISMATCH, naming what differs, key by key, if `was` is of another run. reached: the hash of
  * the network in the checkpoint, which the model may hold already; or NULL. */
 kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was,

@@ -100,6 +100,18 @@ static test_path teacher(void)
 
 /* ---- before the first step ------------------------------------------------------------------- */
 
+/* "12.3 ms", "4 s" or "1 min 02 s" behind these words. */
+static double seconds_behind(const char *text, const char *words)
+{
+    const char *at = strstr(text, words);
+    char *end;
+    ck_assert_msg(at != NULL, "no %s in %s", words, text);
+    const double number = strtod(at + strlen(words), &end);
+    return !strncmp(end, " ms", 3)    ? number * 1e-3
+           : !strncmp(end, " min", 4) ? number * 60
+                                      : number;
+}
+
 START_TEST(test_header)
 {
     /* 250 = 7 * 32 + 26 pictures are 8 steps; the network's numbers are counted by hand: 3 * 8 * 9
@@ -119,6 +131,10 @@ START_TEST(test_header)
         "run 100 %, epoch 3/3: loss "};
     for (size_t i = 0; i < sizeof says / sizeof *says; i++) test_expect_in(test_err, says[i]);
     ck_assert(strstr(test_err, "memory ") < strstr(test_err, "epoch 1/3"));
+    /* what is estimated, and what it took: a busy machine is no fault, another formula is one */
+    const double about = seconds_behind(test_err, "time        about "),
+                 took = seconds_behind(test_out, "time        ");
+    ck_assert_msg(about < 150 * took && took < 150 * about, "%g s and %g s", about, took);
 
     RUN_OK("train", NET, QUICK, "--epochs", "3", "--max-steps", "7", "--drop-last", "--optimizer",
            "adamw", "--schedule", "constant", "--lr", "0.002", "--label-smoothing", "0.1",

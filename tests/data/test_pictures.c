@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_pictures.c: decoding, resizing and RandAugment's operations against Pillow, torchvision and
  * timm (tests/golden/pictures.safetensors): bytes within 1 of theirs on 99.9 % of the pixels. Areas
- * of a JPEG against the whole, and resizing on every kernel table, to the bit. Damaged files. */
+ * of a picture against the whole, and resizing on every kernel table, to the bit. Damaged files. */
 #include "../model/golden.h"
 #include "files.h"
 
@@ -16,6 +16,9 @@
 #include <string.h>
 #if KDI_JPEG
 #include <jpeglib.h>
+#endif
+#if KDI_PNG
+#include <png.h>
 #endif
 
 /* ---- golden files ---------------------------------------------------------------------------- */
@@ -61,12 +64,13 @@ static void compare(const char *what, const uint8_t *got, const uint8_t *want, s
 
 typedef struct rows {
     uint8_t *to;
-    size_t w;
+    size_t w, left; /* left: rows that there is room for */
 } rows;
 
 static void keep_row(void *arg, const uint8_t *rgb)
 {
     rows *r = arg;
+    ck_assert_msg(r->left-- > 0, "more rows than the area has");
     memcpy(r->to, rgb, 3 * r->w);
     r->to += 3 * r->w;
 }
@@ -85,8 +89,11 @@ static uint8_t *decode(kdi_decoder *d, bytes file, size_t shrink, kdi_area *area
         *area =
             (kdi_area){0, 0, (d->width + shrink - 1) / shrink, (d->height + shrink - 1) / shrink};
     uint8_t *pixels = malloc(area->w * area->h * 3);
-    rows r = {pixels, area->w};
-    if (kdi_decoder_rows(d, shrink, *area, keep_row, &r, failure) == KD_OK) return pixels;
+    rows r = {pixels, area->w, area->h};
+    if (kdi_decoder_rows(d, shrink, *area, keep_row, &r, failure) == KD_OK) {
+        ck_assert_uint_eq(r.left, 0);
+        return pixels;
+    }
     free(pixels);
     return NULL;
 }
@@ -124,6 +131,100 @@ START_TEST(test_decode)
     kd_ctx_destroy(ctx);
 }
 END_TEST
+
+/* Every area of a picture is what decoding all of it gives, at every scale that
+ * its codec has. */
+static void check_areas(kdi_decoder *d, bytes file, size_t most_shrink, kdi_rng *rng)
+{
+    for (size_t shrink = 1; shrink <= most_shrink; shrink *= 2) {
+        kdi_area all = {0};
+        kdi_failure failure = {0};
+        uint8_t *whole = decode(d, file, shrink, &all, &failure);
+        ck_assert_msg(whole != NULL, "%s", failure.text);
+        for (int i = 0; i < 20; i++) {
+            kdi_area a;
+            a.w = 1 + kdi_rng_below(rng, (uint32_t)all.w);
+            a.h = 1 + kdi_rng_below(rng, (uint32_t)all.h);
+            a.x = kdi_rng_below(rng, (uint32_t)(all.w - a.w + 1));
+            a.y = kdi_rng_below(rng, (uint32_t)(all.h - a.h + 1));
+            uint8_t *part = decode(d, file, shrink, &a, &failure);
+            ck_assert_msg(part != NULL, "%s", failure.text);
+            for (size_t y = 0; y < a.h; y++)
+                ck_assert_msg(
+                    !memcmp(part + y * 3 * a.w, whole + ((a.y + y) * all.w + a.x) * 3, 3 * a.w),
+                    "1/%zu, area %zux%zu at %zu,%zu of %zux%zu: row %zu", shrink, a.h, a.w, a.y,
+                    a.x, all.h, all.w, y);
+            free(part);
+        }
+        free(whole);
+    }
+}
+
+#if KDI_PNG
+/* Where libpng's file goes. */
+static void append(png_structp png, png_bytep data, png_size_t size)
+{
+    bytes *out = png_get_io_ptr(png);
+    out->at = realloc(out->at, out->count + size);
+    memcpy(out->at + out->count, data, size);
+    out->count += size;
+}
+
+static void no_flush(png_structp png)
+{
+    (void)png;
+}
+
+/* Noise as a PNG, its passes one or, interlaced, seven; free(). */
+static bytes make_png(size_t h, size_t w, bool interlaced)
+{
+    bytes out = {.h = h, .w = w};
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+    png_infop info = png_create_info_struct(png);
+    uint8_t *pixels = malloc(h * w * 3);
+    png_bytep *lines = malloc(h * sizeof *lines);
+    for (size_t y = 0; y < h; y++) {
+        lines[y] = pixels + y * w * 3;
+        for (size_t i = 0; i < w * 3; i++)
+            lines[y][i] = files_pixel(KD_SPLIT_TRAIN, y, i % 3, y, i / 3);
+    }
+    png_set_write_fn(png, &out, append, no_flush);
+    png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8, PNG_COLOR_TYPE_RGB,
+                 interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE,
+                 PNG_FILTER_TYPE_BASE);
+    png_write_info(png, info);
+    png_write_image(png, lines);
+    png_write_end(png, NULL);
+    png_destroy_write_struct(&png, &info);
+    free(lines);
+    free(pixels);
+    return out;
+}
+
+START_TEST(test_png_areas)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kdi_rng rng = kdi_rng_make(2, KDI_RNG_TEST, 0, 0);
+    kdi_decoder d;
+    kdi_decoder_init(ctx, &d);
+    for (int interlaced = 0; interlaced < 2; interlaced++) {
+        bytes file = make_png(37, 53, interlaced);
+        kdi_area area = {0};
+        kdi_failure failure = {0};
+        uint8_t *whole = decode(&d, file, 1, &area, &failure);
+        ck_assert_msg(whole != NULL, "%s", failure.text);
+        for (size_t i = 0; i < 37 * 53 * 3; i++)
+            ck_assert_uint_eq(whole[i],
+                              files_pixel(KD_SPLIT_TRAIN, i / 159, i % 3, i / 159, i % 159 / 3));
+        free(whole);
+        check_areas(&d, file, 1, &rng);
+        free(file.at);
+    }
+    kdi_decoder_free(&d);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+#endif
 
 #if KDI_JPEG
 typedef struct form {
@@ -171,33 +272,6 @@ static bytes make_jpeg(size_t h, size_t w, form f)
     return (bytes){out, size, h, w};
 }
 
-/* Every area of a picture is what decoding all of it gives, at every scale. */
-static void check_areas(kdi_decoder *d, bytes file, kdi_rng *rng)
-{
-    for (size_t shrink = 1; shrink <= 8; shrink *= 2) {
-        kdi_area all = {0};
-        kdi_failure failure = {0};
-        uint8_t *whole = decode(d, file, shrink, &all, &failure);
-        ck_assert_msg(whole != NULL, "%s", failure.text);
-        for (int i = 0; i < 20; i++) {
-            kdi_area a;
-            a.w = 1 + kdi_rng_below(rng, (uint32_t)all.w);
-            a.h = 1 + kdi_rng_below(rng, (uint32_t)all.h);
-            a.x = kdi_rng_below(rng, (uint32_t)(all.w - a.w + 1));
-            a.y = kdi_rng_below(rng, (uint32_t)(all.h - a.h + 1));
-            uint8_t *part = decode(d, file, shrink, &a, &failure);
-            ck_assert_msg(part != NULL, "%s", failure.text);
-            for (size_t y = 0; y < a.h; y++)
-                ck_assert_msg(
-                    !memcmp(part + y * 3 * a.w, whole + ((a.y + y) * all.w + a.x) * 3, 3 * a.w),
-                    "1/%zu, area %zux%zu at %zu,%zu of %zux%zu: row %zu", shrink, a.h, a.w, a.y,
-                    a.x, all.h, all.w, y);
-            free(part);
-        }
-        free(whole);
-    }
-}
-
 START_TEST(test_areas)
 {
     static const form forms[] = {
@@ -211,7 +285,7 @@ START_TEST(test_areas)
     kdi_decoder_init(ctx, &d);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         bytes file = make_jpeg(133 + 7 * i, 171 - 5 * i, forms[i]);
-        check_areas(&d, file, &rng);
+        check_areas(&d, file, 8, &rng);
         free(file.at);
     }
     kdi_decoder_free(&d);
@@ -459,5 +533,8 @@ END_TEST
 TEST_SUITE(pictures, 30, &test_decode,
 #if KDI_JPEG
            &test_areas,
+#endif
+#if KDI_PNG
+           &test_png_areas,
 #endif
            &test_kinds, &test_damage, &test_resize, &test_rand_ops)

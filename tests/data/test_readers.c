@@ -236,6 +236,28 @@ static void check_fashion(kd_ctx *ctx, const char *dir)
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
 }
 
+/* Whole in one split is a subset all the same; with the real counts nothing is remarked. */
+START_TEST(test_whole_splits)
+{
+    static const struct {
+        size_t train, test;
+        bool subset;
+    } cases[] = {{5, 10000, true}, {60000, 3, true}, {60000, 10000, false}};
+    const char *dir = files_folder("whole");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kd_ctx *ctx = test_ctx(1, NULL);
+        kd_dataset *data;
+        files_idx(dir, cases[i].train, cases[i].test, false);
+        test_ok(ctx, kd_dataset_open(ctx, "fashion-mnist", dir, &data));
+        const char *note = kd_dataset_note(data, 0);
+        ck_assert_msg((note && strstr(note, "is a subset")) == cases[i].subset, "%zu + %zu: %s",
+                      cases[i].train, cases[i].test, note ? note : "no note");
+        kd_dataset_close(data);
+        kd_ctx_destroy(ctx);
+    }
+}
+END_TEST
+
 START_TEST(test_idx)
 {
     const char *dir = files_folder("idx");
@@ -563,6 +585,6 @@ START_TEST(test_real_fashion)
 END_TEST
 
 TEST_SUITE(readers, 60, &test_cifar10, &test_cifar100, &test_cifar_damaged, &test_published_names,
-           &test_class_names, &test_idx, &test_idx_damaged, &test_gzip, &test_gzip_bomb,
-           &test_synthetic, &test_synthetic_options, &test_open_out_of_memory, &test_real_cifar10,
-           &test_real_fashion)
+           &test_class_names, &test_whole_splits, &test_idx, &test_idx_damaged, &test_gzip,
+           &test_gzip_bomb, &test_synthetic, &test_synthetic_options, &test_open_out_of_memory,
+           &test_real_cifar10, &test_real_fashion)

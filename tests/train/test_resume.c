@@ -173,6 +173,45 @@ static void move(kd_model *m, bool buffer)
     }
 }
 
+/* Values are compared whole: a spec beyond its hundredth letter, a number in its
+ * twelfth digit. */
+START_TEST(test_far_differences)
+{
+    static const char form[] =
+        "swin_tiny_patch4_window7_224,classes=7,image=16,channels=3,patch=2,dim=12,depth=1-1,"
+        "heads=1-2,mlp_ratio=2.0000000001,drop_path=%s,window=2";
+    setup s;
+    char spec[200];
+    open_all(&s, false);
+    kd_dataset_close(s.data);
+    test_ok(s.ctx,
+            kd_dataset_open(s.ctx, "synthetic:classes=7,image=16,train=24,test=7", NULL, &s.data));
+    for (int i = 0; i < 2; i++) {
+        kd_model_destroy(s.model);
+        snprintf(spec, sizeof spec, form, i ? "0.25" : "0.125");
+        test_ok(s.ctx, kd_model_create(s.ctx, spec, 1, &s.model));
+        ck_assert_uint_gt(strlen(kd_model_spec(s.model)), 124);
+        if (i) break;
+        ck_assert_msg(run(&s) == KD_E_STOPPED, "%s", kd_ctx_error(s.ctx));
+        s.train.overwrite = 0;
+        s.train.resume = 1;
+    }
+    refuse(&s, "belongs to another run: its spec is ...");
+    refuse(&s, "drop_path=0.125,window=2, this run's is ...");
+    close_all(&s);
+
+    open_all(&s, false);
+    s.train.optimizer = KD_OPTIMIZER_ADAMW;
+    s.train.beta2 = 0.999000000001;
+    begin(&s);
+    s.train.beta2 = 0.999000000002;
+    refuse(&s, "its beta2 is 0.99900000000");
+    s.train.beta2 = 0.999000000001;
+    ck_assert_msg(run(&s) == KD_E_STOPPED, "%s", kd_ctx_error(s.ctx));
+    close_all(&s);
+}
+END_TEST
+
 START_TEST(test_identities)
 {
     for (int buffer = 0; buffer < 2; buffer++) {
@@ -303,5 +342,5 @@ START_TEST(test_how_often)
 }
 END_TEST
 
-TEST_SUITE(resume, 60, &test_several, &test_how_often, &test_options, &test_identities,
-           &test_goes_on, &test_augment_and_length)
+TEST_SUITE(resume, 60, &test_several, &test_how_often, &test_options, &test_far_differences,
+           &test_identities, &test_goes_on, &test_augment_and_length)
