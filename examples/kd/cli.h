@@ -58,7 +58,7 @@ struct cli_command;
 typedef struct cli_args {
     const struct cli_command *command;
     const char *taps; /* kd models */
-    int argc; /* as main had them, for run.json */
+    int argc;         /* as main had them, for run.json */
     char **argv;
     const char *words[CLI_MAX_WORDS]; /* SPEC, FILE, INPUT ... */
     int n_words;
@@ -404,6 +404,8 @@ typedef struct cli_hash {
 } cli_hash;
 cli_hash cli_hash_text(uint64_t hash); /* 16 digits */
 
+/* A step without what a feature adds, whose memory kd_train_plan can tell: a little less. */
+void cli_without_feature(kd_distill_opt *opt);
 /* What a run consists of, on standard error: the data as soon as they are open, then the rest. */
 void cli_header_data(const cli_args *args, kd_dataset *data);
 void cli_header(const cli_run *run);

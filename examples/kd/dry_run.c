@@ -96,7 +96,9 @@ int cli_dry_run(const cli_run *run)
     train.no_test = 1;
     if (a->n_teachers) opt.cache = NULL; /* it stays as it is */
     if (!opt.cache) train.dev_count = 0;
-    if (kd_train_plan(run->model, &opt, &plan)) return cli_fail_ctx(run->ctx);
+    kd_distill_opt step = opt;
+    cli_without_feature(&step);
+    if (kd_train_plan(run->model, &step, &plan)) return cli_fail_ctx(run->ctx);
     f.arena = kd_plan_arena_size(plan);
     f.micro_batch = kd_plan_batch(plan);
     kd_plan_destroy(plan);

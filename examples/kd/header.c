@@ -45,6 +45,7 @@ static void look_at_plan(outline *o)
     kd_distill_opt opt = o->run->args->distill;
     kd_plan *plan;
     opt.train = &o->run->args->train;
+    cli_without_feature(&opt);
     if (kd_train_plan(o->run->model, &opt, &plan)) return;
     o->arena = kd_plan_arena_size(plan);
     o->pieces = kd_plan_batch(plan);
@@ -224,6 +225,15 @@ static double value(double x)
     return x > 0 ? x : 0;
 }
 
+void cli_without_feature(kd_distill_opt *opt)
+{
+    if (opt->feature == KD_FEATURE_NONE) return;
+    opt->feature = KD_FEATURE_NONE;
+    opt->feature_weight = 0;
+    opt->student_tap = opt->teacher_tap = NULL;
+    if (opt->hard <= 0) opt->hard = 1;
+}
+
 static void say_loss(const cli_run *run)
 {
     const cli_args *a = run->args;
@@ -244,6 +254,8 @@ static void say_loss(const cli_run *run)
         fprintf(stderr, "%.4g CE + %.4g T^2 KL%s, T %.4g", hard, soft,
                 d->method == KD_METHOD_STANDARDIZED ? " of standardised logits" : "", t);
     }
+    if (cli_taught(a) && d->feature)
+        fprintf(stderr, " + %.4g %s", (double)d->feature_weight, kd_feature_name(d->feature));
     if (a->train.label_smoothing > 0)
         fprintf(stderr, "; labels smoothed by %.4g", (double)a->train.label_smoothing);
     if (a->n_teachers > 1) fprintf(stderr, "; the mean of %zu teachers", a->n_teachers);

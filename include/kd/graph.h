@@ -238,6 +238,23 @@ KD_API kd_value kd_loss_dkd(kd_graph *graph, kd_value logits, kd_value teacher, 
  * (whose variance divides by K-1: torch's default, as published) plus 1e-7. Has a gradient. */
 KD_API kd_value kd_standardize(kd_graph *graph, kd_value logits);
 
+/* Losses on what is inside networks. The target, or the teacher, gets no gradient.
+ * Mean over all numbers of (x - target)^2. */
+KD_API kd_value kd_loss_mse(kd_graph *graph, kd_value x, kd_value target);
+/* Rows of probabilities (the last dimension), of which x is above 0: the mean over rows of
+ * sum of target * log(target / x). */
+KD_API kd_value kd_loss_kl(kd_graph *graph, kd_value x, kd_value target);
+/* Relations between the pictures of a batch (Park et al. 2019, RKD): x [N,D], teacher [N,E];
+ * distance times the mean Huber loss of the pictures' distances, each over their mean, plus angle
+ * times that of the cosines of the angles between three. It mixes the batch, in the order of N^3
+ * operations. */
+KD_API kd_value kd_loss_rkd(kd_graph *graph, kd_value x, kd_value teacher, float distance,
+                            float angle);
+/* x over its Euclidean norm, over the last dimension (a norm below 1e-12 counts as that). */
+KD_API kd_value kd_l2_normalize(kd_graph *graph, kd_value x);
+/* Where a map is active: [N,...,C] -> [N,P], the mean over channels of x^2 at each of P places. */
+KD_API kd_value kd_channel_energy(kd_graph *graph, kd_value x);
+
 /* ---- differentiation ------------------------------------------------------------------------- */
 
 /* Ask for the gradient by an input or an op's value, too: before kd_graph_grad. */

@@ -48,6 +48,7 @@ typedef enum kd_option_by {
     KD_BY_NOTHING,   /* standard[0] */
     KD_BY_OPTIMIZER, /* standard[kd_optimizer] */
     KD_BY_METHOD,    /* standard[kd_method] */
+    KD_BY_FEATURE,   /* standard[kd_feature] */
     KD_BY_EPOCHS /* standard[0] * epochs, at most standard[1]; standard[2] with budget_seconds */
 } kd_option_by;
 
@@ -65,15 +66,16 @@ typedef struct kd_option {
     kd_option_by by;
     /* The default. Of a model that is trained already it is `tuned`, if that is not 0; of a
      * convolutional network without batch norm `plain`, if not 0. */
-    double standard[KD_METHOD_COUNT];
+    double standard[KD_FEATURE_COUNT];
     double tuned[KD_METHOD_COUNT], plain[KD_METHOD_COUNT];
-    const char *text;     /* the default of a text, or of what is found by the model, in words */
-    unsigned optimizers;  /* bits 1 << kd_optimizer of those that read it; 0: all */
-    unsigned schedules;   /* 1 << kd_schedule */
-    unsigned methods;     /* 1 << kd_method */
-    const char *needs;    /* another option without which nobody reads it; NULL: none */
-    const char *not_with; /* another option it contradicts; NULL: none */
-    double off;           /* what KD_OFF means: zero, but one for layer_decay */
+    const char *text;       /* the default of a text, or of what is found by the model, in words */
+    unsigned optimizers;    /* bits 1 << kd_optimizer of those that read it; 0: all */
+    unsigned schedules;     /* 1 << kd_schedule */
+    unsigned methods;       /* 1 << kd_method */
+    const char *needs;      /* another option without which nobody reads it; NULL: none */
+    const char *not_with;   /* another option it contradicts; NULL: none */
+    double off;             /* what KD_OFF means: zero, but one for layer_decay */
+    const double *featured; /* the default beside a feature; NULL: the same */
 } kd_option;
 
 /* The i-th option; NULL past the last. */

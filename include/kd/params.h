@@ -29,6 +29,10 @@ typedef struct kd_param_info {
 /* The parameters a graph declares, initialised from the seed: each one's numbers depend on the seed
  * and its name alone. */
 KD_API kd_status kd_params_create(kd_graph *graph, uint64_t seed, kd_params **params);
+/* Those of them that `have` lacks by name: what a loss of one's own declares beside a network. NULL in
+ * *params: it lacks none. */
+KD_API kd_status kd_params_create_others(kd_graph *graph, uint64_t seed, const kd_params *have,
+                                         kd_params **params);
 KD_API void kd_params_destroy(kd_params *params);
 /* The same table with a copy of the values and buffers, without gradients: for averages. */
 KD_API kd_status kd_params_clone(const kd_params *params, kd_params **clone);

@@ -91,6 +91,10 @@ KD_API kd_status kd_plan_step_info(const kd_plan *plan, size_t i, kd_plan_step *
  * of 64 that the caller keeps until the executor is gone; NULL: from the context's allocator. */
 KD_API kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory,
                                 kd_exec **exec);
+/* The same, where what params lacks is in `others` (kd_params_create_others), which has gradients of
+ * its own; NULL: nothing. */
+KD_API kd_status kd_exec_create_with(const kd_plan *plan, kd_params *params, kd_params *others,
+                                     void *memory, kd_exec **exec);
 KD_API void kd_exec_destroy(kd_exec *exec);
 
 /* The array an input is read from in the runs that follow: batch rows of it. */

@@ -183,6 +183,26 @@ typedef enum kd_method {
 /* "kd", "hard", "dkd", "standardized"; NULL past the last. */
 KD_API const char *kd_method_name(kd_method method);
 
+/* What a student learns from inside its teacher, beside logits and labels. s and t are taps of student
+ * and teacher (pairs of them), r(s) a linear layer from the student's channels to the teacher's that
+ * learns with the student and is left behind. Maps of two sizes: the larger is averaged to the
+ * smaller; tokens are the map of their patches. Losses are summed over the pairs. */
+typedef enum kd_feature {
+    KD_FEATURE_NONE,
+    KD_FEATURE_HINT, /* mean (r(s) - t)^2 (Romero et al. 2015, FitNets; as in RepDistiller) */
+    KD_FEATURE_AT,   /* mean of squares of the difference of where two maps are active, mean over
+                        * channels of x^2, normalised (Zagoruyko & Komodakis 2017, attention transfer) */
+    KD_FEATURE_RKD, /* 25 * distances + 50 * angles between the pictures (Park et al. 2019, kd_loss_rkd) */
+    KD_FEATURE_TOKENS, /* mean (r(s) - t)^2 of tokens, several blocks (Jiao et al. 2020, TinyBERT) */
+    KD_FEATURE_ATTENTION, /* KL of attentions, row by row, averaged over heads where their numbers
+                           * differ (Zhang et al. 2022, MiniViT) */
+    KD_FEATURE_EMBEDDING, /* mean (r(s) - t)^2 of what the heads read */
+    KD_FEATURE_COSINE,    /* 1 - cosine of r(s) and t, of what the heads read */
+    KD_FEATURE_COUNT
+} kd_feature;
+/* "none", "hint", "at", "rkd", "tokens", "attention", "embedding", "cosine"; NULL past the last. */
+KD_API const char *kd_feature_name(kd_feature feature);
+
 enum { KD_MAX_TEACHERS = 8 };
 
 /* How a teacher cache (kd/cache.h) keeps logits: as they are, or rounded. */
@@ -194,6 +214,28 @@ typedef enum kd_cache_precision { KD_CACHE_FLOAT32, KD_CACHE_FLOAT16 } kd_cache_
  * KD_OK ends the run. */
 typedef kd_status (*kd_logits_fn)(void *user, const kd_batch *batch, const float *pictures,
                                   float *logits);
+
+/* What a loss of one's own is built of: values of the graph of a step. */
+typedef struct kd_loss_graph {
+    size_t struct_size; /* the library's: a member beyond it is not there */
+    kd_graph *graph;
+    kd_value logits;          /* [N,classes], the student's; of two heads their mean */
+    kd_value labels;          /* [N] i32, as the data has them */
+    const kd_value *teachers; /* [n_teachers] of logits [N,classes] */
+    size_t n_teachers;
+    const kd_tap *student_taps; /* [n_student_taps], in the order in which they were asked for */
+    size_t n_student_taps;
+    const kd_tap *teacher_taps; /* [n_teacher_taps] of the teacher, which get no gradient */
+    size_t n_teacher_taps;
+} kd_loss_graph;
+
+/* Add to the loss: build a scalar [1], the mean over the pictures, with any ops, and return it;
+ * KD_NONE ends the run with the graph's error. It is called once, when the step is planned, before
+ * anything runs. Parameters that it declares (by kd_linear, kd_conv2d, kd_param ...) are called
+ * "loss.NAME" and begin as the run's seed says. They learn with the student by the same optimiser,
+ * without rates of their own, and are part of the gradient's norm. Checkpoints hold them, models do
+ * not. */
+typedef kd_value (*kd_loss_fn)(void *user, const kd_loss_graph *step);
 
 typedef struct kd_distill_opt {
     size_t struct_size;
@@ -219,6 +261,20 @@ typedef struct kd_distill_opt {
     kd_logits_fn logits;
     void *logits_user;
     const kd_view *logits_view;
+    /* A loss that is added to the others. The taps that it reads are named (kd_spec_taps); those of
+     * the teacher need one live teacher. A resume cannot tell one function from another. */
+    kd_loss_fn loss;
+    void *loss_user;
+    const char *const *student_taps; /* [n_student_taps] */
+    size_t n_student_taps;
+    const char *const *teacher_taps; /* [n_teacher_taps] */
+    size_t n_teacher_taps;
+    /* Learn from inside one live teacher, whose classes may be others if soft is 0. With a feature the
+     * defaults are hard 1 and soft 0, as the papers have it. */
+    kd_feature feature;
+    float feature_weight;
+    /* Names of taps, joined by commas, as many of each [what suits the two networks]. */
+    const char *student_tap, *teacher_tap;
 } kd_distill_opt;
 
 /* The same for these options, where the run is as long as opt->train says; what that points at stays

@@ -46,7 +46,13 @@ static bool place(kd_params *p, kd_param_info *e)
            p->flat_count < SIZE_MAX / 64;
 }
 
-static kd_status build_table(kd_params *p, const kd_graph *g)
+static bool has(const kd_params *p, const char *name)
+{
+    return p && kd_params_find(p, name);
+}
+
+/* All parameters of the graph that `without` (or NULL) lacks. */
+static kd_status build_table(kd_params *p, const kd_graph *g, const kd_params *without)
 {
     p->entries = kd_ctx_alloc(p->ctx, g->n_params + 1, sizeof *p->entries);
     for (p->n_slots = 8; p->n_slots < 2 * g->n_params; p->n_slots *= 2) {}
@@ -54,7 +60,8 @@ static kd_status build_table(kd_params *p, const kd_graph *g)
     if (!p->entries || !p->slots) return kd_ctx_memory_status(g->ctx);
     for (size_t i = 0; i < g->n_params; i++) {
         const kdi_param *from = &g->params[i];
-        kd_param_info *e = &p->entries[i];
+        kd_param_info *e = &p->entries[p->n_entries];
+        if (has(without, from->name)) continue;
         *e = (kd_param_info){.name = kdi_pool_strdup(&p->pool, from->name),
                              .shape = from->shape,
                              .file_shape = file_shape(from),
@@ -65,8 +72,7 @@ static kd_status build_table(kd_params *p, const kd_graph *g)
         if (!e->name) return kd_ctx_memory_status(g->ctx);
         if (!kdi_shape_count(&e->shape, 1, &e->count) || !place(p, e))
             return kd_ctx_fail(p->ctx, KD_E_LIMIT, "parameter '%s': the size overflows", e->name);
-        p->n_entries++;
-        p->slots[slot_of(p, e->name)] = (uint32_t)i + 1;
+        p->slots[slot_of(p, e->name)] = (uint32_t)++p->n_entries;
     }
     return KD_OK;
 }
@@ -113,10 +119,8 @@ static kd_status allocate_values(kd_params *p)
     return p->values && p->buffers ? KD_OK : kd_ctx_memory_status(p->ctx);
 }
 
-kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
+static kd_status create(kd_graph *g, uint64_t seed, const kd_params *without, kd_params **out)
 {
-    if (!g) return KD_E_INVALID;
-    if (!out) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_params_create: NULL");
     *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;
@@ -125,19 +129,40 @@ kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
     p->ctx = g->ctx;
     p->pool.ctx = g->ctx;
     p->version = 1;
-    status = build_table(p, g);
+    status = build_table(p, g, without);
     if (!status) status = allocate_values(p);
     if (status) {
         kd_params_destroy(p);
         return status;
     }
-    for (size_t i = 0; i < p->n_entries; i++) {
-        const kd_param_info *e = &p->entries[i];
+    for (size_t i = 0, k = 0; k < p->n_entries; i++) {
+        if (has(without, g->params[i].name)) continue;
+        const kd_param_info *e = &p->entries[k++];
         if (e->dtype != KD_F32) continue; /* counters start at zero */
         float *x = e->buffer ? (float *)(void *)(p->buffers + e->offset) : p->values + e->offset;
         initialise(x, e, &g->params[i].opt, seed);
     }
     *out = p;
+    return KD_OK;
+}
+
+kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
+{
+    if (!g) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_params_create: NULL");
+    return create(g, seed, NULL, out);
+}
+
+kd_status kd_params_create_others(kd_graph *g, uint64_t seed, const kd_params *have,
+                                  kd_params **out)
+{
+    if (out) *out = NULL;
+    if (!g) return KD_E_INVALID;
+    if (!out || !have) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_params_create_others: NULL");
+    const kd_status status = create(g, seed, have, out);
+    if (status || (*out)->n_entries) return status;
+    kd_params_destroy(*out);
+    *out = NULL;
     return KD_OK;
 }
 

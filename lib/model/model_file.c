@@ -108,7 +108,8 @@ static bool is_new(const reading *r, const char *name)
 /* What a training checkpoint holds beside the network. */
 static bool is_state(const char *name)
 {
-    return !strncmp(name, "optimizer.", 10) || !strncmp(name, "ema.", 4);
+    return !strncmp(name, "optimizer.", 10) || !strncmp(name, "ema.", 4) ||
+           !strncmp(name, "extra.", 6);
 }
 
 static void print_shape(char *out, size_t size, int rank, const int64_t *dim)

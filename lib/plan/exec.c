@@ -16,7 +16,7 @@ typedef struct patch {
 
 struct kd_exec {
     const kd_plan *plan;
-    kd_params *params;
+    kd_params *params, *others; /* others: NULL, or what params lacks */
     char *arena;
     bool owns_arena;
     kd_op_call *calls;  /* [steps] */
@@ -25,6 +25,7 @@ struct kd_exec {
     size_t n_patches;
     size_t *first_patch;           /* [steps + 1] */
     const kd_param_info **entries; /* [plan's params] */
+    kd_params **owners;            /* [plan's params] whose entry it is */
     const void **inputs;           /* [plan's inputs] */
     double *seconds;               /* [steps] */
     size_t batch;                  /* of the last run */
@@ -38,6 +39,8 @@ static kd_status resolve_params(kd_exec *e)
         char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
         const kdi_plan_param *want = &p->params[i];
         const kd_param_info *have = kd_params_find(e->params, want->name);
+        e->owners[i] = have ? e->params : e->others;
+        if (!have && e->others) have = kd_params_find(e->others, want->name);
         if (!have)
             return kd_ctx_fail(p->ctx, KD_E_MISMATCH, "the parameters have no '%s'", want->name);
         if (!kdi_shape_equal(&have->shape, &want->shape) || have->dtype != want->dtype ||
@@ -82,6 +85,12 @@ static void make_calls(kd_exec *e)
 
 kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, kd_exec **out)
 {
+    return kd_exec_create_with(plan, params, NULL, memory, out);
+}
+
+kd_status kd_exec_create_with(const kd_plan *plan, kd_params *params, kd_params *others,
+                              void *memory, kd_exec **out)
+{
     if (!plan || !params) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(plan->ctx, KD_E_INVALID, "kd_exec_create: NULL");
     *out = NULL;
@@ -92,21 +101,24 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
     if (!e) return kd_ctx_memory_status(ctx);
     e->plan = plan;
     e->params = params;
+    e->others = others;
     e->batch = plan->batch;
     e->calls = kd_ctx_alloc(ctx, plan->n_steps + 1, sizeof *e->calls);
     e->tensors = kd_ctx_alloc(ctx, plan->max_operands + 1, sizeof *e->tensors);
     e->patches = kd_ctx_alloc(ctx, plan->max_operands + 1, sizeof *e->patches);
     e->first_patch = kd_ctx_alloc(ctx, plan->n_steps + 1, sizeof *e->first_patch);
     e->entries = kd_ctx_alloc(ctx, plan->n_params + 1, sizeof *e->entries);
+    e->owners = kd_ctx_alloc(ctx, plan->n_params + 1, sizeof(kd_params *));
     e->inputs = kd_ctx_alloc(ctx, plan->n_inputs + 1, sizeof *e->inputs);
     e->seconds = kd_ctx_alloc(ctx, plan->n_steps + 1, sizeof *e->seconds);
     kd_status status = e->calls && e->tensors && e->patches && e->first_patch && e->entries &&
-                               e->inputs && e->seconds
+                               e->owners && e->inputs && e->seconds
                            ? KD_OK
                            : kd_ctx_memory_status(ctx);
     if (!status) status = resolve_params(e);
     if (!status && kdi_ctx_start_threads(ctx) == KD_E_NOMEM) status = KD_E_NOMEM;
     if (!status && plan->has_grads) status = kd_params_need_grads(params);
+    if (!status && plan->has_grads && others) status = kd_params_need_grads(others);
     if (!status) {
         e->arena = memory;
         if (!memory && plan->arena_bytes) {
@@ -134,6 +146,7 @@ void kd_exec_destroy(kd_exec *e)
     kd_ctx_free(ctx, e->patches);
     kd_ctx_free(ctx, e->first_patch);
     kd_ctx_free(ctx, e->entries);
+    kd_ctx_free(ctx, e->owners);
     kd_ctx_free(ctx, e->inputs);
     kd_ctx_free(ctx, e->seconds);
     kd_ctx_free(ctx, e);
@@ -165,11 +178,12 @@ static void *address(const kd_exec *e, const kdi_slot *slot)
         return input.data;
     case KDI_AT_PARAM: {
         const kd_param_info *info = e->entries[slot->index];
-        return info->buffer ? (void *)(e->params->buffers + info->offset)
-                            : (void *)(e->params->values + info->offset);
+        const kd_params *owner = e->owners[slot->index];
+        return info->buffer ? (void *)(owner->buffers + info->offset)
+                            : (void *)(owner->values + info->offset);
     }
     case KDI_AT_GRAD:
-        return e->params->grads + e->entries[slot->index]->offset;
+        return e->owners[slot->index]->grads + e->entries[slot->index]->offset;
     case KDI_AT_NOWHERE:
         break;
     }
@@ -230,7 +244,8 @@ static void patch_step(kd_exec *e, size_t s, size_t first, size_t from, size_t i
 static kd_status prepare(kd_exec *e)
 {
     const kd_plan *p = e->plan;
-    const bool stale = p->frozen && e->prepared_version != e->params->version;
+    const uint64_t version = e->params->version + (e->others ? e->others->version : 0);
+    const bool stale = p->frozen && e->prepared_version != version;
     if (p->guarded) kdi_guard_begin(p, e->arena, stale);
     if (!stale) return KD_OK;
     for (size_t s = 0; s < p->n_steps; s++) {
@@ -241,7 +256,7 @@ static kd_status prepare(kd_exec *e)
         if (!status && p->guarded) status = kdi_guard_step(p, e->arena, &now);
         if (status) return status;
     }
-    e->prepared_version = e->params->version;
+    e->prepared_version = version;
     return KD_OK;
 }
 
@@ -349,6 +364,7 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
             }
     }
     if (p->training) kd_params_touch(e->params); /* running statistics moved */
+    if (p->training && e->others) kd_params_touch(e->others);
     return status;
 }
 

@@ -21,7 +21,13 @@ static kd_status bind(kdt_run *run, size_t first)
         status = kd_exec_bind(run->exec, "partners", b->partners + first);
         if (!status) status = kd_exec_bind(run->exec, "shares", b->shares + first);
     }
-    for (size_t t = 0; t < run->opt.n_teachers && !status && run->opt.soft > 0; t++) {
+    for (size_t t = 0; t < run->features.n_teacher && !status; t++) {
+        char name[KD_TAP_NAME + 16];
+        const kdt_tap_rows *tap = kdt_taps_find(feed, run->features.teacher[t].name);
+        snprintf(name, sizeof name, "teacher0.%s", tap->name);
+        status = kd_exec_bind(run->exec, name, tap->rows + first * tap->size);
+    }
+    for (size_t t = 0; t < run->opt.n_teachers && !status && kdt_reads_logits(&run->opt); t++) {
         char name[32];
         snprintf(name, sizeof name, "teacher%zu", t);
         status = kd_exec_bind(run->exec, name, kdt_teacher_logits(feed, t, first));
@@ -52,7 +58,7 @@ static void count(kdt_run *run, size_t first, size_t n, kdt_sums *sums)
         const size_t label = label_of(run->feed->now, first + i);
         const size_t best = argmax(logits + i * classes, classes);
         sums->correct += best == label;
-        if (!run->opt.n_teachers) continue;
+        if (!run->opt.n_teachers || run->feed->mute) continue;
         const size_t taught = kdt_teachers_class(run->feed, first + i);
         sums->teacher_correct += taught == label;
         sums->agreed += taught == best;

@@ -3,6 +3,8 @@
  * that a checkpoint is also a model file; "optimizer.STATE.NAME" and "ema.NAME" beside it; and in
  * the metadata
  *
+ * parameters of a loss are "extra.NAME" and "extra.optimizer.STATE.NAME";
+ *
  *   libkd.kind     "checkpoint"
  *   libkd.run      what must be the same for a resume (run_description.c)
  *   libkd.train    a JSON object: epoch, batch, step, seconds, and the sums of the epoch so far */
@@ -80,19 +82,26 @@ static kd_status add_state(kdt_run *run, kd_writer *w)
     return status;
 }
 
-/* The network under its own names, its average, the optimiser's state. */
-static kd_status add_tensors(kdt_run *run, kd_writer *w)
+/* Parameters, and the state of their optimiser. */
+static kd_status add_set(const kd_params *params, kd_optim *optim, const char *before, kd_writer *w)
 {
-    const kd_params *params = kd_model_params(run->model);
     const char *state;
     const float *flat;
-    kd_status status = kd_params_write(params, w, "", KD_F32);
-    if (!status && run->ema) status = kd_params_write(run->ema, w, "ema.", KD_F32);
-    for (size_t k = 0; !status && (flat = kd_optim_state(run->optim, k, &state)); k++) {
+    kd_status status = kd_params_write(params, w, before, KD_F32);
+    for (size_t k = 0; !status && (flat = kd_optim_state(optim, k, &state)); k++) {
         char prefix[64];
-        snprintf(prefix, sizeof prefix, "optimizer.%s.", state);
+        snprintf(prefix, sizeof prefix, "%soptimizer.%s.", before, state);
         status = kd_params_write_flat(params, flat, w, prefix);
     }
+    return status;
+}
+
+/* The network under its own names, its average, what the loss has. */
+static kd_status add_tensors(kdt_run *run, kd_writer *w)
+{
+    kd_status status = add_set(kd_model_params(run->model), run->optim, "", w);
+    if (!status && run->ema) status = kd_params_write(run->ema, w, "ema.", KD_F32);
+    if (!status && run->extra) status = add_set(run->extra, run->extra_optim, "extra.", w);
     return status;
 }
 
@@ -214,6 +223,7 @@ static bool read_counters(kdt_run *run, const kd_json_object *o)
     run->last_dev_loss = number_or_nan(o, "dev_loss");
     run->lr = number_or_nan(o, "lr");
     kd_optim_set_steps(run->optim, steps);
+    if (run->extra) kd_optim_set_steps(run->extra_optim, steps);
     return true;
 }
 
@@ -243,36 +253,52 @@ static kd_status read_tensor(kdt_run *run, kd_file *file, const char *prefix,
                                  : kd_file_read_f32(file, t, 0, info->count, room);
 }
 
-static kd_status read_entry(kdt_run *run, kd_file *file, const kd_param_info *info, void *room)
+/* Parameters with their average (or NULL) and their optimiser's state, as add_set writes them. */
+typedef struct set {
+    kd_params *params, *ema;
+    kd_optim *optim;
+    const char *before;
+} set;
+
+static kd_status read_entry(kdt_run *run, kd_file *file, const set *s, const kd_param_info *info,
+                            void *room)
 {
     const char *state;
     float *flat;
-    kd_status status = read_tensor(run, file, "", info, room);
-    if (!status) status = kd_params_set(kd_model_params(run->model), info, room);
-    if (!status && run->ema) status = read_tensor(run, file, "ema.", info, room);
-    if (!status && run->ema) status = kd_params_set(run->ema, info, room);
-    for (size_t k = 0; !status && !info->buffer && (flat = kd_optim_state(run->optim, k, &state));
+    kd_status status = read_tensor(run, file, s->before, info, room);
+    if (!status) status = kd_params_set(s->params, info, room);
+    if (!status && s->ema) status = read_tensor(run, file, "ema.", info, room);
+    if (!status && s->ema) status = kd_params_set(s->ema, info, room);
+    for (size_t k = 0; !status && !info->buffer && (flat = kd_optim_state(s->optim, k, &state));
          k++) {
         char prefix[64];
-        snprintf(prefix, sizeof prefix, "optimizer.%s.", state);
+        snprintf(prefix, sizeof prefix, "%soptimizer.%s.", s->before, state);
         status = read_tensor(run, file, prefix, info, room);
         if (!status) kd_params_unpack(info, room, flat);
     }
     return status;
 }
 
-static kd_status read_tensors(kdt_run *run, kd_file *file)
+static kd_status read_set(kdt_run *run, kd_file *file, const set *s)
 {
-    const kd_params *params = kd_model_params(run->model);
+    const kd_params *params = s->params;
     size_t largest = 1;
     for (size_t i = 0; i < kd_params_entries(params); i++)
         if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
     void *room = kd_ctx_alloc(run->ctx, largest, sizeof(int64_t));
     kd_status status = room ? KD_OK : kd_ctx_memory_status(run->ctx);
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++)
-        status = read_entry(run, file, kd_params_info(params, i), room);
+        status = read_entry(run, file, s, kd_params_info(params, i), room);
     kd_ctx_free(run->ctx, room);
     return status;
+}
+
+static kd_status read_tensors(kdt_run *run, kd_file *file)
+{
+    const set network = {kd_model_params(run->model), run->ema, run->optim, ""};
+    const set loss = {run->extra, NULL, run->extra_optim, "extra."};
+    const kd_status status = read_set(run, file, &network);
+    return status || !run->extra ? status : read_set(run, file, &loss);
 }
 
 kd_status kdt_checkpoint_read(kdt_run *run, kd_file *file)

@@ -172,6 +172,7 @@ kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
         if (!status && feed->live) status = open_loader(feed, runs, n);
     }
     if (!status && n > 1) status = check_canvas(feed, runs, n);
+    if (!status) status = kdt_taps_open(feed, runs, n);
     if (!status && feed->live) status = kdt_teachers_open(feed);
     if (status || feed->n_teachers == 0) return status;
     feed->logits = kd_ctx_alloc(feed->ctx, feed->n_teachers * feed->classes,
@@ -196,6 +197,7 @@ void kdt_feed_close(kdt_feed *feed)
     kdt_cache_close(&feed->cache);
     kdt_teachers_close(feed);
     if (!feed->ctx) return;
+    kdt_taps_close(feed);
     kd_ctx_free(feed->ctx, feed->logits);
     kd_ctx_free(feed->ctx, feed->arena);
 }

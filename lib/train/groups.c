@@ -209,20 +209,17 @@ kd_status kdt_groups_check(kd_model *model, const kd_train_opt *t)
 /* ---- the optimiser --------------------------------------------------------------------------- */
 
 /* t is resolved: zero is zero where the optimiser reads the option, and not given where it does not. */
-kd_status kdt_optim_create(kd_model *model, const kd_train_opt *t, kd_optim **optim)
+static kd_status create(kd_params *params, const kd_train_opt *t, const groups *g, kd_optim **optim)
 {
     const bool sgd = t->optimizer == KD_OPTIMIZER_SGD;
     const float off = KD_OFF;
-    groups g;
-    kd_status status = make(model, t, &g);
-    if (status) return status;
     kd_optim_opt opt = {.struct_size = sizeof opt,
                         .optimizer = t->optimizer,
                         .weight_decay = t->weight_decay > 0 ? t->weight_decay : off,
                         .decay_all = t->decay_all,
                         .layer_decay = t->layer_decay,
-                        .groups = g.group,
-                        .n_groups = g.n};
+                        .groups = g->group,
+                        .n_groups = g->n};
     if (sgd) {
         opt.momentum = t->momentum > 0 ? t->momentum : off;
         opt.nesterov = t->nesterov ? 1 : -1;
@@ -231,5 +228,19 @@ kd_status kdt_optim_create(kd_model *model, const kd_train_opt *t, kd_optim **op
         opt.beta2 = t->beta2 > 0 ? t->beta2 : (double)off;
         opt.eps = t->eps;
     }
-    return kd_optim_create(kd_model_params(model), &opt, optim);
+    return kd_optim_create(params, &opt, optim);
+}
+
+kd_status kdt_optim_create(kd_model *model, const kd_train_opt *t, kd_optim **optim)
+{
+    groups g;
+    const kd_status status = make(model, t, &g);
+    return status ? status : create(kd_model_params(model), t, &g, optim);
+}
+
+kd_status kdt_extra_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **optim)
+{
+    groups none;
+    none.n = none.used = 0;
+    return create(params, t, &none, optim);
 }

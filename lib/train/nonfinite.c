@@ -13,16 +13,24 @@ void kdt_restore_buffers(kdt_run *run)
     kd_params *params = kd_model_params(run->model);
     memcpy(kd_params_buffers(params), run->buffers, kd_params_buffer_bytes(params));
     kd_params_touch(params);
+    if (!run->extra) return;
+    memcpy(kd_params_buffers(run->extra), run->extra_buffers, kd_params_buffer_bytes(run->extra));
+    kd_params_touch(run->extra);
+}
+
+static kd_status keep(kd_ctx *ctx, kd_params *params, void **kept)
+{
+    const size_t size = kd_params_buffer_bytes(params);
+    if (!*kept) *kept = kd_ctx_alloc(ctx, size, 1);
+    if (!*kept) return kd_ctx_memory_status(ctx);
+    memcpy(*kept, kd_params_buffers(params), size);
+    return KD_OK;
 }
 
 kd_status kdt_keep_buffers(kdt_run *run)
 {
-    const kd_params *params = kd_model_params(run->model);
-    const size_t size = kd_params_buffer_bytes(params);
-    if (!run->buffers) run->buffers = kd_ctx_alloc(run->ctx, size, 1);
-    if (!run->buffers) return kd_ctx_memory_status(run->ctx);
-    memcpy(run->buffers, kd_params_buffers(kd_model_params(run->model)), size);
-    return KD_OK;
+    const kd_status status = keep(run->ctx, kd_model_params(run->model), &run->buffers);
+    return status || !run->extra ? status : keep(run->ctx, run->extra, &run->extra_buffers);
 }
 
 /* Run the step's batches again, looking at every array, until one is not finite: KD_E_NONFINITE with

@@ -67,6 +67,7 @@ static void update(kdt_run *run, const kdt_sums *step, const char **wrong)
     const kd_train_opt *t = &run->train;
     double scale = (double)t->batch / (double)step->images;
     run->grad_norm = kd_params_grad_norm(kd_model_params(run->model)) * scale;
+    if (run->extra) run->grad_norm = hypot(run->grad_norm, kd_params_grad_norm(run->extra) * scale);
     if (!isfinite(run->grad_norm)) {
         *wrong = "the gradient is not finite";
         return;
@@ -74,6 +75,7 @@ static void update(kdt_run *run, const kdt_sums *step, const char **wrong)
     if (t->clip > 0 && run->grad_norm > (double)t->clip)
         scale *= (double)t->clip / (run->grad_norm + 1e-6);
     kd_optim_step(run->optim, (float)run->lr, (float)scale);
+    if (run->extra) kd_optim_step(run->extra_optim, (float)run->lr, (float)scale);
     if (run->ema) kd_params_average(run->ema, kd_model_params(run->model), t->ema);
 }
 

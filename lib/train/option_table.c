@@ -25,6 +25,11 @@ static const char *method_name(int i)
     return kd_method_name((kd_method)i);
 }
 
+static const char *feature_name(int i)
+{
+    return kd_feature_name((kd_feature)i);
+}
+
 static const char *on_nan_name(int i)
 {
     return i == KD_NAN_STOP ? "stop" : i == KD_NAN_SKIP ? "skip" : NULL;
@@ -57,6 +62,7 @@ enum {
     SOFTENED = 1 << KD_METHOD_KD | 1 << KD_METHOD_DKD | 1 << KD_METHOD_STANDARDIZED
 };
 
+static const double FEATURED_HARD = 1, FEATURED_SOFT = 0;
 static const double MANY = 1e12, HUGE_NUMBER = 1e30, TINY = 1e-30, BELOW_ONE = .9999999;
 
 #define BY_OPTIMIZER(sgd, adamw)                                                                   \
@@ -176,9 +182,11 @@ static const kd_option table[] = {
      .flags = STEP, .argument = "T", .low = 1e-3, .high = 1e4, BY_METHOD(4, 1, 4, 2),
      .methods = SOFTENED, .needs = "soft", .help = "softens both sides"},
     {"hard", KD_OPTION_FLOAT, DISTILL(hard), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
-     .argument = "WEIGHT", .high = 1e6, BY_METHOD(.1, .5, 1, .1), .help = "weight of the labels"},
+     .argument = "WEIGHT", .high = 1e6, BY_METHOD(.1, .5, 1, .1), .featured = &FEATURED_HARD,
+     .help = "weight of the labels; with feature 1"},
     {"soft", KD_OPTION_FLOAT, DISTILL(soft), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
-     .argument = "WEIGHT", .high = 1e6, BY_METHOD(.9, .5, 1, 9), .help = "weight of the teacher"},
+     .argument = "WEIGHT", .high = 1e6, BY_METHOD(.9, .5, 1, 9), .featured = &FEATURED_SOFT,
+     .help = "weight of the teacher's logits; with feature 0"},
     {"alpha", KD_OPTION_FLOAT, DISTILL(alpha), .group = KD_GROUP_DISTILLATION, .flags = STEP_OFF,
      .argument = "A", .high = 1e6, .standard = {1, 1, 1, 1}, .methods = DKD, .needs = "soft",
      .help = "weight of the target class"},
@@ -190,6 +198,24 @@ static const kd_option table[] = {
      .methods = DKD, .needs = "soft",
      .text = "a twelfth of the epochs, at most 20; with a budget 1",
      .help = "the teacher's weight first rises for so long"},
+
+    {"feature", KD_OPTION_CHOICE, DISTILL(feature), .group = KD_GROUP_DISTILLATION, .flags = RESULT,
+     .choice = feature_name,
+     .help =
+         "learn from inside the teacher, too. hint: a layer of FitNets; at: attention transfer; "
+         "rkd: relations between pictures; tokens: of several blocks; attention: of "
+         "transformers; embedding, cosine: what the head reads, of any teacher"},
+    {"feature_weight", KD_OPTION_FLOAT, DISTILL(feature_weight), .group = KD_GROUP_DISTILLATION,
+     .flags = RESULT, .argument = "WEIGHT", .low = TINY, .high = 1e9, .by = KD_BY_FEATURE,
+     .standard = {0, 100, 1000, 1, 1, 1, 1, 1}, .needs = "feature", .text = "as published",
+     .help = "weight of that loss"},
+    {"student_tap", KD_OPTION_TEXT, DISTILL(student_tap), .group = KD_GROUP_DISTILLATION,
+     .flags = RESULT, .argument = "TAP,...", .needs = "feature", .text = "what suits",
+     .help = "where in the student ('kd models --taps SPEC' lists the names); one for each of the "
+             "teacher's"},
+    {"teacher_tap", KD_OPTION_TEXT, DISTILL(teacher_tap), .group = KD_GROUP_DISTILLATION,
+     .flags = RESULT, .argument = "TAP,...", .needs = "feature", .text = "what suits",
+     .help = "where in the teacher"},
 
     {"cache", KD_OPTION_TEXT, DISTILL(cache), .group = KD_GROUP_DISTILLATION, .argument = "DIR",
      .help = "read the teacher's logits from this folder, and write there what it lacks; all runs "

@@ -18,6 +18,19 @@ const char *kd_method_name(kd_method method)
     return (unsigned)method < KD_METHOD_COUNT ? names[method] : NULL;
 }
 
+const char *kd_feature_name(kd_feature feature)
+{
+    static const char *const names[] = {[KD_FEATURE_NONE] = "none",
+                                        [KD_FEATURE_HINT] = "hint",
+                                        [KD_FEATURE_AT] = "at",
+                                        [KD_FEATURE_RKD] = "rkd",
+                                        [KD_FEATURE_TOKENS] = "tokens",
+                                        [KD_FEATURE_ATTENTION] = "attention",
+                                        [KD_FEATURE_EMBEDDING] = "embedding",
+                                        [KD_FEATURE_COSINE] = "cosine"};
+    return (unsigned)feature < KD_FEATURE_COUNT ? names[feature] : NULL;
+}
+
 /* ---- members --------------------------------------------------------------------------------- */
 
 /* distill NULL, or the option's own struct: where the option's member is; NULL: not there. */
@@ -192,7 +205,9 @@ static double standard(const kd_option *o, const kd_train_opt *t, const kd_disti
 {
     const int i = o->by == KD_BY_OPTIMIZER ? (int)t->optimizer
                   : o->by == KD_BY_METHOD  ? (int)d->method
+                  : o->by == KD_BY_FEATURE ? (int)d->feature
                                            : 0;
+    if (d && d->feature != KD_FEATURE_NONE && o->featured) return *o->featured;
     if (o->by == KD_BY_EPOCHS) return by_epochs(o, t);
     if (t->fine_tune && o->tuned[i] != 0) return o->tuned[i];
     return plain && o->plain[i] != 0 ? o->plain[i] : o->standard[i];
@@ -233,7 +248,8 @@ static void train_defaults(kd_train_opt *t, const kd_model *model)
 /* t has its defaults. */
 static void distill_defaults(kd_distill_opt *d, kd_train_opt *t)
 {
-    if ((unsigned)d->method < KD_METHOD_COUNT) fill(KD_OF_DISTILL, t, d, false);
+    if ((unsigned)d->method < KD_METHOD_COUNT && (unsigned)d->feature < KD_FEATURE_COUNT)
+        fill(KD_OF_DISTILL, t, d, false);
 }
 
 void kd_train_defaults(kd_train_opt *opt, const kd_model *model)
@@ -327,7 +343,7 @@ typedef struct rule {
 static bool no_loss(const kd_train_opt *t, const kd_distill_opt *d)
 {
     (void)t;
-    return d && d->hard <= 0 && d->soft <= 0;
+    return d && d->hard <= 0 && d->soft <= 0 && !kdt_has_features(d);
 }
 
 static bool no_teaching(const kd_train_opt *t, const kd_distill_opt *d)

@@ -58,7 +58,7 @@ static kd_status test(kdt_run *run, kd_result *result)
 static void summarise(const kdt_run *run, kd_result *r)
 {
     const kdt_sums *s = run->sums.images ? &run->sums : &run->last;
-    const bool taught = run->opt.n_teachers > 0;
+    const bool taught = run->opt.n_teachers > 0, heard = taught && !run->feed->mute;
     const double none = (double)NAN;
     *r = (kd_result){.struct_size = sizeof *r,
                      .top1 = none,
@@ -68,8 +68,8 @@ static void summarise(const kdt_run *run, kd_result *r)
                      .train_top1 = kdt_percent(s, s->correct),
                      .hard_loss = kdt_mean(run, s, s->hard),
                      .soft_loss = taught ? kdt_mean(run, s, s->soft) : none,
-                     .teacher_top1 = taught ? kdt_percent(s, s->teacher_correct) : none,
-                     .agreement = taught ? kdt_percent(s, s->agreed) : none,
+                     .teacher_top1 = heard ? kdt_percent(s, s->teacher_correct) : none,
+                     .agreement = heard ? kdt_percent(s, s->agreed) : none,
                      .dev_top1 = run->best.epoch ? run->best.top1 : run->last_dev_top1,
                      .dev_loss = run->best.epoch ? run->best.loss : run->last_dev_loss,
                      .epochs = kdt_epochs(run),

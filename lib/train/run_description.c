@@ -107,6 +107,7 @@ static kd_status print(kdt_run *run, kd_json *j)
     kd_json_string(j, "augmentation", kd_loader_augment(run->feed->loader));
     kd_options_json(j, KD_CHANGES_RESULT, &run->train, run->opt.n_teachers ? &run->opt : NULL);
     print_rounding(j, run->feed);
+    if (run->opt.loss) kd_json_bool(j, "own_loss", 1);
     print_teachers(j, run);
     kd_json_object_end(j);
     return KD_OK;
@@ -321,6 +322,7 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
         compare(&p, "micro_batch");
         compare(&p, "teacher_batch");
         compare(&p, "teacher_logits");
+        compare(&p, "own_loss");
         compare_start(&p);
         compare_teachers(&p);
         compare_options(&p);

@@ -13,7 +13,7 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
 {
     const kd_train_opt *t = &run->train;
     const kdt_sums *s = &run->sums;
-    const bool taught = run->opt.n_teachers > 0;
+    const bool taught = run->opt.n_teachers > 0, heard = taught && !run->feed->mute;
     return (kd_progress){
         .struct_size = sizeof(kd_progress),
         .epoch_end = epoch_end,
@@ -28,8 +28,8 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .accuracy = kdt_percent(s, s->correct),
         .hard_loss = kdt_mean(run, s, s->hard),
         .soft_loss = taught ? kdt_mean(run, s, s->soft) : (double)NAN,
-        .teacher_accuracy = taught ? kdt_percent(s, s->teacher_correct) : (double)NAN,
-        .agreement = taught ? kdt_percent(s, s->agreed) : (double)NAN,
+        .teacher_accuracy = heard ? kdt_percent(s, s->teacher_correct) : (double)NAN,
+        .agreement = heard ? kdt_percent(s, s->agreed) : (double)NAN,
         .step_loss = run->step_loss,
         .grad_norm = run->grad_norm,
         .lr = run->lr,
@@ -63,7 +63,7 @@ static void look_at_teacher(kdt_run *run)
     enum { ENOUGH = 1000 };
     const kdt_sums *s = &run->sums;
     const double chance = 1 / (double)kd_model_classes(run->model), n = (double)s->images;
-    if (run->opt.n_teachers == 0 || run->warned || s->images < ENOUGH) return;
+    if (run->opt.n_teachers == 0 || run->feed->mute || run->warned || s->images < ENOUGH) return;
     run->warned = true;
     const double right = (double)s->teacher_correct / n;
     if (right > chance + 4 * sqrt(chance * (1 - chance) / n)) return;

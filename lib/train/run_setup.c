@@ -81,7 +81,7 @@ static void warn(const kdt_run *run)
             "ema: %zu steps are too few for an average with a decay of %g, which still holds "
             "%.0f %% of the first weights at the end",
             run->steps, (double)t->ema, 100 * pow((double)t->ema, (double)run->steps));
-    if (run->opt.n_teachers && run->opt.soft == 0)
+    if (run->opt.n_teachers && run->opt.soft == 0 && !kdt_has_features(&run->opt))
         kd_ctx_log(run->ctx, KD_LOG_WARN, "soft: it is 0: the teachers teach nothing");
     if (run->opt.n_teachers && kd_model_classes(run->model) == 2) warn_of_two(run);
     if (run->opt.n_teachers && run->opt.method == KD_METHOD_DKD && t->budget_seconds <= 0 &&
@@ -159,15 +159,20 @@ kd_status kdt_run_plan(kdt_run *run, size_t held, size_t others)
 {
     kdt_step step = {.batch = run->feed->most,
                      .mixed = kd_loader_mixes(run->feed->loader),
-                     .room = kdt_room(run->ctx, held + kdt_fixed_bytes(run))};
+                     .room = kdt_room(run->ctx, held + kdt_fixed_bytes(run)),
+                     .features = kdt_has_features(&run->opt) ? &run->features : NULL};
     kd_status status = kdt_later_bytes(run, &step.later);
     step.later += others;
-    return status ? status : kdt_step_plan(run->model, &run->opt, &step, &run->plan);
+    if (!status) status = kdt_step_plan(run->model, &run->opt, &step, &run->plan, &run->extra);
+    if (!status && run->extra)
+        status = kdt_extra_optim_create(run->extra, &run->train, &run->extra_optim);
+    return status;
 }
 
 static kd_status create_exec(kdt_run *run, void *arena)
 {
-    kd_status status = kd_exec_create(run->plan, kd_model_params(run->model), arena, &run->exec);
+    kd_status status =
+        kd_exec_create_with(run->plan, kd_model_params(run->model), run->extra, arena, &run->exec);
     if (!status && run->opt.soft > 0 && kdt_needs_soft_weight(&run->opt))
         status = kd_exec_bind(run->exec, "soft_weight", &run->soft_weight);
     return status;
@@ -200,7 +205,8 @@ kd_status kdt_run_check(kdt_run *run)
     if (!status) status = kd_model_check_finite(run->model);
     if (!status) status = check_classes(run, run->model, "the network");
     if (!status) status = kdt_teachers_check(feed, run);
-    for (size_t k = 0; k < feed->n_teachers && !status; k++) {
+    if (!status) status = kdt_features_find(run);
+    for (size_t k = 0; k < feed->n_teachers && !status && !feed->mute; k++) {
         char who[40];
         snprintf(who, sizeof who, "teacher %zu", k);
         if (feed->teachers[k].model) status = check_classes(run, feed->teachers[k].model, who);
@@ -229,8 +235,11 @@ void kdt_run_close(kdt_run *run)
     kd_exec_destroy(run->exec);
     kd_plan_destroy(run->plan);
     kd_optim_destroy(run->optim);
+    kd_optim_destroy(run->extra_optim);
+    kd_params_destroy(run->extra);
     kd_params_destroy(run->ema);
     kd_params_destroy(run->best.params);
     kd_ctx_free(run->ctx, run->buffers);
+    kd_ctx_free(run->ctx, run->extra_buffers);
     kd_ctx_free(run->ctx, run->description);
 }

@@ -14,6 +14,11 @@ bool kdt_needs_soft_weight(const kd_distill_opt *opt)
     return opt->n_teachers > 0 && opt->method == KD_METHOD_DKD && opt->dkd_warmup > 0;
 }
 
+bool kdt_reads_logits(const kd_distill_opt *o)
+{
+    return o->soft > 0 || o->loss;
+}
+
 static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logits,
                              kd_value teacher, kd_value labels)
 {
@@ -31,9 +36,12 @@ static kd_value from_teacher(kd_graph *g, const kd_distill_opt *o, kd_value logi
     return kd_loss_kd(g, logits, teacher, o->temperature);
 }
 
-kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
-                       const kd_value heads[2], size_t classes, bool mixed)
+kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *o, const kdt_step *step, kd_value logits,
+                       const kd_value heads[2], size_t classes)
 {
+    const bool mixed = step->mixed;
+    kd_value teachers[KD_MAX_TEACHERS];
+    const kd_value mean = logits;
     const int64_t rows[] = {KD_BATCH, (int64_t)classes}, one[] = {1};
     kd_graph_part(g, KD_PART_LOSS);
     const kd_value labels = kd_input(g, "labels", KD_I32, 1, rows);
@@ -51,10 +59,11 @@ kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
         if (hard != 1) loss = kd_scale(g, loss, hard);
         first = false;
     }
-    for (size_t t = 0; t < o->n_teachers && o->soft > 0; t++) {
+    for (size_t t = 0; t < o->n_teachers && kdt_reads_logits(o); t++) {
         char name[32];
         snprintf(name, sizeof name, "teacher%zu", t);
-        const kd_value teacher = kd_input(g, name, KD_F32, 2, rows);
+        const kd_value teacher = teachers[t] = kd_input(g, name, KD_F32, 2, rows);
+        if (o->soft <= 0) continue;
         const float weight =
             o->teacher_weights ? o->teacher_weights[t] : 1.0f / (float)o->n_teachers;
         kd_value part = from_teacher(g, o, heads[1], teacher, labels);
@@ -67,6 +76,17 @@ kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *o, kd_value logits,
         if (kdt_needs_soft_weight(o))
             soft = kd_mul(g, soft, kd_input(g, "soft_weight", KD_F32, 1, one));
         loss = first ? soft : kd_add(g, loss, soft);
+        first = false;
+    }
+    if (o->feature && step->features) {
+        const kd_value feature = kdt_feature_loss(g, o, step->features);
+        loss = first ? feature : kd_add(g, loss, feature);
+        first = false;
+    }
+    if (o->loss && step->features) {
+        const kd_value own = kdt_own_loss(g, o, step->features, mean, labels, teachers);
+        loss = first ? own : kd_add(g, loss, own);
+        first = false;
     }
     return loss;
 }

@@ -128,16 +128,29 @@ static kd_status plan_within(kd_model *model, kd_graph *g, const kdt_step *step,
                           : "");
 }
 
-kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, const kdt_step *step,
-                        kd_plan **plan)
+/* Those that the loss has of its own; NULL: none. They begin as the seed says. */
+static kd_status make_extra(kd_model *model, kd_graph *g, const kd_train_opt *t, kdt_step *step,
+                            kd_params **extra)
 {
+    const kd_status status = kd_params_create_others(g, t->seed, kd_model_params(model), extra);
+    /* gradients, and the optimiser's arrays */
+    if (!status && *extra) step->later += 3 * kd_params_flat_count(*extra) * sizeof(float);
+    return status;
+}
+
+kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, const kdt_step *asked,
+                        kd_plan **plan, kd_params **extra)
+{
+    kdt_step with = *asked;
+    const kdt_step *const step = &with;
     const size_t held = kd_ctx_memory(kd_model_ctx(model));
     size_t micro;
     kd_graph *g;
     *plan = NULL;
     kd_status status = kdt_step_graph(model, opt, step, &g);
     if (status) return status;
-    status = cut(model, g, step, opt->train->micro_batch, &micro);
+    if (extra) status = make_extra(model, g, opt->train, &with, extra);
+    if (!status) status = cut(model, g, step, opt->train->micro_batch, &micro);
     if (!status) status = plan_within(model, g, step, micro, held, plan);
     kd_graph_destroy(g);
     return status;
@@ -148,7 +161,7 @@ kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, const kdt_st
 kd_status kdt_single_step_plan(kd_model *model, const kd_distill_opt *opt, size_t batch,
                                bool no_dropout, kd_plan **plan)
 {
-    const kd_ctx *ctx = kd_model_ctx(model);
+    kd_ctx *ctx = kd_model_ctx(model);
     kd_params *p = kd_model_params(model);
     /* Gradients, which may be there already, and the optimiser's arrays. */
     const size_t arrays = kd_params_grads(p) ? 2 : 3;
@@ -157,7 +170,10 @@ kd_status kdt_single_step_plan(kd_model *model, const kd_distill_opt *opt, size_
                            .no_dropout = no_dropout,
                            .room = kdt_room(ctx, kd_ctx_memory(ctx) + later),
                            .later = later};
-    return kdt_step_plan(model, opt, &step, plan);
+    if (kdt_has_features(opt))
+        return kd_ctx_fail(ctx, KD_E_UNSUPPORTED,
+                           "a step alone has no loss of one's own: it is part of a run");
+    return kdt_step_plan(model, opt, &step, plan, NULL);
 }
 
 kd_status kd_train_plan(kd_model *model, const kd_distill_opt *options, kd_plan **plan)

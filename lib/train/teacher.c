@@ -111,10 +111,13 @@ kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
         if (status == KD_E_NONFINITE)
             kd_ctx_fail(run->ctx, status, "teacher %zu: %s", t, kd_ctx_error(run->ctx));
         if (status) return status;
-        if (kd_model_classes(model) != kd_model_classes(run->model))
+        if (kd_model_classes(model) != kd_model_classes(run->model)) {
+            feed->mute = !kdt_reads_logits(&run->opt) && kdt_has_features(&run->opt);
+            if (feed->mute) continue;
             return kd_ctx_fail(
                 run->ctx, KD_E_MISMATCH, "teacher %zu (%s) has %zu classes, the student %zu", t,
                 kd_model_spec(model), kd_model_classes(model), kd_model_classes(run->model));
+        }
         status = check_twice(feed, run, t);
     }
     return status;
@@ -193,7 +196,11 @@ kd_status kdt_teachers_open(kdt_feed *feed)
     kd_status status = KD_OK;
     for (size_t t = 0; t < feed->n_teachers && !status && !feed->function; t++) {
         kdt_teacher *teacher = &feed->teachers[t];
-        status = kd_model_plan(teacher->model, feed->teacher_batch, &teacher->plan, &teacher->exec);
+        const char *names[KDT_FEED_TAPS];
+        const size_t taps = t ? 0 : feed->n_taps;
+        for (size_t i = 0; i < taps; i++) names[i] = feed->taps[i].name;
+        status = kd_model_plan_taps(teacher->model, feed->teacher_batch, names, taps,
+                                    &teacher->plan, &teacher->exec);
     }
     feed->live = !status && feed->n_teachers > 0;
     return status;
@@ -222,9 +229,14 @@ static kd_status run_teacher(kdt_feed *feed, size_t t, size_t first, size_t n)
     const kd_run_opt opt = {.struct_size = sizeof opt, .batch = n, .first = first};
     kd_status status = kd_exec_bind(teacher->exec, "input", views + first * picture);
     if (!status) status = kd_exec_run(teacher->exec, &opt);
-    if (!status)
+    if (!status && !feed->mute)
         memcpy(kdt_teacher_logits(feed, t, first), kd_exec_output(teacher->exec, "logits"),
                n * feed->classes * sizeof(float));
+    for (size_t i = 0; i < feed->n_taps && t == 0 && !status; i++) {
+        const kdt_tap_rows *tap = &feed->taps[i];
+        memcpy(tap->rows + first * tap->size, kd_exec_output(teacher->exec, tap->name),
+               n * tap->size * sizeof(float));
+    }
     return status;
 }
 

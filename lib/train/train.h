@@ -35,6 +35,23 @@ typedef struct kdt_teacher {
     char hash[17], normalization[17]; /* "": not computed yet, or unknown */
 } kdt_teacher;
 
+/* Taps that a loss reads (feature.c): the student's, and the teacher's, which are inputs of the step
+ * called "teacher0.NAME". Those that the caller's function asks for come first. */
+enum { KDT_TAPS = 32, KDT_FEED_TAPS = 64 };
+typedef struct kdt_features {
+    kd_tap student[KDT_TAPS], teacher[KDT_TAPS];
+    kd_shape shapes[KDT_TAPS]; /* of the teacher's */
+    size_t n_student, n_teacher;
+    size_t own_student, own_teacher; /* of them the function's */
+} kdt_features;
+
+/* What a tap of the teacher has for this batch. */
+typedef struct kdt_tap_rows {
+    char name[KD_TAP_NAME];
+    size_t size; /* floats of a picture */
+    float *rows; /* [most, size] */
+} kdt_tap_rows;
+
 /* Batches of pictures, and the teachers' logits of them. */
 typedef struct kdt_feed {
     kd_ctx *ctx;
@@ -56,6 +73,9 @@ typedef struct kdt_feed {
     const kd_batch *now; /* this batch, until the next is taken */
     size_t taken;        /* pictures of it that are used: all but in a budget's last step */
     float *logits;       /* [n_teachers, batch, classes] of this batch */
+    kdt_tap_rows *taps;  /* [n_taps] of teacher 0, that some run reads */
+    size_t n_taps;
+    bool mute; /* the teacher has other classes: its logits are not looked at */
     double seconds_data, seconds_teacher; /* that this batch took */
     size_t next_epoch, next_batch;        /* what the loader gives next */
     struct kdt_run *const *members;       /* [runs] */
@@ -106,11 +126,15 @@ typedef struct kdt_run {
     size_t view; /* which of the loader's */
     int folder;  /* the output folder, locked; -1: none */
     kd_optim *optim;
+    kdt_features features;
+    kd_params *extra; /* parameters of the loss, with an optimiser of their own; NULL: none */
+    kd_optim *extra_optim;
     kd_params *ema;
     kdt_best best;
-    kd_run_opt how;    /* how this batch is run */
-    void *buffers;     /* the model's, as they were before this step */
-    float soft_weight; /* of this step: DKD's warm-up */
+    kd_run_opt how;      /* how this batch is run */
+    void *buffers;       /* the model's, as they were before this step */
+    void *extra_buffers; /* the same of `extra`, once there is one */
+    float soft_weight;   /* of this step: DKD's warm-up */
     size_t epoch, batch, step, batches, steps_per_epoch, steps;
     size_t skipped;                      /* steps of the run */
     size_t skipped_here;                 /* of this epoch */
@@ -159,24 +183,47 @@ typedef struct kdt_step {
     bool no_dropout; /* nor drop path */
     size_t room;     /* bytes that KD_MICRO_AUTO may give a micro-batch's values; 0: no limit */
     size_t later;    /* bytes of the context's limit for what is allocated after the plan */
+    const kdt_features *features; /* NULL: the loss reads none */
 } kdt_step;
 
 /* step_loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless
  * the method needs it. Inputs of the graph: "labels", "teacher0"..., "soft_weight"; of mixed pictures
  * also "partners", "shares". Its parts before their weights become outputs: "loss_hard",
  * "loss_soft". */
-kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *opt, kd_value logits,
-                       const kd_value heads[2], size_t classes, bool mixed);
+kd_value kdt_step_loss(kd_graph *g, const kd_distill_opt *opt, const kdt_step *step,
+                       kd_value logits, const kd_value heads[2], size_t classes);
+/* Are the teachers' logits inputs of the step? */
+bool kdt_reads_logits(const kd_distill_opt *opt);
 bool kdt_needs_soft_weight(const kd_distill_opt *opt);
+
+/* feature.c */
+/* The taps that the run's loss reads, and what they need: teachers are checked. */
+kd_status kdt_features_find(kdt_run *run);
+bool kdt_has_features(const kd_distill_opt *opt);
+/* The rows of the teacher's taps that the runs read. */
+kd_status kdt_taps_open(kdt_feed *feed, kdt_run *const *runs, size_t n);
+void kdt_taps_close(kdt_feed *feed);
+const kdt_tap_rows *kdt_taps_find(const kdt_feed *feed, const char *name);
+/* What the caller's function adds; taps with their values. */
+kd_value kdt_own_loss(kd_graph *g, const kd_distill_opt *opt, const kdt_features *f,
+                      kd_value logits, kd_value labels, const kd_value *teachers);
+
+/* feature_loss.c: what the option `feature` adds; taps with their values. */
+kd_value kdt_feature_loss(kd_graph *g, const kd_distill_opt *opt, const kdt_features *f);
+/* feature_taps.c: the pairs of taps that it compares, as names appended to *f. */
+kd_status kdt_feature_taps(const kdt_run *run, kdt_features *f);
+/* feature.c: append a name. */
+kd_status kdt_add_tap(kd_ctx *ctx, const char *name, kd_tap *taps, size_t *n);
 
 /* step_graph.c: network, loss and gradient, with the outputs "logits" and "loss" besides. */
 kd_status kdt_step_graph(kd_model *model, const kd_distill_opt *opt, const kdt_step *step,
                          kd_graph **out);
 
 /* step_plan.c: the plan of a micro-batch (kd_plan_batch pictures), cut as opt->train->micro_batch
- * says, within the context's limit. KD_E_UNSUPPORTED where the batch cannot be cut. */
+ * says, within the context's limit. KD_E_UNSUPPORTED where the batch cannot be cut. extra: NULL, or
+ * set to the parameters that the loss has of its own. */
 kd_status kdt_step_plan(kd_model *model, const kd_distill_opt *opt, const kdt_step *step,
-                        kd_plan **plan);
+                        kd_plan **plan, kd_params **extra);
 /* The same of a step that is no run's. */
 kd_status kdt_single_step_plan(kd_model *model, const kd_distill_opt *opt, size_t batch,
                                bool no_dropout, kd_plan **plan);
@@ -282,6 +329,8 @@ kd_status kdt_groups_check(kd_model *model, const kd_train_opt *t);
 void kdt_clear_gradients(kd_params *params, const kd_train_opt *t);
 /* The optimiser these options (resolved) ask for. */
 kd_status kdt_optim_create(kd_model *model, const kd_train_opt *t, kd_optim **optim);
+/* The same for parameters of a loss. */
+kd_status kdt_extra_optim_create(kd_params *params, const kd_train_opt *t, kd_optim **optim);
 
 /* batch_gradient.c: forward and backward of the first feed->taken pictures of the feed's batch, as
  * run->how says, micro-batch by micro-batch; what was measured is added to *sums. */

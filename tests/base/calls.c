@@ -340,7 +340,11 @@ static kd_status build_all(kd_graph *g)
     const kd_value qkv = kd_linear(g, windows, "qkv", 24, 1);
     kd_output(g, kd_attention(g, qkv, 2, 0, bias, kd_window_mask(g, map, two, none)), "i");
     kd_output(g, kd_attention_first(g, qkv, 2, 0, 1), "first");
-    kd_output(g, kd_attention_map(g, qkv, 2, 0, bias, KD_NONE), "map");
+    const kd_value seen = kd_attention_map(g, qkv, 2, 0, bias, KD_NONE);
+    kd_output(g, kd_loss_kl(g, seen, seen), "map");
+    const kd_value energy = kd_channel_energy(g, x);
+    kd_output(g, kd_loss_mse(g, kd_l2_normalize(g, energy), energy), "energy");
+    kd_output(g, kd_loss_rkd(g, rows, rows, 1, 1), "relations");
     const kd_value n = kd_layer_norm(g, t, "ln", 0);
     const kd_value p = kd_add_broadcast(g, n, kd_param(g, "position", 3, all, &normal));
     const kd_value more = kd_prepend_tokens(g, kd_drop_path(g, p, .1f), &token, 1);
@@ -366,11 +370,12 @@ static kd_status call_graph(world *w)
 {
     kd_graph *g;
     kd_plan *plan = NULL;
-    kd_params *params = NULL, *clone = NULL;
+    kd_params *params = NULL, *clone = NULL, *others = NULL;
     kd_status status = kd_graph_create(w->ctx, &g);
     if (status) return status;
     status = build_all(g);
     if (!status) status = kd_params_create(g, 1, &params);
+    if (!status) status = kd_params_create_others(g, 1, kd_model_params(w->model), &others);
     if (!status) status = kd_params_need_grads(params);
     if (!status) status = kd_params_clone(params, &clone);
     for (int training = 0; training < 2 && !status; training++) {
@@ -385,10 +390,14 @@ static kd_status call_graph(world *w)
         if (!status) status = kd_plan_step_info(plan, 0, &info);
         if (!status) status = kd_exec_create(plan, params, NULL, &exec);
         if (!status) kd_exec_destroy(exec);
+        if (!status)
+            status = kd_exec_create_with(plan, kd_model_params(w->model), others, NULL, &exec);
+        if (!status) kd_exec_destroy(exec);
         kd_plan_destroy(plan);
         plan = NULL;
     }
     kd_params_destroy(clone);
+    kd_params_destroy(others);
     kd_params_destroy(params);
     kd_graph_destroy(g);
     return status;
@@ -570,6 +579,39 @@ static kd_status call_distill(world *w)
     return kd_distill(w->model, w->data, &opt, NULL);
 }
 
+/* From inside the teacher, and by a function. */
+static kd_value own_loss(void *user, const kd_loss_graph *step)
+{
+    (void)user;
+    const kd_value r = kd_linear(step->graph, step->student_taps[0].value, "mine", 4, 1);
+    return kd_loss_mse(step->graph, r, step->teacher_taps[0].value);
+}
+
+static kd_status call_distill_inside(world *w)
+{
+    static const char *const tap = "stages.0.pool";
+    const kd_train_opt train = {.struct_size = sizeof train,
+                                .epochs = 1,
+                                .batch = 16,
+                                .lr = 1e-4f,
+                                .freeze = "features.0",
+                                .head_lr = 1e-3f,
+                                .on_nan = KD_NAN_SKIP,
+                                .out = w->out,
+                                .overwrite = 1};
+    kd_distill_opt opt = {.struct_size = sizeof opt,
+                          .teacher = w->teacher,
+                          .train = &train,
+                          .loss = own_loss,
+                          .student_taps = &tap,
+                          .n_student_taps = 1,
+                          .teacher_taps = &tap,
+                          .n_teacher_taps = 1,
+                          .feature = KD_FEATURE_HINT,
+                          .feature_weight = .1f};
+    return kd_distill(w->model, w->data, &opt, NULL);
+}
+
 /* Two students of one pass. */
 static kd_status call_distill_many(world *w)
 {
@@ -729,7 +771,8 @@ const call calls[] = {
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
      "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
      "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_attention_first "
-     "kd_attention_map "
+     "kd_attention_map kd_loss_kl kd_loss_mse kd_loss_rkd kd_l2_normalize kd_channel_energy "
+     "kd_params_create_others kd_exec_create_with "
      "kd_prepend_tokens kd_add_broadcast kd_select_tokens kd_select_token kd_drop_path "
      "kd_window_partition "
      "kd_window_reverse kd_window_mask kd_position_bias kd_patch_merge kd_cross_entropy "
@@ -752,6 +795,7 @@ const call calls[] = {
     {call_model_predict, "kd_model_predict kd_model_plan kd_model_plan_taps"},
     {call_train, "kd_train"},
     {call_distill, "kd_distill"},
+    {call_distill_inside, "kd_distill"},
     {call_distill_many, "kd_distill_many"},
     {call_cache, "kd_cache_build kd_cache_verify kd_cache_agree kd_cache_look"},
     {call_train_step, "kd_train_step"},

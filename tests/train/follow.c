@@ -508,7 +508,7 @@ static void open_all(follower *f, kd_distill_opt *d, kd_train_opt *t)
     f->data = open_data(f->ctx);
     f->model = follow_model(f->ctx, f->line->network);
     for (size_t k = 0; k < f->line->teachers; k++)
-        f->teachers[k] = make_model(f->ctx, teacher_specs[k], 11 + k);
+        f->teachers[k] = make_model(f->ctx, teacher_specs[f->line->first + k], 11 + k);
     if (f->line->teachers > 1)
         test_ok(f->ctx, kd_model_set_normalization(f->teachers[1], mean, std));
     *t = f->line->train;

@@ -20,6 +20,7 @@ typedef struct follow_line {
     size_t bad_step;      /* the loss of this one, from 1, is no number [0: none] */
     kd_train_opt train;
     kd_distill_opt distill;
+    size_t first; /* of the teachers, the first that teaches */
 } follow_line;
 
 extern const follow_line follow_lines[];

@@ -84,8 +84,10 @@ static void set_groups(ref_net *net, const kd_train_opt *t)
 static void fill_distill(kd_distill_opt *d, const kd_train_opt *train)
 {
     static const double hard[] = {.1, .5, 1, .1}, soft[] = {.9, .5, 1, 9}, t[] = {4, 1, 4, 2};
-    fill(&d->hard, hard[d->method]);
-    fill(&d->soft, soft[d->method]);
+    static const double weights[] = {0, 100, 1000, 1, 1, 1, 1, 1};
+    fill(&d->hard, d->feature ? 1 : hard[d->method]);
+    fill(&d->soft, d->feature ? 0 : soft[d->method]);
+    fill(&d->feature_weight, weights[d->feature]);
     fill(&d->temperature, t[d->method]);
     fill(&d->alpha, 1);
     fill(&d->beta, 8);
@@ -140,6 +142,7 @@ void ref_run_open(ref_run *run, kd_model *student, kd_dataset *data, const kd_di
         run->teachers[0] = ref_net_open(opt->teacher);
     }
     for (size_t k = 0; k < opt->n_teachers; k++) run->teachers[k] = ref_net_open(opt->teachers[k]);
+    run->feature = (ref_feature){.ctx = kd_model_ctx(student), .seed = run->train.seed};
     run->loader = open_loader(run);
     const kd_train_opt *t = &run->train;
     run->batches = kd_loader_batches(run->loader);
@@ -151,6 +154,7 @@ void ref_run_open(ref_run *run, kd_model *student, kd_dataset *data, const kd_di
 void ref_run_close(ref_run *run)
 {
     kd_loader_close(run->loader);
+    ref_feature_close(&run->feature);
     ref_net_close(run->student);
     for (size_t k = 0; k < run->distill.n_teachers; k++) ref_net_close(run->teachers[k]);
 }
@@ -214,8 +218,10 @@ static size_t label_of(const kd_batch *b, size_t row)
 
 /* The teachers' part, and what they say of the pictures: the class is that of the mean of their
  * probabilities. */
-static void run_teachers(ref_run *run, const kd_batch *b, ref_value *student, const ref_value *mean)
+static void run_teachers(ref_run *run, const kd_batch *b, const ref_logits *all_of_student)
 {
+    ref_value *student = all_of_student->teacher;
+    const ref_value *mean = all_of_student->mean;
     const kd_distill_opt *d = &run->distill;
     const size_t k = student->c;
     const double soft = (double)d->soft * warm(run);
@@ -226,6 +232,8 @@ static void run_teachers(ref_run *run, const kd_batch *b, ref_value *student, co
     for (size_t t = 0; t < d->n_teachers; t++) {
         ref_logits teacher =
             ref_net_forward(run->teachers[t], b->views[1 + t], b->n, false, REF_VALUES);
+        if (d->feature)
+            run->now.loss += ref_feature_loss(&run->feature, d, all_of_student, &teacher, b->n, 1);
         part += from_teacher(d, b->labels, teacher.mean->x, &logits, weight_of(d, t));
         for (size_t r = 0; r < b->n; r++) {
             ref_softmax(teacher.mean->x + r * k, k, 1, p);
@@ -277,7 +285,7 @@ static void run_batch(ref_run *run, const kd_batch *b)
     const double part = ref_loss_classes(labels->x, targets, b->n, k, hard, labels->g);
     run->now.loss += part;
     run->now.hard += hard > 0 ? part / hard : 0;
-    if (d->n_teachers) run_teachers(run, b, l.teacher, l.mean);
+    if (d->n_teachers) run_teachers(run, b, &l);
     for (size_t r = 0; r < b->n; r++)
         run->now.correct += ref_argmax(l.mean->x + r * k, k) == label_of(b, r);
     run->now.pictures += (double)b->n;
@@ -340,6 +348,9 @@ void ref_run_step(ref_run *run, bool bad)
     swap_buffers(net, kept, false);
     for (size_t i = 0; i < net->n; i++)
         memset(net->arrays[i].grad, 0, net->arrays[i].count * sizeof(double));
+    for (size_t i = 0; i < run->feature.net.n; i++)
+        memset(run->feature.net.arrays[i].grad, 0,
+               run->feature.net.arrays[i].count * sizeof(double));
     run->lr = rate(run);
     run->now = (ref_sums){0};
     run_batches(run, bad);
@@ -348,10 +359,16 @@ void ref_run_step(ref_run *run, bool bad)
     free(kept);
     if (bad) return;
     add(&run->sums, &run->now);
-    run->norm = ref_grad_norm(net) / run->now.pictures;
+    const double more = run->feature.open ? ref_grad_norm(&run->feature.net) : 0;
+    run->norm = hypot(ref_grad_norm(net), more) / run->now.pictures;
     const double clip = (double)t->clip;
     const double clipped = clip > 0 && run->norm > clip ? clip / (run->norm + 1e-6) : 1;
     ref_update(net, t, run->lr, clipped / run->now.pictures, ++run->updates);
+    if (run->feature.open) {
+        kd_train_opt alone = *t;
+        alone.layer_decay = 1;
+        ref_update(&run->feature.net, &alone, run->lr, clipped / run->now.pictures, run->updates);
+    }
     ref_average(net, (double)t->ema);
 }
 

@@ -6,6 +6,7 @@
  *   reference_ops.c    layers and their gradients, on a tape
  *   reference_net.c    VGG, ViT and DeiT put together of them, by the names of their parameters
  *   reference_loss.c   losses and their gradients by the logits
+ *   reference_feature.c  losses on what is inside networks
  *   reference_optim.c  learning rates, SGD, AdamW, clipping, averages
  *   reference.c        the loop: steps, epochs, evaluations, what is reported of them */
 #ifndef REFERENCE_H
@@ -43,6 +44,9 @@ typedef struct ref_net {
                        * each other: there the gradient jumps */
 } ref_net;
 
+/* Arrays of parameters, without a model. */
+void ref_arrays_open(ref_net *net, const kd_params *params);
+void ref_arrays_close(ref_net *net);
 ref_net *ref_net_open(kd_model *model);
 void ref_net_close(ref_net *net);
 ref_array *ref_find(const ref_net *net, const char *name); /* NULL: there is none */
@@ -55,9 +59,14 @@ typedef struct ref_value {
 } ref_value;
 
 /* What a network gives for n pictures. One head: all three are the same. */
+enum { REF_LEVELS = 4 };
 typedef struct ref_logits {
     ref_tape *tape;
     ref_value *mean, *labels, *teacher; /* of both heads; of the class token; of the other */
+    /* What is inside: of each stage the last ReLU, or of each block the tokens; the last attention
+     * [n * heads,T,1,T], or NULL; what the head reads. */
+    ref_value *level[REF_LEVELS], *map, *embedding;
+    size_t levels;
 } ref_logits;
 
 /* training: norms by the batch's moments, which go into the running ones. */
@@ -88,6 +97,8 @@ ref_value *ref_add(ref_tape *t, ref_value *a, ref_value *b, double factor);
 ref_value *ref_tokens(ref_tape *t, ref_value *x, ref_array *const *tokens, size_t count,
                       ref_array *positions);
 ref_value *ref_attention(ref_tape *t, ref_value *qkv, size_t heads);
+/* Its probabilities, [n * heads,T,1,T]. */
+ref_value *ref_attention_map(ref_tape *t, ref_value *qkv, size_t heads);
 ref_value *ref_token(ref_tape *t, ref_value *x, size_t index);
 
 /* ---- losses ---------------------------------------------------------------------------------- */
@@ -109,6 +120,18 @@ double ref_loss_standardized(const double *logits, const double *teacher, size_t
 /* p [k]: softmax(x / T) of a row */
 void ref_softmax(const double *x, size_t k, double temperature, double *p);
 size_t ref_argmax(const double *row, size_t k);
+
+/* A loss on what is inside two networks, with layers that learn with the student. */
+typedef struct ref_feature {
+    kd_ctx *ctx;
+    uint64_t seed;
+    ref_net net; /* of those layers */
+    bool open;   /* there are some */
+} ref_feature;
+/* factor * weight * n * the mean; gradients by the student's values, and by the layers, are added. */
+double ref_feature_loss(ref_feature *f, const kd_distill_opt *d, const ref_logits *s,
+                        const ref_logits *t, size_t n, double factor);
+void ref_feature_close(ref_feature *f);
 
 /* ---- optimisers ------------------------------------------------------------------------------ */
 
@@ -147,6 +170,7 @@ typedef struct ref_run {
     kd_train_opt train;     /* with defaults */
     kd_distill_opt distill; /* n_teachers 0: training */
     kd_dataset *data;
+    ref_feature feature;
     ref_net *student, *teachers[KD_MAX_TEACHERS];
     kd_loader *loader;
     size_t batches, steps_an_epoch, steps;

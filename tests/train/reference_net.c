@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double *copy_of(kd_model *model, const kd_param_info *info)
+static double *copy_of(const kd_params *params, const kd_param_info *info)
 {
     double *x = calloc(info->count, sizeof *x);
     float *f = calloc(info->count, sizeof(int64_t));
     int64_t whole;
     ck_assert(x && f);
-    test_ok(kd_model_ctx(model), kd_params_get(kd_model_params(model), info, 0, f));
+    test_ok(kd_params_ctx(params), kd_params_get(params, info, 0, f));
     for (size_t i = 0; i < info->count; i++) {
         if (info->dtype == KD_I64) {
             memcpy(&whole, (char *)f + i * sizeof whole, sizeof whole);
@@ -74,20 +74,9 @@ static bool decays(const ref_array *a)
     return a->rank > 1 && !strstr(a->name, "token") && !strstr(a->name, "pos_embed");
 }
 
-ref_net *ref_net_open(kd_model *model)
+void ref_arrays_open(ref_net *net, const kd_params *params)
 {
-    ref_net *net = calloc(1, sizeof *net);
-    const kd_params *params = kd_model_params(model);
-    ck_assert_ptr_nonnull(net);
-    *net = (ref_net){.model = model,
-                     .n = kd_params_entries(params),
-                     .image = kd_model_image(model),
-                     .channels = kd_model_channels(model),
-                     .classes = kd_model_classes(model),
-                     .heads = 1,
-                     .least_gap = INFINITY};
-    const char *heads = strstr(kd_model_spec(model), "heads=");
-    if (heads) net->heads = (size_t)strtoul(heads + 6, NULL, 10);
+    net->n = kd_params_entries(params);
     net->arrays = calloc(net->n, sizeof *net->arrays);
     ck_assert_ptr_nonnull(net->arrays);
     for (size_t i = 0; i < net->n; i++) {
@@ -98,9 +87,9 @@ ref_net *ref_net_open(kd_model *model)
         a->buffer = info->buffer != 0;
         a->rank = (size_t)info->file_shape.rank;
         for (size_t d = 0; d < a->rank; d++) a->dim[d] = (size_t)info->file_shape.dim[d];
-        a->value = copy_of(model, info);
-        a->average = copy_of(model, info);
-        a->kept = copy_of(model, info);
+        a->value = copy_of(params, info);
+        a->average = copy_of(params, info);
+        a->kept = copy_of(params, info);
         a->grad = calloc(a->count, sizeof *a->grad);
         a->first = calloc(a->count, sizeof *a->first);
         a->second = calloc(a->count, sizeof *a->second);
@@ -108,11 +97,26 @@ ref_net *ref_net_open(kd_model *model)
         a->decays = decays(a);
         a->rate = 1;
     }
+}
+
+ref_net *ref_net_open(kd_model *model)
+{
+    ref_net *net = calloc(1, sizeof *net);
+    ck_assert_ptr_nonnull(net);
+    *net = (ref_net){.model = model,
+                     .image = kd_model_image(model),
+                     .channels = kd_model_channels(model),
+                     .classes = kd_model_classes(model),
+                     .heads = 1,
+                     .least_gap = INFINITY};
+    const char *heads = strstr(kd_model_spec(model), "heads=");
+    if (heads) net->heads = (size_t)strtoul(heads + 6, NULL, 10);
+    ref_arrays_open(net, kd_model_params(model));
     count_layers(net);
     return net;
 }
 
-void ref_net_close(ref_net *net)
+void ref_arrays_close(ref_net *net)
 {
     for (size_t i = 0; i < net->n; i++) {
         free(net->arrays[i].value);
@@ -123,6 +127,11 @@ void ref_net_close(ref_net *net)
         free(net->arrays[i].second);
     }
     free(net->arrays);
+}
+
+void ref_net_close(ref_net *net)
+{
+    ref_arrays_close(net);
     free(net);
 }
 
@@ -153,9 +162,10 @@ static ref_array *array(const ref_net *net, const char *before, size_t number, c
 }
 
 /* features.0 convolution, (1 norm,) ReLU, pool, and again. */
-static ref_value *vgg(ref_net *net, ref_tape *t, ref_value *x, bool training)
+static ref_logits vgg(ref_net *net, ref_tape *t, ref_value *x, bool training)
 {
     ref_array *weight;
+    ref_logits l = {.tape = t};
     for (size_t i = 0; (weight = array(net, "features.", i, ".weight"));) {
         ck_assert_uint_eq(weight->rank, 4);
         x = ref_conv(t, x, weight, array(net, "features.", i, ".bias"), 1, 1);
@@ -165,13 +175,17 @@ static ref_value *vgg(ref_net *net, ref_tape *t, ref_value *x, bool training)
             snprintf(name, sizeof name, "features.%zu", i++);
             x = ref_batch_norm(t, x, name, training);
         }
-        x = ref_max_pool(t, ref_relu(t, x));
+        x = ref_relu(t, x);
+        if (l.levels < REF_LEVELS) l.level[l.levels++] = x;
+        x = ref_max_pool(t, x);
         i += 2;
     }
-    return ref_linear(t, ref_mean(t, x), "classifier");
+    l.embedding = ref_mean(t, x);
+    l.mean = l.labels = l.teacher = ref_linear(t, l.embedding, "classifier");
+    return l;
 }
 
-static ref_value *block(const ref_net *net, ref_tape *t, ref_value *x, size_t i)
+static ref_value *block(const ref_net *net, ref_tape *t, ref_value *x, size_t i, ref_value **map)
 {
     char name[64];
     const int at = snprintf(name, sizeof name, "blocks.%zu.", i);
@@ -179,7 +193,9 @@ static ref_value *block(const ref_net *net, ref_tape *t, ref_value *x, size_t i)
     const size_t room = sizeof name - (size_t)at;
 #define NAMED(text) (snprintf(rest, room, "%s", text), name)
     ref_value *y = ref_layer_norm(t, x, NAMED("norm1"), 1e-6);
-    y = ref_attention(t, ref_linear(t, y, NAMED("attn.qkv")), net->heads);
+    y = ref_linear(t, y, NAMED("attn.qkv"));
+    *map = ref_attention_map(t, y, net->heads);
+    y = ref_attention(t, y, net->heads);
     x = ref_add(t, x, ref_linear(t, y, NAMED("attn.proj")), 1);
     y = ref_layer_norm(t, x, NAMED("norm2"), 1e-6);
     y = ref_gelu(t, ref_linear(t, y, NAMED("mlp.fc1")));
@@ -191,14 +207,20 @@ static ref_logits vit(ref_net *net, ref_tape *t, ref_value *x)
 {
     ref_array *const tokens[] = {ref_find(net, "cls_token"), ref_find(net, "dist_token")};
     ref_array *weight = ref_find(net, "patch_embed.proj.weight");
+    ref_logits l = {.tape = t};
     x = ref_conv(t, x, weight, ref_find(net, "patch_embed.proj.bias"), weight->dim[2], 0);
     x = ref_tokens(t, x, tokens, tokens[1] ? 2 : 1, ref_find(net, "pos_embed"));
-    for (size_t i = 0; array(net, "blocks.", i, ".norm1.weight"); i++) x = block(net, t, x, i);
+    for (size_t i = 0; array(net, "blocks.", i, ".norm1.weight"); i++) {
+        x = block(net, t, x, i, &l.map);
+        if (i < REF_LEVELS) l.level[l.levels++] = x;
+    }
     x = ref_layer_norm(t, x, "norm", 1e-6);
-    ref_value *head = ref_linear(t, ref_token(t, x, 0), "head");
-    if (!tokens[1]) return (ref_logits){t, head, head, head};
-    ref_value *other = ref_linear(t, ref_token(t, x, 1), "head_dist");
-    return (ref_logits){t, ref_add(t, head, other, .5), head, other};
+    l.embedding = ref_token(t, x, 0);
+    l.mean = l.labels = l.teacher = ref_linear(t, l.embedding, "head");
+    if (!tokens[1]) return l;
+    l.teacher = ref_linear(t, ref_token(t, x, 1), "head_dist");
+    l.mean = ref_add(t, l.labels, l.teacher, .5);
+    return l;
 }
 
 ref_logits ref_net_forward(ref_net *net, const float *pictures, size_t n, bool training,
@@ -209,8 +231,7 @@ ref_logits ref_net_forward(ref_net *net, const float *pictures, size_t n, bool t
     for (size_t i = 0; i < n * net->image * net->image * net->channels; i++)
         x->x[i] = (double)pictures[i];
     if (ref_find(net, "cls_token")) return vit(net, t, x);
-    ref_value *y = vgg(net, t, x, training);
-    return (ref_logits){t, y, y, y};
+    return vgg(net, t, x, training);
 }
 
 void ref_net_backward(const ref_logits *logits)

@@ -544,3 +544,48 @@ ref_value *ref_attention(ref_tape *t, ref_value *qkv, size_t heads)
             for (size_t q = 0; q < tokens; q++, p += tokens) attend(o, n, q, head, p);
     return y;
 }
+
+/* ---- its probabilities ----------------------------------------------------------------------- */
+
+static void map_back(const node *o)
+{
+    const ref_value *x = o->in;
+    const size_t tokens = x->h, d = x->c / 3 / o->heads;
+    const double *p = o->out->x, *g = o->out->g;
+    for (size_t n = 0; n < x->n; n++)
+        for (size_t head = 0; head < o->heads; head++)
+            for (size_t q = 0; q < tokens; q++, p += tokens, g += tokens) {
+                const double mean = dot(p, g, tokens);
+                const size_t query = n * tokens * x->c + q * x->c + head * d;
+                for (size_t k = 0; k < tokens; k++) {
+                    const size_t key = (n * tokens + k) * x->c + x->c / 3 + head * d;
+                    const double s = p[k] * (g[k] - mean) / sqrt((double)d);
+                    for (size_t i = 0; i < d; i++) {
+                        x->g[query + i] += s * x->x[key + i];
+                        x->g[key + i] += s * x->x[query + i];
+                    }
+                }
+            }
+}
+
+ref_value *ref_attention_map(ref_tape *t, ref_value *qkv, size_t heads)
+{
+    const size_t tokens = qkv->h, d = qkv->c / 3 / heads;
+    ref_value *y = ref_value_make(t, qkv->n * heads, tokens, 1, tokens);
+    node *o = note(t, map_back, qkv, y);
+    double *p = y->x;
+    o->heads = heads;
+    for (size_t n = 0; n < qkv->n; n++)
+        for (size_t head = 0; head < heads; head++)
+            for (size_t q = 0; q < tokens; q++, p += tokens) {
+                const double *row = qkv->x + (n * tokens + q) * qkv->c + head * d;
+                double sum = 0;
+                for (size_t k = 0; k < tokens; k++) {
+                    const double *key = qkv->x + (n * tokens + k) * qkv->c + qkv->c / 3 + head * d;
+                    p[k] = exp(dot(row, key, d) / sqrt((double)d));
+                    sum += p[k];
+                }
+                for (size_t k = 0; k < tokens; k++) p[k] /= sum;
+            }
+    return y;
+}

@@ -21,6 +21,7 @@
 typedef struct course {
     const char *name, *data, *student, *teacher; /* teacher NULL: plain training */
     kd_method method;
+    kd_feature feature;
     kd_train_opt train;
     float dkd_warmup;
     bool brief;         /* many weights: fewer runs, fewest on a table that is named */
@@ -114,6 +115,32 @@ static const course frozen = {
               .seed = 5},
     .stops = {{1}, {3, 7}, {6}}};
 
+/* A layer that learns with the student, by an optimiser of its own; what is inside a transformer. */
+static const course hinted = {
+    .name = "hint",
+    .data = "synthetic:train=96,test=24",
+    .student = "vgg8_bn,width=0.125,classes=10,image=32",
+    .teacher = "vgg11_bn,width=0.25,classes=10,image=32",
+    .feature = KD_FEATURE_HINT,
+    .train = {.epochs = 2, .batch = 16, .lr = .01f, .ema = .9f, .seed = 5},
+    .stops = {{1}, {3, 7}, {6}}};
+static const course attentive = {
+    .name = "attention",
+    .data = "synthetic:image=16,train=48,test=24",
+    .student = "deit_tiny_distilled_patch16_224,image=16,patch=4,dim=24,depth=3,heads=3,classes=10",
+    .teacher = "deit_tiny_distilled_patch16_224,image=16,patch=4,dim=30,depth=2,heads=5,classes=10",
+    .feature = KD_FEATURE_ATTENTION,
+    .train = {.epochs = 2, .batch = 16, .lr = .002f, .seed = 8},
+    .stops = {{1}, {2, 4}}};
+static const course relations = {.name = "relations",
+                                 .data = "synthetic:train=64,test=24",
+                                 .student = "vgg5_bn,width=0.125,classes=10,image=32",
+                                 .teacher = "vgg4_bn,width=0.25,classes=10,image=32",
+                                 .feature = KD_FEATURE_RKD,
+                                 .brief = true,
+                                 .train = {.epochs = 2, .batch = 16, .lr = .01f, .seed = 5},
+                                 .stops = {{1}}};
+
 #if KDI_OPENBLAS
 /* Products of the sizes that are OpenBLAS's, and dropout. */
 static const course dense = {.name = "dense",
@@ -189,6 +216,7 @@ static void run_part(const course *c, const manner *m, kd_train_opt train, size_
     const kd_distill_opt opt = {.struct_size = sizeof opt,
                                 .teacher = teacher,
                                 .method = c->method,
+                                .feature = c->feature,
                                 .dkd_warmup = c->dkd_warmup,
                                 .train = &train};
     const kd_status status = teacher ? kd_distill(student, data, &opt, &o->result)
@@ -295,6 +323,14 @@ END_TEST
 START_TEST(test_frozen)
 {
     check_table(&frozen, NULL);
+}
+END_TEST
+
+START_TEST(test_features)
+{
+    check_table(&hinted, NULL);
+    check_table(&attentive, NULL);
+    check_table(&relations, NULL);
 }
 END_TEST
 
@@ -406,4 +442,4 @@ END_TEST
 
 TEST_SUITE(bits, 120, &test_distillation_gives_the_same_bits, &test_dropout_gives_the_same_bits,
            &test_transformers_give_the_same_bits, &test_tables_differ_by_rounding, &test_blas,
-           &test_frozen)
+           &test_frozen, &test_features)

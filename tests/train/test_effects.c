@@ -137,6 +137,11 @@ static const value values[] = {{"augment", 1, "none"},
                                {"beta", 3, NULL},
                                {"beta", -1, NULL},
                                {"dkd_warmup", 1.5, NULL},
+                               {"feature", KD_FEATURE_AT, NULL},
+                               {"feature", KD_FEATURE_COSINE, NULL},
+                               {"feature_weight", 7, NULL},
+                               {"student_tap", 1, "stages.0.pool"},
+                               {"teacher_tap", 1, "stages.0.pool"},
                                {"seed", 5, NULL}};
 enum { VALUES = sizeof values / sizeof *values };
 
@@ -233,6 +238,9 @@ static void pairs(kd_optimizer optimizer, kd_schedule schedule, int method)
             if (o->flags & p->flags & KD_LENGTH) continue; /* the shorter one holds */
             if (p->needs && values[w].number < 0 && kd_option_find(p->needs) == o)
                 continue; /* off */
+            const bool soft = !strcmp(p->name, "soft") || (p->needs && !strcmp(p->needs, "soft"));
+            if (!strcmp(o->name, "feature") && soft && values[w].number < 0)
+                continue; /* it is off there anyway */
             const uint64_t hash = run(&b, &both, taught, &said);
             ck_assert_msg(said || hash != without, "%s %g beside %s %g (%s): nothing happened",
                           values[w].name, values[w].number, values[v].name, values[v].number,

@@ -406,7 +406,7 @@ static void check_heads(kd_ctx *ctx, kd_method method, float hard, float soft, f
                                kd_input(g, "dist", KD_F32, 2, dim)};
     for (int h = 0; h < 2; h++) kd_graph_want_grad(g, heads[h]);
     const kd_value logits = kd_scale(g, kd_add(g, heads[0], heads[1]), .5f);
-    const kd_value loss = kdt_step_loss(g, &o, logits, heads, K, false);
+    const kd_value loss = kdt_step_loss(g, &o, &(kdt_step){.batch = 1}, logits, heads, K);
     test_ok(ctx, kd_graph_grad(g, loss));
     kd_output(g, loss, "loss");
     kd_output(g, kd_graph_grad_of(g, heads[0]), "grad0");

@@ -92,6 +92,8 @@ static options readers_of(const kd_option *o)
     if (o->needs) set(&all, kd_option_find(o->needs), .5);
     if (o->needs && kd_option_find(o->needs)->type == KD_OPTION_COUNT)
         set(&all, kd_option_find(o->needs), 3);
+    if (o->needs && kd_option_find(o->needs)->type == KD_OPTION_CHOICE)
+        set(&all, kd_option_find(o->needs), 1);
     return all;
 }
 

@@ -116,7 +116,8 @@ static void change(setup *s, const kd_option *o)
         *(double *)at = .25;
         break;
     case KD_OPTION_TEXT:
-        *(const char **)at = !strcmp(o->name, "freeze")     ? "features.0"
+        *(const char **)at = strstr(o->name, "_tap")        ? "stages.0"
+                             : !strcmp(o->name, "freeze")   ? "features.0"
                              : !strcmp(o->name, "group_lr") ? "features.0=0.003"
                                                             : "flip";
         break;
@@ -133,6 +134,7 @@ static void let_read(setup *s, const kd_option *o)
     if (o->methods == 1u << KD_METHOD_DKD) s->distill.method = KD_METHOD_DKD;
     if (o->needs && !strcmp(o->needs, "dev_count")) s->train.dev_count = 3;
     if (!strcmp(o->name, "min_lr")) s->train.lr = 2;
+    if (o->needs && !strcmp(o->needs, "feature")) s->distill.feature = KD_FEATURE_HINT;
 }
 
 /* A budget takes the place of epochs; where the steps are counted nothing depends on it. */
