@@ -148,8 +148,13 @@ uninstall: ## remove what install put there, and nothing else
 	@rm -f $(DESTDIR)$(LIBDIR)/$(so_real) $(DESTDIR)$(LIBDIR)/$(soname)
 	@for f in $(own_folders); do rmdir $(DESTDIR)$$f 2>/dev/null || :; done
 
-dist: ## build/libkd-VERSION.tar.gz of what is committed
-	@mkdir -p build && git archive --prefix=libkd-$(version)/ -o build/libkd-$(version).tar.gz HEAD
-	@echo build/libkd-$(version).tar.gz
+package := libkd-$(version)
+pack_git := git archive --prefix=$(package)/ -o build/$(package).tar.gz HEAD
+pack_tree := rm -rf build/$(package) && mkdir build/$(package) && \
+    tar -cf - --exclude ./build . | tar -xf - -C build/$(package) && \
+    tar -czf build/$(package).tar.gz -C build $(package) && rm -rf build/$(package)
+dist: ## build/libkd-VERSION.tar.gz of what is committed; without a repository, of what is there
+	@mkdir -p build && $(if $(wildcard .git),$(pack_git),$(pack_tree))
+	@echo build/$(package).tar.gz
 sbom: ## build/libkd.spdx: the bill of materials, every file with its sum and licence
 	@mkdir -p build && reuse spdx -o build/libkd.spdx && echo build/libkd.spdx

@@ -101,7 +101,7 @@ static int show_test(void *user, const kd_progress *k)
     if (p->terminal && !interrupted)
         fprintf(stderr, "\r[%d/%d] %-28s measuring, %zu of %zu batches%s", p->number, RUNS,
                 p->run->title, k->batch, k->batches, k->batch == k->batches ? "\r\033[K" : "");
-    return interrupted;
+    return interrupted != 0;
 }
 
 static int show(void *user, const kd_progress *k)
@@ -119,14 +119,14 @@ static int show(void *user, const kd_progress *k)
                 p->terminal ? "\r" : "", p->number, RUNS, p->run->title, 100 * k->fraction, k->loss,
                 k->accuracy, k->images_per_second, left, p->terminal ? "\033[K" : "\n");
     }
-    return interrupted;
+    return interrupted != 0;
 }
 
 static int only_stop(void *user, const kd_progress *k)
 {
     (void)user;
     (void)k;
-    return interrupted;
+    return interrupted != 0;
 }
 
 /* Which test pictures are answered right: networks are compared on the same ones. */

@@ -184,8 +184,7 @@ extern const cli_variable cli_environment[]; /* ends with a NULL name */
 bool cli_parse_number(const char *text, double *out);
 bool cli_parse_count(const char *text, uint64_t *out);
 bool cli_parse_bytes(const char *text, uint64_t *out);
-/* Single edits between two words: letters put in, left out, changed, two that
- * changed places. */
+/* Single edits between two words: a letter inserted, left out or changed, two neighbours swapped. */
 size_t cli_distance(const char *a, const char *b);
 
 /* The name that is nearest to a word which is none of the names. Case does not matter, nor '_' for
@@ -270,14 +269,15 @@ int cli_macs(kd_model *model, uint64_t *macs);
  * NULL is none. Each is CLI_DONE, or CLI_FAILED with the line printed. apart: writing output must
  * not touch input (nor a file of that folder, nor a shard of it). */
 int cli_apart(kd_ctx *ctx, const char *what, const char *output, const char *input);
-/* A safetensors file that is there is one of logits (of kd predict, of kd step), not a network. */
+/* What output would replace, if anything: a file of logits (of kd predict, of kd step), never a
+ * network. */
 int cli_replaceable(kd_ctx *ctx, const char *what, const char *output);
 /* Of --data folder:PATH: output, which need not be there yet, lies neither in that folder nor is it. */
 int cli_outside_data(const cli_args *args, const char *what, const char *output);
 /* Two outputs are not one file: CLI_USAGE. */
 int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other);
-/* There is a folder to write it in, and nothing there that is no file. */
+/* Its folder exists, and the path is free or a regular file. */
 int cli_can_write(const char *what, const char *output);
 /* A JPEG or PNG file: by its first bytes, whatever it is called. */
 bool cli_is_picture(const char *path);

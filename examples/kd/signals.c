@@ -24,11 +24,21 @@ static const cli_last_words *volatile last_words;
 
 /* ---- marks ----------------------------------------------------------------------------------- */
 
+static struct timespec changed(const struct stat *about)
+{
+#ifdef __APPLE__
+    return about->st_mtimespec;
+#else
+    return about->st_mtim;
+#endif
+}
+
 cli_mark cli_mark_of(const char *path)
 {
     struct stat about;
     if (stat(path, &about) != 0) return (cli_mark){.there = false};
-    return (cli_mark){true, about.st_ino, about.st_mtim.tv_sec, about.st_mtim.tv_nsec};
+    const struct timespec time = changed(&about);
+    return (cli_mark){true, about.st_ino, time.tv_sec, time.tv_nsec};
 }
 
 bool cli_same_mark(const cli_mark *a, const cli_mark *b)

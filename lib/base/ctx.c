@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Later versions of a struct may be longer by so many bytes. A larger size was never set. */
+/* A struct of a later version may be longer than ours by so many bytes. A struct_size beyond that
+ * is taken for one that the caller forgot to set. */
 enum { MOST_BEYOND = 4096 };
 
 static size_t struct_size(const void *options)
@@ -116,7 +117,8 @@ void kdi_words_end(kdi_words *words, kd_ctx *ctx)
     unlock(ctx);
 }
 
-/* Where this thread's words go. The context is locked. */
+/* Where an error of this thread is written: to the call that waits for its callback, else to the
+ * context. The caller holds the lock. */
 static char *place_of_words(kd_ctx *ctx)
 {
     for (kdi_words *w = ctx->listeners; w; w = w->next)

@@ -23,7 +23,7 @@ struct kd_ctx {
     atomic_int blas_found;       /* of OpenBLAS (lib/kernel/blas_choice.c) */
     char blas_text[200];         /* what kd_ctx_blas said last */
     atomic_flag failing;         /* somebody writes error */
-    atomic_int status;           /* that error came with */
+    atomic_int status;           /* of the error in `error` */
     struct kdi_words *listeners; /* functions of the caller's that run now: see base.h */
     char error[KDI_ERROR_SIZE];
 };

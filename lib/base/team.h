@@ -14,9 +14,9 @@ enum { KDI_TEAM_GROUPS = 8 }; /* of members that are woken together: KD_MAX_THRE
 
 typedef struct kdi_team {
     _Alignas(64) atomic_uint_fast64_t offer; /* team.c says what is in it */
-    _Alignas(64) atomic_uint asleep;         /* bit g: some of group g are, and nobody woke them */
-    atomic_bool busy;                        /* somebody offers a loop */
-    atomic_bool over;                        /* members leave */
+    _Alignas(64) atomic_uint asleep; /* bit g: members of group g sleep and are not yet woken */
+    atomic_bool busy;                /* somebody offers a loop */
+    atomic_bool over;                /* members leave */
     kd_worker_fn fn;
     void *arg;
     pthread_mutex_t mutex;

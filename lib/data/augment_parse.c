@@ -64,7 +64,7 @@ static bool parse_value(const kdi_augment *kind, const char *text, size_t low, s
 typedef struct parser {
     kd_ctx *ctx;
     kdi_shape shape;
-    uint32_t slot;                        /* the next word's */
+    uint32_t slot;                        /* of the next word */
     const kdi_augment *given[KDI_GROUPS]; /* the last word of each group */
     size_t used;                          /* characters of a->text */
     kdi_augmentation *a;

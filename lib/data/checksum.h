@@ -12,7 +12,7 @@ typedef struct kdi_sum {
 kdi_sum kdi_sum_begin(void);
 void kdi_sum_bytes(kdi_sum *sum, const void *bytes, size_t count);
 void kdi_sum_number(kdi_sum *sum, uint64_t number);
-/* With its length, so that texts in a row cannot be divided otherwise. */
+/* The length counts, too: "ab" and "c" give another sum than "a" and "bc". */
 void kdi_sum_text(kdi_sum *sum, const char *text);
 uint64_t kdi_sum_end(const kdi_sum *sum);
 

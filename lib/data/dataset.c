@@ -57,7 +57,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* A name that comes twice would be found nowhere. */
+/* Classes are told by their names: no two may have the same. */
 static kd_status check_names(kd_ctx *ctx, const kd_data_info *info)
 {
     kd_status status = KD_OK;
@@ -183,7 +183,8 @@ const char *kd_dataset_note(const kd_dataset *data, size_t i)
     return data && i < data->n_remarks ? data->remarks[i] : NULL;
 }
 
-/* What the normalisation of the caller's own pictures rests on, if nobody gave it. */
+/* In words: the numbers that stand in for a mean or a deviation that the caller did not give; NULL:
+ * both were given. */
 static const char *guess_of(const kd_dataset *data)
 {
     if (!data->has_mean && !data->has_std)

@@ -18,8 +18,8 @@ typedef struct kdi_arena {
     kd_ctx *ctx;
     struct kdi_arena_chunk *chunks; /* the newest first */
     size_t total;                   /* bytes of all chunks */
-    size_t before;                  /* what a picture before took in several chunks */
-    kd_status failed;               /* why the last request failed */
+    size_t before;    /* what an earlier picture took, if it was more than one chunk */
+    kd_status failed; /* why the last request failed */
 } kdi_arena;
 
 /* bytes at a multiple of 64, not zeroed; NULL on failure. */

@@ -105,7 +105,8 @@ static kd_status copy_node(kdi_draft *d, size_t i)
     const kdi_node *from = &d->graph->nodes[i];
     kdi_node *to = &d->nodes[i];
     *to = *from;
-    /* An older program's shorter record was completed in the graph's pool, which goes first. */
+    /* The graph completed a shorter record, of an older version, in its own pool. The plan outlives
+     * the graph, so it takes a copy. */
     if (from->op->struct_size < sizeof *from->op)
         to->op = kdi_pool_copy(pool, from->op, 1, sizeof *from->op);
     if (!to->op) return kd_ctx_memory_status(d->plan->ctx);

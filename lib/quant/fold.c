@@ -80,7 +80,7 @@ kd_status kdi_fold_pixels(kdi_net *net)
 
 /* ---- cross-layer equalisation ---------------------------------------------------------------- */
 
-/* The layer with weights that alone reads what l makes, pools between; NULL: there is none. */
+/* The one reader of l's output, past any pools, if it is a layer with weights; else NULL. */
 static kdi_layer *next_weights(const kdi_net *net, const kdi_layer *l)
 {
     for (int map = l->out;;) {

@@ -73,4 +73,12 @@ quiet build/last.mk DEBUG=1 "$money"
 [ "$(installs)" = "$(value obj DEBUG=1 "$money")" ] || fail "make install does not install what was built"
 [ "$(installs DEBUG=0 CFLAGS=)" = "$plain" ] || fail "make install does not take options"
 [ ! -f "$dir/last.mk" ] || cp "$dir/last.mk" build/last.mk
+# ---- make dist, and again from what was unpacked ----
+files() { tar -tzf "$1" | grep -v '/$' | sort; }
+archive=$(quiet dist)
+files "$archive" >"$dir/files"
+tar -xzf "$archive" -C "$dir"
+again=$(quiet -C "$dir"/libkd-* dist)
+files "$dir"/libkd-*/"$again" | diff "$dir/files" - || fail "make dist without a repository packs other files"
+[ "$(grep -c -e '/Makefile$' -e '/.ci/deps.sh$' -e '/include/kd/kd.h$' "$dir/files")" = 3 ] || fail "make dist left files out"
 echo "build.sh: all holds"
