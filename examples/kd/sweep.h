@@ -32,5 +32,10 @@ void sweep_free(sweep *s);
 
 /* sweep_run.c */
 int sweep_run(sweep *s);
+/* The line above the table of students. */
+void sweep_table_head(int width);
+
+/* sweep_report.c: the students as their records have them: of --jobs. */
+int sweep_report(sweep *s);
 
 #endif

@@ -6,6 +6,7 @@
 #include "sweep.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <spawn.h>
@@ -302,13 +303,18 @@ static int print_json(sweep *s)
     return cli_print_json(s->ctx, json);
 }
 
+void sweep_table_head(int width)
+{
+    printf("%-*s  %10s  %8s  %8s  %8s  %s\n", width, "student", "parameters", "top-1 %", "loss",
+           "seconds", "status");
+}
+
 static int print_table(const sweep *s)
 {
     size_t width = 7;
     for (size_t i = 0; i < s->n; i++)
         if (strlen(s->students[i]->name) > width) width = strlen(s->students[i]->name);
-    printf("%-*s  %10s  %8s  %8s  %8s  %s\n", (int)width, "student", "parameters", "top-1 %",
-           "loss", "seconds", "status");
+    sweep_table_head((int)width);
     for (size_t i = 0; i < s->n; i++) {
         const cli_session *x = &s->students[i]->session;
         printf("%-*s  %10zu  ", (int)width, s->students[i]->name,
@@ -431,12 +437,13 @@ static int dry_run(sweep *s)
 static pid_t start(const sweep *s, sweep_student *t, size_t threads)
 {
     static char self[CLI_PATH];
-    char out[CLI_PATH + 10], count[40];
+    char out[CLI_PATH + 10], count[40], memory[60];
     char *words[SWEEP_WORDS + 10];
     char distill[] = "distill", quiet[] = "--quiet", resume[] = "--resume",
          overwrite[] = "--overwrite";
     int n = 0;
     pid_t child;
+    posix_spawn_file_actions_t silent; /* what came out is said for all of them, in one table */
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length <= 0) return -1;
     self[length] = 0;
@@ -447,11 +454,21 @@ static pid_t start(const sweep *s, sweep_student *t, size_t threads)
     words[n++] = out;
     words[n++] = count;
     words[n++] = quiet;
+    if (s->args->max_memory) {
+        const unsigned long long share = s->args->max_memory / s->args->jobs;
+        snprintf(memory, sizeof memory, "--max-memory=%llu", share ? share : 1);
+        words[n++] = memory;
+    }
     if (s->args->train.resume) words[n++] = resume;
     if (s->args->train.overwrite) words[n++] = overwrite;
     for (int i = 0; i < t->n_words; i++) words[n++] = t->words[i];
     words[n] = NULL;
-    return posix_spawn(&child, self, NULL, NULL, words, environ) ? -1 : child;
+    if (posix_spawn_file_actions_init(&silent)) return -1;
+    const bool fine =
+        !posix_spawn_file_actions_addopen(&silent, STDOUT_FILENO, "/dev/null", O_WRONLY, 0) &&
+        !posix_spawn(&child, self, &silent, NULL, words, environ);
+    posix_spawn_file_actions_destroy(&silent);
+    return fine ? child : -1;
 }
 
 static int wait_for_one(sweep *s, pid_t *children, size_t *left)
@@ -515,6 +532,13 @@ static int run_jobs(sweep *s)
     return CLI_INTERRUPTED;
 }
 
+/* With --json an interrupted sweep, too, has one object, with how far each student came. */
+static int run_and_report(sweep *s)
+{
+    const int code = run_jobs(s), printed = sweep_report(s);
+    return code ? code : printed;
+}
+
 /* A folder that is taken is found before the first pass, not before the last. */
 static int check_folders(const sweep *s)
 {
@@ -553,7 +577,7 @@ int sweep_run(sweep *s)
                                  s->students[i]->name);
         code = open_students(s); /* what is wrong is said before a process starts */
         close_students(s);
-        return code ? code : run_jobs(s);
+        return code ? code : run_and_report(s);
     }
     code = open_students(s);
     if (!code) {

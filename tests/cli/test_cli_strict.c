@@ -290,6 +290,45 @@ START_TEST(test_lists_in_a_sweep)
 }
 END_TEST
 
+/* What processes came to is reported as what one pass came to, with --json as one object. */
+START_TEST(test_jobs_are_reported)
+{
+    const test_path file = test_in_dir("jobs.json"), out = test_in_dir("jobs"),
+                    pass = test_in_dir("pass");
+    static char one[TEST_MAX_TEXT];
+    char text[9000];
+    snprintf(text, sizeof text,
+             "{\"common\": {\"teacher\": \"%s\", \"data\": \"" DATA
+             "\", \"batch\": 16, \"epochs\": 1, "
+             "\"cache\": \"%s\"}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2\"}, {\"name\": "
+             "\"b\", \"spec\": \"vgg2_bn\", \"lr\": 0.03}]}",
+             run_folder(), cache_folder());
+    put_text(file.text, text);
+    RUN_OK("sweep", file.text, "--out", pass.text, "--quiet");
+    snprintf(one, sizeof one, "%s", test_out);
+    RUN_OK("sweep", file.text, "--out", out.text, "--quiet", "--jobs", "2");
+    ck_assert_uint_eq(test_lines(test_out), 3); /* as in one pass, but for the seconds */
+    for (const char *a = one, *b = test_out; a && b; a = strchr(a, '\n'), b = strchr(b, '\n')) {
+        a += *a == '\n';
+        b += *b == '\n';
+        ck_assert_msg(!strncmp(a, b, 37), "%s%s", one, test_out);
+        if (!*a) break;
+    }
+    RUN_OK("sweep", file.text, "--out", out.text, "--quiet", "--jobs", "2", "--json",
+           "--overwrite");
+    ck_assert_uint_eq(test_lines(test_out), 1);
+    test_expect_in(test_out, "{\"students\":[{\"name\":\"a\",\"spec\":\"vgg2,");
+    test_expect_in(test_out, "\"status\":\"done\",\"error\":null,\"params\":");
+    test_expect_in(test_out, "\"name\":\"b\"");
+    /* each has its share of the memory */
+    ck_assert_int_eq(RUN("sweep", file.text, "--out", out.text, "--quiet", "--jobs", "2",
+                         "--overwrite", "--max-memory", "1500K", "--json"),
+                     1);
+    test_expect_in(test_err, "memory limit of 768000 bytes");
+    ck_assert_uint_eq(test_lines(test_out), 1);
+}
+END_TEST
+
 /* A record of a later version may have an option that is not known here. */
 START_TEST(test_record_with_an_unknown_option)
 {
@@ -310,4 +349,4 @@ END_TEST
 TEST_SUITE(cli_strict, 60, &test_given_twice, &test_actions_of_cache, &test_huge_numbers,
            &test_two_sizes, &test_export, &test_tensors_for_a_blob, &test_no_cache,
            &test_cache_as_json, &test_cache_in_the_data, &test_cache_that_does_not_grow,
-           &test_lists_in_a_sweep, &test_record_with_an_unknown_option)
+           &test_lists_in_a_sweep, &test_jobs_are_reported, &test_record_with_an_unknown_option)
