@@ -14,8 +14,8 @@
 static const char *option_of_int8(const cli_args *a)
 {
     static const char *const names[] = {
-        "calibrate", "calibrate-count", "compare-count", "method",  "percentile", "equalise",
-        "keep-bias", "wide-logits",     "data-dir",      "augment", "skip-broken"};
+        "calibrate", "calibrate-count", "compare-count", "method",  "percentile",
+        "equalise",  "keep-bias",       "data-dir",      "augment", "skip-broken"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (cli_given(a, names[i])) return names[i];
     return NULL;
@@ -49,6 +49,9 @@ static int check_usage(const cli_args *a)
         return cli_usage("export", "what is to be written? --edge OUT.kde or --c-array PREFIX");
     if (a->int8 && !a->calibrate)
         return cli_usage("export", "--int8 needs pictures of the training data: --calibrate NAME");
+    if (!a->int8 && a->wide_logits)
+        return cli_usage("export",
+                         "--wide-logits goes with --int8: float32 logits have 32 bits as they are");
     if (!a->int8 && of_int8)
         return cli_usage(
             "export", "--%s goes with --int8: without it there is nothing to calibrate", of_int8);

@@ -2,6 +2,7 @@
  * edge_conv_f32.c: convolutions and linear layers of float32 networks, from the records of the int8
  * ones, for cores with a floating-point unit. Sums are of float32 in the order of the taps; bits
  * may differ between machines that fuse multiply and add and those that do not. */
+#include "edge_conv_x86.h"
 #include "edge_float.h"
 #include "edge_memory.h"
 
@@ -94,6 +95,13 @@ static void compute(const kd_edge_model *model, const kd_edge_conv *conv,
 static void run_conv(const kd_edge_model *model, const void *record, uint8_t *arena)
 {
     static const kd_edge_row_ops ops = {KD_EDGE_FLOAT32, load, compute};
+#if KD_EDGE_X86
+    static const kd_edge_row_ops fast = {KD_EDGE_FLOAT32, load, kd_edge_x86_row_f32};
+    if (kd_edge_x86_can_f32()) {
+        kd_edge_conv_rows(&fast, model, record, arena);
+        return;
+    }
+#endif
     kd_edge_conv_rows(&ops, model, record, arena);
 }
 

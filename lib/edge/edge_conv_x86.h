@@ -14,6 +14,10 @@ void kd_edge_x86_conv(const kd_edge_model *model, const kd_edge_conv *conv, uint
 /* The same for convolutions of 3x3 and stride 1 with many channels: ask for it first. */
 int kd_edge_winograd_can(const kd_edge_conv *conv);
 void kd_edge_winograd_conv(const kd_edge_model *model, const kd_edge_conv *conv, uint8_t *arena);
+/* float32: does this processor have AVX2 and FMA? A member of kd_edge_row_ops for them. */
+int kd_edge_x86_can_f32(void);
+void kd_edge_x86_row_f32(const kd_edge_model *model, const kd_edge_conv *conv,
+                         const uint8_t *const rows[], uint8_t *out);
 #else
 #define KD_EDGE_X86 0
 #endif

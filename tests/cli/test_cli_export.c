@@ -209,7 +209,8 @@ START_TEST(test_refused)
     expect_error(RUN("export", net, "--edge", o, "--int8"), 2, "--calibrate NAME");
     expect_error(RUN("export", net, "--edge", o, "--method", "mse"), 2,
                  "--method goes with --int8: without it there is nothing to calibrate");
-    expect_error(RUN("export", net, "--edge", o, "--wide-logits"), 2, "--wide-logits goes with");
+    expect_error(RUN("export", net, "--edge", o, "--wide-logits"), 2,
+                 "--wide-logits goes with --int8: float32 logits have 32 bits as they are");
     expect_error(RUN("export", net, "--edge", o, "--report", "-"), 1, "--report -: ");
     expect_error(RUN("export", net, "--edge", "-"), 1, "--edge -: ");
     ck_assert_msg(access("-", F_OK) != 0, "there is a file named -");

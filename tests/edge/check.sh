@@ -20,6 +20,22 @@ check_speed() { # BOARD MOST: in hundredths of an instruction a multiply-accumul
     [ "$spent" -le "$2" ] || fail "$1: too many"
 }
 
+# The trained networks of examples/models on the M4: the host's bits, what a whole firmware takes of flash and RAM.
+check_students() {
+    for model in examples/models/*.kde; do
+        [ -e "$model" ] || continue
+        dir=$out/student
+        KD_DATA=none PICTURES=1 sh $firmware/build.sh "$model" m4 "$dir" 2>/dev/null
+        sh $firmware/run.sh m4 "$dir" >"$dir.txt" || { cat "$dir.txt"; fail "$model: the firmware failed"; }
+        spent=$(sed -n 's/.*, \([0-9]*\) instructions a hundred MACs/\1/p' "$dir.txt")
+        stack=$(sed -n 's/.* bytes of arena, \([0-9]*\) of stack.*/\1/p' "$dir.txt")
+        flash=$(arm-none-eabi-size "$dir/firmware.elf" | awk 'NR == 2 { print $1 + $2 - 3072 }') # without the picture
+        ram=$(arm-none-eabi-size "$dir/firmware.elf" | awk -v stack="$stack" 'NR == 2 { print $2 + $3 + stack }')
+        echo "check-edge: m4: $model: flash $flash bytes, RAM $ram, $spent instructions a hundred multiply-accumulates"
+        [ "$flash" -le 262144 ] && [ "$ram" -le 65536 ] && [ "$spent" -le 250 ] || fail "$model: too much"
+    done
+}
+
 # A network that a board has no room for: one line, with what it needs and what there is.
 check_too_large() {
     if KD_DATA=none PICTURES=1 sh $firmware/build.sh "$out/vgg.kde" m0 "$out/firmware-m0" >"$out/too-large.txt" 2>&1; then
@@ -136,6 +152,7 @@ echo "$targets" | while IFS=: read -r name prefix flags script qemu clock arena 
     case $name in
     m4)
         check_speed m4 250
+        check_students
         check_too_large ;;
     m55) check_speed m55 125 ;;
     esac

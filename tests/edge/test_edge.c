@@ -2,7 +2,7 @@
  * test_edge.c: the runtime for microcontrollers on the host: bits equal to the reference's over random
  * and extreme networks, the arena exact and independent of what it held, each fault of a blob a
  * status. */
-#include "../test.h"
+#include "../spawn.h"
 #include "net.h"
 #include "../../lib/edge/edge_shape.h"
 
@@ -496,7 +496,15 @@ START_TEST(test_edge_liveness)
 }
 END_TEST
 
+/* The page's example of a kernel of one's own compiles and gives the same bits. */
+START_TEST(test_edge_documented_hook)
+{
+    const test_path folder = test_in_dir("hook");
+    test_run_ok("sh", "tests/edge/hook.sh", folder.text);
+}
+END_TEST
+
 TEST_SUITE(edge, 120, &test_edge_random, &test_edge_own_op, &test_edge_large, &test_edge_batches,
            &test_edge_tiles, &test_edge_float, &test_edge_in_place, &test_edge_pieces,
            &test_edge_argmax, &test_edge_header_faults, &test_edge_record_faults,
-           &test_edge_liveness)
+           &test_edge_liveness, &test_edge_documented_hook)
