@@ -18,6 +18,8 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
 /* "kd: ..." on standard error, one line whatever the text holds; returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* "kd: warning: ..." likewise. */
+void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The context's last error as such a line. */
 int cli_fail_ctx(const kd_ctx *ctx);
 /* "kd COMMAND: ... (kd COMMAND --help)"; returns CLI_USAGE. command NULL: no command. */

@@ -228,6 +228,16 @@ int cli_fail(const char *format, ...)
     return CLI_FAILED;
 }
 
+void cli_warn(const char *format, ...)
+{
+    char text[1200], safe[1200];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    fprintf(stderr, "kd: warning: %s\n", cli_escape(text, safe, sizeof safe));
+}
+
 int cli_fail_ctx(const kd_ctx *ctx)
 {
     char text[1200];

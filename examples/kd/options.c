@@ -296,8 +296,8 @@ static void note_given(cli_args *args, const cli_option *o, const char *value)
     char last[120], first[120];
     const char **given = &args->given[place_of(o)];
     if (*given && !cli_is_list(o) && strcmp(*given, value))
-        fprintf(stderr, "kd: warning: --%s is given twice: %s counts, not %s\n", o->name,
-                cli_escape(value, last, sizeof last), cli_escape(*given, first, sizeof first));
+        cli_warn("--%s is given twice: %s counts, not %s", o->name,
+                 cli_escape(value, last, sizeof last), cli_escape(*given, first, sizeof first));
     *given = value;
 }
 

@@ -38,6 +38,14 @@ int cli_fail(const char *format, ...)
     return CLI_FAILED;
 }
 
+void cli_warn(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    say(format, list);
+    va_end(list);
+}
+
 int cli_fail_ctx(const kd_ctx *ctx)
 {
     return cli_fail("%s", kd_ctx_error(ctx));
