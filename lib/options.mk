@@ -80,8 +80,9 @@ obj := build/obj/$(cfg)
 
 # ---- flags -----------------------------------------------------------------------------------
 std := -std=c11 -D_GNU_SOURCE
+# Long texts in an array's initialiser are two literals: clang takes the first of those for a forgotten comma.
 warn := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wstrict-prototypes -Wundef -Wvla \
-    $(if $(WERROR),-Werror)
+    $(if $(clang),-Wno-string-concatenation) $(if $(WERROR),-Werror)
 opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)

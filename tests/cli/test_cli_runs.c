@@ -246,7 +246,8 @@ START_TEST(test_progress_as_objects)
         ck_assert(number(o, "steps_in_all") == 16 && number(o, "epochs_in_all") == 2);
         ck_assert_double_eq_tol(number(o, "epochs"), number(o, "step") / 8, 1e-12);
         if (epoch)
-            ck_assert(number(o, "step") == 8 * (double)epochs && number(o, "epoch") == epochs);
+            ck_assert(number(o, "step") == 8 * (double)epochs &&
+                      number(o, "epoch") == (double)epochs);
         else
             ck_assert(number(o, "step") == 3 * (double)steps);
         /* 0.1 CE + 0.9 T^2 KL, each a mean over the epoch so far */

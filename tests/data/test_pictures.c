@@ -132,6 +132,7 @@ START_TEST(test_decode)
 }
 END_TEST
 
+#if KDI_JPEG || KDI_PNG
 /* Every area of a picture is what decoding all of it gives, at every scale that
  * its codec has. */
 static void check_areas(kdi_decoder *d, bytes file, size_t most_shrink, kdi_rng *rng)
@@ -159,6 +160,7 @@ static void check_areas(kdi_decoder *d, bytes file, size_t most_shrink, kdi_rng 
         free(whole);
     }
 }
+#endif
 
 #if KDI_PNG
 /* Where libpng's file goes. */
