@@ -102,46 +102,54 @@ KD_EDGE_AVX2 static inline __m256i values(const int16_t *x)
     return _mm256_load_si256(from);
 }
 
-/* Sums of two pixels a, b by four channels: to0[4], to1[4]. taps: of each channel. */
-KD_EDGE_AVX2 static void block(const quad *weights, uint32_t taps, const int16_t *x0,
-                               const int16_t *x1, int32_t *to0, int32_t *to1)
-{
-    const int8_t *w0 = weights->w[0], *w1 = weights->w[1], *w2 = weights->w[2], *w3 = weights->w[3];
-    __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0;
-    __m256i b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-#define CHANNEL(i, w)                                                                              \
+#define CHANNEL(dot, i, w)                                                                         \
     do {                                                                                           \
         const __m256i wide = widen(w);                                                             \
-        a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(u, wide));                                 \
-        b##i = _mm256_add_epi32(b##i, _mm256_madd_epi16(v, wide));                                 \
+        a##i = dot(a##i, u, wide);                                                                 \
+        b##i = dot(b##i, v, wide);                                                                 \
     } while (0)
-    uint32_t k = 0;
-    for (; k + 16 <= taps; k += 16) {
-        const __m256i u = values(x0 + k), v = values(x1 + k);
-        CHANNEL(0, w0 + k);
-        CHANNEL(1, w1 + k);
-        CHANNEL(2, w2 + k);
-        CHANNEL(3, w3 + k);
+
+/* Sums of two pixels a, b by four channels: to0[4], to1[4]. taps: of each channel. */
+#define BLOCK(name, target, dot)                                                                   \
+    target static void name(const quad *weights, uint32_t taps, const int16_t *x0,                 \
+                            const int16_t *x1, int32_t *to0, int32_t *to1)                         \
+    {                                                                                              \
+        const int8_t *const *w = weights->w;                                                       \
+        const int8_t *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];                               \
+        __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0;                            \
+        __m256i b0 = a0, b1 = a0, b2 = a0, b3 = a0;                                                \
+        uint32_t k = 0;                                                                            \
+        for (; k + 16 <= taps; k += 16) {                                                          \
+            const __m256i u = values(x0 + k), v = values(x1 + k);                                  \
+            CHANNEL(dot, 0, w0 + k);                                                               \
+            CHANNEL(dot, 1, w1 + k);                                                               \
+            CHANNEL(dot, 2, w2 + k);                                                               \
+            CHANNEL(dot, 3, w3 + k);                                                               \
+        }                                                                                          \
+        if (k < taps) {                                                                            \
+            const __m256i u = values(x0 + k), v = values(x1 + k);                                  \
+            CHANNEL(dot, 0, weights->end[0]);                                                      \
+            CHANNEL(dot, 1, weights->end[1]);                                                      \
+            CHANNEL(dot, 2, weights->end[2]);                                                      \
+            CHANNEL(dot, 3, weights->end[3]);                                                      \
+        }                                                                                          \
+        void *to = to0;                                                                            \
+        _mm_store_si128(to, reduce(a0, a1, a2, a3));                                               \
+        to = to1;                                                                                  \
+        _mm_store_si128(to, reduce(b0, b1, b2, b3));                                               \
     }
-    if (k < taps) {
-        const __m256i u = values(x0 + k), v = values(x1 + k);
-        CHANNEL(0, weights->end[0]);
-        CHANNEL(1, weights->end[1]);
-        CHANNEL(2, weights->end[2]);
-        CHANNEL(3, weights->end[3]);
-    }
+BLOCK(block_avx2, KD_EDGE_AVX2, KD_EDGE_DOT_AVX2)
+BLOCK(block_vnni, KD_EDGE_VNNI, KD_EDGE_DOT_VNNI)
+#undef BLOCK
 #undef CHANNEL
-    void *to = to0;
-    _mm_store_si128(to, reduce(a0, a1, a2, a3));
-    to = to1;
-    _mm_store_si128(to, reduce(b0, b1, b2, b3));
-}
 
 /* n channels of all pixels, from w on: the batch's sums. */
 KD_EDGE_AVX2 static void multiply(const kd_edge_conv *conv, const int8_t *w, uint32_t n, batch *p)
 {
     const uint32_t row = kd_edge_weight_row(conv), taps = kd_edge_taps(conv);
     const uint32_t whole = taps & ~15u, line = p->steps * 16;
+    void (*const block)(const quad *, uint32_t, const int16_t *, const int16_t *, int32_t *,
+                        int32_t *) = kd_edge_has_vnni() ? block_vnni : block_avx2;
     for (uint32_t c = 0; c < n; c += 4) {
         quad weights = {.end = {{0}}};
         for (uint32_t i = 0; i < 4; i++) {

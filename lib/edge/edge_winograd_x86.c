@@ -250,17 +250,27 @@ KD_EDGE_AVX2 static inline void add_products(const int16_t *x, __m256i u, __m256
                      : "m"(*four), "x"(u), "x"(v));
 }
 
+/* The same with 32 registers and vpdpwssd. */
+KD_EDGE_VNNI static inline void add_products_vnni(const int16_t *x, __m256i u, __m256i v,
+                                                  __m256i *a, __m256i *b)
+{
+    int64_t four;
+    memcpy(&four, x, sizeof four);
+    const __m256i all = _mm256_set1_epi64x(four);
+    *a = KD_EDGE_DOT_VNNI(*a, all, u);
+    *b = KD_EDGE_DOT_VNNI(*b, all, v);
+}
+
 /* n <= GROUP tiles, of which the first is x: sums[n][CHANNELS] over `in` inputs. */
-#define PRODUCTS(n)                                                                                \
-    KD_EDGE_AVX2 static void products_##n(const int16_t *w, const int16_t *x, size_t in,           \
-                                          int32_t(*sums)[CHANNELS])                                \
+#define PRODUCTS(name, target, add, n)                                                             \
+    target static void name(const int16_t *w, const int16_t *x, size_t in,                         \
+                            int32_t(*sums)[CHANNELS])                                              \
     {                                                                                              \
         __m256i a[n], b[n];                                                                        \
         UNROLL for (size_t i = 0; i < n; i++) a[i] = b[i] = _mm256_setzero_si256();                \
         for (size_t k = 0; k < in; k += 4, w += 4 * CHANNELS) {                                    \
             const __m256i u = values(w), v = values(w + 16);                                       \
-            UNROLL for (size_t i = 0; i < n; i++)                                                  \
-                add_products(x + i * in + k, u, v, &a[i], &b[i]);                                  \
+            UNROLL for (size_t i = 0; i < n; i++) add(x + i * in + k, u, v, &a[i], &b[i]);         \
         }                                                                                          \
         UNROLL for (size_t i = 0; i < n; i++)                                                      \
         {                                                                                          \
@@ -268,21 +278,34 @@ KD_EDGE_AVX2 static inline void add_products(const int16_t *x, __m256i u, __m256
             _mm256_store_si256(to, _mm256_hadd_epi32(a[i], b[i]));                                 \
         }                                                                                          \
     }
-PRODUCTS(1)
-PRODUCTS(2)
-PRODUCTS(3)
-PRODUCTS(4)
-PRODUCTS(5)
-PRODUCTS(6)
+#define BOTH(n)                                                                                    \
+    PRODUCTS(products_##n, KD_EDGE_AVX2, add_products, n)                                          \
+    PRODUCTS(products_vnni_##n, KD_EDGE_VNNI, add_products_vnni, n)
+BOTH(1)
+BOTH(2)
+BOTH(3)
+BOTH(4)
+BOTH(5)
+BOTH(6)
+#undef BOTH
 #undef PRODUCTS
 
 static void products(const kd_edge_conv *conv, uint32_t first, uint32_t n, batch *p)
 {
-    static void (*const of[])(const int16_t *, const int16_t *, size_t, int32_t(*)[CHANNELS]) = {
-        0, products_1, products_2, products_3, products_4, products_5, products_6};
+    typedef void (*function)(const int16_t *, const int16_t *, size_t, int32_t(*)[CHANNELS]);
+    static const function avx2[] = {0,          products_1, products_2, products_3,
+                                    products_4, products_5, products_6};
+    static const function vnni[] = {0,
+                                    products_vnni_1,
+                                    products_vnni_2,
+                                    products_vnni_3,
+                                    products_vnni_4,
+                                    products_vnni_5,
+                                    products_vnni_6};
+    const function of = kd_edge_has_vnni() ? vnni[n] : avx2[n];
     const size_t in = conv->in_channels;
     for (size_t i = 0; i < PLACES; i++)
-        of[n](p->w + i * p->w_step, p->x + i * p->x_step + first * in, in, p->sums[i]);
+        of(p->w + i * p->w_step, p->x + i * p->x_step + first * in, in, p->sums[i]);
 }
 
 /* ---- outputs --------------------------------------------------------------------------------- */

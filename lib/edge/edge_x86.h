@@ -9,6 +9,15 @@
 #include <immintrin.h>
 
 #define KD_EDGE_AVX2 __attribute__((target("avx2")))
+/* vpdpwssd does in one step what vpmaddwd and vpaddd do in two: sums wrap, nothing saturates. */
+#define KD_EDGE_VNNI __attribute__((target("avx2,avx512vl,avx512vnni")))
+#define KD_EDGE_DOT_AVX2(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+#define KD_EDGE_DOT_VNNI(sum, a, b) _mm256_dpwssd_epi32(sum, a, b)
+
+static inline int kd_edge_has_vnni(void)
+{
+    return __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
 
 /* (acc * m + 2^30) >> 31 of eight: the lower halves of 64-bit products shifted right are right
  * whichever way the sign goes, as the result has 31 bits. */

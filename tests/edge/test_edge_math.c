@@ -6,6 +6,7 @@
 #include "../../lib/edge/edge_math.h"
 
 #include <math.h>
+#include <stdlib.h>
 #if KDI_ZLIB
 #include <zlib.h>
 #endif
@@ -47,6 +48,57 @@ START_TEST(test_edge_scale)
     }
     ck_assert_int_eq(-1 >> 1, -1); /* shifts are arithmetic */
     ck_assert_int_eq(INT32_MIN >> 31, -1);
+}
+END_TEST
+
+/* out [n][m] = a [n][k] times x [k][k] times a transposed, k at most 4. */
+static void both_sides(int n, int k, int a[4][4], int x[4][4], int out[4][4])
+{
+    int half[4][4];
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < k; j++) {
+            half[i][j] = 0;
+            for (int l = 0; l < k; l++) half[i][j] += a[i][l] * x[l][j];
+        }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            out[i][j] = 0;
+            for (int l = 0; l < k; l++) out[i][j] += half[i][l] * a[j][l];
+        }
+}
+
+/* Four outputs of 3x3 taps by 16 products, as hosts compute them: exactly four times the sums, and no factor
+ * leaves int16, wherever inputs and weights stand in their ranges. */
+START_TEST(test_edge_tile)
+{
+    int inputs[4][4] = {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}};
+    int kernels[4][4] = {{2, 0, 0}, {1, 1, 1}, {1, -1, 1}, {0, 0, 2}};
+    int outputs[4][4] = {{1, 1, 1, 0}, {0, 1, -1, -1}};
+    uint64_t state = 3;
+    for (int i = 0; i < 100000; i++) {
+        int d[4][4], g[4][4] = {{0}}, u[4][4], v[4][4], product[4][4], y[4][4];
+        for (int k = 0; k < 25; k++) {
+            const uint32_t bits = net_random_bits(&state);
+            const int x = i & 1 ? (bits & 1 ? 127 : -128) : (int)(bits % 256) - 128;
+            *(k < 16 ? &d[k / 4][k % 4] : &g[(k - 16) / 3][(k - 16) % 3]) = x;
+        }
+        both_sides(4, 4, inputs, d, v);
+        both_sides(4, 3, kernels, g, u);
+        bool right = true;
+        for (int k = 0; k < 16; k++) {
+            const int a = u[k / 4][k % 4], b = v[k / 4][k % 4];
+            right = right && abs(a) <= 9 * 128 && abs(b) <= 4 * 128;
+            product[k / 4][k % 4] = a * b;
+        }
+        both_sides(2, 4, outputs, product, y);
+        for (int r = 0; r < 2; r++)
+            for (int c = 0; c < 2; c++) {
+                int sum = 0;
+                for (int k = 0; k < 9; k++) sum += g[k / 3][k % 3] * d[r + k / 3][c + k % 3];
+                right = right && y[r][c] == 4 * sum;
+            }
+        if (!right) ck_abort_msg("tile %d", i);
+    }
 }
 END_TEST
 
@@ -124,4 +176,5 @@ START_TEST(test_edge_lead)
 }
 END_TEST
 
-TEST_SUITE(edge_math, 60, &test_edge_scale, &test_edge_sizes, &test_edge_crc, &test_edge_lead)
+TEST_SUITE(edge_math, 60, &test_edge_scale, &test_edge_tile, &test_edge_sizes, &test_edge_crc,
+           &test_edge_lead)
