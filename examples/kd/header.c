@@ -243,6 +243,8 @@ static void say_loss(const cli_run *run)
     line("loss");
     if (!cli_taught(a)) {
         fprintf(stderr, "CE");
+    } else if (d->feature && soft <= 0) {
+        fprintf(stderr, "%.4g CE", hard);
     } else if (d->method == KD_METHOD_HARD) {
         fprintf(stderr, "%.4g CE + %.4g CE with the teacher's class", hard, soft);
     } else if (d->method == KD_METHOD_DKD) {

@@ -54,6 +54,8 @@ typedef struct kd_progress {
     double epoch_seconds;     /* of training, of this epoch so far */
     size_t epoch_skipped;     /* steps of this epoch that were skipped */
     size_t student, students; /* of kd_distill_many: which of how many, from 0; else 0 of 1 */
+    double
+        feature_loss; /* over the epoch so far: what `feature` adds, before its weight; NaN: none */
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call

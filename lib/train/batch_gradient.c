@@ -86,6 +86,7 @@ static kd_status run_micro_batch(kdt_run *run, size_t first, size_t n, kdt_sums 
     sums->loss += weight * part(run, "loss");
     sums->hard += weight * part(run, "loss_hard");
     sums->soft += weight * part(run, "loss_soft");
+    sums->feature += weight * part(run, "loss_feature");
     sums->images += n;
     count(run, first, n, sums);
     return KD_OK;

@@ -61,7 +61,8 @@ static kd_status report(session *s, size_t done, size_t all)
                            .loss = none,
                            .accuracy = none,
                            .images_per_second = none,
-                           .augment = kd_loader_augment(s->feed.loader)};
+                           .augment = kd_loader_augment(s->feed.loader),
+                           .feature_loss = none};
     return t->progress(t->user, &p)
                ? kd_ctx_fail(s->run.ctx, KD_E_STOPPED, "stopped in epoch %zu", b->epoch)
                : KD_OK;

@@ -30,9 +30,9 @@ static void print_times(kd_json *j, const char *prefix, const kd_times *t)
 
 static void print_sums(kd_json *j, const char *prefix, const kdt_sums *s)
 {
-    const double numbers[] = {s->loss, s->hard, s->soft, s->seconds};
+    const double numbers[] = {s->loss, s->hard, s->soft, s->seconds, s->feature};
     const uint64_t counts[] = {s->images, s->correct, s->teacher_correct, s->agreed};
-    static const char *const names[] = {"loss", "hard", "soft", "seconds"};
+    static const char *const names[] = {"loss", "hard", "soft", "seconds", "feature"};
     static const char *const kinds[] = {"images", "correct", "teacher_correct", "agreed"};
     char key[48];
     for (int i = 0; i < 4; i++) {
@@ -41,6 +41,8 @@ static void print_sums(kd_json *j, const char *prefix, const kdt_sums *s)
         snprintf(key, sizeof key, "%s_%s", prefix, kinds[i]);
         kd_json_integer(j, key, (int64_t)counts[i]);
     }
+    snprintf(key, sizeof key, "%s_%s", prefix, names[4]);
+    kd_json_number(j, key, numbers[4]);
     snprintf(key, sizeof key, "%s_times", prefix);
     print_times(j, key, &s->times);
 }
@@ -192,6 +194,8 @@ static bool read_sums(const kd_json_object *o, const char *prefix, kdt_sums *s)
     s->hard = number_or_nan(o, key);
     snprintf(key, sizeof key, "%s_soft", prefix);
     s->soft = number_or_nan(o, key);
+    snprintf(key, sizeof key, "%s_feature", prefix);
+    s->feature = number_or_nan(o, key);
     snprintf(key, sizeof key, "%s_times", prefix);
     return read_times(o, key, &s->times);
 }

@@ -46,7 +46,8 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
                            .seconds = seconds,
                            .images_per_second = seconds > 0 ? (double)s->n / seconds : none,
                            .dev_top1 = none,
-                           .dev_loss = none};
+                           .dev_loss = none,
+                           .feature_loss = none};
     return m->opt->progress(m->opt->user, &p) != 0;
 }
 

@@ -21,6 +21,7 @@ static void print_epoch(kd_json *j, const kdt_run *run)
     kd_json_number(j, "loss", kdt_mean(run, s, s->loss));
     kd_json_number(j, "loss_hard", kdt_mean(run, s, s->hard));
     kd_json_number(j, "loss_soft", taught ? kdt_mean(run, s, s->soft) : (double)NAN);
+    if (run->opt.feature) kd_json_number(j, "loss_feature", kdt_mean(run, s, s->feature));
     kd_json_number(j, "accuracy", kdt_percent(s, s->correct));
     if (taught && !run->feed->mute) {
         kd_json_number(j, "teacher_accuracy", kdt_percent(s, s->teacher_correct));

@@ -45,7 +45,8 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .epoch_seconds = s->seconds,
         .epoch_skipped = run->skipped_here,
         .student = run->number,
-        .students = run->feed->runs};
+        .students = run->feed->runs,
+        .feature_loss = run->opt.feature ? kdt_mean(run, s, s->feature) : (double)NAN};
 }
 
 static bool report(kdt_run *run, bool epoch_end)

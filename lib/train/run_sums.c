@@ -41,6 +41,7 @@ void kdt_add_sums(kdt_sums *to, const kdt_sums *from)
     to->loss += from->loss;
     to->hard += from->hard;
     to->soft += from->soft;
+    to->feature += from->feature;
     to->images += from->images;
     to->correct += from->correct;
     to->teacher_correct += from->teacher_correct;

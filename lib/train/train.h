@@ -90,7 +90,7 @@ typedef struct kdt_feed {
 /* Sums over pictures: what a checkpoint carries so that a resumed epoch reports the same. A loss
  * counts in units of a whole batch: one over n of B pictures is n/B of its mean. */
 typedef struct kdt_sums {
-    double loss, hard, soft; /* the loss; its parts before their weights */
+    double loss, hard, soft, feature; /* the loss; its parts before their weights */
     uint64_t images, correct;
     uint64_t teacher_correct, agreed;
     double seconds; /* of the epoch; not compared after a resume */

@@ -210,6 +210,8 @@ static void compare_sums(follower *f, const kd_progress *p)
            ref_run_has_hard(r) ? mean(s->hard, s->pictures) : none, loss_tolerance(&f->run));
     expect(f, "the teachers' loss", p->soft_loss,
            ref_run_has_soft(r) ? mean(s->soft, s->pictures) : none, loss_tolerance(&f->run));
+    expect(f, "the loss inside", p->feature_loss,
+           r->distill.feature ? mean(s->feature, s->pictures) : none, loss_tolerance(&f->run));
     expect(f, "the teachers' accuracy", p->teacher_accuracy,
            taught ? percent(s->teacher_correct, s->pictures) : none, 1e-9);
     expect(f, "the agreement", p->agreement, taught ? percent(s->agreed, s->pictures) : none, 1e-9);
@@ -289,9 +291,9 @@ static void after_epoch(follower *f, const kd_progress *p)
 /* Of an evaluation: what belongs to training is not measured. */
 static void evaluating(const kd_progress *p)
 {
-    const double none[] = {p->hard_loss, p->soft_loss, p->teacher_accuracy,
-                           p->agreement, p->step_loss, p->grad_norm,
-                           p->lr,        p->dev_top1,  p->dev_loss};
+    const double none[] = {
+        p->hard_loss, p->soft_loss, p->teacher_accuracy, p->agreement, p->step_loss,
+        p->grad_norm, p->lr,        p->dev_top1,         p->dev_loss,  p->feature_loss};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) ck_assert(isnan(none[i]));
     ck_assert(p->loss > 0 && p->accuracy >= 0 && p->images_per_second > 0);
     ck_assert(p->batch > 0 && p->batch <= p->batches && p->fraction > 0 && p->fraction <= 1);
@@ -345,6 +347,9 @@ static void check_epoch_line(const follower *f, const char *line, size_t i)
            ref_run_has_hard(r) ? mean(s->hard, s->pictures) : none, loss_tolerance(&f->run));
     expect(f, "metrics: loss_soft", number(line, "loss_soft"),
            ref_run_has_soft(r) ? mean(s->soft, s->pictures) : none, loss_tolerance(&f->run));
+    if (r->distill.feature)
+        expect(f, "metrics: loss_feature", number(line, "loss_feature"),
+               mean(s->feature, s->pictures), loss_tolerance(&f->run));
     expect(f, "metrics: accuracy", number(line, "accuracy"), percent(s->correct, s->pictures),
            1e-9);
     expect(f, "metrics: lr", number(line, "lr"), m->lr, 1e-6 * m->lr);

@@ -216,6 +216,15 @@ static size_t label_of(const kd_batch *b, size_t row)
     return (size_t)(b->shares && b->shares[row] < .5f ? b->partners[row] : b->labels[row]);
 }
 
+static void run_feature(ref_run *run, const ref_logits *student, const ref_logits *teacher,
+                        size_t n)
+{
+    const kd_distill_opt *d = &run->distill;
+    const double part = ref_feature_loss(&run->feature, d, student, teacher, n, 1);
+    run->now.loss += part;
+    run->now.feature += part / (double)d->feature_weight;
+}
+
 /* The teachers' part, and what they say of the pictures: the class is that of the mean of their
  * probabilities. */
 static void run_teachers(ref_run *run, const kd_batch *b, const ref_logits *all_of_student)
@@ -232,8 +241,7 @@ static void run_teachers(ref_run *run, const kd_batch *b, const ref_logits *all_
     for (size_t t = 0; t < d->n_teachers; t++) {
         ref_logits teacher =
             ref_net_forward(run->teachers[t], b->views[1 + t], b->n, false, REF_VALUES);
-        if (d->feature)
-            run->now.loss += ref_feature_loss(&run->feature, d, all_of_student, &teacher, b->n, 1);
+        if (d->feature) run_feature(run, all_of_student, &teacher, b->n);
         part += from_teacher(d, b->labels, teacher.mean->x, &logits, weight_of(d, t));
         for (size_t r = 0; r < b->n; r++) {
             ref_softmax(teacher.mean->x + r * k, k, 1, p);
@@ -323,6 +331,7 @@ static void add(ref_sums *to, const ref_sums *from)
     to->correct += from->correct;
     to->hard += from->hard;
     to->soft += from->soft;
+    to->feature += from->feature;
     to->teacher_correct += from->teacher_correct;
     to->agreed += from->agreed;
 }

@@ -163,6 +163,7 @@ typedef struct ref_score {
 typedef struct ref_sums {
     double pictures, loss, correct;
     double hard, soft; /* the labels' part and the teachers', before their weights */
+    double feature;    /* that of what is inside, likewise */
     double teacher_correct, agreed;
 } ref_sums;
 
