@@ -58,6 +58,36 @@ START_TEST(test_distil_and_predict)
 }
 END_TEST
 
+/* The head is another one, and all else is as it was. */
+START_TEST(test_head)
+{
+    const test_path from = test_in_dir("embed_from.safetensors");
+    const test_path to = test_in_dir("embed_to.safetensors"), head = test_bin("head");
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *a, *b;
+    test_ok(ctx, kd_model_create(ctx, NET, 3, &a));
+    test_ok(ctx, kd_model_save(a, from.text));
+    test_run_ok(head.text, from.text, "synthetic:classes=4,train=64,test=16", to.text);
+    ck_assert_uint_eq(test_lines(test_out), 6); /* 5 epochs and the accuracy */
+    test_ok(ctx, kd_model_load(ctx, to.text, NULL, &b));
+    ck_assert_uint_eq(kd_model_classes(b), 4);
+    const kd_params *p = kd_model_params(a);
+    for (size_t i = 0; i < kd_params_entries(p); i++) {
+        const kd_param_info *info = kd_params_info(p, i);
+        if (strncmp(info->name, "features.", 9) || info->buffer) continue;
+        const kd_param_info *other = kd_params_find(kd_model_params(b), info->name);
+        ck_assert_int_eq(memcmp(kd_params_values(kd_model_params(a)) + info->offset,
+                                kd_params_values(kd_model_params(b)) + other->offset,
+                                info->count * sizeof(float)),
+                         0);
+    }
+    kd_model_destroy(a);
+    kd_model_destroy(b);
+    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(test_run(head.text), 2);
+}
+END_TEST
+
 START_TEST(test_examples_fail_in_words)
 {
     const test_path distil = test_bin("distil"), predict = test_bin("predict");
@@ -260,7 +290,7 @@ START_TEST(test_cpp_consumer)
 }
 END_TEST
 
-TEST_SUITE(embed, 120, &test_distil_and_predict, &test_examples_fail_in_words, &test_graph,
-           &test_demo, &test_demo_without_gnuplot, &test_demo_interrupted, &test_demo_usage,
-           &test_readme_shows_the_program, &test_reference_is_whole, &test_headers_stand_alone,
-           &test_cpp_consumer)
+TEST_SUITE(embed, 120, &test_distil_and_predict, &test_head, &test_examples_fail_in_words,
+           &test_graph, &test_demo, &test_demo_without_gnuplot, &test_demo_interrupted,
+           &test_demo_usage, &test_readme_shows_the_program, &test_reference_is_whole,
+           &test_headers_stand_alone, &test_cpp_consumer)
