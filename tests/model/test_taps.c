@@ -10,6 +10,9 @@
 
 enum { MOST = 64 };
 
+static const char swin_spec[] = "swin_tiny_patch4_window7_224,image=32,patch=4,dim=6,depth=2-1,"
+                                "heads=2-1,window=3,classes=3";
+
 /* ---- names and shapes ------------------------------------------------------------------------ */
 
 static void expect_taps(kd_ctx *ctx, const char *spec, const char *want)
@@ -168,8 +171,7 @@ START_TEST(test_alone)
     static const char *const specs[] = {
         "vgg4_bn,width=0.125,image=16,classes=3",
         "deit_tiny_distilled_patch16_224,image=16,patch=4,dim=12,heads=3,depth=2,classes=3",
-        "swin_tiny_patch4_window7_224,image=32,patch=4,dim=6,depth=2-1,heads=2-1,window=3,"
-        "classes=3"};
+        swin_spec};
     enum { BATCH = 5 };
     static float x[BATCH * 32 * 32 * 3];
     kd_ctx *ctx = test_ctx(2, NULL);

@@ -20,6 +20,8 @@ typedef struct setup {
     kd_distill_opt opt;
 } setup;
 
+static const char swin_spec[] = "swin_tiny_patch4_window7_224,image=16,patch=2,dim=6,depth=1-2,"
+                                "heads=1-2,window=4,classes=5";
 static const char student_spec[] = "vgg3_bn,width=0.125,classes=5,image=16";
 
 static void open_all(setup *s, const char *student, const char *teacher)
@@ -362,8 +364,7 @@ START_TEST(test_families)
         "vgg3_bn,width=0.125,classes=5,image=16",
         "vit_tiny_patch16_224,image=16,patch=4,dim=12,heads=3,depth=5,classes=5",
         "deit_tiny_distilled_patch16_224,image=16,patch=4,dim=12,heads=2,depth=2,classes=5",
-        "swin_tiny_patch4_window7_224,image=16,patch=2,dim=6,depth=1-2,heads=1-2,window=4,"
-        "classes=5"};
+        swin_spec};
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < 4; k++)
             for (int f = 1; f < KD_FEATURE_COUNT; f++) {
