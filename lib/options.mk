@@ -58,9 +58,11 @@ links = $(shell $(link_test) && echo 1 || echo 0)
 ZLIB ?= $(call links,zlib.h,-lz)
 JPEG ?= $(call links,stdio.h jpeglib.h,-ljpeg)
 PNG ?= $(call links,png.h,-lpng)
-# The thread sanitizer cannot see into OpenMP's library. OpenBLAS keeps to one thread in regions of the
-# OpenMP that it was built with, which is gcc's.
-OPENMP ?= $(if $(filter 0,$(THREADS))$(findstring thread,$(SANITIZE)),0,$(call links,omp.h,-fopenmp))
+# The thread sanitizer cannot see into OpenMP's library. musl-gcc, a wrapper of the system's gcc, links with the
+# system's OpenMP, which musl cannot load. OpenBLAS keeps to one thread in regions of the OpenMP that it was
+# built with, which is gcc's.
+no_omp = $(filter 0,$(THREADS))$(findstring thread,$(SANITIZE))$(filter musl-gcc,$(notdir $(CC)))
+OPENMP ?= $(if $(no_omp),0,$(call links,omp.h,-fopenmp))
 OPENMP := $(OPENMP)
 can_blas = $(if $(filter 1,$(OPENMP)),$(if $(clang),,$(filter 1,$(call links,cblas.h,-lopenblas))))
 BLAS ?= $(if $(can_blas),openblas,builtin)

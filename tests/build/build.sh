@@ -16,6 +16,7 @@ for option in CFLAGS=-O1 CPPFLAGS=-DX=1 LDFLAGS=-L/nowhere OPENMP=0 BLAS=builtin
 done
 [ "$(value obj CFLAGS=-O1)" != "$(value obj CFLAGS=-O3)" ] || fail "CFLAGS do not tell folders apart"
 [ "$(value obj WERROR=1)" = "$plain" ] || fail "WERROR=1 builds everything twice"
+[ "$(value OPENMP CC=musl-gcc)" = 0 ] || fail "musl-gcc takes the system's OpenMP, which musl cannot load"
 
 # ---- flags reach every command ----
 quiet -Bn V=1 all run-tests CPPFLAGS=-DFLAG_A CFLAGS=-DFLAG_B LDFLAGS=-L/flag_c LDLIBS=-lflag_d >"$dir/commands"
