@@ -85,6 +85,19 @@ void kdt_clear_gradients(kd_params *params, const kd_train_opt *t)
         memset(kd_params_grads(params), 0, kd_params_flat_count(params) * sizeof(float));
 }
 
+void kdt_keep_frozen(kd_model *model, const kd_train_opt *t, kd_params *average)
+{
+    char names[KDT_NAMES];
+    kd_params *params = kd_model_params(model);
+    if (kdt_frozen_names(model, t, names, sizeof names)) return; /* checked before the first step */
+    for (size_t i = 0; i < kd_params_entries(params); i++) {
+        const kd_param_info *info = kd_params_info(params, i);
+        if (!info->buffer && kd_name_matches(names, info->name))
+            memcpy(kd_params_values(average) + info->offset,
+                   kd_params_values(params) + info->offset, info->count * sizeof(float));
+    }
+}
+
 /* ---- rates ----------------------------------------------------------------------------------- */
 
 /* A list of groups, with room for the names. */

@@ -77,6 +77,7 @@ static void update(kdt_run *run, const kdt_sums *step, const char **wrong)
     kd_optim_step(run->optim, (float)run->lr, (float)scale);
     if (run->extra) kd_optim_step(run->extra_optim, (float)run->lr, (float)scale);
     if (run->ema) kd_params_average(run->ema, kd_model_params(run->model), t->ema);
+    if (run->ema && t->freeze) kdt_keep_frozen(run->model, t, run->ema);
 }
 
 /* NULL: nothing. */

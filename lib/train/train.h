@@ -327,6 +327,8 @@ kd_status kdt_frozen_names(const kd_model *model, const kd_train_opt *t, char *o
 kd_status kdt_groups_check(kd_model *model, const kd_train_opt *t);
 /* Of what is frozen no backward writes a gradient: it is zero from here on. */
 void kdt_clear_gradients(kd_params *params, const kd_train_opt *t);
+/* What is frozen is the same in an average, which rounding would move. */
+void kdt_keep_frozen(kd_model *model, const kd_train_opt *t, kd_params *average);
 /* The optimiser these options (resolved) ask for. */
 kd_status kdt_optim_create(kd_model *model, const kd_train_opt *t, kd_optim **optim);
 /* The same for parameters of a loss. */

@@ -191,6 +191,33 @@ START_TEST(test_parameters)
 }
 END_TEST
 
+/* ---- frozen is frozen -------------------------------------------------------------------------- */
+
+/* To the bit, in an average of the weights, too. */
+START_TEST(test_frozen)
+{
+    setup s;
+    kd_model *was;
+    open_all(&s, student_spec, "vgg2_bn,width=0.25,classes=5,image=16");
+    test_ok(s.ctx, kd_model_create(s.ctx, student_spec, 1, &was));
+    s.train.freeze = "body";
+    s.train.ema = .9f;
+    test_ok(s.ctx, kd_distill(s.student, s.data, &s.opt, NULL));
+    kd_params *a = kd_model_params(was), *b = kd_model_params(s.student);
+    ck_assert_int_eq(memcmp(kd_params_buffers(a), kd_params_buffers(b), kd_params_buffer_bytes(a)),
+                     0);
+    for (size_t i = 0; i < kd_params_entries(a); i++) {
+        const kd_param_info *info = kd_params_info(a, i);
+        if (info->buffer) continue;
+        const bool same = !memcmp(kd_params_values(a) + info->offset,
+                                  kd_params_values(b) + info->offset, info->count * sizeof(float));
+        ck_assert_msg(same == !strncmp(info->name, "features.", 9), "%s", info->name);
+    }
+    kd_model_destroy(was);
+    close_all(&s);
+}
+END_TEST
+
 /* ---- several students -------------------------------------------------------------------------- */
 
 START_TEST(test_many)
@@ -382,5 +409,5 @@ START_TEST(test_families)
 }
 END_TEST
 
-TEST_SUITE(own_loss, 60, &test_hint, &test_hinton, &test_parameters, &test_many,
+TEST_SUITE(own_loss, 60, &test_hint, &test_hinton, &test_parameters, &test_frozen, &test_many,
            &test_other_classes, &test_refused, &test_families)
