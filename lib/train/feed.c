@@ -80,6 +80,8 @@ static kd_status open_loader(kdt_feed *feed, kdt_run *const *runs, size_t n)
                                .cycle = t->augment_epochs};
     kd_loader_close(feed->loader);
     feed->loader = NULL;
+    const size_t all = kd_dataset_info(feed->data)->count[KD_SPLIT_TRAIN];
+    feed->most = t->batch < all ? t->batch : all; /* until the loader says how many are left */
     const kd_status status = kd_loader_create(feed->data, &opt, &feed->loader);
     kd_ctx_free(feed->ctx, list.views);
     if (status) return status;

@@ -3,6 +3,8 @@
  * limit of memory. */
 #include "train.h"
 
+#include <stdio.h>
+
 /* The other half is for what depends on the machine, scratch memory above all. */
 size_t kdt_room(const kd_ctx *ctx, size_t rest)
 {
@@ -17,6 +19,27 @@ kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint)
         ctx, KD_E_LIMIT,
         "memory limit of %zu bytes: %zu are held and %zu more are needed (%zu in all)%s",
         kd_ctx_memory_limit(ctx), held, more, held + more, hint);
+}
+
+/* The allocator knows one block more. What is counted here is a run's arrays, pictures, and the least
+ * values of a step, where there is memory to plan it. Teachers' values come on top. */
+kd_status kdt_explain_limit(kdt_run *run, size_t held, size_t fixed)
+{
+    char text[400];
+    size_t later = 0, least = 0;
+    kd_plan *plan = NULL;
+    kd_ctx *ctx = run->ctx;
+    snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
+    kd_status status = kdt_later_bytes(run, &later);
+    const kdt_step step = {
+        .batch = run->feed->most, .later = fixed + later, .room = 1, .least = &least};
+    if (!status && run->feed->most && !kdt_has_features(&run->opt))
+        status = kdt_step_plan(run->model, &run->opt, &step, &plan, NULL);
+    kd_plan_destroy(plan);
+    if (least < held + fixed + later) least = held + fixed + later;
+    if (least > kd_ctx_memory_limit(ctx))
+        return kdt_refuse(ctx, held, least - held, run->feed->n_teachers ? ", and teachers" : "");
+    return kd_ctx_fail(ctx, KD_E_LIMIT, "%s", text);
 }
 
 size_t kdt_fixed_bytes(const kdt_run *run)

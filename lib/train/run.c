@@ -93,8 +93,9 @@ static kd_status open_one(kdt_run *run)
     return status ? status : kdt_run_check(run);
 }
 
-/* The plans come last: they make do with what a limit of memory leaves. */
-static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n)
+/* The plans come last: they make do with what a limit of memory leaves. *short_of: bytes that were
+ * held before, where the limit was met earlier than that; else it stays. */
+static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n, size_t *short_of)
 {
     enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
     kd_status status = KD_OK;
@@ -105,6 +106,7 @@ static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n)
     const size_t held = kd_ctx_memory(runs[0]->ctx);
     if (!status) status = kdt_feed_open(feed, runs, n);
     for (size_t i = 0; i < n && !status; i++) status = kdt_run_open(runs[i]);
+    if (status == KD_E_LIMIT) *short_of = held;
     for (size_t i = 0; i < n && !status; i++)
         status = kdt_run_plan(runs[i], held, (n - 1) * EXECUTOR);
     if (!status) status = kdt_runs_execute(feed, runs, n);
@@ -124,7 +126,9 @@ static kd_status test_one(kdt_run *run, kd_result *result)
 /* results [n]. The first failure of a run is the status; others go on. */
 static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_result *results)
 {
-    kd_status status = open_runs(feed, runs, n);
+    size_t held = 0;
+    kd_status status = open_runs(feed, runs, n, &held);
+    const size_t fixed = held ? kdt_fixed_bytes(runs[0]) : 0;
     if (!status) status = kdt_runs_loop(feed, runs, n);
     for (size_t i = 0; i < n; i++) {
         if (!status && !runs[i]->status) runs[i]->status = kdt_best_adopt(runs[i]);
@@ -132,6 +136,7 @@ static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_resu
     }
     for (size_t i = 0; i < n; i++) kdt_run_close(runs[i]);
     kdt_feed_close(feed); /* before what follows, which needs memory of its own */
+    if (held) status = kdt_explain_limit(runs[0], held, fixed);
     for (size_t i = 0; i < n; i++) {
         kdt_run *run = runs[i];
         if (!status && !run->status) {

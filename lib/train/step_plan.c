@@ -122,6 +122,7 @@ static kd_status plan_within(kd_model *model, kd_graph *g, const kdt_step *step,
     *plan = NULL;
     status = plan_for(g, micro, limit > held + more ? limit - held - more : 1, &least, plan);
     if (status != KD_E_LIMIT || least == 0) return status;
+    if (step->least) *step->least = held + more + least;
     return kdt_refuse(ctx, held, more + least,
                       micro == step->batch && !mixes
                           ? "; smaller pieces of the batch (micro_batch) need less"

@@ -184,6 +184,7 @@ typedef struct kdt_step {
     size_t room;     /* bytes that KD_MICRO_AUTO may give a micro-batch's values; 0: no limit */
     size_t later;    /* bytes of the context's limit for what is allocated after the plan */
     const kdt_features *features; /* NULL: the loss reads none */
+    size_t *least; /* of a step that is refused: bytes that it needs with all else; NULL: not asked */
 } kdt_step;
 
 /* step_loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless
@@ -243,6 +244,9 @@ kd_status kdt_later_bytes(kdt_run *run, size_t *bytes);
 kd_status kdt_check_test(kdt_run *run);
 /* KD_E_LIMIT, in the allocator's words. */
 kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint);
+/* A run that met the limit before its step was planned, and is closed again: KD_E_LIMIT with what all
+ * of it needs at least. held: bytes in use when it began; fixed: its kdt_fixed_bytes. */
+kd_status kdt_explain_limit(kdt_run *run, size_t held, size_t fixed);
 /* evaluate.c: bytes that an evaluation takes, at most, if pictures are in memory. */
 kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes);
 
