@@ -216,7 +216,7 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     if (!o.batch) o.batch = BATCH;
     kdt_measure m = {.ctx = ctx, .model = model, .opt = &o, .classes = kd_model_classes(model)};
     status = check(ctx, info, &o);
-    const size_t count = info->count[source(&o)];
+    const size_t count = o.split == KD_EVAL_DEV ? o.dev_count : info->count[source(&o)];
     if (!status && o.batch > count) o.batch = count; /* check: there is one at least */
     if (!status) status = kdt_classes_match(model, info, &o, &m.classes_of);
     if (!status) status = evaluate(&m, data, &result);

@@ -93,11 +93,12 @@ static kd_status open_one(kdt_run *run)
     return status ? status : kdt_run_check(run);
 }
 
+enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
+
 /* The plans come last: they make do with what a limit of memory leaves. *short_of: bytes that were
- * held before, where the limit was met earlier than that; else it stays. */
+ * held before, where the limit was met before or after that; else it stays. */
 static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n, size_t *short_of)
 {
-    enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
     kd_status status = KD_OK;
     for (size_t i = 0; i < n && !status; i++) {
         runs[i]->number = i;
@@ -109,7 +110,10 @@ static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n, size_
     if (status == KD_E_LIMIT) *short_of = held;
     for (size_t i = 0; i < n && !status; i++)
         status = kdt_run_plan(runs[i], held, (n - 1) * EXECUTOR);
-    if (!status) status = kdt_runs_execute(feed, runs, n);
+    if (!status) {
+        status = kdt_runs_execute(feed, runs, n);
+        if (status == KD_E_LIMIT) *short_of = held;
+    }
     for (size_t i = 0; i < n && !status; i++) {
         status = begin(runs[i]);
         runs[i]->began = !status;
@@ -128,7 +132,7 @@ static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_resu
 {
     size_t held = 0;
     kd_status status = open_runs(feed, runs, n, &held);
-    const size_t fixed = held ? kdt_fixed_bytes(runs[0]) : 0;
+    const size_t fixed = held ? kdt_fixed_bytes(runs[0]) + n * EXECUTOR : 0;
     if (!status) status = kdt_runs_loop(feed, runs, n);
     for (size_t i = 0; i < n; i++) {
         if (!status && !runs[i]->status) runs[i]->status = kdt_best_adopt(runs[i]);

@@ -187,6 +187,31 @@ START_TEST(test_pieces_in_less_memory)
 }
 END_TEST
 
+/* From what the data and the network take on, a refusal names all that the run needs at least: whoever
+ * follows it is there after a few, before any step, and not led beyond a quarter more than is enough. */
+START_TEST(test_least)
+{
+    static const course courses[] = {{.student = vgg, .batch = 64, .threads = 1},
+                                     {.student = vit, .threads = 1, .bare = true},
+                                     {.student = vit, .teacher = wide, .threads = 1}};
+    for (size_t i = 0; i < sizeof courses / sizeof *courses; i++) {
+        course c = courses[i];
+        outcome o = run(c);
+        ck_assert_msg(o.status == KD_OK, "%s", o.error);
+        const size_t enough = o.result.peak_bytes;
+        outcome_free(&o);
+        int refused = 0;
+        for (c.limit = enough / 2; (o = run(c)).status; c.limit = o.needed) {
+            ck_assert_msg(o.result.steps == 0, "refused after a step: %s", o.error);
+            ck_assert_uint_le(o.needed, enough + enough / 4);
+            ck_assert_msg(++refused < 4, "%s", o.error);
+            outcome_free(&o);
+        }
+        outcome_free(&o);
+    }
+}
+END_TEST
+
 /* Whoever may cut the batch and does not is told that it would help; nobody else is. */
 START_TEST(test_hint)
 {
@@ -242,6 +267,27 @@ START_TEST(test_evaluation)
 }
 END_TEST
 
+/* One on some pictures set aside takes what is counted for so many, not for all of the split. */
+START_TEST(test_development)
+{
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data;
+    kd_model *m;
+    size_t bytes;
+    const kd_eval_opt opt = {.struct_size = sizeof opt, .split = KD_EVAL_DEV, .dev_count = 10};
+    test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=200,test=1", NULL, &data));
+    test_ok(ctx, kd_model_create(ctx, vgg, 1, &m));
+    test_ok(ctx, kdt_evaluate_bytes(m, 10, &bytes));
+    const size_t held = kd_ctx_memory(ctx);
+    test_ok(ctx, kd_evaluate(m, data, &opt, NULL));
+    const size_t taken = kd_ctx_memory_peak(ctx) - held;
+    ck_assert_msg(taken <= bytes, "it takes %zu bytes, said were %zu", taken, bytes);
+    kd_model_destroy(m);
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* A batch holds no more than the set, 64 pictures: one that is asked to be 2^13 of them takes the
  * memory of 64, and by exact powers of two the same bits. */
 START_TEST(test_batch_of_all)
@@ -286,5 +332,6 @@ START_TEST(test_evaluation_of_all)
 }
 END_TEST
 
-TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory, &test_hint,
-           &test_evaluation, &test_batch_of_all, &test_evaluation_of_all)
+TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory, &test_least,
+           &test_hint, &test_evaluation, &test_development, &test_batch_of_all,
+           &test_evaluation_of_all)
