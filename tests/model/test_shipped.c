@@ -5,6 +5,12 @@
 
 #include "../../lib/kernel/kernels.h"
 
+#include <kd/edge.h>
+
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
 enum { SIDE = 32, PIXELS = SIDE * SIDE * 3, CLASSES = 10 };
 
 static const struct shipped {
@@ -45,4 +51,38 @@ START_TEST(test_logits)
 }
 END_TEST
 
-TEST_SUITE(shipped, 60, &test_logits)
+/* Networks for boards: this machine computes what the exporter did, in the memory that was promised. */
+static void check_blob(kd_ctx *ctx, const char *path)
+{
+    enum { MOST_BYTES = 300000, MOST_ARENA = 65536 - 1024 };
+    kd_edge_model model;
+    char *text;
+    size_t size;
+    test_ok(ctx, kd_file_read_all(ctx, path, MOST_BYTES, &text, &size));
+    uint8_t *blob = aligned_alloc(16, (size + 15) & ~(size_t)15);
+    memcpy(blob, text, size);
+    kd_ctx_free(ctx, text);
+    ck_assert_msg(kd_edge_open(&model, blob, size, kd_edge_ops_i8) == KD_EDGE_OK, "%s", path);
+    ck_assert_uint_eq(model.classes, CLASSES);
+    ck_assert_uint_eq(model.input_bytes, PIXELS);
+    ck_assert_uint_le(model.arena_bytes, MOST_ARENA);
+    for (uint32_t i = 0; i < CLASSES; i++) ck_assert_ptr_nonnull(kd_edge_label(&model, i));
+    uint8_t *arena = aligned_alloc(16, (model.arena_bytes + 15) & ~15u);
+    ck_assert_msg(kd_edge_selftest(&model, arena, model.arena_bytes) == KD_EDGE_OK, "%s", path);
+    free(arena);
+    free(blob);
+}
+
+START_TEST(test_blobs)
+{
+    glob_t found;
+    kd_ctx *ctx = test_ctx(1, NULL);
+    if (!glob("examples/models/*.kde", 0, NULL, &found)) {
+        for (size_t i = 0; i < found.gl_pathc; i++) check_blob(ctx, found.gl_pathv[i]);
+        globfree(&found);
+    }
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
+TEST_SUITE(shipped, 60, &test_logits, &test_blobs)
