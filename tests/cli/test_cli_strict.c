@@ -225,8 +225,11 @@ END_TEST
 START_TEST(test_cache_as_json)
 {
     const char *cache = cache_folder();
+    /* what was set aside is no epoch */
+    put_text(test_at(cache, "epoch-000000.safetensors.damaged").text, "set aside");
     RUN_OK("cache", "info", cache, "--json");
     ck_assert_uint_eq(test_lines(test_out), 1);
+    test_expect_in(test_out, "\"epochs\":1,\"unfinished\":0,\"damaged\":0,\"rows\":48,");
     test_expect_in(test_out, "{\"cache\":{");
     test_expect_in(test_out, "\"data\":\"synthetic:classes=4,image=16,");
     test_expect_in(test_out, "\"teachers\":1");
