@@ -31,7 +31,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-ROOMS = ("lib/train/*.c", "lib/data/*.c", "examples/kd/*.c", "lib/edge/*.c", "lib/quant/*.c", "lib/export/*.c")
+ROOMS = ("lib/train/*.c", "lib/data/*.c", "examples/kd/*.c", "lib/edge/*.c", "lib/quant/*.c",
+         "lib/export/*.c")
 
 # ---- faults --------------------------------------------------------------------------------------
 
