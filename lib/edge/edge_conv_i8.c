@@ -7,6 +7,7 @@
 #include "edge_shape.h"
 #include "edge_conv_x86.h"
 #include "edge_dot.h"
+#include "edge_memory.h"
 
 void kd_edge_load_i8(const kd_edge_conv *conv, const uint8_t *row, uint8_t *line)
 {
@@ -15,7 +16,13 @@ void kd_edge_load_i8(const kd_edge_conv *conv, const uint8_t *row, uint8_t *line
         if (row && x == conv->pad_left) {
             uint32_t n = columns - x < conv->in_width ? columns - x : conv->in_width;
             x += n - 1;
-            for (n *= channels; n; n--) *line++ = *row++;
+            n *= channels;
+#if KD_EDGE_X86
+            memcpy(line, row, n);
+            line += n, row += n;
+#else
+            for (; n; n--) *line++ = *row++;
+#endif
             continue;
         }
         for (uint32_t c = 0; c < channels; c++) *line++ = (uint8_t)conv->pad[c & 3].i;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * edge_pool_i8.c: int8 pooling. Max pool takes the values as they are, average pool sums and requantises
  * once. */
-#include "edge_shape.h"
+#include "edge_conv_x86.h"
+#if KD_EDGE_X86
+#include "edge_x86.h"
+#endif
 
 static kd_edge_status use(const void *record, kd_edge_use *regions)
 {
@@ -37,6 +40,26 @@ static int32_t pooled(const kd_edge_pool *pool, const int8_t *in, window w, int 
     return average ? sum : most;
 }
 
+#if KD_EDGE_X86
+/* The largest values of a window, 16 channels at a time; returns how many channels were served. */
+KD_EDGE_AVX2 static uint32_t largest_of_16(const kd_edge_pool *pool, const int8_t *in, window w,
+                                           uint8_t *out)
+{
+    uint32_t c = 0;
+    for (; c + 16 <= pool->channels; c += 16) {
+        __m128i most = _mm_set1_epi8(-128);
+        for (uint32_t y = w.y0; y < w.y1; y++)
+            for (uint32_t x = w.x0; x < w.x1; x++) {
+                const void *from = in + (y * pool->in_width + x) * pool->channels + c;
+                most = _mm_max_epi8(most, _mm_loadu_si128(from));
+            }
+        void *to = out + c;
+        _mm_storeu_si128(to, most);
+    }
+    return c;
+}
+#endif
+
 static kd_edge_status check_max(const kd_edge_model *model, const void *record)
 {
     const kd_edge_pool *pool = record;
@@ -67,10 +90,18 @@ static void run(const kd_edge_model *model, const void *record, uint8_t *arena)
     const int8_t *in = from;
     uint8_t *out = arena + pool->out;
     (void)model;
+#if KD_EDGE_X86
+    const int fast = !average && __builtin_cpu_supports("avx2");
+#endif
     for (uint32_t y = 0; y < pool->out_height; y++)
         for (uint32_t x = 0; x < pool->out_width; x++) {
             const window w = window_at(pool, y, x);
-            for (uint32_t c = 0; c < pool->channels; c++) {
+            uint32_t c = 0;
+#if KD_EDGE_X86
+            if (fast) c = largest_of_16(pool, in, w, out);
+            out += c;
+#endif
+            for (; c < pool->channels; c++) {
                 int32_t q = pooled(pool, in + c, w, average);
                 if (average)
                     q = kd_edge_clamp(pool->zero + kd_edge_scale(pool->bias + q, pool->multiplier),
