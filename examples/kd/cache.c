@@ -41,7 +41,8 @@ static int open_student(session *s, const char *spec)
     char text[KD_SPEC_SIZE];
     kd_model_destroy(s->student);
     s->student = NULL;
-    const int status = cli_complete(s->ctx, spec, kd_dataset_info(s->data), s->args->image, text);
+    const kd_data_info info = cli_student_data(s->data, s->teachers[0]);
+    const int status = cli_complete(s->ctx, spec, &info, s->args->image, text);
     if (status) return status;
     if (kd_model_create(s->ctx, text, 1, &s->student)) return cli_fail_ctx(s->ctx);
     return CLI_DONE;

@@ -215,6 +215,13 @@ const char *cli_escape(const char *text, char *out, size_t size);
 /* The library's words with its options' names as they are typed here: "budget_seconds" is
  * --budget-seconds. out is cut at size. */
 void cli_as_typed(const char *text, char *out, size_t size);
+/* Until the next call "student 3" of the library's words is the name of that place; NULL: it stays.
+ * names [n] live on. */
+void cli_students_are(const char *const *names, size_t n);
+/* Until the next call all that is said is about this student; NULL: about none. */
+void cli_speaks_of(const char *name);
+/* The beginning of such a line: "NAME: ", or "". */
+const char *cli_spoken_of(void);
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
@@ -236,6 +243,9 @@ void cli_close_data(kd_dataset *data);
  * image 0: as spec or data say. */
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
                  char out[KD_SPEC_SIZE]);
+/* What a student's spec takes from the data; of data without labels the classes are the first
+ * teacher's, if there is one. */
+kd_data_info cli_student_data(const kd_dataset *data, const kd_model *teacher);
 /* A model from a file, at another image size if that is not 0. */
 int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model);
 /* Normalise the model's pictures as the option's text says; text NULL: leave it. */
@@ -323,6 +333,9 @@ void cli_progress_end(cli_progress *p);
  * the first, ends the program. A reader of our output that goes away (SIGPIPE) does not end it. */
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+/* A process that starts others: those that are started from here on are interrupted as soon as this
+ * one is gone, however it ended. */
+int cli_hold_lifeline(void);
 /* What the first signal says at once on standard error: "...\n"; NULL: nothing. Copied. */
 void cli_answer_signals(const char *text);
 

@@ -115,12 +115,13 @@ static const char *plural(size_t n)
 void cli_header_data(const cli_args *args, kd_dataset *data)
 {
     const kd_data_info *info = kd_dataset_info(data);
-    char name[400];
+    char name[400], classes[40] = "no labels";
     if (args->quiet) return;
     line("data");
-    fprintf(stderr, "%s: %zu training and %zu test pictures, %zu classes, %zux%zux%zu%s\n",
+    if (!info->unlabelled) snprintf(classes, sizeof classes, "%zu classes", info->classes);
+    fprintf(stderr, "%s: %zu training and %zu test pictures, %s, %zux%zux%zu%s\n",
             cli_escape(info->name, name, sizeof name), info->count[KD_SPLIT_TRAIN],
-            info->count[KD_SPLIT_TEST], info->classes, info->height, info->width, info->channels,
+            info->count[KD_SPLIT_TEST], classes, info->height, info->width, info->channels,
             info->count[KD_SPLIT_TEST] ? "" : "; nothing is tested");
 }
 

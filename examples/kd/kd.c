@@ -216,7 +216,7 @@ static void say(const char *before, const char *format, va_list list, const char
     vsnprintf(text, sizeof text, format, list);
     fflush(stdout);
     snprintf(failure, sizeof failure, "%s", cli_escape(text, safe, sizeof safe));
-    fprintf(stderr, "kd%s: %s%s\n", before, safe, after);
+    fprintf(stderr, "kd%s: %s%s%s\n", before, cli_spoken_of(), safe, after);
 }
 
 int cli_fail(const char *format, ...)

@@ -18,7 +18,7 @@ static void log_line(void *user, kd_log_level level, const char *text)
     char safe[1200], typed[1200];
     if (level == KD_LOG_DEBUG || (args->quiet && level < KD_LOG_WARN)) return;
     cli_as_typed(text, typed, sizeof typed);
-    fprintf(stderr, "kd: %s%s\n", level == KD_LOG_WARN ? "warning: " : "",
+    fprintf(stderr, "kd: %s%s%s\n", level == KD_LOG_WARN ? "warning: " : "", cli_spoken_of(),
             cli_escape(typed, safe, sizeof safe));
 }
 
@@ -196,6 +196,13 @@ int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64
     if (kd_spec_complete(ctx, spec, defaults[0] ? defaults : NULL, out, KD_SPEC_SIZE) == KD_OK)
         return CLI_DONE;
     return cli_is_spec(spec) ? cli_fail_ctx(ctx) : unknown_network(ctx, spec);
+}
+
+kd_data_info cli_student_data(const kd_dataset *data, const kd_model *teacher)
+{
+    kd_data_info info = *kd_dataset_info(data);
+    if (info.unlabelled && !info.class_names && teacher) info.classes = kd_model_classes(teacher);
+    return info;
 }
 
 int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model)

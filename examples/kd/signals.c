@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -100,6 +102,44 @@ static void handle(int number)
     errno = error;
 }
 
+/* ---- the process that started this one ------------------------------------------------------- */
+
+/* The environment's KD_LIFELINE is the descriptor of a pipe's reading end. Nothing is ever written
+ * to it: it hangs up when the process that holds the other end is gone. */
+static const char lifeline_name[] = "KD_LIFELINE";
+static int lifeline = -1;
+
+static bool is_pipe(int fd)
+{
+    struct stat about;
+    return fstat(fd, &about) == 0 && S_ISFIFO(about.st_mode);
+}
+
+static void take_lifeline(void)
+{
+    uint64_t fd;
+    const char *text = getenv(lifeline_name);
+    if (!text || !cli_parse_count(text, &fd) || fd > 1 << 20 || !is_pipe((int)fd)) return;
+    lifeline = (int)fd;
+}
+
+static bool lifeline_cut(void)
+{
+    struct pollfd end = {.fd = lifeline, .events = POLLIN};
+    return lifeline >= 0 && poll(&end, 1, 0) > 0 && (end.revents & POLLHUP);
+}
+
+int cli_hold_lifeline(void)
+{
+    int ends[2];
+    char text[20];
+    if (pipe(ends)) return cli_fail("no pipe: %s", strerror(errno));
+    snprintf(text, sizeof text, "%d", ends[0]);
+    if (fcntl(ends[1], F_SETFD, FD_CLOEXEC) || setenv(lifeline_name, text, 1))
+        return cli_fail("no pipe: %s", strerror(errno));
+    return CLI_DONE;
+}
+
 /* ---- outside --------------------------------------------------------------------------------- */
 
 void cli_catch_signals(void)
@@ -120,11 +160,12 @@ void cli_catch_signals(void)
     action.sa_handler = SIG_IGN;
     action.sa_flags = 0;
     sigaction(SIGPIPE, &action, NULL);
+    take_lifeline();
 }
 
 bool cli_interrupted(void)
 {
-    return signalled != 0;
+    return signalled != 0 || lifeline_cut();
 }
 
 void cli_answer_signals(const char *text)

@@ -114,14 +114,16 @@ static int check_student(sweep_student *t)
     return CLI_DONE;
 }
 
-/* Passes of one cache: does each take what the first of them would begin? */
+/* Is a cache that is there this pass's? Passes of one cache: does each take what the first of them
+ * would begin? */
 static int check_cache(sweep *s, size_t i)
 {
     sweep_student *t = s->students[i], *first = NULL;
     for (size_t k = 0; k < i && !first; k++)
         if (same_text(s->students[k]->args.distill.cache, t->args.distill.cache))
             first = s->students[k];
-    if (!t->args.distill.cache || t->pass != i || !first) return CLI_DONE;
+    if (!t->args.distill.cache || t->pass != i) return CLI_DONE;
+    if (!first) first = t;
     first->args.distill.train = &first->args.train;
     t->args.distill.train = &t->args.train;
     const kd_student one = {.model = first->session.run.model, .opt = &first->args.distill};
@@ -129,9 +131,10 @@ static int check_cache(sweep *s, size_t i)
     kd_ctx *ctx = t->session.run.ctx;
     const kd_status status =
         kd_cache_agree(&one, first->session.run.data, &other, t->session.run.data);
-    return status ? cli_fail("%s and %s cannot share a cache: %s", first->name, t->name,
-                             kd_ctx_error(ctx))
-                  : CLI_DONE;
+    if (!status) return CLI_DONE;
+    return first == t ? cli_fail("%s: %s", t->name, kd_ctx_error(ctx))
+                      : cli_fail("%s and %s cannot share a cache: %s", first->name, t->name,
+                                 kd_ctx_error(ctx));
 }
 
 static int open_students(sweep *s)
@@ -146,7 +149,9 @@ static int open_students(sweep *s)
                                    .context = &s->students[0]->session};
         t->session.data = find(s, i, same_data);
         t->session.taught = find(s, i, same_data_and_teachers);
+        cli_speaks_of(t->name);
         status = cli_session_open(&t->session);
+        cli_speaks_of(NULL);
         if (!status) status = check_student(t);
     }
     for (size_t i = 0; i < s->n && !status; i++) {
@@ -199,6 +204,7 @@ typedef struct pass {
     sweep_student **list;
     kd_student *students;
     watcher *watchers;
+    const char **names;
     size_t n;
 } pass;
 
@@ -230,6 +236,7 @@ static int learn(sweep *s, pass *p)
     if (code) return code;
     const kd_status status = kd_distill_many(p->students, p->n, data);
     if (status && none_began(p)) return cli_fail_ctx(p->list[0]->session.run.ctx);
+    cli_speaks_of(NULL);
     char words[600];
     snprintf(words, sizeof words, "%s", status ? kd_ctx_error(p->list[0]->session.run.ctx) : "");
     for (size_t i = 0; i < p->n; i++) {
@@ -247,10 +254,14 @@ static int run_pass(sweep *s, size_t number)
 {
     pass p = {.list = calloc(s->n, sizeof *p.list),
               .students = calloc(s->n, sizeof *p.students),
-              .watchers = calloc(s->n, sizeof *p.watchers)};
+              .watchers = calloc(s->n, sizeof *p.watchers),
+              .names = calloc(s->n, sizeof *p.names)};
     int code = CLI_FAILED;
-    if (p.list && p.students && p.watchers) {
+    if (p.list && p.students && p.watchers && p.names) {
         p.n = members(s, number, p.list);
+        for (size_t i = 0; i < p.n; i++) p.names[i] = p.list[i]->name;
+        cli_students_are(p.names, p.n);
+        if (p.n == 1) cli_speaks_of(p.names[0]);
         if (!s->args->quiet)
             fprintf(stderr, "kd: a pass of %zu student%s from %s on\n", p.n, p.n == 1 ? "" : "s",
                     p.list[0]->name);
@@ -258,6 +269,9 @@ static int run_pass(sweep *s, size_t number)
     } else {
         cli_fail("no memory");
     }
+    cli_students_are(NULL, 0);
+    cli_speaks_of(NULL);
+    free(p.names);
     free(p.list);
     free(p.students);
     free(p.watchers);
@@ -433,7 +447,8 @@ static int dry_run(sweep *s)
 
 /* ---- --jobs ---------------------------------------------------------------------------------- */
 
-/* kd distill with the student's words, in a process of its own. */
+/* kd distill with the student's words, in a process of its own, which ends with a checkpoint when
+ * this one is gone: it holds the reading end of a pipe whose other end is here alone. */
 static pid_t start(const sweep *s, sweep_student *t, size_t threads)
 {
     static char self[CLI_PATH];
@@ -508,8 +523,12 @@ static int run_jobs(sweep *s)
     pid_t *children = calloc(s->n, sizeof *children);
     size_t running = 0;
     bool stopped = false;
-    int code = children ? CLI_DONE : cli_fail("no memory");
-    for (size_t i = 0; children && (i < s->n || running);) {
+    int code = children ? cli_hold_lifeline() : cli_fail("no memory");
+    if (code) {
+        free(children);
+        return code;
+    }
+    for (size_t i = 0; i < s->n || running;) {
         if (i < s->n && running < jobs && !cli_interrupted()) {
             children[i] = start(s, s->students[i], all > jobs ? all / jobs : 1);
             if (children[i] < 0)

@@ -216,10 +216,46 @@ const char *cli_escape(const char *text, char *out, size_t size)
 
 /* ---- the library's words --------------------------------------------------------------------- */
 
+static const char *const *student_names;
+static size_t n_students;
+static char spoken_of[220];
+
+void cli_students_are(const char *const *names, size_t n)
+{
+    student_names = names;
+    n_students = n;
+}
+
+void cli_speaks_of(const char *name)
+{
+    snprintf(spoken_of, sizeof spoken_of, name ? "%s: " : "", name);
+}
+
+const char *cli_spoken_of(void)
+{
+    return spoken_of;
+}
+
+/* "student 3: " at the beginning becomes the student's name. Returns what is behind it. */
+static const char *name_student(const char *text, char *out, size_t size, size_t *used)
+{
+    static const char word[] = "student ";
+    char *end;
+    *used = 0;
+    if (!student_names || strncmp(text, word, sizeof word - 1)) return text;
+    const unsigned long i = strtoul(text + sizeof word - 1, &end, 10);
+    if (strncmp(end, ": ", 2) || i >= n_students) return text;
+    const int n = snprintf(out, size, "%s: ", student_names[i]);
+    if (n < 0 || (size_t)n >= size) return text;
+    *used = (size_t)n;
+    return end + 2;
+}
+
 void cli_as_typed(const char *text, char *out, size_t size)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
-    size_t used = 0;
+    size_t used;
+    text = name_student(text, out, size, &used);
     bool first = true;
     for (const char *at = text; *at && used + 2 < size; first = false) {
         char name[40];

@@ -72,8 +72,8 @@ static int open_student(cli_session *s)
     s->args->train.fine_tune = a->command->bit == CMD_FINETUNE ||
                                (a->command->bit == CMD_DISTILL && !cli_is_spec(a->words[0]));
     if (s->args->train.fine_tune) return open_trained(s);
-    const int status =
-        cli_complete(s->run.ctx, a->words[0], kd_dataset_info(s->run.data), a->image, text);
+    const kd_data_info info = cli_student_data(s->run.data, s->teachers[0]);
+    const int status = cli_complete(s->run.ctx, a->words[0], &info, a->image, text);
     if (status) return status;
     return kd_model_create(s->run.ctx, text, a->train.seed, &s->run.model)
                ? cli_fail_ctx(s->run.ctx)
@@ -174,10 +174,12 @@ int cli_session_open(cli_session *s)
     if (!status) status = cli_outside_data(a, "--cache", a->distill.cache);
     if (!status) status = open_data(s);
     if (!status) status = go_on();
+    const bool unlabelled = !status && kd_dataset_info(s->run.data)->unlabelled;
+    if (unlabelled) status = share_teachers(s); /* the student's classes are theirs */
     if (!status) status = open_student(s);
     if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, cli_taught(a));
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
-    if (!status) status = share_teachers(s);
+    if (!status && !unlabelled) status = share_teachers(s);
     if (!status) status = cli_macs(s->run.model, &s->run.macs);
     if (!status) status = go_on();
     s->run.teachers = s->teachers;

@@ -34,6 +34,8 @@ typedef struct kd_data_info {
     const char *const *class_names; /* [classes], or NULL */
     const char *guess; /* the library's: what mean and std are where they were not measured on
                         * these pictures; logged where a network takes them. NULL: no guess */
+    int unlabelled;    /* the training split has no labels: they are 0 and mean nothing. It serves
+                         * distillation with a weight of the labels of 0 alone */
 } kd_data_info;
 
 /* Open a data set by its name; what follows a ':' in the name is the reader's own.
@@ -49,6 +51,8 @@ typedef struct kd_data_info {
  *                  side: 32x32x1
  *   folder         folder:PATH, picture files in ImageNet's layout: PATH/train/CLASS/...,
  *                  PATH/val/CLASS/... (or test/); without either, PATH/CLASS/... is the test split.
+ *                  Pictures in train/ or PATH itself, without folders of classes beside them, are a
+ *                  training split without labels.
  *                  PATH as it is, else below DIR. JPEG (grey, CMYK too) and PNG, told by content,
  *                  not by ending (EXIF's orientation is ignored); classes and samples in
  *                  torchvision's order. What is passed over or looks like a mistake is noted:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * picture_folder.c: picture files in folders, ImageNet's layout: PATH/train/CLASS/... and
  * PATH/val/CLASS/... Classes are the folders' names in order; samples are in the order
- * torchvision's ImageFolder has them: by class, then by the folder below it, then by name. Only
- * names are held in memory; files are opened by the loader's workers, and told by their content. */
+ * torchvision's ImageFolder has them: by class, then by the folder below it, then by name. Pictures
+ * that lie in PATH/train or PATH itself, where there are no classes, have no labels. Only names are
+ * held in memory; files are opened by the loader's workers, and told by their content. */
 #include "checksum.h"
 #include "picture_folder.h"
 #include "crop_resize.h"
@@ -319,14 +320,44 @@ bool kdi_folder_has(const kdi_folder *f, const char *name)
     return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* Does this folder of the root hold pictures, and no folders but that of the test split? */
+static kd_status is_flat(kd_dataset *data, const char *below, const char *test, bool *flat)
+{
+    names folders = {0}, files = {0};
+    const kd_status status = list(data, below, &folders, &files, NULL);
+    size_t others = 0;
+    for (size_t i = 0; i < folders.count; i++)
+        others += *below || !test || strcmp(folders.at[i], test) != 0;
+    *flat = !status && files.count && others == 0;
+    kd_ctx_free(data->ctx, folders.at);
+    kd_ctx_free(data->ctx, files.at);
+    return status;
+}
+
+/* The training split, if its pictures have no labels. */
+static kd_status add_unlabelled(kd_dataset *data, const char *test)
+{
+    kdi_folder *f = data->state;
+    const char *below = kdi_folder_has(f, "train") ? "train" : "";
+    kd_status status = is_flat(data, below, test, &f->unlabelled);
+    if (status || !f->unlabelled) return status;
+    f->below[KD_SPLIT_TRAIN] = below;
+    return add_files(data, KD_SPLIT_TRAIN, below, 0);
+}
+
 static kd_status add_splits(kd_dataset *data)
 {
-    const kdi_folder *f = data->state;
+    kdi_folder *f = data->state;
     const char *test = kdi_folder_has(f, "val") ? "val" : kdi_folder_has(f, "test") ? "test" : NULL;
-    kd_status status = KD_OK;
-    if (kdi_folder_has(f, "train")) status = add_split(data, KD_SPLIT_TRAIN, "train");
+    kd_status status = add_unlabelled(data, test);
+    if (!status && !f->unlabelled && kdi_folder_has(f, "train"))
+        status = add_split(data, KD_SPLIT_TRAIN, "train");
     if (!status && test) status = add_split(data, KD_SPLIT_TEST, test);
-    if (!status && !f->classes) status = add_split(data, KD_SPLIT_TEST, "");
+    if (f->unlabelled && f->n_classes == 0) { /* labels are of one class at least */
+        f->classes = NULL;
+        f->n_classes = 1;
+    }
+    if (!status && !f->unlabelled && !f->classes) status = add_split(data, KD_SPLIT_TEST, "");
     if (!status && f->count[KD_SPLIT_TRAIN] + f->count[KD_SPLIT_TEST] == 0)
         status = kdi_folder_no_pictures(data);
     return status;
@@ -407,7 +438,7 @@ static kd_status fingerprint(const kd_dataset *data, uint64_t *out)
                                stat(path.text, &st) == 0;
             kdi_sum_number(&sum, (uint64_t)e->label);
             kdi_sum_number(&sum, there ? (uint64_t)st.st_size : UINT64_MAX);
-            if (f->classes) {
+            if (f->classes || f->unlabelled) {
                 kdi_sum_text(&sum, below_split(f, split, f->folders[e->folder]));
                 kdi_sum_text(&sum, e->name);
             }
@@ -457,6 +488,7 @@ static kd_status describe(kd_dataset *data, const char *name, size_t n_classes)
                                .mean = mean,
                                .std = std,
                                .class_names = f->classes,
+                               .unlabelled = f->unlabelled,
                                .guess = "ImageNet's mean and standard deviation, not measured on "
                                         "these pictures"};
     const kd_status status = kdi_dataset_describe(data, &info);

@@ -33,7 +33,8 @@ typedef struct kdi_folder {
     kdi_passed passed[KD_SPLIT_COUNT];
     const char **classes; /* [n_classes] names */
     size_t n_classes;
-    char *block; /* where the next name goes */
+    bool unlabelled; /* the training pictures lie in no class's folder; their labels are 0 */
+    char *block;     /* where the next name goes */
     size_t left;
 } kdi_folder;
 

@@ -124,12 +124,13 @@ static kd_status report_classes(kd_dataset *data, kd_split split)
     const kdi_folder *f = data->state;
     list_text none = {{0}, 0, 0};
     if (f->count[split] == 0) return KD_OK; /* report_missing says it */
+    if (f->unlabelled && (!f->classes || split == KD_SPLIT_TRAIN)) return KD_OK;
     unsigned char *seen = kd_ctx_alloc(data->ctx, 2 * f->n_classes, 1);
     if (!seen) return kd_ctx_memory_status(data->ctx);
     unsigned char *trained = seen + f->n_classes;
     mark(f, split, seen);
     mark(f, KD_SPLIT_TRAIN, trained);
-    const bool all = split == KD_SPLIT_TRAIN || f->count[KD_SPLIT_TRAIN] == 0;
+    const bool all = split == KD_SPLIT_TRAIN || f->count[KD_SPLIT_TRAIN] == 0 || f->unlabelled;
     for (size_t k = 0; k < f->n_classes; k++)
         if (!seen[k] && (all || trained[k])) add_name(&none, f->classes[k]);
     kd_ctx_free(data->ctx, seen);
@@ -147,7 +148,7 @@ static kd_status report_missing(kd_dataset *data, kd_split split)
     const char *below = f->below[split];
     const bool test = split == KD_SPLIT_TEST;
     /* A folder of test pictures alone is common, so that is no warning. */
-    const kd_log_level level = test ? KD_LOG_WARN : KD_LOG_INFO;
+    const kd_log_level level = test && !f->unlabelled ? KD_LOG_WARN : KD_LOG_INFO;
     if (f->count[split]) return KD_OK;
     if (below && f->passed[split].loose)
         return kdi_dataset_remark(data, KD_LOG_WARN,
@@ -190,6 +191,7 @@ static kd_status report_layout(kd_dataset *data)
 {
     const kdi_folder *f = data->state;
     list_text splits = {{0}, 0, 0};
+    if (!f->classes) return KD_OK;
     for (size_t k = 0; k < f->n_classes; k++)
         if (means_split(f->classes[k])) add_name(&splits, f->classes[k]);
     if (splits.count)
@@ -205,12 +207,27 @@ static kd_status report_layout(kd_dataset *data)
     return KD_OK;
 }
 
+/* Training pictures that nothing sorts. */
+static kd_status report_unlabelled(kd_dataset *data)
+{
+    const kdi_folder *f = data->state;
+    const size_t n = f->count[KD_SPLIT_TRAIN];
+    const char *below = f->below[KD_SPLIT_TRAIN];
+    if (!f->unlabelled) return KD_OK;
+    return kdi_dataset_remark(data, KD_LOG_INFO,
+                              "the %zu training picture%s in %s%s%s, in no class's folder: without "
+                              "labels they serve distillation with a hard weight of 0 alone",
+                              n, n == 1 ? " lies" : "s lie", *below ? "'" : "the folder itself",
+                              below, *below ? "'" : "");
+}
+
 kd_status kdi_folder_report(kd_dataset *data, const char *name)
 {
     const kdi_folder *f = data->state;
     kd_ctx_log(data->ctx, KD_LOG_INFO, "%.300s: %zu classes, %zu training and %zu test pictures",
-               name, f->n_classes, f->count[KD_SPLIT_TRAIN], f->count[KD_SPLIT_TEST]);
-    kd_status status = KD_OK;
+               name, f->classes ? f->n_classes : 0, f->count[KD_SPLIT_TRAIN],
+               f->count[KD_SPLIT_TEST]);
+    kd_status status = report_unlabelled(data);
     for (int s = 0; !status && s < KD_SPLIT_COUNT; s++) status = report_missing(data, (kd_split)s);
     if (!status) status = report_unread(data);
     if (!status) status = report_layout(data);

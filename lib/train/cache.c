@@ -57,19 +57,60 @@ kd_status kdt_cache_find(kd_ctx *ctx, const char *folder, kdt_cache *c)
     return status;
 }
 
-/* Two processes that begin a cache at once: one writes its key, the other finds it. */
-static kd_status write_key(kdt_cache *c, const char *text, size_t size)
+/* A folder that holds a run is none for a cache. */
+static kd_status check_no_run(const kdt_cache *c)
 {
+    static const char *const files[] = {"run.json", "checkpoint.safetensors", "metrics.jsonl"};
     char path[KDT_PATH];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", c->folder, files[i]);
+        if (access(path, F_OK) == 0)
+            return kd_ctx_fail(c->ctx, KD_E_EXISTS,
+                               "cache: %s holds a run (%s); a cache has a folder of its own",
+                               c->folder, files[i]);
+    }
+    return KD_OK;
+}
+
+/* The key goes to its file with the first epoch: a run that is refused before leaves nothing. Two
+ * processes that begin a cache at once: one writes its key, the other finds it. */
+static kd_status write_key(kdt_cache *c)
+{
+    char path[KDT_PATH], *text = NULL;
     kd_ctx *ctx = c->ctx;
+    size_t size = 0;
     kd_status status = kd_folder_make(ctx, c->folder);
     if (status) return status;
     key_path(c, path);
     const int fd = open(c->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR) continue;
-    if (access(path, F_OK)) status = kd_file_write_atomic(ctx, path, text, size);
+    if (access(path, F_OK))
+        status = kd_file_write_atomic(ctx, path, c->unwritten, c->unwritten_size);
     if (fd >= 0) close(fd);
-    return status;
+    if (!status) status = kd_file_read_all(ctx, path, KEY_LIMIT, &text, &size);
+    if (!status && (size != c->unwritten_size || memcmp(text, c->unwritten, size)))
+        status = kd_ctx_fail(ctx, KD_E_MISMATCH,
+                             "%s: another process has begun this cache meanwhile, for other logits",
+                             path);
+    kd_ctx_free(ctx, text);
+    if (status) return status;
+    kd_ctx_free(ctx, c->unwritten);
+    c->unwritten = NULL;
+    return KD_OK;
+}
+
+/* Begin a cache with this key, in memory. */
+static kd_status begin_key(kdt_cache *c, const char *text, size_t size)
+{
+    kd_status status = check_no_run(c);
+    if (status) return status;
+    c->unwritten = kd_ctx_alloc(c->ctx, size, 1);
+    if (!c->unwritten) return kd_ctx_memory_status(c->ctx);
+    memcpy(c->unwritten, text, size);
+    c->unwritten_size = size;
+    c->key_hash = hash_of(text, size);
+    status = kd_json_parse(c->ctx, text, size, &c->key);
+    return status ? status : kdt_key_read(c->ctx, c->folder, c->key, &c->facts);
 }
 
 /* Two texts of keys, this run's one new. */
@@ -98,19 +139,10 @@ static kd_status agree(kdt_feed *feed, const kd_train_opt *t)
     if (status) return status;
     kdt_key_print(feed, t, j);
     status = kd_json_text(j, &text, &size);
-    if (!status && !c->key && !feed->looks_only) {
-        const kdt_layout layout = c->layout;
-        const bool by_sample = c->by_sample;
-        const size_t cycle = c->cycle;
-        status = write_key(c, text, size);
-        if (!status) status = kdt_cache_find(feed->ctx, c->folder, c);
-        if (!status && !c->key)
-            status = kd_ctx_fail(feed->ctx, KD_E_IO, "%s: its cache.json is gone", c->folder);
-        c->layout = layout;
-        c->by_sample = by_sample;
-        c->cycle = cycle;
-    }
-    if (!status && c->key) status = compare_key(feed, text, size);
+    if (!status && !c->key && !feed->looks_only)
+        status = begin_key(c, text, size);
+    else if (!status && c->key)
+        status = compare_key(feed, text, size);
     kd_json_destroy(j);
     return status;
 }
@@ -180,6 +212,7 @@ void kdt_cache_close(kdt_cache *c)
     kdt_epoch_close(&c->now);
     kdt_layout_free(c->ctx, &c->layout);
     kd_json_object_destroy(c->key);
+    kd_ctx_free(c->ctx, c->unwritten);
     kd_ctx_free(c->ctx, c->bytes);
 }
 
@@ -227,6 +260,8 @@ static kd_status go_to(kdt_feed *feed, size_t epoch)
                                "%s: the cache lacks epoch %zu, and no teacher is given", c->folder,
                                number);
         if (tries) break;
+        status = c->unwritten ? write_key(c) : KD_OK;
+        if (status) return status;
         status = kdt_epoch_begin(c->ctx, &c->layout, c->folder, c->key_hash, number, &c->now);
         if (status || c->now.part >= 0) return status;
         /* another process may just have finished it */

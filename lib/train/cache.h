@@ -114,10 +114,12 @@ typedef struct kdt_cache {
     kd_ctx *ctx;
     const char *folder;
     kd_json_object *key; /* what cache.json says; NULL: there is none yet */
+    char *unwritten;     /* the text that cache.json gets with the first epoch; NULL: it is there */
     kdt_key_facts facts; /* the same */
     uint64_t key_hash;   /* of its text */
-    bool by_sample;      /* a row's number is the picture's; else its place in the epoch */
-    size_t cycle;        /* epoch e is file e mod cycle; 0: file e */
+    size_t unwritten_size;
+    bool by_sample; /* a row's number is the picture's; else its place in the epoch */
+    size_t cycle;   /* epoch e is file e mod cycle; 0: file e */
     kdt_layout layout;
     kdt_epoch_file now;
     size_t visited;       /* batches of this epoch that went by, from its first on */

@@ -141,6 +141,8 @@ static kd_status check(kd_ctx *ctx, const kd_data_info *info, const kd_eval_opt 
                            "kd_eval_opt: a dev_count is of the training split, not of the test");
     if (info->count[source(o)] == 0)
         return kd_ctx_fail(ctx, KD_E_INVALID, "%s has no samples to evaluate on", info->name);
+    if (info->unlabelled && o->split != KD_EVAL_TEST)
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s has no labels to measure with", info->name);
     return KD_OK;
 }
 

@@ -22,9 +22,9 @@ static void print_epoch(kd_json *j, const kdt_run *run)
     kd_json_number(j, "loss_hard", kdt_mean(run, s, s->hard));
     kd_json_number(j, "loss_soft", taught ? kdt_mean(run, s, s->soft) : (double)NAN);
     if (run->opt.feature) kd_json_number(j, "loss_feature", kdt_mean(run, s, s->feature));
-    kd_json_number(j, "accuracy", kdt_percent(s, s->correct));
+    kd_json_number(j, "accuracy", kdt_accuracy(run, s, s->correct));
     if (taught && !run->feed->mute) {
-        kd_json_number(j, "teacher_accuracy", kdt_percent(s, s->teacher_correct));
+        kd_json_number(j, "teacher_accuracy", kdt_accuracy(run, s, s->teacher_correct));
         kd_json_number(j, "agreement", kdt_percent(s, s->agreed));
     }
     if (run->train.dev_count) {

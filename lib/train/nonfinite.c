@@ -68,8 +68,8 @@ kd_status kdt_nonfinite(kdt_run *run, const char *what, size_t first, size_t n)
     if (run->train.on_nan == KD_NAN_STOP)
         return kd_ctx_fail(run->ctx, KD_E_NONFINITE, "step %zu (epoch %zu, batch %zu): %s; %s",
                            run->step + 1, run->epoch + 1, batch + 1, what, where);
-    kd_ctx_log(run->ctx, KD_LOG_WARN, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s",
-               run->step + 1, run->epoch + 1, batch + 1, what, where);
+    kdt_warn(run, "step %zu (epoch %zu, batch %zu) is skipped: %s; %s", run->step + 1,
+             run->epoch + 1, batch + 1, what, where);
     run->batch = first + n;
     return KD_OK;
 }

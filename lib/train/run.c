@@ -65,10 +65,10 @@ static void summarise(const kdt_run *run, kd_result *r)
                      .top5 = none,
                      .loss = none,
                      .train_loss = kdt_mean(run, s, s->loss),
-                     .train_top1 = kdt_percent(s, s->correct),
+                     .train_top1 = kdt_accuracy(run, s, s->correct),
                      .hard_loss = kdt_mean(run, s, s->hard),
                      .soft_loss = taught ? kdt_mean(run, s, s->soft) : none,
-                     .teacher_top1 = heard ? kdt_percent(s, s->teacher_correct) : none,
+                     .teacher_top1 = heard ? kdt_accuracy(run, s, s->teacher_correct) : none,
                      .agreement = heard ? kdt_percent(s, s->agreed) : none,
                      .dev_top1 = run->best.epoch ? run->best.top1 : run->last_dev_top1,
                      .dev_loss = run->best.epoch ? run->best.loss : run->last_dev_loss,
@@ -93,6 +93,15 @@ static kd_status open_one(kdt_run *run)
     return status ? status : kdt_run_check(run);
 }
 
+/* The error of one of several runs says which. */
+static kd_status of_run(const kdt_run *run, size_t n, kd_status status)
+{
+    char text[800];
+    if (!status || n == 1) return status;
+    snprintf(text, sizeof text, "%s", kd_ctx_error(run->ctx));
+    return kd_ctx_fail(run->ctx, status, "student %zu: %s", run->number, text);
+}
+
 enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
 
 /* The plans come last: they make do with what a limit of memory leaves. *short_of: bytes that were
@@ -102,20 +111,20 @@ static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n, size_
     kd_status status = KD_OK;
     for (size_t i = 0; i < n && !status; i++) {
         runs[i]->number = i;
-        status = open_one(runs[i]);
+        status = of_run(runs[i], n, open_one(runs[i]));
     }
     const size_t held = kd_ctx_memory(runs[0]->ctx);
     if (!status) status = kdt_feed_open(feed, runs, n);
-    for (size_t i = 0; i < n && !status; i++) status = kdt_run_open(runs[i]);
+    for (size_t i = 0; i < n && !status; i++) status = of_run(runs[i], n, kdt_run_open(runs[i]));
     if (status == KD_E_LIMIT) *short_of = held;
     for (size_t i = 0; i < n && !status; i++)
-        status = kdt_run_plan(runs[i], held, (n - 1) * EXECUTOR);
+        status = of_run(runs[i], n, kdt_run_plan(runs[i], held, (n - 1) * EXECUTOR));
     if (!status) {
         status = kdt_runs_execute(feed, runs, n);
         if (status == KD_E_LIMIT) *short_of = held;
     }
     for (size_t i = 0; i < n && !status; i++) {
-        status = begin(runs[i]);
+        status = of_run(runs[i], n, begin(runs[i]));
         runs[i]->began = !status;
     }
     return status;

@@ -252,11 +252,10 @@ static void say_table(const pair *p)
 {
     const char *was = text_of(p->was, "isa"), *now = text_of(p->now, "isa");
     if (*was && strcmp(was, now))
-        kd_ctx_log(
-            p->run->ctx, KD_LOG_WARN,
-            "the run went on the kernel table %s so far, now on %s: it does not end with the "
-            "bits that it would have had",
-            was, now);
+        kdt_warn(p->run,
+                 "the run went on the kernel table %s so far, now on %s: it does not end with the "
+                 "bits that it would have had",
+                 was, now);
 }
 
 /* Older versions wrote values that nothing reads, where there is null now. */

@@ -123,12 +123,60 @@ kd_status kdt_run_folder_clear(kdt_run *run, bool begun)
     return KD_OK;
 }
 
+/* Length of the part of a path that exists: of its deepest folder, 0 where none of it does. */
+static size_t existing(const char *path)
+{
+    char name[LONGEST + 1];
+    struct stat about;
+    size_t n = strlen(path);
+    for (;;) {
+        while (n > 1 && path[n - 1] == '/') n--;
+        memcpy(name, path, n);
+        name[n] = 0;
+        if (n == 0 || stat(name, &about) == 0) return n;
+        while (n > 0 && path[n - 1] != '/') n--;
+        if (n == 1) return 1;
+    }
+}
+
+/* A run that was refused leaves no folder that it made. What holds anything stays. */
+static void remove_made(const kdt_run *run)
+{
+    char name[LONGEST + 1];
+    size_t n = strlen(run->train.out);
+    memcpy(name, run->train.out, n + 1);
+    while (n > run->folder_existed) {
+        while (n > 1 && name[n - 1] == '/') n--;
+        name[n] = 0;
+        if (n <= run->folder_existed || rmdir(name)) return;
+        while (n > 0 && name[n - 1] != '/') n--;
+    }
+}
+
+/* Are both the same folder? */
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static kd_status check_cache_apart(const kdt_run *run)
+{
+    if (!run->opt.cache || !same_folder(run->opt.cache, run->train.out)) return KD_OK;
+    return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                       "cache: %s is the run's own folder; a cache has a folder of its own",
+                       run->opt.cache);
+}
+
 kd_status kdt_run_folder_open(kdt_run *run)
 {
     const char *out = run->train.out;
     if (strlen(out) > LONGEST)
         return kd_ctx_fail(run->ctx, KD_E_INVALID, "the name of the output folder is too long");
-    const kd_status status = kd_folder_make(run->ctx, out);
+    run->folder_existed = existing(out);
+    run->folder_made = run->folder_existed < strlen(out);
+    kd_status status = kd_folder_make(run->ctx, out);
+    if (!status) status = check_cache_apart(run);
     if (status) return status;
     do run->folder = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     while (run->folder < 0 && errno == EINTR);
@@ -140,6 +188,8 @@ kd_status kdt_run_folder_open(kdt_run *run)
 
 void kdt_run_folder_close(kdt_run *run)
 {
+    if (run->folder_made && !run->began) remove_made(run);
+    run->folder_made = false;
     if (run->folder >= 0) close(run->folder);
     run->folder = -1;
 }

@@ -25,10 +25,10 @@ static kd_progress progress_of(const kdt_run *run, bool epoch_end)
         .batches = run->batches,
         .fraction = kdt_fraction(run),
         .loss = kdt_mean(run, s, s->loss),
-        .accuracy = kdt_percent(s, s->correct),
+        .accuracy = kdt_accuracy(run, s, s->correct),
         .hard_loss = kdt_mean(run, s, s->hard),
         .soft_loss = taught ? kdt_mean(run, s, s->soft) : (double)NAN,
-        .teacher_accuracy = heard ? kdt_percent(s, s->teacher_correct) : (double)NAN,
+        .teacher_accuracy = heard ? kdt_accuracy(run, s, s->teacher_correct) : (double)NAN,
         .agreement = heard ? kdt_percent(s, s->agreed) : (double)NAN,
         .step_loss = run->step_loss,
         .grad_norm = run->grad_norm,
@@ -65,6 +65,7 @@ static void look_at_teacher(kdt_run *run)
     const kdt_sums *s = &run->sums;
     const double chance = 1 / (double)kd_model_classes(run->model), n = (double)s->images;
     if (run->opt.n_teachers == 0 || run->feed->mute || run->warned || s->images < ENOUGH) return;
+    if (kd_dataset_info(run->data)->unlabelled) return;
     run->warned = true;
     const double right = (double)s->teacher_correct / n;
     if (right > chance + 4 * sqrt(chance * (1 - chance) / n)) return;

@@ -28,6 +28,12 @@ static kd_status check_options(kdt_run *run)
         return kd_ctx_fail(run->ctx, KD_E_INVALID,
                            "dev_count: a development split of %zu leaves nothing of %zu",
                            t->dev_count, all);
+    if (info->unlabelled && (!unlabelled(run) || t->dev_count))
+        return kd_ctx_fail(run->ctx, KD_E_INVALID,
+                           t->dev_count ? "dev_count: %s has no labels to measure with"
+                                        : "%s has no labels: its pictures serve distillation whose "
+                                          "labels have no weight (hard) alone, and not with dkd",
+                           info->name);
     if (info->classes != kd_model_classes(run->model) && !unlabelled(run))
         return kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s has %zu classes, the network %zu",
                            info->name, info->classes, kd_model_classes(run->model));
@@ -39,13 +45,11 @@ static void warn_of_two(const kdt_run *run)
 {
     const kd_distill_opt *o = &run->opt;
     if (o->soft > 0 && o->method == KD_METHOD_DKD && o->beta > 0)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "beta: it weighs the classes that are not the label's against each other; of "
-                   "two classes that is one, and nothing is learnt by it");
+        kdt_warn(run, "beta: it weighs the classes that are not the label's against each other; of "
+                      "two classes that is one, and nothing is learnt by it");
     if (o->soft > 0 && o->method == KD_METHOD_STANDARDIZED)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "method: two logits are -1 and 1 when they are standardized, whatever the "
-                   "teacher says");
+        kdt_warn(run, "method: two logits are -1 and 1 when they are standardized, whatever the "
+                      "teacher says");
 }
 
 /* What can't be what was meant, but may be: said, not refused. */
@@ -54,42 +58,37 @@ static void warn(const kdt_run *run)
     const kd_train_opt *t = &run->train;
     const size_t samples = kd_loader_samples(run->feed->loader);
     if (samples < t->batch)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "batch: the training set of %zu pictures is smaller than a batch of %zu: an "
-                   "epoch is one step; use a smaller batch",
-                   samples, t->batch);
+        kdt_warn(run,
+                 "batch: the training set of %zu pictures is smaller than a batch of %zu: an "
+                 "epoch is one step; use a smaller batch",
+                 samples, t->batch);
     if (run->steps && (double)t->warmup * (double)run->steps_per_epoch >= (double)run->steps)
-        kd_ctx_log(
-            run->ctx, KD_LOG_WARN,
-            "warmup: %g epochs are more than the run has: the learning rate is never reached",
-            (double)t->warmup);
+        kdt_warn(run,
+                 "warmup: %g epochs are more than the run has: the learning rate is never reached",
+                 (double)t->warmup);
     if (t->accumulate > run->batches)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "accumulate: an epoch has %zu batches, so that no step sums over %zu",
-                   run->batches, t->accumulate);
+        kdt_warn(run, "accumulate: an epoch has %zu batches, so that no step sums over %zu",
+                 run->batches, t->accumulate);
     if (t->augment_epochs && run->steps &&
         (run->steps - 1) / run->steps_per_epoch < t->augment_epochs)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "augment_epochs: the run has no more epochs than %zu: none comes twice",
-                   t->augment_epochs);
+        kdt_warn(run, "augment_epochs: the run has no more epochs than %zu: none comes twice",
+                 t->augment_epochs);
     else if (t->augment_epochs && !kd_loader_draws(run->feed->loader) && !t->drop_last)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "augment_epochs: this augmentation is the same in each epoch anyway");
+        kdt_warn(run, "augment_epochs: this augmentation is the same in each epoch anyway");
     if (t->ema > 0 && run->steps && (double)run->steps < 3 / (1 - (double)t->ema))
-        kd_ctx_log(
-            run->ctx, KD_LOG_WARN,
-            "ema: %zu steps are too few for an average with a decay of %g, which still holds "
-            "%.0f %% of the first weights at the end",
-            run->steps, (double)t->ema, 100 * pow((double)t->ema, (double)run->steps));
+        kdt_warn(run,
+                 "ema: %zu steps are too few for an average with a decay of %g, which still holds "
+                 "%.0f %% of the first weights at the end",
+                 run->steps, (double)t->ema, 100 * pow((double)t->ema, (double)run->steps));
     if (run->opt.n_teachers && run->opt.soft == 0 && !kdt_has_features(&run->opt))
-        kd_ctx_log(run->ctx, KD_LOG_WARN, "soft: it is 0: the teachers teach nothing");
+        kdt_warn(run, "soft: it is 0: the teachers teach nothing");
     if (run->opt.n_teachers && kd_model_classes(run->model) == 2) warn_of_two(run);
     if (run->opt.n_teachers && run->opt.method == KD_METHOD_DKD && t->budget_seconds <= 0 &&
         (double)run->opt.dkd_warmup > (double)t->epochs)
-        kd_ctx_log(run->ctx, KD_LOG_WARN,
-                   "dkd_warmup: %g epochs are more than the run has: the teachers' weight does not "
-                   "reach its value",
-                   (double)run->opt.dkd_warmup);
+        kdt_warn(run,
+                 "dkd_warmup: %g epochs are more than the run has: the teachers' weight does not "
+                 "reach its value",
+                 (double)run->opt.dkd_warmup);
 }
 
 /* ---- classes --------------------------------------------------------------------------------- */

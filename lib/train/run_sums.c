@@ -3,7 +3,21 @@
 #include "train.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+
+void kdt_warn(const kdt_run *run, const char *format, ...)
+{
+    char text[1000];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (run->feed->runs > 1)
+        kd_ctx_log(run->ctx, KD_LOG_WARN, "student %zu: %s", run->number, text);
+    else
+        kd_ctx_log(run->ctx, KD_LOG_WARN, "%s", text);
+}
 
 double kdt_mean(const kdt_run *run, const kdt_sums *s, double loss)
 {
@@ -14,6 +28,11 @@ double kdt_mean(const kdt_run *run, const kdt_sums *s, double loss)
 double kdt_percent(const kdt_sums *s, uint64_t count)
 {
     return s->images ? 100.0 * (double)count / (double)s->images : (double)NAN;
+}
+
+double kdt_accuracy(const kdt_run *run, const kdt_sums *s, uint64_t correct)
+{
+    return kd_dataset_info(run->data)->unlabelled ? (double)NAN : kdt_percent(s, correct);
 }
 
 double kdt_epochs(const kdt_run *run)

@@ -123,8 +123,10 @@ typedef struct kdt_run {
     char *description;  /* JSON: what must agree for a resume; NULL without an output folder */
     kd_plan *plan;      /* of a micro-batch */
     kd_exec *exec;
-    size_t view; /* which of the loader's */
-    int folder;  /* the output folder, locked; -1: none */
+    size_t view;      /* which of the loader's */
+    int folder;       /* the output folder, locked; -1: none */
+    bool folder_made; /* it was not there before, but for its path's first folder_existed bytes */
+    size_t folder_existed;
     kd_optim *optim;
     kdt_features features;
     kd_params *extra; /* parameters of the loss, with an optimiser of their own; NULL: none */
@@ -157,9 +159,13 @@ typedef struct kdt_run {
 } kdt_run;
 
 /* run_sums.c */
+/* Log a warning about this run, which is named by its number where it is one of several. */
+void kdt_warn(const kdt_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Means over the pictures of these sums; NaN where there is none. */
 double kdt_mean(const kdt_run *run, const kdt_sums *sums, double loss);
 double kdt_percent(const kdt_sums *sums, uint64_t count);
+/* The same of answers that are right; NaN where the training pictures have no labels. */
+double kdt_accuracy(const kdt_run *run, const kdt_sums *sums, uint64_t correct);
 /* Epochs done, the last one as a fraction. */
 double kdt_epochs(const kdt_run *run);
 /* Path of a file in the output folder. */

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * test_cli_sweep.c: kd sweep and kd cache from the outside: a student of a sweep is the run of its
  * own, byte for byte; what is wrong with a file is one line, before anything is trained. */
-#include "../spawn.h"
+#include "made.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DATA "synthetic:train=80,test=16,image=16"
@@ -257,5 +259,186 @@ START_TEST(test_cache)
 }
 END_TEST
 
-TEST_SUITE(cli_sweep, 90, &test_sweep, &test_jobs, &test_cache_of_two_passes, &test_bad_files,
-           &test_cache)
+/* What is refused leaves no folder, neither the run's nor the cache's. */
+START_TEST(test_nothing_left)
+{
+    static const char *const words[] = {
+        "train vgg3_bn,classes=7",
+        "train vgg3_bn --max-memory 1M",
+        "train vgg3_bn --dev-count 90",
+        "distill vgg3_bn,classes=7 --teacher TEACHER --cache CACHE",
+        "distill vgg3_bn --cache CACHE",
+        "distill vgg3_bn --teacher TEACHER --cache CACHE --max-memory 2M",
+        "distill vgg3_bn --teacher TEACHER --cache OUT",
+    };
+    make_teacher();
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char text[2000] = "";
+        for (const char *c = words[i]; *c;) {
+            const size_t used = strlen(text);
+            const char *with = !strncmp(c, "TEACHER", 7) ? at("teacher")
+                               : !strncmp(c, "CACHE", 5) ? at("left/cache")
+                               : !strncmp(c, "OUT", 3)   ? at("left/by/it")
+                                                         : NULL;
+            snprintf(text + used, sizeof text - used, "%.*s", with ? 999 : 1, with ? with : c);
+            c += !with ? 1 : *c == 'T' ? 7 : *c == 'C' ? 5 : 3;
+        }
+        must(1, "%s --data %s --batch 16 --epochs 2 --quiet --out %s", text, DATA,
+             at("left/by/it/"));
+        ck_assert_msg(access(at("left"), F_OK) != 0, "%s left something", words[i]);
+    }
+    must(1, "cache build vgg2 --teacher %s --data %s --batch 16 --cache %s --max-memory 500K",
+         at("teacher"), DATA, at("left/cache"));
+    ck_assert(access(at("left"), F_OK) != 0);
+}
+END_TEST
+
+/* A run's folder is none for a cache; a cache in a folder below it is none of the run's business. */
+START_TEST(test_cache_and_run)
+{
+    make_teacher();
+    must(1, "cache build vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet",
+         at("teacher"), DATA, at("teacher"));
+    says("errors", "holds a run (run.json); a cache has a folder of its own");
+    ck_assert(access(at("teacher/cache.json"), F_OK) != 0);
+    must(1, "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s",
+         at("teacher"), DATA, at("teacher"), at("teacher"));
+    must(0,
+         "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s "
+         "--overwrite",
+         at("teacher"), DATA, at("within/cache"), at("within"));
+    must(0,
+         "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s "
+         "--overwrite",
+         at("teacher"), DATA, at("within/cache"), at("within"));
+    must(0, "cache verify %s", at("within/cache"));
+}
+END_TEST
+
+/* Of several students each line says which, and a cache of another run is refused before the first
+ * pass, whichever pass it is of. */
+START_TEST(test_named)
+{
+    char text[2000];
+    make_teacher();
+    must(0, "cache build vgg2 --teacher %s --data %s --batch 16 --epochs 2 --cache %s --quiet",
+         at("teacher"), DATA, at("of_seed_0"));
+    snprintf(text, sizeof text,
+             "{\"common\": {" PLAIN ", \"teacher\": \"%s\"}, \"students\": ["
+             "{\"name\": \"a\", \"spec\": \"vgg2\", \"cache\": \"%s\"},"
+             "{\"name\": \"b\", \"spec\": \"vgg2\", \"cache\": \"%s\", \"seed\": 7}]}",
+             at("teacher"), at("named_cache"), at("of_seed_0"));
+    put(at("sweep.json"), text);
+    must(1, "sweep %s --out %s", at("sweep.json"), at("named"));
+    says("errors", "kd: b: ");
+    says("errors", "its seed is 0, this run's is 7");
+    ck_assert(access(at("named"), F_OK) != 0 && access(at("named_cache"), F_OK) != 0);
+    snprintf(text, sizeof text,
+             "{\"common\": {" PLAIN ", \"teacher\": \"%s\"}, \"students\": ["
+             "{\"name\": \"a\", \"spec\": \"vgg2\"},"
+             "{\"name\": \"b\", \"spec\": \"vgg2\", \"accumulate\": 9}]}",
+             at("teacher"));
+    put(at("sweep.json"), text);
+    must(0, "sweep %s --out %s --quiet", at("sweep.json"), at("named"));
+    says("errors", "kd: warning: b: --accumulate: an epoch has 5 batches");
+    must(1, "sweep %s --out %s --quiet --overwrite --max-memory 2M", at("sweep.json"), at("named"));
+    says("errors", "kd: a: ");
+}
+END_TEST
+
+static bool interrupted(const char *folder)
+{
+    char text[TEST_MAX_TEXT / 8];
+    FILE *f = fopen(test_at(folder, "run.json").text, "r");
+    const size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    text[n] = 0;
+    return strstr(text, "\"interrupted\"") != NULL;
+}
+
+static void pause_for(long ms)
+{
+    const struct timespec t = {0, ms * 1000000};
+    nanosleep(&t, NULL);
+}
+
+/* The students of --jobs end, with a checkpoint, when the process that started them is killed. */
+START_TEST(test_orphans)
+{
+    char text[2000];
+    make_teacher();
+    snprintf(text, sizeof text,
+             "{\"common\": {\"data\": \"" DATA "\", \"batch\": 16, \"epochs\": 100000, "
+             "\"teacher\": \"%s\", \"augment\": \"none\", \"cache\": \"%s\"}, \"students\": ["
+             "{\"name\": \"a\", \"spec\": \"vgg2,width=0.125\"},"
+             "{\"name\": \"b\", \"spec\": \"vgg2_bn,width=0.125\"}]}",
+             at("teacher"), at("orphans_cache"));
+    put(at("sweep.json"), text);
+    const test_path kd = test_bin("kd");
+    char a[600], b[600], out[600], file[600];
+    snprintf(out, sizeof out, "%s", at("orphans"));
+    snprintf(a, sizeof a, "%s", at("orphans/a"));
+    snprintf(b, sizeof b, "%s", at("orphans/b"));
+    snprintf(file, sizeof file, "%s", at("sweep.json"));
+    const pid_t parent = test_start(
+        TEST_WORDS(kd.text, "sweep", file, "--out", out, "--jobs", "2", "--quiet"), NULL, NULL);
+    for (int i = 0; i < 600; i++) {
+        if (!access(test_at(a, "run.json").text, F_OK) &&
+            !access(test_at(b, "run.json").text, F_OK))
+            break;
+        pause_for(50);
+    }
+    kill(parent, SIGKILL);
+    int how;
+    ck_assert_int_eq(waitpid(parent, &how, 0), parent);
+    for (int i = 0; i < 600 && !(interrupted(a) && interrupted(b)); i++) pause_for(50);
+    ck_assert(interrupted(a) && interrupted(b));
+    must(0, "inspect %s/checkpoint.safetensors", a);
+}
+END_TEST
+
+/* A folder of pictures and nothing else teaches; with a labelled test split beside it is measured. */
+START_TEST(test_flat_folder)
+{
+    make_teacher();
+    for (int i = 0; i < 40; i++) {
+        char name[60];
+        snprintf(name, sizeof name, "flat/%02d.png", i);
+        made_picture(at(name), 16, (uint64_t)i);
+    }
+    must(1, "train vgg2 --image 16 --data folder:%s --quiet", at("flat"));
+    says("errors", "has no labels: its pictures serve distillation whose labels have no weight");
+    must(0,
+         "cache build vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 2 "
+         "--cache %s --quiet",
+         at("teacher"), at("flat"), at("flat_cache"));
+    must(0,
+         "distill vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 2 --hard 0 "
+         "--cache %s --json --quiet --out %s",
+         at("teacher"), at("flat"), at("flat_cache"), at("flat_run"));
+    says("said", "classes=10");
+    says("said", "\"top1\":null");
+    says("said", "\"train_top1\":null");
+    must(1, "distill vgg2 --image 16 --teacher %s --data folder:%s --hard 0 --dev-count 4 --quiet",
+         at("teacher"), at("flat"));
+    says("errors", "has no labels to measure with");
+    must(1, "eval %s --data folder:%s --split train", at("flat_run"), at("flat"));
+    for (int i = 0; i < 10; i++) {
+        char name[60];
+        snprintf(name, sizeof name, "flat/val/class%d/1.png", i);
+        made_picture(at(name), 16, (uint64_t)i);
+    }
+    must(0,
+         "distill vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 1 --hard 0 "
+         "--json --quiet",
+         at("teacher"), at("flat"));
+    size_t n;
+    char *said = read_file(at("said"), &n);
+    ck_assert(strstr(said, "\"top1\":") && !strstr(said, "\"top1\":null"));
+    free(said);
+}
+END_TEST
+
+TEST_SUITE(cli_sweep, 120, &test_sweep, &test_jobs, &test_cache_of_two_passes, &test_bad_files,
+           &test_cache, &test_nothing_left, &test_cache_and_run, &test_named, &test_orphans,
+           &test_flat_folder)

@@ -177,10 +177,45 @@ START_TEST(test_refused)
         "there is no class 'cat' in train: each folder in it must have the name of one in train");
     refuse("case", GOOD "val/Ant/1.png", KD_E_FORMAT,
            "there is no class 'Ant' in train, but there is 'ant'");
-    refuse("flat_train", "train/1.png val/ant/1.png", KD_E_FORMAT, "which has no folder at all");
-    refuse("flat_all", "train/1.png train/2.png", KD_E_NOTFOUND,
-           "2 pictures lie in no class's folder");
-    refuse("flat_root", "1.png", KD_E_NOTFOUND, "1 picture lies in no class's folder");
+    refuse("flat_train", "train/x.txt val/ant/1.png", KD_E_FORMAT, "which has no folder at all");
+    refuse("flat_all", "val/1.png val/2.png", KD_E_NOTFOUND, "2 pictures lie in no class's folder");
+    refuse("nothing", "x.txt", KD_E_NOTFOUND, "no pictures in");
+}
+END_TEST
+
+/* How many there are, and what they are called. */
+static void unlabelled(const char *name, const char *files, size_t train, size_t test,
+                       size_t classes)
+{
+    journal j;
+    kd_ctx *ctx = make_ctx(&j);
+    char full[PATH + 8];
+    kd_dataset *data;
+    snprintf(full, sizeof full, "folder:%s", make(name, files));
+    ck_assert_int_eq(kd_dataset_open(ctx, full, NULL, &data), KD_OK);
+    const kd_data_info *info = kd_dataset_info(data);
+    ck_assert(info->unlabelled);
+    ck_assert_uint_eq(info->count[KD_SPLIT_TRAIN], train);
+    ck_assert_uint_eq(info->count[KD_SPLIT_TEST], test);
+    ck_assert_uint_eq(info->classes, classes);
+    ck_assert_int_eq(info->class_names != NULL, test != 0);
+    kd_dataset_close(data);
+    kd_ctx_destroy(ctx);
+}
+
+START_TEST(test_unlabelled)
+{
+    unlabelled("u_root", "b.png a.jpg notes.txt", 2, 0, 1);
+    unlabelled("u_train", "train/1.png train/2.png", 2, 0, 1);
+    unlabelled("u_test", "1.png 2.png 3.png val/ant/1.png val/bee/1.png", 3, 2, 2);
+    unlabelled("u_both", "train/1.png test/ant/1.png test/bee/1.png", 1, 2, 2);
+    expect("u_said", "1.png val/ant/1.png val/bee/1.png", 0,
+           "the 1 training picture lies in the folder itself, in no class's folder: without labels "
+           "they serve distillation with a hard weight of 0 alone");
+    expect(
+        "u_none", "train/1.png train/2.png", 0,
+        "the 2 training pictures lie in 'train', in no class's folder: without labels they serve "
+        "distillation with a hard weight of 0 alone");
 }
 END_TEST
 
@@ -383,5 +418,6 @@ START_TEST(test_out_of_memory)
 }
 END_TEST
 
-TEST_SUITE(folder_report, 60, &test_splits, &test_passed_over, &test_refused, &test_tiny_imagenet,
-           &test_folder_checksum, &test_pictures_checksum, &test_guess, &test_out_of_memory)
+TEST_SUITE(folder_report, 60, &test_splits, &test_passed_over, &test_refused, &test_unlabelled,
+           &test_tiny_imagenet, &test_folder_checksum, &test_pictures_checksum, &test_guess,
+           &test_out_of_memory)

@@ -85,6 +85,15 @@ static const trial trials[] = {
                "0.03"},
      .epochs = 6},
 };
+/* The sweep that is killed: it fills a cache, from which a student learns afterwards. */
+#define SWEEP_DATA "synthetic:classes=4,image=16,train=256,test=32"
+static const char sweep_text[] =
+    "{\"common\": {\"data\": \"" SWEEP_DATA
+    "\", \"batch\": 16, \"epochs\": 4, \"teacher\": \"%s\",\n"
+    "  \"cache\": \"%s\", \"checkpoint-seconds\": 0.05},\n"
+    " \"students\": [{\"name\": \"a\", \"spec\": \"vgg3_bn,width=0.25\"},\n"
+    "  {\"name\": \"b\", \"spec\": \"vgg4,width=0.25\", \"epochs\": 3, \"seed\": 0}]}\n";
+
 enum { TRIALS = sizeof trials / sizeof *trials, SLOW_US = 300, MOST_KILLS_A_RUN = 60 };
 
 typedef struct tally {
@@ -195,6 +204,116 @@ START_TEST(test_kills)
 }
 END_TEST
 
+/* ---- a sweep and its cache ------------------------------------------------------------------- */
+
+typedef struct swept {
+    test_path file, out, cache, teacher;
+} swept;
+
+static swept sweep_at(const char *name)
+{
+    char part[100];
+    swept s;
+    snprintf(part, sizeof part, "%s.json", name);
+    s.file = test_in_dir(part);
+    s.out = test_in_dir(name);
+    snprintf(part, sizeof part, "%s.cache", name);
+    s.cache = test_in_dir(part);
+    s.teacher = test_in_dir("sweeps_teacher.safetensors");
+    if (access(s.teacher.text, F_OK) != 0) {
+        kd_ctx *ctx = test_ctx(1, NULL);
+        kd_model *m;
+        test_ok(ctx,
+                kd_model_create(ctx, "vgg3_bn,width=0.5,classes=4,image=16,channels=3", 3, &m));
+        test_ok(ctx, kd_model_save(m, s.teacher.text));
+        kd_model_destroy(m);
+        kd_ctx_destroy(ctx);
+    }
+    FILE *f = fopen(s.file.text, "w");
+    ck_assert_ptr_nonnull(f);
+    fprintf(f, sweep_text, s.teacher.text, s.cache.text);
+    fclose(f);
+    return s;
+}
+
+static void clear_sweep(const swept *s)
+{
+    trial_remove(test_at(s->out.text, "a").text);
+    trial_remove(test_at(s->out.text, "b").text);
+    trial_remove(s->out.text);
+    trial_remove(s->cache.text);
+}
+
+/* jobs: 0: one pass. */
+static pid_t start_sweep(const swept *s, bool jobs)
+{
+    const test_path kd = test_bin("kd");
+    return test_start(TEST_WORDS(kd.text, "sweep", s->file.text, "--out", s->out.text, "--quiet",
+                                 "--threads", "2", "--resume", jobs ? "--jobs" : NULL, "2"),
+                      NULL, NULL);
+}
+
+/* The processes that a killed one started still have the folders: they end by themselves. */
+static void finish_sweep(const swept *s)
+{
+    int status = 1;
+    for (int tries = 0; tries < 40 && status != 0; tries++) {
+        status = test_finish(start_sweep(s, false));
+        if (status) sleep_for(.25);
+    }
+    ck_assert_msg(status == 0, "%s", test_err);
+}
+
+static void same_bytes(const char *a, const char *b)
+{
+    static char x[TEST_MAX_TEXT], y[TEST_MAX_TEXT];
+    const size_t n = test_slurp(a, x), m = test_slurp(b, y);
+    ck_assert_msg(n == m && n > 0 && !memcmp(x, y, n), "%s is not %s", a, b);
+}
+
+static void same_sweep(const swept *s, const swept *as)
+{
+    static const char *const files[] = {"a/model.safetensors", "b/model.safetensors"};
+    static const char *const epochs[] = {"epoch-000000.safetensors", "epoch-000001.safetensors",
+                                         "epoch-000002.safetensors", "epoch-000003.safetensors"};
+    for (size_t i = 0; i < 2; i++)
+        same_bytes(test_at(s->out.text, files[i]).text, test_at(as->out.text, files[i]).text);
+    for (size_t i = 0; i < 4; i++)
+        same_bytes(test_at(s->cache.text, epochs[i]).text, test_at(as->cache.text, epochs[i]).text);
+}
+
+/* Killed amid the sweep, or its cache's rows: in the end networks and cache are the undisturbed
+ * ones, byte for byte. Every third start is of processes of their own. */
+START_TEST(test_sweep_kills)
+{
+    size_t killed = 0, sweeps = 0;
+    kdi_rng rng = kdi_rng_make(wanted("KD_KILL_SEED", 1), KDI_RNG_TEST, 1, 0);
+    const swept whole = sweep_at("sweep_whole"), s = sweep_at("sweep_killed");
+    clear_sweep(&whole);
+    const double start = kd_seconds();
+    finish_sweep(&whole);
+    const double seconds = kd_seconds() - start;
+    while (killed < kills()) {
+        bool done = false;
+        clear_sweep(&s);
+        for (size_t n = 0; !done && n < MOST_KILLS_A_RUN && killed < kills(); n++) {
+            const pid_t pid = start_sweep(&s, n % 3 == 2);
+            sleep_for(.7 * seconds * (double)kdi_rng_uniform(&rng));
+            kill(pid, SIGKILL);
+            const int status = test_wait(pid);
+            killed += WIFSIGNALED(status) != 0;
+            done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        }
+        finish_sweep(&s);
+        same_sweep(&s, &whole);
+        sweeps++;
+    }
+    printf("%zu sweeps killed %zu times: each student's network and each epoch of the cache is the "
+           "undisturbed one's, byte for byte\n",
+           sweeps, killed);
+}
+END_TEST
+
 static void enter(void)
 {
     test_enter("kill");
@@ -203,6 +322,6 @@ static void enter(void)
 Suite *kill_suite(void);
 Suite *kill_suite(void)
 {
-    static const TTest **const tests[] = {&test_kills};
-    return test_suite("kill", 120 + 4 * (double)kills(), enter, tests, 1);
+    static const TTest **const tests[] = {&test_kills, &test_sweep_kills};
+    return test_suite("kill", 120 + 4 * (double)kills(), enter, tests, 2);
 }
