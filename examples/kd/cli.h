@@ -41,12 +41,13 @@ enum cli_command_bit {
     CMD_INSPECT = 256,
     CMD_RERUN = 512,
     CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
-    CMD_ALL = 1023 | 4096 | 8192 | 16384,
+    CMD_ALL = 1023 | 4096 | 8192 | 16384 | 32768,
     CMD_COMPLETION = 1024, /* these two take --help alone */
     CMD_MANUAL = 2048,
     CMD_EXPORT = 4096,
     CMD_CACHE = 8192,
-    CMD_SWEEP = 16384
+    CMD_SWEEP = 16384,
+    CMD_SEARCH = 32768
 };
 
 enum { CLI_MAX_WORDS = 3, CLI_MOST_OPTIONS = 200 };
@@ -99,6 +100,11 @@ typedef struct cli_args {
     uint64_t threads, max_memory;
     uint64_t batches; /* of cache verify */
     uint64_t jobs;    /* of sweep */
+
+    /* of search: the student's limits; 0: none */
+    double limit_latency, limit_macs, search_seconds;
+    uint64_t limit_memory, limit_flash, candidates;
+    const char *space;
 
     /* of export */
     const char *edge, *c_array, *calibrate, *report;
@@ -443,6 +449,7 @@ int cmd_manual(cli_args *args);
 int cmd_rerun(cli_args *args);
 int cmd_cache(cli_args *args);
 int cmd_sweep(cli_args *args);
+int cmd_search(cli_args *args);
 
 /* Is there a teacher, or a cache of its logits? */
 bool cli_taught(const cli_args *args);

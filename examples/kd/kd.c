@@ -167,6 +167,28 @@ const cli_command cli_commands[] = {
      "  kd sweep students.json --out sweep\n"
      "  kd sweep students.json --out sweep --resume\n",
      cmd_sweep},
+    {CMD_SEARCH,
+     "search",
+     {NULL},
+     {NULL},
+     "Find the most accurate student within limits of work, memory, flash and time",
+     "Networks of a space are held against the limits first. Of those that are within, candidates\n"
+     "are drawn by the seed; those that use much of what is allowed are likelier. All train a "
+     "ninth\n"
+     "of the epochs, the better third a third of them, and the better third of these all, with "
+     "the\n"
+     "schedule of a whole run each; the development split ranks them, and the best one alone is\n"
+     "tested. Other options are those of kd distill. DIR/search.jsonl, search.csv and pareto.svg\n"
+     "say what became of whom, DIR/best is the best one's run. --resume goes on after a kill.\n"
+     "FILE of --space is {\"specs\": [SPEC, ...], \"keys\": {KEY: [VALUE, ...], ...}, "
+     "\"options\":\n"
+     "{OPTION: [VALUE, ...], ...}}. \"stages\": \"16x1.5\" means 16-24-36 and so on.\n"
+     "Examples\n"
+     "  kd search --teacher teacher --max-macs 20e6 --max-flash 300K --int8 --dry-run\n"
+     "  kd search --teacher teacher --max-macs 20e6 --max-flash 300K --int8 --epochs 18 --out "
+     "found\n"
+     "  kd eval found/best\n",
+     cmd_search},
     {CMD_CACHE,
      "cache",
      {"ACTION", "WHAT..."},

@@ -31,8 +31,8 @@ enum {
     LOADS = CMD_PROFILE | CMD_DISTILL | CMD_FINETUNE | CMD_EVAL | CMD_PREDICT | CMD_STEP |
             CMD_INSPECT | CMD_EXPORT,
     TAUGHT = CMD_DISTILL | CMD_FINETUNE,
-    CACHES = TAUGHT | CMD_CACHE,
-    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN | CMD_SWEEP)
+    CACHES = TAUGHT | CMD_CACHE | CMD_SEARCH,
+    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN | CMD_SWEEP | CMD_SEARCH)
 };
 
 #define FLAG(commands, group, name, field, help)                                                   \
@@ -57,7 +57,7 @@ enum {
     }
 
 static const cli_option own[] = {
-    {.commands = CMD_TRAINS | CMD_EVAL | CMD_CACHE,
+    {.commands = CMD_TRAINS | CMD_EVAL | CMD_CACHE | CMD_SEARCH,
      .group = KD_GROUP_DATA,
      .kind = OPT_TEXT,
      .name = "data",
@@ -102,8 +102,8 @@ static const cli_option own[] = {
     FLAG(CMD_EXPORT, KD_GROUP_RUN, "wide-logits", wide_logits, "with --int8: logits in 32 bits"),
     TEXT(CMD_EXPORT, KD_GROUP_RUN, "report", "FILE", NULL, report,
          "also write the report, as JSON, before the network"),
-    TEXT(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE, KD_GROUP_DATA, "data-dir", "DIR", NULL,
-         data_dir, "where it lies [the environment's KD_DATA, else data]"),
+    TEXT(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE | CMD_SEARCH, KD_GROUP_DATA, "data-dir",
+         "DIR", NULL, data_dir, "where it lies [the environment's KD_DATA, else data]"),
     CHOICE(CMD_EVAL, KD_GROUP_DATA, "split", split_choice, "test", split,
            "which part of it; dev is the part that --dev-count sets aside"),
     COUNT(CMD_EVAL, KD_GROUP_DATA, "dev-count", "N", "0", 0, 4294967295.0, dev_count,
@@ -111,8 +111,8 @@ static const cli_option own[] = {
     TEXT(CMD_EVAL | CMD_PREDICT | CMD_EXPORT, KD_GROUP_DATA, "augment", "STEPS", NULL, augment,
          "how pictures from files are framed, e.g. centre:0.9+bicubic; none: the centre square, "
          "resized; one of the network's size stays as it is [as FILE's were, else centre:0.875]"),
-    FLAG(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE, KD_GROUP_DATA, "skip-broken", skip_broken,
-         "leave out pictures that cannot be read, name them, and say how many"),
+    FLAG(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE | CMD_SEARCH, KD_GROUP_DATA, "skip-broken",
+         skip_broken, "leave out pictures that cannot be read, name them, and say how many"),
     FLAG(CMD_PREDICT, KD_GROUP_DATA, "skip-broken", skip_broken,
          "go on after pictures that cannot be read: name them; their logits are NaN"),
     COUNT(CMD_PREDICT, KD_GROUP_RUN, "top", "N", NULL, 1, 1e6, top,
@@ -148,7 +148,7 @@ static const cli_option own[] = {
      NULL},
     TEXT(CMD_EVAL, KD_GROUP_RUN, "teacher", "FILE", NULL, teachers,
          "also compare with this network: agreement, KL divergence"),
-    {TAUGHT, KD_GROUP_DISTILLATION, OPT_NUMBERS, "teacher-weight", "W...", NULL,
+    {TAUGHT | CMD_SEARCH, KD_GROUP_DISTILLATION, OPT_NUMBERS, "teacher-weight", "W...", NULL,
      "one for each teacher, divided by their sum [equal]", 0, 0, 1e6, NULL},
     TEXT(CACHES | CMD_EVAL, KD_GROUP_DISTILLATION, "teacher-model", "SPEC", NULL, teacher_model,
          "which network the teachers' files hold, where they do not say so"),
@@ -169,10 +169,31 @@ static const cli_option own[] = {
          "also a table with a line for each operation"),
     NUMBER(CMD_PROFILE, KD_GROUP_RUN, "seconds", "S", "2", 0, 1e6, seconds,
            "measure for about so long, at least 5 runs"),
-    FLAG(CMD_TRAINS | CMD_SWEEP, KD_GROUP_RUN, "dry-run", dry_run,
+    FLAG(CMD_TRAINS | CMD_SWEEP | CMD_SEARCH, KD_GROUP_RUN, "dry-run", dry_run,
          "time a few steps, say what the run would take, and write nothing"),
     COUNT(CMD_SWEEP, KD_GROUP_RUN, "jobs", "N", "1", 1, 1024, jobs,
           "students that have a cache train in so many processes at once, instead of in one pass"),
+    NUMBER(CMD_SEARCH, KD_GROUP_RUN, "max-macs", "N", "0", 0, 1e18, limit_macs,
+           "the student's limit: multiply-accumulates of one picture; 0: none"),
+    {CMD_SEARCH, KD_GROUP_RUN, OPT_BYTES, "max-flash", "BYTES", "0",
+     "the student's limit: bytes of its weights in float32; with --int8 of its blob, whole; K, M, "
+     "G, T are powers of 1024",
+     AT(limit_flash), 0, 9e18, NULL},
+    {CMD_SEARCH, KD_GROUP_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
+     "the student's limit: the arena of one picture; with --int8 its blob's", AT(limit_memory), 0,
+     9e18, NULL},
+    NUMBER(CMD_SEARCH, KD_GROUP_RUN, "max-latency", "MS", "0", 0, 1e9, limit_latency,
+           "the student's limit: milliseconds of one picture, the median, as measured here"),
+    FLAG(CMD_SEARCH, KD_GROUP_RUN, "int8", int8,
+         "the student is meant for a device: flash, memory and latency are those of the blob that "
+         "kd export --int8 writes"),
+    TEXT(CMD_SEARCH, KD_GROUP_RUN, "space", "FILE", NULL, space,
+         "JSON: which networks and options there are to choose from [VGGs of 3 to 5 stages with "
+         "batch norm, temperatures 2 and 4]"),
+    COUNT(CMD_SEARCH, KD_GROUP_RUN, "candidates", "N", "27", 1, 1024, candidates,
+          "so many of those within the limits are trained"),
+    NUMBER(CMD_SEARCH, KD_GROUP_RUN, "budget-seconds", "S", "0", 0, 1e9, search_seconds,
+           "fewer candidates, so that the search takes about so long; 0: no budget"),
     COUNT(CMD_CACHE, KD_GROUP_RUN, "batches", "N", "10", 0, 1e9, batches,
           "verify: compare so many batches with the teacher's logits of now; 0: all"),
     FLAG(CMD_RERUN, KD_GROUP_RUN, "check", check,
@@ -180,8 +201,8 @@ static const cli_option own[] = {
          "another"),
     FLAG(CMD_RERUN, KD_GROUP_RUN, "anyway", anyway,
          "also where data, teachers, start or program are not those of the record"),
-    COUNT(COMPUTES | CMD_RERUN | CMD_SWEEP, KD_GROUP_RUN, "threads", "N", "0", 0, 1024, threads,
-          "0: as many as there are processors; results are the same for any number"),
+    COUNT(COMPUTES | CMD_RERUN | CMD_SWEEP | CMD_SEARCH, KD_GROUP_RUN, "threads", "N", "0", 0, 1024,
+          threads, "0: as many as there are processors; results are the same for any number"),
     {COMPUTES | CMD_SWEEP, KD_GROUP_RUN, OPT_BYTES, "max-memory", "BYTES", "0",
      "use no more: a training step that is too large takes smaller pieces (with --micro-batch "
      "auto), "
@@ -208,6 +229,15 @@ static bool fills_cache(const kd_option *o)
     return false;
 }
 
+/* Candidates of a search are runs of kd distill, but as long as the search says. */
+static bool searched(const kd_option *o)
+{
+    static const char *const never[] = {"budget_seconds", "max_steps", "no_test", "overwrite"};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        if (!strcmp(never[i], o->name)) return false;
+    return true;
+}
+
 /* kd step does no more than one step; what is only for a run means nothing to it. seed is taken, as
  * of any training command, though nothing in a step is random. */
 static unsigned commands_of(const kd_option *o)
@@ -216,6 +246,7 @@ static unsigned commands_of(const kd_option *o)
     if ((o->flags & KD_READ_BY_STEP) || !strcmp(o->name, "seed")) commands |= CMD_STEP;
     if (!strcmp(o->name, "out") || !strcmp(o->name, "overwrite")) commands |= CMD_RERUN | CMD_SWEEP;
     if (!strcmp(o->name, "resume")) commands |= CMD_SWEEP;
+    if (searched(o)) commands |= CMD_SEARCH;
     if (fills_cache(o)) commands |= CMD_CACHE;
     return commands;
 }

@@ -16,6 +16,7 @@ typedef struct cli_session {
     cli_mark before[2]; /* checkpoint and network, as the run found them */
     cli_earlier earlier;
     bool recorded;     /* run.json is of this run */
+    bool stops;        /* it may be stopped by its progress function, to go on later */
     int record_failed; /* an exit status */
     char why[600];     /* the error, for run.json */
     /* Of several: its name, and the session whose context, data and teachers it shares, which may be

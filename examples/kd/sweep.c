@@ -146,7 +146,18 @@ static int add_options(document *d, sweep_student *t, const kd_json_object *o,
 
 /* ---- students -------------------------------------------------------------------------------- */
 
-static sweep_student *new_student(sweep *s)
+int sweep_room(sweep *s)
+{
+    s->students = kd_ctx_alloc(s->ctx, SWEEP_MOST, sizeof(sweep_student *));
+    return s->students ? CLI_DONE : cli_fail_ctx(s->ctx);
+}
+
+int sweep_add_word(sweep *s, sweep_student *t, const char *word)
+{
+    return add_word(s, t, "", "", "", word);
+}
+
+sweep_student *sweep_add(sweep *s)
 {
     sweep_student *t = s->n < SWEEP_MOST ? kd_ctx_alloc(s->ctx, 1, sizeof *t) : NULL;
     if (!t) {
@@ -218,7 +229,7 @@ static int check_name(const sweep *s, const sweep_student *t)
     return CLI_DONE;
 }
 
-static int parse(sweep *s, sweep_student *t)
+int sweep_parse(sweep *s, sweep_student *t)
 {
     static char from[CLI_PATH + SWEEP_NAME + 8];
     const cli_command *command = cli_commands;
@@ -245,7 +256,7 @@ static int parse(sweep *s, sweep_student *t)
 static int add_student(document *d, const kd_json_object *o, const size_t at[AXES])
 {
     sweep *s = d->s;
-    sweep_student *t = new_student(s);
+    sweep_student *t = sweep_add(s);
     if (!t) return CLI_FAILED;
     const char *name = kd_json_get_string(o, "name"), *spec = kd_json_get_string(o, "spec");
     if (!name) return wrong(s, "students", "one has no 'name'");
@@ -258,7 +269,7 @@ static int add_student(document *d, const kd_json_object *o, const size_t at[AXE
     if (!status) status = check_name(s, t);
     if (!status) status = add_word(s, t, "--", "", "", "");
     if (!status) status = add_word(s, t, "", "", "", spec);
-    return status ? status : parse(s, t);
+    return status ? status : sweep_parse(s, t);
 }
 
 /* The student at every point of the grid. */
@@ -333,12 +344,12 @@ int sweep_read(sweep *s)
     size_t size;
     kd_status failed = kd_file_read_all(s->ctx, s->file, LARGEST, &text, &size);
     if (failed) return cli_fail_ctx(s->ctx);
-    s->students = kd_ctx_alloc(s->ctx, SWEEP_MOST, sizeof(sweep_student *));
-    if (s->students) failed = kd_json_parse(s->ctx, text, size, &d.root);
+    int status = sweep_room(s);
+    if (!status) failed = kd_json_parse(s->ctx, text, size, &d.root);
     kd_ctx_free(s->ctx, text);
-    if (!s->students) return cli_fail_ctx(s->ctx);
+    if (status) return status;
     if (failed) return wrong(s, "", kd_ctx_error(s->ctx));
-    int status = check_keys(&d);
+    status = check_keys(&d);
     if (!status) status = read_grid(&d);
     if (!status) status = read_students(&d);
     kd_json_object_destroy(d.grid);

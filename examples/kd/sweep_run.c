@@ -47,8 +47,7 @@ static bool same_teachers(const cli_args *a, const cli_args *b)
     return true;
 }
 
-/* Do steps of the augmentation frame pictures, so that their size depends on who sees them? */
-static bool frames(const cli_args *a)
+bool sweep_frames(const cli_args *a)
 {
     static const char *const words[] = {"rrc", "centre", "imagenet", "deit", "swin"};
     if (!strncmp(a->data, "folder:", 7)) return true;
@@ -78,7 +77,7 @@ static bool together(const sweep_student *x, const sweep_student *y)
         return false;
     if (kd_model_classes(x->session.run.model) != kd_model_classes(y->session.run.model))
         return false;
-    if (frames(a) && canvas(&x->session) != canvas(&y->session)) return false;
+    if (sweep_frames(a) && canvas(&x->session) != canvas(&y->session)) return false;
     return t->batch == u->batch && t->seed == u->seed && t->dev_count == u->dev_count &&
            t->drop_last == u->drop_last && t->augment_epochs == u->augment_epochs &&
            same_text(t->augment, u->augment);
@@ -137,7 +136,7 @@ static int check_cache(sweep *s, size_t i)
                                  kd_ctx_error(ctx));
 }
 
-static int open_students(sweep *s)
+int sweep_open(sweep *s)
 {
     int status = CLI_DONE;
     for (size_t i = 0; i < s->n && !status; i++) {
@@ -164,31 +163,37 @@ static int open_students(sweep *s)
 }
 
 /* Owners of what is shared come first, and close last. */
-static void close_students(sweep *s)
+void sweep_close(sweep *s)
 {
     for (size_t i = s->n; i-- > 0;) cli_session_close(&s->students[i]->session);
 }
 
 /* ---- a pass ---------------------------------------------------------------------------------- */
 
+struct pass;
+
 typedef struct watcher {
     sweep *s;
     sweep_student *student;
-    size_t *passes_done, passes;
+    struct pass *pass;
 } watcher;
+
+/* Is the pass to stop here? One that has left is waited for in vain: then the next step is over. */
+static int at_stop(watcher *w, const kd_progress *p);
 
 static int watch(void *user, const kd_progress *p)
 {
     watcher *w = user;
     if (cli_session_record(&w->student->session, p)) return 1;
     if (cli_interrupted()) return 1;
-    if (w->s->args->quiet || !p->epoch_end || p->evaluating) return 0;
+    const int stop = at_stop(w, p);
+    if (w->s->args->quiet || !p->epoch_end || p->evaluating) return stop;
     char dev[40] = "";
     if (!isnan(p->dev_top1)) snprintf(dev, sizeof dev, ", development %.2f %%", p->dev_top1);
     fprintf(stderr, "kd: %s: epoch %.4g of %zu: loss %.4f, top-1 %.2f %%%s, %.0f images/s\n",
             w->student->name, p->epochs_done, p->epochs, p->loss, p->accuracy, dev,
             p->images_per_second);
-    return 0;
+    return stop;
 }
 
 /* The members of a pass, into list; how many. */
@@ -201,12 +206,22 @@ static size_t members(const sweep *s, size_t pass, sweep_student **list)
 }
 
 typedef struct pass {
+    size_t reached; /* students that have done the epochs after which it stops */
     sweep_student **list;
     kd_student *students;
     watcher *watchers;
     const char **names;
     size_t n;
 } pass;
+
+static int at_stop(watcher *w, const kd_progress *p)
+{
+    const size_t after = w->s->stop_after;
+    if (!after || p->evaluating) return 0;
+    if (!p->epoch_end) return p->epoch >= after;
+    w->pass->reached += p->epoch + 1 == after;
+    return p->epoch + 1 >= after && w->pass->reached == w->pass->n;
+}
 
 /* What keeps all of them from beginning is said once. */
 static bool none_began(const pass *p)
@@ -225,7 +240,8 @@ static int learn(sweep *s, pass *p)
     for (size_t i = 0; i < p->n && !code; i++) {
         cli_session *session = &p->list[i]->session;
         code = cli_session_begin(session);
-        p->watchers[i] = (watcher){.s = s, .student = p->list[i]};
+        session->stops = s->stop_after > 0;
+        p->watchers[i] = (watcher){.s = s, .student = p->list[i], .pass = p};
         p->list[i]->args.train.progress = watch;
         p->list[i]->args.train.user = &p->watchers[i];
         p->list[i]->args.distill.train = &p->list[i]->args.train;
@@ -278,7 +294,7 @@ static int run_pass(sweep *s, size_t number)
     return code;
 }
 
-static int run_passes(sweep *s)
+int sweep_passes(sweep *s)
 {
     int code = CLI_DONE;
     for (size_t i = 0; i < s->n && code != CLI_INTERRUPTED; i++) {
@@ -362,12 +378,7 @@ static int time_steps(void *user, const kd_progress *p)
     return cli_interrupted() || t->steps > TIMED;
 }
 
-typedef struct estimate {
-    double steps, seconds, disk;
-} estimate;
-
-/* Time a few steps of a pass; nothing is written. */
-static int estimate_pass(sweep *s, size_t number, estimate *e)
+int sweep_estimate(sweep *s, size_t number, sweep_cost *e)
 {
     int code = CLI_DONE;
     sweep_student **list = calloc(s->n, sizeof *list);
@@ -401,6 +412,7 @@ static int estimate_pass(sweep *s, size_t number, estimate *e)
     for (size_t i = 0; i < n && !code; i++) {
         const timing *t = &timings[i];
         const double step = t->steps > 1 ? (t->last - t->first) / (double)(t->steps - 1) : 0;
+        if (step > e->step) e->step = step;
         if ((double)t->planned * step > seconds) seconds = (double)t->planned * step;
         e->steps += (double)t->planned;
     }
@@ -413,13 +425,13 @@ static int estimate_pass(sweep *s, size_t number, estimate *e)
 
 static int dry_run(sweep *s)
 {
-    estimate e = {0};
+    sweep_cost e = {0};
     size_t passes = 0;
     kd_json *json;
     for (size_t i = 0; i < s->n; i++) {
         if (s->students[i]->pass != i) continue;
         passes++;
-        const int code = estimate_pass(s, i, &e);
+        const int code = sweep_estimate(s, i, &e);
         if (code) return code;
     }
     const double memory = (double)kd_ctx_memory_peak(s->students[0]->session.run.ctx);
@@ -594,19 +606,19 @@ int sweep_run(sweep *s)
                                  "--jobs: %s has no cache: each process would run the "
                                  "teacher for itself",
                                  s->students[i]->name);
-        code = open_students(s); /* what is wrong is said before a process starts */
-        close_students(s);
+        code = sweep_open(s); /* what is wrong is said before a process starts */
+        sweep_close(s);
         return code ? code : run_and_report(s);
     }
-    code = open_students(s);
+    code = sweep_open(s);
     if (!code) {
         cli_options_are_from(NULL);
-        code = s->args->dry_run ? dry_run(s) : run_passes(s);
+        code = s->args->dry_run ? dry_run(s) : sweep_passes(s);
         if (!s->args->dry_run && any_began(s)) {
             const int printed = s->args->json ? print_json(s) : print_table(s);
             if (!code) code = printed;
         }
     }
-    close_students(s);
+    sweep_close(s);
     return code;
 }

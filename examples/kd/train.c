@@ -384,7 +384,9 @@ int cli_session_finish(cli_session *s, kd_status status)
     if (!status && kd_model_hash(run->model, &run->result_hash)) return cli_fail_ctx(run->ctx);
     run->finished = status == KD_OK;
     run->status = "done";
-    if (status == KD_E_STOPPED && cli_interrupted()) {
+    if (status == KD_E_STOPPED && s->stops && !cli_interrupted()) {
+        run->status = "interrupted";
+    } else if (status == KD_E_STOPPED && cli_interrupted()) {
         run->status = "interrupted";
         code = s->name ? CLI_INTERRUPTED : say_interrupted(s);
     } else if (status) {
