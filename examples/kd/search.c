@@ -97,6 +97,7 @@ int cmd_search(cli_args *args)
     cli_catch_signals();
     status = cli_open_ctx(args, &s.ctx);
     if (!status) status = begin(&s);
+    if (status == CLI_INTERRUPTED) cli_fail("interrupted before anything was trained");
     if (!status && args->dry_run) status = search_print_plan(&s);
     if (!status && !args->dry_run) {
         cli_close_data(s.data); /* each rung opens it for itself */

@@ -113,6 +113,7 @@ static int begin_sweep(search *s, sweep *w, cli_args *copy, search_candidate *co
     *w = (sweep){.args = copy, .file = "kd search", .ctx = s->ctx};
     int status = sweep_room(w);
     for (size_t i = 0; i < n && !status; i++) status = add_candidate(s, w, list[i]);
+    cli_options_are_from(w->file);
     return status;
 }
 
