@@ -93,12 +93,13 @@ static kd_status open_one(kdt_run *run)
     return status ? status : kdt_run_check(run);
 }
 
-/* The error of one of several runs says which. */
+/* The error of one of several runs says which, once. */
 static kd_status of_run(const kdt_run *run, size_t n, kd_status status)
 {
     char text[800];
     if (!status || n == 1) return status;
     snprintf(text, sizeof text, "%s", kd_ctx_error(run->ctx));
+    if (!strncmp(text, "student ", 8)) return status;
     return kd_ctx_fail(run->ctx, status, "student %zu: %s", run->number, text);
 }
 
@@ -149,7 +150,7 @@ static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_resu
     }
     for (size_t i = 0; i < n; i++) kdt_run_close(runs[i]);
     kdt_feed_close(feed); /* before what follows, which needs memory of its own */
-    if (held) status = kdt_explain_limit(runs[0], held, fixed);
+    if (held) status = of_run(runs[0], n, kdt_explain_limit(runs[0], held, fixed));
     for (size_t i = 0; i < n; i++) {
         kdt_run *run = runs[i];
         if (!status && !run->status) {
