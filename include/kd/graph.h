@@ -143,10 +143,12 @@ KD_API kd_value kd_layer_norm(kd_graph *graph, kd_value x, const char *name, flo
 /* ---- functions ------------------------------------------------------------------------------- */
 
 KD_API kd_value kd_relu(kd_graph *graph, kd_value x);
-KD_API kd_value kd_gelu(kd_graph *graph, kd_value x); /* x * Phi(x), exact */
+KD_API kd_value kd_gelu(kd_graph *graph, kd_value x);    /* x * Phi(x), exact */
+KD_API kd_value kd_sigmoid(kd_graph *graph, kd_value x); /* 1 / (1 + exp(-x)), in [0,1] */
 /* Element by element, of two values of one shape: nothing is broadcast (kd_add_broadcast does). */
 KD_API kd_value kd_add(kd_graph *graph, kd_value a, kd_value b);
 KD_API kd_value kd_mul(kd_graph *graph, kd_value a, kd_value b);
+KD_API kd_value kd_sub(kd_graph *graph, kd_value a, kd_value b); /* a - b */
 /* factor * x; the factor is finite and no value: it has no gradient. */
 KD_API kd_value kd_scale(kd_graph *graph, kd_value x, float factor);
 /* Along `axis` (negative: from the end); all other dimensions agree. */
@@ -155,6 +157,12 @@ KD_API kd_value kd_concat(kd_graph *graph, const kd_value *x, int count, int axi
 KD_API kd_value kd_reshape(kd_graph *graph, kd_value x, int rank, const int64_t *dim);
 /* out dimension i is x's dimension order[i]; order[0] is 0 if dimension 0 is symbolic. */
 KD_API kd_value kd_transpose(kd_graph *graph, kd_value x, const int *order);
+/* The mean of all elements of x, and of their squares, the batch's too: [1], a loss by itself. The mean
+ * squared error of two values is kd_mean_square(g, kd_sub(g, a, b)). */
+KD_API kd_value kd_mean(kd_graph *graph, kd_value x);
+KD_API kd_value kd_mean_square(kd_graph *graph, kd_value x);
+/* x, of any type; what is made of it sends no gradient back to x (PyTorch's detach). Costs nothing. */
+KD_API kd_value kd_stop_gradient(kd_graph *graph, kd_value x);
 /* exp(x) / sum(exp(x)) over the last dimension, which is a count and not the batch. */
 KD_API kd_value kd_softmax(kd_graph *graph, kd_value x);
 KD_API kd_value kd_dropout(kd_graph *graph, kd_value x, float rate); /* nothing when evaluating */

@@ -334,6 +334,8 @@ static kd_status build_all(kd_graph *g)
     kd_output(g, kd_linear(g, kd_global_avg_pool(g, c), "fc", 5, 0), "e");
     kd_output(g, kd_softmax(g, kd_scale(g, kd_reshape(g, c, 2, flat), 2)), "f");
     kd_output(g, kd_patch_merge(g, x), "g");
+    kd_output(g, kd_mean(g, kd_sub(g, c, kd_stop_gradient(g, x))), "mean");
+    kd_output(g, kd_mean_square(g, kd_sigmoid(g, c)), "square");
     const kd_value windows = kd_window_partition(g, x, two, none);
     kd_output(g, kd_window_reverse(g, windows, map, two, none), "h");
     const kd_value bias = kd_position_bias(g, kd_param(g, "table", 2, table, &normal), two);
@@ -769,7 +771,8 @@ const call calls[] = {
     {call_graph,
      "kd_graph_create kd_graph_status kd_graph_grad kd_graph_grad_of kd_graph_op kd_input kd_param "
      "kd_conv2d kd_linear kd_flatten_linear kd_batch_norm kd_layer_norm kd_relu kd_gelu kd_add "
-     "kd_mul kd_scale kd_concat kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
+     "kd_mul kd_sub kd_sigmoid kd_mean kd_mean_square kd_stop_gradient kd_scale kd_concat "
+     "kd_reshape kd_transpose kd_softmax kd_dropout kd_max_pool "
      "kd_avg_pool kd_adaptive_avg_pool kd_global_avg_pool kd_attention kd_attention_first "
      "kd_attention_map kd_loss_kl kd_loss_mse kd_loss_rkd kd_l2_normalize kd_channel_energy "
      "kd_params_create_others kd_exec_create_with "

@@ -373,6 +373,18 @@ def transformers():
                     r.normal(2, *size, 6), out=12)
 
 
+# ---- what losses of one's own are made of ------------------------------------------------------
+
+def small():
+    r = golden.Random(80)
+    case("sub", "sub", torch.sub, [r.normal(2, 3, 5), r.normal(2, 3, 5)])
+    case("sigmoid", "sigmoid", torch.sigmoid, [r.normal(3, 11, scale=2)])
+    case("mean", "mean", torch.mean, [r.normal(4, 3, 7)], scalar=True)
+    case("mse", "mse", F.mse_loss, [r.normal(4, 3, 7), r.normal(4, 3, 7)], scalar=True)
+    case("mse_teacher", "mse_teacher", lambda a, b: F.mse_loss(a, (a * b).detach()),
+         [r.normal(4, 9), r.normal(4, 9)], grads=[0], scalar=True)
+
+
 def make():
     cases.clear()
     convolutions()
@@ -382,6 +394,7 @@ def make():
     pools()
     losses()
     transformers()
+    small()
     tensors, metadata = {}, {}
     for index, c in enumerate(cases):
         assert c[0] not in metadata, c[0]

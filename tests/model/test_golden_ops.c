@@ -285,6 +285,12 @@ BUILD_PLAIN(mul, 2, kd_mul(g, in[0], in[1]))
 BUILD_PLAIN(square, 1, kd_mul(g, in[0], in[0]))
 BUILD_PLAIN(scale, 1, kd_scale(g, in[0], real(attr, "factor")))
 BUILD_PLAIN(softmax, 1, kd_softmax(g, in[0]))
+BUILD_PLAIN(sub, 2, kd_sub(g, in[0], in[1]))
+BUILD_PLAIN(sigmoid, 1, kd_sigmoid(g, in[0]))
+BUILD_PLAIN(mean, 1, kd_mean(g, in[0]))
+BUILD_PLAIN(mse, 2, kd_mean_square(g, kd_sub(g, in[0], in[1])))
+BUILD_PLAIN(mse_teacher, 2,
+            kd_mean_square(g, kd_sub(g, in[0], kd_stop_gradient(g, kd_mul(g, in[0], in[1])))))
 BUILD_PLAIN(global_avg_pool, 1, kd_global_avg_pool(g, in[0]))
 BUILD_PLAIN(hard, 2, kd_loss_hard(g, in[0], in[1]))
 BUILD_PLAIN(standardize, 1, kd_standardize(g, in[0]))
@@ -327,7 +333,12 @@ BUILD_PLAIN(standardize, 1, kd_standardize(g, in[0]))
     X(windows, 1, 1e-6)                                                                            \
     X(vit_block, 1, 2e-6)                                                                          \
     X(swin_block, 6, 2e-6)                                                                         \
-    X(patch_merging, 2, 2e-6)
+    X(patch_merging, 2, 2e-6)                                                                      \
+    X(sub, 1, 1e-6)                                                                                \
+    X(sigmoid, 1, 1e-6)                                                                            \
+    X(mean, 1, 1e-6)                                                                               \
+    X(mse, 1, 1e-6)                                                                                \
+    X(mse_teacher, 1, 1e-6)
 
 static const struct {
     const char *op;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * test_activation.c: relu and gelu, and the vector functions behind them. */
+ * test_activation.c: relu, gelu and sigmoid, and the vector functions behind them. */
 #include "harness.h"
 
 #include "../../lib/kernel/kernels.h"
@@ -29,6 +29,18 @@ static void oracle_gelu(const op_oracle *o)
 {
     const double *x = o->in[0].data;
     for (size_t i = 0; i < o->y.count; i++) o->y.data[i] = x[i] * .5 * erfc(-x[i] / sqrt(2));
+}
+
+static kd_value build_sigmoid(kd_graph *g, const kd_value *in, const void *attr)
+{
+    (void)attr;
+    return kd_sigmoid(g, in[0]);
+}
+
+static void oracle_sigmoid(const op_oracle *o)
+{
+    const double *x = o->in[0].data;
+    for (size_t i = 0; i < o->y.count; i++) o->y.data[i] = 1 / (1 + exp(-x[i]));
 }
 
 static void fill_wide(const op_case *c, int i, const char *name, float *x, size_t n)
@@ -86,6 +98,40 @@ START_TEST(test_gelu)
 }
 END_TEST
 
+START_TEST(test_sigmoid)
+{
+    const op_case cases[] = {
+        {.name = "sigmoid [N,3,5,7]",
+         .batch = 4,
+         .n_in = 1,
+         .in = {{4, {KD_BATCH, 3, 5, 7}}},
+         .build = build_sigmoid,
+         .oracle = oracle_sigmoid,
+         .fill = fill_wide,
+         .tol = 1e-6,
+         .grad_tol = 2e-6},
+        {.name = "sigmoid [N,9000]",
+         .batch = 3,
+         .n_in = 1,
+         .in = {{2, {KD_BATCH, 9000}}},
+         .build = build_sigmoid,
+         .oracle = oracle_sigmoid,
+         .fill = fill_wide,
+         .tol = 1e-6,
+         .grad_tol = 2e-6},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) op_check(&cases[i]);
+}
+END_TEST
+
+/* Relative to the value itself; beyond the exponential's range the limits. */
+static bool near_sigmoid(float x, float y)
+{
+    const double want = 1 / (1 + exp(-(double)x));
+    if (isnan(want)) return isnan(y);
+    return fabs((double)y - want) <= 3e-7 * want + 1e-38;
+}
+
 static bool near_gelu(float x, float y)
 {
     const double want = (double)x * .5 * erfc(-(double)x / sqrt(2));
@@ -115,6 +161,12 @@ static bool kernels_right(const kdi_kernels *k, size_t n)
     }
     k->gelu(n, x, y);
     for (size_t i = 0; i < n; i++) right &= near_gelu(x[i], y[i]);
+    k->sigmoid(n, x, y);
+    for (size_t i = 0; i < n; i++) right &= near_sigmoid(x[i], y[i]);
+    const float far[] = {-INFINITY, -1e4f, -89, -20, 0, 20, 1e4f, INFINITY};
+    float limit[8];
+    k->sigmoid(8, far, limit);
+    for (size_t i = 0; i < 8; i++) right &= near_sigmoid(far[i], limit[i]);
     right &= y[n] == 9 && dx[n] == 9;
     k->relu(n, x, x);
     for (size_t i = 0; i < n; i++) right &= !(x[i] < 0);
@@ -130,4 +182,4 @@ START_TEST(test_activation_kernels)
 }
 END_TEST
 
-TEST_SUITE(activation, 60, &test_relu, &test_gelu, &test_activation_kernels)
+TEST_SUITE(activation, 60, &test_relu, &test_gelu, &test_sigmoid, &test_activation_kernels)

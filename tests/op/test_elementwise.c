@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * test_elementwise.c: add, mul, scale, copy, softmax and dropout. Dropout's oracle draws Philox's
+ * test_elementwise.c: add, sub, mul, scale, copy, softmax and dropout. Dropout's oracle draws Philox's
  * numbers one by one. */
 #include "harness.h"
 
@@ -22,6 +22,17 @@ static kd_value build_add(kd_graph *g, const kd_value *in, const void *attr)
 static void oracle_add(const op_oracle *o)
 {
     for (size_t i = 0; i < o->y.count; i++) o->y.data[i] = o->in[0].data[i] + o->in[1].data[i];
+}
+
+static kd_value build_sub(kd_graph *g, const kd_value *in, const void *attr)
+{
+    (void)attr;
+    return kd_sub(g, in[0], in[1]);
+}
+
+static void oracle_sub(const op_oracle *o)
+{
+    for (size_t i = 0; i < o->y.count; i++) o->y.data[i] = o->in[0].data[i] - o->in[1].data[i];
 }
 
 static kd_value build_mul(kd_graph *g, const kd_value *in, const void *attr)
@@ -69,7 +80,8 @@ static kd_value build_square_param(kd_graph *g, const kd_value *in, const void *
     const kd_param_opt opt = {.struct_size = sizeof opt, .init = KD_INIT_ONE};
     const kd_value w = kd_param(g, "w", 2, dim, &opt);
     (void)attr;
-    return kd_add(g, kd_mul(g, kd_mul(g, w, w), in[0]), kd_add(g, w, w));
+    const kd_value twice = kd_sub(g, kd_scale(g, w, 3), kd_sub(g, w, kd_sub(g, w, w)));
+    return kd_add(g, kd_mul(g, kd_mul(g, w, w), in[0]), twice);
 }
 
 static void oracle_square_param(const op_oracle *o)
@@ -96,6 +108,8 @@ START_TEST(test_arithmetic)
                      .grad_tol = 2e-6};
         c.name = "add", c.build = build_add, c.oracle = oracle_add;
         op_check(&c);
+        c.name = "sub", c.build = build_sub, c.oracle = oracle_sub;
+        op_check(&c);
         c.name = "mul", c.build = build_mul, c.oracle = oracle_mul;
         op_check(&c);
         c.n_in = 1;
@@ -119,11 +133,12 @@ START_TEST(test_large)
 {
     enum { N = 100003 };
     static float a[N], b[N], y[2][N], da[2][N], db[2][N];
-    static const kd_op *const ops[] = {&kdi_op_add, &kdi_op_mul, &kdi_op_scale, &kdi_op_copy};
+    static const kd_op *const ops[] = {&kdi_op_add, &kdi_op_mul, &kdi_op_scale, &kdi_op_copy,
+                                       &kdi_op_sub};
     static const float factor = .3f;
     test_fill(a, N, 1, 1);
     test_fill(b, N, 2, 1);
-    for (int o = 0; o < 4; o++)
+    for (int o = 0; o < 5; o++)
         for (int threads = 1; threads <= 7; threads += threads == 3 ? 4 : 1) {
             kd_ctx *ctx = test_ctx(threads, NULL);
             const int at = threads > 1;
@@ -147,7 +162,7 @@ START_TEST(test_large)
             if (ops[o]->backward) test_ok(ctx, ops[o]->backward(&c));
             size_t wrong = 0;
             for (size_t i = 0; i < N; i++) {
-                const float want[] = {a[i] + b[i], a[i] * b[i], factor * a[i], a[i]};
+                const float want[] = {a[i] + b[i], a[i] * b[i], factor * a[i], a[i], a[i] - b[i]};
                 wrong += y[at][i] != want[o];
             }
             ck_assert_uint_eq(wrong, 0);
@@ -421,6 +436,8 @@ START_TEST(test_refusals)
     refused(g, kd_add(g, x, other), "add 'block': shapes [N,4,6] and [N,6,4] differ");
     g = fresh(ctx, &x, &other, &labels);
     refused(g, kd_mul(g, x, labels), "mul 'block': input 1 is i32");
+    g = fresh(ctx, &x, &other, &labels);
+    refused(g, kd_sub(g, x, other), "sub 'block': shapes [N,4,6] and [N,6,4] differ");
     g = fresh(ctx, &x, &other, &labels);
     refused(g, kd_scale(g, x, INFINITY), "scale 'block': factor inf");
     g = fresh(ctx, &x, &other, &labels);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * activation.c: relu and gelu, forward and backward. Arrays may be the same. */
+ * activation.c: relu and gelu, forward and backward; sigmoid. Arrays may be the same. */
 #include "vec_math.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -47,4 +47,16 @@ void KDI_FN(gelu_backward)(size_t n, const float *x, const float *dy, float *dx,
     size_t i = 0;
     for (; i + KDI_VL <= n; i += KDI_VL) gelu_back(x + i, dy + i, dx + i, accumulate, KDI_VL);
     if (i < n) gelu_back(x + i, dy + i, dx + i, accumulate, n - i);
+}
+
+INLINE kdi_v sigmoid_of(kdi_v x)
+{
+    return 1 / (1 + kdi_exp(-x));
+}
+
+void KDI_FN(sigmoid)(size_t n, const float *x, float *y)
+{
+    size_t i = 0;
+    for (; i + KDI_VL <= n; i += KDI_VL) kdi_store(y + i, sigmoid_of(kdi_load(x + i)));
+    if (i < n) kdi_store_part(y + i, n - i, sigmoid_of(kdi_load_part(x + i, n - i, 0)));
 }
