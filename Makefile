@@ -18,8 +18,10 @@ all: build/lib/libkd.a build/lib/$(so) $(programs:%=build/bin/%) ## the library,
 deps: ## install what is missing with the system's package manager
 	@sh .ci/deps.sh
 
-docs: ## the reference, from the public headers, into build/docs
+docs: ## the reference, from the public headers, into build/docs: a page of text, and HTML with a search (Doxygen)
+	@sh .ci/deps.sh docs
 	@mkdir -p build/docs && sh docs/reference.sh include/kd >build/docs/reference.md && echo build/docs/reference.md
+	@KD_VERSION=$(version) doxygen docs/Doxyfile && echo build/docs/html/index.html
 
 clean: ## remove build/
 	rm -rf build

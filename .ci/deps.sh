@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh [clang|lint|valgrind|arm|edge|musl|consumer]: install what is missing for the build, the tests and the demo, or
+# deps.sh [clang|docs|lint|valgrind|arm|edge|musl|consumer]: install what is missing for the build, the tests and the demo, or
 # for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
@@ -25,6 +25,7 @@ lint) want="/usr/bin/clang-format:clang-format
 /usr/bin/cppcheck:cppcheck
 /usr/bin/shellcheck:shellcheck
 /usr/bin/reuse:reuse" ;;
+docs) want="/usr/bin/doxygen:doxygen" ;;
 musl) want="/usr/bin/musl-gcc:musl-tools" ;;
 consumer) want="/usr/bin/g++:g++
 /usr/bin/cmake:cmake

@@ -97,6 +97,10 @@ say__kd := completion zsh
 no_by_kd := $(and $(CROSS),$(if $(RUNNER),,1))
 $(by_kd:%=$(share)/%): build/bin/kd
 	@mkdir -p $(@D); $(RUNNER) build/bin/kd $(say_$(@F)) >$@
+# kd-train.1 and its like: a page for each command that kd.c's table names.
+commands := $(shell sed -n 's/^     "\([a-z]*\)",$$/\1/p' examples/kd/kd.c)
+$(commands:%=$(share)/kd-%.1): $(share)/kd-%.1: build/bin/kd
+	@mkdir -p $(@D); $(RUNNER) build/bin/kd manual --command $* >$@
 
 # ---- what goes where -------------------------------------------------------------------------
 groups := headers shared static program pc cmake readme guides embed_sources
@@ -123,7 +127,7 @@ embed_sources_to = $(DOCDIR)/examples/embed
 ifndef no_by_kd
 groups += man bash zsh
 endif
-man := $(share)/kd.1
+man := $(share)/kd.1 $(commands:%=$(share)/kd-%.1)
 man_to = $(MANDIR)/man1
 bash := $(share)/kd
 bash_to = $(DATADIR)/bash-completion/completions

@@ -29,7 +29,7 @@ static kd_status run_often(kd_exec *exec, double *seconds, size_t *n)
 /* The first picture of the test split, normalised for the model: input [1,H,W,C]. */
 static kd_status first_picture(demo *d, kd_model *model, kd_loader **loader, const float **input)
 {
-    const kd_view view = {kd_model_image(model), kd_model_image(model), kd_model_channels(model),
+    const kd_view view = {kd_model_height(model), kd_model_width(model), kd_model_channels(model),
                           kd_model_mean(model), kd_model_std(model)};
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = KD_SPLIT_TEST,

@@ -35,7 +35,7 @@ static void print_row(const kd_data_info *info, size_t i, size_t label, const fl
 static kd_status predict(kd_ctx *ctx, kd_model *model, kd_dataset *data)
 {
     /* The pictures as the network wants them: its size and its normalisation. */
-    const kd_view view = {kd_model_image(model), kd_model_image(model), kd_model_channels(model),
+    const kd_view view = {kd_model_height(model), kd_model_width(model), kd_model_channels(model),
                           kd_model_mean(model), kd_model_std(model)};
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = KD_SPLIT_TEST,

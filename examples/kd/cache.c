@@ -299,14 +299,15 @@ static int as_recorded(session *s, const kd_json_object *key)
     kd_train_opt *t = &s->args->train;
     char spec[120];
     int drop = 0;
-    size_t canvas = 0;
+    size_t height = 0, width = 0; /* of the canvas */
     const kd_data_info *data = kd_dataset_info(s->data);
     const char *text = kd_json_get_string(key, "canvas");
     const char *augmentation = kd_json_get_string(key, "augmentation");
     if (!augmentation || !strcmp(augmentation, "any"))
         return cli_fail("the cache does not say how its pictures were augmented: they cannot be "
                         "made again");
-    if (text) canvas = strtoul(text, NULL, 10);
+    if (text && (text = strchr(text, 'x')) != NULL) width = strtoul(text + 1, NULL, 10);
+    if (width) height = strtoul(kd_json_get_string(key, "canvas"), NULL, 10);
     t->augment = augmentation;
     t->augment_epochs = number(key, "augment_epochs");
     t->batch = number(key, "batch");
@@ -314,9 +315,10 @@ static int as_recorded(session *s, const kd_json_object *key)
     t->seed = number(key, "seed");
     t->drop_last = kd_json_get_bool(key, "drop_last", &drop) && drop;
     s->args->distill.cache_top = 0;
-    if (kd_model_image(s->teachers[0]) > canvas && canvas) canvas = 1;
-    snprintf(spec, sizeof spec, "vgg2,width=0.0625,image=%zu,classes=%zu,channels=%zu",
-             canvas > 3 ? canvas : 4, data->classes, data->channels);
+    if (kd_model_height(s->teachers[0]) > height) height = 4; /* the teacher's is the canvas */
+    if (kd_model_width(s->teachers[0]) > width) width = 4;
+    snprintf(spec, sizeof spec, "vgg2,width=0.0625,image=%zux%zu,classes=%zu,channels=%zu",
+             height > 3 ? height : 4, width > 3 ? width : 4, data->classes, data->channels);
     return open_student(s, spec);
 }
 

@@ -60,8 +60,9 @@ struct cli_command;
 /* The value of every option; one that has no default is NULL, or NAN for a number. */
 typedef struct cli_args {
     const struct cli_command *command;
-    const char *taps; /* kd models */
-    int argc;         /* as main had them, for run.json */
+    const char *taps;      /* kd models */
+    const char *manual_of; /* of kd manual */
+    int argc;              /* as main had them, for run.json */
     char **argv;
     const char *words[CLI_MAX_WORDS]; /* SPEC, FILE, INPUT ... */
     int n_words;

@@ -101,11 +101,11 @@ static int check_data(const exporting *x)
 {
     const cli_args *a = x->args;
     const kd_data_info *info = kd_dataset_info(x->data);
-    const size_t side = kd_model_image(x->model);
+    const size_t height = kd_model_height(x->model), width = kd_model_width(x->model);
     const bool one_size = !strcmp(kd_dataset_framing(x->data), "none");
-    if (one_size && (info->height != side || info->width != side))
+    if (one_size && (info->height != height || info->width != width))
         return cli_fail("%s has pictures of %zu x %zu pixels, %s wants %zu x %zu", a->calibrate,
-                        info->height, info->width, a->words[0], side, side);
+                        info->height, info->width, a->words[0], height, width);
     return cli_check_channels(a, a->words[0], x->model, x->data);
 }
 
@@ -133,8 +133,8 @@ static int match_classes(exporting *x)
 
 static int fill(const exporting *x, kd_loader *loader, pictures *out)
 {
-    const size_t side = kd_model_image(x->model);
-    const size_t size = side * side * kd_model_channels(x->model);
+    const size_t size =
+        kd_model_height(x->model) * kd_model_width(x->model) * kd_model_channels(x->model);
     for (size_t at = 0; at < out->count;) {
         const kd_batch *batch;
         if (kd_loader_next(loader, &batch)) return cli_fail_ctx(x->ctx);
@@ -155,7 +155,8 @@ static int fill(const exporting *x, kd_loader *loader, pictures *out)
  * training split drawn at random, always the same. most 0: all. */
 static int read_pictures(const exporting *x, kd_split split, size_t most, pictures *out)
 {
-    const size_t side = kd_model_image(x->model), channels = kd_model_channels(x->model);
+    const size_t height = kd_model_height(x->model), width = kd_model_width(x->model);
+    const size_t channels = kd_model_channels(x->model);
     const kd_data_info *info = kd_dataset_info(x->data);
     float zero[64] = {0}, step[64];
     kd_loader *loader = NULL;
@@ -163,7 +164,7 @@ static int read_pictures(const exporting *x, kd_split split, size_t most, pictur
     if (!framing) return CLI_USAGE;
     if (channels > 64) return cli_fail("%zu channels are too many", channels);
     for (size_t c = 0; c < channels; c++) step[c] = 1.0f / 255;
-    const kd_view view = {side, side, channels, zero, step};
+    const kd_view view = {height, width, channels, zero, step};
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = split,
                                .shuffle = split == KD_SPLIT_TRAIN,
@@ -175,7 +176,7 @@ static int read_pictures(const exporting *x, kd_split split, size_t most, pictur
     if (!out->count)
         return cli_fail("%s has no %s pictures", x->args->calibrate,
                         split == KD_SPLIT_TRAIN ? "training" : "test");
-    out->pixels = kd_ctx_alloc(x->ctx, out->count, side * side * channels);
+    out->pixels = kd_ctx_alloc(x->ctx, out->count, height * width * channels);
     out->labels = kd_ctx_alloc(x->ctx, out->count, sizeof *out->labels);
     if (!out->pixels || !out->labels || kd_loader_create(x->data, &opt, &loader))
         return cli_fail_ctx(x->ctx);

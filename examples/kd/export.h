@@ -11,7 +11,7 @@
 #include <kd/export.h>
 
 typedef struct pictures {
-    uint8_t *pixels; /* [count, side, side, channels] */
+    uint8_t *pixels; /* [count, height, width, channels] */
     int32_t *labels; /* [count]: the network's classes */
     size_t count;
 } pictures;

@@ -55,8 +55,8 @@ static void look_at_plan(outline *o)
 /* Bytes of a network's forward pass of n pictures, weights prepared for it included. */
 static size_t forward_arena(const kd_model *model, size_t n)
 {
-    const int64_t side = (int64_t)kd_model_image(model);
-    const int64_t dims[] = {KD_BATCH, side, side, (int64_t)kd_model_channels(model)};
+    const int64_t dims[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                            (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = n, .frozen = 1};
     kd_graph *graph;
     kd_plan *plan = NULL;
@@ -75,8 +75,8 @@ static size_t forward_arena(const kd_model *model, size_t n)
 static double forward_seconds(kd_model *model, size_t n)
 {
     kd_ctx *ctx = kd_model_ctx(model);
-    const size_t side = kd_model_image(model);
-    float *pictures = kd_ctx_alloc(ctx, n * side * side * kd_model_channels(model), sizeof(float));
+    const size_t pixels = kd_model_height(model) * kd_model_width(model);
+    float *pictures = kd_ctx_alloc(ctx, n * pixels * kd_model_channels(model), sizeof(float));
     kd_plan *plan = NULL;
     kd_exec *exec = NULL;
     double seconds = (double)NAN;
@@ -339,9 +339,9 @@ static void say_memory(const outline *o)
     for (size_t i = 0; i <= a->n_teachers; i++) {
         const kd_model *m = i ? o->run->teachers[i - 1] : o->run->model;
         if (i) bytes += (double)forward_arena(m, o->pieces);
-        const double side = (double)kd_model_image(m);
-        bytes += 4 * side * side * (double)kd_model_channels(m) * (double)t->batch *
-                 (KD_LOADER_DEPTH + 1);
+        const double pixels = (double)(kd_model_height(m) * kd_model_width(m));
+        bytes +=
+            4 * pixels * (double)kd_model_channels(m) * (double)t->batch * (KD_LOADER_DEPTH + 1);
     }
     if (!o->arena) return; /* the run will say why */
     line("memory");

@@ -98,7 +98,7 @@ static int find_shards(inspection *s)
 /* What the file says it is. A kind that is not known here is another program's. */
 static const char *kind_of(const inspection *s)
 {
-    static const char *const kinds[] = {"checkpoint", "predictions", "step"};
+    static const char *const kinds[] = {"checkpoint", "loop", "predictions", "step"};
     const char *kind = kd_file_metadata_get(s->file, "libkd.kind");
     for (size_t i = 0; kind && i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kind, kinds[i])) return kinds[i];

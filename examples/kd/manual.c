@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * manual.c: kd manual: the manual page kd(1) in roff, made from the tables of commands and
- * options. */
+ * manual.c: kd manual: the manual page kd(1), or that of one command, kd-train(1), in roff, made from
+ * the tables of commands and options. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -73,14 +73,10 @@ static void show_option(const cli_option *o)
     putchar('\n');
 }
 
-static void show_command(const cli_command *c)
+/* Its words and options, then the text. */
+static void show_details(const cli_command *c)
 {
     const cli_option *o;
-    printf(".SS \"kd %s", c->name);
-    for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) printf(" %s", c->words[i]);
-    puts(" [\\fIoptions\\fR]\"");
-    roff_text(c->summary);
-    puts(".");
     for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) {
         printf(".TP\n\\fI%s\\fR\n", c->words[i]);
         roff_text(c->word_help[i]);
@@ -96,9 +92,60 @@ static void show_command(const cli_command *c)
     }
 }
 
+static void show_command(const cli_command *c)
+{
+    printf(".SS \"kd %s", c->name);
+    for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) printf(" %s", c->words[i]);
+    puts(" [\\fIoptions\\fR]\"");
+    roff_text(c->summary);
+    puts(".");
+    show_details(c);
+}
+
+static void show_ends(void)
+{
+    puts(".SH EXIT STATUS\n"
+         "0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
+         ".SH ENVIRONMENT");
+    for (size_t i = 0; cli_environment[i].name; i++) {
+        printf(".TP\n.B %s\n", cli_environment[i].name);
+        roff_text(cli_environment[i].help);
+        putchar('\n');
+    }
+}
+
+/* A page of one command: its summary begins small, as names of pages do. */
+static int show_page(const cli_command *c)
+{
+    char title[40];
+    size_t n = 0;
+    for (; c->name[n] && n + 1 < sizeof title; n++)
+        title[n] = (char)(c->name[n] >= 'a' && c->name[n] <= 'z' ? c->name[n] - 32 : c->name[n]);
+    title[n] = 0;
+    printf(".\\\" made by `kd manual --command %s`\n"
+           ".TH KD-%s 1 \"\" \"libkd %s\" \"User Commands\"\n.nh\n.ad l\n.SH NAME\nkd-%s \\- ",
+           c->name, title, kd_version(), c->name);
+    roff_text(c->summary);
+    printf("\n.SH SYNOPSIS\n.B kd %s\n", c->name);
+    for (int i = 0; i < CLI_MAX_WORDS && c->words[i]; i++) printf("\\fI%s\\fR\n", c->words[i]);
+    puts("[\\fIoptions\\fR]\n.SH DESCRIPTION");
+    roff_text(c->summary);
+    puts(".");
+    show_details(c);
+    show_ends();
+    puts(".SH SEE ALSO\n.B kd\n(1)");
+    return cli_flush();
+}
+
 int cmd_manual(cli_args *args)
 {
-    (void)args;
+    for (const cli_command *c = cli_commands; c->name && args->manual_of; c++)
+        if (!strcmp(c->name, args->manual_of)) return show_page(c);
+    if (args->manual_of) {
+        char shown[100];
+        return cli_usage("manual", "--command: there is no command %s",
+                         cli_escape(args->manual_of, shown, sizeof shown));
+    }
     printf(".\\\" made by `kd manual`\n"
            ".TH KD 1 \"\" \"libkd %s\" \"User Commands\"\n"
            ".nh\n"
@@ -118,13 +165,6 @@ int cmd_manual(cli_args *args)
               "option.\n");
     puts(".SH COMMANDS");
     for (const cli_command *c = cli_commands; c->name; c++) show_command(c);
-    puts(".SH EXIT STATUS\n"
-         "0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
-         ".SH ENVIRONMENT");
-    for (size_t i = 0; cli_environment[i].name; i++) {
-        printf(".TP\n.B %s\n", cli_environment[i].name);
-        roff_text(cli_environment[i].help);
-        putchar('\n');
-    }
+    show_ends();
     return cli_flush();
 }

@@ -180,13 +180,13 @@ static int check_image(const char *spec, uint64_t image)
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
                  char out[KD_SPEC_SIZE])
 {
-    char defaults[100] = "", changed[KD_SPEC_SIZE];
+    char defaults[120] = "", changed[KD_SPEC_SIZE];
     if (strlen(spec) > KD_SPEC_SIZE - 30) return cli_fail("the spec is too long");
     const int status = check_image(spec, image);
     if (status) return status;
     if (info)
-        snprintf(defaults, sizeof defaults, "classes=%zu,image=%llu,channels=%zu", info->classes,
-                 (unsigned long long)(image ? image : info->height), info->channels);
+        snprintf(defaults, sizeof defaults, "classes=%zu,image=%zux%zu,channels=%zu", info->classes,
+                 info->height, info->width, info->channels);
     else if (image)
         snprintf(defaults, sizeof defaults, "image=%llu", (unsigned long long)image);
     if (image) {

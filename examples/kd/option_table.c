@@ -68,6 +68,8 @@ static const cli_option own[] = {
              "train, test, seed",
      .offset = AT(data),
      .words = "cifar-10 cifar-100 fashion-mnist folder: synthetic"},
+    TEXT(CMD_MANUAL, KD_GROUP_RUN, "command", "NAME", NULL, manual_of,
+         "the page of this command alone, kd-NAME(1)"),
     TEXT(CMD_MODELS, KD_GROUP_RUN, "taps", "SPEC", NULL, taps,
          "list the taps of this network instead: named values inside it, with their shapes for N "
          "pictures"),

@@ -14,7 +14,7 @@
 static int make_loader(prediction *p)
 {
     const cli_args *a = p->args;
-    const kd_view view = {p->side, p->side, p->channels, kd_model_mean(p->model),
+    const kd_view view = {p->height, p->width, p->channels, kd_model_mean(p->model),
                           kd_model_std(p->model)};
     const kd_loader_opt opt = {.struct_size = sizeof opt,
                                .split = KD_SPLIT_TEST,
@@ -66,16 +66,17 @@ static int open_tensor(prediction *p)
                         path);
     if (status) return cli_fail_ctx(p->ctx);
     const kd_file_tensor *t = p->input = kd_file_find(p->file, "input");
-    const long long side = (long long)p->side, channels = (long long)p->channels;
+    const long long height = (long long)p->height, width = (long long)p->width;
+    const long long channels = (long long)p->channels;
     if (!t) return cli_fail("%s has no tensor `input`", path);
     if (t->rank != 4)
         return cli_fail("%s: `input` has %d dimensions, the network wants [N,%lld,%lld,%lld]", path,
-                        t->rank, channels, side, side);
-    if (t->shape[1] != channels || t->shape[2] != side || t->shape[3] != side)
+                        t->rank, channels, height, width);
+    if (t->shape[1] != channels || t->shape[2] != height || t->shape[3] != width)
         return cli_fail("%s: `input` is [%lld,%lld,%lld,%lld], the network wants "
                         "[N,%lld,%lld,%lld] (channels first)",
                         path, (long long)t->shape[0], (long long)t->shape[1],
-                        (long long)t->shape[2], (long long)t->shape[3], channels, side, side);
+                        (long long)t->shape[2], (long long)t->shape[3], channels, height, width);
     if (t->shape[0] < 1) return cli_fail("%s: `input` holds no picture", path);
     p->n = (size_t)t->shape[0];
     p->batch = p->args->batch < p->n ? p->args->batch : p->n;
@@ -101,7 +102,7 @@ static int open_input(prediction *p)
 
 static int make_arrays(prediction *p)
 {
-    const size_t picture = p->side * p->side * p->channels * sizeof(float);
+    const size_t picture = p->height * p->width * p->channels * sizeof(float);
     p->planar = kd_ctx_alloc(p->ctx, p->batch, picture);
     p->picture = kd_ctx_alloc(p->ctx, p->batch, picture);
     p->there = kd_ctx_alloc(p->ctx, p->n, sizeof *p->there);
@@ -128,7 +129,7 @@ typedef struct pieces {
 /* A .kde takes pixels: what was normalised for the network would be rounded to hardly anything. */
 static kd_status check_pixels(const prediction *p, const pieces *in)
 {
-    const size_t picture = p->side * p->side * p->channels;
+    const size_t picture = p->height * p->width * p->channels;
     for (size_t i = 0; i < in->n * picture; i++) {
         const float x = in->pictures[i];
         if (!(x >= 0 && x <= 255)) /* NaN is neither */
@@ -142,7 +143,7 @@ static kd_status check_pixels(const prediction *p, const pieces *in)
 
 static kd_status next(prediction *p, size_t at, pieces *out)
 {
-    const size_t pixels = p->side * p->side, picture = pixels * p->channels;
+    const size_t pixels = p->height * p->width, picture = pixels * p->channels;
     const size_t n = p->n - at < p->batch ? p->n - at : p->batch;
     kd_status status;
     if (p->loader) {
@@ -160,7 +161,7 @@ static kd_status next(prediction *p, size_t at, pieces *out)
 /* The device's answers, row by row. */
 static kd_status run_blob(prediction *p, const pieces *in)
 {
-    const size_t picture = p->side * p->side * p->channels;
+    const size_t picture = p->height * p->width * p->channels;
     const double start = kd_seconds();
     for (size_t i = 0; i < in->n; i++) {
         const size_t row = in->rows ? in->rows[i] : in->first + i;
@@ -218,7 +219,8 @@ static int open_model(prediction *p)
         if (!status) status = cli_normalize(a, "normalize", a->normalize, p->model);
     }
     if (status) return status;
-    p->side = kd_model_image(p->model);
+    p->height = kd_model_height(p->model);
+    p->width = kd_model_width(p->model);
     p->channels = kd_model_channels(p->model);
     p->classes = kd_model_classes(p->model);
     return CLI_DONE;

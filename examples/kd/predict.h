@@ -28,7 +28,7 @@ typedef struct prediction {
     kd_plan *plan;
     kd_exec *exec;
     kd_blob *blob; /* answers instead of plan and exec; or NULL */
-    size_t n, batch, side, channels, classes;
+    size_t n, batch, height, width, channels, classes;
     size_t broken;        /* pictures that could not be read: their rows are NaN */
     bool *there;          /* [n] the others */
     float *planar;        /* [batch,C,H,W] */

@@ -57,8 +57,8 @@ static int open_model(profile *p)
 /* Pictures of noise: on zeros some processors are faster. */
 static int make_batch(profile *p)
 {
-    const size_t side = kd_model_image(p->model);
-    const size_t picture = side * side * kd_model_channels(p->model);
+    const size_t picture =
+        kd_model_height(p->model) * kd_model_width(p->model) * kd_model_channels(p->model);
     uint32_t state = 1;
     p->input = kd_ctx_alloc(p->ctx, p->batch, picture * sizeof *p->input);
     p->labels = kd_ctx_alloc(p->ctx, p->batch, sizeof *p->labels);
@@ -98,8 +98,8 @@ static int make_plan(profile *p)
 /* Pictures [first, first + n) of the batch. */
 static kd_status run_piece(profile *p, size_t first, size_t n)
 {
-    const size_t side = kd_model_image(p->model);
-    const size_t picture = side * side * kd_model_channels(p->model);
+    const size_t picture =
+        kd_model_height(p->model) * kd_model_width(p->model) * kd_model_channels(p->model);
     const kd_run_opt run = {.struct_size = sizeof run,
                             .batch = n,
                             .first = first,

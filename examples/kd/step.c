@@ -13,7 +13,7 @@ typedef struct step {
     kd_ctx *ctx;
     kd_model *model;
     kd_file *file;
-    size_t n, side, channels, classes;
+    size_t n, height, width, channels, classes;
     float *planar, *input; /* [n,C,H,W], [n,H,W,C] */
     int64_t *wide;         /* [n] labels as in the file */
     int32_t *labels;       /* [n] */
@@ -85,8 +85,7 @@ static int read_teacher(step *s)
 
 static int read_batch(step *s)
 {
-    const int64_t side = (int64_t)s->side;
-    const int64_t shape[] = {-1, (int64_t)s->channels, side, side};
+    const int64_t shape[] = {-1, (int64_t)s->channels, (int64_t)s->height, (int64_t)s->width};
     if (kd_file_open(s->ctx, s->args->words[1], &s->file)) return cli_fail_ctx(s->ctx);
     const kd_file_tensor *t = want(s, "input", 4, shape);
     if (!t) return CLI_FAILED;
@@ -98,7 +97,7 @@ static int read_batch(step *s)
     if (!s->planar || !s->input || !s->logits ||
         kd_file_read_f32(s->file, t, 0, t->count, s->planar))
         return cli_fail_ctx(s->ctx);
-    cli_channels_last(s->planar, s->input, s->n, s->channels, s->side * s->side);
+    cli_channels_last(s->planar, s->input, s->n, s->channels, s->height * s->width);
     const int status = read_labels(s);
     return status ? status : read_teacher(s);
 }
@@ -213,7 +212,8 @@ int cmd_step(cli_args *args)
     if (!status) status = cli_check(args, s.ctx, true);
     if (!status) status = cli_load(s.ctx, args->words[0], args->model, 0, &s.model);
     if (!status) {
-        s.side = kd_model_image(s.model);
+        s.height = kd_model_height(s.model);
+        s.width = kd_model_width(s.model);
         s.channels = kd_model_channels(s.model);
         s.classes = kd_model_classes(s.model);
         status = read_batch(&s);

@@ -56,12 +56,21 @@ bool sweep_frames(const cli_args *a)
     return false;
 }
 
-static size_t canvas(const cli_session *s)
+/* Do both frame pictures at one size? */
+static bool same_canvas(const cli_session *a, const cli_session *b)
 {
-    size_t most = kd_model_image(s->run.model);
-    for (size_t i = 0; i < s->args->n_teachers; i++)
-        if (kd_model_image(s->teachers[i]) > most) most = kd_model_image(s->teachers[i]);
-    return most;
+    const cli_session *const both[] = {a, b};
+    size_t height[2], width[2];
+    for (size_t k = 0; k < 2; k++) {
+        height[k] = kd_model_height(both[k]->run.model);
+        width[k] = kd_model_width(both[k]->run.model);
+        for (size_t i = 0; i < both[k]->args->n_teachers; i++) {
+            const kd_model *m = both[k]->teachers[i];
+            if (kd_model_height(m) > height[k]) height[k] = kd_model_height(m);
+            if (kd_model_width(m) > width[k]) width[k] = kd_model_width(m);
+        }
+    }
+    return height[0] == height[1] && width[0] == width[1];
 }
 
 /* The options are complete. */
@@ -77,7 +86,7 @@ static bool together(const sweep_student *x, const sweep_student *y)
         return false;
     if (kd_model_classes(x->session.run.model) != kd_model_classes(y->session.run.model))
         return false;
-    if (sweep_frames(a) && canvas(&x->session) != canvas(&y->session)) return false;
+    if (sweep_frames(a) && !same_canvas(&x->session, &y->session)) return false;
     return t->batch == u->batch && t->seed == u->seed && t->dev_count == u->dev_count &&
            t->drop_last == u->drop_last && t->augment_epochs == u->augment_epochs &&
            same_text(t->augment, u->augment);

@@ -96,6 +96,18 @@ KD_API size_t kd_ctx_memory_peak(const kd_ctx *ctx);
 /* kd_config.max_memory. */
 KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
 
+/* Ask what runs on this context to end soon, or (cancel 0) take that back. Any thread may call this,
+ * also while others compute; it does not wait. Until it is taken back, every kd_exec_run and
+ * kd_loader_next of the context returns KD_E_STOPPED, the former before its next program step (of some
+ * milliseconds), and so does what is made of them: kd_model_predict, kd_evaluate (its result has the
+ * samples before), kd_dataset_measure, kd_dataset_checksum, kd_train and kd_distill. These two undo the
+ * step they were in, write a checkpoint where they have a folder, and can be resumed from there to the
+ * same bits. NULL is allowed. */
+KD_API void kd_ctx_cancel(kd_ctx *ctx, int cancel);
+KD_API int kd_ctx_cancelled(const kd_ctx *ctx);
+/* KD_E_STOPPED, with an error that says so, if the context was cancelled: for long calls of one's own. */
+KD_API kd_status kd_ctx_check_cancel(kd_ctx *ctx);
+
 /* "0.1.0" */
 KD_API const char *kd_version(void);
 /* How the library was built, e.g. "blas=builtin threads=own zlib=1 isa=generic,avx2". */

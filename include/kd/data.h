@@ -83,6 +83,16 @@ KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                         const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
                                         kd_dataset **out);
 
+/* The same of floats: images[split] is [count, height, width, channels], numbers in the unit of
+ * info's mean and std (0 and 1 where they are NULL): a loader gives (x - mean) / std. Where they are
+ * pictures, let them be 0..1, so that the network can be shown bytes later. Numbers that are not finite
+ * are KD_E_INVALID. Steps that move pixels or work on normalised values are done (crop, flip, altflip,
+ * cutout, erase, mixup, cutmix, repeat); those that compute with bytes are KD_E_UNSUPPORTED. */
+KD_API kd_status kd_dataset_from_floats(kd_ctx *ctx, const kd_data_info *info,
+                                        const float *const images[KD_SPLIT_COUNT],
+                                        const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
+                                        kd_dataset **out);
+
 /* Fill image [height, width, channels] and *label for sample index of a split: always the same for
  * the same index. Called one at a time, from the threads of loaders and, within
  * kd_dataset_sample, kd_dataset_checksum and kd_dataset_measure, from the caller's; it must not call
@@ -93,6 +103,16 @@ typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint
                                   int32_t *label);
 KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
                                           void *user, kd_dataset **out);
+
+/* Say where the JPEG or PNG file of sample index lies in memory, and its *label. The bytes must stay as
+ * they are until the data set is closed. Called as a kd_sample_fn is, and errors come out as its. */
+typedef kd_status (*kd_encoded_fn)(void *user, kd_split split, size_t index, const void **bytes,
+                                   size_t *size, int32_t *label);
+/* Picture files in memory, decoded when a loader wants them: as folder: has them, framed by a loader at
+ * its views' size. info: classes, count, names; what is 0 or NULL in height and width is 224, in channels
+ * 3 (nothing else is possible), in mean and std ImageNet's. */
+KD_API kd_status kd_dataset_from_encoded(kd_ctx *ctx, const kd_data_info *info, kd_encoded_fn fn,
+                                         void *user, kd_dataset **out);
 
 /* A test split of picture files as in folder:, each with label 0 and without class names: for
  * predictions. */
@@ -129,7 +149,8 @@ KD_API const char *kd_dataset_framing(const kd_dataset *data);
  * Pictures that kd_dataset_skip_broken allows to be left out are. */
 KD_API kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std);
 
-/* Copy one sample as it is stored: image [height, width, channels], label; each may be NULL. */
+/* Copy one sample as it is stored: image [height, width, channels], label; each may be NULL. Of a set
+ * of floats image is NULL, else KD_E_UNSUPPORTED. */
 KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint8_t *image,
                                    int32_t *label);
 
@@ -282,6 +303,58 @@ KD_API double kd_loader_seconds_waited(const kd_loader *loader);
 
 /* Stops the thread, at whatever it is. NULL is allowed. */
 KD_API void kd_loader_close(kd_loader *loader);
+
+/* ---- single pictures ------------------------------------------------------------------------- */
+
+/* A picture in the caller's memory: `height` rows, each `stride` bytes after the one before, of `width`
+ * pixels of `channels` bytes; RGB where there are three. An element of arrays: it does not grow. */
+typedef struct kd_picture {
+    const uint8_t *pixels;
+    size_t bytes;         /* of the memory: nothing beyond is read */
+    size_t height, width; /* 1..65535 each */
+    size_t channels;      /* 1 to 64 */
+    size_t stride;        /* 0: width * channels */
+} kd_picture;
+
+/* What bytes of a JPEG or PNG file show: *pixels [height, width, 3] RGB, to be freed with kd_ctx_free;
+ * grey is repeated, palettes are looked up, alpha is dropped, EXIF's orientation ignored. On failure
+ * *pixels is NULL:
+ *
+ *   KD_E_INVALID      an argument is NULL
+ *   KD_E_FORMAT       neither JPEG nor PNG, or broken, or cut off; sides above 65535, more than 2^27
+ *                     pixels, or more than so few bytes can hold
+ *   KD_E_UNSUPPORTED  the library was built without that format
+ *   KD_E_LIMIT, KD_E_NOMEM */
+KD_API kd_status kd_picture_decode(kd_ctx *ctx, const void *bytes, size_t size, uint8_t **pixels,
+                                   size_t *height, size_t *width);
+
+/* Makes of pictures of any size what a network wants to see: framed, resized, normalised. To the bit
+ * what a loader over picture files does. Used by one thread at a time; two may run at once. */
+typedef struct kd_framer kd_framer;
+typedef struct kd_framer_opt {
+    size_t struct_size; /* sizeof(kd_framer_opt) */
+    kd_view view;       /* all of it: the size wanted, and [channels] mean and deviation */
+    /* As kd_loader_opt.augment: one of centre and none (the middle square), with bilinear or bicubic;
+     * nothing that leaves something to chance. NULL: "centre:0.875+bilinear". A picture of exactly the
+     * view's size stays as it is. */
+    const char *framing;
+    /* Memory for pictures up to this size is taken when the framer is made: nothing is allocated for
+     * them later. A larger one is framed, too; its memory is then kept. 0: of the view's size. */
+    size_t height, width;
+} kd_framer_opt;
+/* On failure *framer is NULL: KD_E_INVALID for a view without size or normalisation, or a framing
+ * that is none; KD_E_LIMIT, KD_E_NOMEM. */
+KD_API kd_status kd_framer_create(kd_ctx *ctx, const kd_framer_opt *opt, kd_framer **framer);
+/* The picture as out [view.height, view.width, view.channels]. Its channels are the view's, or 1: then
+ * the grey is repeated.
+ *
+ *   KD_E_INVALID  pixels is NULL, a side is 0 or too large, the stride is shorter than a row, the
+ *                 bytes end before the last row does
+ *   KD_E_SHAPE    other channels
+ *   KD_E_LIMIT, KD_E_NOMEM  a picture larger than was reserved for */
+KD_API kd_status kd_framer_show(kd_framer *framer, const kd_picture *picture, float *out);
+/* NULL is allowed. */
+KD_API void kd_framer_destroy(kd_framer *framer);
 
 #ifdef __cplusplus
 }

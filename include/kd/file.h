@@ -112,6 +112,12 @@ KD_API kd_status kd_writer_finish(kd_writer *writer);
 /* The file as bytes, to be freed with kd_ctx_free; destroys the writer. On failure *bytes is
  * NULL. */
 KD_API kd_status kd_writer_finish_memory(kd_writer *writer, void **bytes, size_t *size);
+/* Takes the next `size` bytes of a file. A status other than KD_OK ends the writing. */
+typedef kd_status (*kd_write_fn)(void *user, const void *bytes, size_t size);
+/* The file of a writer made by kd_writer_create_memory, piece by piece from its first byte to its last,
+ * to a function: nobody holds all of it. Destroys the writer. What fn returned, if not KD_OK, is
+ * returned. */
+KD_API kd_status kd_writer_finish_fn(kd_writer *writer, kd_write_fn fn, void *user);
 /* Destroy the writer; nothing is written. NULL is allowed. */
 KD_API void kd_writer_abandon(kd_writer *writer);
 

@@ -18,6 +18,7 @@
 #include <kd/options.h>
 #include <kd/params.h>
 #include <kd/plan.h>
+#include <kd/predict.h>
 #include <kd/status.h>
 #include <kd/train.h>
 

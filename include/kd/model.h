@@ -71,6 +71,9 @@ KD_API kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_o
  * and the model doesn't need it any more. */
 KD_API kd_status kd_model_load_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt,
                                     kd_model **model);
+/* The same from bytes of a file, which are not needed any more afterwards; opt may be NULL. */
+KD_API kd_status kd_model_load_memory(kd_ctx *ctx, const void *bytes, size_t size,
+                                      const kd_load_opt *opt, kd_model **model);
 /* 0 after kd_model_load_as began the head anew, else 1. */
 KD_API int kd_model_head_kept(const kd_model *model);
 
@@ -82,6 +85,12 @@ KD_API kd_status kd_model_save_as(const kd_model *model, const char *path, kd_dt
 /* The same with other parameters of the same network (an average). */
 KD_API kd_status kd_model_save_params(const kd_model *model, const kd_params *params,
                                       const char *path, kd_dtype dtype);
+/* The same bytes in memory, to be freed with kd_ctx_free; or to a function, piece by piece. On failure
+ * *bytes is NULL. */
+KD_API kd_status kd_model_save_memory(const kd_model *model, kd_dtype dtype, void **bytes,
+                                      size_t *size);
+KD_API kd_status kd_model_save_fn(const kd_model *model, kd_dtype dtype, kd_write_fn fn,
+                                  void *user);
 /* The parts of a save, for a file that holds more. The metadata of a model's file but for
  * "format". */
 KD_API kd_status kd_model_write_metadata(const kd_model *model, kd_writer *writer);
@@ -99,7 +108,11 @@ KD_API kd_ctx *kd_model_ctx(const kd_model *model);
 KD_API const char *kd_model_spec(const kd_model *model); /* complete */
 KD_API kd_params *kd_model_params(kd_model *model);
 KD_API size_t kd_model_classes(const kd_model *model);
-KD_API size_t kd_model_image(const kd_model *model); /* height = width, in pixels */
+/* Its pictures' sides, in pixels: both are the spec's image, but where that is HxW ("image=48x96").
+ * kd_model_image: the height. */
+KD_API size_t kd_model_height(const kd_model *model);
+KD_API size_t kd_model_width(const kd_model *model);
+KD_API size_t kd_model_image(const kd_model *model);
 KD_API size_t kd_model_channels(const kd_model *model);
 /* Non-zero of a vision transformer (ViT, DeiT, Swin), which is trained otherwise than a CNN. */
 KD_API int kd_model_is_transformer(const kd_model *model);
@@ -115,7 +128,7 @@ KD_API const float *kd_model_mean(const kd_model *model);
 KD_API const float *kd_model_std(const kd_model *model);
 KD_API kd_status kd_model_set_normalization(kd_model *model, const float *mean, const float *std);
 
-/* pictures [n,image,image,channels] as kd_model_predict and its plans want them, by the model's
+/* pictures [n,height,width,channels] as kd_model_predict and its plans want them, by the model's
  * normalisation, to the bit as a loader does it; KD_E_INVALID if it has none. */
 KD_API kd_status kd_model_normalize(const kd_model *model, const uint8_t *pictures, size_t n,
                                     float *out);
@@ -193,13 +206,13 @@ typedef struct kd_build_opt {
     kd_tap *taps;
     size_t n_taps;
 } kd_build_opt;
-/* Add the network to a graph: x [N,image,image,channels] -> logits [N,classes], which are the mean
+/* Add the network to a graph: x [N,height,width,channels] -> logits [N,classes], which are the mean
  * of the heads where there are two. KD_NONE, also for the heads, if it can't be built or opt is not
  * understood: then the context's error says why. */
 KD_API kd_value kd_model_build(const kd_model *model, kd_graph *graph, kd_value x,
                                const kd_build_opt *opt);
 
-/* Logits [n, classes] of normalised pictures [n, image, image, channels], by a plan made for this
+/* Logits [n, classes] of normalised pictures [n, height, width, channels], by a plan made for this
  * one call, `batch` (0: 128) pictures at a time. To run often, keep a plan of your own. */
 KD_API kd_status kd_model_predict(kd_model *model, const float *pictures, size_t n, size_t batch,
                                   float *logits);

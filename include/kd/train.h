@@ -327,6 +327,27 @@ KD_API kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *dat
  * not on this machine or its threads. */
 KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_plan **plan);
 
+/* The learning rate by which kd_train does optimiser step `step` (from 0) of `steps` in all, where an
+ * epoch has steps_per_epoch of them: lr, schedule, warmup and min_lr of opt, after kd_train_defaults.
+ * 0 for NULL or a struct_size that is not set. */
+KD_API double kd_train_rate(const kd_train_opt *opt, size_t step, size_t steps,
+                            size_t steps_per_epoch);
+
+/* ---- checkpoints of a loop of one's own ------------------------------------------------------ */
+
+/* Model, optimiser and a text of the caller's (UTF-8; NULL: none; where the loop stands, say) in one
+ * file, written atomically. It is a model file, too. */
+KD_API kd_status kd_checkpoint_save(const kd_model *model, kd_optim *optim, const char *note,
+                                    const char *path);
+/* The other way, into a model of the same spec and an optimiser made alike: from here on a loop goes on
+ * to the same bits. *note: a copy of the text, to be freed with kd_ctx_free, "" if there was none; note
+ * may be NULL. On failure model and optimiser are as they were:
+ *
+ *   KD_E_NOTFOUND, KD_E_IO, KD_E_FORMAT  as kd_file_open has it
+ *   KD_E_MISMATCH                        it is no such checkpoint, or of another network or optimiser */
+KD_API kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char *path,
+                                    char **note);
+
 /* ---- one step, for comparisons --------------------------------------------------------------- */
 
 /* The step `kd step` does: no augmentation, no dropout. input [n,image,image,channels] normalised,

@@ -67,6 +67,23 @@ const char *kd_ctx_error(const kd_ctx *ctx)
     return ctx ? ctx->error : "no context";
 }
 
+void kd_ctx_cancel(kd_ctx *ctx, int cancel)
+{
+    if (ctx) atomic_store_explicit(&ctx->cancelled, cancel != 0, memory_order_relaxed);
+}
+
+int kd_ctx_cancelled(const kd_ctx *ctx)
+{
+    return ctx && atomic_load_explicit(&ctx->cancelled, memory_order_relaxed);
+}
+
+kd_status kd_ctx_check_cancel(kd_ctx *ctx)
+{
+    if (!ctx) return KD_E_INVALID;
+    return kd_ctx_cancelled(ctx) ? kd_ctx_fail(ctx, KD_E_STOPPED, "the context was cancelled")
+                                 : KD_OK;
+}
+
 int kd_ctx_threads(const kd_ctx *ctx)
 {
     return ctx->width;

@@ -17,6 +17,7 @@ struct kd_ctx {
     int width;                           /* of the parallel-for */
     struct kdi_threads *_Atomic threads; /* NULL until a parallel-for wants them */
     atomic_bool starting;
+    atomic_bool cancelled; /* kd_ctx_cancel */
     /* bytes held through the allocator; the loader's thread counts too */
     atomic_size_t memory, peak;
     int blas_choice;             /* a kdi_blas_choice (lib/kernel/blas.h) */

@@ -75,6 +75,7 @@ typedef struct kdi_augment {
 
     /* On bytes. Returns true if it wrote the changed picture to out, false if nothing changes. */
     bool (*pixels)(const kdi_augment_step *step, kdi_key key, const uint8_t *in, uint8_t *out);
+    bool moves; /* pixels moves pixels as they are, of shape.c bytes whatever these mean */
     /* On a view's normalised values [h,w,units->channels], in place. It is called for each view
      * with the same key. Every view must show the same change, whatever its channels and units. */
     void (*values)(const kdi_augment_step *step, kdi_key key, const kdi_units *units,

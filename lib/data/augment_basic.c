@@ -44,8 +44,12 @@ static bool crop(const kdi_augment_step *step, kdi_key key, const uint8_t *in, u
     return true;
 }
 
-const kdi_augment kdi_augment_crop = {
-    .name = "crop", .random = true, .has_value = true, .range = crop_range, .pixels = crop};
+const kdi_augment kdi_augment_crop = {.name = "crop",
+                                      .random = true,
+                                      .has_value = true,
+                                      .range = crop_range,
+                                      .pixels = crop,
+                                      .moves = true};
 
 /* ---- flip ------------------------------------------------------------------------------------ */
 
@@ -74,7 +78,8 @@ static bool flip(const kdi_augment_step *step, kdi_key key, const uint8_t *in, u
     return true;
 }
 
-const kdi_augment kdi_augment_flip = {.name = "flip", .random = true, .pixels = flip};
+const kdi_augment kdi_augment_flip = {
+    .name = "flip", .random = true, .pixels = flip, .moves = true};
 
 static bool altflip(const kdi_augment_step *step, kdi_key key, const uint8_t *in, uint8_t *out)
 {
@@ -86,7 +91,8 @@ static bool altflip(const kdi_augment_step *step, kdi_key key, const uint8_t *in
     return true;
 }
 
-const kdi_augment kdi_augment_altflip = {.name = "altflip", .random = true, .pixels = altflip};
+const kdi_augment kdi_augment_altflip = {
+    .name = "altflip", .random = true, .pixels = altflip, .moves = true};
 
 /* ---- cutout ---------------------------------------------------------------------------------- */
 

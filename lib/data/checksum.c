@@ -75,6 +75,8 @@ static kd_status sum_samples(kd_dataset *data, uint8_t *scratch, kdi_failure *fa
         kdi_sum_number(&s, info->count[split]);
         for (size_t i = 0; i < info->count[split]; i++) {
             int32_t label;
+            if (kd_ctx_cancelled(data->ctx))
+                return kdi_failure_set(failure, KD_E_STOPPED, "the context was cancelled");
             const uint8_t *picture =
                 kdi_dataset_look(data, (kd_split)split, i, scratch, &label, failure);
             if (!picture) return failure->status;

@@ -135,11 +135,11 @@ static kd_status make_buffer(kdi_framer *f, kdi_failure *failure)
                             bytes_of(rows, f->x.count, c)};
     size_t at[7] = {0};
     for (size_t i = 0; i < 6; i++) at[i + 1] = at[i] + parts[i];
-    if (at[6] > f->capacity || f->capacity > KEPT) {
+    if (at[6] > f->capacity || (f->capacity > KEPT && f->capacity > f->reserved)) {
         void *block;
         kdi_framer_free(f);
         const size_t wanted = at[6] + at[6] / 4;
-        const kd_status status = kdi_alloc_quietly(f->ctx, wanted, &block);
+        const kd_status status = kdi_alloc_either(f->ctx, f->loud, wanted, &block);
         if (status)
             return kdi_failure_set(failure, status,
                                    status == KD_E_LIMIT
@@ -217,14 +217,41 @@ kd_status kdi_frame_decode(kdi_framer *f, kdi_decoder *d, bool exact, bool bicub
     return status;
 }
 
-kd_status kdi_frame_copy(kdi_framer *f, const uint8_t *picture, kdi_shape shape, bool bicubic,
-                         kdi_span y, kdi_span x, uint8_t *canvas, kdi_failure *failure)
+kd_status kdi_frame_rows(kdi_framer *f, const uint8_t *picture, size_t stride, kdi_shape shape,
+                         bool bicubic, kdi_span y, kdi_span x, uint8_t *canvas,
+                         kdi_failure *failure)
 {
     const axis ay = axis_of(y, 1, shape.h, bicubic), ax = axis_of(x, 1, shape.w, bicubic);
     const kd_status status = prepare(f, &ay, &ax, shape.c, failure);
     if (status) return status;
     for (size_t i = f->y.begin; i < f->y.end; i++)
-        take_row(f, picture + (i * shape.w + f->x.begin) * shape.c);
+        take_row(f, picture + i * stride + f->x.begin * shape.c);
     finish(f, canvas);
     return KD_OK;
+}
+
+kd_status kdi_frame_copy(kdi_framer *f, const uint8_t *picture, kdi_shape shape, bool bicubic,
+                         kdi_span y, kdi_span x, uint8_t *canvas, kdi_failure *failure)
+{
+    return kdi_frame_rows(f, picture, shape.w * shape.c, shape, bicubic, y, x, canvas, failure);
+}
+
+/* An axis at its worst: all of the source is looked at, and none of it is beyond the canvas, so that
+ * the scale is source / canvas at most. */
+static kdi_taps worst(size_t count, size_t most, bool bicubic)
+{
+    const size_t scale = most / count + 1;
+    const size_t reach = bicubic ? 4 : 2, taps = reach * scale + 2;
+    return (kdi_taps){.count = count, .taps = taps < most ? taps : most, .begin = 0, .end = most};
+}
+
+kd_status kdi_framer_reserve(kdi_framer *f, kdi_shape canvas, kdi_shape most, bool bicubic,
+                             kdi_failure *failure)
+{
+    f->channels = canvas.c;
+    f->y = worst(canvas.h, most.h, bicubic);
+    f->x = worst(canvas.w, most.w, bicubic);
+    const kd_status status = make_buffer(f, failure);
+    if (!status) f->reserved = f->capacity;
+    return status;
 }

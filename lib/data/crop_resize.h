@@ -35,6 +35,8 @@ typedef struct kdi_framer {
     size_t channels;
     void *buffer; /* [capacity] everything above */
     size_t capacity;
+    size_t reserved; /* bytes that are kept in any case */
+    bool loud;       /* memory that is missing is the context's error: its thread is here */
 } kdi_framer;
 
 void kdi_framer_init(kd_ctx *ctx, kdi_framer *f);
@@ -44,8 +46,15 @@ void kdi_framer_free(kdi_framer *f);
  * pixels. */
 kd_status kdi_frame_decode(kdi_framer *f, kdi_decoder *d, bool exact, bool bicubic, kdi_span y,
                            kdi_span x, uint8_t *canvas, kdi_failure *failure);
-/* The same of a picture [height,width,channels] in memory. */
+/* The same of a picture [height,width,channels] in memory; and of one whose rows are `stride` bytes
+ * apart. */
 kd_status kdi_frame_copy(kdi_framer *f, const uint8_t *picture, kdi_shape shape, bool bicubic,
                          kdi_span y, kdi_span x, uint8_t *canvas, kdi_failure *failure);
+kd_status kdi_frame_rows(kdi_framer *f, const uint8_t *picture, size_t stride, kdi_shape shape,
+                         bool bicubic, kdi_span y, kdi_span x, uint8_t *canvas,
+                         kdi_failure *failure);
+/* Take memory for pictures up to `most` that are framed, by centre, for a canvas. */
+kd_status kdi_framer_reserve(kdi_framer *f, kdi_shape canvas, kdi_shape most, bool bicubic,
+                             kdi_failure *failure);
 
 #endif

@@ -31,6 +31,14 @@ kd_status kdi_failure_set(kdi_failure *failure, kd_status status, const char *fo
 typedef kd_status (*kdi_fetch_fn)(const kd_dataset *data, kd_split split, size_t index,
                                   uint8_t *image, int32_t *label, kdi_failure *failure);
 
+/* For sets whose pictures have sizes of their own: one picture at info's size, as an evaluation sees
+ * it. */
+kd_status kdi_fetch_centre(const kd_dataset *data, kd_split split, size_t index, uint8_t *image,
+                           int32_t *label, kdi_failure *failure);
+/* ImageNet's mean and standard deviation serve for all photographs; what to say of that guess. */
+extern const float kdi_photo_mean[3], kdi_photo_std[3];
+#define KDI_PHOTO_GUESS "ImageNet's mean and standard deviation, not measured on these pictures"
+
 struct kdi_decoder;
 /* Open the sample's picture, of whatever size, in the decoder; fill *label. As kdi_fetch_fn. */
 typedef kd_status (*kdi_open_fn)(const kd_dataset *data, kd_split split, size_t index,
@@ -45,7 +53,8 @@ struct kd_dataset {
     kd_data_info info; /* its strings and arrays live in the pool */
     kdi_pool pool;
     bool has_mean, has_std;                /* info's were given, not guessed */
-    const uint8_t *pixels[KD_SPLIT_COUNT]; /* [count,h,w,c], or NULL where fetch is set */
+    bool floats;                           /* an element of a picture is a float, not a byte */
+    const void *pixels[KD_SPLIT_COUNT];    /* [count,h,w,c], or NULL where fetch is set */
     const int32_t *labels[KD_SPLIT_COUNT]; /* [count] */
     uint8_t *own_pixels[KD_SPLIT_COUNT];   /* what close frees */
     int32_t *own_labels[KD_SPLIT_COUNT];
@@ -177,7 +186,8 @@ typedef struct kdi_view {
     kdi_shape shape;
     float *table; /* [channels,256]: a byte's normalised value */
     kdi_units units;
-    float *factors; /* [2,channels] the units' scale and offset */
+    float *factors;          /* [4,channels] the units' scale and offset, mean and std */
+    const float *mean, *std; /* [channels] */
     bool resized;
     kdi_axis y, x; /* where resized */
 } kdi_view;
@@ -187,7 +197,8 @@ typedef struct kdi_pipeline {
     kd_split split;
     uint64_t seed;
     bool shuffle;
-    kdi_shape canvas;               /* what pictures are augmented at, before they become views */
+    kdi_shape canvas;               /* what pictures are augmented at, before they become views; c:
+                                     * bytes of a pixel */
     size_t batch, batches, samples; /* in a batch; in an epoch */
     kdi_shape least;                /* of the canvas, where a step frames pictures */
     size_t cycle;                   /* kd_loader_opt.cycle */

@@ -86,8 +86,8 @@ kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
     data->has_mean = info.mean != NULL;
     data->has_std = info.std != NULL;
     info.name = kdi_pool_strdup(pool, info.name);
-    info.mean = pool_floats(pool, info.channels, info.mean, 0.5f);
-    info.std = pool_floats(pool, info.channels, info.std, 0.25f);
+    info.mean = pool_floats(pool, info.channels, info.mean, data->floats ? 0 : 0.5f);
+    info.std = pool_floats(pool, info.channels, info.std, data->floats ? 1 : 0.25f);
     if (!info.name || !info.mean || !info.std) return kd_ctx_memory_status(data->ctx);
     if (info.class_names) {
         const char **names = kdi_pool_alloc(pool, info.classes, sizeof *names);
@@ -109,7 +109,8 @@ kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
 
 size_t kdi_dataset_bytes(const kd_dataset *data)
 {
-    return data->info.height * data->info.width * data->info.channels;
+    const size_t numbers = data->info.height * data->info.width * data->info.channels;
+    return numbers * (data->floats ? sizeof(float) : 1);
 }
 
 kd_status kdi_dataset_reserve(kd_dataset *data)
@@ -187,6 +188,7 @@ const char *kd_dataset_note(const kd_dataset *data, size_t i)
  * both were given. */
 static const char *guess_of(const kd_dataset *data)
 {
+    if (data->floats) return NULL;
     if (!data->has_mean && !data->has_std)
         return "0.5 and 0.25, a guess: no mean and standard deviation were given";
     if (!data->has_std) return "a standard deviation of 0.25, a guess: none was given";
@@ -195,7 +197,8 @@ static const char *guess_of(const kd_dataset *data)
 
 /* ---- the caller's ---------------------------------------------------------------------------- */
 
-static kd_status take_arrays(kd_dataset *data, const uint8_t *const *images,
+/* images [KD_SPLIT_COUNT], or NULL */
+static kd_status take_arrays(kd_dataset *data, const void *const *images,
                              const int32_t *const *labels, bool borrow)
 {
     const kd_data_info *info = &data->info;
@@ -227,21 +230,59 @@ static kd_status take_arrays(kd_dataset *data, const uint8_t *const *images,
     return status;
 }
 
+/* A number that is not finite, in images of floats. */
+static kd_status check_finite(const kd_dataset *data)
+{
+    const size_t each = kdi_dataset_bytes(data) / sizeof(float);
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        const float *x = data->pixels[s];
+        for (size_t i = 0; i < data->info.count[s] * each; i++)
+            if (!isfinite(x[i]))
+                return kd_ctx_fail(data->ctx, KD_E_INVALID,
+                                   "data set '%s': %s sample %zu: number %zu of it is not finite",
+                                   data->info.name, split_names[s], i / each, i % each);
+    }
+    return KD_OK;
+}
+
+/* caller: for errors. */
+static kd_status from_arrays(kd_ctx *ctx, const char *caller, const kd_data_info *info, bool floats,
+                             const void *const *images, const int32_t *const *labels, bool borrow,
+                             kd_dataset **out)
+{
+    if (!ctx) return KD_E_INVALID;
+    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "%s: NULL", caller);
+    *out = NULL;
+    if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "%s: no kd_data_info", caller);
+    kd_dataset *data = kdi_dataset_make(ctx);
+    if (!data) return kd_ctx_memory_status(ctx);
+    data->floats = floats;
+    kd_status status = kdi_dataset_describe(data, info);
+    data->info.guess = guess_of(data);
+    if (!status) status = take_arrays(data, images, labels, borrow);
+    if (!status && floats) status = check_finite(data);
+    return kdi_dataset_finish(data, status, out);
+}
+
 kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                  const uint8_t *const images[KD_SPLIT_COUNT],
                                  const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
                                  kd_dataset **out)
 {
-    if (!ctx) return KD_E_INVALID;
-    if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: NULL");
-    *out = NULL;
-    if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_arrays: no kd_data_info");
-    kd_dataset *data = kdi_dataset_make(ctx);
-    if (!data) return kd_ctx_memory_status(ctx);
-    kd_status status = kdi_dataset_describe(data, info);
-    data->info.guess = guess_of(data);
-    if (!status) status = take_arrays(data, images, labels, borrow != 0);
-    return kdi_dataset_finish(data, status, out);
+    const void *arrays[KD_SPLIT_COUNT] = {0};
+    for (size_t s = 0; images && s < KD_SPLIT_COUNT; s++) arrays[s] = images[s];
+    return from_arrays(ctx, "kd_dataset_from_arrays", info, false, arrays, labels, borrow != 0,
+                       out);
+}
+
+kd_status kd_dataset_from_floats(kd_ctx *ctx, const kd_data_info *info,
+                                 const float *const images[KD_SPLIT_COUNT],
+                                 const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
+                                 kd_dataset **out)
+{
+    const void *arrays[KD_SPLIT_COUNT] = {0};
+    for (size_t s = 0; images && s < KD_SPLIT_COUNT; s++) arrays[s] = images[s];
+    return from_arrays(ctx, "kd_dataset_from_floats", info, true, arrays, labels, borrow != 0, out);
 }
 
 typedef struct callback {
@@ -376,7 +417,7 @@ const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t i
             return NULL;
         }
     } else {
-        picture = data->pixels[split] + index * kdi_dataset_bytes(data);
+        picture = (const uint8_t *)data->pixels[split] + index * kdi_dataset_bytes(data);
         *label = data->labels[split][index];
     }
     if (*label < 0 || (size_t)*label >= data->info.classes) {
@@ -396,6 +437,9 @@ kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint
         return kd_ctx_fail(data->ctx, KD_E_INVALID,
                            "data set '%s': there is no sample %zu in split %d", data->info.name,
                            index, (int)split);
+    if (image && data->floats)
+        return kd_ctx_fail(data->ctx, KD_E_UNSUPPORTED, "data set '%s': its pictures are floats",
+                           data->info.name);
     uint8_t *scratch = NULL;
     if (data->fetch && !image) {
         scratch = kd_ctx_alloc(data->ctx, kdi_dataset_bytes(data), 1);

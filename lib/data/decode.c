@@ -29,7 +29,7 @@ static struct kdi_arena_chunk *add_chunk(kdi_arena *a, size_t bytes)
     const size_t wanted = least > bytes ? least : bytes;
     a->failed = KD_E_NOMEM;
     if (!kdi_add(sizeof(struct kdi_arena_chunk), wanted, &total)) return NULL;
-    a->failed = kdi_alloc_quietly(a->ctx, total, &block);
+    a->failed = kdi_alloc_either(a->ctx, a->loud, total, &block);
     if (a->failed) return NULL;
     struct kdi_arena_chunk *chunk = block;
     chunk->next = a->chunks;

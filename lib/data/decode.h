@@ -20,7 +20,16 @@ typedef struct kdi_arena {
     size_t total;                   /* bytes of all chunks */
     size_t before;    /* what an earlier picture took, if it was more than one chunk */
     kd_status failed; /* why the last request failed */
+    bool loud;        /* as in kdi_framer */
 } kdi_arena;
+
+/* kdi_alloc_quietly, or kd_ctx_alloc, which writes the context's error. */
+static inline kd_status kdi_alloc_either(kd_ctx *ctx, bool loud, size_t bytes, void **block)
+{
+    if (!loud) return kdi_alloc_quietly(ctx, bytes, block);
+    *block = kd_ctx_alloc(ctx, bytes, 1);
+    return *block ? KD_OK : kd_ctx_memory_status(ctx);
+}
 
 /* bytes at a multiple of 64, not zeroed; NULL on failure. */
 void *kdi_arena_take(kdi_arena *arena, size_t bytes);

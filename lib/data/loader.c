@@ -321,7 +321,8 @@ kd_status kd_loader_next(kd_loader *l, const kd_batch **batch)
 {
     if (!l || !batch) return KD_E_INVALID;
     *batch = NULL;
-    const kd_status status = check_process(l);
+    kd_status status = check_process(l);
+    if (!status) status = kd_ctx_check_cancel(l->ctx);
     if (status) return status;
     const double since = kd_seconds();
     kdi_failure error = {0};

@@ -46,6 +46,7 @@ static void count_one(void *arg, size_t index, int worker)
     int32_t label;
     kdi_failure failure = {0};
     if (atomic_load_explicit(&j->failed, memory_order_relaxed) < index) return;
+    if (kd_ctx_cancelled(j->data->ctx)) return;
     const uint8_t *picture =
         kdi_dataset_look(j->data, KD_SPLIT_TRAIN, index, t->scratch, &label, &failure);
     if (!picture) {
@@ -120,6 +121,25 @@ static kd_status finish(const job *j, size_t workers, float *mean, float *std)
     return KD_OK;
 }
 
+/* Of floats: the mean first, then the deviations from it, picture after picture in double. */
+static void measure_floats(const kd_dataset *data, float *mean, float *std)
+{
+    const kd_data_info *info = &data->info;
+    const float *x = data->pixels[KD_SPLIT_TRAIN];
+    const size_t pixels = info->count[KD_SPLIT_TRAIN] * info->height * info->width;
+    for (size_t c = 0; c < info->channels; c++) {
+        double sum = 0, squares = 0;
+        for (size_t i = 0; i < pixels; i++) sum += (double)x[i * info->channels + c];
+        const double centre = sum / (double)pixels;
+        for (size_t i = 0; i < pixels; i++) {
+            const double away = (double)x[i * info->channels + c] - centre;
+            squares += away * away;
+        }
+        if (mean) mean[c] = (float)centre;
+        if (std) std[c] = (float)sqrt(squares / (double)pixels);
+    }
+}
+
 kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std)
 {
     if (!data) return KD_E_INVALID;
@@ -128,6 +148,12 @@ kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std)
         return kd_ctx_fail(data->ctx, KD_E_INVALID,
                            "data set '%s' has no training pictures that could be measured",
                            data->info.name);
+    kd_status status = kd_ctx_check_cancel(data->ctx);
+    if (status) return status;
+    if (data->floats) {
+        measure_floats(data, mean, std);
+        return KD_OK;
+    }
     /* Of files, decoding is worth the threads; a callback takes one call at a time anyway. */
     const bool together = !data->fetch || data->open;
     const size_t workers = together ? (size_t)kd_ctx_threads(data->ctx) : 1;
@@ -135,9 +161,10 @@ kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std)
     atomic_init(&j.failed, SIZE_MAX);
     if (pthread_mutex_init(&j.mutex, NULL))
         return kd_ctx_fail(data->ctx, KD_E_SYSTEM, "data set '%s': no mutex", data->info.name);
-    kd_status status = make_tallies(&j, workers);
+    status = make_tallies(&j, workers);
     if (!status && together) kd_parallel_for(data->ctx, count, count_one, &j);
     for (size_t i = 0; !status && !together && i < count; i++) count_one(&j, i, 0);
+    if (!status) status = kd_ctx_check_cancel(data->ctx);
     if (!status) status = finish(&j, workers, mean, std);
     free_tallies(&j, workers);
     pthread_mutex_destroy(&j.mutex);

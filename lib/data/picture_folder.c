@@ -386,28 +386,6 @@ static kd_status open_picture(const kd_dataset *data, kd_split split, size_t ind
     return kdi_decoder_open_file(d, path.text, failure);
 }
 
-/* One picture at the nominal size, as an evaluation sees it. */
-static kd_status fetch(const kd_dataset *data, kd_split split, size_t index, uint8_t *image,
-                       int32_t *label, kdi_failure *failure)
-{
-    const kdi_augment_step step = {.kind = &kdi_augment_centre,
-                                   .shape = {data->info.height, data->info.width, 3},
-                                   .value = 875000};
-    kdi_decoder d;
-    kdi_framer f;
-    kdi_span y, x;
-    kdi_decoder_init(data->ctx, &d);
-    kdi_framer_init(data->ctx, &f);
-    kd_status status = open_picture(data, split, index, &d, label, failure);
-    if (!status) {
-        step.kind->place(&step, (kdi_key){0}, d.height, d.width, &y, &x);
-        status = kdi_frame_decode(&f, &d, true, false, y, x, image, failure);
-    }
-    kdi_decoder_free(&d);
-    kdi_framer_free(&f);
-    return status;
-}
-
 enum { SAMPLED = 1024, SAMPLE_BYTES = 16 * 1024 };
 
 /* A folder's path below the split's. */
@@ -473,10 +451,8 @@ static kd_status begin(kd_dataset *data)
     return KD_OK;
 }
 
-/* ImageNet's mean and standard deviation serve for all photographs. */
 static kd_status describe(kd_dataset *data, const char *name, size_t n_classes)
 {
-    static const float mean[] = {.485f, .456f, .406f}, std[] = {.229f, .224f, .225f};
     const kdi_folder *f = data->state;
     const kd_data_info info = {.struct_size = sizeof info,
                                .name = name,
@@ -485,16 +461,15 @@ static kd_status describe(kd_dataset *data, const char *name, size_t n_classes)
                                .width = NOMINAL,
                                .channels = 3,
                                .count = {f->count[KD_SPLIT_TRAIN], f->count[KD_SPLIT_TEST]},
-                               .mean = mean,
-                               .std = std,
+                               .mean = kdi_photo_mean,
+                               .std = kdi_photo_std,
                                .class_names = f->classes,
                                .unlabelled = f->unlabelled,
-                               .guess = "ImageNet's mean and standard deviation, not measured on "
-                                        "these pictures"};
+                               .guess = KDI_PHOTO_GUESS};
     const kd_status status = kdi_dataset_describe(data, &info);
     data->open = open_picture;
     data->where = where;
-    data->fetch = fetch;
+    data->fetch = kdi_fetch_centre;
     data->fingerprint = fingerprint;
     return status;
 }

@@ -97,9 +97,12 @@ static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view
     const kd_data_info *info = &p->data->info;
     const size_t channels = view->shape.c;
     view->table = kd_ctx_alloc(p->data->ctx, channels, 256 * sizeof *view->table);
-    view->factors = kd_ctx_alloc(p->data->ctx, channels, 2 * sizeof *view->factors);
+    view->factors = kd_ctx_alloc(p->data->ctx, channels, 4 * sizeof *view->factors);
     if (!view->table || !view->factors) return kd_ctx_memory_status(p->data->ctx);
     float *scale = view->factors, *offset = view->factors + channels;
+    float *means = view->factors + 2 * channels, *stds = view->factors + 3 * channels;
+    view->mean = means;
+    view->std = stds;
     view->units = (kdi_units){channels, info->channels, scale, offset};
     for (size_t c = 0; c < channels; c++) {
         const size_t stored = info->channels == channels ? c : 0; /* else grey, repeated */
@@ -111,6 +114,8 @@ static kd_status make_table(kdi_pipeline *p, const kd_view *from, kdi_view *view
                                info->name, c, (double)mean, (double)std);
         for (size_t x = 0; x < 256; x++)
             view->table[c * 256 + x] = ((float)x / 255.0f - mean) / std;
+        means[c] = mean;
+        stds[c] = std;
         scale[c] = info->std[stored] / std;
         offset[c] = (info->mean[stored] - mean) / std;
     }
@@ -142,7 +147,8 @@ static kd_status make_view(kdi_pipeline *p, const kd_view *from, size_t n, kdi_v
 static void choose_canvas(kdi_pipeline *p, bool framed)
 {
     const kd_data_info *info = &p->data->info;
-    p->canvas = (kdi_shape){info->height, info->width, info->channels};
+    p->canvas = (kdi_shape){info->height, info->width,
+                            info->channels * (p->data->floats ? sizeof(float) : 1)};
     for (size_t v = 0; framed && v < p->n_views; v++) {
         const kdi_shape s = p->views[v].shape;
         if (v == 0 || s.h > p->canvas.h) p->canvas.h = s.h;
@@ -190,7 +196,12 @@ static kd_status make_views(kdi_pipeline *p, const kd_loader_opt *opt)
 static kd_status parse(kdi_pipeline *p, const char *spec, bool framed)
 {
     choose_canvas(p, framed);
-    return kdi_augment_parse(p->data->ctx, spec, p->canvas, &p->augmentation);
+    const size_t bytes = p->canvas.c; /* of a pixel; what words ask for is channels */
+    p->canvas.c = p->data->info.channels;
+    const kd_status status = kdi_augment_parse(p->data->ctx, spec, p->canvas, &p->augmentation);
+    p->canvas.c = bytes;
+    for (size_t i = 0; i < p->augmentation.n_steps; i++) p->augmentation.steps[i].shape.c = bytes;
+    return status;
 }
 
 /* For pictures of different sizes and a text without a framing: the data set's framing is put
@@ -205,11 +216,28 @@ static kd_status parse_framed(kdi_pipeline *p, const char *spec)
     return parse(p, text, true);
 }
 
+/* Pictures of floats are moved about, not computed with, before they are normalised. */
+static kd_status check_floats(const kdi_pipeline *p)
+{
+    const kdi_augmentation *a = &p->augmentation;
+    const kdi_augment *odd = a->framing.kind;
+    for (size_t i = 0; !odd && i < a->n_steps; i++)
+        if (a->steps[i].kind->pixels && !a->steps[i].kind->moves) odd = a->steps[i].kind;
+    return odd ? kd_ctx_fail(p->data->ctx, KD_E_UNSUPPORTED,
+                             "data set '%s': its pictures are floats, and %s is for bytes",
+                             p->data->info.name, odd->name)
+               : KD_OK;
+}
+
 /* Pictures in memory are resized by a framing alone, and always from all of their pixels. */
 static kd_status check_resizing(const kdi_pipeline *p)
 {
     const kdi_augmentation *a = &p->augmentation;
     if (p->data->open) return KD_OK;
+    if (p->data->floats) {
+        const kd_status status = check_floats(p);
+        if (status) return status;
+    }
     if (a->exact)
         return kd_ctx_fail(p->data->ctx, KD_E_INVALID,
                            "augmentation: exact: it is for picture files; pictures in memory are "

@@ -49,7 +49,8 @@ static void *on_alloc(png_structp p, png_alloc_size_t size)
 {
     png *s = png_get_mem_ptr(p);
     void *block;
-    const kd_status status = kdi_alloc_quietly(s->decoder->ctx, size, &block);
+    const kd_status status =
+        kdi_alloc_either(s->decoder->ctx, s->decoder->arena.loud, size, &block);
     if (status) s->decoder->arena.failed = status;
     return block;
 }

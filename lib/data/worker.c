@@ -104,9 +104,8 @@ const uint8_t *kdi_worker_canvas(const kdi_pipeline *p, kdi_worker *w, size_t si
 
 /* ---- views ----------------------------------------------------------------------------------- */
 
-/* Bytes [pixels,stored] to values [pixels,channels]. stored 1: grey is repeated in each channel. */
-static void normalise(const float *table, size_t stored, size_t channels, size_t pixels,
-                      const uint8_t *in, float *out)
+void kdi_normalise(const float *table, size_t stored, size_t channels, size_t pixels,
+                   const uint8_t *in, float *out)
 {
     if (stored == 3) {
         for (size_t i = 0; i < pixels; i++, in += 3, out += 3) {
@@ -123,11 +122,26 @@ static void normalise(const float *table, size_t stored, size_t channels, size_t
     }
 }
 
+/* The same of floats [pixels,stored]. */
+static void normalise_floats(const kdi_view *view, size_t stored, size_t pixels, const void *canvas,
+                             float *out)
+{
+    const float *in = canvas;
+    const size_t channels = view->shape.c;
+    for (size_t i = 0; i < pixels; i++, in += stored)
+        for (size_t c = 0; c < channels; c++)
+            *out++ = (in[stored == channels ? c : 0] - view->mean[c]) / view->std[c];
+}
+
 static void values(const kdi_pipeline *p, const kdi_view *view, kdi_key key, const uint8_t *canvas,
                    float *out)
 {
     const kdi_shape s = p->canvas;
-    normalise(view->table, s.c, view->shape.c, s.h * s.w, canvas, out);
+    const size_t stored = p->data->info.channels;
+    if (p->data->floats)
+        normalise_floats(view, stored, s.h * s.w, canvas, out);
+    else
+        kdi_normalise(view->table, stored, view->shape.c, s.h * s.w, canvas, out);
     kdi_augment_values(&p->augmentation, key, &view->units, out);
 }
 

@@ -23,6 +23,10 @@ void kdi_worker_free(kd_ctx *ctx, kdi_worker *w);
  * saves a copy, in the data set; NULL, with *failure filled in, if it cannot be read. */
 const uint8_t *kdi_worker_canvas(const kdi_pipeline *p, kdi_worker *w, size_t side, kdi_key key,
                                  int32_t *label, kdi_failure *failure);
+/* Bytes [pixels,stored] to values [pixels,channels] by table [channels,256]. stored 1: grey is
+ * repeated in each channel. */
+void kdi_normalise(const float *table, size_t stored, size_t channels, size_t pixels,
+                   const uint8_t *in, float *out);
 /* A view of one canvas. */
 void kdi_worker_show(const kdi_pipeline *p, kdi_worker *w, const kdi_view *view, kdi_key key,
                      const uint8_t *canvas, float *out);

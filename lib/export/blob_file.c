@@ -123,8 +123,8 @@ static kd_status describe(const kd_blob *b, kd_model *m)
 {
     const kd_edge_model *e = &b->model;
     float mean[64] = {0}, std[64];
-    if (kd_model_classes(m) != e->classes || kd_model_image(m) != e->input_height ||
-        kd_model_image(m) != e->input_width || kd_model_channels(m) != e->input_channels)
+    if (kd_model_classes(m) != e->classes || kd_model_height(m) != e->input_height ||
+        kd_model_width(m) != e->input_width || kd_model_channels(m) != e->input_channels)
         return kd_ctx_fail(b->ctx, KD_E_UNSUPPORTED,
                            "the blob says that it was %.80s, and has other pictures or classes",
                            b->spec);

@@ -83,8 +83,8 @@ kd_status kd_export_create(kd_model *model, kd_export **out)
     kd_status status = kd_model_check_finite(model);
     if (!status) status = kd_graph_create(ctx, &g);
     if (status) return status;
-    const int64_t image = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
     const kd_export_graph_opt opt = {.struct_size = sizeof opt,
                                      .mean = kd_model_mean(model),

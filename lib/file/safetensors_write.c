@@ -266,16 +266,19 @@ static kd_status describe(kd_writer *w, kd_json *json)
     return KD_OK;
 }
 
-/* Where the bytes go: into a file, or into an array of the right size. */
+/* Where the bytes go: into a file, into an array of the right size, or to a function. */
 typedef struct sink {
     kdi_atomic file;
-    bool to_memory;
+    bool to_memory; /* or to the function */
+    kd_write_fn fn;
+    void *user;
     char *bytes; /* [size] */
     size_t used, size;
 } sink;
 
 static kd_status put(sink *s, const void *bytes, size_t size)
 {
+    if (s->fn) return size ? s->fn(s->user, bytes, size) : KD_OK;
     if (!s->to_memory) return kdi_atomic_write(&s->file, bytes, size);
     if (size) memcpy(s->bytes + s->used, bytes, size);
     s->used += size;
@@ -307,7 +310,7 @@ static kd_status write_header(kd_writer *w, kd_json *json, sink *s)
     if (length > KDI_MAX_HEADER)
         return kd_ctx_fail(w->ctx, KD_E_LIMIT, "writing '%s': a header of %zu bytes is too long",
                            w->path, size);
-    status = s->to_memory ? make_array(w, length, s) : KD_OK;
+    status = s->to_memory && !s->fn ? make_array(w, length, s) : KD_OK;
     if (!status) status = put(s, &length, sizeof length);
     if (!status) status = put(s, text, size);
     if (!status) status = put(s, spaces, pad);
@@ -385,7 +388,7 @@ static kd_status finish(kd_writer *w, sink *s)
     piece_buffers *r = NULL;
     if (!status && s->to_memory != w->to_memory)
         status = kd_ctx_fail(w->ctx, KD_E_INVALID, "writing '%s': %s", w->path,
-                             w->to_memory ? "it goes to memory (kd_writer_finish_memory)"
+                             w->to_memory ? "it goes to memory (kd_writer_finish_memory, _fn)"
                                           : "it goes to a file (kd_writer_finish)");
     if (!status) status = kd_json_create(w->ctx, 0, &json);
     if (!status) {
@@ -421,4 +424,15 @@ kd_status kd_writer_finish_memory(kd_writer *w, void **bytes, size_t *size)
     *bytes = s.bytes;
     *size = s.bytes ? s.size : 0;
     return status;
+}
+
+kd_status kd_writer_finish_fn(kd_writer *w, kd_write_fn fn, void *user)
+{
+    if (!w) return KD_E_INVALID;
+    if (!fn) {
+        const kd_status refused = kd_ctx_fail(w->ctx, KD_E_INVALID, "kd_writer_finish_fn: NULL");
+        kd_writer_abandon(w);
+        return refused;
+    }
+    return finish(w, &(sink){.to_memory = true, .fn = fn, .user = user});
 }

@@ -27,7 +27,7 @@ static kd_status make_graph(kd_ctx *ctx, const kdi_spec *spec, const kd_build_op
     kd_value heads[2];
     kd_build_opt opt = *with;
     opt.heads = heads;
-    const int64_t dim[] = {KD_BATCH, spec->image, spec->image, spec->channels};
+    const int64_t dim[] = {KD_BATCH, spec->image[0], spec->image[1], spec->channels};
     kd_graph *g;
     kd_status status = kd_graph_create(ctx, &g);
     if (status) return status;
@@ -141,9 +141,19 @@ size_t kd_model_classes(const kd_model *m)
     return (size_t)m->spec.classes;
 }
 
+size_t kd_model_height(const kd_model *m)
+{
+    return (size_t)m->spec.image[0];
+}
+
+size_t kd_model_width(const kd_model *m)
+{
+    return (size_t)m->spec.image[1];
+}
+
 size_t kd_model_image(const kd_model *m)
 {
-    return (size_t)m->spec.image;
+    return kd_model_height(m);
 }
 
 int kd_model_is_transformer(const kd_model *m)
@@ -231,7 +241,7 @@ kd_status kd_model_predict(kd_model *m, const float *pictures, size_t n, size_t 
     if (batch > n) batch = n;
     kd_status status = kd_model_plan(m, batch, &plan, &exec);
     if (status) return status;
-    const size_t picture = kd_model_image(m) * kd_model_image(m) * kd_model_channels(m);
+    const size_t picture = kd_model_height(m) * kd_model_width(m) * kd_model_channels(m);
     const size_t classes = kd_model_classes(m);
     for (size_t at = 0; at < n && !status; at += batch) {
         const kd_run_opt run = {.struct_size = sizeof run,

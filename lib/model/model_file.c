@@ -8,6 +8,7 @@
 #include "head_transfer.h"
 #include "tensor_names.h"
 #include "position_tables.h"
+#include "transformer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -146,7 +147,10 @@ static bool is_read(const reading *r, const kd_file_tensor *t)
 
 static void check_unexpected(const reading *r, misfits *f)
 {
-    const bool checkpoint = kd_file_metadata_get(r->file, "libkd.train") != NULL;
+    const char *kind =
+        kd_file_metadata_get(r->file, "libkd.kind"); /* "loop": kd_checkpoint_save's */
+    const bool checkpoint =
+        kd_file_metadata_get(r->file, "libkd.train") || (kind && !strcmp(kind, "loop"));
     for (size_t i = 0; i < kd_file_count(r->file); i++) {
         const char *name = kdi_tensors_name(&r->tensors, kd_file_at(r->file, i));
         if (is_read(r, kd_file_at(r->file, i))) continue;
@@ -280,7 +284,7 @@ static kd_status check_size(const reading *r)
     char why[160];
     uint64_t params, held = 0;
     old.classes = r->original.classes;
-    old.image = r->original.image;
+    memcpy(old.image, r->original.image, sizeof old.image);
     old.window = r->original.window;
     old.head = r->original.head;
     old.dense = r->original.dense;
@@ -329,6 +333,22 @@ static kd_status parse(const reading *r, const char *spec, const char *change, k
     return kdi_spec_parse(r->ctx, spec, keys, change, out);
 }
 
+/* Tables of relative positions are interpolated between squares alone. Between other sizes they stay
+ * what they are, where every stage's windows do. */
+static kd_status check_moved(const reading *r)
+{
+    const kdi_spec *from = &r->original, *to = &r->spec;
+    char a[KDI_SIZE_TEXT], b[KDI_SIZE_TEXT];
+    const bool squares = from->image[0] == from->image[1] && to->image[0] == to->image[1];
+    if (!r->moved || squares || to->family != &kdi_family_swin || kdi_swin_same_windows(from, to))
+        return KD_OK;
+    return kd_ctx_fail(r->ctx, KD_E_UNSUPPORTED,
+                       "%s: from image=%s to image=%s the windows change, and tables of relative "
+                       "positions are interpolated for square pictures alone",
+                       kd_file_path(r->file), kdi_size_text(from->image, a),
+                       kdi_size_text(to->image, b));
+}
+
 /* Find out whose names the tensors have, under which prefix, and so what network it is. */
 static kd_status identify(reading *r, const char *spec, const kd_load_opt *o)
 {
@@ -344,7 +364,10 @@ static kd_status identify(reading *r, const char *spec, const kd_load_opt *o)
     status = parse(r, spec, NULL, &r->original);
     if (!status) status = parse(r, spec, o->change, &r->spec);
     if (status) return status;
-    r->moved = r->spec.image != r->original.image || r->spec.window != r->original.window;
+    r->moved =
+        !kdi_same_size(r->spec.image, r->original.image) || r->spec.window != r->original.window;
+    status = check_moved(r);
+    if (status) return status;
     r->other_head = r->spec.head != r->original.head;
     return kdi_head_decide(r->ctx, r->file, o, &r->original, &r->spec, &r->head);
 }
@@ -371,10 +394,12 @@ static kd_status load(reading *r, const char *spec, const kd_load_opt *o)
     kd_status status = identify(r, spec, o);
     if (status == KD_E_INVALID)
         return kd_ctx_fail(r->ctx, status, "%s: %s", kd_file_path(r->file), kd_ctx_error(r->ctx));
+    char size[KDI_SIZE_TEXT];
     const char *differs = status ? NULL : kdi_names_differ(r->names, &r->spec);
     if (differs)
-        kd_ctx_log(r->ctx, KD_LOG_WARN, "%s: at image=%d %s's network computes otherwise: %s",
-                   kd_file_path(r->file), r->spec.image, kdi_names_whose(r->names), differs);
+        kd_ctx_log(r->ctx, KD_LOG_WARN, "%s: at image=%s %s's network computes otherwise: %s",
+                   kd_file_path(r->file), kdi_size_text(r->spec.image, size),
+                   kdi_names_whose(r->names), differs);
     if (!status) status = check_types(r);
     if (!status) status = check_size(r);
     if (!status) status = kdi_model_create(r->ctx, &r->spec, o->seed, &r->model);
@@ -408,6 +433,20 @@ kd_status kd_model_load_file(kd_ctx *ctx, kd_file *file, const kd_load_opt *opt,
         kd_model_destroy(r.model);
     else
         *out = r.model;
+    return status;
+}
+
+kd_status kd_model_load_memory(kd_ctx *ctx, const void *bytes, size_t size, const kd_load_opt *opt,
+                               kd_model **out)
+{
+    kd_file *file;
+    if (out) *out = NULL;
+    if (!ctx) return KD_E_INVALID;
+    if (!bytes || !out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_load_memory: NULL");
+    kd_status status = kd_file_from_memory(ctx, bytes, size, NULL, &file);
+    if (status) return status;
+    status = kd_model_load_file(ctx, file, opt, out);
+    kd_file_close(file);
     return status;
 }
 

@@ -85,6 +85,17 @@ kd_status kd_params_write_flat(const kd_params *params, const float *flat, kd_wr
     return add_all(params, flat, w, prefix ? prefix : "", KD_F32);
 }
 
+/* All of a model's file; on failure the writer is gone. */
+static kd_status fill_writer(const kd_model *m, const kd_params *params, kd_dtype dtype,
+                             kd_writer *w)
+{
+    kd_writer_metadata(w, "format", "pt");
+    kd_status status = kd_model_write_metadata(m, w);
+    if (!status) status = kd_params_write(params, w, "", dtype);
+    if (status) kd_writer_abandon(w);
+    return status;
+}
+
 kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const char *path,
                                kd_dtype dtype)
 {
@@ -92,13 +103,29 @@ kd_status kd_model_save_params(const kd_model *m, const kd_params *params, const
     if (!m) return KD_E_INVALID;
     if (!params) return kd_ctx_fail(m->ctx, KD_E_INVALID, "saving a network: no parameters");
     kd_status status = kd_writer_create(m->ctx, path, &w);
-    if (status) return status;
-    kd_writer_metadata(w, "format", "pt");
-    status = kd_model_write_metadata(m, w);
-    if (!status) status = kd_params_write(params, w, "", dtype);
-    if (!status) return kd_writer_finish(w);
-    kd_writer_abandon(w);
-    return status;
+    if (!status) status = fill_writer(m, params, dtype, w);
+    return status ? status : kd_writer_finish(w);
+}
+
+kd_status kd_model_save_memory(const kd_model *m, kd_dtype dtype, void **bytes, size_t *size)
+{
+    kd_writer *w;
+    if (bytes) *bytes = NULL;
+    if (!m) return KD_E_INVALID;
+    if (!bytes || !size) return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_save_memory: NULL");
+    kd_status status = kd_writer_create_memory(m->ctx, &w);
+    if (!status) status = fill_writer(m, m->params, dtype, w);
+    return status ? status : kd_writer_finish_memory(w, bytes, size);
+}
+
+kd_status kd_model_save_fn(const kd_model *m, kd_dtype dtype, kd_write_fn fn, void *user)
+{
+    kd_writer *w;
+    if (!m) return KD_E_INVALID;
+    if (!fn) return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_save_fn: NULL");
+    kd_status status = kd_writer_create_memory(m->ctx, &w);
+    if (!status) status = fill_writer(m, m->params, dtype, w);
+    return status ? status : kd_writer_finish_fn(w, fn, user);
 }
 
 kd_status kd_model_save_as(const kd_model *m, const char *path, kd_dtype dtype)

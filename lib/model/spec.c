@@ -17,7 +17,7 @@ enum { N_FAMILIES = sizeof families / sizeof *families };
 
 static const kdi_key common[] = {
     {"classes", KDI_KEY_INT, offsetof(kdi_spec, classes), 1, 1e6, NULL, NULL, NULL},
-    {"image", KDI_KEY_INT, offsetof(kdi_spec, image), 1, 16384, NULL, NULL, NULL},
+    {"image", KDI_KEY_SIZE, offsetof(kdi_spec, image), 1, 16384, NULL, NULL, NULL},
     {"channels", KDI_KEY_INT, offsetof(kdi_spec, channels), 1, 64, NULL, NULL, NULL},
 };
 enum { N_COMMON = sizeof common / sizeof *common };
@@ -109,6 +109,20 @@ static kd_status set_list(kd_ctx *ctx, kdi_list *list, const kdi_key *k, const c
     }
 }
 
+/* "48" or "48x96" */
+static kd_status set_size(kd_ctx *ctx, int size[2], const kdi_key *k, const char *value,
+                          size_t length)
+{
+    const char *cross = memchr(value, 'x', length);
+    const size_t first = cross ? (size_t)(cross - value) : length;
+    double number[2];
+    kd_status status = read_number(ctx, k, value, first, &number[0]);
+    number[1] = number[0];
+    if (!status && cross) status = read_number(ctx, k, cross + 1, length - first - 1, &number[1]);
+    for (int i = 0; i < 2 && !status; i++) size[i] = (int)number[i];
+    return status;
+}
+
 static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char *value,
                          size_t length)
 {
@@ -116,6 +130,7 @@ static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char 
     void *const at = (char *)s + k->offset;
     if (k->type == KDI_KEY_CHOICE) return set_choice(ctx, s, k, value, length);
     if (k->type == KDI_KEY_LIST) return set_list(ctx, at, k, value, length);
+    if (k->type == KDI_KEY_SIZE) return set_size(ctx, at, k, value, length);
     const kd_status status = read_number(ctx, k, value, length, &number);
     if (status) return status;
     if (k->type == KDI_KEY_INT)
@@ -181,6 +196,15 @@ static void print_list(char *out, size_t size, const kdi_list *list)
         used += (size_t)snprintf(out + used, size - used, "%s%d", i ? "-" : "", list->at[i]);
 }
 
+const char *kdi_size_text(const int size[2], char text[KDI_SIZE_TEXT])
+{
+    if (size[0] == size[1])
+        snprintf(text, KDI_SIZE_TEXT, "%d", size[0]);
+    else
+        snprintf(text, KDI_SIZE_TEXT, "%dx%d", size[0], size[1]);
+    return text;
+}
+
 void kdi_spec_print(const kdi_spec *s, char *out, size_t size)
 {
     const kdi_key *k;
@@ -194,6 +218,8 @@ void kdi_spec_print(const kdi_spec *s, char *out, size_t size)
             kdi_print_double(value, *(const double *)at);
         else if (k->type == KDI_KEY_LIST)
             print_list(value, sizeof value, at);
+        else if (k->type == KDI_KEY_SIZE)
+            kdi_size_text(at, value);
         else if (k->type == KDI_KEY_CHOICE)
             text = k->choices[*(const int *)at];
         else

@@ -22,7 +22,8 @@ typedef struct kdi_list {
 typedef struct kdi_spec {
     const kdi_family *family;
     char name[48];
-    int classes, image, channels;
+    int classes, channels;
+    int image[2]; /* height, width */
     /* vgg */
     int layers, norm; /* the number in the name; with batch norm */
     int head;         /* enum kdi_head */
@@ -39,14 +40,20 @@ typedef struct kdi_spec {
     kdi_list depths, stage_heads; /* swin: of each stage */
 } kdi_spec;
 
-typedef enum kdi_key_type { KDI_KEY_INT, KDI_KEY_REAL, KDI_KEY_CHOICE, KDI_KEY_LIST } kdi_key_type;
+typedef enum kdi_key_type {
+    KDI_KEY_INT,
+    KDI_KEY_REAL,
+    KDI_KEY_CHOICE,
+    KDI_KEY_LIST,
+    KDI_KEY_SIZE /* "48", or "48x96": height and width */
+} kdi_key_type;
 
 typedef struct kdi_key {
     const char *name;
     kdi_key_type type;
-    size_t offset;                     /* into kdi_spec: of an int, a double, or a kdi_list */
-    double low, high;                  /* of a number, or of each one of a list; both included */
-    const char *const *choices;        /* of a choice: the int is its index; NULL ends the list */
+    size_t offset;              /* into kdi_spec: of an int, a double, a kdi_list, or int[2] */
+    double low, high;           /* of a number, or of each one of a list; both included */
+    const char *const *choices; /* of a choice: the int is its index; NULL ends the list */
     bool (*has)(const kdi_spec *spec); /* which networks of the family have it; NULL: all */
     /* Must it be printed: is its value another than the one that follows from the other keys? NULL:
      * it is always printed. */
@@ -62,7 +69,7 @@ struct kdi_family {
     size_t n_keys;
     /* Fill in what depends on other keys; refuse what cannot be. */
     kd_status (*complete)(kd_ctx *ctx, kdi_spec *spec);
-    /* x [N,image,image,channels] -> logits [N,classes]. opt->heads has room; a family with two
+    /* x [N,height,width,channels] -> logits [N,classes]. opt->heads has room; a family with two
      * heads fills it. */
     kd_value (*build)(const kdi_spec *spec, kd_graph *g, kd_value x, const kd_build_opt *opt);
     /* The parameters of the layer whose size is the number of classes, e.g. "classifier.weight",
@@ -82,8 +89,16 @@ bool kdi_tap_wanted(const kd_build_opt *opt, const char *format, ...)
 void kdi_tap(const kd_build_opt *opt, kd_value value, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Pixels on a side of the map that a VGG's pools leave. */
-int kdi_vgg_map(const kdi_spec *s);
+/* Pixels of the map that a VGG's pools leave: axis 0 of its height, 1 of its width. */
+int kdi_vgg_map(const kdi_spec *s, int axis);
+
+/* A size as a spec has it: "48" of a square, else "48x96". Returns text. */
+enum { KDI_SIZE_TEXT = 28 };
+const char *kdi_size_text(const int size[2], char text[KDI_SIZE_TEXT]);
+static inline bool kdi_same_size(const int a[2], const int b[2])
+{
+    return a[0] == b[0] && a[1] == b[1];
+}
 
 /* Parse defaults, then the spec, then changes: a key has its last value. All but the spec may be
  * NULL. */

@@ -52,7 +52,7 @@ static bool recognise(const char *text, kdi_spec *s)
         const int heads = networks[i].heads;
         if (strcmp(networks[i].name, text)) continue;
         s->classes = 1000;
-        s->image = 224;
+        s->image[0] = s->image[1] = 224;
         s->channels = 3;
         s->patch = 4;
         s->dim = networks[i].dim;
@@ -77,6 +77,7 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
 {
     const kd_status status = kdi_transformer_check(ctx, s);
     const int stages = s->depths.count;
+    char size[KDI_SIZE_TEXT];
     if (status) return status;
     if (s->stage_heads.count != stages)
         return kd_ctx_fail(ctx, KD_E_INVALID,
@@ -96,19 +97,39 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
                 "%s,dim=%d: stage %d has %d channels, which must be a multiple of its "
                 "heads, %d",
                 s->name, s->dim, i, s->dim << i, s->stage_heads.at[i]);
-    if (s->image / s->patch > MOST_MAP)
-        return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "%s,image=%d,patch=%d: a map of %d patches a side; the most is %d",
-                           s->name, s->image, s->patch, s->image / s->patch, MOST_MAP);
+    for (int i = 0; i < 2; i++)
+        if (s->image[i] / s->patch > MOST_MAP)
+            return kd_ctx_fail(ctx, KD_E_INVALID,
+                               "%s,image=%s,patch=%d: a map of %d patches a side; the most is %d",
+                               s->name, kdi_size_text(s->image, size), s->patch,
+                               s->image[i] / s->patch, MOST_MAP);
     return KD_OK;
 }
 
 bool kdi_swin_pads(const kdi_spec *s)
 {
-    int map = s->image / s->patch;
-    for (int i = 0; i < s->depths.count; i++, map = (map + 1) / 2)
-        if (map > s->window && map % s->window && s->window > 1 && s->depths.at[i] > 1) return true;
+    for (int axis = 0; axis < 2; axis++) {
+        int map = s->image[axis] / s->patch;
+        for (int i = 0; i < s->depths.count; i++, map = (map + 1) / 2)
+            if (map > s->window && map % s->window && s->window > 1 && s->depths.at[i] > 1)
+                return true;
+    }
     return false;
+}
+
+bool kdi_swin_same_windows(const kdi_spec *a, const kdi_spec *b)
+{
+    if (a->depths.count != b->depths.count) return false;
+    for (int axis = 0; axis < 2; axis++) {
+        int map[2] = {a->image[axis] / a->patch, b->image[axis] / b->patch};
+        for (int i = 0; i < a->depths.count; i++) {
+            const int one = map[0] < a->window ? map[0] : a->window;
+            const int other = map[1] < b->window ? map[1] : b->window;
+            if (one != other) return false;
+            for (int k = 0; k < 2; k++) map[k] = (map[k] + 1) / 2;
+        }
+    }
+    return true;
 }
 
 /* What the blocks of a stage have in common. */
@@ -143,8 +164,8 @@ static kd_value attention(const stage *t, kd_graph *g, kd_value x, int i, bool s
 static kd_value block(const stage *t, kd_graph *g, kd_value x, int i, float drop)
 {
     kd_graph_scope(g, "blocks.%d", i);
-    const kd_value y =
-        attention(t, g, kd_layer_norm(g, x, "norm1", eps), i, i % 2 == 1 && t->shift[0] > 0);
+    const kd_value y = attention(t, g, kd_layer_norm(g, x, "norm1", eps), i,
+                                 i % 2 == 1 && (t->shift[0] > 0 || t->shift[1] > 0));
     x = kd_add(g, x, drop > 0 ? kd_drop_path(g, y, drop) : y);
     x = kdi_perceptron(g, x, t->spec, eps, drop);
     kdi_tap(t->opt, x, "layers.%d.blocks.%d", t->index, i);
@@ -161,34 +182,38 @@ static kd_value merge(kd_graph *g, kd_value x, int out)
     return x;
 }
 
-static stage stage_of(const kdi_spec *s, kd_graph *g, int index, int map, const kd_build_opt *opt)
+/* Each side by itself: a window is at most as long as the map, and where it is, nothing is shifted. */
+static stage stage_of(const kdi_spec *s, kd_graph *g, int index, const int map[2],
+                      const kd_build_opt *opt)
 {
-    const bool whole = map <= s->window;
-    const int window = whole ? map : s->window, shift = whole ? 0 : s->window / 2;
     stage t = {.spec = s,
-               .map = {map, map},
-               .window = {window, window},
-               .shift = {shift, shift},
+               .map = {map[0], map[1]},
                .dim = s->dim << index,
                .heads = s->stage_heads.at[index],
                .mask = KD_NONE,
                .index = index,
                .opt = opt};
-    if (shift > 0 && s->depths.at[index] > 1) t.mask = kd_window_mask(g, t.map, t.window, t.shift);
+    for (int i = 0; i < 2; i++) {
+        const bool whole = map[i] <= s->window;
+        t.window[i] = whole ? map[i] : s->window;
+        t.shift[i] = whole ? 0 : s->window / 2;
+    }
+    if ((t.shift[0] > 0 || t.shift[1] > 0) && s->depths.at[index] > 1)
+        t.mask = kd_window_mask(g, t.map, t.window, t.shift);
     return t;
 }
 
 static kd_value build(const kdi_spec *s, kd_graph *g, kd_value x, const kd_build_opt *opt)
 {
     const int total = blocks(s);
-    int map = s->image / s->patch, done = 0;
+    int map[2] = {s->image[0] / s->patch, s->image[1] / s->patch}, done = 0;
     x = kd_layer_norm(g, kdi_patches(g, x, s->patch, s->dim), "patch_embed.norm", eps);
     kdi_tap(opt, x, "patch_embed");
     for (int i = 0; i < s->depths.count; i++) {
         kd_graph_scope(g, "layers.%d", i);
         if (i > 0) {
             x = merge(g, x, s->dim << i);
-            map = (map + 1) / 2;
+            for (int a = 0; a < 2; a++) map[a] = (map[a] + 1) / 2;
         }
         const stage t = stage_of(s, g, i, map, opt);
         for (int b = 0; b < s->depths.at[i]; b++, done++)

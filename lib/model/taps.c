@@ -56,7 +56,7 @@ void kdi_tap(const kd_build_opt *opt, kd_value value, const char *format, ...)
 static kd_status list(kd_ctx *ctx, const kdi_spec *spec, kd_graph *g, kd_tap **taps)
 {
     kd_value heads[2];
-    const int64_t dim[] = {KD_BATCH, spec->image, spec->image, spec->channels};
+    const int64_t dim[] = {KD_BATCH, spec->image[0], spec->image[1], spec->channels};
     *taps = kd_ctx_alloc(ctx, MOST, sizeof **taps);
     if (!*taps) return kd_ctx_memory_status(ctx);
     for (size_t t = 0; t < MOST; t++) (*taps)[t].value = KD_NONE;

@@ -323,7 +323,7 @@ const char *kdi_names_differ(const kdi_names *names, const kdi_spec *spec)
     if (names && names->pads_first && kdi_swin_pads(spec))
         return "windows do not divide every map, and it pads such a map before shifting it, timm "
                "and libkd after";
-    if (names && names->convolves && kdi_vgg_map(spec) > 7)
+    if (names && names->convolves && (kdi_vgg_map(spec, 0) > 7 || kdi_vgg_map(spec, 1) > 7))
         return "its head runs over every 7x7 part of the map and takes the mean, torchvision's and "
                "libkd's over the map's mean of 7x7";
     return NULL;

@@ -40,8 +40,8 @@ kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float
 
 kd_view kd_model_view(const kd_model *m, const kd_data_info *info)
 {
-    const size_t image = kd_model_image(m), channels = kd_model_channels(m);
-    kd_view view = {.height = image, .width = image, .channels = channels};
+    const size_t channels = kd_model_channels(m);
+    kd_view view = {.height = kd_model_height(m), .width = kd_model_width(m), .channels = channels};
     if (m->normalized) {
         view.mean = m->mean;
         view.std = m->std;
@@ -76,14 +76,14 @@ kd_status kd_model_take_normalization(kd_model *m, const kd_data_info *info)
 kd_status kd_model_normalize(const kd_model *m, const uint8_t *pictures, size_t n, float *out)
 {
     if (!m) return KD_E_INVALID;
-    const size_t channels = kd_model_channels(m), image = kd_model_image(m);
+    const size_t channels = kd_model_channels(m);
     if (n && (!pictures || !out))
         return kd_ctx_fail(m->ctx, KD_E_INVALID, "kd_model_normalize: NULL");
     if (!m->normalized)
         return kd_ctx_fail(m->ctx, KD_E_INVALID,
                            "%s has no normalisation: kd_model_set_normalization gives it one",
                            m->text);
-    const size_t pixels = n * image * image;
+    const size_t pixels = n * kd_model_height(m) * kd_model_width(m);
     for (size_t i = 0; i < pixels; i++)
         for (size_t c = 0; c < channels; c++)
             out[i * channels + c] =

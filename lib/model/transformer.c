@@ -82,13 +82,15 @@ void kdi_nearest(char *out, size_t size, int number, int of)
 
 kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s)
 {
-    if (s->image % s->patch) {
-        char sizes[64];
-        kdi_nearest(sizes, sizeof sizes, s->image, s->patch);
+    for (int i = 0; i < 2; i++) {
+        char sizes[64], size[KDI_SIZE_TEXT];
+        if (s->image[i] % s->patch == 0) continue;
+        kdi_nearest(sizes, sizeof sizes, s->image[i], s->patch);
         return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "%s,image=%d,patch=%d: the picture's side must be a multiple of the "
-                           "patch's: image=%s",
-                           s->name, s->image, s->patch, sizes);
+                           "%s,image=%s,patch=%d: the picture's side must be a multiple of the "
+                           "patch's: %s%s",
+                           s->name, kdi_size_text(s->image, size), s->patch,
+                           s->image[0] == s->image[1] ? "image=" : "", sizes);
     }
     if (s->dim * s->mlp_ratio < 1)
         return kd_ctx_fail(ctx, KD_E_INVALID,

@@ -25,5 +25,7 @@ kd_status kdi_transformer_check(kd_ctx *ctx, const kdi_spec *s);
 
 /* Does a Swin shift the windows of a map that they do not divide? */
 bool kdi_swin_pads(const kdi_spec *s);
+/* Has every stage of the two networks windows of the same size? */
+bool kdi_swin_same_windows(const kdi_spec *a, const kdi_spec *b);
 
 #endif

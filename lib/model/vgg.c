@@ -124,7 +124,7 @@ static bool recognise(const char *text, kdi_spec *s)
         s->layers = SMALLEST + (int)i % (LARGEST - SMALLEST + 1);
         s->norm = (int)i > LARGEST - SMALLEST;
         s->classes = 1000;
-        s->image = 224;
+        s->image[0] = s->image[1] = 224;
         s->channels = 3;
         s->width = 1;
         s->pool4 = 1;
@@ -146,9 +146,9 @@ static bool pooled(const kdi_spec *s, int stage)
     return stage != 3 || s->pool4;
 }
 
-int kdi_vgg_map(const kdi_spec *s)
+int kdi_vgg_map(const kdi_spec *s, int axis)
 {
-    int map = s->image;
+    int map = s->image[axis];
     for (int stage = 0; stage < s->stages.count; stage++)
         if (pooled(s, stage)) map /= 2;
     return map;
@@ -164,11 +164,11 @@ static int smallest_image(const kdi_spec *s)
 
 static double macs(const kdi_spec *s)
 {
-    double sum = 0, in = s->channels, map = s->image;
+    double sum = 0, in = s->channels, map[2] = {s->image[0], s->image[1]};
     for (int stage = 0; stage < s->stages.count; stage++) {
         const double out = channels(s, stage);
-        sum += 9 * map * map * out * (in + (s->convs.at[stage] - 1) * out);
-        if (pooled(s, stage)) map /= 2;
+        sum += 9 * map[0] * map[1] * out * (in + (s->convs.at[stage] - 1) * out);
+        if (pooled(s, stage)) map[0] /= 2, map[1] /= 2;
         in = out;
     }
     return sum;
@@ -203,10 +203,11 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
     if (!s->dense && s->head == KDI_HEAD_FC4096) s->dense = scaled(s, DENSE);
     const kd_status status = check_stages(ctx, s);
     if (status) return status;
-    if (kdi_vgg_map(s) < 1)
+    char size[KDI_SIZE_TEXT];
+    if (kdi_vgg_map(s, 0) < 1 || kdi_vgg_map(s, 1) < 1)
         return kd_ctx_fail(ctx, KD_E_INVALID,
-                           "%s,image=%d: the picture is gone after the pools; the least is %d",
-                           s->name, s->image, smallest_image(s));
+                           "%s,image=%s: the picture is gone after the pools; the least is %d",
+                           s->name, kdi_size_text(s->image, size), smallest_image(s));
     return KD_OK;
 }
 

@@ -58,7 +58,7 @@ static bool recognise(const char *text, kdi_spec *s)
     for (size_t i = 0; (known = name(i)); i++) {
         if (strcmp(known, text)) continue;
         s->classes = 1000;
-        s->image = 224;
+        s->image[0] = s->image[1] = 224;
         s->channels = 3;
         s->patch = 16;
         s->dim = 64 * heads[i % 3];
@@ -75,13 +75,18 @@ static bool recognise(const char *text, kdi_spec *s)
 
 static int patches(const kdi_spec *s)
 {
-    return (s->image / s->patch) * (s->image / s->patch);
+    return (s->image[0] / s->patch) * (s->image[1] / s->patch);
 }
 
 static kd_status complete(kd_ctx *ctx, kdi_spec *s)
 {
     const kd_status status = kdi_transformer_check(ctx, s);
     if (status) return status;
+    if (s->image[0] != s->image[1])
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "%s,image=%dx%d: its pictures are square: image=%d; VGG and Swin take "
+                           "others",
+                           s->name, s->image[0], s->image[1], s->image[0]);
     if (s->dim % s->heads) {
         char sizes[64];
         kdi_nearest(sizes, sizeof sizes, s->dim, s->heads);
@@ -92,11 +97,11 @@ static kd_status complete(kd_ctx *ctx, kdi_spec *s)
     if (patches(s) > MOST_PATCHES)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "%s,image=%d,patch=%d: %d patches are too many; the most is %d", s->name,
-                           s->image, s->patch, patches(s), MOST_PATCHES);
+                           s->image[0], s->patch, patches(s), MOST_PATCHES);
     return KD_OK;
 }
 
-/* [N,image,image,channels] -> [N,tokens,dim] */
+/* [N,height,width,channels] -> [N,tokens,dim] */
 static kd_value embed(const kdi_spec *s, kd_graph *g, kd_value x)
 {
     const int count = 1 + s->distilled;

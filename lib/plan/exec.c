@@ -317,11 +317,12 @@ static kd_status run_step(kd_exec *e, const kd_run_opt *opt, const kdi_moment *n
     const kd_plan *p = e->plan;
     const kdi_step *step = &p->steps[now->step];
     kd_op_call *c = &e->calls[now->step];
-    kd_status status = KD_OK;
+    kd_status status;
     c->seed = opt->seed;
     c->step = opt->step;
     c->weight = opt->weight;
-    if (opt->check_finite) status = kdi_finite_before(p, now->step, c);
+    status = kd_ctx_check_cancel(p->ctx);
+    if (!status && opt->check_finite) status = kdi_finite_before(p, now->step, c);
     if (!status)
         status = step->backward ? run_backward(e, step, c, opt->accumulate) : step->op->forward(c);
     if (!status && opt->check_finite) status = kdi_finite_after(p, now->step, c);

@@ -13,8 +13,7 @@ static kd_status bind(kdt_run *run, size_t first)
 {
     const kdt_feed *feed = run->feed;
     const kd_batch *b = feed->now;
-    const size_t side = kd_model_image(run->model);
-    const size_t picture = side * side * kd_model_channels(run->model);
+    const size_t picture = kdt_picture(run->model);
     kd_status status = kd_exec_bind(run->exec, "input", b->views[run->view] + first * picture);
     if (!status) status = kd_exec_bind(run->exec, "labels", b->labels + first);
     if (!status && b->shares) {

@@ -105,8 +105,8 @@ typedef struct kdt_key_facts {
     kdt_row_form form;
     size_t rows, cycle, teacher_batch;
     bool by_sample;
-    bool any_augmentation;         /* the logits go with any view of the picture */
-    size_t image[KD_MAX_TEACHERS]; /* sides of the teachers' pictures; 0: unknown */
+    bool any_augmentation; /* the logits go with any view of the picture */
+    size_t height[KD_MAX_TEACHERS], width[KD_MAX_TEACHERS]; /* of their pictures; 0: unknown */
 } kdt_key_facts;
 
 /* A cache as a feed uses it. */

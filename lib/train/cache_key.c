@@ -23,7 +23,11 @@ static void print_teachers(kd_json *j, const kdt_feed *feed)
         snprintf(key, sizeof key, "teacher%zu_normalization_hash", t);
         kd_json_string(j, key, teacher->normalization);
         snprintf(key, sizeof key, "teacher%zu_image", t);
-        kd_json_integer(j, key, (int64_t)teacher->image);
+        kd_json_integer(j, key, (int64_t)teacher->height);
+        if (teacher->width == teacher->height)
+            continue; /* the width of a square goes without saying */
+        snprintf(key, sizeof key, "teacher%zu_width", t);
+        kd_json_integer(j, key, (int64_t)teacher->width);
     }
     if (feed->teacher_batch) kd_json_integer(j, "teacher_batch", (int64_t)feed->teacher_batch);
 }
@@ -133,7 +137,9 @@ kd_status kdt_key_read(kd_ctx *ctx, const char *path, const kd_json_object *key,
     for (size_t t = 0; t < f->form.teachers; t++) {
         char name[48];
         snprintf(name, sizeof name, "teacher%zu_image", t);
-        if (!whole(key, name, 0, 65536, 0, &f->image[t])) return wrong(ctx, path, name);
+        if (!whole(key, name, 0, 65536, 0, &f->height[t])) return wrong(ctx, path, name);
+        snprintf(name, sizeof name, "teacher%zu_width", t);
+        if (!whole(key, name, 0, 65536, f->height[t], &f->width[t])) return wrong(ctx, path, name);
     }
     return KD_OK;
 }
@@ -185,7 +191,7 @@ static void compare(comparison *c, const char *key)
 
 static void compare_teachers(comparison *c, size_t n)
 {
-    static const char *const parts[] = {"", "_hash", "_normalization_hash", "_image"};
+    static const char *const parts[] = {"", "_hash", "_normalization_hash", "_image", "_width"};
     compare(c, "teachers");
     for (size_t t = 0; t < n; t++)
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

@@ -107,9 +107,9 @@ kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes)
     kd_graph *g;
     kd_plan *plan;
     const size_t n = samples < BATCH ? samples : BATCH;
-    const int64_t image = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
-    const size_t picture = (size_t)(image * image * dim[3]) * sizeof(float);
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
+    const size_t picture = (size_t)(dim[1] * dim[2] * dim[3]) * sizeof(float);
     kd_status status = kd_graph_create(kd_model_ctx(model), &g);
     if (status) return status;
     kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
@@ -218,6 +218,7 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     if (!o.batch) o.batch = BATCH;
     kdt_measure m = {.ctx = ctx, .model = model, .opt = &o, .classes = kd_model_classes(model)};
     status = check(ctx, info, &o);
+    if (!status) status = kd_ctx_check_cancel(ctx);
     const size_t count = o.split == KD_EVAL_DEV ? o.dev_count : info->count[source(&o)];
     if (!status && o.batch > count) o.batch = count; /* check: there is one at least */
     if (!status) status = kdt_classes_match(model, info, &o, &m.classes_of);

@@ -51,7 +51,7 @@ static void list_views(kdt_feed *feed, kdt_run *const *runs, size_t n, view_list
         kdt_teacher *teacher = &feed->teachers[k];
         if (teacher->model && feed->live)
             teacher->view = add_view(list, kd_model_view(teacher->model, info));
-        widen(list, teacher->image, teacher->image);
+        widen(list, teacher->height, teacher->width);
     }
     if (feed->function) feed->function_view = asked ? add_view(list, *asked) : runs[0]->view;
 }
@@ -100,15 +100,16 @@ static kd_status check_canvas(const kdt_feed *feed, kdt_run *const *runs, size_t
     size_t height, width;
     if (!kd_loader_canvas(feed->loader, &height, &width)) return KD_OK;
     for (size_t i = 0; i < n; i++) {
-        size_t own = kd_model_image(runs[i]->model);
+        view_list own = {.height = kd_model_height(runs[i]->model),
+                         .width = kd_model_width(runs[i]->model)};
         for (size_t k = 0; k < feed->n_teachers; k++)
-            if (feed->teachers[k].image > own) own = feed->teachers[k].image;
-        if (own != height)
+            widen(&own, feed->teachers[k].height, feed->teachers[k].width);
+        if (own.height != height || own.width != width)
             return kd_ctx_fail(
                 feed->ctx, KD_E_INVALID,
-                "student %zu: alone its pictures would be framed at %zu pixels, with "
-                "the others at %zu: it needs a pass of its own",
-                i, own, height);
+                "student %zu: alone its pictures would be framed at %zux%zu pixels, with "
+                "the others at %zux%zu: it needs a pass of its own",
+                i, own.height, own.width, height, width);
     }
     return KD_OK;
 }

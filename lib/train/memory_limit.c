@@ -50,8 +50,7 @@ size_t kdt_fixed_bytes(const kdt_run *run)
     for (size_t k = 0; k <= feed->n_teachers; k++) {
         const kd_model *m = k ? feed->teachers[k - 1].model : run->model;
         if (!m) continue;
-        const size_t image = kd_model_image(m), picture = image * image * kd_model_channels(m);
-        bytes += (KD_LOADER_DEPTH + 1) * feed->most * picture * sizeof(float);
+        bytes += (KD_LOADER_DEPTH + 1) * feed->most * kdt_picture(m) * sizeof(float);
         if (k)
             bytes +=
                 kd_params_flat_count(kd_model_params(feed->teachers[k - 1].model)) * sizeof(float);

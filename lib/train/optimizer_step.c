@@ -47,14 +47,21 @@ bool kdt_finished(const kdt_run *run)
     return run->steps && run->step >= run->steps;
 }
 
-static double learning_rate(const kdt_run *run)
+/* At `fraction` of the way, for the step from 0. */
+static double rate(const kd_train_opt *t, double fraction, size_t step, size_t steps_per_epoch)
 {
-    const kd_train_opt *t = &run->train;
-    const double warm = (double)t->warmup * (double)run->steps_per_epoch;
-    const double least = (double)t->min_lr, range = (double)t->lr - least;
-    double lr = least + range * kd_schedule_factor(t->schedule, kdt_fraction(run));
-    if (warm > 0 && (double)run->step + 1 < warm) lr *= ((double)run->step + 1) / warm;
+    const double warm = (double)t->warmup * (double)steps_per_epoch;
+    const double least = (double)t->min_lr > 0 ? (double)t->min_lr : 0;
+    double lr = least + ((double)t->lr - least) * kd_schedule_factor(t->schedule, fraction);
+    if (warm > 0 && (double)step + 1 < warm) lr *= ((double)step + 1) / warm;
     return lr;
+}
+
+double kd_train_rate(const kd_train_opt *opt, size_t step, size_t steps, size_t steps_per_epoch)
+{
+    kd_train_opt t;
+    if (!opt || kd_options(NULL, "kd_train_opt", &t, sizeof t, opt)) return 0;
+    return rate(&t, steps ? (double)step / (double)steps : 0, step, steps_per_epoch);
 }
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -93,7 +100,7 @@ kd_status kdt_step_begin(kdt_run *run)
     const size_t left = run->batches - run->batch, accumulate = run->train.accumulate;
     run->now = (kdt_open_step){
         .open = true, .first = run->batch, .batches = accumulate < left ? accumulate : left};
-    run->lr = learning_rate(run);
+    run->lr = rate(&run->train, kdt_fraction(run), run->step, run->steps_per_epoch);
     run->grad_norm = (double)NAN;
     if (kdt_needs_soft_weight(&run->opt)) {
         const double w =

@@ -109,7 +109,7 @@ enum { EXECUTOR = 1 << 19 }; /* bytes of its tables, about */
  * held before, where the limit was met before or after that; else it stays. */
 static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n, size_t *short_of)
 {
-    kd_status status = KD_OK;
+    kd_status status = kd_ctx_check_cancel(runs[0]->ctx);
     for (size_t i = 0; i < n && !status; i++) {
         runs[i]->number = i;
         status = of_run(runs[i], n, open_one(runs[i]));

@@ -213,7 +213,7 @@ static bool at(const kdt_run *run, size_t epoch, size_t batch)
     return goes_on(run) && run->epoch == epoch && run->batch == batch;
 }
 
-/* One batch for every run that stands there. A run that is further on, as after a resume, or after a
+/* One batch for every run that stands there. KD_E_STOPPED: it was cancelled on the way. A run that is further on, as after a resume, or after a
  * step that was skipped, waits. Steps end when all have seen the batch: finding what is not finite
  * goes back to earlier ones. */
 static kd_status one_batch(kdt_feed *feed, kdt_run *const *runs, size_t n, const kdt_run *last)
@@ -228,7 +228,10 @@ static kd_status one_batch(kdt_feed *feed, kdt_run *const *runs, size_t n, const
         kdt_run *run = runs[i];
         if (!at(run, epoch, batch)) continue;
         if (!run->now.open) leave(run, kdt_step_begin(run));
-        if (!run->status) leave(run, kdt_step_batch(run, 1 / (double)sharing));
+        if (run->status) continue;
+        const kd_status step = kdt_step_batch(run, 1 / (double)sharing);
+        if (step == KD_E_STOPPED) return step;
+        leave(run, step);
     }
     for (size_t i = 0; i < n; i++)
         if (!runs[i]->status && runs[i]->now.open && runs[i]->now.full)
@@ -236,7 +239,7 @@ static kd_status one_batch(kdt_feed *feed, kdt_run *const *runs, size_t n, const
     return KD_OK;
 }
 
-/* One run was asked to stop: the others keep what they have. */
+/* One run was asked to stop, or the context was cancelled: the others keep what they have. */
 static void stop_all(kdt_run *const *runs, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -277,8 +280,9 @@ kd_status kdt_runs_loop(kdt_feed *feed, kdt_run *const *runs, size_t n)
             continue;
         }
         const kd_status status = one_batch(feed, runs, n, last);
+        if (status == KD_E_STOPPED) break;
         if (status) return status;
     }
-    if (asked_to_stop(runs, n)) stop_all(runs, n);
+    if (last) stop_all(runs, n);
     return KD_OK;
 }

@@ -18,8 +18,7 @@ static kd_status bind_all(kd_exec *exec, const given *s, size_t first)
 {
     static const float one = 1;
     const kd_distill_opt *o = s->opt;
-    const size_t side = kd_model_image(s->model);
-    const size_t picture = side * side * kd_model_channels(s->model);
+    const size_t picture = kdt_picture(s->model);
     const bool taught = s->teacher && o->soft > 0;
     kd_status status = kd_exec_bind(exec, "input", s->input + first * picture);
     if (!status) status = kd_exec_bind(exec, "labels", s->labels + first);

@@ -23,8 +23,8 @@ kd_status kdt_step_graph(kd_model *model, const kd_distill_opt *opt, const kdt_s
                          kd_graph **out)
 {
     kd_graph *g;
-    const int64_t size = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(model)};
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     kd_value heads[2];
     kdt_features features = step->features ? *step->features : (kdt_features){.n_student = 0};
     const kd_build_opt build = {.struct_size = sizeof build,

@@ -51,10 +51,12 @@ static kd_status take_list(kdt_feed *feed, kdt_run *run)
         sum += (double)teacher->weight;
         if (teacher->model) {
             teacher->spec = kd_model_spec(teacher->model);
-            teacher->image = kd_model_image(teacher->model);
+            teacher->height = kd_model_height(teacher->model);
+            teacher->width = kd_model_width(teacher->model);
         } else if (feed->cache.key) {
             kdt_key_teacher(feed->cache.key, t, feed->cache.key_hash, teacher);
-            teacher->image = feed->cache.facts.image[t];
+            teacher->height = feed->cache.facts.height[t];
+            teacher->width = feed->cache.facts.width[t];
         } else {
             teacher->spec = "the caller's function";
         }
@@ -156,8 +158,8 @@ static kd_status values_size(kd_graph *g, size_t pictures, size_t *bytes)
 static kd_status choose_batch(kd_model *model, size_t room, size_t *pictures)
 {
     kd_graph *g;
-    const int64_t size = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, size, size, (int64_t)kd_model_channels(model)};
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     size_t one, bytes;
     kd_status status = kd_graph_create(kd_model_ctx(model), &g);
     if (status) return status;
@@ -223,8 +225,7 @@ float *kdt_teacher_logits(const kdt_feed *feed, size_t teacher, size_t first)
 static kd_status run_teacher(kdt_feed *feed, size_t t, size_t first, size_t n)
 {
     const kdt_teacher *teacher = &feed->teachers[t];
-    const size_t side = kd_model_image(teacher->model);
-    const size_t picture = side * side * kd_model_channels(teacher->model);
+    const size_t picture = kdt_picture(teacher->model);
     const float *views = feed->now->views[teacher->view];
     const kd_run_opt opt = {.struct_size = sizeof opt, .batch = n, .first = first};
     kd_status status = kd_exec_bind(teacher->exec, "input", views + first * picture);

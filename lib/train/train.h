@@ -21,6 +21,12 @@ enum {
     KDT_VALUES = 256 << 20 /* bytes that the values of a micro-batch, or of a teacher's, may take */
 };
 
+/* Numbers in one picture as the network takes it. */
+static inline size_t kdt_picture(const kd_model *m)
+{
+    return kd_model_height(m) * kd_model_width(m) * kd_model_channels(m);
+}
+
 /* ---- what feeds ------------------------------------------------------------------------------ */
 
 /* One teacher: its weights frozen, and a plan. */
@@ -31,7 +37,7 @@ typedef struct kdt_teacher {
     size_t view; /* which of the loader's */
     float weight;
     const char *spec;
-    size_t image;                     /* the side of its pictures; 0: unknown */
+    size_t height, width;             /* of its pictures; 0: unknown */
     char hash[17], normalization[17]; /* "": not computed yet, or unknown */
 } kdt_teacher;
 

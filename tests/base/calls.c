@@ -140,6 +140,70 @@ static kd_status call_from_callback(world *w)
     return status;
 }
 
+static kd_status call_from_floats(world *w)
+{
+    static const float zeros[4 * 48];
+    static const int32_t labels[4];
+    const float *const images[] = {zeros, zeros};
+    const int32_t *const known[] = {labels, labels};
+    kd_dataset *d;
+    float mean[3];
+    kd_status status = kd_dataset_from_floats(w->ctx, &small_data, images, known, 0, &d);
+    if (status) return status;
+    status = kd_dataset_measure(d, mean, NULL);
+    kd_dataset_close(d);
+    return status;
+}
+
+/* One grey pixel: a PNG file. */
+static const unsigned char dot[] = {0x89, 'P', 'N',  'G',  13,   10,   26,   10,   0,    0, 0, 13,
+                                    'I',  'H', 'D',  'R',  0,    0,    0,    1,    0,    0, 0, 1,
+                                    8,    0,   0,    0,    0,    0x3a, 0x7e, 0x9b, 0x55, 0, 0, 0,
+                                    10,   'I', 'D',  'A',  'T',  0x78, 0x9c, 0x63, 0x68, 0, 0, 0,
+                                    0x82, 0,   0x81, 0x77, 0xcd, 0x72, 0xb6, 0,    0,    0, 0, 'I',
+                                    'E',  'N', 'D',  0xae, 0x42, 0x60, 0x82};
+
+static kd_status give_dot(void *user, kd_split split, size_t index, const void **bytes,
+                          size_t *size, int32_t *label)
+{
+    (void)user, (void)split, (void)index;
+    *bytes = dot;
+    *size = sizeof dot;
+    *label = 0;
+    return KD_OK;
+}
+
+static kd_status call_from_encoded(world *w)
+{
+    kd_dataset *d;
+    const kd_data_info info = {.struct_size = sizeof info, .classes = 1, .count = {2, 0}};
+    const kd_status status = kd_dataset_from_encoded(w->ctx, &info, give_dot, NULL, &d);
+    if (!status) kd_dataset_close(d);
+    return status;
+}
+
+/* Without the reader of its format a picture cannot be decoded. */
+static kd_status call_single(world *w)
+{
+    static const float half[] = {.5f, .5f, .5f};
+    float out[8 * 8 * 3];
+    kd_framer *framer;
+    const uint8_t pixels[9 * 7 * 3] = {1};
+    const kd_picture picture = {pixels, sizeof pixels, 9, 7, 3, 0};
+    const kd_framer_opt opt = {.struct_size = sizeof opt, .view = {8, 8, 3, half, half}};
+    kd_status status = kd_framer_create(w->ctx, &opt, &framer);
+    if (status) return status;
+    status = kd_framer_show(framer, &picture, out);
+    kd_framer_destroy(framer);
+#if KDI_PNG
+    uint8_t *decoded;
+    size_t h, width;
+    if (!status) status = kd_picture_decode(w->ctx, dot, sizeof dot, &decoded, &h, &width);
+    if (!status) kd_ctx_free(w->ctx, decoded);
+#endif
+    return status;
+}
+
 /* Without the readers of pictures there is nothing to open. */
 static kd_status call_from_pictures(world *w)
 {
@@ -525,6 +589,58 @@ static kd_status call_model_memory(world *w)
     return status;
 }
 
+static kd_status nowhere(void *user, const void *bytes, size_t size)
+{
+    (void)user, (void)bytes, (void)size;
+    return KD_OK;
+}
+
+static kd_status call_model_through(world *w)
+{
+    void *bytes = NULL;
+    size_t size;
+    kd_writer *writer;
+    kd_model *m = NULL;
+    kd_status status = kd_model_save_fn(w->model, KD_F32, nowhere, NULL);
+    if (!status) status = kd_model_save_memory(w->model, KD_F16, &bytes, &size);
+    if (!status) status = kd_model_load_memory(w->ctx, bytes, size, NULL, &m);
+    if (!status) status = kd_writer_create_memory(w->ctx, &writer);
+    if (!status) status = kd_writer_finish_fn(writer, nowhere, NULL);
+    kd_model_destroy(m);
+    kd_ctx_free(w->ctx, bytes);
+    return status;
+}
+
+static kd_status call_predictor(world *w)
+{
+    kd_predictor *p, *q = NULL;
+    kd_guess best;
+    const uint8_t pixels[40 * 36 * 3] = {1};
+    const kd_picture picture = {pixels, sizeof pixels, 40, 36, 3, 0};
+    kd_status status = kd_predictor_create(w->model, NULL, &p);
+    if (status) return status;
+    status = kd_predictor_share(p, &q);
+    if (!status) status = kd_predictor_run(q, &picture, 1, w->logits);
+    if (!status) status = kd_model_guess(w->model, w->logits, 1, &best);
+    kd_predictor_destroy(q);
+    kd_predictor_destroy(p);
+    return status;
+}
+
+static kd_status call_checkpoint(world *w)
+{
+    char path[600], *note = NULL;
+    kd_optim *optim;
+    in_dir(path, "failing_loop.safetensors");
+    kd_status status = kd_optim_create(kd_model_params(w->model), NULL, &optim);
+    if (status) return status;
+    status = kd_checkpoint_save(w->model, optim, "here", path);
+    if (!status) status = kd_checkpoint_load(w->model, optim, path, &note);
+    kd_ctx_free(w->ctx, note);
+    kd_optim_destroy(optim);
+    return status;
+}
+
 static kd_status call_model_save(world *w)
 {
     char path[600];
@@ -757,6 +873,9 @@ const call calls[] = {
     {call_from_arrays,
      "kd_dataset_from_arrays kd_dataset_checksum kd_dataset_sample kd_dataset_measure"},
     {call_from_callback, "kd_dataset_from_callback"},
+    {call_from_floats, "kd_dataset_from_floats"},
+    {call_from_encoded, "kd_dataset_from_encoded"},
+    {call_single, "kd_framer_create kd_framer_show kd_picture_decode"},
     {call_from_pictures, "kd_dataset_from_pictures kd_dataset_skip_broken"},
     {call_loader, "kd_loader_create"},
     {call_loader_next, "kd_loader_next kd_loader_seek"},
@@ -794,6 +913,10 @@ const call calls[] = {
                        "kd_params_write_flat"},
     {call_model_memory, "kd_writer_create_memory kd_writer_finish_memory kd_model_load_file "
                         "kd_model_normalize"},
+    {call_model_through,
+     "kd_model_save_fn kd_model_save_memory kd_model_load_memory kd_writer_finish_fn"},
+    {call_predictor, "kd_predictor_create kd_predictor_share kd_predictor_run kd_model_guess"},
+    {call_checkpoint, "kd_checkpoint_save kd_checkpoint_load"},
     {call_model_save, "kd_model_save kd_model_save_as kd_model_save_params"},
     {call_model_predict, "kd_model_predict kd_model_plan kd_model_plan_taps"},
     {call_train, "kd_train"},

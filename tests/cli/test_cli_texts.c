@@ -179,6 +179,8 @@ START_TEST(test_usage)
     test_expect_in(test_err, "fish\\x1b: the shell must be bash or zsh");
     ck_assert_int_eq(RUN("manual", "x"), 2);
     ck_assert_int_eq(RUN("manual", "--json"), 2);
+    ck_assert_int_eq(RUN("manual", "--command", "trian"), 2);
+    test_expect_in(test_err, "--command: there is no command trian");
 }
 END_TEST
 
@@ -244,6 +246,35 @@ START_TEST(test_manual)
 }
 END_TEST
 
+/* A page for each command: sections in order, every option of it and no other, no warning of groff's. */
+START_TEST(test_pages)
+{
+    static char page[TEST_MAX_TEXT];
+    static option options[OPTIONS];
+    const bool groff = is_there("groff");
+    for (size_t c = 0; c < COMMANDS; c++) {
+        char name[100], title[100];
+        snprintf(name, sizeof name, "kd-%s.1", commands[c]);
+        const test_path file = test_in_dir(name);
+        const char *const words[] = {test_bin("kd").text, "manual", "--command", commands[c], NULL};
+        ck_assert_int_eq(test_finish(test_start(words, NULL, file.text)), 0);
+        test_slurp(file.text, page);
+        snprintf(title, sizeof title, "\n.SH NAME\nkd-%s \\- ", commands[c]);
+        ck_assert_msg(strstr(page, title) != NULL, "%s", page);
+        size_t shown = 0, want = 0;
+        for (const char *at = page; (at = strstr(at, "\n.TP\n\\fB\\-\\-")) != NULL; at++) shown++;
+        const size_t n = options_of(commands[c], options);
+        for (size_t i = 0; i < n; i++) want += strcmp(options[i].name, "--help") != 0;
+        ck_assert_msg(shown > 0 ? shown <= want : want == 0, "%s: %zu of %zu options", commands[c],
+                      shown, want);
+        ck_assert_ptr_nonnull(strstr(page, "\n.SH EXIT STATUS\n"));
+        if (!groff) continue;
+        test_run_ok("groff", "-ww", "-man", "-Tutf8", "-z", file.text);
+        ck_assert_str_eq(test_err, "");
+    }
+}
+END_TEST
+
 /* A line of zsh's for each kind of option and word, with or without zsh. */
 START_TEST(test_zsh_lines)
 {
@@ -277,4 +308,5 @@ START_TEST(test_zsh_lines)
 }
 END_TEST
 
-TEST_SUITE(cli_texts, 60, &test_zsh_lines, &test_bash, &test_zsh, &test_usage, &test_manual)
+TEST_SUITE(cli_texts, 60, &test_zsh_lines, &test_bash, &test_zsh, &test_usage, &test_manual,
+           &test_pages)

@@ -79,6 +79,22 @@ int main()
     if (kd_model_predict(network, picture.data(), 1, 0, logits.data()))
         return fail(made, "kd_model_predict");
 
+    /* A bright picture of the caller's, larger than the network's. */
+    const std::vector<std::uint8_t> bright(20 * 30, 200);
+    kd_picture shown = {};
+    shown.pixels = bright.data();
+    shown.bytes = bright.size();
+    shown.height = 20;
+    shown.width = 30;
+    shown.channels = 1;
+    kd_predictor *predictor = nullptr;
+    kd_guess guess = {};
+    if (kd_predictor_create(network, nullptr, &predictor)) return fail(made, "kd_predictor_create");
+    const kd_status seen = kd_predictor_run(predictor, &shown, 1, logits.data());
+    kd_predictor_destroy(predictor);
+    if (seen || kd_model_guess(network, logits.data(), 1, &guess)) return fail(made, "a guess");
+    if (guess.index != 1) return 1;
+
     /* Errors are statuses with words, not exceptions. */
     kd_model *none = nullptr;
     if (kd_model_create(made, "vgg99", 1, &none) != KD_E_INVALID || none) return 1;

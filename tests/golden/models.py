@@ -21,6 +21,7 @@ CASES = [("vgg8_bn",            8, 1,  4, 32, {"width": 0.0625}),
          ("vgg16_bn",          16, 1,  6, 32, {"width": 0.04}),
          ("vgg8_bn_no_pool4",   8, 1,  3, 44, {"width": 0.04, "pool4": 0}),
          ("vgg8_bn_stages",     8, 1,  4, 20, {"convs": "1-2-1", "stages": "6-10-14"}),
+         ("vgg8_bn_rect",       8, 1,  3, (32, 70), {"width": 0.04}),
          ("vgg8_classes",       8, 0,  2, 70, {"width": 0.03125, "classes": 3}),
          ("vgg11_fc4096",      11, 0,  2, 64, {"width": 0.015625, "head": "fc4096"})]
 SEEDS = 12
@@ -47,7 +48,7 @@ def build(seed, number, bn, batch, image, keys):
             if is_patterned(name, tensor):
                 scale = 2.0 ** -5 if tensor.shape[1] > 1024 else 2.0 ** -2
                 tensor.copy_(scale * pattern(tensor.numel(), salt).reshape(tensor.shape))
-    x = random.normal(batch, 3, image, image)
+    x = random.normal(batch, 3, *(image if isinstance(image, tuple) else (image, image)))
     labels = random.labels(batch, keys.get("classes", 10))
     return model, x, labels
 
@@ -93,6 +94,8 @@ def compute(name, number, bn, batch, image, keys):
             expected["grad." + n] = golden.single(p.grad)
     for n, b in model.named_buffers():
         expected["after." + n] = golden.single(b)
+    if isinstance(image, tuple):
+        image = "x".join(map(str, image))
     keys = {"width": 1, "classes": 10, "image": image, **keys}
     print(f"{name}: seed {best}, margin {margin(best, *case):.1e}, loss {loss.item():.4f}")
     return {f"{name}.safetensors": (state, {"format": "pt"}),

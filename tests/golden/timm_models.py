@@ -40,7 +40,10 @@ CASES = [("vit_case",        VIT,  3, {"image": 32, "patch": 4, "dim": 24, "dept
                                        "heads": [3, 2], "window": 7, "classes": 4}),
          # Maps of 9 and 5: an odd one is filled up before its pixels are merged.
          ("swin_odd_case",   SWIN, 3, {"image": 36, "patch": 4, "dim": 6, "depth": [3, 2],
-                                       "heads": [3, 1], "window": 4, "mlp_ratio": 2, "classes": 6})]
+                                       "heads": [3, 1], "window": 4, "mlp_ratio": 2, "classes": 6}),
+         # Maps of 8x14, 4x7, 2x4: windows of 4x4, 4x4, 2x4, shifted both ways, along rows, not at all.
+         ("swin_rect_case",  SWIN, 2, {"image": (32, 56), "patch": 4, "dim": 4, "depth": [2, 2, 2],
+                                       "heads": [2, 1, 4], "window": 4, "classes": 5})]
 RESIZED = [("vit_case", 56), ("vit_case", 24), ("deit_case", 48), ("swin_wide_case", 64),
            ("swin_case", 8)]
 FULL = [(VIT, 2), (DEIT, 1), (SWIN, 1)]
@@ -59,7 +62,9 @@ def build(name, keys, dtype=torch.float64):
 
 
 def spec_of(name, keys):
-    text = {k: "-".join(map(str, v)) if isinstance(v, list) else v for k, v in keys.items()}
+    joint = {list: "-", tuple: "x"}
+    text = {k: joint[type(v)].join(map(str, v)) if type(v) in joint else v
+            for k, v in keys.items()}
     return ",".join([name] + [f"{k}={v}" for k, v in text.items()])
 
 
@@ -109,7 +114,9 @@ def case(file, name, batch, keys):
     random = golden.Random(len(file))
     model = build(name, keys)
     randomize(model, random)
-    x = random.normal(batch, keys.get("channels", 3), keys["image"], keys["image"])
+    image = keys["image"]
+    x = random.normal(batch, keys.get("channels", 3),
+                      *(image if isinstance(image, tuple) else (image, image)))
     labels = random.labels(batch, keys["classes"])
     expected = {"input": x.half(), "labels": labels}
     model.eval()

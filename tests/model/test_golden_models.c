@@ -31,7 +31,7 @@ typedef struct net_case {
     X(deit_case, false)                                                                            \
     X(swin_case, false)                                                                            \
     X(swin_wide_case, false)                                                                       \
-    X(swin_odd_case, false)
+    X(swin_odd_case, false) X(swin_rect_case, false) X(vgg8_bn_rect, false)
 
 /* Relative to the largest number of a tensor. */
 static const double logits_tolerance = 1e-5, grad_tolerance = 3e-5, buffer_tolerance = 2e-6;
@@ -142,7 +142,8 @@ static void net_open(net *t, const net_case *c)
     t->n = (size_t)input->shape[0];
     t->classes = kd_model_classes(t->model);
     ck_assert_uint_eq((size_t)input->shape[1], kd_model_channels(t->model));
-    ck_assert_uint_eq((size_t)input->shape[2], kd_model_image(t->model));
+    ck_assert_uint_eq((size_t)input->shape[2], kd_model_height(t->model));
+    ck_assert_uint_eq((size_t)input->shape[3], kd_model_width(t->model));
 }
 
 static void net_close(net *t)
@@ -157,8 +158,8 @@ static void net_close(net *t)
 
 static kd_value net_input(net *t, kd_graph *g)
 {
-    const int64_t image = (int64_t)kd_model_image(t->model);
-    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(t->model)};
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(t->model),
+                           (int64_t)kd_model_width(t->model), (int64_t)kd_model_channels(t->model)};
     return kd_input(g, "input", KD_F32, 4, dim);
 }
 

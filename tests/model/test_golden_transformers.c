@@ -34,8 +34,8 @@ static kd_plan *step_plan(kd_model *model, size_t batch)
     kd_graph *g;
     kd_plan *plan;
     kd_ctx *ctx = kd_model_ctx(model);
-    const int64_t image = (int64_t)kd_model_image(model);
-    const int64_t dim[] = {KD_BATCH, image, image, (int64_t)kd_model_channels(model)};
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     const kd_build_opt build = {.struct_size = sizeof build, .no_dropout = 1};
     test_ok(ctx, kd_graph_create(ctx, &g));
     const kd_value logits = kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), &build);
@@ -379,6 +379,7 @@ START_TEST(test_adamw)
     check_steps("swin_case");
     check_steps("swin_wide_case");
     check_steps("swin_odd_case");
+    check_steps("swin_rect_case");
 }
 END_TEST
 
