@@ -29,7 +29,7 @@ static int create(search *s, const char *spec, kd_model **m)
 static int export_of(search *s, kd_model *m, kd_export **e, kd_edge_model *edge, bool *taken)
 {
     enum { PICTURES = 2 };
-    const size_t side = kd_model_image(m), bytes = side * side * kd_model_channels(m);
+    const size_t bytes = kd_model_height(m) * kd_model_width(m) * kd_model_channels(m);
     const void *blob;
     size_t size;
     *taken = false;
@@ -160,8 +160,7 @@ int search_measure(search *s, search_network *n)
     runner r = {0};
     if (!isnan(n->cost.latency)) return CLI_DONE;
     int status = create(s, n->spec, &m);
-    const size_t side = m ? kd_model_image(m) : 0;
-    const size_t picture = m ? side * side * kd_model_channels(m) : 0;
+    const size_t picture = m ? kd_model_height(m) * kd_model_width(m) * kd_model_channels(m) : 0;
     uint32_t state = 1;
     r.picture = status ? NULL : kd_ctx_alloc(s->ctx, picture, sizeof *r.picture);
     if (!status && !r.picture) status = cli_fail_ctx(s->ctx);

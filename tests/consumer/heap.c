@@ -199,6 +199,53 @@ static kd_status predict(void)
     return kd_model_predict(vit, x, 2, 0, logits);
 }
 
+/* The caller's own pictures: bytes, with a stride, and floats. */
+static kd_status own_pictures(void)
+{
+    static uint8_t pixels[50 * 200];
+    static float logits[2 * 10], floats[8 * 32 * 32 * 3];
+    static const int32_t labels[8];
+    const float *const images[] = {floats, NULL};
+    const int32_t *const known[] = {labels, NULL};
+    const kd_picture two[] = {{pixels, sizeof pixels, 50, 60, 3, 200},
+                              {pixels, sizeof pixels, 33, 41, 3, 190}};
+    const kd_data_info info = {.struct_size = sizeof info,
+                               .classes = 10,
+                               .height = 32,
+                               .width = 32,
+                               .channels = 3,
+                               .count = {8, 0}};
+    kd_predictor *first, *second = NULL;
+    kd_guess best;
+    kd_dataset *set;
+    float mean[3];
+    kd_status status = kd_predictor_create(cnn, NULL, &first);
+    if (status) return status;
+    status = kd_predictor_share(first, &second);
+    if (!status) status = kd_predictor_run(second, two, 2, logits);
+    if (!status) status = kd_model_guess(cnn, logits, 1, &best);
+    kd_predictor_destroy(second);
+    kd_predictor_destroy(first);
+    if (!status) status = kd_dataset_from_floats(ctx, &info, images, known, 1, &set);
+    if (status) return status;
+    status = kd_dataset_measure(set, mean, NULL);
+    kd_dataset_close(set);
+    return status;
+}
+
+static kd_status through_memory(void)
+{
+    void *bytes;
+    size_t size;
+    kd_model *copy;
+    kd_status status = kd_model_save_memory(cnn, KD_F32, &bytes, &size);
+    if (status) return status;
+    status = kd_model_load_memory(ctx, bytes, size, NULL, &copy);
+    if (!status) kd_model_destroy(copy);
+    kd_ctx_free(ctx, bytes);
+    return status;
+}
+
 static kd_status save_and_load(void)
 {
     char path[600];
@@ -304,6 +351,8 @@ static int use(int threads)
     wrong += part("distil", distill, THREADS);
     wrong += part("evaluate", evaluate, THREADS);
     wrong += part("predict", predict, starts);
+    wrong += part("pictures of its own", own_pictures, starts);
+    wrong += part("through memory", through_memory, starts);
     wrong += part("save and load", save_and_load, starts);
     wrong += part("open a folder", open_folder, FOLDERS);
     wrong += part("train on a folder", train_on_folder, THREADS | JPEG);
