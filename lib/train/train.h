@@ -196,7 +196,8 @@ typedef struct kdt_step {
     size_t room;     /* bytes that KD_MICRO_AUTO may give a micro-batch's values; 0: no limit */
     size_t later;    /* bytes of the context's limit for what is allocated after the plan */
     const kdt_features *features; /* NULL: the loss reads none */
-    size_t *least; /* of a step that is refused: bytes that it needs with all else; NULL: not asked */
+    size_t
+        *least; /* of a step that is refused: bytes that it needs with all else; NULL: not asked */
 } kdt_step;
 
 /* step_loss.c: the loss of a step as ops, heads as kd_build_opt has them; soft_weight KD_NONE unless
