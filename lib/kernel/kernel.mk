@@ -18,7 +18,10 @@ $(obj)/lib/kernel/select.o: own := '-DKDI_TABLES=$(foreach t,$(tables),KDI_TABLE
 baseline := $(if $(filter x86_64,$(arch)),-march=x86-64,$(if $(filter aarch64,$(arch)),-march=armv8-a))
 processor := -march=% -mcpu=% -msse% -mavx% -mfma% -mf16c -mbmi%
 kernel_caller := $(CPPFLAGS) $(if $(baseline),$(filter-out $(processor),$(CFLAGS)),$(CFLAGS))
-kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math
+# Functions begin on a cache line: where a table's loops lie must not depend on unrelated code. Zen 3 lost 5 % of a
+# training step of deit_tiny when its product moved by 16 bytes.
+aligned := -falign-functions=64
+kernelopt := $(if $(filter 1,$(DEBUG)),-O1 -g,-O3 -g) -ffp-contract=fast -fno-math-errno -fno-trapping-math $(aligned)
 
 isa_src := $(wildcard lib/kernel/isa/*.c)
 amx_src := $(wildcard lib/kernel/amx/*.c)

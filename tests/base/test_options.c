@@ -288,6 +288,25 @@ static kd_status call_evaluate(world *w, const void *opt)
     return kd_evaluate(w->model, w->data, opt, &result);
 }
 
+static const float grey[] = {.5f};
+
+static kd_status call_framer(world *w, const void *opt)
+{
+    kd_framer *framer = NULL;
+    const kd_status status = kd_framer_create(w->ctx, opt, &framer);
+    kd_framer_destroy(framer);
+    return status;
+}
+
+static kd_status call_predictor(world *w, const void *opt)
+{
+    kd_predictor *predictor = NULL;
+    test_ok(w->ctx, kd_model_set_normalization(w->model, grey, grey));
+    const kd_status status = kd_predictor_create(w->model, opt, &predictor);
+    kd_predictor_destroy(predictor);
+    return status;
+}
+
 /* What the defaults alone give: KD_OK, or the complaint of a call that cannot do without options. */
 typedef struct options {
     const char *name, *what;
@@ -333,6 +352,10 @@ static const options all[] = {
     {"kd_distill_opt", "kd_train_step", call_step, FULL(kd_distill_opt, .train = &training), KD_OK,
      KD_OK},
     {"kd_eval_opt", "kd_evaluate", call_evaluate, FULL(kd_eval_opt, .batch = 8), KD_OK, KD_OK},
+    {"kd_framer_opt", "kd_framer_create", call_framer,
+     FULL(kd_framer_opt, .view = {SIDE, SIDE, 1, grey, grey}), KD_E_INVALID, KD_OK},
+    {"kd_predictor_opt", "kd_predictor_create", call_predictor, FULL(kd_predictor_opt, .batch = 2),
+     KD_OK, KD_OK},
 };
 enum { ALL = sizeof all / sizeof *all };
 
@@ -608,8 +631,8 @@ START_TEST(test_no_struct_is_left_out)
 {
     /* The library sets these sizes itself. */
     static const char *const its_own[] = {"kd_progress", "kd_eval_sample", "kd_loss_graph"};
-    static const char *const headers[] = {"ctx",  "data",  "graph", "model",  "op",  "optim",
-                                          "plan", "train", "file",  "params", "json"};
+    static const char *const headers[] = {"ctx",  "data",    "graph", "model", "op",     "optim",
+                                          "plan", "predict", "train", "file",  "params", "json"};
     size_t found = 0;
     for (size_t h = 0; h < sizeof headers / sizeof *headers; h++) {
         char path[100], line[512], name[100] = "", next[100];
