@@ -284,7 +284,8 @@ typedef struct kd_distill_opt {
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
 /* Train a student by a teacher in evaluation mode. Each teacher sees the same augmented
- * pictures at its own size and normalisation. The teachers' classes must be the student's.
+ * pictures at its own size and normalisation. The teachers' classes must be the student's, unless
+ * nothing reads their logits (soft off, with a feature or a loss).
  * A student with a distillation token (DeiT, Touvron et al. 2021) learns the labels with its class
  * head and from the teachers with its distillation head, by whichever method. */
 KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
