@@ -3,7 +3,11 @@
  *
  * A data set is labelled pictures of one size in two splits. Pictures are uint8 [height, width,
  * channels] until the loader normalises them to float32 NHWC. A data set does not change once it is
- * open; several loaders may read one at the same time. */
+ * open; several loaders may read one at the same time.
+ *
+ * Threads are as in ctx.h for the calls of this header. Loaders have threads of their own beside
+ * them: these call the allocator and the caller's functions (kd_sample_fn, kd_encoded_fn), never
+ * the logger. Functions that return no kd_status don't fail. */
 #ifndef KD_DATA_H
 #define KD_DATA_H
 
@@ -77,45 +81,53 @@ KD_API const char *kd_dataset_name_at(size_t i);
 
 /* A data set from arrays: images[split] is [count, height, width, channels], labels[split] [count];
  * both may be NULL where the count is 0. Copied, unless borrow is non-zero: then they must stay as
- * they are until the data set is closed. A label out of range is KD_E_INVALID. */
+ * they are until the data set is closed. info is copied. KD_E_INVALID: a number of info is out of
+ * its range, a mean is not in [0,1] or a deviation not in (0,1], two classes have one name, a label
+ * is out of range; the error says which. */
 KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                         const uint8_t *const images[KD_SPLIT_COUNT],
                                         const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
                                         kd_dataset **out);
 
 /* The same of floats: images[split] is [count, height, width, channels], numbers in the unit of
- * info's mean and std (0 and 1 where they are NULL): a loader gives (x - mean) / std. Where they are
- * pictures, let them be 0..1, so that the network can be shown bytes later. Numbers that are not finite
- * are KD_E_INVALID. Steps that move pixels or work on normalised values are done (crop, flip, altflip,
- * cutout, erase, mixup, cutmix, repeat); those that compute with bytes are KD_E_UNSUPPORTED. */
+ * info's mean and std (0 and 1 where they are NULL): a loader gives (x - mean) / std. Where they
+ * are pictures, let them be 0..1, so that the network can be shown bytes later. Numbers that are
+ * not finite are KD_E_INVALID, and so is what kd_dataset_from_arrays refuses. Steps that move
+ * pixels or work on normalised values are done (crop, flip, altflip, cutout, erase, mixup, cutmix,
+ * repeat); those that compute with bytes are KD_E_UNSUPPORTED. */
 KD_API kd_status kd_dataset_from_floats(kd_ctx *ctx, const kd_data_info *info,
                                         const float *const images[KD_SPLIT_COUNT],
                                         const int32_t *const labels[KD_SPLIT_COUNT], int borrow,
                                         kd_dataset **out);
 
 /* Fill image [height, width, channels] and *label for sample index of a split: always the same for
- * the same index. Called one at a time, from the threads of loaders and, within
- * kd_dataset_sample, kd_dataset_checksum and kd_dataset_measure, from the caller's; it must not call
- * back into this data set or its loaders. Anything but KD_OK comes out of kd_loader_next, with the
- * words of kd_ctx_fail if fn called that on the data set's context, which it may in any thread:
+ * the same index. Called one at a time, from the threads of loaders and, within kd_dataset_sample,
+ * kd_dataset_checksum and kd_dataset_measure, from the caller's; it must not call back into this
+ * data set or its loaders. Anything but KD_OK comes out of kd_loader_next, with the words of
+ * kd_ctx_fail if fn called that on the data set's context, which it may in any thread:
  * `return kd_ctx_fail(ctx, KD_E_IO, "frame %d is dark", n)`. */
 typedef kd_status (*kd_sample_fn)(void *user, kd_split split, size_t index, uint8_t *image,
                                   int32_t *label);
+/* Samples that fn makes when a loader wants them. info is copied; its errors are those of
+ * kd_dataset_from_arrays. KD_E_SYSTEM: there is no mutex to be had. */
 KD_API kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
                                           void *user, kd_dataset **out);
 
-/* Say where the JPEG or PNG file of sample index lies in memory, and its *label. The bytes must stay as
- * they are until the data set is closed. Called as a kd_sample_fn is, and errors come out as its. */
+/* Say where the JPEG or PNG file of sample index lies in memory, and its *label. The bytes must
+ * stay as they are until the data set is closed. Called as a kd_sample_fn is, and errors come out
+ * as its. */
 typedef kd_status (*kd_encoded_fn)(void *user, kd_split split, size_t index, const void **bytes,
                                    size_t *size, int32_t *label);
-/* Picture files in memory, decoded when a loader wants them: as folder: has them, framed by a loader at
- * its views' size. info: classes, count, names; what is 0 or NULL in height and width is 224, in channels
- * 3 (nothing else is possible), in mean and std ImageNet's. */
+/* Picture files in memory, decoded when a loader wants them: as folder: has them, framed by a
+ * loader at its views' size. info: classes, count, names; what is 0 or NULL in height and width is
+ * 224, in channels 3 (nothing else is possible), in mean and std ImageNet's. Errors are those of
+ * kd_dataset_from_callback. */
 KD_API kd_status kd_dataset_from_encoded(kd_ctx *ctx, const kd_data_info *info, kd_encoded_fn fn,
                                          void *user, kd_dataset **out);
 
 /* A test split of picture files as in folder:, each with label 0 and without class names: for
- * predictions. */
+ * predictions. paths [count] are copied. A file is opened when it is wanted: what is wrong with it
+ * is told then. */
 KD_API kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
                                           kd_dataset **out);
 
@@ -123,7 +135,7 @@ KD_API kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths,
  * batches, which get shorter, instead of being an error; each is logged once. Before its loaders
  * are made. KD_E_INVALID where the pictures are in memory already. */
 KD_API kd_status kd_dataset_skip_broken(kd_dataset *data);
-/* How many different samples have been left out so far. */
+/* How many different samples have been left out so far. Any thread. */
 KD_API size_t kd_dataset_broken(const kd_dataset *data);
 
 /* Valid until the data set is closed. */
@@ -146,11 +158,17 @@ KD_API const char *kd_dataset_framing(const kd_dataset *data);
  * every training picture; files' pictures are measured as kd_dataset_sample gives them. The data
  * set stays as it is: give the result to kd_view or, for the caller's own data, to kd_data_info.
  * Where all pixels of a channel are alike the deviation is 0, by which nothing can be normalised.
- * Pictures that kd_dataset_skip_broken allows to be left out are. */
+ * Pictures that kd_dataset_skip_broken allows to be left out are. Of a set of floats both are in
+ * the unit of its numbers.
+ *
+ *   KD_E_INVALID  there are no training pictures, or none of them can be read
+ *   KD_E_STOPPED  kd_ctx_cancel
+ *   others        of the first picture that cannot be read */
 KD_API kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std);
 
-/* Copy one sample as it is stored: image [height, width, channels], label; each may be NULL. Of a set
- * of floats image is NULL, else KD_E_UNSUPPORTED. */
+/* Copy one sample as it is stored: image [height, width, channels], label; each may be NULL. Of a
+ * set of floats image is NULL, else KD_E_UNSUPPORTED. KD_E_INVALID: there is no such split or
+ * sample. A sample that cannot be read is the error that a loader would give. */
 KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t index, uint8_t *image,
                                    int32_t *label);
 
@@ -160,7 +178,8 @@ KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t inde
  * Of picture files it is over their order, labels and sizes in bytes, the names below the split's
  * folder (of kd_dataset_from_pictures: no names), and the first 16 KiB of 1,024 of them, evenly
  * spread; of all if they are fewer. Where the folder lies, and how its path was typed, makes no
- * difference. */
+ * difference. A sample that cannot be read is an error. kd_ctx_cancel is KD_E_STOPPED where all
+ * samples are read. */
 KD_API kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum);
 
 /* Close its loaders first. NULL is allowed. */
@@ -266,18 +285,23 @@ typedef struct kd_batch {
 } kd_batch;
 
 /* opt NULL: all defaults. All memory is allocated here, (depth + 1) * batch pictures of each view,
- * but for what decoding a large file takes.
- * The loader's thread blocks signals, so that the program's handlers run elsewhere. A loader does
- * not survive fork: in the child it can only be closed. */
+ * but for what decoding a large file takes. KD_E_INVALID: a number or a step of opt is out of its
+ * range (depth -1..1024, threads 0..256), or it leaves no samples. KD_E_UNSUPPORTED: a set of
+ * floats has no such step. KD_E_SYSTEM: there is no thread to be had. The loader's thread blocks
+ * signals, so that the program's handlers run elsewhere. A loader does not survive fork: in the
+ * child it can only be closed. */
 KD_API kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *opt, kd_loader **out);
 
-/* The next batch; after an epoch's last comes the first of the next epoch, without end. A sample
- * that cannot be read is an error that stays until a seek. */
+/* The next batch; after an epoch's last comes the first of the next epoch, without end. Waits for
+ * it. A sample that cannot be read is an error that stays until a seek: KD_E_FORMAT, KD_E_IO and
+ * the like, or what the caller's function returned. KD_E_STOPPED: kd_ctx_cancel; it does not stay.
+ * KD_E_SYSTEM: the loader was made before a fork. On failure *batch is NULL. */
 KD_API kd_status kd_loader_next(kd_loader *loader, const kd_batch **batch);
 
 /* Go on with that batch of that epoch (below 2^31); index = kd_loader_batches means the next
  * epoch's first. What then comes is the same as if the loader had run up to there. Waits for a
- * sample that is just being read. */
+ * sample that is just being read. KD_E_INVALID: there is no such batch; KD_E_SYSTEM: as
+ * kd_loader_next. */
 KD_API kd_status kd_loader_seek(kd_loader *loader, size_t epoch, size_t index);
 
 /* Non-zero: pictures are mixed, and batches have partners and shares. */
@@ -295,19 +319,21 @@ KD_API int kd_loader_canvas(const kd_loader *loader, size_t *height, size_t *wid
 KD_API size_t kd_loader_batches(const kd_loader *loader);
 KD_API size_t kd_loader_samples(const kd_loader *loader);
 
-/* The augmentation with all its values, e.g. "crop:4+flip"; "none" if there is none. */
+/* The augmentation with all its values, e.g. "crop:4+flip"; "none" if there is none. Valid until
+ * the loader is closed. */
 KD_API const char *kd_loader_augment(const kd_loader *loader);
 
 /* Seconds that calls of kd_loader_next have waited for data so far. */
 KD_API double kd_loader_seconds_waited(const kd_loader *loader);
 
-/* Stops the thread, at whatever it is. NULL is allowed. */
+/* Stops the thread, at whatever it is, and waits for its end. NULL is allowed. */
 KD_API void kd_loader_close(kd_loader *loader);
 
 /* ---- single pictures ------------------------------------------------------------------------- */
 
-/* A picture in the caller's memory: `height` rows, each `stride` bytes after the one before, of `width`
- * pixels of `channels` bytes; RGB where there are three. An element of arrays: it does not grow. */
+/* A picture in the caller's memory: `height` rows, each `stride` bytes after the one before, of
+ * `width` pixels of `channels` bytes; RGB where there are three. An element of arrays: it does not
+ * grow. */
 typedef struct kd_picture {
     const uint8_t *pixels;
     size_t bytes;         /* of the memory: nothing beyond is read */
@@ -316,20 +342,20 @@ typedef struct kd_picture {
     size_t stride;        /* 0: width * channels */
 } kd_picture;
 
-/* What bytes of a JPEG or PNG file show: *pixels [height, width, 3] RGB, to be freed with kd_ctx_free;
- * grey is repeated, palettes are looked up, alpha is dropped, EXIF's orientation ignored. On failure
- * *pixels is NULL:
+/* What bytes of a JPEG or PNG file show: *pixels [height, width, 3] RGB, to be freed with
+ * kd_ctx_free; grey is repeated, palettes are looked up, alpha is dropped, EXIF's orientation
+ * ignored. On failure *pixels is NULL:
  *
  *   KD_E_INVALID      an argument is NULL
- *   KD_E_FORMAT       neither JPEG nor PNG, or broken, or cut off; sides above 65535, more than 2^27
- *                     pixels, or more than so few bytes can hold
+ *   KD_E_FORMAT       neither JPEG nor PNG, or broken, or cut off; sides above 65535, more than
+ *                     2^27 pixels, or more than so few bytes can hold
  *   KD_E_UNSUPPORTED  the library was built without that format
  *   KD_E_LIMIT, KD_E_NOMEM */
 KD_API kd_status kd_picture_decode(kd_ctx *ctx, const void *bytes, size_t size, uint8_t **pixels,
                                    size_t *height, size_t *width);
 
-/* Makes of pictures of any size what a network wants to see: framed, resized, normalised. To the bit
- * what a loader over picture files does. Used by one thread at a time; two may run at once. */
+/* Makes of pictures of any size what a network wants to see: framed, resized, normalised. To the
+ * bit what a loader over picture files does. Used by one thread at a time; two may run at once. */
 typedef struct kd_framer kd_framer;
 typedef struct kd_framer_opt {
     size_t struct_size; /* sizeof(kd_framer_opt) */
@@ -342,11 +368,11 @@ typedef struct kd_framer_opt {
      * them later. A larger one is framed, too; its memory is then kept. 0: of the view's size. */
     size_t height, width;
 } kd_framer_opt;
-/* On failure *framer is NULL: KD_E_INVALID for a view without size or normalisation, or a framing
- * that is none; KD_E_LIMIT, KD_E_NOMEM. */
+/* On failure *framer is NULL: KD_E_INVALID for a view without size or normalisation, or a text that
+ * is no framing; KD_E_LIMIT, KD_E_NOMEM. */
 KD_API kd_status kd_framer_create(kd_ctx *ctx, const kd_framer_opt *opt, kd_framer **framer);
-/* The picture as out [view.height, view.width, view.channels]. Its channels are the view's, or 1: then
- * the grey is repeated.
+/* The picture as out [view.height, view.width, view.channels]. Its channels are the view's, or 1:
+ * then the grey is repeated.
  *
  *   KD_E_INVALID  pixels is NULL, a side is 0 or too large, the stride is shorter than a row, the
  *                 bytes end before the last row does

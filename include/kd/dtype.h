@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * dtype.h: element types of tensors in memory and in files. Ops compute with the first six; the
- * others are met in files, where they can be listed, copied, and partly converted (kd/file.h). */
+ * others are met in files, where they can be listed, copied, and partly converted (kd/file.h). All
+ * functions may be called in any thread; their texts are constants. */
 #ifndef KD_DTYPE_H
 #define KD_DTYPE_H
 
@@ -41,7 +42,7 @@ typedef enum kd_dtype { KD_DTYPE_LIST(KD_DTYPE_ENUM) KD_DTYPE_COUNT } kd_dtype;
 
 /* Bytes of one element; 0 for a number that is none. */
 KD_API size_t kd_dtype_size(kd_dtype dtype);
-/* "f32", "i64" and the like. Never NULL. */
+/* "f32", "i64" and the like. Never NULL, also for a number that is none. */
 KD_API const char *kd_dtype_name(kd_dtype dtype);
 
 /* A float as the bits of an f16: rounded to nearest, ties to even; what is too large becomes

@@ -9,7 +9,8 @@
  *     if (kd_edge_open(&model, blob, sizeof blob, kd_edge_ops_i8) == KD_EDGE_OK)
  *         kd_edge_run(&model, arena, sizeof arena, pixels, logits);
  *
- * The library has no global that changes: models in several threads are independent, and models
+ * The library has no global that changes, and running does not change a model: one model, or
+ * several, may run in several threads at the same moment, each run with an arena of its own. Models
  * that do not run at the same time may share one arena. Weights are used in place. Nothing but
  * memcpy and memset is called from outside. int8 networks give the same bits on every machine. */
 #ifndef KD_EDGE_H
@@ -70,7 +71,9 @@ typedef struct kd_edge_model {
 
 /* Checks every byte of the blob and fills `model`. The blob stays in use and must not change. ops:
  * the kernels, a table that ends with NULL: one of those below, or the caller's own. Takes time in
- * proportion to the blob's size (a CRC-32 of it) and to the square of the number of records. */
+ * proportion to the blob's size (a CRC-32 of it) and to the square of the number of records. Any
+ * status but KD_EDGE_E_ARENA and KD_EDGE_E_SELFTEST; unless it is KD_EDGE_OK, the model is not
+ * open. There is nothing to close. */
 KD_EDGE_API kd_edge_status kd_edge_open(kd_edge_model *model, const void *blob, size_t blob_bytes,
                                         const kd_edge_op *const *ops);
 
@@ -78,26 +81,28 @@ KD_EDGE_API kd_edge_status kd_edge_open(kd_edge_model *model, const void *blob, 
  * matter, and after it is the caller's again. input: raw pixels, uint8 [height,width,channels], red
  * first; NULL: they were written to arena + model->input_at already, which saves a copy and a
  * buffer. output: [classes] of output_type; NULL: they are left at arena + model->output_at.
- * Fails for wrong arguments only. */
+ * Fails for wrong arguments only: KD_EDGE_E_ARGUMENT, KD_EDGE_E_ALIGNMENT, KD_EDGE_E_ARENA. */
 KD_EDGE_API kd_edge_status kd_edge_run(const kd_edge_model *model, void *arena, size_t arena_bytes,
                                        const uint8_t *input, void *output);
 
 /* kd_edge_run in pieces, for programs that have something else to do between two layers:
- * kd_edge_begin, then kd_edge_step for record 0, 1, ... records - 1, then the logits are at
- * arena + output_at. */
+ * kd_edge_begin, then kd_edge_step for record 0, 1, ... records - 1, then the logits are at arena +
+ * output_at. The arena is not touched in between. Errors are kd_edge_run's; a record that is none
+ * is KD_EDGE_E_ARGUMENT. */
 KD_EDGE_API kd_edge_status kd_edge_begin(const kd_edge_model *model, void *arena,
                                          size_t arena_bytes, const uint8_t *input);
 KD_EDGE_API kd_edge_status kd_edge_step(const kd_edge_model *model, void *arena, uint32_t record);
 
 /* Runs the picture that the blob describes and compares the logits with those that the exporter
- * computed: all bits for int8, 1e-3 of the largest logit for float32. KD_EDGE_OK also where the blob
- * has no self-test. */
+ * computed: all bits for int8, 1e-3 of the largest logit for float32. KD_EDGE_OK also where the
+ * blob has no self-test. KD_EDGE_E_SELFTEST: they differ. Others are kd_edge_run's. */
 KD_EDGE_API kd_edge_status kd_edge_selftest(const kd_edge_model *model, void *arena,
                                             size_t arena_bytes);
 
 /* Name of class i, UTF-8, in the blob; NULL where the blob has no labels or i is no class. */
 KD_EDGE_API const char *kd_edge_label(const kd_edge_model *model, uint32_t i);
-/* Index of the largest logit, the first of equals. output: as kd_edge_run wrote it. */
+/* Index of the largest logit, the first of equals. output [classes]: as kd_edge_run wrote it, at a
+ * multiple of 4 bytes unless it is int8. The model is open. */
 KD_EDGE_API uint32_t kd_edge_argmax(const kd_edge_model *model, const void *output);
 /* One phrase in words, never NULL. */
 KD_EDGE_API const char *kd_edge_text(kd_edge_status status);
@@ -114,6 +119,8 @@ typedef struct kd_edge_layer {
     uint64_t macs;              /* multiply-accumulates of one picture */
     uint8_t out_type;
 } kd_edge_layer;
+/* Record 0 .. records - 1 of an open model, else KD_EDGE_E_ARGUMENT. Its texts are in the blob and
+ * the table of ops. */
 KD_EDGE_API kd_edge_status kd_edge_layer_get(const kd_edge_model *model, uint32_t record,
                                              kd_edge_layer *layer);
 

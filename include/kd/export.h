@@ -8,10 +8,13 @@
  *     kd_export_compare(e, pictures, n);     // what it costs, layer by layer
  *     kd_export_write(e, "model.kde");
  *
- * The device's ops are conv2d (with batch norm, ReLU and a 2x2 max pool behind it), linear, max_pool,
- * avg_pool and add. A network with another op, or with a size that the format lacks, is
+ * The device's ops are conv2d (with batch norm, ReLU and a 2x2 max pool behind it), linear,
+ * max_pool, avg_pool and add. A network with another op, or with a size that the format lacks, is
  * KD_E_UNSUPPORTED, and the error names the layer. All results are the same to the byte for any
- * number of threads. */
+ * number of threads.
+ *
+ * Threads are as in ctx.h: an export, or an open blob, is used by one thread at a time. What takes
+ * long (quantise, compare, kd_blob_answer) runs on all threads of the context. */
 #ifndef KD_EXPORT_H
 #define KD_EXPORT_H
 
@@ -25,8 +28,8 @@ extern "C" {
 typedef struct kd_export kd_export;
 
 /* The model's evaluation program for a device, in float32. The model must have a normalisation
- * (kd_model_mean): it becomes part of the first layer. The model is not needed any more. Weights
- * that are not finite are KD_E_NONFINITE. On failure *out is NULL. */
+ * (kd_model_mean), else KD_E_INVALID: it becomes part of the first layer. The model is not needed
+ * any more. Weights that are not finite are KD_E_NONFINITE. */
 KD_API kd_status kd_export_create(kd_model *model, kd_export **out);
 
 /* The same of a network of one's own: one input [N,H,W,C], one output [N,K]. */
@@ -36,6 +39,8 @@ typedef struct kd_export_graph_opt {
     const char *const *class_names; /* [K], or NULL */
     const char *spec;               /* a text that says what it is; or NULL */
 } kd_export_graph_opt;
+/* Graph and params are not needed any more afterwards; opt NULL: all defaults. Errors are
+ * kd_export_create's, and those of the graph. */
 KD_API kd_status kd_export_create_graph(const kd_graph *graph, kd_params *params,
                                         const kd_export_graph_opt *opt, kd_export **out);
 /* NULL is allowed. */
@@ -51,7 +56,7 @@ typedef enum kd_calibration {
     KD_CALIBRATE_RANGE,         /* all */
     KD_CALIBRATION_COUNT
 } kd_calibration;
-/* "percentile", "mse", "entropy", "range"; NULL past the last. */
+/* "percentile", "mse", "entropy", "range"; NULL past the last. Any thread. */
 KD_API const char *kd_calibration_name(int method);
 
 typedef struct kd_quantise_opt {
@@ -68,13 +73,17 @@ typedef struct kd_quantise_opt {
 /* From now on the export is int8. Weights are symmetric, [-127,127], with a scale for each output
  * channel, and take their whole range; maps have one scale and one zero each; biases are int32. A
  * layer whose numbers the device's formulas cannot hold is KD_E_UNSUPPORTED, a map that was not
- * finite KD_E_NONFINITE; both name the layer. It can be done again, otherwise. */
+ * finite KD_E_NONFINITE; both name the layer. It can be done again, otherwise. KD_E_INVALID: there
+ * are no pictures, or an option is out of its range. After a failure the export may be float32: do
+ * it again. */
 KD_API kd_status kd_export_quantise(kd_export *e, const kd_quantise_opt *opt);
 
 /* ---- what it is worth ------------------------------------------------------------------------ */
 
 /* Run the device's program on these pictures, by kd_edge_run, and compare it with the network in
- * float32: what kd_export_layer_info and kd_export_result tell. labels [count] may be NULL. */
+ * float32: what kd_export_layer_info and kd_export_result tell. pictures [count, height, width,
+ * channels]; labels [count] may be NULL. KD_E_INVALID: there are no pictures. Others are
+ * kd_export_blob's. */
 KD_API kd_status kd_export_compare(kd_export *e, const uint8_t *pictures, const int32_t *labels,
                                    size_t count);
 
@@ -90,7 +99,9 @@ typedef struct kd_export_layer {
     double signal_to_noise; /* decibels, of its output in int8 against float32; NAN: not compared */
     double own; /* the same of this layer's own rounding alone: its inputs are rounded, but right */
 } kd_export_layer;
+/* How many layers the device runs; 0 for NULL. */
 KD_API size_t kd_export_layers(const kd_export *e);
+/* Layer i, from 0. KD_E_INVALID: there is none, or info has no struct_size. */
 KD_API kd_status kd_export_layer_info(const kd_export *e, size_t i, kd_export_layer *info);
 
 typedef struct kd_export_result {
@@ -101,27 +112,31 @@ typedef struct kd_export_result {
     double signal_to_noise;  /* of the logits, decibels */
     size_t worst_layer;      /* whose own rounding costs most */
 } kd_export_result;
+/* What the last kd_export_compare found. KD_E_INVALID: nothing was compared since the export was
+ * made or quantised. */
 KD_API kd_status kd_export_result_get(const kd_export *e, kd_export_result *result);
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
 /* The blob: valid until the export is quantised again or destroyed. At a multiple of 64 bytes. A
  * float32 layer that makes infinities or NaN of the self-test's picture is KD_E_NONFINITE, and the
- * error names it. */
+ * error names it. What a blob has no room for is KD_E_UNSUPPORTED. */
 KD_API kd_status kd_export_blob(kd_export *e, const void **bytes, size_t *size);
 /* Write it as a file, all or nothing. A file that is there is replaced if it is a blob; else
- * KD_E_EXISTS. */
+ * KD_E_EXISTS. Others are those of kd_export_blob and kd_file_write_atomic. */
 KD_API kd_status kd_export_write(kd_export *e, const char *path);
-/* Write PREFIX.c and PREFIX.h: the blob as an aligned constant array, the arena's size, the table of
- * the kernels that it needs and no others. Names begin with the prefix's last part, which must be a
- * C identifier. Files that are there and do not begin with our comment are KD_E_EXISTS. */
+/* Write PREFIX.c and PREFIX.h: the blob as an aligned constant array, the arena's size, the table
+ * of the kernels that it needs and no others. Names begin with the prefix's last part, which must
+ * be a C identifier, else KD_E_INVALID. Files that are there and do not begin with our comment are
+ * KD_E_EXISTS. Others are those of kd_export_blob and kd_file_write_atomic. */
 KD_API kd_status kd_export_write_c(kd_export *e, const char *prefix);
 
 /* ---- blobs on this machine ------------------------------------------------------------------- */
 
 typedef struct kd_blob kd_blob;
 /* Read a blob and check all of it. One that is cut, damaged or of another version is KD_E_FORMAT,
- * and the error says what is wrong, and in which layer. On failure *blob is NULL. */
+ * and the error says what is wrong, and in which layer. A file that is not there is KD_E_NOTFOUND,
+ * one that can't be read KD_E_IO. */
 KD_API kd_status kd_blob_open(kd_ctx *ctx, const char *path, kd_blob **blob);
 /* NULL is allowed. */
 KD_API void kd_blob_close(kd_blob *blob);
@@ -135,8 +150,8 @@ KD_API const char *kd_blob_spec(const kd_blob *blob);
 KD_API kd_status kd_blob_network(kd_blob *blob, kd_model **model);
 /* Run it: pictures [n, height, width, channels], pixels from 0 to 255, which are rounded; logits
  * [n, classes] as real numbers, NaN for a picture with a pixel that is not finite. As
- * kd_eval_opt.answer, whose user is the blob: by kd_edge_run, on
- * all threads. */
+ * kd_eval_opt.answer, whose user is the blob: by kd_edge_run, on all threads. n 0: nothing
+ * happens. */
 KD_API kd_status kd_blob_answer(void *blob, const float *pictures, size_t n, float *logits);
 
 #ifdef __cplusplus

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * op.h: what an op is: one record with its shape rule, forward, backward, cost and scratch. The
- * library's own ops are made of nothing else; docs/adding-an-op.md walks through one. */
+ * library's own ops are made of nothing else; docs/adding-an-op.md walks through one.
+ *
+ * Threads: a record is constant, and its functions may be called for several executors at the same
+ * moment (plan.h). They write only what the call gives them. */
 #ifndef KD_OP_H
 #define KD_OP_H
 
@@ -133,8 +136,10 @@ typedef struct kd_op {
 } kd_op;
 
 /* Add an op to the graph. attr: attr_size bytes, copied (NULL: zeros). op must outlive the graph
- * and the plans made from it.
- * outputs: op->n_out values, KD_NONE on error. Returns outputs[0]; outputs may be NULL. */
+ * and the plans made from it. inputs [n_in]. outputs: op->n_out values, KD_NONE on error. Returns
+ * outputs[0]; outputs may be NULL. Errors are those of builders (graph.h), what op->shape returns,
+ * and KD_E_INVALID for a record that is incomplete or a number of inputs that the op does not
+ * take. */
 KD_API kd_value kd_graph_op(kd_graph *graph, const kd_op *op, const void *attr,
                             const kd_value *inputs, int n_in, kd_value *outputs);
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * optim.h: what a training step does to the parameters: optimisers, clipping, averaging, and the
- * learning rate's schedule. Loops over the flat arrays of kd_params; same bits for any threads. */
+ * learning rate's schedule. Loops over the flat arrays of kd_params; same bits for any threads.
+ *
+ * Threads are as in ctx.h: parameters and their optimiser are used by one thread at a time, and not
+ * while an executor runs on them. The loops run on the context's threads. Functions without a
+ * kd_status don't fail. */
 #ifndef KD_OPTIM_H
 #define KD_OPTIM_H
 
@@ -11,10 +15,10 @@ extern "C" {
 #endif
 
 /* Where zero means "the default" of a number, this switches it off: it is zero then, and a layer
- * decay is one. Taken by momentum, weight_decay, beta1, beta2, layer_decay here and in kd_train_opt;
- * there also by budget_seconds, warmup, min_lr, label_smoothing, clip, ema; in kd_distill_opt by hard,
- * soft, alpha, beta, dkd_warmup: all that have KD_CAN_BE_OFF in the table of options.h. Any other
- * negative number is refused. */
+ * decay is one. Taken by momentum, weight_decay, beta1, beta2, layer_decay here and in
+ * kd_train_opt; there also by budget_seconds, warmup, min_lr, label_smoothing, clip, ema; in
+ * kd_distill_opt by hard, soft, alpha, beta, dkd_warmup: all that have KD_CAN_BE_OFF in the table
+ * of options.h. Any other negative number is refused. */
 #define KD_OFF (-1.0f)
 
 /* AUTO: SGD here; in kd_train_opt the one that suits the network. */
@@ -28,15 +32,15 @@ typedef enum kd_optimizer {
 KD_API const char *kd_optimizer_name(kd_optimizer optimizer);
 
 /* Parameters with a rate of their own: names as kd_name_matches takes them, and a factor on the
- * learning rate, which layer_decay multiplies besides; 0: they stay as they are. Of groups that have a
- * name the last one counts. An element of an array: it does not grow. */
+ * learning rate, which layer_decay multiplies besides; 0: they stay as they are. Of groups that
+ * have a name the last one counts. An element of an array: it does not grow. */
 typedef struct kd_optim_group {
     const char *names;
     float rate;
 } kd_optim_group;
 
-/* These mean what they mean in kd_train_opt, and mistakes are refused in the same words: a value out
- * of its range, one that the optimiser does not read. */
+/* These mean what they mean in kd_train_opt, and mistakes are refused in the same words: a value
+ * out of its range, one that the optimiser does not read. */
 typedef struct kd_optim_opt {
     size_t struct_size;
     kd_optimizer optimizer;
@@ -59,8 +63,11 @@ typedef struct kd_optim_opt {
 } kd_optim_opt;
 
 typedef struct kd_optim kd_optim;
-/* State (momentum, averages) for these parameters, which must outlive it. */
+/* State (momentum, averages) for these parameters, which must outlive it. They get gradients
+ * (kd_params_need_grads). opt NULL: all defaults. KD_E_INVALID: a mistake in the options; the error
+ * names the option. */
 KD_API kd_status kd_optim_create(kd_params *params, const kd_optim_opt *opt, kd_optim **optim);
+/* NULL is allowed. Before the parameters. */
 KD_API void kd_optim_destroy(kd_optim *optim);
 /* One update from the gradients times grad_scale (1 / number of accumulated batches, clipping).
  * SGD as PyTorch's: buf = momentum * buf + g (the first time g),
@@ -68,17 +75,22 @@ KD_API void kd_optim_destroy(kd_optim *optim);
  * AdamW as PyTorch's (Loshchilov & Hutter 2019), t counting the updates from 1:
  *   p   -= lr * weight_decay * p
  *   avg  = beta1 * avg + (1 - beta1) * g,  sq = beta2 * sq + (1 - beta2) * g * g
- *   p   -= lr * avg / (1 - beta1^t) / (sqrt(sq / (1 - beta2^t)) + eps) */
+ *   p   -= lr * avg / (1 - beta1^t) / (sqrt(sq / (1 - beta2^t)) + eps)
+ * lr is multiplied by the factors of layer_decay and groups. Numbers are not checked: a gradient
+ * that is not finite gets into the parameters. */
 KD_API void kd_optim_step(kd_optim *optim, float lr, float grad_scale);
 /* State arrays, [kd_params_flat_count] floats each, for checkpoints: "momentum", or AdamW's
- * "exp_avg" and "exp_avg_sq" (PyTorch's names); NULL past the last. steps: updates done so far. */
+ * "exp_avg" and "exp_avg_sq" (PyTorch's names); NULL past the last, and *name stays. name may be
+ * NULL. They may be written, and live as long as the optimiser. steps: updates done so far. */
 KD_API float *kd_optim_state(kd_optim *optim, size_t i, const char **name);
 KD_API uint64_t kd_optim_steps(const kd_optim *optim);
 KD_API void kd_optim_set_steps(kd_optim *optim, uint64_t steps);
 
-/* Euclidean norm of the gradients, summed in double in a fixed order. */
+/* Euclidean norm of all gradients, summed in double in a fixed order; 0 where there are none
+ * yet. */
 KD_API double kd_params_grad_norm(const kd_params *params);
-/* average = decay * average + (1 - decay) * params; buffers are copied. */
+/* average = decay * average + (1 - decay) * params; buffers are copied. average is a
+ * kd_params_clone of such parameters. */
 KD_API void kd_params_average(kd_params *average, const kd_params *params, float decay);
 
 typedef enum kd_schedule {
@@ -91,7 +103,8 @@ typedef enum kd_schedule {
 } kd_schedule;
 /* "auto", "constant", "step", "cosine", "onecycle"; NULL past the last. */
 KD_API const char *kd_schedule_name(kd_schedule schedule);
-/* The factor on the base learning rate at progress t in [0,1] of the run. */
+/* The factor on the base learning rate at progress t in [0,1] of the run; beyond, as at the nearer
+ * end. Any thread, as all functions that tell names. */
 KD_API double kd_schedule_factor(kd_schedule schedule, double t);
 
 #ifdef __cplusplus

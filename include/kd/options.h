@@ -2,7 +2,9 @@
  * options.h: every option of training and distillation as one table: its name, its place in
  * kd_train_opt or kd_distill_opt, its default, its range, what reads it, and whether it changes the
  * result. The library takes its defaults and its checks from it; a program can make a command line,
- * a record of a run, or a form of it. */
+ * a record of a run, or a form of it.
+ *
+ * Threads: the table is constant. Any thread may call what takes no context and no kd_json. */
 #ifndef KD_OPTIONS_H
 #define KD_OPTIONS_H
 
@@ -78,7 +80,7 @@ typedef struct kd_option {
     const double *featured; /* the default beside a feature; NULL: the same */
 } kd_option;
 
-/* The i-th option; NULL past the last. */
+/* The i-th option of the table, from 0; NULL past the last. Valid for ever. */
 KD_API const kd_option *kd_option_at(size_t i);
 /* NULL if there is none of this name, or name is NULL. */
 KD_API const kd_option *kd_option_find(const char *name);
@@ -86,10 +88,12 @@ KD_API const kd_option *kd_option_find(const char *name);
 /* An option's member, found in its struct (kd_train_opt or kd_distill_opt, whole), as a number: a
  * choice's index, 1 for a text that is there. What is zero was not given. */
 KD_API double kd_option_get(const kd_option *option, const void *opt);
-/* Set it to a number of the option's range, or to KD_OFF; a text stays. */
+/* Set it to a number of the option's range, or to KD_OFF: the range is not checked here. A text
+ * stays. */
 KD_API void kd_option_set(const kd_option *option, void *opt, double number);
 
-/* The default as it would be typed: "0.9", "sgd 0.05, adamw 0.001"; "" where there is none. */
+/* The default as it would be typed: "0.9", "sgd 0.05, adamw 0.001"; "" where there is none. out
+ * [size] ends with a NUL; what has no room is cut off. */
 KD_API void kd_option_default_text(const kd_option *option, char *out, size_t size);
 
 /* The structs below are taken by the rule of kd_options, so that an older program's shorter ones

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * status.h: what every fallible call returns. 0 is success; kd_ctx_error() has the story. */
+ * status.h: what every fallible call returns. 0 is success; kd_ctx_error() has the story. Both
+ * functions may be called in any thread; their texts are constants. */
 #ifndef KD_STATUS_H
 #define KD_STATUS_H
 

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * train.h: training, distillation, evaluation. They are written on the public headers alone: copy
- * lib/train and change it when you need another loop. */
+ * lib/train and change it when you need another loop.
+ *
+ * Threads are as in ctx.h. A call uses its models, its data set and their contexts until it
+ * returns; two runs at the same moment need models, data sets and contexts of their own. The
+ * functions that options name are called from the thread that called, one at a time. kd_ctx_cancel
+ * ends a run from any thread. Names are constants, which any thread may ask for. What options point
+ * at must live until the call returns. */
 #ifndef KD_TRAIN_H
 #define KD_TRAIN_H
 
@@ -93,8 +99,8 @@ typedef enum kd_keep {
     KD_KEEP_BEST /* the best on the development split; the last one's is last.safetensors */
 } kd_keep;
 
-/* Zero means the default; options.h has them all with their ranges as a table, and `kd train --help`
- * prints it. Where zero is a sensible value itself, KD_OFF (-1) asks for it. */
+/* Zero means the default; options.h has them all with their ranges as a table, and
+ * `kd train --help` prints it. Where zero is a sensible value itself, KD_OFF (-1) asks for it. */
 typedef struct kd_train_opt {
     size_t struct_size; /* sizeof(kd_train_opt) */
     size_t epochs;      /* passes over the training split */
@@ -162,13 +168,26 @@ typedef struct kd_train_opt {
 } kd_train_opt;
 
 /* Replace what means "the default" by the default for this network (NULL: a CNN), as far as the
- * other options read it, in as much of the struct as its struct_size says; KD_OFF stays. Set options
- * before: a default that is filled in counts as given. Nothing happens to NULL, or to a struct that
- * kd_train would refuse for its size. kd_train and kd_distill do it themselves on a copy. */
+ * other options read it, in as much of the struct as its struct_size says; KD_OFF stays. Set
+ * options before: a default that is filled in counts as given. Nothing happens to NULL, or to a
+ * struct that kd_train would refuse for its size. kd_train and kd_distill do it themselves on a
+ * copy. */
 KD_API void kd_train_defaults(kd_train_opt *opt, const kd_model *model);
 
-/* Train a model in place. result may be NULL; after KD_E_STOPPED it says how far the run got. With
- * `ema`, the averaged weights take the model's place at the end. */
+/* Train a model in place. opt NULL: all defaults. result may be NULL; after KD_E_STOPPED it says
+ * how far the run got. With `ema`, the averaged weights take the model's place at the end.
+ *
+ *   KD_E_INVALID      a mistake in the options (kd_options_check); data without training pictures,
+ *                     or without labels
+ *   KD_E_SHAPE        pictures of other channels than the network's, which has no normalisation;
+ *                     KD_E_INVALID where it has one
+ *   KD_E_MISMATCH     classes of the data are not the network's; a resume of another run
+ *   KD_E_UNSUPPORTED  micro_batch with a network that mixes the batch
+ *   KD_E_NONFINITE    a loss or a gradient is not finite, and on_nan is KD_NAN_STOP
+ *   KD_E_EXISTS       there is a run in `out`, and neither resume nor overwrite
+ *   KD_E_IO           a file can't be written or read; another run writes in `out`
+ *   KD_E_FORMAT       a checkpoint, or a sample, is broken
+ *   KD_E_STOPPED      progress, or kd_ctx_cancel */
 KD_API kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *opt,
                           kd_result *result);
 
@@ -185,10 +204,11 @@ typedef enum kd_method {
 /* "kd", "hard", "dkd", "standardized"; NULL past the last. */
 KD_API const char *kd_method_name(kd_method method);
 
-/* What a student learns from inside its teacher, beside logits and labels. s and t are taps of student
- * and teacher (pairs of them), r(s) a linear layer from the student's channels to the teacher's that
- * learns with the student and is left behind. Maps of two sizes: the larger is averaged to the
- * smaller; tokens are the map of their patches. Losses are summed over the pairs. */
+/* What a student learns from inside its teacher, beside logits and labels. s and t are taps of
+ * student and teacher (pairs of them), r(s) a linear layer from the student's channels to the
+ * teacher's that learns with the student and is left behind. Maps of two sizes: the larger is
+ * averaged to the smaller; tokens are the map of their patches. Losses are summed over the
+ * pairs. */
 typedef enum kd_feature {
     KD_FEATURE_NONE,
     KD_FEATURE_HINT, /* mean (r(s) - t)^2 (Romero et al. 2015, FitNets; as in RepDistiller) */
@@ -279,15 +299,17 @@ typedef struct kd_distill_opt {
     const char *student_tap, *teacher_tap;
 } kd_distill_opt;
 
-/* The same for these options, where the run is as long as opt->train says; what that points at stays
- * as it is. */
+/* The same for these options, where the run is as long as opt->train says; what that points at
+ * stays as it is. */
 KD_API void kd_distill_defaults(kd_distill_opt *opt);
 
-/* Train a student by a teacher in evaluation mode. Each teacher sees the same augmented
- * pictures at its own size and normalisation. The teachers' classes must be the student's, unless
- * nothing reads their logits (soft off, with a feature or a loss).
- * A student with a distillation token (DeiT, Touvron et al. 2021) learns the labels with its class
- * head and from the teachers with its distillation head, by whichever method. */
+/* Train a student by a teacher in evaluation mode. Each teacher sees the same augmented pictures at
+ * its own size and normalisation. The teachers' classes must be the student's, unless nothing reads
+ * their logits (soft off, with a feature or a loss). A student with a distillation token (DeiT,
+ * Touvron et al. 2021) learns the labels with its class head and from the teachers with its
+ * distillation head, by whichever method. Errors are kd_train's; KD_E_INVALID also for a teacher
+ * that is NULL, and weights that don't sum to 1; KD_E_MISMATCH for a teacher's classes and another
+ * run's cache; others as the caller's functions return them. */
 KD_API kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *opt,
                             kd_result *result);
 
@@ -300,21 +322,22 @@ typedef struct kd_student {
     char error[400];           /* why, in words; "" */
 } kd_student;
 
-/* Train n students in one pass over data and teachers: each batch is prepared once, the teachers run
- * once, and every student learns from it. Each ends with the bits of a kd_distill of its own.
+/* Train n students in one pass over data and teachers: each batch is prepared once, the teachers
+ * run once, and every student learns from it. Each ends with the bits of a kd_distill of its own.
  *
  * What they share must be the same in all options: teachers with their weights, cache, batch, seed,
  * dev_count, drop_last, augment, augment_epochs; data whose pictures are framed also the larger of
  * the sizes of student and teachers. There are no budgets of seconds. All else may differ: network,
- * method, weights, optimiser, rates, epochs, accumulate, micro_batch, out. Models are of one context.
- * Their steps compute in one arena, which is as large as the largest.
+ * method, weights, optimiser, rates, epochs, accumulate, micro_batch, out. Models are of one
+ * context. Their steps compute in one arena, which is as large as the largest.
  *
  * A student whose step, evaluation or files fail leaves, as its status says, and the others go on.
  * Non-zero from any student's progress function stops all: each has a checkpoint then. With
  * opt->train->resume students that were stopped at different places wait for each other. Seconds of
  * data and teachers are divided by the students that shared a batch.
  *
- * KD_OK: all came to their end. Else the first failure's status and words. */
+ * KD_OK: all came to their end. Else the first failure's status and words. KD_E_INVALID: students
+ * that do not share what they must; the error names the option. */
 KD_API kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *data);
 
 /* ---- a step as a program --------------------------------------------------------------------- */
@@ -322,30 +345,34 @@ KD_API kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *dat
 /* The plan that kd_train (no teachers in opt) and kd_distill run for each piece of a batch, forward
  * and backward: kd_plan_batch(plan) pictures at most. Inputs: "input", "labels", "teacher0"..., and
  * with DKD's warm-up "soft_weight" [1]; outputs "loss", "logits". opt as kd_distill takes it; only
- * the number of its teachers counts.
- * KD_MICRO_AUTO: the whole batch if training mixes it; else as few equal pieces as keep the values
- * of one (kd_plan_values_size) within 256 MiB. So pieces depend on network, batch and loss alone,
- * not on this machine or its threads. */
+ * the number of its teachers counts. KD_MICRO_AUTO: the whole batch if training mixes it; else as
+ * few equal pieces as keep the values of one (kd_plan_values_size) within 256 MiB. So pieces depend
+ * on network, batch and loss alone, not on this machine or its threads. KD_E_INVALID: a mistake in
+ * the options; KD_E_UNSUPPORTED: pieces of a network that mixes the batch. Destroy it with
+ * kd_plan_destroy. */
 KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_plan **plan);
 
-/* The learning rate by which kd_train does optimiser step `step` (from 0) of `steps` in all, where an
- * epoch has steps_per_epoch of them: lr, schedule, warmup and min_lr of opt, after kd_train_defaults.
- * 0 for NULL or a struct_size that is not set. */
+/* The learning rate by which kd_train does optimiser step `step` (from 0) of `steps` in all, where
+ * an epoch has steps_per_epoch of them: lr, schedule, warmup and min_lr of opt, after
+ * kd_train_defaults. 0 for NULL or a struct_size that is not set. */
 KD_API double kd_train_rate(const kd_train_opt *opt, size_t step, size_t steps,
                             size_t steps_per_epoch);
 
 /* ---- checkpoints of a loop of one's own ------------------------------------------------------ */
 
-/* Model, optimiser and a text of the caller's (UTF-8; NULL: none; where the loop stands, say) in one
- * file, written atomically. It is a model file, too. */
+/* Model, optimiser and a text of the caller's (UTF-8; NULL: none; where the loop stands, say) in
+ * one file, written atomically. It is a model file, too. Errors are kd_model_save's; a note that is
+ * not UTF-8 is KD_E_INVALID. */
 KD_API kd_status kd_checkpoint_save(const kd_model *model, kd_optim *optim, const char *note,
                                     const char *path);
-/* The other way, into a model of the same spec and an optimiser made alike: from here on a loop goes on
- * to the same bits. *note: a copy of the text, to be freed with kd_ctx_free, "" if there was none; note
- * may be NULL. On failure model and optimiser are as they were:
+/* The other way, into a model of the same spec and an optimiser made alike: from here on a loop
+ * goes on to the same bits. *note: a copy of the text, to be freed with kd_ctx_free, "" if there
+ * was none; note may be NULL. On failure model and optimiser are as they were:
  *
- *   KD_E_NOTFOUND, KD_E_IO, KD_E_FORMAT  as kd_file_open has it
- *   KD_E_MISMATCH                        it is no such checkpoint, or of another network or optimiser */
+ *   KD_E_NOTFOUND                        there is no such file
+ *   KD_E_IO, KD_E_FORMAT                 as kd_file_open has it
+ *   KD_E_MISMATCH                        it is no such checkpoint, or of another network or
+ *                                        optimiser */
 KD_API kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char *path,
                                     char **note);
 
@@ -353,8 +380,9 @@ KD_API kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char
 
 /* The step `kd step` does: no augmentation, no dropout. input [n,image,image,channels] normalised,
  * labels [n], teacher_logits [n,classes] or NULL. Gradients stay in the model's parameters, which
- * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds,
- * too. */
+ * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds, too.
+ * result may be NULL. KD_E_INVALID: n is 0, or a mistake in the options; KD_E_NONFINITE: the loss
+ * or the gradient is not finite, and nothing is updated. */
 typedef struct kd_step_result {
     size_t struct_size; /* sizeof(kd_step_result), set by the caller */
     float loss;
@@ -448,12 +476,14 @@ typedef struct kd_eval_result {
 } kd_eval_result;
 
 /* Measure a network on a split, without augmentation, in evaluation mode, at the network's size and
- * normalisation; a teacher at its own. result may be NULL.
+ * normalisation; a teacher at its own. opt NULL: all defaults. result may be NULL.
+ *   KD_E_INVALID    a mistake in the options; a split without samples, or without labels
  *   KD_E_MISMATCH   classes of the data, or of the teacher, are not the network's
  *   KD_E_NONFINITE  logits of the network or of the teacher are not finite: the error says whose,
  *                   and of which sample; nothing is measured by such numbers
  *   KD_E_FORMAT     no sample could be read
- *   KD_E_STOPPED    a callback asked for it
+ *   KD_E_STOPPED    a callback asked for it, or kd_ctx_cancel
+ *   others          a sample can't be read; what opt->answer returned
  * After an error result has the samples before it. */
 KD_API kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opt,
                              kd_eval_result *result);
