@@ -184,7 +184,8 @@ KD_API void kd_train_defaults(kd_train_opt *opt, const kd_model *model);
  *   KD_E_MISMATCH     classes of the data are not the network's; a resume of another run
  *   KD_E_UNSUPPORTED  micro_batch with a network that mixes the batch
  *   KD_E_NONFINITE    a loss or a gradient is not finite, and on_nan is KD_NAN_STOP
- *   KD_E_EXISTS       there is a run in `out`, and neither resume nor overwrite
+ *   KD_E_EXISTS       `out` holds what may not be replaced: an earlier run without resume or
+ *                     overwrite; files of a run's names that are none of a run
  *   KD_E_IO           a file can't be written or read; another run writes in `out`
  *   KD_E_FORMAT       a checkpoint, or a sample, is broken
  *   KD_E_STOPPED      progress, or kd_ctx_cancel */
@@ -348,8 +349,8 @@ KD_API kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *dat
  * the number of its teachers counts. KD_MICRO_AUTO: the whole batch if training mixes it; else as
  * few equal pieces as keep the values of one (kd_plan_values_size) within 256 MiB. So pieces depend
  * on network, batch and loss alone, not on this machine or its threads. KD_E_INVALID: a mistake in
- * the options; KD_E_UNSUPPORTED: pieces of a network that mixes the batch. Destroy it with
- * kd_plan_destroy. */
+ * the options; KD_E_UNSUPPORTED: pieces of a network that mixes the batch, or a loss or feature of
+ * opt, which is part of a run. Destroy the plan with kd_plan_destroy. */
 KD_API kd_status kd_train_plan(kd_model *model, const kd_distill_opt *opt, kd_plan **plan);
 
 /* The learning rate by which kd_train does optimiser step `step` (from 0) of `steps` in all, where
@@ -382,7 +383,7 @@ KD_API kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char
  * labels [n], teacher_logits [n,classes] or NULL. Gradients stay in the model's parameters, which
  * are updated with the optimiser's first step at opt->train.lr. opt->train.micro_batch holds, too.
  * result may be NULL. KD_E_INVALID: n is 0, or a mistake in the options; KD_E_NONFINITE: the loss
- * or the gradient is not finite, and nothing is updated. */
+ * or the gradient is not finite, and no parameter is updated. */
 typedef struct kd_step_result {
     size_t struct_size; /* sizeof(kd_step_result), set by the caller */
     float loss;
