@@ -20,6 +20,9 @@ static int check_usage(const cli_args *a)
     if (!limited)
         return cli_usage("search", "a limit is missing: --max-macs, --max-flash, --max-memory or "
                                    "--max-latency");
+    if (a->distill.feature)
+        return cli_usage("search", "--feature: a search keeps the teacher's logits, and a feature "
+                                   "needs the teacher itself");
     return CLI_DONE;
 }
 

@@ -213,9 +213,9 @@ static bool at(const kdt_run *run, size_t epoch, size_t batch)
     return goes_on(run) && run->epoch == epoch && run->batch == batch;
 }
 
-/* One batch for every run that stands there. KD_E_STOPPED: it was cancelled on the way. A run that is further on, as after a resume, or after a
+/* One batch for every run that stands there. A run that is further on, as after a resume, or after a
  * step that was skipped, waits. Steps end when all have seen the batch: finding what is not finite
- * goes back to earlier ones. */
+ * goes back to earlier ones. KD_E_STOPPED: it was cancelled on the way. */
 static kd_status one_batch(kdt_feed *feed, kdt_run *const *runs, size_t n, const kdt_run *last)
 {
     const size_t epoch = last->epoch, batch = last->batch;

@@ -277,6 +277,9 @@ START_TEST(test_refused)
     must(2, "search --teacher %s --data %s --out %s", at("teacher"), DATA, at("never"));
     says("errors", "a limit is missing");
     must(2, "search --data %s --max-macs 1e6 --out %s", DATA, at("never"));
+    must(2, "search --teacher %s --data %s --max-macs 1e6 --feature at --soft 0.9 --dry-run",
+         at("teacher"), DATA);
+    says("errors", "--feature: a search keeps the teacher's logits");
     must(1, "search --teacher %s --data %s --max-macs 1000 --max-flash 10K --int8 --out %s",
          at("teacher"), DATA, at("never"));
     says("errors", "kd: none of the ");
