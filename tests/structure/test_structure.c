@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_structure.c: the rooms depend on each other one way only (docs/design.md), and the library
- * neither prints nor ends the program, and asks for cache lines in a way that compilers keep. Reads
- * the sources, from the top of the tree. */
+ * neither prints nor ends the program, and asks for cache lines in a way that compilers keep. Every
+ * suite of the tests is in their list. Reads the sources, from the top of the tree. */
 #include "../test.h"
 
 #include <ctype.h>
@@ -158,4 +158,40 @@ START_TEST(test_programs_use_public_headers)
 }
 END_TEST
 
-TEST_SUITE(structure, 30, &test_rooms, &test_programs_use_public_headers)
+/* A suite that suites.def lacks would never run. */
+START_TEST(test_suites_are_listed)
+{
+    static char listed[1 << 14];
+    size_t suites = 0;
+    FILE *def = fopen("tests/suites.def", "r");
+    ck_assert_msg(def != NULL, "tests/suites.def: run the tests from the top of the tree");
+    listed[fread(listed, 1, sizeof listed - 1, def)] = 0;
+    ck_assert(feof(def));
+    fclose(def);
+    DIR *tests = opendir("tests");
+    for (struct dirent *t; (t = readdir(tests));) {
+        char folder[300];
+        snprintf(folder, sizeof folder, "tests/%s", t->d_name);
+        DIR *dir = *t->d_name == '.' ? NULL : opendir(folder);
+        if (!dir) continue;
+        for (struct dirent *e; (e = readdir(dir));) {
+            char path[600], line[1024], name[100], entry[120];
+            if (!is_source(e->d_name)) continue;
+            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+            FILE *file = fopen(path, "r");
+            while (file && fgets(line, sizeof line, file)) {
+                if (sscanf(line, "TEST_SUITE(%99[a-z0-9_]", name) != 1) continue;
+                snprintf(entry, sizeof entry, "SUITE(%s)", name);
+                ck_assert_msg(strstr(listed, entry) != NULL, "%s: suites.def lacks %s", path, name);
+                suites++;
+            }
+            if (file) fclose(file);
+        }
+        closedir(dir);
+    }
+    closedir(tests);
+    ck_assert_uint_gt(suites, 50);
+}
+END_TEST
+
+TEST_SUITE(structure, 30, &test_rooms, &test_programs_use_public_headers, &test_suites_are_listed)
