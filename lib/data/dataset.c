@@ -250,9 +250,9 @@ static kd_status from_arrays(kd_ctx *ctx, const char *caller, const kd_data_info
                              const void *const *images, const int32_t *const *labels, bool borrow,
                              kd_dataset **out)
 {
+    if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "%s: NULL", caller);
-    *out = NULL;
     if (!info) return kd_ctx_fail(ctx, KD_E_INVALID, "%s: no kd_data_info", caller);
     kd_dataset *data = kdi_dataset_make(ctx);
     if (!data) return kd_ctx_memory_status(ctx);
@@ -316,9 +316,9 @@ static void callback_release(kd_dataset *data)
 kd_status kd_dataset_from_callback(kd_ctx *ctx, const kd_data_info *info, kd_sample_fn fn,
                                    void *user, kd_dataset **out)
 {
+    if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_callback: NULL");
-    *out = NULL;
     if (!info || !fn)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "kd_dataset_from_callback: no kd_data_info or function");

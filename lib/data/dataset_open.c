@@ -30,9 +30,9 @@ static kdi_reader_fn find_reader(const char *name, size_t length)
 
 kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dataset **out)
 {
+    if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_open: NULL");
-    *out = NULL;
     if (!name) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_open: no name");
     const size_t length = strcspn(name, ":");
     const kdi_reader_fn open = find_reader(name, length);
@@ -53,9 +53,9 @@ kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dat
 kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,
                                    kd_dataset **out)
 {
+    if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: NULL");
-    *out = NULL;
     if (!paths && count)
         return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_pictures: no paths");
     kd_dataset *data = kdi_dataset_make(ctx);

@@ -90,9 +90,9 @@ static kd_status describe(kd_dataset *data, const kd_data_info *from)
 kd_status kd_dataset_from_encoded(kd_ctx *ctx, const kd_data_info *info, kd_encoded_fn fn,
                                   void *user, kd_dataset **out)
 {
+    if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_dataset_from_encoded: NULL");
-    *out = NULL;
     if (!info || !fn)
         return kd_ctx_fail(ctx, KD_E_INVALID,
                            "kd_dataset_from_encoded: no kd_data_info or function");

@@ -216,9 +216,9 @@ static kd_status count_workers(const kd_dataset *data, const kd_loader_opt *opt,
 kd_status kd_loader_create(kd_dataset *data, const kd_loader_opt *options, kd_loader **out)
 {
     kd_loader_opt opt;
+    if (out) *out = NULL;
     if (!data) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(data->ctx, KD_E_INVALID, "kd_loader_create: NULL");
-    *out = NULL;
     kd_status status = kd_options(data->ctx, "kd_loader_opt", &opt, sizeof opt, options);
     if (status) return status;
     kd_loader *l = kd_ctx_alloc(data->ctx, 1, sizeof *l);
@@ -319,8 +319,9 @@ static const kd_batch *take(kd_loader *l, kdi_failure *error)
 
 kd_status kd_loader_next(kd_loader *l, const kd_batch **batch)
 {
-    if (!l || !batch) return KD_E_INVALID;
-    *batch = NULL;
+    if (batch) *batch = NULL;
+    if (!l) return KD_E_INVALID;
+    if (!batch) return kd_ctx_fail(l->ctx, KD_E_INVALID, "kd_loader_next: NULL");
     kd_status status = check_process(l);
     if (!status) status = kd_ctx_check_cancel(l->ctx);
     if (status) return status;

@@ -9,6 +9,7 @@
 
 kd_status kd_export_blob(kd_export *e, const void **bytes, size_t *size)
 {
+    if (bytes) *bytes = NULL;
     if (!e) return KD_E_INVALID;
     if (!bytes || !size) return kd_ctx_fail(e->ctx, KD_E_INVALID, "kd_export_blob: NULL");
     const kd_status status = kdi_export_make_blob(e);

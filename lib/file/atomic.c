@@ -202,6 +202,7 @@ void kdi_atomic_abort(kdi_atomic *a)
 kd_status kd_file_write_atomic(kd_ctx *ctx, const char *path, const void *bytes, size_t size)
 {
     if (!ctx) return KD_E_INVALID;
+    if (size && !bytes) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_file_write_atomic: NULL");
     kdi_atomic a;
     const kdi_file_kind kind = kdi_kind_of(bytes, size < KDI_KIND_BYTES ? size : KDI_KIND_BYTES);
     kd_status status = path ? kdi_kind_replaces(ctx, path, kind) : KD_OK;

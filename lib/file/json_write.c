@@ -238,8 +238,9 @@ void kd_json_null(kd_json *json, const char *key)
 
 kd_status kd_json_text(kd_json *json, const char **text, size_t *size)
 {
-    if (!json || !text) return KD_E_INVALID;
-    *text = NULL;
+    if (text) *text = NULL;
+    if (!json) return KD_E_INVALID;
+    if (!text) return kd_ctx_fail(json->ctx, KD_E_INVALID, "kd_json_text: NULL");
     if (json->depth > 0) misuse(json, "an object or array is still open");
     if (!json->filled) misuse(json, "nothing was written");
     if (json->status == KD_E_INVALID)

@@ -10,9 +10,9 @@
 
 kd_status kd_graph_create(kd_ctx *ctx, kd_graph **out)
 {
+    if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_graph_create: NULL");
-    *out = NULL;
     kd_graph *g = kd_ctx_alloc(ctx, 1, sizeof *g);
     if (!g) return kd_ctx_memory_status(ctx);
     g->ctx = ctx;

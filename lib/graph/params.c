@@ -121,7 +121,6 @@ static kd_status allocate_values(kd_params *p)
 
 static kd_status create(kd_graph *g, uint64_t seed, const kd_params *without, kd_params **out)
 {
-    *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;
     kd_params *p = kd_ctx_alloc(g->ctx, 1, sizeof *p);
@@ -148,6 +147,7 @@ static kd_status create(kd_graph *g, uint64_t seed, const kd_params *without, kd
 
 kd_status kd_params_create(kd_graph *g, uint64_t seed, kd_params **out)
 {
+    if (out) *out = NULL;
     if (!g) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_params_create: NULL");
     return create(g, seed, NULL, out);

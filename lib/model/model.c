@@ -179,7 +179,9 @@ size_t kd_model_channels(const kd_model *m)
 kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_build_opt *options)
 {
     kd_build_opt opt;
-    const kd_status status = kd_options(m->ctx, "kd_build_opt", &opt, sizeof opt, options);
+    kd_ctx *ctx = kd_graph_ctx(g);
+    if (!m) return kd_graph_fail(g, kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_build: NULL"));
+    const kd_status status = kd_options(ctx, "kd_build_opt", &opt, sizeof opt, options);
     if (status) {
         const bool heads = options->struct_size >= offsetof(kd_build_opt, whole);
         if (heads && options->heads) options->heads[0] = options->heads[1] = KD_NONE;

@@ -5,9 +5,9 @@
 kd_status kd_plan_create(kd_graph *g, const kd_plan_opt *options, kd_plan **out)
 {
     kd_plan_opt opt;
+    if (out) *out = NULL;
     if (!g) return KD_E_INVALID;
     if (!out) return kd_ctx_fail(g->ctx, KD_E_INVALID, "kd_plan_create: NULL");
-    *out = NULL;
     kd_status status = kd_graph_status(g);
     if (status) return status;
     status = kd_options(g->ctx, "kd_plan_opt", &opt, sizeof opt, options);

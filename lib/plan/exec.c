@@ -91,9 +91,9 @@ kd_status kd_exec_create(const kd_plan *plan, kd_params *params, void *memory, k
 kd_status kd_exec_create_with(const kd_plan *plan, kd_params *params, kd_params *others,
                               void *memory, kd_exec **out)
 {
-    if (!plan || !params) return KD_E_INVALID;
-    if (!out) return kd_ctx_fail(plan->ctx, KD_E_INVALID, "kd_exec_create: NULL");
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!plan) return KD_E_INVALID;
+    if (!params || !out) return kd_ctx_fail(plan->ctx, KD_E_INVALID, "kd_exec_create: NULL");
     kd_ctx *ctx = plan->ctx;
     if ((uintptr_t)memory % 64)
         return kd_ctx_fail(ctx, KD_E_INVALID, "an arena's address must be a multiple of 64");

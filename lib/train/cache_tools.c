@@ -94,7 +94,8 @@ static kd_status fill_epoch(session *s, size_t epoch, size_t epochs)
 kd_status kd_cache_build(const kd_model *student, kd_dataset *data, const kd_distill_opt *options)
 {
     session s = {.feed = {0}};
-    if (!student || !data) return KD_E_INVALID;
+    if (!student) return KD_E_INVALID;
+    if (!data) return kd_ctx_fail(kd_model_ctx(student), KD_E_INVALID, "kd_cache_build: NULL");
     kd_status status = open_session(&s, writable(student), data, options);
     const size_t cycle = s.feed.cache.cycle, epochs = s.run.train.epochs;
     const size_t n = cycle && cycle < epochs ? cycle : epochs;
@@ -194,7 +195,8 @@ kd_status kd_cache_verify(const kd_model *student, kd_dataset *data, const kd_di
 {
     session s = {.feed = {.always_live = true}};
     kd_cache_check here = {.struct_size = sizeof here};
-    if (!student || !data) return KD_E_INVALID;
+    if (!student) return KD_E_INVALID;
+    if (!data) return kd_ctx_fail(kd_model_ctx(student), KD_E_INVALID, "kd_cache_verify: NULL");
     kd_status status = kd_results_check(kd_model_ctx(student), "kd_cache_check", result);
     if (!status) status = open_session(&s, writable(student), data, options);
     if (!status) status = compare_all(&s, batches, &here);
@@ -225,8 +227,9 @@ kd_status kd_cache_agree(const kd_student *one, kd_dataset *data, const kd_stude
                          kd_dataset *others_data)
 {
     session first = {.feed.looks_only = true}, second = {.feed.looks_only = true};
-    if (!one || !one->model || !data || !other || !other->model || !others_data)
-        return KD_E_INVALID;
+    if (!one || !one->model) return KD_E_INVALID;
+    if (!data || !other || !other->model || !others_data)
+        return kd_ctx_fail(kd_model_ctx(one->model), KD_E_INVALID, "kd_cache_agree: NULL");
     kd_status status = open_session(&first, one->model, data, one->opt);
     if (!status && !first.feed.cache.key) status = lend_key(&first, &second);
     if (!status) status = open_session(&second, other->model, others_data, other->opt);

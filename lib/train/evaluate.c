@@ -208,7 +208,9 @@ static kd_status evaluate(kdt_measure *m, kd_dataset *data, kd_eval_result *resu
 kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *options,
                       kd_eval_result *out)
 {
+    if (!model) return KD_E_INVALID;
     kd_ctx *ctx = kd_model_ctx(model);
+    if (!data) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_evaluate: NULL");
     const kd_data_info *info = kd_dataset_info(data);
     kd_eval_opt o;
     kd_eval_result result = {.struct_size = sizeof result};

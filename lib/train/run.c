@@ -198,7 +198,8 @@ static kd_status check_teachers(const kdt_run *run)
 kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *options,
                      kd_result *result)
 {
-    if (!student || !data) return KD_E_INVALID;
+    if (!student) return KD_E_INVALID;
+    if (!data) return kd_ctx_fail(kd_model_ctx(student), KD_E_INVALID, "kd_distill: NULL");
     kdt_feed feed = {0};
     kdt_run run = {
         .ctx = kd_model_ctx(student), .model = student, .data = data, .feed = &feed, .folder = -1};
@@ -216,7 +217,8 @@ kd_status kd_distill(kd_model *student, kd_dataset *data, const kd_distill_opt *
 kd_status kd_train(kd_model *model, kd_dataset *data, const kd_train_opt *options,
                    kd_result *result)
 {
-    if (!model || !data) return KD_E_INVALID;
+    if (!model) return KD_E_INVALID;
+    if (!data) return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "kd_train: NULL");
     kdt_feed feed = {0};
     kdt_run run = {
         .ctx = kd_model_ctx(model), .model = model, .data = data, .feed = &feed, .folder = -1};
@@ -354,8 +356,9 @@ static kd_status check_results(kd_ctx *ctx, const kd_student *students, size_t n
 
 kd_status kd_distill_many(kd_student *students, size_t n, kd_dataset *data)
 {
-    if (!students || n == 0 || !students[0].model || !data) return KD_E_INVALID;
+    if (!students || n == 0 || !students[0].model) return KD_E_INVALID;
     kd_ctx *ctx = kd_model_ctx(students[0].model);
+    if (!data) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_distill_many: NULL");
     kd_status status = check_results(ctx, students, n);
     if (status) return status;
     kdt_run **runs = kd_ctx_alloc(ctx, n, sizeof(kdt_run *));

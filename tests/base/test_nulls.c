@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_nulls.c: one rule for NULL: without an object a call is KD_E_INVALID; where there is one, and
- * something else is missing, so it is, with words; what destroys takes NULL. */
+ * something else is missing, so it is, with words; what a call was to make is NULL; what destroys
+ * takes NULL. */
 #include "../test.h"
 
 #include <kd/kd.h>
@@ -13,6 +14,10 @@ typedef struct world {
     kd_model *model;
     kd_params *params;
     kd_writer *writer;
+    kd_dataset *data;
+    kd_loader *loader;
+    kd_plan *plan;
+    kd_json *json;
 } world;
 
 static kd_model *made;
@@ -31,8 +36,25 @@ static char *text;
 static const char *words;
 static kd_export *exported;
 static kd_blob *blob;
+static kd_graph *graph;
+static kd_dataset *data;
+static kd_loader *loader;
+static const kd_batch *batch;
+static const void *constant;
 static float number[4 * 64] = {1, 1, 1, 1};
 static const int32_t label[4];
+
+static kd_status built_without_model(const world *w)
+{
+    const int64_t dim[] = {KD_BATCH, 8, 8, 1};
+    kd_graph *g;
+    test_ok(w->ctx, kd_graph_create(w->ctx, &g));
+    const kd_value x = kd_input(g, "input", KD_F32, 4, dim);
+    ck_assert_int_eq(kd_model_build(NULL, g, x, NULL), KD_NONE);
+    const kd_status status = kd_graph_status(g);
+    kd_graph_destroy(g);
+    return status;
+}
 
 #define CALL(name, call)                                                                           \
     static kd_status name(const world *w)                                                          \
@@ -112,6 +134,14 @@ CALL(write_c_0, kd_export_write_c(NULL, "x"))
 CALL(blob_open_0, kd_blob_open(NULL, "x", &blob))
 CALL(blob_net_0, kd_blob_network(NULL, &made))
 CALL(blob_answer_0, kd_blob_answer(NULL, number, 1, number))
+CALL(evaluate_0, kd_evaluate(NULL, w->data, NULL, NULL))
+CALL(train_0, kd_train(NULL, w->data, NULL, NULL))
+CALL(distill_0, kd_distill(NULL, w->data, NULL, NULL))
+CALL(many_0, kd_distill_many(NULL, 1, w->data))
+CALL(cache_build_0, kd_cache_build(NULL, w->data, NULL))
+CALL(cache_verify_0, kd_cache_verify(NULL, w->data, NULL, 1, NULL))
+CALL(cache_agree_0, kd_cache_agree(NULL, w->data, NULL, w->data))
+CALL(seek_0, kd_loader_seek(NULL, 0, 0))
 
 /* There is one, and it can say what is missing. */
 CALL(export_1, kd_export_create(w->model, NULL))
@@ -159,6 +189,18 @@ CALL(graph_8, kd_graph_create(w->ctx, NULL))
 CALL(open_8, kd_dataset_open(w->ctx, "synthetic", NULL, NULL))
 CALL(arrays_8, kd_dataset_from_arrays(w->ctx, NULL, NULL, NULL, 0, NULL))
 CALL(callback_8, kd_dataset_from_callback(w->ctx, NULL, NULL, NULL, NULL))
+CALL(build_1, built_without_model(w))
+CALL(evaluate_1, kd_evaluate(w->model, NULL, NULL, NULL))
+CALL(train_1, kd_train(w->model, NULL, NULL, NULL))
+CALL(distill_1, kd_distill(w->model, NULL, NULL, NULL))
+CALL(many_1, kd_distill_many(&(kd_student){.model = w->model}, 1, NULL))
+CALL(cache_build_1, kd_cache_build(w->model, NULL, NULL))
+CALL(cache_verify_1, kd_cache_verify(w->model, NULL, NULL, 1, NULL))
+CALL(cache_agree_1, kd_cache_agree(&(kd_student){.model = w->model}, NULL, NULL, NULL))
+CALL(exec_1, kd_exec_create(w->plan, NULL, NULL, &exec))
+CALL(next_1, kd_loader_next(w->loader, NULL))
+CALL(json_text_1, kd_json_text(w->json, NULL, NULL))
+CALL(atomic_1, kd_file_write_atomic(w->ctx, "x", NULL, 1))
 
 #define ROW(name)                                                                                  \
     {                                                                                              \
@@ -187,25 +229,47 @@ static const row without[] = {
     ROW(complete_0),    ROW(match_0),       ROW(export_0),        ROW(export_graph_0),
     ROW(quantise_0),    ROW(compare_0),     ROW(layer_0),         ROW(result_0),
     ROW(blob_0),        ROW(write_blob_0),  ROW(write_c_0),       ROW(blob_open_0),
-    ROW(blob_net_0),    ROW(blob_answer_0)};
+    ROW(blob_net_0),    ROW(blob_answer_0), ROW(evaluate_0),      ROW(train_0),
+    ROW(distill_0),     ROW(many_0),        ROW(cache_build_0),   ROW(cache_verify_0),
+    ROW(cache_agree_0), ROW(seek_0)};
 
 static const row with[] = {
-    ROW(taps_1),      ROW(taps_2),          ROW(plan_taps_1), ROW(export_1),     ROW(blob_open_1),
-    ROW(blob_open_2), ROW(create_1),        ROW(create_2),    ROW(load_1),       ROW(load_2),
-    ROW(load_file_1), ROW(count_1),         ROW(save_1),      ROW(hash_1),       ROW(save_params_1),
-    ROW(normal_1),    ROW(normal_2),        ROW(take_1),      ROW(normalize_1),  ROW(predict_1),
-    ROW(predict_2),   ROW(plan_1),          ROW(plan_2),      ROW(step_1),       ROW(step_2),
-    ROW(optim_1),     ROW(writer_1),        ROW(writer_2),    ROW(train_plan_1), ROW(memory_1),
-    ROW(memory_2),    ROW(writer_memory_1), ROW(clone_9),     ROW(get_9),        ROW(set_9),
-    ROW(open_9),      ROW(all_9),           ROW(folder_9),    ROW(json_9),       ROW(parse_9),
-    ROW(complete_9),  ROW(graph_8),         ROW(open_8),      ROW(arrays_8),     ROW(callback_8)};
+    ROW(taps_1),        ROW(taps_2),      ROW(plan_taps_1),   ROW(export_1),
+    ROW(blob_open_1),   ROW(blob_open_2), ROW(create_1),      ROW(create_2),
+    ROW(load_1),        ROW(load_2),      ROW(load_file_1),   ROW(count_1),
+    ROW(save_1),        ROW(hash_1),      ROW(save_params_1), ROW(normal_1),
+    ROW(normal_2),      ROW(take_1),      ROW(normalize_1),   ROW(predict_1),
+    ROW(predict_2),     ROW(plan_1),      ROW(plan_2),        ROW(step_1),
+    ROW(step_2),        ROW(optim_1),     ROW(writer_1),      ROW(writer_2),
+    ROW(train_plan_1),  ROW(memory_1),    ROW(memory_2),      ROW(writer_memory_1),
+    ROW(clone_9),       ROW(get_9),       ROW(set_9),         ROW(open_9),
+    ROW(all_9),         ROW(folder_9),    ROW(json_9),        ROW(parse_9),
+    ROW(complete_9),    ROW(graph_8),     ROW(open_8),        ROW(arrays_8),
+    ROW(callback_8),    ROW(build_1),     ROW(evaluate_1),    ROW(train_1),
+    ROW(distill_1),     ROW(many_1),      ROW(cache_build_1), ROW(cache_verify_1),
+    ROW(cache_agree_1), ROW(exec_1),      ROW(next_1),        ROW(json_text_1),
+    ROW(atomic_1)};
+
+static void make(world *w)
+{
+    const kd_loader_opt load = {.struct_size = sizeof load, .batch = 4, .depth = KD_LOADER_SYNC};
+    const char *const synthetic = "synthetic:train=8,test=4,image=8,classes=2,channels=1";
+    kd_exec *unused;
+    w->ctx = test_ctx(1, NULL);
+    test_ok(w->ctx, kd_model_create(w->ctx, SPEC, 1, &w->model));
+    test_ok(w->ctx, kd_model_plan(w->model, 1, &w->plan, &unused));
+    kd_exec_destroy(unused);
+    test_ok(w->ctx, kd_writer_create_memory(w->ctx, &w->writer));
+    test_ok(w->ctx, kd_dataset_open(w->ctx, synthetic, NULL, &w->data));
+    test_ok(w->ctx, kd_loader_create(w->data, &load, &w->loader));
+    test_ok(w->ctx, kd_json_create(w->ctx, 0, &w->json));
+    w->params = kd_model_params(w->model);
+}
 
 START_TEST(test_null)
 {
-    world w = {.ctx = test_ctx(1, NULL)};
-    test_ok(w.ctx, kd_model_create(w.ctx, SPEC, 1, &w.model));
-    test_ok(w.ctx, kd_writer_create_memory(w.ctx, &w.writer));
-    w.params = kd_model_params(w.model);
+    world w;
+    make(&w);
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)
         ck_assert_msg(without[i].call(&w) == KD_E_INVALID, "%s", without[i].name);
     for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
@@ -213,10 +277,62 @@ START_TEST(test_null)
         ck_assert_msg(with[i].call(&w) == KD_E_INVALID, "%s", with[i].name);
         ck_assert_msg(strcmp(kd_ctx_error(w.ctx), "before"), "%s: no words", with[i].name);
     }
+    kd_json_destroy(w.json);
+    kd_loader_close(w.loader);
+    kd_dataset_close(w.data);
     kd_writer_abandon(w.writer);
+    kd_plan_destroy(w.plan);
     kd_model_destroy(w.model);
     ck_assert_uint_eq(kd_ctx_memory(w.ctx), 0);
     kd_ctx_destroy(w.ctx);
+}
+END_TEST
+
+/* Without its object, too, a call leaves NULL where it was to make something. */
+#define MAKES_NULL(made, call)                                                                     \
+    do {                                                                                           \
+        (made) = (void *)&hash;                                                                    \
+        ck_assert_int_eq(call, KD_E_INVALID);                                                      \
+        ck_assert_ptr_null(made);                                                                  \
+    } while (0)
+
+START_TEST(test_made)
+{
+    MAKES_NULL(made, kd_model_create(NULL, SPEC, 1, &made));
+    MAKES_NULL(made, kd_model_load(NULL, "x", NULL, &made));
+    MAKES_NULL(made, kd_model_load_file(NULL, NULL, NULL, &made));
+    MAKES_NULL(made, kd_model_load_memory(NULL, "", 0, NULL, &made));
+    MAKES_NULL(made, kd_blob_network(NULL, &made));
+    MAKES_NULL(plan, kd_plan_create(NULL, NULL, &plan));
+    MAKES_NULL(plan, kd_train_plan(NULL, NULL, &plan));
+    MAKES_NULL(plan, kd_model_plan(NULL, 1, &plan, &exec));
+    MAKES_NULL(exec, kd_model_plan(NULL, 1, &plan, &exec));
+    MAKES_NULL(exec, kd_exec_create(NULL, NULL, NULL, &exec));
+    MAKES_NULL(graph, kd_graph_create(NULL, &graph));
+    MAKES_NULL(copy, kd_params_create(NULL, 1, &copy));
+    MAKES_NULL(copy, kd_params_create_others(NULL, 1, NULL, &copy));
+    MAKES_NULL(copy, kd_params_clone(NULL, &copy));
+    MAKES_NULL(optim, kd_optim_create(NULL, NULL, &optim));
+    MAKES_NULL(data, kd_dataset_open(NULL, "synthetic", NULL, &data));
+    MAKES_NULL(data, kd_dataset_from_arrays(NULL, NULL, NULL, NULL, 0, &data));
+    MAKES_NULL(data, kd_dataset_from_floats(NULL, NULL, NULL, NULL, 0, &data));
+    MAKES_NULL(data, kd_dataset_from_callback(NULL, NULL, NULL, NULL, &data));
+    MAKES_NULL(data, kd_dataset_from_encoded(NULL, NULL, NULL, NULL, &data));
+    MAKES_NULL(data, kd_dataset_from_pictures(NULL, NULL, 0, &data));
+    MAKES_NULL(loader, kd_loader_create(NULL, NULL, &loader));
+    MAKES_NULL(batch, kd_loader_next(NULL, &batch));
+    MAKES_NULL(file, kd_file_open(NULL, "x", &file));
+    MAKES_NULL(file, kd_file_from_memory(NULL, "", 0, NULL, &file));
+    MAKES_NULL(writer, kd_writer_create(NULL, "x", &writer));
+    MAKES_NULL(writer, kd_writer_create_memory(NULL, &writer));
+    MAKES_NULL(bytes, kd_writer_finish_memory(NULL, &bytes, &size));
+    MAKES_NULL(text, kd_file_read_all(NULL, "x", 1, &text, &size));
+    MAKES_NULL(json, kd_json_create(NULL, 0, &json));
+    MAKES_NULL(object, kd_json_parse(NULL, "{}", 2, &object));
+    MAKES_NULL(words, kd_json_text(NULL, &words, &size));
+    MAKES_NULL(exported, kd_export_create(NULL, &exported));
+    MAKES_NULL(constant, kd_export_blob(NULL, &constant, &size));
+    MAKES_NULL(blob, kd_blob_open(NULL, "x", &blob));
 }
 END_TEST
 
@@ -248,4 +364,4 @@ START_TEST(test_nothing)
 }
 END_TEST
 
-TEST_SUITE(nulls, 20, &test_null, &test_nothing)
+TEST_SUITE(nulls, 20, &test_null, &test_made, &test_nothing)
