@@ -38,7 +38,8 @@ typedef struct kd_file_tensor {
 
 /* Open a file, read its header and check all of it; tensors are read when they are asked for.
  *
- *   KD_E_IO           the file can't be read, or is not there
+ *   KD_E_NOTFOUND     there is no such file
+ *   KD_E_IO           it, or a shard that it names, can't be read
  *   KD_E_FORMAT       it breaks the format; the error says what it is instead, if that is known
  *   KD_E_UNSUPPORTED  it has an element type or a rank that this library does not know
  *

@@ -370,8 +370,7 @@ KD_API kd_status kd_checkpoint_save(const kd_model *model, kd_optim *optim, cons
  * goes on to the same bits. *note: a copy of the text, to be freed with kd_ctx_free, "" if there
  * was none; note may be NULL. On failure model and optimiser are as they were:
  *
- *   KD_E_NOTFOUND                        there is no such file
- *   KD_E_IO, KD_E_FORMAT                 as kd_file_open has it
+ *   KD_E_NOTFOUND, KD_E_IO, KD_E_FORMAT  as kd_file_open has it
  *   KD_E_MISMATCH                        it is no such checkpoint, or of another network or
  *                                        optimiser */
 KD_API kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char *path,

@@ -355,12 +355,15 @@ static kd_status finish(kd_file **file, kd_status status, bool index)
 static kd_status cannot_open(kd_ctx *ctx, const char *path, int error)
 {
     char to[1024];
-    const ssize_t n = error == ENOENT ? readlink(path, to, sizeof to - 1) : -1;
-    if (n < 0) return kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': %s", path, strerror(error));
+    const bool missing = error == ENOENT;
+    const ssize_t n = missing ? readlink(path, to, sizeof to - 1) : -1;
+    if (n < 0)
+        return kd_ctx_fail(ctx, missing ? KD_E_NOTFOUND : KD_E_IO, "cannot open '%s': %s", path,
+                           strerror(error));
     to[n] = 0;
-    return kd_ctx_fail(ctx, KD_E_IO, "cannot open '%s': it is a link to '%s', which is not there%s",
-                       path, kdi_show(to).text,
-                       strstr(to, "annex/objects") ? kdi_kind_advice(KDI_KIND_ANNEX) : "");
+    return kd_ctx_fail(
+        ctx, KD_E_NOTFOUND, "cannot open '%s': it is a link to '%s', which is not there%s", path,
+        kdi_show(to).text, strstr(to, "annex/objects") ? kdi_kind_advice(KDI_KIND_ANNEX) : "");
 }
 
 static kd_status open_path(kd_ctx *ctx, const char *path, bool index, kd_file **file)

@@ -139,8 +139,9 @@ static kd_status open_shard(kd_file *f, const char *name)
     kd_status status = kdi_file_open_one(f->ctx, path, part);
     kd_ctx_free(f->ctx, path);
     if (status && status != KD_E_NOMEM && status != KD_E_LIMIT)
-        return kd_ctx_fail(f->ctx, status, "'%s' names a shard that can't be read: %s", f->path,
-                           kd_ctx_error(f->ctx));
+        return kd_ctx_fail(
+            f->ctx, status == KD_E_NOTFOUND ? KD_E_IO : status, /* the index is there */
+            "'%s' names a shard that can't be read: %s", f->path, kd_ctx_error(f->ctx));
     if (!status) f->n_parts++;
     return status;
 }

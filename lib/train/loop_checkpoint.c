@@ -9,11 +9,9 @@
  * Everything is read into memory beside the model, and copied when all of it was right. */
 #include "train.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static kd_status write_states(const kd_params *params, kd_optim *optim, kd_writer *w)
 {
@@ -169,9 +167,6 @@ kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char *path,
     if (!model) return KD_E_INVALID;
     reading r = {.ctx = kd_model_ctx(model)};
     if (!optim || !path) return kd_ctx_fail(r.ctx, KD_E_INVALID, "kd_checkpoint_load: NULL");
-    struct stat info;
-    if (stat(path, &info) && errno == ENOENT)
-        return kd_ctx_fail(r.ctx, KD_E_NOTFOUND, "%s: there is no such file", path);
     kd_status status = kd_file_open(r.ctx, path, &r.file);
     if (status) return status;
     r.path = kd_file_path(r.file);
