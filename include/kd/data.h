@@ -32,9 +32,10 @@ typedef struct kd_data_info {
     size_t classes;                 /* labels are in [0, classes) */
     size_t height, width, channels; /* of a picture: 1..65536 each, 1..64 channels */
     size_t count[KD_SPLIT_COUNT];   /* samples of each split, fewer than 2^32; 0 is allowed */
-    const float *mean, *std;        /* [channels] of the training split, pixels in 0..1. NULL for
-                                     * the caller's: 0.5 and 0.25, a guess; kd_dataset_measure
-                                     * tells the right ones */
+    const float *mean, *std;        /* [channels] of the training split: of pixels in 0..1, of
+                                     * floats in their unit. NULL for the caller's: 0.5 and 0.25,
+                                     * a guess, of floats 0 and 1. kd_dataset_measure tells the
+                                     * right ones */
     const char *const *class_names; /* [classes], or NULL */
     const char *guess; /* the library's: what mean and std are where they were not measured on
                         * these pictures; logged where a network takes them. NULL: no guess */
@@ -90,9 +91,10 @@ KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                         kd_dataset **out);
 
 /* The same of floats: images[split] is [count, height, width, channels], numbers in the unit of
- * info's mean and std (0 and 1 where they are NULL): a loader gives (x - mean) / std. Where they
- * are pictures, let them be 0..1, so that the network can be shown bytes later. Numbers that are
- * not finite are KD_E_INVALID, and so is what kd_dataset_from_arrays refuses. Steps that move
+ * info's mean and std (0 and 1 where they are NULL): a loader gives (x - mean) / std. The mean may
+ * be any finite number, the deviation any above 0. Where they are pictures, let them be 0..1, so
+ * that the network can be shown bytes later: see kd_model_take_normalization. Numbers that are not
+ * finite are KD_E_INVALID, and so is what else kd_dataset_from_arrays refuses. Steps that move
  * pixels or work on normalised values are done (crop, flip, altflip, cutout, erase, mixup, cutmix,
  * repeat); those that compute with bytes are KD_E_UNSUPPORTED. */
 KD_API kd_status kd_dataset_from_floats(kd_ctx *ctx, const kd_data_info *info,
@@ -374,9 +376,11 @@ KD_API kd_status kd_framer_create(kd_ctx *ctx, const kd_framer_opt *opt, kd_fram
 /* The picture as out [view.height, view.width, view.channels]. Its channels are the view's, or 1:
  * then the grey is repeated.
  *
- *   KD_E_INVALID  pixels is NULL, a side is 0 or too large, the stride is shorter than a row, the
- *                 bytes end before the last row does
- *   KD_E_SHAPE    other channels
+ *   KD_E_INVALID            pixels is NULL
+ *                           a side is 0 or above 65535
+ *                           the stride is shorter than a row
+ *                           the bytes end before the last row does
+ *   KD_E_SHAPE              other channels
  *   KD_E_LIMIT, KD_E_NOMEM  a picture larger than was reserved for */
 KD_API kd_status kd_framer_show(kd_framer *framer, const kd_picture *picture, float *out);
 /* NULL is allowed. */

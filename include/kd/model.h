@@ -172,7 +172,9 @@ KD_API kd_status kd_model_set_framing(kd_model *model, const char *framing);
  * channels is NULL, as the loader repeats it. The arrays are the model's or the info's. */
 KD_API kd_view kd_model_view(const kd_model *model, const kd_data_info *info);
 /* If the model has no normalisation, give it the data's, repeated for grey data. Other channels
- * that differ are KD_E_SHAPE. */
+ * that differ are KD_E_SHAPE. A mean or deviation that kd_model_set_normalization refuses, as floats
+ * in a unit of their own may have, is not taken: the model stays without, and kd_model_view gives
+ * the data's. */
 KD_API kd_status kd_model_take_normalization(kd_model *model, const kd_data_info *info);
 
 /* A 64-bit sum over names, types, shapes and values of parameters and buffers, the same on every

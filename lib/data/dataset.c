@@ -17,7 +17,22 @@ static const char *const split_names[KD_SPLIT_COUNT] = {"train", "test"};
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-static kd_status check_info(kd_ctx *ctx, const kd_data_info *info)
+/* Bytes are pixels from 0 to 1; floats have whatever unit they have. */
+static kd_status check_normalisation(kd_ctx *ctx, const kd_data_info *info, bool floats)
+{
+    for (size_t c = 0; c < info->channels; c++) {
+        const float mean = info->mean ? info->mean[c] : 0, std = info->std ? info->std[c] : 1;
+        const bool wild = !isfinite(mean) || !isfinite(std) || std <= 0;
+        if (wild || (!floats && (mean < 0 || mean > 1 || std > 1)))
+            return kd_ctx_fail(ctx, KD_E_INVALID,
+                               "data set '%s': channel %zu: mean %g, standard deviation %g%s",
+                               info->name, c, (double)mean, (double)std,
+                               floats ? "" : ": they are of pixels from 0 to 1");
+    }
+    return KD_OK;
+}
+
+static kd_status check_info(kd_ctx *ctx, const kd_data_info *info, bool floats)
 {
     if (info->classes < 1 || info->classes > INT32_MAX)
         return kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s': %zu classes", info->name,
@@ -34,15 +49,7 @@ static kd_status check_info(kd_ctx *ctx, const kd_data_info *info)
         if (info->count[s] > UINT32_MAX)
             return kd_ctx_fail(ctx, KD_E_INVALID, "data set '%s': %zu %s samples: too many",
                                info->name, info->count[s], split_names[s]);
-    for (size_t c = 0; c < info->channels; c++) {
-        const float mean = info->mean ? info->mean[c] : 0, std = info->std ? info->std[c] : 1;
-        if (!(mean >= 0 && mean <= 1) || !(std > 0 && std <= 1))
-            return kd_ctx_fail(ctx, KD_E_INVALID,
-                               "data set '%s': channel %zu: mean %g, standard deviation %g: they "
-                               "are of pixels from 0 to 1",
-                               info->name, c, (double)mean, (double)std);
-    }
-    return KD_OK;
+    return check_normalisation(ctx, info, floats);
 }
 
 static const float *pool_floats(kdi_pool *pool, size_t n, const float *from, float otherwise)
@@ -79,7 +86,7 @@ kd_status kdi_dataset_describe(kd_dataset *data, const kd_data_info *from)
     kd_status status = kd_options(data->ctx, "kd_data_info", &info, sizeof info, from);
     if (status) return status;
     if (!info.name) info.name = "data";
-    status = check_info(data->ctx, &info);
+    status = check_info(data->ctx, &info, data->floats);
     if (status) return status;
 
     kdi_pool *pool = &data->pool;

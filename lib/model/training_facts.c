@@ -19,13 +19,18 @@ const float *kd_model_std(const kd_model *m)
     return m->normalized ? m->std : NULL;
 }
 
+static bool is_of_pixels(float mean, float std)
+{
+    return mean >= 0 && mean <= 1 && std > 0 && std <= 1;
+}
+
 kd_status kd_model_set_normalization(kd_model *m, const float *mean, const float *std)
 {
     if (!m) return KD_E_INVALID;
     if (!mean || !std)
         return kd_ctx_fail(m->ctx, KD_E_INVALID, "a normalisation has a mean and a std: NULL");
     for (int i = 0; i < m->spec.channels; i++)
-        if (!(std[i] > 0 && std[i] <= 1) || !(mean[i] >= 0 && mean[i] <= 1))
+        if (!is_of_pixels(mean[i], std[i]))
             return kd_ctx_fail(m->ctx, KD_E_INVALID,
                                "a normalisation of mean %g and std %g: they are of pixels from 0 "
                                "to 1%s",
@@ -66,6 +71,13 @@ kd_status kd_model_take_normalization(kd_model *m, const kd_data_info *info)
         const size_t from = info->channels == 1 ? 0 : i;
         mean[i] = info->mean[from];
         std[i] = info->std[from];
+        if (!is_of_pixels(mean[i], std[i])) {
+            kd_ctx_log(m->ctx, KD_LOG_INFO,
+                       "%.300s: its numbers are in a unit of their own: the network keeps no "
+                       "normalisation, and takes that of the data it is shown",
+                       info->name ? info->name : "data");
+            return KD_OK;
+        }
     }
     if (info->guess)
         kd_ctx_log(m->ctx, KD_LOG_INFO, "%.300s: the network is normalised by %s",

@@ -531,7 +531,77 @@ START_TEST(test_floats_refused)
 }
 END_TEST
 
+/* The same numbers, and their mean and deviation, 256 times as large: to the bit the same batches,
+ * the same training and the same evaluation. The network keeps no normalisation for bytes. */
+START_TEST(test_floats_in_a_unit_of_their_own)
+{
+    static float floats[2][N * H * W];
+    int32_t labels[N];
+    float means[2], stds[2];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_dataset *data[2];
+    kd_result r[2] = {{.struct_size = sizeof *r}, {.struct_size = sizeof *r}};
+    uint64_t hash[2];
+    for (size_t i = 0; i < N * H * W; i++) {
+        floats[0][i] = (float)(i * 31 % 256 + i / W % 7) / 300.0f;
+        floats[1][i] = 256 * floats[0][i];
+    }
+    for (size_t i = 0; i < N; i++) labels[i] = (int32_t)(i % 3);
+    for (size_t k = 0; k < 2; k++) {
+        kd_data_info info = float_info(1);
+        const float *const numbers[] = {floats[k], floats[k]};
+        const int32_t *const known[] = {labels, labels};
+        kd_model *model;
+        info.count[KD_SPLIT_TEST] = N;
+        info.mean = info.std = NULL;
+        test_ok(ctx, kd_dataset_from_floats(ctx, &info, numbers, known, 1, &data[k]));
+        test_ok(ctx, kd_dataset_measure(data[k], &means[k], &stds[k]));
+        kd_dataset_close(data[k]);
+        info.mean = &means[k];
+        info.std = &stds[k];
+        test_ok(ctx, kd_dataset_from_floats(ctx, &info, numbers, known, 1, &data[k]));
+        test_ok(ctx, kd_model_create(ctx, "vgg2_bn,width=0.125,classes=3,image=12x10,channels=1", 1,
+                                     &model));
+        const kd_train_opt opt = {.struct_size = sizeof opt, .epochs = 2, .batch = 10};
+        test_ok(ctx, kd_train(model, data[k], &opt, &r[k]));
+        test_ok(ctx, kd_model_hash(model, &hash[k]));
+        ck_assert((kd_model_mean(model) == NULL) == (k == 1));
+        kd_model_destroy(model);
+    }
+    ck_assert(means[1] == 256 * means[0] && stds[1] == 256 * stds[0]);
+    ck_assert_float_gt(stds[1], 1);
+    ck_assert_uint_eq(hash[0], hash[1]);
+    ck_assert(r[0].top1 == r[1].top1 && r[0].loss == r[1].loss);
+    kd_loader *loader[2];
+    const kd_batch *batch[2];
+    for (size_t k = 0; k < 2; k++) {
+        const kd_loader_opt opt = {.struct_size = sizeof opt, .augment = "crop+cutout+erase:1"};
+        test_ok(ctx, kd_loader_create(data[k], &opt, &loader[k]));
+        test_ok(ctx, kd_loader_next(loader[k], &batch[k]));
+    }
+    ck_assert_mem_eq(batch[0]->views[0], batch[1]->views[0], N * H * W * sizeof(float));
+    for (size_t k = 0; k < 2; k++) {
+        kd_loader_close(loader[k]);
+        kd_dataset_close(data[k]);
+    }
+    static const struct {
+        float mean, std;
+    } bad[] = {{NAN, 1}, {INFINITY, 1}, {0, NAN}, {0, INFINITY}, {0, 0}, {0, -1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        kd_data_info info = float_info(1);
+        info.mean = &bad[i].mean;
+        info.std = &bad[i].std;
+        refused(ctx,
+                kd_dataset_from_floats(ctx, &info, (const float *const[]){floats[0], NULL},
+                                       (const int32_t *const[]){labels, NULL}, 1, &data[0]),
+                KD_E_INVALID, "channel 0: mean ");
+    }
+    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 TEST_SUITE(single, 60, &test_decode, &test_encoded_is_the_folder, &test_encoded_bad,
-           &test_floats_are_the_bytes, &test_floats_refused, &test_framer_is_the_loader,
-           &test_framer_grey, &test_framer_bad_pictures, &test_framer_refusals,
-           &test_framer_allocates_nothing)
+           &test_floats_are_the_bytes, &test_floats_refused, &test_floats_in_a_unit_of_their_own,
+           &test_framer_is_the_loader, &test_framer_grey, &test_framer_bad_pictures,
+           &test_framer_refusals, &test_framer_allocates_nothing)
