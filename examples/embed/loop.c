@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * loop.c: a training loop by hand: batches from a loader, the library's step as a plan, a rate that
- * warms up and falls, a checkpoint after each epoch from which the program goes on, and another
- * thread that may cancel it at any moment:
+ * loop.c: a training loop by hand. Batches come from a loader, a step is one of the library's plans,
+ * and the rate warms up and falls. Each epoch ends with a checkpoint; where the file is there already
+ * the loop goes on from it. Another thread may cancel the loop at any moment:
  *   loop synthetic:train=320,test=64 checkpoint.safetensors [SECONDS until it is cancelled] */
 #include <kd/kd.h>
 
