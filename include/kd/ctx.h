@@ -120,7 +120,7 @@ KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
  * this, also while others compute; it does not wait. Until it is taken back, every kd_exec_run and
  * kd_loader_next of the context returns KD_E_STOPPED, the former before its next program step (of
  * some milliseconds), and so does what is made of them: kd_model_predict, kd_evaluate (its result
- * has the samples before), kd_dataset_measure, kd_dataset_checksum while it reads samples, kd_train
+ * has the samples before), kd_dataset_measure, kd_dataset_checksum while it reads, kd_train
  * and kd_distill. These two undo the step they were in, write a checkpoint where they have a
  * folder, and can be resumed from there to the same bits. NULL is allowed. */
 KD_API void kd_ctx_cancel(kd_ctx *ctx, int cancel);

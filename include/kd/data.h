@@ -180,8 +180,8 @@ KD_API kd_status kd_dataset_sample(kd_dataset *data, kd_split split, size_t inde
  * Of picture files it is over their order, labels and sizes in bytes, the names below the split's
  * folder (of kd_dataset_from_pictures: no names), and the first 16 KiB of 1,024 of them, evenly
  * spread; of all if they are fewer. Where the folder lies, and how its path was typed, makes no
- * difference. A sample that cannot be read is an error. kd_ctx_cancel is KD_E_STOPPED where all
- * samples are read. */
+ * difference. A sample that cannot be read is an error. kd_ctx_cancel is KD_E_STOPPED, unless
+ * the sum is known already. */
 KD_API kd_status kd_dataset_checksum(kd_dataset *data, uint64_t *checksum);
 
 /* Close its loaders first. NULL is allowed. */

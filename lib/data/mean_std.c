@@ -121,23 +121,38 @@ static kd_status finish(const job *j, size_t workers, float *mean, float *std)
     return KD_OK;
 }
 
-/* Of floats: the mean first, then the deviations from it, picture after picture in double. */
-static void measure_floats(const kd_dataset *data, float *mean, float *std)
+/* The mean over a channel of x - centre, or of its square, picture after picture in double. */
+static kd_status mean_of(const kd_dataset *data, size_t channel, double centre, bool squared,
+                         double *mean)
 {
     const kd_data_info *info = &data->info;
-    const float *x = data->pixels[KD_SPLIT_TRAIN];
-    const size_t pixels = info->count[KD_SPLIT_TRAIN] * info->height * info->width;
-    for (size_t c = 0; c < info->channels; c++) {
-        double sum = 0, squares = 0;
-        for (size_t i = 0; i < pixels; i++) sum += (double)x[i * info->channels + c];
-        const double centre = sum / (double)pixels;
-        for (size_t i = 0; i < pixels; i++) {
-            const double away = (double)x[i * info->channels + c] - centre;
-            squares += away * away;
+    const size_t count = info->count[KD_SPLIT_TRAIN], pixels = info->height * info->width;
+    const float *x = (const float *)data->pixels[KD_SPLIT_TRAIN] + channel;
+    double sum = 0;
+    for (size_t n = 0; n < count; n++) {
+        const kd_status status = kd_ctx_check_cancel(data->ctx);
+        if (status) return status;
+        for (size_t i = 0; i < pixels; i++, x += info->channels) {
+            const double away = (double)*x - centre;
+            sum += squared ? away * away : away;
         }
-        if (mean) mean[c] = (float)centre;
-        if (std) std[c] = (float)sqrt(squares / (double)pixels);
     }
+    *mean = sum / ((double)count * (double)pixels);
+    return KD_OK;
+}
+
+/* Of floats: the mean first, then the deviations from it. */
+static kd_status measure_floats(const kd_dataset *data, float *mean, float *std)
+{
+    for (size_t c = 0; c < data->info.channels; c++) {
+        double centre, variance;
+        kd_status status = mean_of(data, c, 0, false, &centre);
+        if (!status) status = mean_of(data, c, centre, true, &variance);
+        if (status) return status;
+        if (mean) mean[c] = (float)centre;
+        if (std) std[c] = (float)sqrt(variance);
+    }
+    return KD_OK;
 }
 
 kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std)
@@ -150,10 +165,7 @@ kd_status kd_dataset_measure(kd_dataset *data, float *mean, float *std)
                            data->info.name);
     kd_status status = kd_ctx_check_cancel(data->ctx);
     if (status) return status;
-    if (data->floats) {
-        measure_floats(data, mean, std);
-        return KD_OK;
-    }
+    if (data->floats) return measure_floats(data, mean, std);
     /* Of files, decoding is worth the threads; a callback takes one call at a time anyway. */
     const bool together = !data->fetch || data->open;
     const size_t workers = together ? (size_t)kd_ctx_threads(data->ctx) : 1;

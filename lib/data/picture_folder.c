@@ -412,6 +412,8 @@ static kd_status fingerprint(const kd_dataset *data, uint64_t *out)
             const kdi_entry *e = &f->entries[split][i];
             kdi_path path;
             struct stat st;
+            const kd_status stopped = kd_ctx_check_cancel(data->ctx);
+            if (stopped) return stopped;
             const bool there = where(data, (kd_split)split, i, path.text, sizeof path.text) &&
                                stat(path.text, &st) == 0;
             kdi_sum_number(&sum, (uint64_t)e->label);

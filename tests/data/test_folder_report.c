@@ -297,6 +297,17 @@ START_TEST(test_folder_checksum)
         snprintf(name, sizeof name, "other%zu", i);
         ck_assert_uint_ne(sum_of(ctx, open_folder(ctx, make(name, others[i]))), sum);
     }
+    /* Cancelled, there is no sum; and what is known needs no file. */
+    kd_dataset *data = open_folder(ctx, make("again", files));
+    uint64_t again;
+    kd_ctx_cancel(ctx, 1);
+    ck_assert_int_eq(kd_dataset_checksum(data, &again), KD_E_STOPPED);
+    kd_ctx_cancel(ctx, 0);
+    test_ok(ctx, kd_dataset_checksum(data, &again));
+    ck_assert_uint_eq(again, sum);
+    kd_ctx_cancel(ctx, 1);
+    test_ok(ctx, kd_dataset_checksum(data, &again));
+    kd_dataset_close(data);
     ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
     kd_ctx_destroy(ctx);
 }
