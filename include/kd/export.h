@@ -134,8 +134,8 @@ KD_API kd_status kd_export_write_c(kd_export *e, const char *prefix);
 /* ---- blobs on this machine ------------------------------------------------------------------- */
 
 typedef struct kd_blob kd_blob;
-/* Read a blob and check all of it. One that is cut, damaged or of another version is KD_E_FORMAT,
- * and the error says what is wrong, and in which layer. A file that is not there is KD_E_NOTFOUND,
+/* Read a blob and check all of it. One that is cut, damaged or of another version, or a file
+ * that goes on behind it, is KD_E_FORMAT, and the error says what is wrong, and in which layer. A file that is not there is KD_E_NOTFOUND,
  * one that can't be read KD_E_IO. */
 KD_API kd_status kd_blob_open(kd_ctx *ctx, const char *path, kd_blob **blob);
 /* NULL is allowed. */

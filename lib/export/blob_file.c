@@ -31,6 +31,13 @@ static kd_status refuse(const kd_blob *b, const char *path, kd_edge_status statu
     return kd_ctx_fail(b->ctx, KD_E_FORMAT, "%s: %s", path, kd_edge_text(status));
 }
 
+/* A partition may be larger than its blob; a file that is was damaged, or is something else, too. */
+static kd_status trailing(const kd_blob *b, const char *path, size_t more)
+{
+    return kd_ctx_fail(b->ctx, KD_E_FORMAT, "%s: %zu byte%s behind the blob's end", path, more,
+                       more == 1 ? " follows" : "s follow");
+}
+
 /* Which kernels it needs: the type stands in the header, which is not checked yet. */
 static const kd_edge_op *const *ops_for(const char *bytes, size_t size)
 {
@@ -64,7 +71,10 @@ kd_status kd_blob_open(kd_ctx *ctx, const char *path, kd_blob **out)
     if (!status) {
         const kd_edge_status edge =
             kd_edge_open(&b->model, b->bytes, size, ops_for(b->bytes, size));
-        if (edge) status = refuse(b, path, edge);
+        if (edge)
+            status = refuse(b, path, edge);
+        else if (size > b->model.blob_bytes)
+            status = trailing(b, path, size - b->model.blob_bytes);
     }
     if (!status) {
         kd_edge_header header;

@@ -366,6 +366,14 @@ START_TEST(test_broken_blobs)
         ck_assert_ptr_null(b);
     }
     net_expect(ctx, kd_blob_open(ctx, in_dir("nowhere.kde"), &b), KD_E_NOTFOUND, "nowhere.kde");
+    for (size_t more = 1; more <= 16; more += 15) { /* in memory a blob may lie in a larger place */
+        FILE *f = fopen(in_dir("long.kde"), "wb");
+        ck_assert(f && fwrite(blob, 1, size, f) == size && fwrite(copy, 1, more, f) == more);
+        ck_assert_int_eq(fclose(f), 0);
+        net_expect(ctx, kd_blob_open(ctx, in_dir("long.kde"), &b), KD_E_FORMAT,
+                   more == 1 ? "long.kde: 1 byte follows" : "long.kde: 16 bytes follow");
+        ck_assert_ptr_null(b);
+    }
     free(copy);
     kd_export_destroy(e);
     kd_model_destroy(m);
