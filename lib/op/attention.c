@@ -15,6 +15,7 @@
  * A task is one (image, head), or all heads of an image if images are many. If the bias wants a
  * gradient, a task is one head of a run of images in order, and the runs' sums are added in
  * order. */
+#include "attention_inputs.h"
 #include "fields.h"
 #include "ops.h"
 #include "shape.h"
@@ -41,7 +42,6 @@ typedef struct attention_attr {
     int queries; /* of the T tokens, the first */
 } attention_attr;
 
-/* The inputs are qkv, mask if masked, bias if there is one more. */
 typedef struct attention {
     const kd_op_call *call;
     const kdi_kernels *kernels;
@@ -58,11 +58,6 @@ typedef struct attention {
     float *dbias;  /* [runs][heads][T][T] or NULL */
 } attention;
 
-static int bias_index(const attention_attr *attr, int n_in)
-{
-    return n_in > 1 + attr->masked ? 1 + attr->masked : 0;
-}
-
 static size_t runs_of(size_t n, size_t heads)
 {
     const size_t runs = kdi_pieces(TASKS, heads);
@@ -73,7 +68,7 @@ static attention attention_of(const kd_op_call *c, bool backwards)
 {
     const attention_attr *attr = c->attr;
     const kd_tensor *qkv = &c->in[0];
-    const int bias = bias_index(attr, c->n_in);
+    const int bias = kdi_attention_bias(attr->masked, c->n_in);
     attention a = {.call = c, .kernels = c->kernels, .n = qkv->dim[0], .t = qkv->dim[1]};
     const size_t nr = a.kernels->gemm_nr, vector = a.kernels->vector;
     a.heads = (size_t)attr->heads;
@@ -111,7 +106,8 @@ static size_t scratch(const kd_op_call *c, int backwards)
     const attention_attr *attr = c->attr;
     const attention a = attention_of(c, backwards);
     size_t floats, sums = 0, bytes;
-    if (backwards && bias_index(attr, c->n_in) && !kdi_mul(a.heads * a.t * a.t, a.runs, &sums))
+    if (backwards && kdi_attention_bias(attr->masked, c->n_in) &&
+        !kdi_mul(a.heads * a.t * a.t, a.runs, &sums))
         return SIZE_MAX;
     if (!kdi_mul(a.worker, (size_t)kd_ctx_threads(c->ctx), &floats) ||
         !kdi_add(floats, sums, &floats) || !kdi_mul(floats, sizeof(float), &bytes))
@@ -403,8 +399,9 @@ static void backward_run(void *arg, size_t index, int worker)
 
 static kd_status backward(const kd_op_call *c)
 {
+    const attention_attr *attr = c->attr;
     attention a = attention_of(c, true);
-    const int bias = bias_index(c->attr, c->n_in);
+    const int bias = kdi_attention_bias(attr->masked, c->n_in);
     if (!a.dbias) {
         kd_parallel_for(c->ctx, a.n >= MANY ? a.n : a.n * a.heads, backward_task, &a);
         return KD_OK;
@@ -424,46 +421,21 @@ static uint64_t macs(const kd_op_call *c)
     return (uint64_t)qkv->dim[0] * y->dim[1] * qkv->dim[1] * (qkv->dim[2] / 3) * 2;
 }
 
-static kd_status misfit(const kd_op_shapes *s, const char *what, const kd_shape *x)
-{
-    char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
-    const attention_attr *attr = s->attr;
-    return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s of %d heads, %s %s: they do not fit",
-                       s->name, kdi_shape_text(&s->in[0], a), attr->heads, what,
-                       kdi_shape_text(x, b));
-}
-
 static kd_status shape(kd_op_shapes *s)
 {
     const attention_attr *attr = s->attr;
     const kd_shape *x = &s->in[0];
-    const int bias = bias_index(attr, s->n_in);
     char text[KDI_SHAPE_TEXT];
-    if (!isfinite(attr->scale))
-        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: scale %g", s->name, (double)attr->scale);
-    if (attr->heads < 1)
-        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: %d heads", s->name, attr->heads);
-    if (x->rank == 3 && (attr->queries < 1 || attr->queries > x->dim[1]))
+    const kd_status status = kdi_attention_check(s, attr->heads, attr->masked, attr->scale);
+    if (status) return status;
+    if (attr->queries < 1 || attr->queries > x->dim[1])
         return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s has no %d queries", s->name,
                            kdi_shape_text(x, text), attr->queries);
-    if (x->rank != 3 || x->dim[2] % (3 * (int64_t)attr->heads))
-        return kd_ctx_fail(s->ctx, KD_E_SHAPE,
-                           "%s: input %s is not [N,T,3*C] with a C that %d heads divide", s->name,
-                           kdi_shape_text(x, text), attr->heads);
-    const int64_t t = x->dim[1];
-    if (attr->masked) {
-        const kd_shape *mask = &s->in[1];
-        if (mask->rank != 3 || mask->dim[0] < 1 || x->dim[0] % mask->dim[0] || mask->dim[1] != t ||
-            mask->dim[2] != t)
-            return misfit(s, "mask", mask);
-    }
-    const kd_shape square = {.rank = 3, .dim = {attr->heads, t, t}};
-    if (bias && !kdi_shape_equal(&s->in[bias], &square)) return misfit(s, "bias", &s->in[bias]);
     s->out[0] = *x;
     s->out[0].dim[2] /= 3;
     s->out[0].dim[1] = attr->queries;
-    s->out[1] = (kd_shape){.rank = 4, .dim = {x->dim[0], attr->heads, 2, t}};
-    return kdi_want_f32(s, 0);
+    s->out[1] = (kd_shape){.rank = 4, .dim = {x->dim[0], attr->heads, 2, x->dim[1]}};
+    return KD_OK;
 }
 
 /* The mask has no gradient; where there is none, input 1 is a bias, which has. */
@@ -503,10 +475,8 @@ static kd_value build(kd_graph *g, kd_value qkv, int heads, float scale, int que
                       kd_value mask)
 {
     const attention_attr attr = {heads, mask != KD_NONE, scale, queries};
-    kd_value in[3] = {qkv};
-    int n = 1;
-    if (mask != KD_NONE) in[n++] = mask;
-    if (bias != KD_NONE) in[n++] = bias;
+    kd_value in[3];
+    const int n = kdi_attention_inputs(in, qkv, bias, mask);
     return kd_graph_op(g, &kdi_op_attention, &attr, in, n, NULL);
 }
 

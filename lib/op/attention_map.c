@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * attention_map.c: the probabilities of a self-attention as a value, for those who compare or look
- * at them: attention.c never has them in memory. qkv [N,T,3*A], bias [heads,T,T] and mask [W,T,T]
- * as there; for each image n and head h
- *   p = softmax(scale q k^T + bias[h] + mask[n mod W])      [N,heads,T,T]
+ * attention_map.c: the probabilities of a self-attention as a value p [N,heads,T,T]. attention.c
+ * does not store them, so a network that is asked for them has this op beside it. Inputs are those
+ * of attention.c: qkv [N,T,3*A], bias [heads,T,T], mask [W,T,T]. For each image n and head h
+ *   p = softmax(scale q k^T + bias[h] + mask[n mod W])
  *   ds = p (dp - rowsum(p dp)),  dq = scale ds k,  dk = scale ds^T q,  dbias[h] = sum over n of ds
- * A task is one head of one image, or one row of the bias. Loops are plain: the map is computed for
- * few layers, beside products that cost far more. */
+ * The probabilities do not depend on the values (the last third of qkv), whose gradient is 0.
+ *
+ * A task of forward and backward is one head of one image. A task of the bias' gradient is one row
+ * of one head. Loops are plain, without a kernel: a map is computed for few layers only. */
+#include "attention_inputs.h"
 #include "fields.h"
 #include "ops.h"
-#include "shape.h"
 
 #include "../base/size.h"
 #include "../kernel/kernels.h"
@@ -21,7 +23,6 @@ typedef struct attention_map_attr {
     float scale; /* 0: 1 / sqrt(d) */
 } attention_map_attr;
 
-/* The inputs are qkv, mask if masked, bias if there is one more. */
 typedef struct map {
     const kd_op_call *call;
     size_t n, t, heads, d, windows;
@@ -30,17 +31,12 @@ typedef struct map {
     int bias_input;
 } map;
 
-static int bias_index(const attention_map_attr *attr, int n_in)
-{
-    return n_in > 1 + attr->masked ? 1 + attr->masked : 0;
-}
-
 static map map_of(const kd_op_call *c)
 {
     const attention_map_attr *attr = c->attr;
     const kd_tensor *qkv = &c->in[0];
     map m = {.call = c, .n = qkv->dim[0], .t = qkv->dim[1], .heads = (size_t)attr->heads};
-    m.bias_input = bias_index(attr, c->n_in);
+    m.bias_input = kdi_attention_bias(attr->masked, c->n_in);
     m.d = qkv->dim[2] / 3 / m.heads;
     m.scale = attr->scale != 0 ? attr->scale : (float)(1 / sqrt((double)m.d));
     m.windows = attr->masked ? c->in[1].dim[0] : 1;
@@ -168,37 +164,12 @@ static uint64_t macs(const kd_op_call *c)
     return (uint64_t)qkv->dim[0] * qkv->dim[1] * qkv->dim[1] * (qkv->dim[2] / 3);
 }
 
-static kd_status misfit(const kd_op_shapes *s, const char *what, const kd_shape *x)
-{
-    char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
-    return kd_ctx_fail(s->ctx, KD_E_SHAPE, "%s: input %s, %s %s: they do not fit", s->name,
-                       kdi_shape_text(&s->in[0], a), what, kdi_shape_text(x, b));
-}
-
 static kd_status shape(kd_op_shapes *s)
 {
     const attention_map_attr *attr = s->attr;
-    const kd_shape *x = &s->in[0];
-    const int bias = bias_index(attr, s->n_in);
-    char text[KDI_SHAPE_TEXT];
-    if (!isfinite(attr->scale) || attr->heads < 1)
-        return kd_ctx_fail(s->ctx, KD_E_INVALID, "%s: %d heads, scale %g", s->name, attr->heads,
-                           (double)attr->scale);
-    if (x->rank != 3 || x->dim[1] < 1 || x->dim[2] % (3 * (int64_t)attr->heads))
-        return kd_ctx_fail(s->ctx, KD_E_SHAPE,
-                           "%s: input %s is not [N,T,3*C] with a C that %d heads divide", s->name,
-                           kdi_shape_text(x, text), attr->heads);
-    const int64_t t = x->dim[1];
-    if (attr->masked) {
-        const kd_shape *mask = &s->in[1];
-        if (mask->rank != 3 || mask->dim[0] < 1 || x->dim[0] % mask->dim[0] || mask->dim[1] != t ||
-            mask->dim[2] != t)
-            return misfit(s, "mask", mask);
-    }
-    const kd_shape square = {.rank = 3, .dim = {attr->heads, t, t}};
-    if (bias && !kdi_shape_equal(&s->in[bias], &square)) return misfit(s, "bias", &s->in[bias]);
-    s->out[0] = (kd_shape){.rank = 4, .dim = {x->dim[0], attr->heads, t, t}};
-    return kdi_want_f32(s, 0);
+    const kd_shape *qkv = &s->in[0];
+    s->out[0] = (kd_shape){.rank = 4, .dim = {qkv->dim[0], attr->heads, qkv->dim[1], qkv->dim[1]}};
+    return kdi_attention_check(s, attr->heads, attr->masked, attr->scale);
 }
 
 /* The mask has no gradient; where there is none, input 1 is a bias, which has. */
@@ -236,9 +207,7 @@ kd_value kd_attention_map(kd_graph *g, kd_value qkv, int heads, float scale, kd_
                           kd_value mask)
 {
     const attention_map_attr attr = {heads, mask != KD_NONE, scale};
-    kd_value in[3] = {qkv};
-    int n = 1;
-    if (mask != KD_NONE) in[n++] = mask;
-    if (bias != KD_NONE) in[n++] = bias;
+    kd_value in[3];
+    const int n = kdi_attention_inputs(in, qkv, bias, mask);
     return kd_graph_op(g, &kdi_op_attention_map, &attr, in, n, NULL);
 }

@@ -447,7 +447,7 @@ START_TEST(test_refusals)
     refused(g, kd_attention_map(g, x, 5, 0, KD_NONE, KD_NONE), "that 5 heads divide");
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_attention_map(g, x, 4, 0, square, KD_NONE),
-            "input [N,4,24], bias [2,4,4]: they do not fit");
+            "input [N,4,24] of 4 heads, bias [2,4,4]: they do not fit");
     const int window[] = {2, 2}, none[] = {0, 2};
     g = fresh(ctx, &x, &square, &labels);
     refused(g, kd_position_bias(g, square, window),
