@@ -11,7 +11,7 @@ kd_status kdi_want_f32(const kd_op_shapes *s, int first)
     return KD_OK;
 }
 
-kd_status kdi_want_equal(const kd_op_shapes *s)
+kd_status kdi_want_equal(kd_op_shapes *s)
 {
     char a[KDI_SHAPE_TEXT], b[KDI_SHAPE_TEXT];
     for (int i = 1; i < s->n_in; i++)
@@ -22,7 +22,7 @@ kd_status kdi_want_equal(const kd_op_shapes *s)
     return kdi_want_f32(s, 0);
 }
 
-kd_status kdi_want_rows(const kd_op_shapes *s)
+kd_status kdi_want_rows(kd_op_shapes *s)
 {
     char text[KDI_SHAPE_TEXT];
     const kd_shape *x = &s->in[0];

@@ -33,18 +33,13 @@ static kd_status backward(const kd_op_call *c)
     return KD_OK;
 }
 
-static kd_status shape(kd_op_shapes *s)
-{
-    return kdi_want_equal(s);
-}
-
 const kd_op kdi_op_relu = {
     .struct_size = sizeof(kd_op),
     .name = "relu",
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,
-    .shape = shape,
+    .shape = kdi_want_equal,
     .forward = forward,
     .backward = backward,
     .keeps = KD_KEEP_OUT(0),

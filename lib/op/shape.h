@@ -17,9 +17,10 @@ const char *kdi_shape_text(const kd_shape *shape, char text[KDI_SHAPE_TEXT]);
 
 /* Inputs first to the last are f32. */
 kd_status kdi_want_f32(const kd_op_shapes *s, int first);
-/* All inputs are f32 and have the shape of the first, which output 0 gets. */
-kd_status kdi_want_equal(const kd_op_shapes *s);
+/* The next two are shape rules in themselves (kd_op.shape), or where one begins.
+ * All inputs are f32 and have the shape of the first, which output 0 gets. */
+kd_status kdi_want_equal(kd_op_shapes *s);
 /* Input 0 is f32, has a last dimension that is no batch, and output 0 gets its shape. */
-kd_status kdi_want_rows(const kd_op_shapes *s);
+kd_status kdi_want_rows(kd_op_shapes *s);
 
 #endif

@@ -42,18 +42,13 @@ static kd_status backward(const kd_op_call *c)
     return KD_OK;
 }
 
-static kd_status shape(kd_op_shapes *s)
-{
-    return kdi_want_rows(s);
-}
-
 const kd_op kdi_op_softmax = {
     .struct_size = sizeof(kd_op),
     .name = "softmax",
     .n_in_min = 1,
     .n_in_max = 1,
     .n_out = 1,
-    .shape = shape,
+    .shape = kdi_want_rows,
     .forward = forward,
     .backward = backward,
     .keeps = KD_KEEP_OUT(0),
