@@ -9,6 +9,8 @@ attention transfer (Zagoruyko & Komodakis 2017, as in RepDistiller).
 import torch
 import torch.nn.functional as F
 
+from c_arrays import array, loss_and_gradient
+
 N, K = 6, 7
 
 
@@ -43,20 +45,6 @@ def transfer(student, teacher):
     return (at(student) - at(teacher)).pow(2).mean()
 
 
-def array(name, values, kind="float"):
-    text = [repr(v) if kind == "int" else "%.9g" % v for v in values]
-    if kind == "float":
-        text = [t + ("f" if "." in t or "e" in t else ".0f") for t in text]
-    lines, line = [], "   "
-    for t in text:
-        if len(line) + len(t) + 2 > 98:
-            lines.append(line)
-            line = "   "
-        line += " " + t + ","
-    print("static const %s golden_%s[] = {" % ("int32_t" if kind == "int" else "float", name))
-    print("\n".join(lines + [line]) + "\n};")
-
-
 def main():
     torch.manual_seed(2)
     student = (3 * torch.randn(N, K)).double()
@@ -85,12 +73,7 @@ def main():
         "at": (map_s, lambda x: transfer(first(x), first(map_t))),
     }
     for name, (x, loss) in features.items():
-        x = x.detach().clone().requires_grad_()
-        value = loss(x)
-        value.backward()
-        array(name, [value.item()])
-        array(name + "_grad", x.grad.flatten().tolist())
-
+        loss_and_gradient(name, loss, x)
 
 
 main()

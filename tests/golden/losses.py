@@ -9,6 +9,8 @@ distillation with the label masked by -1000 as in mdistiller; logit standardisat
 import torch
 import torch.nn.functional as F
 
+from c_arrays import array, loss_and_gradient
+
 N, K, T = 6, 7, 4.0
 
 
@@ -33,20 +35,6 @@ def dkd(student, teacher, labels, t, alpha, beta):
 
 def standardize(x):
     return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-7)
-
-
-def array(name, values, kind="float"):
-    text = [repr(v) if kind == "int" else "%.9g" % v for v in values]
-    if kind == "float":
-        text = [t + ("f" if "." in t or "e" in t else ".0f") for t in text]
-    lines, line = [], "   "
-    for t in text:
-        if len(line) + len(t) + 2 > 98:
-            lines.append(line)
-            line = "   "
-        line += " " + t + ","
-    print("static const %s golden_%s[] = {" % ("int32_t" if kind == "int" else "float", name))
-    print("\n".join(lines + [line]) + "\n};")
 
 
 def main():
@@ -75,11 +63,7 @@ def main():
         "mix": lambda x: 0.1 * F.cross_entropy(x, labels) + 0.9 * kd(x, teacher, T),
     }
     for name, loss in losses.items():
-        x = student.clone().requires_grad_()
-        value = loss(x)
-        value.backward()
-        array(name, [value.item()])
-        array(name + "_grad", x.grad.flatten().tolist())
+        loss_and_gradient(name, loss, student)
     for name, fn in {"softmax": lambda x: F.softmax(x, 1), "standardize": standardize}.items():
         x = student.clone().requires_grad_()
         y = fn(x)
