@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from c_arrays import array, loss_and_gradient
+from random_numbers import Random
 
 N, K = 6, 7
 
@@ -46,19 +47,19 @@ def transfer(student, teacher):
 
 
 def main():
-    torch.manual_seed(2)
-    student = (3 * torch.randn(N, K)).double()
-    teacher = (4 * torch.randn(N, K)).double()
+    random = Random(2)
+    student = random.exact(N, K, scale=3)
+    teacher = random.exact(N, K, scale=4)
     print("/* SPDX-License-Identifier: MIT\n"
           " * golden_features.h: made by tests/golden/features.py with PyTorch, in double precision.\n"
           " * For each loss its value and its gradient by the student's features. */")
     print("enum { FEATURE_N = %d, FEATURE_K = %d };" % (N, K))
     array("rows", student.flatten().tolist())
     array("teacher_rows", teacher.flatten().tolist())
-    other = (2 * torch.randn(N, K + 2)).double()
+    other = random.exact(N, K + 2, scale=2)
     array("other", other.flatten().tolist())
     # Maps of 2 channels and 3 x 3 places, and of 3 channels: channels last here, first for PyTorch.
-    map_s, map_t = torch.randn(N, 3, 3, 2).double(), torch.randn(N, 3, 3, 3).double()
+    map_s, map_t = random.exact(N, 3, 3, 2), random.exact(N, 3, 3, 3)
     array("map", map_s.flatten().tolist())
     array("teacher_map", map_t.flatten().tolist())
     first = lambda x: x.permute(0, 3, 1, 2)

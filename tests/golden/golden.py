@@ -4,17 +4,17 @@
 Everything is computed by PyTorch in double precision from numbers that float32 (mostly even
 float16) holds exactly, and rounded to float32 once, at the end. So the files hold the true values,
 do not depend on the number of threads, and what a test measures is libkd's own rounding.
-Random numbers are NumPy's RandomState, whose streams are frozen.
 """
 import math
 import os
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
+
+from random_numbers import Random
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -22,26 +22,6 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 STAGES = {8: [1, 1, 1, 1, 1], 11: [1, 1, 2, 2, 2], 13: [2, 2, 2, 2, 2], 16: [2, 2, 3, 3, 3],
           19: [2, 2, 4, 4, 4]}
 CHANNELS = [64, 128, 256, 512, 512]
-
-
-class Random:
-    """A stream of numbers."""
-
-    def __init__(self, seed):
-        self.state = np.random.RandomState(seed)
-
-    def normal(self, *shape, scale=1.0):
-        """Normal numbers on a grid of 1/128 below 8, which float16 holds exactly."""
-        x = np.round(self.state.standard_normal(shape) * scale * 128) / 128
-        return torch.from_numpy(np.clip(x, -7.9921875, 7.9921875))
-
-    def exact(self, *shape, scale=1.0):
-        """Normal numbers that float32 holds exactly."""
-        x = (self.state.standard_normal(shape) * scale).astype(np.float32)
-        return torch.from_numpy(np.asarray(x, dtype=np.float64))
-
-    def labels(self, n, classes):
-        return torch.from_numpy(self.state.randint(0, classes, n).astype(np.int64))
 
 
 def spec_of(number, bn, **keys):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from c_arrays import array, loss_and_gradient
+from random_numbers import Random
 
 N, K, T = 6, 7, 4.0
 
@@ -38,11 +39,11 @@ def standardize(x):
 
 
 def main():
-    torch.manual_seed(1)
-    student = (3 * torch.randn(N, K)).double()
-    teacher = (4 * torch.randn(N, K)).double()
-    weight = torch.randn(N, K).double()
-    labels = torch.randint(K, (N,))
+    random = Random(1)
+    student = random.exact(N, K, scale=3)
+    teacher = random.exact(N, K, scale=4)
+    weight = random.exact(N, K)
+    labels = random.labels(N, K)
     print("/* SPDX-License-Identifier: MIT\n"
           " * golden_losses.h: made by tests/golden/losses.py with PyTorch, in double precision.\n"
           " * For each loss its value and its gradient by the student's logits; for softmax and\n"
