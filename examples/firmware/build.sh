@@ -4,6 +4,7 @@
 #   BOARD  m0 m3 m4 m7 m33 m55
 # The pictures: the first of CIFAR-10's test set, of the folder KD_DATA, or noise where that is not.
 set -eu
+unset MAKEFLAGS MFLAGS # an outer make's jobs are not for the makes below
 model=$1 board=$2 out=$3
 here=examples/firmware
 mkdir -p "$out"

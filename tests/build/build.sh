@@ -3,6 +3,7 @@
 # reach every command, options have folders of their own, and 'make install' installs what was built. CC and
 # other options may be in the environment. What is built stays under build/.
 set -eu
+unset MAKEFLAGS MFLAGS # an outer make's jobs are not for the makes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 fail() { echo "build.sh: $*" >&2; exit 1; }
@@ -30,6 +31,12 @@ if grep -v -e '-L/flag_c .* -lflag_d' "$dir/links" >&2; then fail "LDFLAGS or LD
 # What calls make again gives it the jobs: without the + of its recipe all would be built one after the other.
 for target in check check-lto check-full demo fuzz; do
     if quiet -j2 -n "$target" 2>&1 | grep jobserver >&2; then fail "make -j2 $target builds with one job"; fi
+done
+# A script's make would print a warning that it has no jobserver, and who reads the script's words would read it.
+for script in $(git ls-files '*.sh' 2>/dev/null | grep -v -e '^\.ci/'); do
+    if grep -q '^ *\(.*() { \)\{0,1\}make ' "$script" && ! grep -q '^unset MAKEFLAGS' "$script"; then
+        fail "$script: its make takes the outer make's jobs for its own"
+    fi
 done
 
 # ---- kernel tables ----

@@ -4,6 +4,7 @@
 # functions with names like ours. Then uninstalls. CROSS=aarch64-linux-gnu- with a RUNNER, CC=musl-gcc:
 # for another machine or C library, in C alone. Tools that are not there are left out, and named.
 set -eu
+unset MAKEFLAGS MFLAGS # an outer make's jobs are not for the makes below
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 usr=$dir/usr
@@ -23,7 +24,7 @@ fail() { echo "install.sh: $*" >&2; exit 1; }
 # shellcheck disable=SC2086 # a runner is words
 run() { LD_LIBRARY_PATH=$usr/lib $RUNNER "$@"; }
 there() { command -v "$1" >/dev/null || { echo "install.sh: no $1, left out"; false; }; }
-make --no-print-directory "$@" all >/dev/null
+make --no-print-directory -j"$(nproc 2>/dev/null || echo 2)" "$@" all >/dev/null
 make --no-print-directory install PREFIX="$usr" "$@" >/dev/null
 
 # ---- what is there, and how large ----

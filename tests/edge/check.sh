@@ -3,6 +3,7 @@
 # and compares what they print with what this machine prints, bit by bit; looks at the archives: sizes,
 # no data, nothing asked for but memcpy and memset.
 set -eu
+unset MAKEFLAGS MFLAGS # an outer make's jobs are not for the makes below
 out=build/edge/check
 firmware=examples/firmware
 mkdir -p "$out"
