@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * head.c: a trained network for a task of your own: its head begins anew for the classes of the data
+ * head.c: a trained network for a task of your own. Its head begins anew for the classes of the data
  * and learns alone, which takes little longer than looking at the pictures:
  *   head model.safetensors folder:flowers flowers.safetensors */
 #include <kd/kd.h>

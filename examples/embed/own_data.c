@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * own_data.c: pictures of the program's own as a data set: floats that are made here, 24 x 48, not
- * square; their mean and deviation measured; a network that takes this shape trained on them, and
- * saved through a function, piece by piece:
+ * square. Their mean and deviation are measured. A network that takes this shape is trained on them,
+ * and saved through a function, piece by piece:
  *   own_data model.safetensors */
 #include <kd/kd.h>
 
@@ -72,10 +72,13 @@ int main(int argc, char **argv)
             kd_model_create(ctx, "vgg3_bn,width=0.125,classes=2,image=24x48,channels=1", 1, &model);
     if (!status) status = kd_train(model, data, &opt, &r);
     if (!status) printf("test accuracy %.1f %%\n", r.top1);
-    if (!status && (file = fopen(argv[1], "wb")) != NULL)
-        status = kd_model_save_fn(model, KD_F32, put, file);
-    if (status) fprintf(stderr, "own_data: %s\n", kd_ctx_error(ctx));
+    if (!status) file = fopen(argv[1], "wb");
+    if (file) status = kd_model_save_fn(model, KD_F32, put, file);
     const int failed = status || !file || fclose(file);
+    if (status)
+        fprintf(stderr, "own_data: %s\n", kd_ctx_error(ctx));
+    else if (failed)
+        perror(argv[1]);
     kd_model_destroy(model);
     kd_dataset_close(data);
     kd_ctx_destroy(ctx);

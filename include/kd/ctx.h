@@ -119,9 +119,9 @@ KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
 /* Ask what runs on this context to end soon, or (cancel 0) take that back. Any thread may call
  * this, also while others compute; it does not wait. Until it is taken back, every kd_exec_run and
  * kd_loader_next of the context returns KD_E_STOPPED, the former before its next program step (of
- * some milliseconds), and so does what is made of them: kd_model_predict, kd_evaluate (its result
- * has the samples before), kd_dataset_measure, kd_dataset_checksum while it reads, kd_train
- * and kd_distill. These two undo the step they were in, write a checkpoint where they have a
+ * some milliseconds). So does what is made of them: kd_model_predict, kd_evaluate (its result has
+ * the samples before), kd_train and kd_distill. So do kd_dataset_measure, and kd_dataset_checksum
+ * while it reads. kd_train and kd_distill undo the step they were in, write a checkpoint where they have a
  * folder, and can be resumed from there to the same bits. NULL is allowed. */
 KD_API void kd_ctx_cancel(kd_ctx *ctx, int cancel);
 /* 1 if the context was cancelled, else 0, for NULL too. Any thread. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * augment_erase.c: random erasing (Zhong et al. 2017) as timm has it with mode "pixel": with the
- * given probability a rectangle of 2 to 33 % of the area, its sides' ratio between 0.3 and 1 / 0.3,
- * becomes normal noise.
+ * augment_erase.c: random erasing (Zhong et al. 2017) as timm has it with mode "pixel". With the
+ * given probability a rectangle becomes normal noise. It has 2 to 33 % of the area, and its sides'
+ * ratio is between 0.3 and 1 / 0.3.
  *
  * The noise is drawn in the data set's normalisation, one number for each of the data's channels,
  * and then brought to the view's units: views of other channels or another normalisation show the

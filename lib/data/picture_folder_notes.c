@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * picture_folder_notes.c: what people should know about a folder of pictures before they train on
- * it: files that were passed over, classes without pictures, a split that is missing because its
- * folder has another name or no folders of classes in it. */
+ * it. Files were passed over; classes have no pictures; a split is missing, as its folder has
+ * another name or no folders of classes in it. */
 #include "picture_folder.h"
 
 #include <stdio.h>

@@ -4,8 +4,8 @@
  *
  * A batch of pixels, of one output row or of several, is gathered as int16: each pixel's taps, rows of
  * kernels one behind another, zeros up to 16. Blocks of four channels by two pixels run along the
- * taps: vpmovsxbw widens 16 weights of a channel, vpmaddwd multiplies and adds pairs: 2 * 128 * 128 fits
- * in 32 bits, where vpmaddubsw would saturate in 16. The batch meets four channels' weights while they are
+ * taps: vpmovsxbw widens 16 weights of a channel, vpmaddwd multiplies and adds pairs. 2 * 128 * 128 fits
+ * in its 32 bits; vpmaddubsw would saturate in 16. The batch meets four channels' weights while they are
  * in the first cache, so that large weights come from memory once for each batch. Outputs of the
  * batch are written when all its rows have been gathered: later than docs/edge-format.md asks.
  *

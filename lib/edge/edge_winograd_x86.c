@@ -7,8 +7,8 @@
  * 4 * 128, weights 9 * 128: both fit int16, and vpmaddwd's pairs 2^21. The sum over all channels may wrap:
  * 4 y is right modulo 2^32, and |y| <= 9 * 256 * 2^14 < 2^29, so the division by four is exact.
  *
- * The transformed weights are made for eight channels at a time, and met by all tiles of a batch: a
- * blob is used in place, so nothing can be kept from one run to the next. Lanes are four channels by
+ * The transformed weights are made for eight channels at a time, and met by all tiles of a batch.
+ * They are made in every run: a blob is used in place, so nothing can be kept. Lanes are four channels by
  * four inputs; a tile's four inputs are broadcast. */
 #include "edge_conv_x86.h"
 

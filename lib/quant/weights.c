@@ -4,7 +4,7 @@
  *   q_w = round(w / s_o) in [-127,127]     s_o = the largest |w| / 127
  *   b   = round(bias / (s_x s_o)) - z_x sum(q_w)
  *   M   = round(m 2^31),  m = s_x s_o / s_y
- * s_o is made larger where m would be below 2^-16, or b above 2^30: a channel whose weights are
+ * s_o is made larger where m would be below 2^-16, or b above 2^30. A channel whose weights are
  * tiny beside its bias, or beside what it is added to, has fewer steps then.
  *
  * Rounded weights move a channel's mean by sum((q_w s_o - w) E[x]), over the windows' mean picture,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_augment.c: augmentation and resizing against naive oracles that know nothing of how the
- * numbers are drawn: each result must be one of the pictures that could come out, and over many
- * samples each of those must come out about equally often. */
+ * numbers are drawn. Each result must be one of the pictures that could come out. Over many samples
+ * each of those must come out about equally often. */
 #include "files.h"
 
 #include "../../lib/data/data.h"

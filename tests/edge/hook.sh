@@ -1,7 +1,7 @@
 #!/bin/sh
-# hook.sh OUT: the example of docs/edge.md that puts CMSIS-NN's product of matrices in the place of a kernel, taken from
-# the page, compiled with a stand-in of CMSIS-NN's documented signature and meaning, and run: random networks to the bits of
-# the reference, and 1x1 convolutions that go through the hook.
+# hook.sh OUT: the example of docs/edge.md that puts CMSIS-NN's product of matrices in the place of a kernel. It is taken
+# from the page and compiled with a stand-in of CMSIS-NN's documented signature and meaning. Random networks must have the
+# bits of the reference, and 1x1 convolutions must go through the hook.
 set -eu
 out=$1
 mkdir -p "$out"

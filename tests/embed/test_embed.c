@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * test_embed.c: what an embedder meets first: the programs of examples/embed and the demo run as
- * their texts say, the README shows the very program that is tested here, every public header
- * stands alone in C11 and C++17, a C++ program links the archive, and the reference made from the
- * headers names every function. Texts are taken from the current folder, which is the project's.
- */
+ * test_embed.c: what an embedder meets first. The programs of examples/embed and the demo run as
+ * their texts say; the README shows the very program that is tested here. Every public header
+ * stands alone in C11 and C++17; a C++ program links the archive. The reference made from the
+ * headers names every function. Texts are taken from the current folder, which is the project's. */
 #include "../spawn.h"
 
 #include <kd/kd.h>

@@ -76,6 +76,8 @@ START_TEST(test_own_data)
     ck_assert_str_eq(kd_model_class_names(m)[1], "columns");
     kd_model_destroy(m);
     kd_ctx_destroy(ctx);
+    ck_assert_int_eq(test_run(program.text, "/none/here"), 1);
+    test_expect_in(test_err, "/none/here: No such file");
 }
 END_TEST
 
