@@ -32,7 +32,8 @@ typedef kd_status (*kdi_fetch_fn)(const kd_dataset *data, kd_split split, size_t
                                   uint8_t *image, int32_t *label, kdi_failure *failure);
 
 /* For sets whose pictures have sizes of their own: one picture at info's size, as an evaluation sees
- * it. */
+ * it. That size, where nobody says another: */
+enum { KDI_NOMINAL_SIDE = 224 };
 kd_status kdi_fetch_centre(const kd_dataset *data, kd_split split, size_t index, uint8_t *image,
                            int32_t *label, kdi_failure *failure);
 /* ImageNet's mean and standard deviation serve for all photographs; what to say of that guess. */

@@ -7,8 +7,6 @@
 
 const float kdi_photo_mean[3] = {.485f, .456f, .406f}, kdi_photo_std[3] = {.229f, .224f, .225f};
 
-enum { NOMINAL = 224 };
-
 kd_status kdi_fetch_centre(const kd_dataset *data, kd_split split, size_t index, uint8_t *image,
                            int32_t *label, kdi_failure *failure)
 {
@@ -73,8 +71,8 @@ static kd_status describe(kd_dataset *data, const kd_data_info *from)
     kd_status status = kd_options(data->ctx, "kd_data_info", &info, sizeof info, from);
     if (status) return status;
     const bool guess = !info.mean && !info.std;
-    if (!info.height) info.height = NOMINAL;
-    if (!info.width) info.width = NOMINAL;
+    if (!info.height) info.height = KDI_NOMINAL_SIDE;
+    if (!info.width) info.width = KDI_NOMINAL_SIDE;
     if (!info.channels) info.channels = 3;
     if (!info.mean) info.mean = kdi_photo_mean;
     if (!info.std) info.std = kdi_photo_std;

@@ -19,13 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    NOMINAL = 224,
-    TEXT_BLOCK = 64 * 1024,
-    DEEPEST = 16,
-    MOST_FOLDERS = 1000000,
-    MOST_FILES = 100000000
-};
+enum { TEXT_BLOCK = 64 * 1024, DEEPEST = 16, MOST_FOLDERS = 1000000, MOST_FILES = 100000000 };
 
 /* Names are packed: a million of them count. */
 static const char *keep(kd_dataset *data, const char *text)
@@ -459,8 +453,8 @@ static kd_status describe(kd_dataset *data, const char *name, size_t n_classes)
     const kd_data_info info = {.struct_size = sizeof info,
                                .name = name,
                                .classes = n_classes,
-                               .height = NOMINAL,
-                               .width = NOMINAL,
+                               .height = KDI_NOMINAL_SIDE,
+                               .width = KDI_NOMINAL_SIDE,
                                .channels = 3,
                                .count = {f->count[KD_SPLIT_TRAIN], f->count[KD_SPLIT_TEST]},
                                .mean = kdi_photo_mean,
