@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * head.c: a trained network for a task of your own. Its head begins anew for the classes of the data
- * and learns alone, which takes little longer than looking at the pictures:
+ * head.c: a trained network for a task of your own. Its head begins anew for the classes of the
+ * data and learns alone, which takes little longer than looking at the pictures:
  *   head model.safetensors folder:flowers flowers.safetensors */
 #include <kd/kd.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * own_data.c: pictures of the program's own as a data set: floats that are made here, 24 x 48, not
- * square. Their mean and deviation are measured. A network that takes this shape is trained on them,
- * and saved through a function, piece by piece:
+ * square. Their mean and deviation are measured. A network that takes this shape is trained on
+ * them, and saved through a function, piece by piece:
  *   own_data model.safetensors */
 #include <kd/kd.h>
 

@@ -121,8 +121,8 @@ KD_API size_t kd_ctx_memory_limit(const kd_ctx *ctx);
  * kd_loader_next of the context returns KD_E_STOPPED, the former before its next program step (of
  * some milliseconds). So does what is made of them: kd_model_predict, kd_evaluate (its result has
  * the samples before), kd_train and kd_distill. So do kd_dataset_measure, and kd_dataset_checksum
- * while it reads. kd_train and kd_distill undo the step they were in, write a checkpoint where they have a
- * folder, and can be resumed from there to the same bits. NULL is allowed. */
+ * while it reads. kd_train and kd_distill undo the step they were in, write a checkpoint where they
+ * have a folder, and can be resumed from there to the same bits. NULL is allowed. */
 KD_API void kd_ctx_cancel(kd_ctx *ctx, int cancel);
 /* 1 if the context was cancelled, else 0, for NULL too. Any thread. */
 KD_API int kd_ctx_cancelled(const kd_ctx *ctx);

@@ -4,7 +4,8 @@
  * A file is 8 bytes with the length of a JSON header, the header, and the tensors' bytes; it is
  * described in docs/formats.md. Every byte that is read is checked before it is used. A file from a
  * stranger gives an error in words at worst. It never takes more memory than some ten times its
- * header, and nothing outside the file is read. Multi-byte values are little-endian, tensors are dense and row-major.
+ * header, and nothing outside the file is read. Multi-byte values are little-endian, tensors are
+ * dense and row-major.
  *
  * Threads are as in ctx.h: an open file or a writer is used by one thread at a time. What is asked
  * of an open file without a kd_status doesn't fail. Paths are those of the system, in its
@@ -115,8 +116,9 @@ KD_API kd_status kd_writer_tensor(kd_writer *writer, const char *name, kd_dtype 
 /* A tensor made piece by piece as it is written, so that a permuted array needs no copy. fill is
  * asked during kd_writer_finish, once for each piece, in order. It writes elements
  * [first, first + count) of the row-major tensor: floats for f32, f16 and bf16, else elements of
- * the very type. out is 64-byte aligned. A status other than KD_OK stops the writing and is what finish returns. It is
- * called from the thread that finishes. Errors of kd_writer_tensor_fn are kd_writer_tensor's. */
+ * the very type. out is 64-byte aligned. A status other than KD_OK stops the writing and is what
+ * finish returns. It is called from the thread that finishes. Errors of kd_writer_tensor_fn are
+ * kd_writer_tensor's. */
 typedef kd_status (*kd_fill_fn)(void *user, size_t first, size_t count, void *out);
 KD_API kd_status kd_writer_tensor_fn(kd_writer *writer, const char *name, kd_dtype dtype, int rank,
                                      const int64_t *shape, kd_fill_fn fill, void *user);

@@ -5,9 +5,9 @@
  *
  * Resizing is Pillow's (13 does some parts down columns first): a triangle (bilinear) or Keys'
  * cubic with a = -0.5 (bicubic). It is stretched by the scale where it shrinks (antialiasing), cut
- * at the borders of the part, and normalised. Between the two passes there are bytes. Weights are rounded to
- * multiples of 2^-14 by rounding their running sum, so that they sum to 1 exactly and the
- * arithmetic is exact (lib/kernel/isa/resample.c).
+ * at the borders of the part, and normalised. Between the two passes there are bytes. Weights are
+ * rounded to multiples of 2^-14 by rounding their running sum, so that they sum to 1 exactly and
+ * the arithmetic is exact (lib/kernel/isa/resample.c).
  *
  * Unless it must be exact, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the canvas is
  * still GAP times smaller. Of photographs at 32 pixels 1.6 % of the bytes then differ by more than

@@ -4,10 +4,11 @@
  *
  * A batch of pixels, of one output row or of several, is gathered as int16: each pixel's taps, rows of
  * kernels one behind another, zeros up to 16. Blocks of four channels by two pixels run along the
- * taps: vpmovsxbw widens 16 weights of a channel, vpmaddwd multiplies and adds pairs. 2 * 128 * 128 fits
- * in its 32 bits; vpmaddubsw would saturate in 16. The batch meets four channels' weights while they are
- * in the first cache, so that large weights come from memory once for each batch. Outputs of the
- * batch are written when all its rows have been gathered: later than docs/edge-format.md asks.
+ * taps: vpmovsxbw widens 16 weights of a channel, vpmaddwd multiplies and adds pairs. 2 * 128 * 128
+ * fits in its 32 bits; vpmaddubsw would saturate in 16. The batch meets four channels' weights
+ * while they are in the first cache, so that large weights come from memory once for each batch.
+ * Outputs of the batch are written when all its rows have been gathered: later than
+ * docs/edge-format.md asks.
  *
  * Few taps, a first layer's 27, are not worth a sum across a vector at their end: there, lanes are
  * channels, and pairs of weights are put in order once. */

@@ -8,8 +8,8 @@
  * 4 y is right modulo 2^32, and |y| <= 9 * 256 * 2^14 < 2^29, so the division by four is exact.
  *
  * The transformed weights are made for eight channels at a time, and met by all tiles of a batch.
- * They are made in every run: a blob is used in place, so nothing can be kept. Lanes are four channels by
- * four inputs; a tile's four inputs are broadcast. */
+ * They are made in every run: a blob is used in place, so nothing can be kept. Lanes are four
+ * channels by four inputs; a tile's four inputs are broadcast. */
 #include "edge_conv_x86.h"
 
 #if KD_EDGE_X86

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * place.c: what stands in the arena when, and what may lie over what. A convolution's output may lie
- * over the input that it has copied into line buffers, a pool's or sum's exactly over its input. */
+ * place.c: what stands in the arena when, and what may lie over what. A convolution's output may
+ * lie over the input that it has copied into line buffers, a pool's or sum's exactly over its
+ * input. */
 #include "export.h"
 
 #include "../base/size.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * foreign.c: a program whose own functions have names that begin with kd_. They are those of the
  * widespread k-d tree library (kd_create, kd_free, ...). With -DOURS they are some of libkd's own,
- * which a shared library would let it replace. libkd must never call them: the program uses it from end to end,
- * and answers 0 if all went well and nobody came here. tests/consumer/foreign.sh links and runs it. */
+ * which a shared library would let it replace. libkd must never call them: the program uses it from
+ * end to end, and answers 0 if all went well and nobody came here. tests/consumer/foreign.sh links
+ * and runs it. */
 #include <kd/kd.h>
 
 #include <stdio.h>

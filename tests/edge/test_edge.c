@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_edge.c: the runtime for microcontrollers on the host. Bits are the reference's over random and
- * extreme networks; the arena is exact, and what it held does not matter; each fault of a blob is a
- * status. */
+ * test_edge.c: the runtime for microcontrollers on the host. Bits are the reference's over random
+ * and extreme networks; the arena is exact, and what it held does not matter; each fault of a blob
+ * is a status. */
 #include "../spawn.h"
 #include "net.h"
 #include "../../lib/edge/edge_shape.h"
@@ -174,9 +174,9 @@ START_TEST(test_edge_batches)
 }
 END_TEST
 
-/* 3x3 and stride 1 with many channels, which the host computes tile by tile. Sides are odd and even, padding of
- * any kind; with pooling and without; in place and apart; with a last group of channels, more tiles than a batch,
- * and weights at their ends. */
+/* 3x3 and stride 1 with many channels, which the host computes tile by tile. Sides are odd and
+ * even, padding of any kind; with pooling and without; in place and apart; with a last group of
+ * channels, more tiles than a batch, and weights at their ends. */
 START_TEST(test_edge_tiles)
 {
     uint64_t state = 5;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_export.c: what ships. The arena, and what may lie over what; blobs and C arrays to the byte,
- * for any number of threads; files that are replaced and that are not; networks that a device cannot
- * run. */
+ * for any number of threads; files that are replaced and that are not; networks that a device
+ * cannot run. */
 #include "../quant/nets.h"
 
 #include <math.h>
