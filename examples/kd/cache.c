@@ -157,7 +157,7 @@ static int each_file(session *s, const char *folder, visit_fn visit, listing *l)
     return status;
 }
 
-static bool no_room(kd_status status)
+static bool no_memory(kd_status status)
 {
     return status == KD_E_NOMEM || status == KD_E_LIMIT;
 }
@@ -171,7 +171,7 @@ static int count(session *s, const char *folder, size_t epoch, int read, kind k,
     if (status == KD_E_NOTFOUND || (!status && about.complete == part)) return CLI_DONE;
     if (status) {
         const int failed = cli_fail_ctx(s->ctx);
-        return no_room(status) ? failed : add_damaged(l, epoch);
+        return no_memory(status) ? failed : add_damaged(l, epoch);
     }
     l->complete += !part;
     l->unfinished += part;
@@ -383,7 +383,7 @@ static int prune_one(session *s, const char *folder, const char *name, size_t ep
     bool goes = k == PART ? !busy(path) : k == SET_ASIDE || (keep && epoch >= keep);
     if (!goes && k == COMPLETE) {
         const kd_status status = kd_cache_look(s->ctx, folder, epoch, 1, &about);
-        goes = status ? !no_room(status) : about.damaged > 0;
+        goes = status ? !no_memory(status) : about.damaged > 0;
         if (status && !goes) return cli_fail_ctx(s->ctx);
     }
     if (!goes) return CLI_DONE;

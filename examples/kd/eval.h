@@ -35,7 +35,7 @@ typedef struct evaluation {
     eval_network *networks; /* [n], in the order of the files */
     size_t n;
     char *csv; /* of --predictions, so far */
-    size_t csv_size, csv_room;
+    size_t csv_size, csv_capacity;
 } evaluation;
 
 /* ---- eval_csv.c ------------------------------------------------------------------------------ */

@@ -17,14 +17,14 @@ static const char confusion_head[] = "label \\ class";
 
 static bool add(evaluation *e, const char *text, size_t size)
 {
-    if (e->csv_size + size + 1 > e->csv_room) {
-        const size_t room = 2 * (e->csv_size + size) + 4096;
-        char *more = kd_ctx_alloc(e->ctx, room, 1);
+    if (e->csv_size + size + 1 > e->csv_capacity) {
+        const size_t capacity = 2 * (e->csv_size + size) + 4096;
+        char *more = kd_ctx_alloc(e->ctx, capacity, 1);
         if (!more) return false;
         if (e->csv) memcpy(more, e->csv, e->csv_size);
         kd_ctx_free(e->ctx, e->csv);
         e->csv = more;
-        e->csv_room = room;
+        e->csv_capacity = capacity;
     }
     memcpy(e->csv + e->csv_size, text, size);
     e->csv_size += size;

@@ -49,8 +49,8 @@ static bool earlier(const ticket *a, const ticket *b)
     return a->network < b->network || (a->network == b->network && a->point < b->point);
 }
 
-/* The earliest `room` tickets, in order. Returns how many there are. */
-static size_t draw(const search *s, ticket *list, size_t room)
+/* The earliest `length` tickets, in order. Returns how many there are. */
+static size_t draw(const search *s, ticket *list, size_t length)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->sieve.within; i++) {
@@ -58,8 +58,8 @@ static size_t draw(const search *s, ticket *list, size_t room)
         for (size_t p = 0; p < s->n_points; p++) {
             const double u = uniform(s->args->train.seed, i * s->n_points + p);
             const ticket t = {-log(u) / weight, i, p};
-            if (n == room && !earlier(&t, &list[n - 1])) continue;
-            size_t at = n < room ? n++ : n - 1;
+            if (n == length && !earlier(&t, &list[n - 1])) continue;
+            size_t at = n < length ? n++ : n - 1;
             for (; at > 0 && earlier(&t, &list[at - 1]); at--) list[at] = list[at - 1];
             list[at] = t;
         }
@@ -106,11 +106,11 @@ int search_draw(search *s)
 {
     const size_t all = s->sieve.within * s->n_points, wanted = (size_t)s->args->candidates;
     const size_t most = s->args->limit_latency > 0 ? 32 * wanted : wanted; /* some are too slow */
-    const size_t room = most < all ? most : all;
-    ticket *list = kd_ctx_alloc(s->ctx, room, sizeof *list);
+    const size_t length = most < all ? most : all;
+    ticket *list = kd_ctx_alloc(s->ctx, length, sizeof *list);
     s->candidates = kd_ctx_alloc(s->ctx, wanted, sizeof *s->candidates);
     int status = list && s->candidates ? CLI_DONE : cli_fail_ctx(s->ctx);
-    const size_t n = status ? 0 : draw(s, list, room);
+    const size_t n = status ? 0 : draw(s, list, length);
     for (size_t i = 0; i < n && s->n < wanted && !status; i++) {
         status = take(s, &list[i]);
         if (!status && cli_interrupted()) status = CLI_INTERRUPTED;

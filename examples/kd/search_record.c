@@ -259,28 +259,28 @@ static int write_lines(search *s)
 
 static int write_csv(search *s)
 {
-    const size_t room = 400 + s->n * (KD_SPEC_SIZE + SEARCH_OPTIONS + 300);
-    char *all = kd_ctx_alloc(s->ctx, room, 1), number[40];
+    const size_t capacity = 400 + s->n * (KD_SPEC_SIZE + SEARCH_OPTIONS + 300);
+    char *all = kd_ctx_alloc(s->ctx, capacity, 1), number[40];
     if (!all) return cli_fail_ctx(s->ctx);
     size_t used =
-        (size_t)snprintf(all, room,
+        (size_t)snprintf(all, capacity,
                          "place,name,epochs,dev_top1,top1,params,macs,flash_bytes,memory_bytes,"
                          "latency_ms,spec,options\n");
     for (size_t i = 0; i < s->n; i++) {
         const search_candidate *c = s->order[i];
         const double values[] = {dev_of(c), c->top1};
-        used += (size_t)snprintf(all + used, room - used, "%zu,%s,%zu,", i + 1, c->name,
+        used += (size_t)snprintf(all + used, capacity - used, "%zu,%s,%zu,", i + 1, c->name,
                                  epochs_of(s, c));
         for (size_t k = 0; k < 2; k++) {
             snprintf(number, sizeof number, "%.4f", values[k]);
-            used +=
-                (size_t)snprintf(all + used, room - used, "%s,", isnan(values[k]) ? "" : number);
+            used += (size_t)snprintf(all + used, capacity - used, "%s,",
+                                     isnan(values[k]) ? "" : number);
         }
-        used +=
-            (size_t)snprintf(all + used, room - used, "%llu,%llu,%llu,%llu,%.6g,\"%s\",\"%s\"\n",
-                             (unsigned long long)c->cost.params, (unsigned long long)c->cost.macs,
-                             (unsigned long long)c->cost.flash, (unsigned long long)c->cost.memory,
-                             c->cost.latency, c->spec, c->options);
+        used += (size_t)snprintf(
+            all + used, capacity - used, "%llu,%llu,%llu,%llu,%.6g,\"%s\",\"%s\"\n",
+            (unsigned long long)c->cost.params, (unsigned long long)c->cost.macs,
+            (unsigned long long)c->cost.flash, (unsigned long long)c->cost.memory, c->cost.latency,
+            c->spec, c->options);
     }
     const int status = write_text(s, "search.csv", all, used);
     kd_ctx_free(s->ctx, all);

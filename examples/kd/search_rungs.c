@@ -111,7 +111,7 @@ static int begin_sweep(search *s, sweep *w, cli_args *copy, search_candidate *co
     copy->max_memory = 0;
     if (!copy->train.out) copy->train.out = "";
     *w = (sweep){.args = copy, .file = "kd search", .ctx = s->ctx};
-    int status = sweep_room(w);
+    int status = sweep_begin(w);
     for (size_t i = 0; i < n && !status; i++) status = add_candidate(s, w, list[i]);
     cli_options_are_from(w->file);
     return status;

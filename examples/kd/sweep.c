@@ -25,7 +25,7 @@ static int wrong(const sweep *s, const char *where, const char *what)
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static int no_room(const sweep *s)
+static int no_memory(const sweep *s)
 {
     return cli_fail_ctx(s->ctx);
 }
@@ -35,7 +35,7 @@ static int add_word(sweep *s, sweep_student *t, const char *before, const char *
 {
     const size_t size = strlen(before) + strlen(key) + strlen(equals) + strlen(value) + 1;
     char *word = kd_ctx_alloc(s->ctx, size, 1);
-    if (!word) return no_room(s);
+    if (!word) return no_memory(s);
     snprintf(word, size, "%s%s%s%s", before, key, equals, value);
     for (char *c = word + strlen(before); *key && *c && *c != '='; c++)
         if (*c == '_') *c = '-';
@@ -48,22 +48,22 @@ static int add_word(sweep *s, sweep_student *t, const char *before, const char *
 }
 
 /* A string or a number as text; NULL: it is neither. */
-static const char *text_of(const kd_json_object *o, const char *key, char room[40])
+static const char *text_of(const kd_json_object *o, const char *key, char value[40])
 {
     double number;
     int64_t integer;
     const char *text = kd_json_get_string(o, key);
     if (text) return text;
     if (kd_json_get_integer(o, key, &integer))
-        snprintf(room, 40, "%lld", (long long)integer);
+        snprintf(value, 40, "%lld", (long long)integer);
     else if (kd_json_get_number(o, key, &number))
         for (int digits = 6; digits <= 17; digits++) {
-            snprintf(room, 40, "%.*g", digits, number);
-            if (strtod(room, NULL) == number) break;
+            snprintf(value, 40, "%.*g", digits, number);
+            if (strtod(value, NULL) == number) break;
         }
     else
         return NULL;
-    return room;
+    return value;
 }
 
 /* Is it an option that may have several values? */
@@ -82,10 +82,10 @@ static bool takes_list(const char *key)
 static int add_option(sweep *s, sweep_student *t, const char *key, const kd_json_object *o,
                       const char *inside)
 {
-    char room[40];
+    char value[40];
     size_t count;
     int truth;
-    const char *text = text_of(o, inside, room);
+    const char *text = text_of(o, inside, value);
     if (text) return add_word(s, t, "--", key, "=", text);
     if (kd_json_get_bool(o, inside, &truth))
         return add_word(s, t, truth ? "--" : "--no-", key, "", "");
@@ -96,7 +96,7 @@ static int add_option(sweep *s, sweep_student *t, const char *key, const kd_json
     for (size_t i = 0; i < count && !status; i++) {
         kd_json_object *element;
         if (kd_json_get_element(o, inside, i, &element)) return cli_fail_ctx(s->ctx);
-        text = text_of(element, "value", room);
+        text = text_of(element, "value", value);
         status = text ? add_word(s, t, "--", key, "=", text)
                       : wrong(s, key, "a list holds words and numbers alone");
         kd_json_object_destroy(element);
@@ -146,7 +146,7 @@ static int add_options(document *d, sweep_student *t, const kd_json_object *o,
 
 /* ---- students -------------------------------------------------------------------------------- */
 
-int sweep_room(sweep *s)
+int sweep_begin(sweep *s)
 {
     s->students = kd_ctx_alloc(s->ctx, SWEEP_MOST, sizeof(sweep_student *));
     return s->students ? CLI_DONE : cli_fail_ctx(s->ctx);
@@ -181,12 +181,12 @@ static void append(char name[SWEEP_NAME], const char *text)
 static int add_point(document *d, sweep_student *t, const size_t at[AXES])
 {
     for (size_t a = 0; a < d->axes; a++) {
-        char room[40];
+        char value[40];
         kd_json_object *element;
         const char *key = kd_json_key(d->grid, a);
         int truth;
         if (kd_json_get_element(d->grid, key, at[a], &element)) return cli_fail_ctx(d->s->ctx);
-        const char *text = text_of(element, "value", room);
+        const char *text = text_of(element, "value", value);
         append(t->name, "-");
         append(t->name, key);
         append(t->name, "=");
@@ -344,7 +344,7 @@ int sweep_read(sweep *s)
     size_t size;
     kd_status failed = kd_file_read_all(s->ctx, s->file, LARGEST, &text, &size);
     if (failed) return cli_fail_ctx(s->ctx);
-    int status = sweep_room(s);
+    int status = sweep_begin(s);
     if (!status) failed = kd_json_parse(s->ctx, text, size, &d.root);
     kd_ctx_free(s->ctx, text);
     if (status) return status;

@@ -32,9 +32,9 @@ typedef struct sweep {
 int sweep_read(sweep *s);
 void sweep_free(sweep *s);
 
-/* The same by hand: room for students; a new one, or NULL; a word of it; and the words read, once
+/* The same by hand: an empty list; a new student, or NULL; a word of it; and the words read, once
  * it has a name. The spec is the last word, behind "--". */
-int sweep_room(sweep *s);
+int sweep_begin(sweep *s);
 sweep_student *sweep_add(sweep *s);
 int sweep_add_word(sweep *s, sweep_student *t, const char *word);
 int sweep_parse(sweep *s, sweep_student *t);

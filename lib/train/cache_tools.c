@@ -137,12 +137,12 @@ static kd_status compare_rows(kdt_feed *feed, kd_cache_check *r, unsigned char *
 
 /* Batch number i of those of complete epochs. */
 static kd_status compare_batch(kdt_feed *feed, size_t epoch, size_t batch, kd_cache_check *r,
-                               float *room)
+                               float *scratch)
 {
     kdt_cache *c = &feed->cache;
     float *stored[KD_MAX_TEACHERS];
     const size_t floats = feed->n_teachers * feed->classes;
-    for (size_t t = 0; t < feed->n_teachers; t++) stored[t] = room + t * feed->classes;
+    for (size_t t = 0; t < feed->n_teachers; t++) stored[t] = scratch + t * feed->classes;
     kd_status status = kd_loader_seek(feed->loader, epoch, batch);
     if (!status) status = kd_loader_next(feed->loader, &feed->now);
     if (status) return status;
@@ -152,7 +152,7 @@ static kd_status compare_batch(kdt_feed *feed, size_t epoch, size_t batch, kd_ca
         status = kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, epoch, &c->now);
     }
     if (!status) status = kdt_teachers_run(feed);
-    return status ? status : compare_rows(feed, r, (unsigned char *)(room + floats), stored);
+    return status ? status : compare_rows(feed, r, (unsigned char *)(scratch + floats), stored);
 }
 
 /* The epochs that are complete, from the first on. */
@@ -179,14 +179,14 @@ static kd_status compare_all(session *s, size_t batches, kd_cache_check *r)
     if (epochs == 0)
         return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND, "%s: no epoch of the cache is complete",
                            feed->cache.folder);
-    float *room = kd_ctx_alloc(feed->ctx, floats + feed->cache.layout.row_bytes, 1);
-    status = room ? KD_OK : kd_ctx_memory_status(feed->ctx);
+    float *scratch = kd_ctx_alloc(feed->ctx, floats + feed->cache.layout.row_bytes, 1);
+    status = scratch ? KD_OK : kd_ctx_memory_status(feed->ctx);
     for (size_t i = 0; i < n && !status; i++) {
         const size_t at = (size_t)((double)all * (double)i / (double)n);
-        status = compare_batch(feed, at / feed->batches, at % feed->batches, r, room);
+        status = compare_batch(feed, at / feed->batches, at % feed->batches, r, scratch);
         if (!status) status = report(s, i + 1, n);
     }
-    kd_ctx_free(feed->ctx, room);
+    kd_ctx_free(feed->ctx, scratch);
     return status;
 }
 

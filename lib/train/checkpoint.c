@@ -243,9 +243,9 @@ static kd_status read_state(kdt_run *run, kd_file *file)
     return status;
 }
 
-/* "PREFIXname" into room, in the file's layout. */
+/* "PREFIXname" into values, in the file's layout. */
 static kd_status read_tensor(kdt_run *run, kd_file *file, const char *prefix,
-                             const kd_param_info *info, void *room)
+                             const kd_param_info *info, void *values)
 {
     char name[512];
     snprintf(name, sizeof name, "%s%s", prefix, info->name);
@@ -253,8 +253,8 @@ static kd_status read_tensor(kdt_run *run, kd_file *file, const char *prefix,
     bool fits = t && t->rank == info->file_shape.rank && t->dtype == info->dtype;
     for (int i = 0; fits && i < t->rank; i++) fits = t->shape[i] == info->file_shape.dim[i];
     if (!fits) return damaged(run, kd_file_path(file), name);
-    return info->dtype == KD_I64 ? kd_file_read_i64(file, t, 0, info->count, room)
-                                 : kd_file_read_f32(file, t, 0, info->count, room);
+    return info->dtype == KD_I64 ? kd_file_read_i64(file, t, 0, info->count, values)
+                                 : kd_file_read_f32(file, t, 0, info->count, values);
 }
 
 /* Parameters with their average (or NULL) and their optimiser's state, as add_set writes them. */
@@ -265,20 +265,20 @@ typedef struct set {
 } set;
 
 static kd_status read_entry(kdt_run *run, kd_file *file, const set *s, const kd_param_info *info,
-                            void *room)
+                            void *values)
 {
     const char *state;
     float *flat;
-    kd_status status = read_tensor(run, file, s->before, info, room);
-    if (!status) status = kd_params_set(s->params, info, room);
-    if (!status && s->ema) status = read_tensor(run, file, "ema.", info, room);
-    if (!status && s->ema) status = kd_params_set(s->ema, info, room);
+    kd_status status = read_tensor(run, file, s->before, info, values);
+    if (!status) status = kd_params_set(s->params, info, values);
+    if (!status && s->ema) status = read_tensor(run, file, "ema.", info, values);
+    if (!status && s->ema) status = kd_params_set(s->ema, info, values);
     for (size_t k = 0; !status && !info->buffer && (flat = kd_optim_state(s->optim, k, &state));
          k++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "%soptimizer.%s.", s->before, state);
-        status = read_tensor(run, file, prefix, info, room);
-        if (!status) kd_params_unpack(info, room, flat);
+        status = read_tensor(run, file, prefix, info, values);
+        if (!status) kd_params_unpack(info, values, flat);
     }
     return status;
 }
@@ -289,11 +289,11 @@ static kd_status read_set(kdt_run *run, kd_file *file, const set *s)
     size_t largest = 1;
     for (size_t i = 0; i < kd_params_entries(params); i++)
         if (kd_params_info(params, i)->count > largest) largest = kd_params_info(params, i)->count;
-    void *room = kd_ctx_alloc(run->ctx, largest, sizeof(int64_t));
-    kd_status status = room ? KD_OK : kd_ctx_memory_status(run->ctx);
+    void *values = kd_ctx_alloc(run->ctx, largest, sizeof(int64_t));
+    kd_status status = values ? KD_OK : kd_ctx_memory_status(run->ctx);
     for (size_t i = 0; i < kd_params_entries(params) && !status; i++)
-        status = read_entry(run, file, s, kd_params_info(params, i), room);
-    kd_ctx_free(run->ctx, room);
+        status = read_entry(run, file, s, kd_params_info(params, i), values);
+    kd_ctx_free(run->ctx, values);
     return status;
 }
 

@@ -100,7 +100,7 @@ void kdt_keep_frozen(kd_model *model, const kd_train_opt *t, kd_params *average)
 
 /* ---- rates ----------------------------------------------------------------------------------- */
 
-/* A list of groups, with room for the names. */
+/* A list of groups, and the text of their names. */
 typedef struct groups {
     kd_optim_group group[MOST_GROUPS];
     char text[2 * KDT_NAMES];

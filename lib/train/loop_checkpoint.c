@@ -64,7 +64,7 @@ typedef struct reading {
     kd_params *params; /* the model's, read beside it */
     float *states[MOST_STATES];
     size_t n_states;
-    void *room; /* of the largest entry */
+    void *values; /* of the largest entry */
 } reading;
 
 static kd_status misfit(const reading *r, const char *what)
@@ -83,8 +83,8 @@ static kd_status read_tensor(const reading *r, const char *prefix, const kd_para
     bool fits = t && t->rank == info->file_shape.rank && t->dtype == info->dtype;
     for (int i = 0; fits && i < t->rank; i++) fits = t->shape[i] == info->file_shape.dim[i];
     if (!fits) return misfit(r, name);
-    return info->dtype == KD_I64 ? kd_file_read_i64(r->file, t, 0, info->count, r->room)
-                                 : kd_file_read_f32(r->file, t, 0, info->count, r->room);
+    return info->dtype == KD_I64 ? kd_file_read_i64(r->file, t, 0, info->count, r->values)
+                                 : kd_file_read_f32(r->file, t, 0, info->count, r->values);
 }
 
 static kd_status read_all(reading *r, kd_optim *optim)
@@ -94,14 +94,14 @@ static kd_status read_all(reading *r, kd_optim *optim)
     for (size_t i = 0; i < n && !status; i++) {
         const kd_param_info *info = kd_params_info(r->params, i);
         status = read_tensor(r, "", info);
-        if (!status) status = kd_params_set(r->params, info, r->room);
+        if (!status) status = kd_params_set(r->params, info, r->values);
         for (size_t k = 0; k < r->n_states && !info->buffer && !status; k++) {
             char prefix[64];
             const char *state;
             kd_optim_state(optim, k, &state);
             snprintf(prefix, sizeof prefix, "optimizer.%s.", state);
             status = read_tensor(r, prefix, info);
-            if (!status) kd_params_unpack(info, r->room, r->states[k]);
+            if (!status) kd_params_unpack(info, r->values, r->states[k]);
         }
     }
     return status;
@@ -125,8 +125,8 @@ static kd_status prepare(reading *r, kd_model *model, kd_optim *optim, uint64_t 
     for (size_t i = 0; i < kd_params_entries(r->params); i++)
         if (kd_params_info(r->params, i)->count > largest)
             largest = kd_params_info(r->params, i)->count;
-    r->room = kd_ctx_alloc(r->ctx, largest, sizeof(int64_t));
-    if (!r->room) return kd_ctx_memory_status(r->ctx);
+    r->values = kd_ctx_alloc(r->ctx, largest, sizeof(int64_t));
+    if (!r->values) return kd_ctx_memory_status(r->ctx);
     for (; r->n_states < MOST_STATES && kd_optim_state(optim, r->n_states, &state); r->n_states++) {
         r->states[r->n_states] =
             kd_ctx_alloc(r->ctx, kd_params_flat_count(r->params), sizeof(float));
@@ -176,7 +176,7 @@ kd_status kd_checkpoint_load(kd_model *model, kd_optim *optim, const char *path,
     if (!status) adopt(&r, model, optim, steps);
     kd_params_destroy(r.params);
     for (size_t k = 0; k < MOST_STATES; k++) kd_ctx_free(r.ctx, r.states[k]);
-    kd_ctx_free(r.ctx, r.room);
+    kd_ctx_free(r.ctx, r.values);
     kd_file_close(r.file);
     return status;
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* The other half is for what depends on the machine, scratch memory above all. */
-size_t kdt_room(const kd_ctx *ctx, size_t rest)
+size_t kdt_values_limit(const kd_ctx *ctx, size_t rest)
 {
     const size_t limit = kd_ctx_memory_limit(ctx);
     if (limit == 0) return 0;
@@ -32,7 +32,7 @@ kd_status kdt_explain_limit(kdt_run *run, size_t held, size_t fixed)
     snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
     kd_status status = kdt_later_bytes(run, &later);
     const kdt_step step = {
-        .batch = run->feed->most, .later = fixed + later, .room = 1, .least = &least};
+        .batch = run->feed->most, .later = fixed + later, .values = 1, .least = &least};
     if (!status && run->feed->most && !kdt_has_features(&run->opt))
         status = kdt_step_plan(run->model, &run->opt, &step, &plan, NULL);
     kd_plan_destroy(plan);

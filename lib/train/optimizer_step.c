@@ -110,7 +110,7 @@ kd_status kdt_step_begin(kdt_run *run)
     return kdt_keep_buffers(run);
 }
 
-size_t kdt_step_room(const kdt_run *run)
+size_t kdt_step_left(const kdt_run *run)
 {
     return affordable(run, run->now.open ? run->now.sums.seconds : 0);
 }

@@ -219,7 +219,7 @@ static bool at(const kdt_run *run, size_t epoch, size_t batch)
 static kd_status one_batch(kdt_feed *feed, kdt_run *const *runs, size_t n, const kdt_run *last)
 {
     const size_t epoch = last->epoch, batch = last->batch;
-    const size_t most = kdt_step_room(last);
+    const size_t most = kdt_step_left(last);
     size_t sharing = 0;
     const kd_status status = kdt_feed_take(feed, epoch, batch, most ? most : 1);
     if (status) return status;
@@ -261,7 +261,7 @@ static bool asked_to_stop(kdt_run *const *runs, size_t n)
 /* A budget of seconds may end a step before all of its batches. */
 static bool ends_early(const kdt_run *run)
 {
-    return run->now.open && kdt_step_room(run) == 0;
+    return run->now.open && kdt_step_left(run) == 0;
 }
 
 kd_status kdt_runs_loop(kdt_feed *feed, kdt_run *const *runs, size_t n)

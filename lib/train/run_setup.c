@@ -158,7 +158,7 @@ kd_status kdt_run_plan(kdt_run *run, size_t held, size_t others)
 {
     kdt_step step = {.batch = run->feed->most,
                      .mixed = kd_loader_mixes(run->feed->loader),
-                     .room = kdt_room(run->ctx, held + kdt_fixed_bytes(run)),
+                     .values = kdt_values_limit(run->ctx, held + kdt_fixed_bytes(run)),
                      .features = kdt_has_features(&run->opt) ? &run->features : NULL};
     kd_status status = kdt_later_bytes(run, &step.later);
     step.later += others;

@@ -85,7 +85,7 @@ static kd_status cut(kd_model *model, kd_graph *g, const kdt_step *step, size_t 
     const kd_status status = find_mixing(g, mixing, sizeof mixing);
     if (status) return status;
     if (asked == KD_MICRO_AUTO) {
-        const size_t bytes = step->room && step->room < KDT_VALUES ? step->room : KDT_VALUES;
+        const size_t bytes = step->values && step->values < KDT_VALUES ? step->values : KDT_VALUES;
         return *mixing ? KD_OK : find_micro(g, step->batch, bytes, micro);
     }
     if (*mixing)
@@ -169,7 +169,7 @@ kd_status kdt_single_step_plan(kd_model *model, const kd_distill_opt *opt, size_
     const size_t later = arrays * kd_params_flat_count(p) * sizeof(float);
     const kdt_step step = {.batch = batch,
                            .no_dropout = no_dropout,
-                           .room = kdt_room(ctx, kd_ctx_memory(ctx) + later),
+                           .values = kdt_values_limit(ctx, kd_ctx_memory(ctx) + later),
                            .later = later};
     if (kdt_has_features(opt))
         return kd_ctx_fail(ctx, KD_E_UNSUPPORTED,

@@ -153,9 +153,9 @@ static kd_status values_size(kd_graph *g, size_t pictures, size_t *bytes)
     return KD_OK;
 }
 
-/* Halve *pictures until the values take no more than `room` bytes beyond those of one picture, among
+/* Halve *pictures until the values take no more than `most` bytes beyond those of one picture, among
  * which are the prepared weights. */
-static kd_status choose_batch(kd_model *model, size_t room, size_t *pictures)
+static kd_status choose_batch(kd_model *model, size_t most, size_t *pictures)
 {
     kd_graph *g;
     const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
@@ -167,7 +167,7 @@ static kd_status choose_batch(kd_model *model, size_t room, size_t *pictures)
     status = values_size(g, 1, &one);
     while (!status && *pictures > 1) {
         status = values_size(g, *pictures, &bytes);
-        if (status || bytes <= one || bytes - one <= room) break;
+        if (status || bytes <= one || bytes - one <= most) break;
         *pictures = (*pictures + 1) / 2;
     }
     kd_graph_destroy(g);
@@ -179,7 +179,7 @@ static kd_status choose_batch(kd_model *model, size_t room, size_t *pictures)
 kd_status kdt_teachers_batch(kdt_feed *feed)
 {
     const size_t limit = kd_ctx_memory_limit(feed->ctx), eighth = limit / 8;
-    const size_t room = limit && eighth < KDT_VALUES ? eighth : KDT_VALUES;
+    const size_t most = limit && eighth < KDT_VALUES ? eighth : KDT_VALUES;
     kd_status status = KD_OK;
     feed->teacher_batch = 0;
     if (feed->n_teachers == 0 || feed->function) return KD_OK;
@@ -189,7 +189,7 @@ kd_status kdt_teachers_batch(kdt_feed *feed)
     if (!feed->teachers[0].model) return KD_OK;
     feed->teacher_batch = feed->most;
     for (size_t t = 0; t < feed->n_teachers && !status; t++)
-        status = choose_batch(feed->teachers[t].model, room, &feed->teacher_batch);
+        status = choose_batch(feed->teachers[t].model, most, &feed->teacher_batch);
     return status;
 }
 

@@ -193,7 +193,7 @@ typedef struct kdt_step {
     size_t batch;    /* pictures of the whole batch */
     bool mixed;      /* by mixup or cutmix */
     bool no_dropout; /* nor drop path */
-    size_t room;     /* bytes that KD_MICRO_AUTO may give a micro-batch's values; 0: no limit */
+    size_t values;   /* bytes that KD_MICRO_AUTO may give a micro-batch's values; 0: no limit */
     size_t later;    /* bytes of the context's limit for what is allocated after the plan */
     const kdt_features *features; /* NULL: the loss reads none */
     size_t
@@ -247,8 +247,8 @@ size_t kdt_plan_tables(const kd_plan *plan);
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* memory_limit.c. */
-/* kdt_step.room: half of what the limit leaves beside `rest` bytes; 0: no limit. */
-size_t kdt_room(const kd_ctx *ctx, size_t rest);
+/* kdt_step.values: half of what the limit leaves beside `rest` bytes; 0: no limit. */
+size_t kdt_values_limit(const kd_ctx *ctx, size_t rest);
 /* Bytes of what a run holds beside its plan, counted by shapes: the same on every machine. */
 size_t kdt_fixed_bytes(const kdt_run *run);
 /* Bytes that a run takes beside its open parts: checkpoints, evaluations. */
@@ -365,7 +365,7 @@ kd_status kdt_step_end(kdt_run *run);
 /* Undo a step that was cut off. */
 void kdt_step_abandon(kdt_run *run);
 /* Pictures that a budget of seconds leaves time for; SIZE_MAX: as many as you like. */
-size_t kdt_step_room(const kdt_run *run);
+size_t kdt_step_left(const kdt_run *run);
 /* How far the run is, 0..1; and whether it is over. */
 double kdt_fraction(const kdt_run *run);
 bool kdt_finished(const kdt_run *run);

@@ -81,8 +81,9 @@ void made_text(const char *path, const void *text, size_t size)
 
 void made_png(const char *path, size_t height, size_t width, size_t channels, const uint8_t *pixels)
 {
-    const size_t room = height * (width * channels + 1) + 200;
-    bytes file = {.at = malloc(room)}, body = {.at = malloc(room)}, head = {.at = malloc(20)};
+    const size_t capacity = height * (width * channels + 1) + 200;
+    bytes file = {.at = malloc(capacity)}, body = {.at = malloc(capacity)},
+          head = {.at = malloc(20)};
     ck_assert(file.at && body.at && head.at);
     put32(&head, (uint32_t)width);
     put32(&head, (uint32_t)height);
@@ -163,26 +164,26 @@ static void *copy_tensor(kd_ctx *ctx, kd_file *f, const kd_file_tensor *t, kd_wr
 {
     char name[300];
     snprintf(name, sizeof name, "%s%s", change.prefix ? change.prefix : "", t->name);
-    void *room = kd_ctx_alloc(ctx, t->count, 8);
-    ck_assert_ptr_nonnull(room);
-    test_ok(ctx, kd_file_read_bytes(f, t, 0, t->bytes, room));
+    void *values = kd_ctx_alloc(ctx, t->count, 8);
+    ck_assert_ptr_nonnull(values);
+    test_ok(ctx, kd_file_read_bytes(f, t, 0, t->bytes, values));
     kd_dtype dtype = t->dtype;
     if (change.float_counters && strstr(name, "num_batches_tracked")) {
         int64_t counted;
         float as_float;
-        memcpy(&counted, room, sizeof counted);
+        memcpy(&counted, values, sizeof counted);
         as_float = (float)counted;
-        memcpy(room, &as_float, sizeof as_float);
+        memcpy(values, &as_float, sizeof as_float);
         dtype = KD_F32;
     }
-    test_ok(ctx, kd_writer_tensor(w, name, dtype, t->rank, t->shape, room));
-    return room;
+    test_ok(ctx, kd_writer_tensor(w, name, dtype, t->rank, t->shape, values));
+    return values;
 }
 
 void made_copy(kd_ctx *ctx, const char *from, const char *path, made_change change)
 {
     enum { MOST = 200 };
-    static void *rooms[MOST];
+    static void *copies[MOST];
     kd_file *f;
     kd_json *json;
     kd_writer *w[2] = {NULL, NULL};
@@ -201,7 +202,7 @@ void made_copy(kd_ctx *ctx, const char *from, const char *path, made_change chan
     for (size_t i = 0; i < n; i++) {
         const kd_file_tensor *t = kd_file_at(f, i);
         const size_t part = change.shards ? i % 2 : 0;
-        rooms[i] = copy_tensor(ctx, f, t, w[part], change);
+        copies[i] = copy_tensor(ctx, f, t, w[part], change);
         kd_json_string(json, t->name, part ? "part-2.safetensors" : "part-1.safetensors");
     }
     kd_json_object_end(json);
@@ -210,6 +211,6 @@ void made_copy(kd_ctx *ctx, const char *from, const char *path, made_change chan
     for (int i = 0; i < 1 + change.shards; i++) test_ok(ctx, kd_writer_finish(w[i]));
     if (change.shards) made_text(index.text, text, strlen(text));
     kd_json_destroy(json);
-    for (size_t i = 0; i < n; i++) kd_ctx_free(ctx, rooms[i]);
+    for (size_t i = 0; i < n; i++) kd_ctx_free(ctx, copies[i]);
     kd_file_close(f);
 }

@@ -190,8 +190,8 @@ static ref_value *block(const ref_net *net, ref_tape *t, ref_value *x, size_t i,
     char name[64];
     const int at = snprintf(name, sizeof name, "blocks.%zu.", i);
     char *rest = name + at;
-    const size_t room = sizeof name - (size_t)at;
-#define NAMED(text) (snprintf(rest, room, "%s", text), name)
+    const size_t left = sizeof name - (size_t)at;
+#define NAMED(text) (snprintf(rest, left, "%s", text), name)
     ref_value *y = ref_layer_norm(t, x, NAMED("norm1"), 1e-6);
     y = ref_linear(t, y, NAMED("attn.qkv"));
     *map = ref_attention_map(t, y, net->heads);

@@ -674,7 +674,7 @@ END_TEST
 /* ---- a full disk ----------------------------------------------------------------------------- */
 
 /* The cache's folder cannot be written: training goes on, and says so. */
-START_TEST(test_no_room)
+START_TEST(test_unwritable)
 {
     char folder[500], part[600];
     fresh(folder, sizeof folder, "full");
@@ -698,4 +698,4 @@ END_TEST
 
 TEST_SUITE(cache, 90, &test_bits, &test_cycle, &test_rounded, &test_stopped, &test_kills,
            &test_two_writers, &test_damage, &test_refused, &test_hostile_key, &test_foreign,
-           &test_no_room)
+           &test_unwritable)
