@@ -2,9 +2,9 @@
  * test_cli_sweep.c: kd sweep and kd cache from the outside: a student of a sweep is the run of its
  * own, byte for byte; what is wrong with a file is one line, before anything is trained. */
 #include "made.h"
+#include "typed.h"
 
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,37 +16,6 @@
 #define DATA "synthetic:train=80,test=16,image=16"
 #define PLAIN "\"data\": \"" DATA "\", \"batch\": 16, \"epochs\": 2"
 
-static const char *at(const char *name)
-{
-    static char path[8][600];
-    static int i;
-    i = (i + 1) % 8;
-    snprintf(path[i], sizeof path[i], "%s/%s", test_dir(), name);
-    return path[i];
-}
-
-static void put(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void must(int code, const char *format, ...)
-{
-    char words[3000], line[9000];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(words, sizeof words, format, list);
-    va_end(list);
-    snprintf(line, sizeof line, "%s %s >%s 2>%s", test_bin("kd").text, words, at("said"),
-             at("errors"));
-    const int done = system(line);
-    ck_assert_msg(WIFEXITED(done) && WEXITSTATUS(done) == code, "%s: %d, not %d", line,
-                  WEXITSTATUS(done), code);
-}
-
 static char *read_file(const char *path, size_t *size)
 {
     FILE *f = fopen(path, "r");
@@ -55,14 +24,6 @@ static char *read_file(const char *path, size_t *size)
     *size = fread(text, 1, (1 << 22) - 1, f);
     fclose(f);
     return text;
-}
-
-static void says(const char *file, const char *words)
-{
-    size_t size;
-    char *text = read_file(at(file), &size);
-    ck_assert_msg(strstr(text, words), "'%.400s' has no '%s'", text, words);
-    free(text);
 }
 
 static void same_file(const char *a, const char *b)
@@ -76,8 +37,9 @@ static void same_file(const char *a, const char *b)
 
 static void make_teacher(void)
 {
-    must(0, "train vgg3_bn,width=0.25 --data %s --batch 16 --epochs 1 --quiet --overwrite --out %s",
-         DATA, at("teacher"));
+    typed(0,
+          "train vgg3_bn,width=0.25 --data %s --batch 16 --epochs 1 --quiet --overwrite --out %s",
+          DATA, typed_at("teacher"));
 }
 
 /* Each student has the bytes of a run of its own; a resume changes nothing; a grid multiplies. */
@@ -92,22 +54,24 @@ START_TEST(test_sweep)
         "  {\"name\": \"b\", \"spec\": \"vgg3,width=0.125\", \"lr\": 0.02, \"nesterov\": false,"
         " \"temperature\": 2}],\n"
         " \"grid\": {\"soft\": [0.5, 0.9], \"seed\": [3, 4]}}",
-        at("teacher"));
-    put(at("sweep.json"), text);
-    must(0, "sweep %s --dry-run --json", at("sweep.json"));
-    says("said", "\"students\":8,\"passes\":2");
-    must(0, "sweep %s --out %s --quiet --json", at("sweep.json"), at("swept"));
-    says("said", "\"name\":\"b-seed=4-soft=0.9\"");
-    must(0,
-         "distill vgg3,width=0.125 --teacher %s --data %s --batch 16 --epochs 2 --lr 0.02 "
-         "--no-nesterov --temperature 2 --soft 0.9 --seed 4 --quiet --out %s",
-         at("teacher"), DATA, at("alone"));
-    same_file(at("swept/b-seed=4-soft=0.9/model.safetensors"), at("alone/model.safetensors"));
-    must(0, "rerun %s --check --quiet", at("swept/a-seed=3-soft=0.5"));
-    must(1, "sweep %s --out %s --quiet", at("sweep.json"), at("swept"));
-    says("errors", "is there already, of an earlier run");
-    must(0, "sweep %s --out %s --quiet --resume", at("sweep.json"), at("swept"));
-    same_file(at("swept/b-seed=4-soft=0.9/model.safetensors"), at("alone/model.safetensors"));
+        typed_at("teacher"));
+    typed_put(typed_at("sweep.json"), text);
+    typed(0, "sweep %s --dry-run --json", typed_at("sweep.json"));
+    typed_says("said", "\"students\":8,\"passes\":2");
+    typed(0, "sweep %s --out %s --quiet --json", typed_at("sweep.json"), typed_at("swept"));
+    typed_says("said", "\"name\":\"b-seed=4-soft=0.9\"");
+    typed(0,
+          "distill vgg3,width=0.125 --teacher %s --data %s --batch 16 --epochs 2 --lr 0.02 "
+          "--no-nesterov --temperature 2 --soft 0.9 --seed 4 --quiet --out %s",
+          typed_at("teacher"), DATA, typed_at("alone"));
+    same_file(typed_at("swept/b-seed=4-soft=0.9/model.safetensors"),
+              typed_at("alone/model.safetensors"));
+    typed(0, "rerun %s --check --quiet", typed_at("swept/a-seed=3-soft=0.5"));
+    typed(1, "sweep %s --out %s --quiet", typed_at("sweep.json"), typed_at("swept"));
+    typed_says("errors", "is there already, of an earlier run");
+    typed(0, "sweep %s --out %s --quiet --resume", typed_at("sweep.json"), typed_at("swept"));
+    same_file(typed_at("swept/b-seed=4-soft=0.9/model.safetensors"),
+              typed_at("alone/model.safetensors"));
 }
 END_TEST
 
@@ -120,14 +84,14 @@ START_TEST(test_jobs)
              "{\"common\": {" PLAIN ", \"teacher\": [\"%s\"], \"cache\": \"%s\"},\n"
              " \"students\": [{\"name\": \"a\", \"spec\": \"vgg2_bn,width=0.125\"},\n"
              "  {\"name\": \"b\", \"spec\": \"vgg3,width=0.125\"}]}",
-             at("teacher"), at("shared"));
-    put(at("sweep.json"), text);
-    must(0, "sweep %s --out %s --quiet", at("sweep.json"), at("onepass"));
-    must(0, "cache info %s --json", at("shared"));
-    says("said", "\"epochs\":2,\"unfinished\":0,\"damaged\":0,\"rows\":160");
-    must(0, "sweep %s --out %s --quiet --jobs 2", at("sweep.json"), at("jobs"));
-    same_file(at("onepass/a/model.safetensors"), at("jobs/a/model.safetensors"));
-    same_file(at("onepass/b/model.safetensors"), at("jobs/b/model.safetensors"));
+             typed_at("teacher"), typed_at("shared"));
+    typed_put(typed_at("sweep.json"), text);
+    typed(0, "sweep %s --out %s --quiet", typed_at("sweep.json"), typed_at("onepass"));
+    typed(0, "cache info %s --json", typed_at("shared"));
+    typed_says("said", "\"epochs\":2,\"unfinished\":0,\"damaged\":0,\"rows\":160");
+    typed(0, "sweep %s --out %s --quiet --jobs 2", typed_at("sweep.json"), typed_at("jobs"));
+    same_file(typed_at("onepass/a/model.safetensors"), typed_at("jobs/a/model.safetensors"));
+    same_file(typed_at("onepass/b/model.safetensors"), typed_at("jobs/b/model.safetensors"));
 }
 END_TEST
 
@@ -142,17 +106,18 @@ START_TEST(test_cache_of_two_passes)
                  "{\"common\": {" PLAIN ", \"teacher\": \"%s\", \"cache\": \"%s\", \"augment\": "
                  "\"%s\"}, \"students\": [{\"name\": \"a\", \"spec\": \"vgg2,width=0.125\"}],"
                  " \"grid\": {\"seed\": [3, 4]}}",
-                 at("teacher"), at("seeds"), augment[i]);
-        put(at("sweep.json"), text);
-        must(i < 2, "sweep %s --out %s --quiet%s", at("sweep.json"), at("seeded"),
-             i == 1 ? " --jobs 2" : "");
+                 typed_at("teacher"), typed_at("seeds"), augment[i]);
+        typed_put(typed_at("sweep.json"), text);
+        typed(i < 2, "sweep %s --out %s --quiet%s", typed_at("sweep.json"), typed_at("seeded"),
+              i == 1 ? " --jobs 2" : "");
         if (i == 2) continue;
-        says("errors", "a-seed=3 and a-seed=4 cannot share a cache");
-        says("errors", "/seeds/cache.json: the cache is of other logits: its seed is 3, this run's "
-                       "is 4");
-        ck_assert(access(at("seeded"), F_OK) != 0 && access(at("seeds"), F_OK) != 0);
+        typed_says("errors", "a-seed=3 and a-seed=4 cannot share a cache");
+        typed_says("errors",
+                   "/seeds/cache.json: the cache is of other logits: its seed is 3, this run's "
+                   "is 4");
+        ck_assert(access(typed_at("seeded"), F_OK) != 0 && access(typed_at("seeds"), F_OK) != 0);
     }
-    ck_assert(access(at("seeded/a-seed=4/model.safetensors"), F_OK) == 0);
+    ck_assert(access(typed_at("seeded/a-seed=4/model.safetensors"), F_OK) == 0);
 }
 END_TEST
 
@@ -201,11 +166,12 @@ START_TEST(test_bad_files)
         snprintf(text, sizeof text, "%s", files[i].text);
         if (hole)
             snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - files[i].text), files[i].text,
-                     at("teacher"), hole + 7);
-        put(at("bad.json"), text);
-        must(1, "sweep %s --out %s", at("bad.json"), at("never"));
-        says("errors", files[i].words);
-        ck_assert_msg(access(at("never"), F_OK) != 0, "%s: something was made", files[i].text);
+                     typed_at("teacher"), hole + 7);
+        typed_put(typed_at("bad.json"), text);
+        typed(1, "sweep %s --out %s", typed_at("bad.json"), typed_at("never"));
+        typed_says("errors", files[i].words);
+        ck_assert_msg(access(typed_at("never"), F_OK) != 0, "%s: something was made",
+                      files[i].text);
     }
 }
 END_TEST
@@ -214,48 +180,48 @@ END_TEST
 START_TEST(test_cache)
 {
     make_teacher();
-    must(0, "cache build vgg2_bn --teacher %s --data %s --batch 16 --epochs 2 --cache %s --quiet",
-         at("teacher"), DATA, at("built"));
-    must(0, "cache verify %s --teacher %s --data %s --batches 0 --quiet", at("built"),
-         at("teacher"), DATA);
-    says("said", "compared    160 rows with the teacher's logits of now: 0 differ");
-    must(0, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet --out %s",
-         at("built"), DATA, at("cached"));
-    must(0, "distill vgg2_bn --teacher %s --data %s --batch 16 --epochs 2 --quiet --out %s",
-         at("teacher"), DATA, at("live"));
-    same_file(at("cached/model.safetensors"), at("live/model.safetensors"));
-    must(0, "rerun %s --check --quiet", at("cached"));
-    FILE *f = fopen(at("built/epoch-000001.safetensors"), "r+");
+    typed(0, "cache build vgg2_bn --teacher %s --data %s --batch 16 --epochs 2 --cache %s --quiet",
+          typed_at("teacher"), DATA, typed_at("built"));
+    typed(0, "cache verify %s --teacher %s --data %s --batches 0 --quiet", typed_at("built"),
+          typed_at("teacher"), DATA);
+    typed_says("said", "compared    160 rows with the teacher's logits of now: 0 differ");
+    typed(0, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet --out %s",
+          typed_at("built"), DATA, typed_at("cached"));
+    typed(0, "distill vgg2_bn --teacher %s --data %s --batch 16 --epochs 2 --quiet --out %s",
+          typed_at("teacher"), DATA, typed_at("live"));
+    same_file(typed_at("cached/model.safetensors"), typed_at("live/model.safetensors"));
+    typed(0, "rerun %s --check --quiet", typed_at("cached"));
+    FILE *f = fopen(typed_at("built/epoch-000001.safetensors"), "r+");
     ck_assert_ptr_nonnull(f);
     ck_assert_int_eq(fseek(f, -9, SEEK_END), 0);
     fputs("XYZ", f);
     fclose(f);
-    must(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet", at("built"),
-         DATA);
-    says("errors", "is damaged (--teacher computes it anew; 'kd cache prune' removes damaged "
-                   "epochs)");
-    must(1, "cache verify %s", at("built"));
-    says("said", "damaged     epoch 1\n");
+    typed(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet",
+          typed_at("built"), DATA);
+    typed_says("errors", "is damaged (--teacher computes it anew; 'kd cache prune' removes damaged "
+                         "epochs)");
+    typed(1, "cache verify %s", typed_at("built"));
+    typed_says("said", "damaged     epoch 1\n");
     /* A folder of an epoch's name cannot be removed; what is damaged is, all the same. */
-    ck_assert(!mkdir(at("built/epoch-000000.safetensors.part"), 0777) &&
-              !mkdir(at("built/epoch-000004.safetensors"), 0777));
-    must(1, "cache verify %s --json", at("built"));
-    says("said", "\"damaged\":2,");
-    says("said", "\"damaged_epochs\":[1,4]");
-    put(at("built/epoch-000002.safetensors.damaged"), "set aside");
-    must(1, "cache prune %s", at("built"));
-    says("said", "removed     epoch-000001.safetensors\n");
-    says("said", "removed     epoch-000002.safetensors.damaged");
-    says("said", "damaged     epoch 4\n");
-    says("errors", "epoch-000004.safetensors: Is a directory");
-    ck_assert(!rmdir(at("built/epoch-000000.safetensors.part")) &&
-              !rmdir(at("built/epoch-000004.safetensors")));
-    must(0, "cache prune %s", at("built"));
-    must(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet", at("built"),
-         DATA);
-    says("errors", "the cache lacks epoch 2 of this run");
-    must(2, "cache mend %s", at("built"));
-    must(1, "cache info %s", at("nothing"));
+    ck_assert(!mkdir(typed_at("built/epoch-000000.safetensors.part"), 0777) &&
+              !mkdir(typed_at("built/epoch-000004.safetensors"), 0777));
+    typed(1, "cache verify %s --json", typed_at("built"));
+    typed_says("said", "\"damaged\":2,");
+    typed_says("said", "\"damaged_epochs\":[1,4]");
+    typed_put(typed_at("built/epoch-000002.safetensors.damaged"), "set aside");
+    typed(1, "cache prune %s", typed_at("built"));
+    typed_says("said", "removed     epoch-000001.safetensors\n");
+    typed_says("said", "removed     epoch-000002.safetensors.damaged");
+    typed_says("said", "damaged     epoch 4\n");
+    typed_says("errors", "epoch-000004.safetensors: Is a directory");
+    ck_assert(!rmdir(typed_at("built/epoch-000000.safetensors.part")) &&
+              !rmdir(typed_at("built/epoch-000004.safetensors")));
+    typed(0, "cache prune %s", typed_at("built"));
+    typed(1, "distill vgg2_bn --cache %s --data %s --batch 16 --epochs 2 --quiet",
+          typed_at("built"), DATA);
+    typed_says("errors", "the cache lacks epoch 2 of this run");
+    typed(2, "cache mend %s", typed_at("built"));
+    typed(1, "cache info %s", typed_at("nothing"));
 }
 END_TEST
 
@@ -276,20 +242,20 @@ START_TEST(test_nothing_left)
         char text[2000] = "";
         for (const char *c = words[i]; *c;) {
             const size_t used = strlen(text);
-            const char *with = !strncmp(c, "TEACHER", 7) ? at("teacher")
-                               : !strncmp(c, "CACHE", 5) ? at("left/cache")
-                               : !strncmp(c, "OUT", 3)   ? at("left/by/it")
+            const char *with = !strncmp(c, "TEACHER", 7) ? typed_at("teacher")
+                               : !strncmp(c, "CACHE", 5) ? typed_at("left/cache")
+                               : !strncmp(c, "OUT", 3)   ? typed_at("left/by/it")
                                                          : NULL;
             snprintf(text + used, sizeof text - used, "%.*s", with ? 999 : 1, with ? with : c);
             c += !with ? 1 : *c == 'T' ? 7 : *c == 'C' ? 5 : 3;
         }
-        must(1, "%s --data %s --batch 16 --epochs 2 --quiet --out %s", text, DATA,
-             at("left/by/it/"));
-        ck_assert_msg(access(at("left"), F_OK) != 0, "%s left something", words[i]);
+        typed(1, "%s --data %s --batch 16 --epochs 2 --quiet --out %s", text, DATA,
+              typed_at("left/by/it/"));
+        ck_assert_msg(access(typed_at("left"), F_OK) != 0, "%s left something", words[i]);
     }
-    must(1, "cache build vgg2 --teacher %s --data %s --batch 16 --cache %s --max-memory 500K",
-         at("teacher"), DATA, at("left/cache"));
-    ck_assert(access(at("left"), F_OK) != 0);
+    typed(1, "cache build vgg2 --teacher %s --data %s --batch 16 --cache %s --max-memory 500K",
+          typed_at("teacher"), DATA, typed_at("left/cache"));
+    ck_assert(access(typed_at("left"), F_OK) != 0);
 }
 END_TEST
 
@@ -297,21 +263,22 @@ END_TEST
 START_TEST(test_cache_and_run)
 {
     make_teacher();
-    must(1, "cache build vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet",
-         at("teacher"), DATA, at("teacher"));
-    says("errors", "holds a run (run.json); a cache has a folder of its own");
-    ck_assert(access(at("teacher/cache.json"), F_OK) != 0);
-    must(1, "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s",
-         at("teacher"), DATA, at("teacher"), at("teacher"));
-    must(0,
-         "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s "
-         "--overwrite",
-         at("teacher"), DATA, at("within/cache"), at("within"));
-    must(0,
-         "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s "
-         "--overwrite",
-         at("teacher"), DATA, at("within/cache"), at("within"));
-    must(0, "cache verify %s", at("within/cache"));
+    typed(1, "cache build vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet",
+          typed_at("teacher"), DATA, typed_at("teacher"));
+    typed_says("errors", "holds a run (run.json); a cache has a folder of its own");
+    ck_assert(access(typed_at("teacher/cache.json"), F_OK) != 0);
+    typed(1,
+          "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s",
+          typed_at("teacher"), DATA, typed_at("teacher"), typed_at("teacher"));
+    typed(0,
+          "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s "
+          "--overwrite",
+          typed_at("teacher"), DATA, typed_at("within/cache"), typed_at("within"));
+    typed(0,
+          "distill vgg2 --teacher %s --data %s --batch 16 --epochs 1 --cache %s --quiet --out %s "
+          "--overwrite",
+          typed_at("teacher"), DATA, typed_at("within/cache"), typed_at("within"));
+    typed(0, "cache verify %s", typed_at("within/cache"));
 }
 END_TEST
 
@@ -321,28 +288,29 @@ START_TEST(test_named)
 {
     char text[2000];
     make_teacher();
-    must(0, "cache build vgg2 --teacher %s --data %s --batch 16 --epochs 2 --cache %s --quiet",
-         at("teacher"), DATA, at("of_seed_0"));
+    typed(0, "cache build vgg2 --teacher %s --data %s --batch 16 --epochs 2 --cache %s --quiet",
+          typed_at("teacher"), DATA, typed_at("of_seed_0"));
     snprintf(text, sizeof text,
              "{\"common\": {" PLAIN ", \"teacher\": \"%s\"}, \"students\": ["
              "{\"name\": \"a\", \"spec\": \"vgg2\", \"cache\": \"%s\"},"
              "{\"name\": \"b\", \"spec\": \"vgg2\", \"cache\": \"%s\", \"seed\": 7}]}",
-             at("teacher"), at("named_cache"), at("of_seed_0"));
-    put(at("sweep.json"), text);
-    must(1, "sweep %s --out %s", at("sweep.json"), at("named"));
-    says("errors", "kd: b: ");
-    says("errors", "its seed is 0, this run's is 7");
-    ck_assert(access(at("named"), F_OK) != 0 && access(at("named_cache"), F_OK) != 0);
+             typed_at("teacher"), typed_at("named_cache"), typed_at("of_seed_0"));
+    typed_put(typed_at("sweep.json"), text);
+    typed(1, "sweep %s --out %s", typed_at("sweep.json"), typed_at("named"));
+    typed_says("errors", "kd: b: ");
+    typed_says("errors", "its seed is 0, this run's is 7");
+    ck_assert(access(typed_at("named"), F_OK) != 0 && access(typed_at("named_cache"), F_OK) != 0);
     snprintf(text, sizeof text,
              "{\"common\": {" PLAIN ", \"teacher\": \"%s\"}, \"students\": ["
              "{\"name\": \"a\", \"spec\": \"vgg2\"},"
              "{\"name\": \"b\", \"spec\": \"vgg2\", \"accumulate\": 9}]}",
-             at("teacher"));
-    put(at("sweep.json"), text);
-    must(0, "sweep %s --out %s --quiet", at("sweep.json"), at("named"));
-    says("errors", "kd: warning: b: --accumulate: an epoch has 5 batches");
-    must(1, "sweep %s --out %s --quiet --overwrite --max-memory 2M", at("sweep.json"), at("named"));
-    says("errors", "kd: a: ");
+             typed_at("teacher"));
+    typed_put(typed_at("sweep.json"), text);
+    typed(0, "sweep %s --out %s --quiet", typed_at("sweep.json"), typed_at("named"));
+    typed_says("errors", "kd: warning: b: --accumulate: an epoch has 5 batches");
+    typed(1, "sweep %s --out %s --quiet --overwrite --max-memory 2M", typed_at("sweep.json"),
+          typed_at("named"));
+    typed_says("errors", "kd: a: ");
 }
 END_TEST
 
@@ -372,14 +340,14 @@ START_TEST(test_orphans)
              "\"teacher\": \"%s\", \"augment\": \"none\", \"cache\": \"%s\"}, \"students\": ["
              "{\"name\": \"a\", \"spec\": \"vgg2,width=0.125\"},"
              "{\"name\": \"b\", \"spec\": \"vgg2_bn,width=0.125\"}]}",
-             at("teacher"), at("orphans_cache"));
-    put(at("sweep.json"), text);
+             typed_at("teacher"), typed_at("orphans_cache"));
+    typed_put(typed_at("sweep.json"), text);
     const test_path kd = test_bin("kd");
     char a[600], b[600], out[600], file[600];
-    snprintf(out, sizeof out, "%s", at("orphans"));
-    snprintf(a, sizeof a, "%s", at("orphans/a"));
-    snprintf(b, sizeof b, "%s", at("orphans/b"));
-    snprintf(file, sizeof file, "%s", at("sweep.json"));
+    snprintf(out, sizeof out, "%s", typed_at("orphans"));
+    snprintf(a, sizeof a, "%s", typed_at("orphans/a"));
+    snprintf(b, sizeof b, "%s", typed_at("orphans/b"));
+    snprintf(file, sizeof file, "%s", typed_at("sweep.json"));
     const pid_t parent = test_start(
         TEST_WORDS(kd.text, "sweep", file, "--out", out, "--jobs", "2", "--quiet"), NULL, NULL);
     for (int i = 0; i < 600; i++) {
@@ -393,7 +361,7 @@ START_TEST(test_orphans)
     ck_assert_int_eq(waitpid(parent, &how, 0), parent);
     for (int i = 0; i < 600 && !(interrupted(a) && interrupted(b)); i++) pause_for(50);
     ck_assert(interrupted(a) && interrupted(b));
-    must(0, "inspect %s/checkpoint.safetensors", a);
+    typed(0, "inspect %s/checkpoint.safetensors", a);
 }
 END_TEST
 
@@ -404,36 +372,37 @@ START_TEST(test_flat_folder)
     for (int i = 0; i < 40; i++) {
         char name[60];
         snprintf(name, sizeof name, "flat/%02d.png", i);
-        made_picture(at(name), 16, (uint64_t)i);
+        made_picture(typed_at(name), 16, (uint64_t)i);
     }
-    must(1, "train vgg2 --image 16 --data folder:%s --quiet", at("flat"));
-    says("errors", "has no labels: its pictures serve distillation whose labels have no weight");
-    must(0,
-         "cache build vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 2 "
-         "--cache %s --quiet",
-         at("teacher"), at("flat"), at("flat_cache"));
-    must(0,
-         "distill vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 2 --hard 0 "
-         "--cache %s --json --quiet --out %s",
-         at("teacher"), at("flat"), at("flat_cache"), at("flat_run"));
-    says("said", "classes=10");
-    says("said", "\"top1\":null");
-    says("said", "\"train_top1\":null");
-    must(1, "distill vgg2 --image 16 --teacher %s --data folder:%s --hard 0 --dev-count 4 --quiet",
-         at("teacher"), at("flat"));
-    says("errors", "has no labels to measure with");
-    must(1, "eval %s --data folder:%s --split train", at("flat_run"), at("flat"));
+    typed(1, "train vgg2 --image 16 --data folder:%s --quiet", typed_at("flat"));
+    typed_says("errors",
+               "has no labels: its pictures serve distillation whose labels have no weight");
+    typed(0,
+          "cache build vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 2 "
+          "--cache %s --quiet",
+          typed_at("teacher"), typed_at("flat"), typed_at("flat_cache"));
+    typed(0,
+          "distill vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 2 --hard 0 "
+          "--cache %s --json --quiet --out %s",
+          typed_at("teacher"), typed_at("flat"), typed_at("flat_cache"), typed_at("flat_run"));
+    typed_says("said", "classes=10");
+    typed_says("said", "\"top1\":null");
+    typed_says("said", "\"train_top1\":null");
+    typed(1, "distill vgg2 --image 16 --teacher %s --data folder:%s --hard 0 --dev-count 4 --quiet",
+          typed_at("teacher"), typed_at("flat"));
+    typed_says("errors", "has no labels to measure with");
+    typed(1, "eval %s --data folder:%s --split train", typed_at("flat_run"), typed_at("flat"));
     for (int i = 0; i < 10; i++) {
         char name[60];
         snprintf(name, sizeof name, "flat/val/class%d/1.png", i);
-        made_picture(at(name), 16, (uint64_t)i);
+        made_picture(typed_at(name), 16, (uint64_t)i);
     }
-    must(0,
-         "distill vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 1 --hard 0 "
-         "--json --quiet",
-         at("teacher"), at("flat"));
+    typed(0,
+          "distill vgg2 --image 16 --teacher %s --data folder:%s --batch 16 --epochs 1 --hard 0 "
+          "--json --quiet",
+          typed_at("teacher"), typed_at("flat"));
     size_t n;
-    char *said = read_file(at("said"), &n);
+    char *said = read_file(typed_at("said"), &n);
     ck_assert(strstr(said, "\"top1\":") && !strstr(said, "\"top1\":null"));
     free(said);
 }
