@@ -146,8 +146,9 @@ static const cli_option own[] = {
      AT(micro_batch), 1, 1e6, .words = "auto"},
 
     {CACHES, KD_GROUP_DISTILLATION, OPT_FILES, "teacher", "FILE...", NULL,
-     "one or more trained networks with the student's classes; may be given several times", 0, 0, 0,
-     NULL},
+     "one or more trained networks; with the student's classes, where their logits teach; may be "
+     "given several times",
+     0, 0, 0, NULL},
     TEXT(CMD_EVAL, KD_GROUP_RUN, "teacher", "FILE", NULL, teachers,
          "also compare with this network: agreement, KL divergence"),
     {TAUGHT | CMD_SEARCH, KD_GROUP_DISTILLATION, OPT_NUMBERS, "teacher-weight", "W...", NULL,

@@ -281,9 +281,7 @@ START_TEST(test_zsh_lines)
     static const char *const lines[] = {
         "#compdef kd\n",
         "\n        'distill:Train a student by a teacher and measure it on the test split'\n",
-        "\n            '*--teacher=[one or more trained networks with the student'\\''s "
-        "classes]:FILE:"
-        "_files' \\\n",
+        "\n            '*--teacher=[one or more trained networks]:FILE:_files' \\\n",
         "\n            '*--teacher-weight=[one for each teacher, divided by their sum]:W: ' \\\n",
         "\n            '--teacher-model=[which network the teachers'\\'' files "
         "hold]:SPEC:_kd_specs' "
