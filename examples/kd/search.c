@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static int check_usage(const cli_args *a)
 {
@@ -20,9 +19,7 @@ static int check_usage(const cli_args *a)
     if (!limited)
         return cli_usage("search", "a limit is missing: --max-macs, --max-flash, --max-memory or "
                                    "--max-latency");
-    if (a->distill.feature)
-        return cli_usage("search", "--feature: a search keeps the teacher's logits, and a feature "
-                                   "needs the teacher itself");
+    if (a->distill.feature) return cli_usage("search", "--feature: %s", search_no_feature);
     return CLI_DONE;
 }
 

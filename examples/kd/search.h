@@ -67,8 +67,10 @@ typedef struct search {
 
 /* search_space.c: the networks and the points of the space. */
 int search_read_space(search *s);
-/* The text of the built-in space. */
-int search_built_in(search *s);
+/* Its text alone: the file's, or the built-in one. */
+int search_open_space(search *s);
+/* Why the option `feature` is refused. */
+extern const char search_no_feature[];
 
 /* search_limits.c */
 /* Leave the networks that are within the limits, but for the latency. */

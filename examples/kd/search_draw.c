@@ -72,7 +72,7 @@ static int take(search *s, const ticket *t)
     bool taken;
     search_network *n = &s->networks[t->network];
     int status = search_size(s, n, &taken);
-    if (!status && s->args->limit_latency > 0) status = search_measure(s, n);
+    if (!status) status = search_measure(s, n); /* without a limit, too: for the record */
     if (status) return status;
     const double latency = n->cost.latency, limit = s->args->limit_latency;
     search_sieve *v = &s->sieve;
@@ -81,8 +81,6 @@ static int take(search *s, const ticket *t)
         v->latency++;
         return CLI_DONE;
     }
-    status = search_measure(s, n); /* for the record */
-    if (status) return status;
     search_candidate *c = &s->candidates[s->n++];
     *c = (search_candidate){.cost = n->cost, .top1 = (double)NAN, .loss = (double)NAN};
     for (size_t i = 0; i < SEARCH_RUNGS; i++) c->dev[i] = (double)NAN;

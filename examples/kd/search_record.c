@@ -164,16 +164,6 @@ static int read_candidates(search *s, const kd_json_object *root, const char *pa
     return good ? CLI_DONE : cli_fail("%s: it is damaged", path);
 }
 
-/* The space counts in the key. */
-static int read_space(search *s)
-{
-    enum { LARGEST = 1 << 20 };
-    if (!s->args->space) return search_built_in(s);
-    return kd_file_read_all(s->ctx, s->args->space, LARGEST, &s->space, &s->space_size)
-               ? cli_fail_ctx(s->ctx)
-               : CLI_DONE;
-}
-
 int search_read_plan(search *s, bool *found)
 {
     enum { LARGEST = 1 << 24 };
@@ -188,7 +178,7 @@ int search_read_plan(search *s, bool *found)
     kd_ctx_free(s->ctx, text);
     if (parsed) return cli_fail("%s: %s", path, kd_ctx_error(s->ctx));
     const char *key = kd_json_get_string(root, "key");
-    int status = read_space(s);
+    int status = search_open_space(s); /* it counts in the key */
     if (!status && !s->args->train.resume)
         status =
             cli_fail("%s is there already, of an earlier search (--resume goes on with it)", path);

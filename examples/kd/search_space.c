@@ -42,28 +42,22 @@ static bool next(axes *x)
     return a > 0;
 }
 
-/* A list's value as text, or NULL with the line printed. */
-static const char *value_of(const search *s, const kd_json_object *o, const char *key, size_t i,
-                            char room[120])
+/* The value of axis a as text, or NULL with the line printed. *truth: 0 or 1 where the file says
+ * false or true, else -1. */
+static const char *value_of(const search *s, const axes *x, size_t a, int *truth, char value[120])
 {
+    char number[40];
     kd_json_object *element;
-    double number;
-    int truth;
-    if (kd_json_get_element(o, key, i, &element)) {
+    if (kd_json_get_element(x->of, x->key[a], x->at[a], &element)) {
         cli_fail_ctx(s->ctx);
         return NULL;
     }
-    const char *text = kd_json_get_string(element, "value");
-    int n = -1;
-    if (text)
-        n = snprintf(room, 120, "%s", text);
-    else if (kd_json_get_number(element, "value", &number))
-        n = snprintf(room, 120, "%.9g", number);
-    else if (kd_json_get_bool(element, "value", &truth))
-        n = snprintf(room, 120, "%d", truth != 0);
+    if (!kd_json_get_bool(element, "value", truth)) *truth = -1;
+    const char *text = *truth < 0 ? sweep_text_of(element, "value", number) : *truth ? "1" : "0";
+    const int n = text ? snprintf(value, 120, "%s", text) : -1;
     kd_json_object_destroy(element);
-    if (n > 0 && n < 120 && !strpbrk(room, " ,\t\n")) return room;
-    wrong(s, key, "a value is a number or a word without spaces and commas");
+    if (n > 0 && n < 120 && !strpbrk(value, " ,\t\n")) return value;
+    wrong(s, x->key[a], "a value is a number or a word without spaces and commas");
     return NULL;
 }
 
@@ -116,14 +110,17 @@ static bool spread(const char *text, size_t stages, char out[120])
     return true;
 }
 
+/* As many as the key convs says, else 5; 0: its value is none, and the line is printed. */
 static size_t stages_of(const search *s, const axes *x)
 {
     size_t stages = 5;
-    char room[120];
+    char value[120];
+    int truth;
     for (size_t a = 0; a < x->n; a++) {
-        if (strcmp(x->key[a], "convs") || !value_of(s, x->of, x->key[a], x->at[a], room)) continue;
+        if (strcmp(x->key[a], "convs")) continue;
+        if (!value_of(s, x, a, &truth, value)) return 0;
         stages = 1;
-        for (const char *c = room; *c; c++) stages += *c == '-';
+        for (const char *c = value; *c; c++) stages += *c == '-';
     }
     return stages > STAGES ? STAGES : stages;
 }
@@ -156,16 +153,19 @@ static int add_network(search *s, const char *spec)
     return CLI_DONE;
 }
 
-/* The spec at this point of the axes; false: no network. */
+/* The spec at this point of the axes; what makes no network is left out. */
 static int add_point(search *s, const char *spec, const axes *x)
 {
-    char text[KD_SPEC_SIZE], room[120], list[120];
+    char text[KD_SPEC_SIZE], own[120], list[120];
+    int truth;
     size_t used = (size_t)snprintf(text, sizeof text, "%s", spec);
     for (size_t a = 0; a < x->n; a++) {
-        const char *value = value_of(s, x->of, x->key[a], x->at[a], room);
+        const char *value = value_of(s, x, a, &truth, own);
         if (!value) return CLI_FAILED;
         if (!strcmp(x->key[a], "stages")) {
-            if (!spread(value, stages_of(s, x), list))
+            const size_t stages = stages_of(s, x);
+            if (stages == 0) return CLI_FAILED;
+            if (!spread(value, stages, list))
                 return wrong(s, "stages",
                              "a list 16-24-36, or FIRSTxGROWTH with a growth of 1 to 16");
             value = list;
@@ -198,8 +198,8 @@ static int add_spec(search *s, const char *spec, const axes *keys, bool seen[AXE
 
 static int read_networks(search *s, const kd_json_object *root, const axes *keys)
 {
+    enum { SPEC_LIMIT = 120 };
     size_t count;
-    char room[120];
     bool seen[AXES] = {false};
     int status = CLI_DONE;
     if (!kd_json_get_count(root, "specs", &count) || count == 0)
@@ -210,7 +210,7 @@ static int read_networks(search *s, const kd_json_object *root, const axes *keys
         kd_json_object *element;
         if (kd_json_get_element(root, "specs", i, &element)) return cli_fail_ctx(s->ctx);
         const char *spec = kd_json_get_string(element, "value");
-        if (spec && strlen(spec) < sizeof room)
+        if (spec && strlen(spec) < SPEC_LIMIT)
             status = add_spec(s, spec, keys, seen);
         else
             status = wrong(s, "specs", "a spec is a text");
@@ -225,14 +225,30 @@ static int read_networks(search *s, const kd_json_object *root, const axes *keys
 
 /* ---- options --------------------------------------------------------------------------------- */
 
+/* "--temperature=2"; of a truth "--nesterov" or "--no-nesterov". False: the line is printed. */
+static bool option_of(const search *s, const axes *x, size_t a, char word[180])
+{
+    char value[120], key[50];
+    int truth;
+    if (!value_of(s, x, a, &truth, value)) return false;
+    snprintf(key, sizeof key, "%s", x->key[a]);
+    for (char *c = key; *c; c++)
+        if (*c == '_') *c = '-';
+    if (truth < 0)
+        snprintf(word, 180, "--%s=%s", key, value);
+    else
+        snprintf(word, 180, truth ? "--%s" : "--no-%s", key);
+    return true;
+}
+
 static int read_points(search *s, axes *options)
 {
     size_t all = 1;
-    char room[120];
     for (size_t a = 0; a < options->n; a++) {
         all = all > SEARCH_POINTS ? all : all * options->length[a];
         if (!strcmp(options->key[a], "seed") || !strcmp(options->key[a], "epochs"))
             return wrong(s, options->key[a], "it is the same for all candidates");
+        if (!strcmp(options->key[a], "feature")) return wrong(s, "feature", search_no_feature);
     }
     if (all > SEARCH_POINTS) return wrong(s, "options", "they make too many combinations");
     s->points = kd_ctx_alloc(s->ctx, all, sizeof *s->points);
@@ -242,37 +258,33 @@ static int read_points(search *s, axes *options)
         size_t used = 0;
         text[0] = 0;
         for (size_t a = 0; a < options->n; a++) {
-            const char *value = value_of(s, options->of, options->key[a], options->at[a], room);
-            if (!value) return CLI_FAILED;
-            used += (size_t)snprintf(text + used, SEARCH_OPTIONS - used, "%s--%s=%s",
-                                     used ? " " : "", options->key[a], value);
+            char word[180];
+            if (!option_of(s, options, a, word)) return CLI_FAILED;
+            used +=
+                (size_t)snprintf(text + used, SEARCH_OPTIONS - used, "%s%s", used ? " " : "", word);
             if (used >= SEARCH_OPTIONS) return wrong(s, "options", "they are too long");
         }
-        for (char *c = text; *c; c++)
-            if (*c == '_') *c = '-';
     } while (next(options));
     return CLI_DONE;
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-int search_built_in(search *s)
-{
-    s->space_size = sizeof built_in - 1;
-    s->space = kd_ctx_alloc(s->ctx, sizeof built_in, 1);
-    if (!s->space) return cli_fail_ctx(s->ctx);
-    memcpy(s->space, built_in, sizeof built_in);
-    return CLI_DONE;
-}
+const char search_no_feature[] =
+    "a search keeps the teacher's logits, and a feature needs the teacher itself";
 
-static int read_text(search *s)
+int search_open_space(search *s)
 {
     s->space_name = s->args->space ? s->args->space : "the built-in space";
     if (s->args->space)
         return kd_file_read_all(s->ctx, s->args->space, LARGEST, &s->space, &s->space_size)
                    ? cli_fail_ctx(s->ctx)
                    : CLI_DONE;
-    return search_built_in(s);
+    s->space_size = sizeof built_in - 1;
+    s->space = kd_ctx_alloc(s->ctx, sizeof built_in, 1);
+    if (!s->space) return cli_fail_ctx(s->ctx);
+    memcpy(s->space, built_in, sizeof built_in);
+    return CLI_DONE;
 }
 
 static int check_keys(const search *s, const kd_json_object *root)
@@ -288,7 +300,7 @@ int search_read_space(search *s)
 {
     kd_json_object *root = NULL, *keys = NULL, *options = NULL;
     axes of_keys, of_options;
-    int status = read_text(s);
+    int status = search_open_space(s);
     if (status) return status;
     if (kd_json_parse(s->ctx, s->space, s->space_size, &root))
         return cli_fail("%s: %s", s->space_name, kd_ctx_error(s->ctx));

@@ -47,8 +47,7 @@ static int add_word(sweep *s, sweep_student *t, const char *before, const char *
     return CLI_DONE;
 }
 
-/* A string or a number as text; NULL: it is neither. */
-static const char *text_of(const kd_json_object *o, const char *key, char value[40])
+const char *sweep_text_of(const kd_json_object *o, const char *key, char value[40])
 {
     double number;
     int64_t integer;
@@ -85,7 +84,7 @@ static int add_option(sweep *s, sweep_student *t, const char *key, const kd_json
     char value[40];
     size_t count;
     int truth;
-    const char *text = text_of(o, inside, value);
+    const char *text = sweep_text_of(o, inside, value);
     if (text) return add_word(s, t, "--", key, "=", text);
     if (kd_json_get_bool(o, inside, &truth))
         return add_word(s, t, truth ? "--" : "--no-", key, "", "");
@@ -96,7 +95,7 @@ static int add_option(sweep *s, sweep_student *t, const char *key, const kd_json
     for (size_t i = 0; i < count && !status; i++) {
         kd_json_object *element;
         if (kd_json_get_element(o, inside, i, &element)) return cli_fail_ctx(s->ctx);
-        text = text_of(element, "value", value);
+        text = sweep_text_of(element, "value", value);
         status = text ? add_word(s, t, "--", key, "=", text)
                       : wrong(s, key, "a list holds words and numbers alone");
         kd_json_object_destroy(element);
@@ -186,7 +185,7 @@ static int add_point(document *d, sweep_student *t, const size_t at[AXES])
         const char *key = kd_json_key(d->grid, a);
         int truth;
         if (kd_json_get_element(d->grid, key, at[a], &element)) return cli_fail_ctx(d->s->ctx);
-        const char *text = text_of(element, "value", value);
+        const char *text = sweep_text_of(element, "value", value);
         append(t->name, "-");
         append(t->name, key);
         append(t->name, "=");

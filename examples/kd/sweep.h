@@ -38,6 +38,8 @@ int sweep_begin(sweep *s);
 sweep_student *sweep_add(sweep *s);
 int sweep_add_word(sweep *s, sweep_student *t, const char *word);
 int sweep_parse(sweep *s, sweep_student *t);
+/* A string or a number of an object as text; NULL: it is neither. */
+const char *sweep_text_of(const kd_json_object *o, const char *key, char value[40]);
 
 /* sweep_run.c */
 int sweep_run(sweep *s);

@@ -3,10 +3,10 @@
  * kd export say; who goes on is who was better on the development split; a search that was killed
  * ends as one that was left alone. */
 #include "made.h"
+#include "typed.h"
 
 #include <math.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,48 +18,11 @@
 #define LIMITS "--max-macs 6e5 --max-flash 16K"
 #define COMMON "--data " DATA " --batch 32 --epochs 9 --seed 3 --candidates 6 " LIMITS " --int8"
 
-static const char *at(const char *name)
-{
-    static char path[8][600];
-    static int i;
-    i = (i + 1) % 8;
-    snprintf(path[i], sizeof path[i], "%s/%s", test_dir(), name);
-    return path[i];
-}
-
-static void must(int code, const char *format, ...)
-{
-    char words[3000], line[9000];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(words, sizeof words, format, list);
-    va_end(list);
-    snprintf(line, sizeof line, "%s %s >%s 2>%s", test_bin("kd").text, words, at("said"),
-             at("errors"));
-    const int done = system(line);
-    ck_assert_msg(WIFEXITED(done) && WEXITSTATUS(done) == code, "%s: %d, not %d", line,
-                  WEXITSTATUS(done), code);
-}
-
-static void says(const char *file, const char *words)
-{
-    static char text[TEST_MAX_TEXT];
-    test_slurp(at(file), text);
-    ck_assert_msg(strstr(text, words), "'%.400s' has no '%s'", text, words);
-}
-
-static void put(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
-}
-
 static void make_teacher(void)
 {
-    must(0, "train vgg4_bn,width=0.25 --data %s --batch 16 --epochs 2 --quiet --overwrite --out %s",
-         DATA, at("teacher"));
+    typed(0,
+          "train vgg4_bn,width=0.25 --data %s --batch 16 --epochs 2 --quiet --overwrite --out %s",
+          DATA, typed_at("teacher"));
 }
 
 static kd_json_object *object_of(kd_ctx *ctx, const char *text, size_t size)
@@ -80,7 +43,7 @@ static double number(const kd_json_object *o, const char *key)
 static double said(kd_ctx *ctx, const char *key)
 {
     static char text[TEST_MAX_TEXT];
-    const size_t n = test_slurp(at("said"), text);
+    const size_t n = test_slurp(typed_at("said"), text);
     kd_json_object *o = object_of(ctx, text, n);
     const double value = number(o, key);
     kd_json_object_destroy(o);
@@ -97,7 +60,7 @@ typedef struct line {
 static size_t read_record(kd_ctx *ctx, const char *folder, line *lines)
 {
     static char text[TEST_MAX_TEXT];
-    test_slurp(test_at(at(folder), "search.jsonl").text, text);
+    test_slurp(test_at(typed_at(folder), "search.jsonl").text, text);
     size_t n = 0;
     for (char *from = text; *from && n < MOST; n++) {
         char *end = from + strcspn(from, "\n");
@@ -145,16 +108,16 @@ static void same_record(kd_ctx *ctx, const char *one, const char *other)
 /* Costs are those of kd profile and of the blob that is written. */
 static void check_costs(kd_ctx *ctx, const line *best)
 {
-    must(0, "profile %s --seconds 0 --json", best->spec);
+    typed(0, "profile %s --seconds 0 --json", best->spec);
     ck_assert(same_number(said(ctx, "macs"), best->macs));
     ck_assert(same_number(said(ctx, "params"), best->params));
-    must(0, "export %s --edge %s --int8 --calibrate %s --calibrate-count 16 --compare-count 16",
-         at("found/best"), at("best.kde"), DATA);
-    FILE *f = fopen(at("best.kde"), "rb");
+    typed(0, "export %s --edge %s --int8 --calibrate %s --calibrate-count 16 --compare-count 16",
+          typed_at("found/best"), typed_at("best.kde"), DATA);
+    FILE *f = fopen(typed_at("best.kde"), "rb");
     ck_assert(f && !fseek(f, 0, SEEK_END));
     ck_assert_uint_eq((size_t)ftell(f), (size_t)best->flash);
     fclose(f);
-    must(0, "profile %s --seconds 0 --json", at("best.kde"));
+    typed(0, "profile %s --seconds 0 --json", typed_at("best.kde"));
     ck_assert(same_number(said(ctx, "arena_bytes"), best->memory));
 }
 
@@ -180,23 +143,26 @@ START_TEST(test_search)
     line lines[MOST];
     kd_ctx *ctx = test_ctx(1, NULL);
     make_teacher();
-    must(0, "search --teacher %s " COMMON " --dry-run --json", at("teacher"));
-    says("said", "\"within\":");
-    ck_assert(access(at("found"), F_OK) != 0);
-    must(0, "search --teacher %s " COMMON " --out %s --quiet", at("teacher"), at("found"));
+    typed(0, "search --teacher %s " COMMON " --dry-run --json", typed_at("teacher"));
+    typed_says("said", "\"within\":");
+    ck_assert(access(typed_at("found"), F_OK) != 0);
+    typed(0, "search --teacher %s " COMMON " --out %s --quiet", typed_at("teacher"),
+          typed_at("found"));
     check_ranks(lines, read_record(ctx, "found", lines));
     check_costs(ctx, &lines[0]);
-    must(0, "eval %s --data %s --json", at("found/best"), DATA);
+    typed(0, "eval %s --data %s --json", typed_at("found/best"), DATA);
     ck_assert(same_number(said(ctx, "top1"), lines[0].top1));
-    must(0, "rerun %s --check --quiet", at("found/best"));
-    must(0, "cache info %s --json", at("found/cache"));
-    says("said", "\"epochs\":9,\"unfinished\":0,\"damaged\":0");
-    must(1, "search --teacher %s " COMMON " --out %s --quiet", at("teacher"), at("found"));
-    says("errors", "is there already, of an earlier search");
-    must(1, "search --teacher %s " COMMON " --lr 0.2 --out %s --resume", at("teacher"),
-         at("found"));
-    says("errors", "is of a search with other options");
-    must(0, "search --teacher %s " COMMON " --out %s --resume --json", at("teacher"), at("found"));
+    typed(0, "rerun %s --check --quiet", typed_at("found/best"));
+    typed(0, "cache info %s --json", typed_at("found/cache"));
+    typed_says("said", "\"epochs\":9,\"unfinished\":0,\"damaged\":0");
+    typed(1, "search --teacher %s " COMMON " --out %s --quiet", typed_at("teacher"),
+          typed_at("found"));
+    typed_says("errors", "is there already, of an earlier search");
+    typed(1, "search --teacher %s " COMMON " --lr 0.2 --out %s --resume", typed_at("teacher"),
+          typed_at("found"));
+    typed_says("errors", "is of a search with other options");
+    typed(0, "search --teacher %s " COMMON " --out %s --resume --json", typed_at("teacher"),
+          typed_at("found"));
     ck_assert(same_number(said(ctx, "top1"), lines[0].top1));
     kd_ctx_destroy(ctx);
 }
@@ -209,10 +175,10 @@ START_TEST(test_killed)
     const test_path kd = test_bin("kd");
     char teacher[600], out[600];
     make_teacher();
-    snprintf(teacher, sizeof teacher, "%s", at("teacher"));
-    snprintf(out, sizeof out, "%s", at("killed"));
+    snprintf(teacher, sizeof teacher, "%s", typed_at("teacher"));
+    snprintf(out, sizeof out, "%s", typed_at("killed"));
     const double start = kd_seconds();
-    must(0, "search --teacher %s " COMMON " --out %s --quiet", teacher, at("alone"));
+    typed(0, "search --teacher %s " COMMON " --out %s --quiet", teacher, typed_at("alone"));
     const double whole = kd_seconds() - start;
     for (int i = 0; i < 4; i++) {
         const double wait = whole * (.2 + .2 * i);
@@ -226,9 +192,9 @@ START_TEST(test_killed)
         kill(pid, SIGKILL);
         test_wait(pid);
     }
-    must(0, "search --teacher %s " COMMON " --out %s --quiet --resume", teacher, out);
+    typed(0, "search --teacher %s " COMMON " --out %s --quiet --resume", teacher, out);
     same_record(ctx, "alone", "killed");
-    must(0, "eval %s %s --data %s", at("alone/best"), at("killed/best"), DATA);
+    typed(0, "eval %s %s --data %s", typed_at("alone/best"), typed_at("killed/best"), DATA);
     kd_ctx_destroy(ctx);
 }
 END_TEST
@@ -237,24 +203,52 @@ END_TEST
 START_TEST(test_space)
 {
     make_teacher();
-    put(at("space.json"),
+    typed_put(
+        typed_at("space.json"),
         "{\"specs\": [\"vgg8_bn\", \"vit_tiny_patch16_224,depth=1,heads=2,mlp_ratio=1\"],\n"
         " \"keys\": {\"convs\": [\"1-1\", \"1-1-1\"], \"stages\": [\"4x2\", \"8-8\"], \"image\": "
         "[16, 12],\n"
         "  \"patch\": [4], \"dim\": [8, 16]}, \"options\": {\"temperature\": [2], \"soft\": [0.5, "
         "1]}}");
-    must(0,
-         "search --teacher %s --data %s --batch 64 --epochs 1 --candidates 5 --space %s "
-         "--max-latency 1000 --out %s --quiet --json",
-         at("teacher"), DATA, at("space.json"), at("spaced"));
-    says("said", " --temperature=2");
+    typed(0,
+          "search --teacher %s --data %s --batch 64 --epochs 1 --candidates 5 --space %s "
+          "--max-latency 1000 --out %s --quiet --json",
+          typed_at("teacher"), DATA, typed_at("space.json"), typed_at("spaced"));
+    typed_says("said", " --temperature=2");
     /* 2 x 3 of VGG (8-8 fits two stages alone), 2 x 2 of ViT */
-    must(0,
-         "search --teacher %s --data %s --batch 64 --epochs 1 --space %s --max-macs 1e9 --dry-run",
-         at("teacher"), DATA, at("space.json"));
-    says("said", "networks    10 of the space, 0 over the MACs");
+    typed(0,
+          "search --teacher %s --data %s --batch 64 --epochs 1 --space %s --max-macs 1e9 --dry-run",
+          typed_at("teacher"), DATA, typed_at("space.json"));
+    typed_says("said", "networks    10 of the space, 0 over the MACs");
 }
 END_TEST
+
+/* A truth is an option with or without its no-; of the underscores the option's own alone change. */
+START_TEST(test_options)
+{
+    make_teacher();
+    typed_put(typed_at("options.json"),
+              "{\"specs\": [\"vit_tiny_patch16_224,patch=8,dim=8,depth=1,heads=2,mlp_ratio=1\"],\n"
+              " \"options\": {\"nesterov\": [true, false], \"optimizer\": [\"sgd\"],\n"
+              "  \"min_lr\": [0.0123456789012], \"freeze\": [\"pos_embed\"]}}");
+    typed(0,
+          "search --teacher %s --data %s --batch 64 --epochs 1 --space %s --max-macs 1e9 "
+          "--dry-run --quiet",
+          typed_at("teacher"), DATA, typed_at("options.json"));
+    typed_says("said", " --freeze=pos_embed --min-lr=0.0123456789012 --nesterov --optimizer=sgd\n");
+    typed_says("said",
+               " --freeze=pos_embed --min-lr=0.0123456789012 --no-nesterov --optimizer=sgd\n");
+}
+END_TEST
+
+static size_t lines_in(const char *file)
+{
+    static char text[TEST_MAX_TEXT];
+    size_t n = 0;
+    test_slurp(typed_at(file), text);
+    for (const char *c = text; *c; c++) n += *c == '\n';
+    return n;
+}
 
 START_TEST(test_refused)
 {
@@ -269,32 +263,41 @@ START_TEST(test_refused)
         {"{\"specs\": [\"vgg2\"], \"keys\": {\"width\": 4}}", "width: it has a list of values"},
         {"{\"specs\": [\"vgg99\"]}", "vgg99"},
         {"{\"specs\": [\"vgg2\"], \"options\": {\"seed\": [1]}}", "seed: it is the same for all"},
+        {"{\"specs\": [\"vgg2\"], \"options\": {\"feature\": [\"cosine\"]}}",
+         "feature: a search keeps the teacher's logits"},
         {"{\"specs\": [\"vgg2\"], \"options\": {\"tempreture\": [1]}}",
          "did you mean --temperature?"},
         {"{\"specs\": [\"vgg2\"], \"keys\": {\"stages\": [\"4x99\"]}}", "a list 16-24-36"},
+        {"{\"specs\": [\"vgg8\"], \"keys\": {\"stages\": [\"4x2\"], \"convs\": [\"1 1\"]}}",
+         "convs: a value is a number or a word"},
+        {"{\"specs\": [\"vgg2\"], \"options\": {\"nesterov\": [[true]]}}",
+         "nesterov: a value is a number or a word"},
+        {"{\"specs\": [\"vgg2\"], \"options\": {\"lr\": [true]}}", "--lr"},
     };
     make_teacher();
-    must(2, "search --teacher %s --data %s --out %s", at("teacher"), DATA, at("never"));
-    says("errors", "a limit is missing");
-    must(2, "search --data %s --max-macs 1e6 --out %s", DATA, at("never"));
-    must(2, "search --teacher %s --data %s --max-macs 1e6 --feature at --soft 0.9 --dry-run",
-         at("teacher"), DATA);
-    says("errors", "--feature: a search keeps the teacher's logits");
-    must(1, "search --teacher %s --data %s --max-macs 1000 --max-flash 10K --int8 --out %s",
-         at("teacher"), DATA, at("never"));
-    says("errors", "kd: none of the ");
-    says("errors", "need more MACs (the least ");
-    must(1, "search --teacher %s --data %s --max-latency 0.0000001 --candidates 2 --out %s",
-         at("teacher"), DATA, at("never"));
-    says("errors", "need more time (the least ");
+    typed(2, "search --teacher %s --data %s --out %s", typed_at("teacher"), DATA,
+          typed_at("never"));
+    typed_says("errors", "a limit is missing");
+    typed(2, "search --data %s --max-macs 1e6 --out %s", DATA, typed_at("never"));
+    typed(2, "search --teacher %s --data %s --max-macs 1e6 --feature at --soft 0.9 --dry-run",
+          typed_at("teacher"), DATA);
+    typed_says("errors", "--feature: a search keeps the teacher's logits");
+    typed(1, "search --teacher %s --data %s --max-macs 1000 --max-flash 10K --int8 --out %s",
+          typed_at("teacher"), DATA, typed_at("never"));
+    typed_says("errors", "kd: none of the ");
+    typed_says("errors", "need more MACs (the least ");
+    typed(1, "search --teacher %s --data %s --max-latency 0.0000001 --candidates 2 --out %s",
+          typed_at("teacher"), DATA, typed_at("never"));
+    typed_says("errors", "need more time (the least ");
     for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
-        put(at("bad.json"), spaces[i].space);
-        must(1, "search --teacher %s --data %s --max-macs 1e9 --space %s --out %s --quiet",
-             at("teacher"), DATA, at("bad.json"), at("never"));
-        says("errors", spaces[i].words);
-        ck_assert_msg(access(at("never"), F_OK) != 0, "%s left something", spaces[i].space);
+        typed_put(typed_at("bad.json"), spaces[i].space);
+        typed(1, "search --teacher %s --data %s --max-macs 1e9 --space %s --out %s --quiet",
+              typed_at("teacher"), DATA, typed_at("bad.json"), typed_at("never"));
+        typed_says("errors", spaces[i].words);
+        ck_assert_uint_eq(lines_in("errors"), 1);
+        ck_assert_msg(access(typed_at("never"), F_OK) != 0, "%s left something", spaces[i].space);
     }
 }
 END_TEST
 
-TEST_SUITE(cli_search, 120, &test_search, &test_killed, &test_space, &test_refused)
+TEST_SUITE(cli_search, 120, &test_search, &test_killed, &test_space, &test_options, &test_refused)
