@@ -163,30 +163,22 @@ void kdt_key_teacher(const kd_json_object *key, size_t t, uint64_t key_hash, kdt
 
 /* ---- comparing ------------------------------------------------------------------------------- */
 
-enum { TEXT = 800, VALUE = 120 };
+enum { VALUE = 120 };
 
 typedef struct comparison {
     const kd_json_object *was, *now;
-    char differs[TEXT], unknown[TEXT];
+    kdt_list differs, unknown;
 } comparison;
-
-static void add(char text[TEXT], const char *format, const char *a, const char *b, const char *c)
-{
-    const size_t used = strlen(text);
-    snprintf(text + used, TEXT - used, "%s", used ? "; " : "");
-    const size_t more = strlen(text);
-    snprintf(text + more, TEXT - more, format, a, b, c);
-}
 
 static void compare(comparison *c, const char *key)
 {
     char was[VALUE], now[VALUE];
     if (kdt_json_same(c->was, c->now, key, was, now)) return;
     if (strcmp(was, "null"))
-        add(c->differs, "its %s is %s, this run's is %s", key, was,
-            strcmp(now, "null") ? now : "none");
+        kdt_list_add(&c->differs, "its %s is %s, this run's is %s", key, was,
+                     strcmp(now, "null") ? now : "none");
     else
-        add(c->unknown, "%s%s%s", key, "", "");
+        kdt_list_add(&c->unknown, "%s", key);
 }
 
 static void compare_teachers(comparison *c, size_t n)
@@ -214,11 +206,11 @@ kd_status kdt_key_compare(const kdt_feed *feed, const char *path, const kd_json_
     for (size_t i = 0; i < sizeof shown / sizeof *shown && !any_augmentation; i++)
         compare(&c, shown[i]);
     for (size_t i = 0; i < sizeof computed / sizeof *computed; i++) compare(&c, computed[i]);
-    if (*c.differs)
+    if (*kdt_list_text(&c.differs))
         return kd_ctx_fail(feed->ctx, KD_E_MISMATCH, "%s: the cache is of other logits: %s", path,
-                           c.differs);
-    if (*c.unknown)
+                           c.differs.text);
+    if (*kdt_list_text(&c.unknown))
         kd_ctx_log(feed->ctx, KD_LOG_WARN, "%s does not say, so that it is not compared: %s", path,
-                   c.unknown);
+                   c.unknown.text);
     return KD_OK;
 }

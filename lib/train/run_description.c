@@ -6,6 +6,7 @@
 #include "train.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -133,7 +134,7 @@ kd_status kdt_describe(kdt_run *run)
 
 typedef struct pair {
     kdt_run *run;
-    char *text; /* what differs, so far */
+    kdt_list *differs;
     const char *reached;
     const kd_json_object *was, *now;
 } pair;
@@ -188,7 +189,31 @@ bool kdt_json_same(const kd_json_object *a, const kd_json_object *b, const char 
     return false;
 }
 
-enum { TEXT = 800 };
+enum { COUNTED = 40 }; /* letters of "; and N more" */
+
+void kdt_list_add(kdt_list *l, const char *format, ...)
+{
+    const size_t used = strlen(l->text), most = sizeof l->text - COUNTED;
+    const size_t at = used + (used ? 2 : 0);
+    va_list values;
+    if (l->more++ || at >= most) return;
+    va_start(values, format);
+    const int n = vsnprintf(l->text + at, most - at, format, values);
+    va_end(values);
+    const bool whole = n > 0 && (size_t)n < most - at;
+    if (whole) l->more = 0;
+    if (whole && used) memcpy(l->text + used, "; ", 2);
+    if (!whole) l->text[used] = 0;
+}
+
+const char *kdt_list_text(kdt_list *l)
+{
+    const size_t used = strlen(l->text);
+    if (l->more)
+        snprintf(l->text + used, sizeof l->text - used, "%s%zu more", used ? "; and " : "",
+                 l->more);
+    return l->text;
+}
 
 /* "" where there is none. */
 static const char *text_of(const kd_json_object *o, const char *key)
@@ -199,9 +224,7 @@ static const char *text_of(const kd_json_object *o, const char *key)
 
 static void differ(const pair *p, const char *key, const char *was, const char *now)
 {
-    const size_t used = strlen(p->text);
-    snprintf(p->text + used, TEXT - used, "%sits %s is %s, this run's is %s", used ? "; " : "", key,
-             was, now);
+    kdt_list_add(p->differs, "its %s is %s, this run's is %s", key, was, now);
 }
 
 /* What an option was in runs of versions that did not have it yet. */
@@ -284,10 +307,8 @@ static void compare_start(const pair *p)
     kdt_json_value(p->now, "start_hash", now);
     if (!strcmp(was, "null") || !strcmp(was, now)) return;
     if (p->reached && !strcmp(p->reached, now)) return;
-    const size_t used = strlen(p->text);
-    snprintf(p->text + used, TEXT - used,
-             "%sit began with other weights (start_hash %s, this run's %s)", used ? "; " : "", was,
-             now);
+    kdt_list_add(p->differs, "it began with other weights (start_hash %s, this run's %s)", was,
+                 now);
 }
 
 static void compare_teachers(const pair *p)
@@ -311,8 +332,8 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
     kd_status status = kd_json_parse(run->ctx, was, strlen(was), &then);
     if (status) return status;
     status = kd_json_parse(run->ctx, run->description, strlen(run->description), &now);
-    char text[TEXT] = "";
-    const pair p = {run, text, reached, then, now};
+    kdt_list differs = {.more = 0};
+    const pair p = {run, &differs, reached, then, now};
     if (!status) {
         compare(&p, "spec");
         compare(&p, "data_checksum");
@@ -327,8 +348,9 @@ kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was, 
         compare_options(&p);
         say_table(&p);
     }
-    if (*text)
-        status = kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s belongs to another run: %s", path, text);
+    if (*kdt_list_text(&differs))
+        status = kd_ctx_fail(run->ctx, KD_E_MISMATCH, "%s belongs to another run: %s", path,
+                             differs.text);
     kd_json_object_destroy(now);
     kd_json_object_destroy(then);
     return status;

@@ -394,6 +394,14 @@ void kdt_json_value(const kd_json_object *o, const char *key, char out[120]);
  * what is around the first difference. */
 bool kdt_json_same(const kd_json_object *a, const kd_json_object *b, const char *key, char was[120],
                    char now[120]);
+/* What differs, joined by "; ". What has no place is counted: "; and 3 more". */
+typedef struct kdt_list {
+    char text[800];
+    size_t more;
+} kdt_list;
+void kdt_list_add(kdt_list *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The whole text, "" where there is nothing; nothing is added afterwards. */
+const char *kdt_list_text(kdt_list *list);
 /* KD_E_MISMATCH, naming what differs, key by key, if `was` is of another run. reached: the hash of
  * the network in the checkpoint, which the model may hold already; or NULL. */
 kd_status kdt_describe_compare(kdt_run *run, const char *path, const char *was,

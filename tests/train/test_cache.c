@@ -671,6 +671,59 @@ START_TEST(test_foreign)
 }
 END_TEST
 
+/* A value of the description of the run in its checkpoint. */
+static void described(const char *out, const char *key, char value[64])
+{
+    char path[600];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_file *file;
+    kd_json_object *run;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", out);
+    test_ok(ctx, kd_file_open(ctx, path, &file));
+    const char *text = kd_file_metadata_get(file, "libkd.run");
+    ck_assert_ptr_nonnull(text);
+    test_ok(ctx, kd_json_parse(ctx, text, strlen(text), &run));
+    snprintf(value, 64, "%s", kd_json_get_string(run, key));
+    kd_json_object_destroy(run);
+    kd_file_close(file);
+    kd_ctx_destroy(ctx);
+}
+
+/* A teacher that only a cache knows is the one that cache.json names by its sum; without a sum
+ * another cache.json is another teacher: the sum is FNV-1a over its text. */
+START_TEST(test_foreign_identity)
+{
+    static const char *const keys[] = {
+        "{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
+        "\"teacher0\":\"resnet\",\"augmentation\":\"any\"}",
+        "{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
+        "\"teacher0\":\"resnet\",\"teacher0_hash\":\"0123abc\",\"augmentation\":\"any\"}",
+    };
+    static float logits[80 * 10];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char folder[2][500], out[500], value[64], sum[17];
+    uint64_t h = 0xCBF29CE484222325u;
+    test_fill(logits, 800, 4, 5);
+    fresh(out, sizeof out, "identity");
+    for (const char *c = keys[0]; *c; c++) h = (h ^ (unsigned char)*c) * 0x100000001B3u;
+    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)h);
+    for (int i = 0; i < 2; i++) {
+        fresh(folder[i], sizeof folder[i], "foreign");
+        write_foreign(ctx, folder[i], keys[i], logits, 80);
+        outcome o = run((course){.distill.cache = folder[i],
+                                 .train = {.augment = "crop", .out = out, .overwrite = 1}});
+        ck_assert_msg(o.status == KD_OK, "%s", o.error);
+        described(out, "teacher0_hash", value);
+        ck_assert_str_eq(value, i ? "0123abc" : sum);
+        free(o.weights);
+    }
+    refused(
+        (course){.distill.cache = folder[0], .train = {.augment = "crop", .out = out, .resume = 1}},
+        KD_E_MISMATCH, "its teacher0_hash is 0123abc, this run's is ");
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* ---- a full disk ----------------------------------------------------------------------------- */
 
 /* The cache's folder cannot be written: training goes on, and says so. */
@@ -698,4 +751,4 @@ END_TEST
 
 TEST_SUITE(cache, 90, &test_bits, &test_cycle, &test_rounded, &test_stopped, &test_kills,
            &test_two_writers, &test_damage, &test_refused, &test_hostile_key, &test_foreign,
-           &test_unwritable)
+           &test_foreign_identity, &test_unwritable)

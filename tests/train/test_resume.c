@@ -344,5 +344,49 @@ START_TEST(test_how_often)
 }
 END_TEST
 
-TEST_SUITE(resume, 60, &test_several, &test_how_often, &test_options, &test_far_differences,
-           &test_identities, &test_goes_on, &test_augment_and_length)
+static size_t count(const char *text, const char *words)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, words)); text += strlen(words)) n++;
+    return n;
+}
+
+/* More than a line holds: each difference is whole, and those that are left out are counted. */
+START_TEST(test_many_differences)
+{
+    const kd_option *o;
+    setup s;
+    size_t changed = 0;
+    open_all(&s, true);
+    s.distill.method = KD_METHOD_DKD;
+    s.distill.feature = KD_FEATURE_HINT;
+    s.distill.soft = .5f;
+    s.distill.dkd_warmup = 1; /* by default it goes by the epochs */
+    s.train.dev_count = 3;
+    begin(&s);
+    for (size_t i = 0; (o = kd_option_at(i)); i++) {
+        const bool read = !o->optimizers || o->optimizers & 1u << KD_OPTIMIZER_SGD;
+        if (!(o->flags & KD_CHANGES_RESULT) || apart(o) || !read || o->type == KD_OPTION_TEXT ||
+            o->type == KD_OPTION_CHOICE || (o->needs && strcmp(o->needs, "feature")) ||
+            (o->methods && !(o->methods & 1u << KD_METHOD_DKD)) || o->schedules ||
+            !strncmp(o->name, "cache", 5) || !strcmp(o->name, "drop_last"))
+            continue;
+        change(&s, o);
+        changed++;
+    }
+    move(s.teacher, false);
+    kd_dataset_close(s.data);
+    s.data = open_data(s.ctx, "2");
+    changed += 3; /* names of classes, too */
+    ck_assert_int_eq(run(&s), KD_E_MISMATCH);
+    const char *error = kd_ctx_error(s.ctx), *more = strstr(error, "; and ");
+    ck_assert_msg(more && !strcmp(more + strlen(more) - 5, " more"), "%s", error);
+    ck_assert_msg(count(error, "its ") + strtoul(more + 6, NULL, 10) == changed, "%zu changed: %s",
+                  changed, error);
+    ck_assert_uint_eq(count(error, ", this run's is "), count(error, "its "));
+    close_all(&s);
+}
+END_TEST
+
+TEST_SUITE(resume, 60, &test_several, &test_many_differences, &test_how_often, &test_options,
+           &test_far_differences, &test_identities, &test_goes_on, &test_augment_and_length)
