@@ -124,7 +124,7 @@ static bool number_of(const char *name, size_t *epoch, kind *k)
 
 typedef struct listing {
     size_t complete, unfinished, filled, bytes;
-    size_t *damaged, n_damaged; /* numbers of epochs, ascending */
+    size_t *damaged, n_damaged; /* numbers of files, ascending: from 0, as epochs are from 1 */
 } listing;
 
 typedef int (*visit_fn)(session *s, const char *folder, const char *name, size_t epoch, kind k,
@@ -178,8 +178,8 @@ static int count(session *s, const char *folder, size_t epoch, int read, kind k,
     l->filled += about.filled;
     l->bytes += about.bytes;
     if (part || !about.damaged) return CLI_DONE;
-    cli_fail("%s: epoch %zu: %zu of %zu rows are damaged", folder, epoch, about.damaged,
-             about.filled);
+    cli_fail("%s/epoch-%06zu.safetensors: %zu of %zu rows are damaged", folder, epoch,
+             about.damaged, about.filled);
     return add_damaged(l, epoch);
 }
 
@@ -258,7 +258,7 @@ static int print_listing(const listing *l)
 {
     printf("epochs      %zu complete, %zu unfinished\n", l->complete, l->unfinished);
     for (size_t i = 0; i < l->n_damaged; i++)
-        printf(i ? ", %zu" : "damaged     epoch %zu", l->damaged[i]);
+        printf(i ? ", %zu" : "damaged     epoch %zu", l->damaged[i] + 1);
     if (l->n_damaged) putchar('\n');
     printf("rows        %zu\n", l->filled);
     printf("bytes       %s\n", cli_bytes((double)l->bytes).text);

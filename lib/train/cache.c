@@ -258,7 +258,7 @@ static kd_status go_to(kdt_feed *feed, size_t epoch)
         if (!feed->live)
             return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND,
                                "%s: the cache lacks epoch %zu, and no teacher is given", c->folder,
-                               number);
+                               number + 1);
         if (tries) break;
         status = c->unwritten ? write_key(c) : KD_OK;
         if (status) return status;
@@ -295,8 +295,8 @@ static kd_status read_rows(kdt_feed *feed, bool *all)
         if (status || !*all) return status;
         rows_of(feed, i, rows);
         if (!kdt_row_decode(&c->layout, c->bytes, rows))
-            return kd_ctx_fail(feed->ctx, KD_E_FORMAT, "%s: epoch %zu: row %zu is damaged",
-                               c->folder, c->now.epoch, row);
+            return kd_ctx_fail(feed->ctx, KD_E_FORMAT, "%s: row %zu is damaged",
+                               kd_file_path(c->now.file), row);
     }
     return KD_OK;
 }
@@ -359,7 +359,7 @@ kd_status kdt_cache_logits(kdt_feed *feed)
         if (!feed->live)
             return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
                                "%s: epoch %zu of the cache lacks pictures of this run",
-                               feed->cache.folder, feed->cache.now.epoch);
+                               feed->cache.folder, feed->cache.now.epoch + 1);
         status = kdt_teachers_run(feed);
         if (!status) status = write_rows(feed);
     }

@@ -185,7 +185,7 @@ static bool begins_as_ours(const kdt_epoch_file *e, uint64_t size)
 static void give_up(kdt_epoch_file *e, const char *path, const char *why)
 {
     kd_ctx_log(e->ctx, KD_LOG_WARN, "%s: %s: the teacher's logits of epoch %zu are not kept", path,
-               why, e->epoch);
+               why, e->epoch + 1);
     kd_file_close(e->file);
     if (e->part >= 0) close(e->part);
     e->file = NULL;

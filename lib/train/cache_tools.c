@@ -64,7 +64,7 @@ static kd_status report(session *s, size_t done, size_t all)
                            .augment = kd_loader_augment(s->feed.loader),
                            .feature_loss = none};
     return t->progress(t->user, &p)
-               ? kd_ctx_fail(s->run.ctx, KD_E_STOPPED, "stopped in epoch %zu", b->epoch)
+               ? kd_ctx_fail(s->run.ctx, KD_E_STOPPED, "stopped in epoch %zu", b->epoch + 1)
                : KD_OK;
 }
 
@@ -85,7 +85,7 @@ static kd_status fill_epoch(session *s, size_t epoch, size_t epochs)
             return kd_ctx_fail(feed->ctx, KD_E_IO,
                                "%s: epoch %zu is being written by another process, or cannot be "
                                "written",
-                               c->folder, epoch);
+                               c->folder, epoch + 1);
         if (!status) status = report(s, epoch * feed->batches + b + 1, epochs * feed->batches);
     }
     return status;
