@@ -41,13 +41,14 @@ enum cli_command_bit {
     CMD_INSPECT = 256,
     CMD_RERUN = 512,
     CMD_TRAINS = CMD_TRAIN | CMD_DISTILL | CMD_FINETUNE,
-    CMD_ALL = 1023 | 4096 | 8192 | 16384 | 32768,
+    CMD_ALL = 1023 | 4096 | 8192 | 16384 | 32768 | 65536,
     CMD_COMPLETION = 1024, /* these two take --help alone */
     CMD_MANUAL = 2048,
     CMD_EXPORT = 4096,
     CMD_CACHE = 8192,
     CMD_SWEEP = 16384,
-    CMD_SEARCH = 32768
+    CMD_SEARCH = 32768,
+    CMD_REPORT = 65536
 };
 
 enum { CLI_MAX_WORDS = 3, CLI_MOST_OPTIONS = 200 };
@@ -113,6 +114,10 @@ typedef struct cli_args {
     uint64_t calibrate_count, compare_count;
     int calibration; /* kd_calibration */
     double percentile;
+
+    /* of report */
+    const char *page, *csv, *latex, *by, *against;
+    bool paired;
 
     bool check, anyway;                  /* of rerun */
     const struct cli_expected *expected; /* this run is done again: what was recorded; or NULL */
@@ -451,6 +456,7 @@ int cmd_rerun(cli_args *args);
 int cmd_cache(cli_args *args);
 int cmd_sweep(cli_args *args);
 int cmd_search(cli_args *args);
+int cmd_report(cli_args *args);
 
 /* Is there a teacher, or a cache of its logits? */
 bool cli_taught(const cli_args *args);

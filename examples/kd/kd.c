@@ -189,6 +189,30 @@ const cli_command cli_commands[] = {
      "found\n"
      "  kd eval found/best\n",
      cmd_search},
+    {CMD_REPORT,
+     "report",
+     {"DIR..."},
+     {"folders of runs, or folders of such folders: a sweep's, a search's, an experiment's"},
+     "Show training runs as one page: tables, differences, curves, costs",
+     "Runs that differ in the seed alone make a group. Groups are compared seed by seed: a "
+     "distilled\n"
+     "student with the same network without a teacher, on the same data for as many steps; a "
+     "network\n"
+     "that was trained on with what it started from. p-values are Holm's, and a verdict needs "
+     "five\n"
+     "seeds. Runs that are broken or not done are named and do not count. The page needs nothing "
+     "from\n"
+     "outside; the same folders give the same bytes.\n"
+     "Beside run.json and metrics.jsonl these are read, where they are: answers.txt, "
+     "profile.json,\n"
+     "eval.json, export.json (kd profile --json, kd eval --json, kd export --report) in a run's "
+     "folder;\n"
+     "costs.json and search.jsonl in the folder above.\n"
+     "Examples\n"
+     "  kd report runs -o report.html --csv runs.csv\n"
+     "  kd report sweep --by student,temperature -o report.html\n"
+     "  kd report runs --against alone --latex tables.tex\n",
+     cmd_report},
     {CMD_CACHE,
      "cache",
      {"ACTION", "WHAT..."},

@@ -32,7 +32,8 @@ enum {
             CMD_INSPECT | CMD_EXPORT,
     TAUGHT = CMD_DISTILL | CMD_FINETUNE,
     CACHES = TAUGHT | CMD_CACHE | CMD_SEARCH,
-    COMPUTES = CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN | CMD_SWEEP | CMD_SEARCH)
+    COMPUTES =
+        CMD_ALL & ~(CMD_MODELS | CMD_INSPECT | CMD_RERUN | CMD_SWEEP | CMD_SEARCH | CMD_REPORT)
 };
 
 #define FLAG(commands, group, name, field, help)                                                   \
@@ -199,6 +200,19 @@ static const cli_option own[] = {
            "fewer candidates, so that the search takes about so long; 0: no budget"),
     COUNT(CMD_CACHE, KD_GROUP_RUN, "batches", "N", "10", 0, 1e9, batches,
           "verify: compare so many batches with the teacher's logits of now; 0: all"),
+    TEXT(CMD_REPORT, KD_GROUP_RUN, "out", "FILE.html", NULL, page,
+         "write the page; -o FILE.html is the same"),
+    TEXT(CMD_REPORT, KD_GROUP_RUN, "csv", "FILE", NULL, csv,
+         "write a CSV table with a line for each run"),
+    TEXT(CMD_REPORT, KD_GROUP_RUN, "latex", "FILE", NULL, latex,
+         "write the groups and their differences as LaTeX tables"),
+    TEXT(CMD_REPORT, KD_GROUP_RUN, "by", "KEY,...", NULL, by,
+         "what separates groups: options' names, student, model, family, teacher, teacher-family, "
+         "teacher-run, start, data, command [all that varies but the seed]"),
+    TEXT(CMD_REPORT, KD_GROUP_RUN, "against", "GROUP", NULL, against,
+         "compare every group with this one: its label, its number, or its folders' name without "
+         "the seed [with the controls that are found]"),
+    FLAG(CMD_REPORT, KD_GROUP_RUN, "paired", paired, "compare every two groups"),
     FLAG(CMD_RERUN, KD_GROUP_RUN, "check", check,
          "compare the resulting network with the recorded one, bit by bit; exit status 1 if it is "
          "another"),

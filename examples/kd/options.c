@@ -317,6 +317,7 @@ static int take_option(cli_args *args, int argc, char **argv, int i)
     const char *word = argv[i++];
     if (!strcmp(word, "-h")) word = "--help";
     if (!strcmp(word, "-q")) word = "--quiet";
+    if (!strcmp(word, "-o")) word = "--out";
     const bool dashes = word[0] == '-' && word[1] == '-';
     const char *equals = strchr(word, '=');
     const size_t length = equals ? (size_t)(equals - word) : strlen(word);

@@ -12,9 +12,9 @@
 #define RUN(...) test_run(test_bin("kd").text, __VA_ARGS__)
 #define RUN_OK(...) test_run_ok(test_bin("kd").text, __VA_ARGS__)
 
-static const char *const commands[] = {"models", "profile", "train", "distill",    "finetune",
-                                       "eval",   "predict", "step",  "inspect",    "rerun",
-                                       "sweep",  "search",  "cache", "completion", "manual"};
+static const char *const commands[] = {
+    "models",  "profile", "train", "distill", "finetune", "eval",  "predict",    "step",
+    "inspect", "rerun",   "sweep", "search",  "report",   "cache", "completion", "manual"};
 enum { COMMANDS = sizeof commands / sizeof *commands, OPTIONS = 100 };
 
 /* Options of a command as --help lists them, one a line; a flag that is on by default as --no-NAME.

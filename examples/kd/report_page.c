@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ * report_page.c: the page: one HTML file that needs nothing from outside, no script, and no colour
+ * to be understood. What it shows follows from the records alone: the same folders give the same
+ * bytes. */
+#include "report.h"
+
+#include <string.h>
+
+const char report_page_head[] = "<!DOCTYPE html>\n<!-- kd report -->\n";
+
+static const char style[] =
+    ":root{color-scheme:light}\n"
+    "body{margin:0 auto;max-width:76rem;padding:0 1rem 3rem;background:#fff;color:#1a1a1a;"
+    "font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}\n"
+    "h1{font-size:1.6rem;line-height:1.2;margin:1.5rem 0 .5rem}\n"
+    "h2{font-size:1.25rem;line-height:1.25;margin:2.5rem 0 .5rem;padding-top:.75rem;"
+    "border-top:1px solid #ccc}\n"
+    "h3{font-size:1rem;margin:1.5rem 0 .25rem}\n"
+    "p,li,dd{max-width:46rem;overflow-wrap:anywhere}\n"
+    "p{margin:.5rem 0}\n"
+    "nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;margin:.75rem "
+    "0;padding:0}\n"
+    "a{color:#0b57a4}\n"
+    ".scroll{overflow-x:auto;margin:.75rem 0}\n"
+    "table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}\n"
+    "caption{text-align:left;font-weight:600;padding:.25rem 0;white-space:nowrap}\n"
+    "th,td{padding:.3rem .6rem;text-align:right;vertical-align:top;white-space:nowrap;"
+    "border-bottom:1px solid #ddd}\n"
+    "thead th{white-space:normal;vertical-align:bottom;border-bottom:2px solid "
+    "#888;font-weight:600}\n"
+    "th.t,td.t,tbody th{text-align:left}\n"
+    "tbody th{font-weight:400;white-space:normal;min-width:11rem;max-width:20rem;"
+    "overflow-wrap:anywhere}\n"
+    "td.t{white-space:normal;min-width:6rem;max-width:20rem;overflow-wrap:anywhere}\n"
+    "td.each{white-space:normal;min-width:9rem;max-width:16rem}\n"
+    "b.n{display:inline-block;min-width:1.2em;text-align:center;font-size:.8em;padding:0 .25em;"
+    "border:1px solid #888;border-radius:.6em;margin-right:.2em}\n"
+    ".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));"
+    "gap:1rem 2rem;align-items:start}\n"
+    "figure{margin:.75rem 0;min-width:0}\n"
+    "figcaption{font-weight:600;font-size:.9rem}\n"
+    "svg{display:block;width:100%;height:auto;max-width:44rem}\n"
+    ".key{list-style:none;padding:0;margin:.25rem 0;font-size:.85rem;columns:20rem}\n"
+    ".key li{break-inside:avoid;display:flex;gap:.4rem;align-items:flex-start;line-height:1.35;"
+    "padding:.1rem 0}\n"
+    ".key svg{flex:none;width:2.4rem;height:1.2rem}\n"
+    "details{margin:.25rem 0;font-size:.9rem}\n"
+    "summary{cursor:pointer}\n"
+    ".claim{border:1px solid #ccc;border-left:.4rem solid #555;padding:.25rem 1rem .5rem;"
+    "margin:1rem 0;max-width:52rem}\n"
+    ".claim h3{margin-top:.5rem}\n"
+    "dl{margin:.25rem 0}\n"
+    "dt{font-weight:600;font-size:.85rem;margin-top:.4rem}\n"
+    "dd{margin:0}\n"
+    "code{font-family:ui-monospace,'DejaVu Sans Mono',monospace;font-size:.9em;"
+    "overflow-wrap:anywhere}\n"
+    "@media print{@page{size:A4 landscape;margin:12mm}body{max-width:none;padding:0;font-size:10pt}"
+    ".scroll{overflow:visible}table{font-size:7pt}th,td{padding:.15rem .3rem}"
+    "tbody th,td.t,td.each{min-width:0}nav{display:none}"
+    "tr,figure,.claim{break-inside:avoid}h2,h3,caption{break-after:avoid}a{color:inherit}}\n";
+
+/* ---- the beginning --------------------------------------------------------------------------- */
+
+/* Distinct texts of the runs that count, in order of the runs. */
+static void list_distinct(report *r, FILE *f, const char *what, bool cpu)
+{
+    const char *shown[8];
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_runs && n < 8; i++) {
+        const report_run *run = r->runs[i];
+        const char *text = run->bad ? "" : cpu ? run->cpu : run->data;
+        bool seen = !*text;
+        for (size_t k = 0; k < n && !seen; k++) seen = !strcmp(shown[k], text);
+        if (!seen) shown[n++] = text;
+    }
+    for (size_t k = 0; k < n; k++) {
+        fputs(k ? ", " : what, f);
+        html(f, shown[k]);
+    }
+    if (n) fputs(". ", f);
+}
+
+static void summary(report *r, FILE *f)
+{
+    size_t most = 0, fewest = SIZE_MAX;
+    for (size_t g = 0; g < r->n_groups; g++) {
+        const size_t n = r->groups[g].n_seeds;
+        if (n > most) most = n;
+        if (n < fewest) fewest = n;
+    }
+    fprintf(f, "<p>%zu of %zu runs count, in %zu groups of ", r->n_good, r->n_runs, r->n_groups);
+    if (most == fewest)
+        fprintf(f, "%zu seed%s. ", most, most == 1 ? "" : "s");
+    else
+        fprintf(f, "%zu to %zu seeds. ", fewest, most);
+    list_distinct(r, f, "Data: ", false);
+    list_distinct(r, f, "Machine: ", true);
+    fputs("Made by <code>kd report</code> from the runs’ own records alone.</p>\n", f);
+    if (most < COMPARE_MANY)
+        fprintf(f,
+                "<p><strong>No group has %d seeds: what follows describes these runs, and gives no "
+                "verdict.</strong></p>\n",
+                COMPARE_MANY);
+}
+
+static void left_out(report *r, FILE *f)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_runs; i++) n += r->runs[i]->bad != NULL;
+    if (!n && !r->n_notes) return;
+    fputs("<h2 id=\"missing\">What does not count</h2>\n<ul>\n", f);
+    for (size_t i = 0; i < r->n_runs; i++) {
+        if (!r->runs[i]->bad) continue;
+        fputs("<li><code>", f);
+        html(f, r->runs[i]->name);
+        fputs("</code>: ", f);
+        html(f, r->runs[i]->bad);
+        fputs("</li>\n", f);
+    }
+    for (size_t i = 0; i < r->n_notes; i++) {
+        fputs("<li>", f);
+        html(f, r->notes[i]);
+        fputs("</li>\n", f);
+    }
+    fputs("</ul>\n", f);
+}
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+static bool same_everywhere(const report *r, const char *key)
+{
+    const char *first = NULL;
+    for (size_t i = 0; i < r->n_runs; i++) {
+        if (r->runs[i]->bad) continue;
+        const char *value = report_setting_of(r->runs[i], key);
+        if (!value || (first && strcmp(first, value))) return false;
+        first = value;
+    }
+    return true;
+}
+
+static void list_settings(const report *r, const report_run *run, bool common, FILE *f)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < run->n_settings; i++) {
+        const report_setting *s = &run->settings[i];
+        if (same_everywhere(r, s->key) != common) continue;
+        fputs(n++ ? "; " : "", f);
+        html(f, s->key);
+        fputs(" ", f);
+        html(f, s->value);
+    }
+    if (!n) fputs("nothing", f);
+}
+
+static void settings(report *r, FILE *f)
+{
+    fputs("<h2 id=\"settings\">Settings</h2>\n<p>All runs have: ", f);
+    list_settings(r, report_first(&r->groups[0]), true, f);
+    fputs(".</p>\n<details><summary>What else each group has, and its runs</summary>\n<ul>\n", f);
+    for (size_t g = 0; g < r->n_groups; g++) {
+        fprintf(f, "<li><b class=\"n\">%zu</b> ", g + 1);
+        list_settings(r, report_first(&r->groups[g]), false, f);
+        fputs(". Runs: ", f);
+        for (size_t i = 0; i < r->groups[g].n; i++) {
+            fputs(i ? ", <code>" : "<code>", f);
+            html(f, r->groups[g].runs[i]->name);
+            fputs("</code>", f);
+        }
+        fputs(".</li>\n", f);
+    }
+    fputs("</ul></details>\n", f);
+}
+
+/* ---- the page -------------------------------------------------------------------------------- */
+
+typedef struct section {
+    const char *id, *title;
+    void (*write)(report *r, FILE *f);
+} section;
+
+static void accuracy(report *r, FILE *f)
+{
+    report_accuracy_table(r, f);
+    report_cost_table(r, f);
+}
+
+static const section sections[] = {
+    {"groups", "Accuracy and costs", accuracy},
+    {"differences", "Differences", report_difference_table},
+};
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
+void report_page(report *r, FILE *f)
+{
+    fprintf(f,
+            "%s<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n"
+            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+            "<title>Training runs compared</title>\n<style>\n%s</style></head>\n<body>\n<main>\n"
+            "<h1>Training runs compared</h1>\n",
+            report_page_head, style);
+    summary(r, f);
+    fputs("<nav aria-label=\"Sections\"><ul>", f);
+    for (size_t i = 0; i < SECTIONS; i++)
+        fprintf(f, "<li><a href=\"#%s\">%s</a></li>", sections[i].id, sections[i].title);
+    fputs("<li><a href=\"#settings\">Settings</a></li></ul></nav>\n", f);
+    left_out(r, f);
+    for (size_t i = 0; i < SECTIONS; i++) {
+        fprintf(f, "<h2 id=\"%s\">%s</h2>\n", sections[i].id, sections[i].title);
+        sections[i].write(r, f);
+    }
+    settings(r, f);
+    fputs("</main>\n</body></html>\n", f);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ * report_tables.c: the tables of groups: accuracy over seeds; what each costs; differences. */
+#include "report.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- accuracy -------------------------------------------------------------------------------- */
+
+static void interval_cell(FILE *f, stats_interval i, const char *format)
+{
+    fputs("<td>", f);
+    html_number(f, format, i.low);
+    if (!isnan(i.low)) {
+        fputs(" to ", f);
+        html_number(f, format, i.high);
+    }
+    fputs("</td>", f);
+}
+
+static void mean_cell(FILE *f, double mean, double deviation, const char *format)
+{
+    fputs("<td>", f);
+    html_number(f, format, mean);
+    if (!isnan(deviation)) {
+        fputs(" ± ", f);
+        html_number(f, "%.2f", deviation);
+    }
+    fputs("</td>", f);
+}
+
+static void each_cell(FILE *f, const double *x, size_t n, const char *format)
+{
+    fputs("<td class=\"each\">", f);
+    for (size_t i = 0; i < n; i++) {
+        if (i) fputs(", ", f);
+        html_number(f, format, x[i]);
+    }
+    if (!n) fputs("–", f);
+    fputs("</td>", f);
+}
+
+/* Half of Wilson's interval of the mean accuracy, of the pictures alone. */
+static double sampling_error(const report_group *g)
+{
+    const double n = report_first(g)->test_pictures;
+    if (isnan(n) || n < 1) return (double)NAN;
+    const stats_interval i = stats_wilson(g->mean / 100 * n, (size_t)n);
+    return 50 * (i.high - i.low);
+}
+
+static void accuracy_row(report *r, size_t group, FILE *f)
+{
+    const report_group *g = &r->groups[group];
+    fputs("<tr>", f);
+    html_group_cell(f, r, group);
+    mean_cell(f, g->mean, g->deviation, "%.2f");
+    interval_cell(f, g->interval, "%.2f");
+    if (g->n == g->n_seeds)
+        fprintf(f, "<td>%zu</td>", g->n_seeds);
+    else
+        fprintf(f, "<td>%zu (%zu runs)</td>", g->n_seeds, g->n);
+    each_cell(f, g->top1, g->n_seeds, "%.2f");
+    fputs("<td>", f);
+    html_number(f, "±%.2f", sampling_error(g));
+    fputs("</td>", f);
+    html_cell(f, "%.2f", g->figures[FIG_DEV_TOP1]);
+    html_cell(f, "%.2f", g->figures[FIG_TRAIN_TOP1]);
+    html_cell(f, "%.4f", g->figures[FIG_LOSS]);
+    html_cell(f, "%.4g", g->figures[FIG_EPOCHS]);
+    html_cell(f, "%.0f", g->figures[FIG_STEPS]);
+    fputs("</tr>\n", f);
+}
+
+void report_accuracy_table(report *r, FILE *f)
+{
+    static const char *const columns[] = {
+        "<group",         "top-1, %",    "95 % over seeds", "seeds",  "each",  "sampling error",
+        "development, %", "training, %", "test loss",       "epochs", "steps", NULL};
+    fputs(
+        "<p>Test pictures, in percent: mean ± standard deviation over seeds, and the 95 % interval "
+        "of that mean (Student’s t), which speaks of other seeds on these pictures. Sampling "
+        "error: "
+        "half of Wilson’s 95 % interval, which speaks of other pictures. A dash is what was not "
+        "measured.</p>\n",
+        f);
+    html_table(f, "Accuracy", columns);
+    for (size_t g = 0; g < r->n_groups; g++) accuracy_row(r, g, f);
+    html_table_end(f);
+}
+
+/* ---- costs ----------------------------------------------------------------------------------- */
+
+static void amount_cell(FILE *f, double x, bool bytes)
+{
+    fputs("<td>", f);
+    if (isnan(x))
+        fputs("–", f);
+    else
+        html(f, bytes ? cli_bytes(x).text : cli_amount(x).text);
+    fputs("</td>", f);
+}
+
+static void duration_cell(FILE *f, double seconds)
+{
+    fputs("<td>", f);
+    html(f, isnan(seconds) ? "–" : cli_duration(seconds).text);
+    fputs("</td>", f);
+}
+
+static void cost_row(report *r, size_t group, FILE *f)
+{
+    const report_group *g = &r->groups[group];
+    const double *x = g->figures;
+    fputs("<tr>", f);
+    html_group_cell(f, r, group);
+    amount_cell(f, x[FIG_PARAMS], false);
+    amount_cell(f, x[FIG_MACS], false);
+    duration_cell(f, x[FIG_SECONDS]);
+    duration_cell(f, g->total_seconds);
+    html_cell(f, "%.0f", x[FIG_SPEED]);
+    amount_cell(f, x[FIG_PEAK], true);
+    html_cell(f, "%.3g", x[FIG_LATENCY]);
+    amount_cell(f, x[FIG_ARENA], true);
+    amount_cell(f, x[FIG_FLASH], true);
+    html_cell(f, "%.2f", x[FIG_DEVICE_TOP1]);
+    fputs("</tr>\n", f);
+}
+
+void report_cost_table(report *r, FILE *f)
+{
+    static const char *const columns[] = {
+        "<group",      "parameters",  "MACs",  "training", "with its starts’",     "images/s",
+        "peak memory", "latency, ms", "arena", "flash",    "top-1 on a device, %", NULL};
+    fputs(
+        "<p>Means over runs. MACs are of one picture. Training times are the runs’ own, with "
+        "whatever else the machine did meanwhile. Latency, arena and flash are of one picture on "
+        "the machine or device that the record names: from costs.json, search.jsonl, profile.json "
+        "and export.json, where they lie beside the runs.</p>\n",
+        f);
+    html_table(f, "Costs", columns);
+    for (size_t g = 0; g < r->n_groups; g++) cost_row(r, g, f);
+    html_table_end(f);
+}
+
+/* ---- differences ----------------------------------------------------------------------------- */
+
+static void difference_row(report *r, const report_comparison *c, FILE *f)
+{
+    const compare_difference *d = &c->d;
+    fputs("<tr>", f);
+    html_group_cell(f, r, c->a);
+    fprintf(f, "<td class=\"t\"><b class=\"n\">%zu</b> ", c->b + 1);
+    html(f, r->groups[c->b].label);
+    fputs(": ", f);
+    html(f, c->why);
+    fputs("</td>", f);
+    mean_cell(f, d->mean, d->deviation, "%+.2f");
+    fprintf(f, "<td>%zu</td>", d->n);
+    each_cell(f, c->each, d->n, "%+.2f");
+    interval_cell(f, d->seeds, "%+.2f");
+    interval_cell(f, d->pictures, "%+.2f");
+    html_text_cell(f, isnan(c->p_alone) ? "–" : stats_print_p(c->p_alone).text);
+    html_text_cell(f, isnan(d->p) ? "–" : stats_print_p(d->p).text);
+    html_text_cell(f, compare_verdict(d));
+    fputs("</tr>\n", f);
+}
+
+void report_difference_table(report *r, FILE *f)
+{
+    static const char *const columns[] = {
+        "<group", "<against",  "points",   "seeds", "each", "95 % over seeds", "95 % over pictures",
+        "<p",     "<Holm’s p", "<verdict", NULL};
+    if (!r->n_comparisons) {
+        fputs(
+            "<p>No two groups are each other’s control: none is the same network on the same data "
+            "for as many steps, with and without a teacher. <code>--against</code> names a "
+            "control, "
+            "<code>--paired</code> compares every two.</p>\n",
+            f);
+        return;
+    }
+    fprintf(
+        f,
+        "<p>Points of test accuracy, seed by seed: mean ± standard deviation of the differences. "
+        "Over seeds: Student’s t, these pictures are fixed. Over pictures: paired, these networks "
+        "are fixed (a dash where no answers to single pictures were kept). p is the t test’s over "
+        "seeds; Holm’s p is corrected for all %zu comparisons of this table, and the verdict goes "
+        "by it. A verdict needs %d seeds.</p>\n",
+        r->n_comparisons, COMPARE_MANY);
+    html_table(f, "Differences", columns);
+    for (size_t i = 0; i < r->n_comparisons; i++) difference_row(r, &r->comparisons[i], f);
+    html_table_end(f);
+    if (r->alone)
+        fprintf(f, "<p>%zu of %zu groups have no control here, and are compared with none.</p>\n",
+                r->alone, r->n_groups);
+}
