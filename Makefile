@@ -37,13 +37,13 @@ format: ## clang-format, in place
 # gcc's analyzer takes a vector for one number, so lib/kernel/isa is clang-tidy's alone; cppcheck knows no vectors.
 lint_src := $(lib_src) $(isa_src) $(amx_src) $(kd_src)
 lint_scalar := $(filter-out $(isa_src) $(amx_src),$(lint_src))
-lint_flags := $(std) -Iinclude $(defs) -DKDI_ISA=generic
+lint_flags := $(std) -Iinclude $(if $(filter 1,$(ONNX)),-Ibuild/onnx) $(defs) -DKDI_ISA=generic
 cppcheck := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability
 tidy = case $$1 in lib/kernel/amx/*) amx="$(isaflags_amx) -UKDI_ISA -DKDI_ISA=amx";; *) amx=;; esac; \
     clang-tidy --quiet "$$1" -- $(lint_flags) $$amx 2>/dev/null
 analyze = gcc $(lint_flags) -O2 -fanalyzer -Werror -c -o /dev/null "$$1"
 each_core = xargs -P $$(nproc 2>/dev/null || echo 2) -n 1
-lint: ## format, cppcheck, clang-tidy, gcc -fanalyzer, the shell scripts and the licences
+lint: $(if $(filter 1,$(ONNX)),build/onnx/onnx.pb-c.h) ## format, cppcheck, clang-tidy, gcc -fanalyzer, the shell scripts and the licences
 	@sh .ci/deps.sh lint
 	@clang-format --dry-run -Werror $(ours)
 	@$(cppcheck) -Iinclude $(lint_scalar)

@@ -9,6 +9,8 @@ want="/usr/include/jsmn.h:libjsmn-dev
 /usr/include/zlib.h:zlib1g-dev
 /usr/include/jpeglib.h:libjpeg-dev
 /usr/include/png.h:libpng-dev
+/usr/include/protobuf-c/protobuf-c.h:libprotobuf-c-dev
+/usr/bin/protoc-c:protobuf-c-compiler
 /usr/lib/*/openblas-openmp/libopenblas.so:libopenblas-openmp-dev
 /usr/include/check.h:check
 /usr/bin/pkg-config:pkg-config

@@ -18,6 +18,7 @@ share := build/share
 pc_of_-lz := zlib
 pc_of_-ljpeg := libjpeg
 pc_of_-lpng := libpng
+pc_of_-lprotobuf-c := libprotobuf-c
 known_pc = $(if $(pc_of_$(1)),$(shell $(PKG_CONFIG) --exists $(pc_of_$(1)) 2>/dev/null && echo $(pc_of_$(1))))
 named_libs = $(foreach l,$(libs),$(call known_pc,$(l)))
 other_libs = $(foreach l,$(libs),$(if $(call known_pc,$(l)),,$(l))) $(omp) $(LDLIBS)

@@ -2,8 +2,11 @@
 
 version := 0.1.0
 
-lib_src := $(wildcard lib/*/*.c)
-lib_obj := $(lib_src:%.c=$(obj)/%.o) $(kernel_obj)
+# ONNX's messages are made from lib/onnx/onnx.proto by protobuf-c; without it the public calls alone are there.
+onnx_src := $(wildcard lib/onnx/*.c)
+without := $(if $(filter 1,$(ONNX)),,$(filter-out lib/onnx/onnx.c,$(onnx_src)))
+lib_src := $(filter-out $(without),$(wildcard lib/*/*.c))
+lib_obj := $(lib_src:%.c=$(obj)/%.o) $(if $(filter 1,$(ONNX)),$(obj)/lib/onnx/onnx.pb-c.o) $(kernel_obj)
 
 # jsmn is one header, which needs no other: a compiler that does not look into /usr/include (musl-gcc) is shown
 # it. Where it is nowhere, that is said before anything fails.
@@ -16,6 +19,19 @@ endif
 
 build/include/%.h: /usr/include/%.h
 	@mkdir -p $(@D) && cp $< $@
+
+# One call makes both files.
+build/onnx/onnx.pb-c.h: lib/onnx/onnx.proto
+	@mkdir -p $(@D)
+	$(Q)$(PROTOC_C) -I$(<D) --c_out=$(@D) $<
+build/onnx/onnx.pb-c.c: build/onnx/onnx.pb-c.h ;
+$(obj)/lib/onnx/onnx.pb-c.o: build/onnx/onnx.pb-c.c
+	$(compile_object)
+onnx_users := $(onnx_src:%.c=$(obj)/%.o) $(patsubst %.c,$(obj)/%.o,$(wildcard tests/onnx/*.c))
+$(onnx_users): own := -Ibuild/onnx
+ifeq ($(ONNX),1)
+$(onnx_users): | build/onnx/onnx.pb-c.h
+endif
 
 # Objects of the library, of programs and of tests alike.
 define compile_object
@@ -31,7 +47,7 @@ $(obj)/lib/train/adamw.o $(obj)/lib/train/sgd.o: own := $(kernelopt)
 
 # What kd_build_info says.
 threads := $(if $(filter 1,$(OPENMP)),openmp,$(if $(filter 0,$(THREADS)),none,own))
-info := blas=$(BLAS) threads=$(threads) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) \
+info := blas=$(BLAS) threads=$(threads) zlib=$(ZLIB) jpeg=$(JPEG) png=$(PNG) onnx=$(ONNX) \
     isa=$(call joined,$(comma),$(tables))
 read_commit = h=$$(git rev-parse --short HEAD 2>/dev/null) && { git diff --quiet HEAD || h=$$h-dirty; echo $$h; }
 commit := $(if $(wildcard .git),$(shell $(read_commit)))

@@ -2,12 +2,13 @@
 #   OPENMP=1|0 (default: 1 where the compiler has it)  THREADS=1|0 (0: the library starts none)
 #   BLAS=openblas|builtin (default: openblas where it is found, with OPENMP=1)
 #   ZLIB=1|0  JPEG=1|0  PNG=1|0                    default: 1 where the library is found
+#   ONNX=1|0 (default: 1 where protobuf-c's library and compiler are found)
 #   CC=  CROSS=aarch64-linux-gnu-  CPPFLAGS=  CFLAGS=  LDFLAGS=  LDLIBS=
 #   DEBUG=1  SANITIZE=address,undefined|thread  WERROR=1  V=1 (commands are shown)
 # Objects of different options, or of another version of the compiler, lie in different folders.
 
 # Whatever changes objects. The folder's name has their sum.
-options := CC AR OBJCOPY CROSS BLAS OPENMP THREADS ZLIB JPEG PNG CPPFLAGS CFLAGS LDFLAGS LDLIBS DEBUG SANITIZE
+options := CC AR OBJCOPY CROSS BLAS OPENMP THREADS ZLIB JPEG PNG ONNX CPPFLAGS CFLAGS LDFLAGS LDLIBS DEBUG SANITIZE
 # 'make install' installs what was built last, where it is not told otherwise.
 ifneq ($(filter install,$(MAKECMDGOALS)),)
 -include build/last.mk
@@ -58,6 +59,8 @@ links = $(shell $(link_test) && echo 1 || echo 0)
 ZLIB ?= $(call links,zlib.h,-lz)
 JPEG ?= $(call links,stdio.h jpeglib.h,-ljpeg)
 PNG ?= $(call links,png.h,-lpng)
+PROTOC_C ?= protoc-c
+ONNX ?= $(if $(shell command -v $(PROTOC_C) 2>/dev/null),$(call links,protobuf-c/protobuf-c.h,-lprotobuf-c),0)
 # The thread sanitizer cannot see into OpenMP's library. musl-gcc, a wrapper of the system's gcc, links with the
 # system's OpenMP, which musl cannot load. OpenBLAS keeps to one thread in regions of the OpenMP that it was
 # built with, which is gcc's.
@@ -70,6 +73,7 @@ BLAS := $(BLAS)
 ZLIB := $(ZLIB)
 JPEG := $(JPEG)
 PNG := $(PNG)
+ONNX := $(ONNX)
 
 # ---- the objects' folder ---------------------------------------------------------------------
 values := $(foreach o,$(options),$(o)=$($(o))) $(cc_version)
@@ -88,10 +92,11 @@ warn := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wst
 opt := $(if $(filter 1,$(DEBUG)),-O1 -g -DKDI_DEBUG=1,-O2 -g)
 san := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 omp := $(if $(filter 1,$(OPENMP)),-fopenmp)
-defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_THREADS=$(THREADS) \
+defs := -DKDI_ZLIB=$(ZLIB) -DKDI_JPEG=$(JPEG) -DKDI_PNG=$(PNG) -DKDI_ONNX=$(ONNX) -DKDI_THREADS=$(THREADS) \
     -DKDI_OPENBLAS=$(if $(filter openblas,$(BLAS)),1,0)
 libs := $(if $(filter openblas,$(BLAS)),-lopenblas) $(if $(filter 1,$(JPEG)),-ljpeg) \
-    $(if $(filter 1,$(PNG)),-lpng) $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
+    $(if $(filter 1,$(PNG)),-lpng) $(if $(filter 1,$(ONNX)),-lprotobuf-c) \
+    $(if $(filter 1,$(ZLIB)),-lz) -lm -lpthread
 
 # The caller's flags come last, but for what single objects cannot do without: their $(own).
 caller = $(CPPFLAGS) $(CFLAGS)

@@ -49,11 +49,11 @@ const char *test_libs(void)
 {
     static char words[200];
     const char *info = kd_build_info();
-    snprintf(words, sizeof words, "%s %s %s %s %s -lm -lpthread",
+    snprintf(words, sizeof words, "%s %s %s %s %s %s -lm -lpthread",
              strstr(info, "threads=openmp") ? "-fopenmp" : "",
              strstr(info, "blas=openblas") ? "-lopenblas" : "",
              strstr(info, "jpeg=1") ? "-ljpeg" : "", strstr(info, "png=1") ? "-lpng" : "",
-             strstr(info, "zlib=1") ? "-lz" : "");
+             strstr(info, "onnx=1") ? "-lprotobuf-c" : "", strstr(info, "zlib=1") ? "-lz" : "");
     return words;
 }
 

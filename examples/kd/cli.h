@@ -90,7 +90,7 @@ typedef struct cli_args {
     const char *teacher_model, *teacher_normalize;
     uint64_t teacher_image;
 
-    uint64_t batch; /* of profile, eval and predict */
+    uint64_t batch; /* of profile, eval, predict and export */
     uint64_t micro_batch;
     double seconds;
     bool training, per_op; /* of profile */
@@ -109,8 +109,9 @@ typedef struct cli_args {
     const char *space;
 
     /* of export */
-    const char *edge, *c_array, *calibrate, *report;
-    bool int8, equalise, keep_bias, wide_logits;
+    const char *edge, *c_array, *onnx, *calibrate, *report;
+    int opset; /* 0: 17, 1: 20 */
+    bool int8, equalise, keep_bias, wide_logits, dynamic_batch;
     uint64_t calibrate_count, compare_count;
     int calibration; /* kd_calibration */
     double percentile;

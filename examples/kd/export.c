@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * export.c: kd export: a network for a device, quantised by what it makes of training pictures, and
- * compared with itself in float32 before anything is written. */
+ * compared with itself in float32 before anything is written; and for other runtimes, as ONNX. */
 #include "export.h"
 
 #include <math.h>
@@ -33,20 +33,41 @@ static int check_different(const cli_args *a)
         const char *option, *path;
     } out[] = {{"--edge", a->edge},
                {"--report", a->report},
+               {"--onnx", a->onnx},
                {"--c-array", prefix ? source : NULL},
                {"--c-array", prefix ? header : NULL}};
     int code = CLI_DONE;
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 3; i++)
         for (size_t k = i + 1; k < sizeof out / sizeof *out && !code; k++)
             code = cli_two_outputs(a, out[i].option, out[i].path, out[k].option, out[k].path);
     return code;
 }
 
+/* Is anything made for a device? An ONNX model in float32 alone is not. */
+static bool for_device(const cli_args *a)
+{
+    return a->edge || a->c_array || a->int8;
+}
+
+static int check_onnx(const cli_args *a)
+{
+    static const char *const names[] = {"opset", "dynamic-batch", "batch"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!a->onnx && cli_given(a, names[i]))
+            return cli_usage("export", "--%s goes with --onnx FILE", names[i]);
+    if (a->dynamic_batch && cli_given(a, "batch"))
+        return cli_usage("export", "--batch and --dynamic-batch: is it one number, or any?");
+    if (a->report && !for_device(a))
+        return cli_usage("export", "--report goes with --edge, --c-array or --int8");
+    return CLI_DONE;
+}
+
 static int check_usage(const cli_args *a)
 {
     const char *of_int8 = option_of_int8(a);
-    if (!a->edge && !a->c_array)
-        return cli_usage("export", "what is to be written? --edge OUT.kde or --c-array PREFIX");
+    if (!a->edge && !a->c_array && !a->onnx)
+        return cli_usage("export", "what is to be written? --edge OUT.kde, --c-array PREFIX or "
+                                   "--onnx FILE");
     if (a->int8 && !a->calibrate)
         return cli_usage("export", "--int8 needs pictures of the training data: --calibrate NAME");
     if (!a->int8 && a->wide_logits)
@@ -57,7 +78,8 @@ static int check_usage(const cli_args *a)
             "export", "--%s goes with --int8: without it there is nothing to calibrate", of_int8);
     if (cli_given(a, "percentile") && a->calibration != KD_CALIBRATE_PERCENTILE)
         return cli_usage("export", "--percentile goes with --method percentile");
-    return check_different(a);
+    const int code = check_onnx(a);
+    return code ? code : check_different(a);
 }
 
 /* A file that is there is a report of an earlier export. */
@@ -88,9 +110,11 @@ static int check_outputs(exporting *x)
 {
     const cli_args *a = x->args;
     int code = cli_apart(x->ctx, "--edge", a->edge, a->words[0]);
+    if (!code) code = cli_apart(x->ctx, "--onnx", a->onnx, a->words[0]);
     if (!code) code = cli_apart(x->ctx, "--report", a->report, a->words[0]);
     if (!code && a->edge) code = cli_can_write("--edge", a->edge);
     if (!code && a->c_array) code = cli_can_write("--c-array", a->c_array);
+    if (!code && a->onnx) code = cli_can_write("--onnx", a->onnx);
     if (!code && a->report) code = cli_can_write("--report", a->report);
     return code ? code : check_report(x);
 }
@@ -231,7 +255,7 @@ static int open_model(exporting *x)
     const cli_args *a = x->args;
     int code = cli_load(x->ctx, a->words[0], a->model, 0, &x->model);
     if (!code) code = cli_normalize(a, "normalize", a->normalize, x->model);
-    if (code) return code;
+    if (code || !for_device(a)) return code;
     if (!kd_model_mean(x->model))
         return cli_fail("%s does not say how its pictures are normalised, which becomes part of "
                         "the first layer; --normalize MEAN/STD says it",
@@ -260,9 +284,25 @@ static int open_device(exporting *x)
     return status ? cli_fail("the blob cannot be opened: %s", kd_edge_text(status)) : CLI_DONE;
 }
 
+int export_opset(const cli_args *a)
+{
+    return a->opset ? 20 : 17;
+}
+
+static int write_onnx(exporting *x)
+{
+    const cli_args *a = x->args;
+    const kd_onnx_opt opt = {.struct_size = sizeof opt,
+                             .opset = export_opset(a),
+                             .batch = a->dynamic_batch ? 0 : (size_t)a->batch,
+                             .dynamic_batch = a->dynamic_batch};
+    return kd_export_onnx(x->model, a->onnx, &opt) ? cli_fail_ctx(x->ctx) : CLI_DONE;
+}
+
 static int write_all(exporting *x)
 {
     const cli_args *a = x->args;
+    if (a->onnx && write_onnx(x)) return CLI_FAILED;
     if (a->edge && kd_export_write(x->e, a->edge)) return cli_fail_ctx(x->ctx);
     if (a->c_array && kd_export_write_c(x->e, a->c_array)) return cli_fail_ctx(x->ctx);
     return CLI_DONE;
@@ -279,7 +319,7 @@ int cmd_export(cli_args *args)
     if (!code) code = open_model(&x);
     if (!code && args->calibrate) code = open_data(&x);
     if (!code && args->int8) code = quantise(&x);
-    if (!code) code = open_device(&x);
+    if (!code && x.e) code = open_device(&x);
     if (!code && x.data) code = compare(&x);
     if (!code && args->report) code = export_write_report(&x);
     if (!code) code = write_all(&x);

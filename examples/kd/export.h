@@ -21,13 +21,15 @@ typedef struct exporting {
     kd_ctx *ctx;
     kd_model *model;
     kd_dataset *data;
-    int32_t *class_map; /* [the data's classes]: the network's */
-    kd_export *e;
+    int32_t *class_map;   /* [the data's classes]: the network's */
+    kd_export *e;         /* NULL: nothing is made for a device */
     kd_edge_model device; /* the blob, open */
     size_t calibrated;    /* pictures */
     bool compared;
 } exporting;
 
+/* 17 or 20. */
+int export_opset(const cli_args *a);
 /* On standard output; before anything is written. */
 int export_report(exporting *x);
 /* The same as JSON into --report's file. */

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *what(const exporting *x)
 {
@@ -127,8 +128,30 @@ static void verdict(const exporting *x)
                cli_escape(worst.name, name, sizeof name), worst.own);
 }
 
+/* Of what is no device's. */
+static int onnx_report(const exporting *x)
+{
+    kd_json *json;
+    struct stat about;
+    if (stat(x->args->onnx, &about)) about.st_size = 0;
+    if (!x->args->json) {
+        printf("%s, opset %d, %lld bytes\n%s\n", what(x), export_opset(x->args),
+               (long long)about.st_size, x->args->onnx);
+        return cli_flush();
+    }
+    if (kd_json_create(x->ctx, 0, &json)) return cli_fail_ctx(x->ctx);
+    kd_json_object_begin(json, NULL);
+    kd_json_string(json, "spec", kd_model_spec(x->model));
+    kd_json_string(json, "type", what(x));
+    kd_json_integer(json, "opset", export_opset(x->args));
+    kd_json_integer(json, "onnx_bytes", about.st_size);
+    kd_json_object_end(json);
+    return cli_print_json(x->ctx, json);
+}
+
 int export_report(exporting *x)
 {
+    if (!x->e) return onnx_report(x);
     if (x->args->json) {
         kd_json *json = as_json(x);
         return json ? cli_print_json(x->ctx, json) : cli_fail_ctx(x->ctx);
@@ -141,5 +164,6 @@ int export_report(exporting *x)
            (unsigned long)x->device.arena_bytes);
     if (x->args->edge) printf("%s\n", x->args->edge);
     if (x->args->c_array) printf("%s.c, %s.h\n", x->args->c_array, x->args->c_array);
+    if (x->args->onnx) printf("%s\n", x->args->onnx);
     return cli_flush();
 }

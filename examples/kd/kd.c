@@ -124,7 +124,8 @@ const cli_command cli_commands[] = {
      "export",
      {"FILE"},
      {FILE_HELP},
-     "Write a network for a microcontroller: a blob, or a C array",
+     "Write a network for a microcontroller, as a blob or a C array, or for other runtimes, as "
+     "ONNX",
      "The blob has everything: weights, the order of layers, where maps lie in memory, the "
      "classes'\n"
      "names, a self-test. Its input is raw pixels, red first. kd eval, predict, profile and "
@@ -132,9 +133,14 @@ const cli_command cli_commands[] = {
      "take it as they take a network, and run it by the very code that the device runs.\n"
      "With --int8, training pictures say how far each map's numbers reach; then the result is\n"
      "compared with the network, layer by layer.\n"
+     "An ONNX model has PyTorch's conventions: \"input\" [N,C,H,W], normalised (the metadata say "
+     "how),\n"
+     "\"logits\" [N,classes], and PyTorch's names of tensors. Any network can be one; with --int8, "
+     "CNNs.\n"
      "Examples\n"
      "  kd export student --edge student.kde --int8 --calibrate cifar-10\n"
-     "  kd export student --c-array firmware/model --int8 --calibrate cifar-10 --method mse\n",
+     "  kd export student --c-array firmware/model --int8 --calibrate cifar-10 --method mse\n"
+     "  kd export student --onnx student.onnx --dynamic-batch\n",
      cmd_export},
     {CMD_RERUN,
      "rerun",

@@ -23,6 +23,13 @@ static const char *calibration_choice(int i)
     return kd_calibration_name(i);
 }
 
+/* The opsets that kd_export_onnx writes. */
+static const char *opset_choice(int i)
+{
+    static const char *const names[] = {"17", "20"};
+    return i < 2 ? names[i] : NULL;
+}
+
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define AT(field) offsetof(cli_args, field)
@@ -78,6 +85,12 @@ static const cli_option own[] = {
          "write a blob, which libkd-edge runs: for files, flash, over the air"),
     TEXT(CMD_EXPORT, KD_GROUP_RUN, "c-array", "PREFIX", NULL, c_array,
          "write PREFIX.c and PREFIX.h: the blob as an array, with the kernels that it needs"),
+    TEXT(CMD_EXPORT, KD_GROUP_RUN, "onnx", "FILE", NULL, onnx,
+         "write an ONNX model, for other runtimes: pictures go in normalised, [N,C,H,W]"),
+    CHOICE(CMD_EXPORT, KD_GROUP_RUN, "opset", opset_choice, "17", opset,
+           "with --onnx: ONNX's ops of this version; 20 has GELU as one op"),
+    FLAG(CMD_EXPORT, KD_GROUP_RUN, "dynamic-batch", dynamic_batch,
+         "with --onnx: any number of pictures a run"),
     FLAG(CMD_EXPORT, KD_GROUP_RUN, "int8", int8,
          "weights and maps in 8 bits: a quarter of the memory, and integers alone [float32]"),
     {.commands = CMD_EXPORT,
@@ -138,6 +151,8 @@ static const cli_option own[] = {
          "begin the last layer of a trained network anew, whatever its classes [only where they "
          "are other ones]"),
     COUNT(CMD_PROFILE, KD_GROUP_RUN, "batch", "N", "1", 1, 1e6, batch, "pictures in a batch"),
+    COUNT(CMD_EXPORT, KD_GROUP_RUN, "batch", "N", "1", 1, 1e6, batch,
+          "with --onnx: pictures of a run, without --dynamic-batch"),
     COUNT(CMD_EVAL, KD_GROUP_RUN, "batch", "N", "128", 1, 1e6, batch,
           "pictures in a batch; changes speed, memory, and a result's last bits"),
     COUNT(CMD_PREDICT, KD_GROUP_RUN, "batch", "N", "128", 1, 1e6, batch,

@@ -131,6 +131,35 @@ KD_API kd_status kd_export_write(kd_export *e, const char *path);
  * KD_E_EXISTS. Others are those of kd_export_blob and kd_file_write_atomic. */
 KD_API kd_status kd_export_write_c(kd_export *e, const char *prefix);
 
+/* ---- ONNX ------------------------------------------------------------------------------------ */
+
+typedef struct kd_onnx_opt {
+    size_t struct_size;
+    int opset;         /* 17 or 20; 0: 17, which more runtimes know */
+    size_t batch;      /* pictures of a run; 0: 1 */
+    int dynamic_batch; /* any number of pictures: the first dimension is "N" */
+} kd_onnx_opt;
+/* Write the model as ONNX in float32, for other runtimes: input "input" [N,channels,height,width],
+ * of pictures normalised as in training (kd_model_normalize has them [N,height,width,channels]);
+ * output "logits" [N,classes]. Arrays have PyTorch's names, shapes and layouts, as in the model's own
+ * file; its metadata (libkd.mean, libkd.classes, ...) are in metadata_props, too. The same network
+ * is the same bytes. All or nothing; a file that is there is replaced if it is an ONNX model.
+ *
+ *   KD_E_INVALID      another opset, a batch together with dynamic_batch
+ *   KD_E_UNSUPPORTED  an op without a form in ONNX, which is named with its layer; this library was
+ *                     built without protobuf-c
+ *   KD_E_NONFINITE    a weight is not finite
+ *   KD_E_LIMIT        the file would have more than 2 GB
+ *   KD_E_EXISTS       another kind of file is there
+ *
+ * and those of kd_file_write_atomic. opt NULL: all defaults. */
+KD_API kd_status kd_export_onnx(kd_model *model, const char *path, const kd_onnx_opt *opt);
+/* The same of a network of one's own. Inputs of four dimensions are pictures, [N,H,W,C] in the graph
+ * and [N,C,H,W] in the file; outputs stay as they are in the graph. described: what the metadata say;
+ * or NULL. */
+KD_API kd_status kd_export_onnx_graph(const kd_graph *graph, kd_params *params, const char *path,
+                                      const kd_onnx_opt *opt, const kd_export_graph_opt *described);
+
 /* ---- blobs on this machine ------------------------------------------------------------------- */
 
 typedef struct kd_blob kd_blob;

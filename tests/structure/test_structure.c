@@ -24,6 +24,7 @@ static const struct {
     {"file", " base "},
     {"quant", " base op graph plan "},
     {"export", " base quant edge "},
+    {"onnx", " base op graph file export "},
     {"edge", " "}, /* freestanding */
 };
 enum { ROOMS = sizeof rooms / sizeof *rooms };

@@ -52,7 +52,7 @@ class Libkd(ConanFile):
         with open(os.path.join(self.package_folder, "lib", "pkgconfig", "libkd.pc"),
                   encoding="utf-8") as f:
             fields = dict(line.strip().split(": ", 1) for line in f if ": " in line)
-        known = {"zlib": "z", "libjpeg": "jpeg", "libpng": "png"}
+        known = {"zlib": "z", "libjpeg": "jpeg", "libpng": "png", "libprotobuf-c": "protobuf-c"}
         libs = [known[n] for n in fields.get("Requires.private", "").replace(",", " ").split()]
         flags = fields.get("Libs.private", "").split()
         if "-fopenmp" in flags:
