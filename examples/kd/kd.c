@@ -204,7 +204,7 @@ const cli_command cli_commands[] = {
      "distilled\n"
      "student with the same network without a teacher, on the same data for as many steps; a "
      "network\n"
-     "that was trained on with what it started from. p-values are Holm's, and a verdict needs "
+     "that was trained further with what it started from. p-values are Holm's, and a verdict needs "
      "five\n"
      "seeds. Runs that are broken or not done are named and do not count. The page needs nothing "
      "from\n"

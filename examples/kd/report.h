@@ -154,7 +154,8 @@ typedef struct report {
     size_t n_timings;
     report_cost *costs;
     size_t n_costs;
-    const char **notes; /* [n_notes] what is odd, in words: said on standard error and in the page */
+    const char *
+        *notes; /* [n_notes] what is odd, in words: said on standard error and in the page */
     size_t n_notes;
     const char *by[REPORT_MAX_KEYS]; /* [n_by] of --by; 0: whatever varies */
     size_t n_by;
@@ -162,6 +163,7 @@ typedef struct report {
     size_t n_groups;
     report_comparison *comparisons;
     size_t n_comparisons, alone; /* alone: groups without a control */
+    const char *verdict, *sure;  /* of the claim that was written last */
     unsigned next_id;            /* of what is drawn */
 } report;
 
@@ -205,6 +207,13 @@ int report_order(const char *a, const char *b);
 
 /* report_compare.c */
 int report_compare(report *r);
+/* a minus b, seed by seed; p is not corrected. */
+compare_difference report_differ(report *r, size_t a, size_t b);
+/* The nearest group without a teacher that has the same network, data, start, and steps (longer:
+ * more); SIZE_MAX: there is none. */
+size_t report_control(const report *r, size_t group, bool longer);
+/* How many times as long the runs of `group` take as those of `than`. */
+double report_times_longer(const report *r, size_t group, size_t than);
 /* The timing pass of such a step; NULL: there is none. */
 const report_timing *report_timing_of(const report *r, const report_run *run);
 
@@ -218,6 +227,24 @@ void html_table(FILE *f, const char *caption, const char *const *columns);
 void html_table_end(FILE *f);
 void html_cell(FILE *f, const char *format, double x);
 void html_text_cell(FILE *f, const char *text);
+void html_interval_cell(FILE *f, stats_interval i, const char *format);
+/* A text of numbers, escaped, with minus signs for hyphens. */
+void html_minus(FILE *f, const char *text);
+void html_minus_cell(FILE *f, const char *text);
+/* Mean ± standard deviation over the group's runs. */
+void html_spread(FILE *f, const report_group *g, report_figure_id figure, const char *format);
+
+/* A column of a figure; it is left out where no group has it. */
+typedef struct html_figure {
+    const char *title; /* NULL: behind the last */
+    report_figure_id figure;
+    const char *format; /* of a number */
+    enum { AS_NUMBER, AS_SPREAD, AS_TIME, AS_BYTES, AS_AMOUNT } as;
+} html_figure;
+/* A row for each group (shown: those alone): what begin writes below `columns`, then the figures. */
+void html_group_table(report *r, FILE *f, const char *caption, const char *const *columns,
+                      void (*begin)(report *r, size_t group, FILE *f), const html_figure *figures,
+                      bool (*shown)(const report_group *));
 /* "3 vgg8_bn alone" as the cell that heads a row. */
 void html_group_cell(FILE *f, const report *r, size_t group);
 
@@ -238,5 +265,6 @@ void report_times(report *r, FILE *f);
 void report_pareto(report *r, FILE *f);
 void report_fidelity(report *r, FILE *f);
 void report_claims(report *r, FILE *f);
+bool report_has_claims(const report *r); /* is there a run with a teacher? */
 
 #endif

@@ -4,7 +4,7 @@
  *
  *   a taught group        the same network on the same data without a teacher, for the same steps and,
  *                         where there is one, for longer, as teachers take time
- *   a group trained on    what it started from; and all others that started there for as many steps
+ *   one trained further   what it started from; and all others that started there for as many steps
  *
  * p-values are Holm's for all comparisons of the report. */
 #include "report.h"
@@ -55,19 +55,32 @@ static bool have(const report *r, size_t a, size_t b)
     return false;
 }
 
-static void add(report *r, size_t a, size_t b, const char *why)
+static compare_difference differ(report *r, size_t a, size_t b, double **each)
 {
-    if (a == b || have(r, a, b) || r->failed || r->n_comparisons == MOST_COMPARISONS) return;
     const report_group *g = &r->groups[a];
     compare_side *x = report_alloc(r, g->n_seeds, sizeof *x);
     compare_side *y = report_alloc(r, g->n_seeds, sizeof *y);
-    double *each = report_alloc(r, g->n_seeds, sizeof *each);
-    report_comparison *list = report_more(r, r->comparisons, &r->n_comparisons, sizeof *list);
-    if (r->failed) return;
-    r->comparisons = list;
+    *each = report_alloc(r, g->n_seeds, sizeof **each);
+    if (r->failed) return (compare_difference){.n = 0};
     sides(g, &r->groups[b], x, y);
-    list[r->n_comparisons - 1] = (report_comparison){
-        .a = a, .b = b, .why = why, .each = each, .d = compare_paired(x, y, g->n_seeds, each)};
+    return compare_paired(x, y, g->n_seeds, *each);
+}
+
+compare_difference report_differ(report *r, size_t a, size_t b)
+{
+    double *each;
+    return differ(r, a, b, &each);
+}
+
+static void add(report *r, size_t a, size_t b, const char *why)
+{
+    if (a == b || have(r, a, b) || r->failed || r->n_comparisons == MOST_COMPARISONS) return;
+    report_comparison *list = report_more(r, r->comparisons, &r->n_comparisons, sizeof *list);
+    if (!list) return;
+    r->comparisons = list;
+    report_comparison *c = &list[r->n_comparisons - 1];
+    *c = (report_comparison){.a = a, .b = b, .why = why};
+    c->d = differ(r, a, b, &c->each);
 }
 
 /* ---- controls -------------------------------------------------------------------------------- */
@@ -114,9 +127,7 @@ static double steps_of(const report_group *g)
     return g->figures[FIG_STEPS];
 }
 
-/* The nearest group without a teacher that has the same start and steps (longer: more); SIZE_MAX:
- * none. */
-static size_t plain_control(const report *r, size_t group, bool longer)
+size_t report_control(const report *r, size_t group, bool longer)
 {
     const report_group *g = &r->groups[group];
     size_t best = SIZE_MAX, most = 0;
@@ -144,10 +155,10 @@ const report_timing *report_timing_of(const report *r, const report_run *run)
     return NULL;
 }
 
-/* How much longer a takes than b: by steps of a quiet timing pass if there is one, as runs share
- * their machine with others. */
-static double times_longer(const report *r, const report_group *a, const report_group *b)
+/* Steps of a quiet timing pass, if there is one: runs share their machine with others. */
+double report_times_longer(const report *r, size_t group, size_t than)
 {
+    const report_group *a = &r->groups[group], *b = &r->groups[than];
     const report_timing *x = report_timing_of(r, report_first(a));
     const report_timing *y = report_timing_of(r, report_first(b));
     if (x && y)
@@ -157,15 +168,15 @@ static double times_longer(const report *r, const report_group *a, const report_
 
 static void compare_taught(report *r, size_t g)
 {
-    const size_t same = plain_control(r, g, false), longer = plain_control(r, g, true);
+    const size_t same = report_control(r, g, false), longer = report_control(r, g, true);
     if (same != SIZE_MAX) add(r, g, same, "without a teacher, for as many steps");
     if (longer != SIZE_MAX)
         add(r, g, longer,
             report_print(r, "without a teacher, for %.2f times the time",
-                         times_longer(r, &r->groups[longer], &r->groups[g])));
+                         report_times_longer(r, longer, g)));
 }
 
-static void compare_trained_on(report *r, size_t g)
+static void compare_trained_further(report *r, size_t g)
 {
     const report_run *run = report_first(&r->groups[g]);
     const size_t start = start_group(run);
@@ -175,7 +186,7 @@ static void compare_trained_on(report *r, size_t g)
         const report_run *other = report_first(&r->groups[k]);
         if (!other->start_file || !same_start(run, other) || !same_task(run, other)) continue;
         if (same_number(steps_of(&r->groups[g]), steps_of(&r->groups[k])))
-            add(r, g, k, "the other way to train on, for as many steps");
+            add(r, g, k, "another way to train further, for as many steps");
     }
 }
 
@@ -251,7 +262,7 @@ int report_compare(report *r)
     else
         for (size_t g = 0; g < r->n_groups; g++) {
             if (report_first(&r->groups[g])->teacher_spec) compare_taught(r, g);
-            if (report_first(&r->groups[g])->start_file) compare_trained_on(r, g);
+            if (report_first(&r->groups[g])->start_file) compare_trained_further(r, g);
         }
     if (r->n_comparisons == MOST_COMPARISONS)
         report_note(r, "there are more than %d comparisons: the rest is left out",

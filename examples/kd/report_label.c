@@ -98,7 +98,7 @@ static const char *base_of(report *r, const report_group *g)
     const char *student = report_short_spec(r, run->spec);
     const char *teacher = run->teacher_spec ? report_short_spec(r, run->teacher_spec) : NULL;
     if (run->start_file)
-        return report_print(r, "%s trained on, %s%s, from %s", student,
+        return report_print(r, "%s trained further, %s%s, from %s", student,
                             teacher ? "by " : "labels alone", teacher ? teacher : "",
                             start_of(r, run));
     return teacher ? report_print(r, "%s from %s", student, teacher)

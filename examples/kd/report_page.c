@@ -22,7 +22,8 @@ static const char style[] =
     "0;padding:0}\n"
     "a{color:#0b57a4}\n"
     ".scroll{overflow-x:auto;margin:.75rem 0}\n"
-    "table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}\n"
+    "table{border-collapse:collapse;overflow-wrap:normal;font-size:.85rem;font-variant-numeric:"
+    "tabular-nums}\n"
     "caption{text-align:left;font-weight:600;padding:.25rem 0;white-space:nowrap}\n"
     "th,td{padding:.3rem .6rem;text-align:right;vertical-align:top;white-space:nowrap;"
     "border-bottom:1px solid #ddd}\n"
@@ -30,8 +31,9 @@ static const char style[] =
     "#888;font-weight:600}\n"
     "th.t,td.t,tbody th{text-align:left}\n"
     "tbody th{font-weight:400;white-space:normal;min-width:11rem;max-width:20rem;"
-    "overflow-wrap:anywhere}\n"
-    "td.t{white-space:normal;min-width:6rem;max-width:20rem;overflow-wrap:anywhere}\n"
+    "overflow-wrap:break-word}\n"
+    "td.t{white-space:normal;min-width:5rem;max-width:20rem;overflow-wrap:break-word}\n"
+    "td.g{min-width:11rem}\n"
     "td.each{white-space:normal;min-width:9rem;max-width:16rem}\n"
     "b.n{display:inline-block;min-width:1.2em;text-align:center;font-size:.8em;padding:0 .25em;"
     "border:1px solid #888;border-radius:.6em;margin-right:.2em}\n"
@@ -56,7 +58,7 @@ static const char style[] =
     "overflow-wrap:anywhere}\n"
     "@media print{@page{size:A4 landscape;margin:12mm}body{max-width:none;padding:0;font-size:10pt}"
     ".scroll{overflow:visible}table{font-size:7pt}th,td{padding:.15rem .3rem}"
-    "tbody th,td.t,td.each{min-width:0}nav{display:none}"
+    "tbody th,td.t,td.g,td.each{min-width:0}nav{display:none}"
     "tr,figure,.claim{break-inside:avoid}h2,h3,caption{break-after:avoid}a{color:inherit}}\n";
 
 /* ---- the beginning --------------------------------------------------------------------------- */
@@ -188,8 +190,19 @@ static void accuracy(report *r, FILE *f)
 static const section sections[] = {
     {"groups", "Accuracy and costs", accuracy},
     {"differences", "Differences", report_difference_table},
+    {"curves", "Learning curves", report_curves},
+    {"times", "Time by part", report_times},
+    {"costs", "Accuracy against costs", report_pareto},
+    {"fidelity", "Fidelity and calibration", report_fidelity},
+    {"claims", "What the study says, claim by claim", report_claims},
 };
 enum { SECTIONS = sizeof sections / sizeof *sections };
+
+/* Only of distillation has the study something to say. */
+static bool is_shown(const report *r, const section *s)
+{
+    return s->write != report_claims || report_has_claims(r);
+}
 
 void report_page(report *r, FILE *f)
 {
@@ -202,10 +215,12 @@ void report_page(report *r, FILE *f)
     summary(r, f);
     fputs("<nav aria-label=\"Sections\"><ul>", f);
     for (size_t i = 0; i < SECTIONS; i++)
-        fprintf(f, "<li><a href=\"#%s\">%s</a></li>", sections[i].id, sections[i].title);
+        if (is_shown(r, &sections[i]))
+            fprintf(f, "<li><a href=\"#%s\">%s</a></li>", sections[i].id, sections[i].title);
     fputs("<li><a href=\"#settings\">Settings</a></li></ul></nav>\n", f);
     left_out(r, f);
     for (size_t i = 0; i < SECTIONS; i++) {
+        if (!is_shown(r, &sections[i])) continue;
         fprintf(f, "<h2 id=\"%s\">%s</h2>\n", sections[i].id, sections[i].title);
         sections[i].write(r, f);
     }

@@ -7,17 +7,6 @@
 
 /* ---- accuracy -------------------------------------------------------------------------------- */
 
-static void interval_cell(FILE *f, stats_interval i, const char *format)
-{
-    fputs("<td>", f);
-    html_number(f, format, i.low);
-    if (!isnan(i.low)) {
-        fputs(" to ", f);
-        html_number(f, format, i.high);
-    }
-    fputs("</td>", f);
-}
-
 static void mean_cell(FILE *f, double mean, double deviation, const char *format)
 {
     fputs("<td>", f);
@@ -52,10 +41,9 @@ static double sampling_error(const report_group *g)
 static void accuracy_row(report *r, size_t group, FILE *f)
 {
     const report_group *g = &r->groups[group];
-    fputs("<tr>", f);
     html_group_cell(f, r, group);
     mean_cell(f, g->mean, g->deviation, "%.2f");
-    interval_cell(f, g->interval, "%.2f");
+    html_interval_cell(f, g->interval, "%.2f");
     if (g->n == g->n_seeds)
         fprintf(f, "<td>%zu</td>", g->n_seeds);
     else
@@ -64,83 +52,57 @@ static void accuracy_row(report *r, size_t group, FILE *f)
     fputs("<td>", f);
     html_number(f, "±%.2f", sampling_error(g));
     fputs("</td>", f);
-    html_cell(f, "%.2f", g->figures[FIG_DEV_TOP1]);
-    html_cell(f, "%.2f", g->figures[FIG_TRAIN_TOP1]);
-    html_cell(f, "%.4f", g->figures[FIG_LOSS]);
-    html_cell(f, "%.4g", g->figures[FIG_EPOCHS]);
-    html_cell(f, "%.0f", g->figures[FIG_STEPS]);
-    fputs("</tr>\n", f);
 }
 
 void report_accuracy_table(report *r, FILE *f)
 {
     static const char *const columns[] = {
-        "<group",         "top-1, %",    "95 % over seeds", "seeds",  "each",  "sampling error",
-        "development, %", "training, %", "test loss",       "epochs", "steps", NULL};
+        "<group", "top-1, %", "95 % over seeds", "seeds", "each", "sampling error", NULL};
+    static const html_figure figures[] = {{"top-5, %", FIG_TOP5, "%.2f", AS_NUMBER},
+                                          {"development, %", FIG_DEV_TOP1, "%.2f", AS_NUMBER},
+                                          {"training, %", FIG_TRAIN_TOP1, "%.2f", AS_NUMBER},
+                                          {"test loss", FIG_LOSS, "%.4f", AS_NUMBER},
+                                          {"epochs", FIG_EPOCHS, "%.4g", AS_NUMBER},
+                                          {"steps", FIG_STEPS, "%.0f", AS_NUMBER},
+                                          {.title = NULL}};
     fputs(
         "<p>Test pictures, in percent: mean ± standard deviation over seeds, and the 95 % interval "
         "of that mean (Student’s t), which speaks of other seeds on these pictures. Sampling "
-        "error: "
-        "half of Wilson’s 95 % interval, which speaks of other pictures. A dash is what was not "
-        "measured.</p>\n",
+        "error: half of Wilson’s 95 % interval, which speaks of other pictures. A dash is what was "
+        "not measured; a column of dashes is left out.</p>\n",
         f);
-    html_table(f, "Accuracy", columns);
-    for (size_t g = 0; g < r->n_groups; g++) accuracy_row(r, g, f);
-    html_table_end(f);
+    html_group_table(r, f, "Accuracy", columns, accuracy_row, figures, NULL);
 }
 
 /* ---- costs ----------------------------------------------------------------------------------- */
 
-static void amount_cell(FILE *f, double x, bool bytes)
-{
-    fputs("<td>", f);
-    if (isnan(x))
-        fputs("–", f);
-    else
-        html(f, bytes ? cli_bytes(x).text : cli_amount(x).text);
-    fputs("</td>", f);
-}
-
-static void duration_cell(FILE *f, double seconds)
-{
-    fputs("<td>", f);
-    html(f, isnan(seconds) ? "–" : cli_duration(seconds).text);
-    fputs("</td>", f);
-}
-
 static void cost_row(report *r, size_t group, FILE *f)
 {
-    const report_group *g = &r->groups[group];
-    const double *x = g->figures;
-    fputs("<tr>", f);
+    const double total = r->groups[group].total_seconds;
     html_group_cell(f, r, group);
-    amount_cell(f, x[FIG_PARAMS], false);
-    amount_cell(f, x[FIG_MACS], false);
-    duration_cell(f, x[FIG_SECONDS]);
-    duration_cell(f, g->total_seconds);
-    html_cell(f, "%.0f", x[FIG_SPEED]);
-    amount_cell(f, x[FIG_PEAK], true);
-    html_cell(f, "%.3g", x[FIG_LATENCY]);
-    amount_cell(f, x[FIG_ARENA], true);
-    amount_cell(f, x[FIG_FLASH], true);
-    html_cell(f, "%.2f", x[FIG_DEVICE_TOP1]);
-    fputs("</tr>\n", f);
+    html_text_cell(f, isnan(total) ? "–" : cli_duration(total).text);
 }
 
 void report_cost_table(report *r, FILE *f)
 {
-    static const char *const columns[] = {
-        "<group",      "parameters",  "MACs",  "training", "with its starts’",     "images/s",
-        "peak memory", "latency, ms", "arena", "flash",    "top-1 on a device, %", NULL};
-    fputs(
-        "<p>Means over runs. MACs are of one picture. Training times are the runs’ own, with "
-        "whatever else the machine did meanwhile. Latency, arena and flash are of one picture on "
-        "the machine or device that the record names: from costs.json, search.jsonl, profile.json "
-        "and export.json, where they lie beside the runs.</p>\n",
-        f);
-    html_table(f, "Costs", columns);
-    for (size_t g = 0; g < r->n_groups; g++) cost_row(r, g, f);
-    html_table_end(f);
+    static const char *const columns[] = {"<group", "<training, with its starts’", NULL};
+    static const html_figure figures[] = {
+        {"training", FIG_SECONDS, NULL, AS_TIME},
+        {"images/s", FIG_SPEED, "%.0f", AS_NUMBER},
+        {"peak memory", FIG_PEAK, NULL, AS_BYTES},
+        {"parameters", FIG_PARAMS, NULL, AS_AMOUNT},
+        {"MACs", FIG_MACS, NULL, AS_AMOUNT},
+        {"latency, ms", FIG_LATENCY, "%.3g", AS_NUMBER},
+        {"arena", FIG_ARENA, NULL, AS_BYTES},
+        {"flash", FIG_FLASH, NULL, AS_BYTES},
+        {"top-1 on a device, %", FIG_DEVICE_TOP1, "%.2f", AS_NUMBER},
+        {.title = NULL}};
+    fputs("<p>Means over runs. MACs are of one picture. Training times are the runs’ own, with "
+          "whatever else the machine did meanwhile. Latency, arena and flash are of one picture: "
+          "from costs.json, search.jsonl, profile.json and export.json, where they lie beside the "
+          "runs.</p>\n",
+          f);
+    html_group_table(r, f, "Costs", columns, cost_row, figures, NULL);
 }
 
 /* ---- differences ----------------------------------------------------------------------------- */
@@ -150,16 +112,15 @@ static void difference_row(report *r, const report_comparison *c, FILE *f)
     const compare_difference *d = &c->d;
     fputs("<tr>", f);
     html_group_cell(f, r, c->a);
-    fprintf(f, "<td class=\"t\"><b class=\"n\">%zu</b> ", c->b + 1);
+    fprintf(f, "<td class=\"t g\"><b class=\"n\">%zu</b> ", c->b + 1);
     html(f, r->groups[c->b].label);
-    fputs(": ", f);
-    html(f, c->why);
     fputs("</td>", f);
+    html_text_cell(f, c->why);
     mean_cell(f, d->mean, d->deviation, "%+.2f");
     fprintf(f, "<td>%zu</td>", d->n);
     each_cell(f, c->each, d->n, "%+.2f");
-    interval_cell(f, d->seeds, "%+.2f");
-    interval_cell(f, d->pictures, "%+.2f");
+    html_interval_cell(f, d->seeds, "%+.2f");
+    html_interval_cell(f, d->pictures, "%+.2f");
     html_text_cell(f, isnan(c->p_alone) ? "–" : stats_print_p(c->p_alone).text);
     html_text_cell(f, isnan(d->p) ? "–" : stats_print_p(d->p).text);
     html_text_cell(f, compare_verdict(d));
@@ -169,8 +130,8 @@ static void difference_row(report *r, const report_comparison *c, FILE *f)
 void report_difference_table(report *r, FILE *f)
 {
     static const char *const columns[] = {
-        "<group", "<against",  "points",   "seeds", "each", "95 % over seeds", "95 % over pictures",
-        "<p",     "<Holm’s p", "<verdict", NULL};
+        "<group",          "<against",           "<which is", "points",    "seeds",    "each",
+        "95 % over seeds", "95 % over pictures", "<p",        "<Holm’s p", "<verdict", NULL};
     if (!r->n_comparisons) {
         fputs(
             "<p>No two groups are each other’s control: none is the same network on the same data "
