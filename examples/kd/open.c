@@ -78,6 +78,7 @@ int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data)
     if (status == KD_E_INVALID) return wrong_data(args, ctx);
     if (status == KD_E_NOTFOUND && !args->data_dir)
         return cli_fail("%s; --data-dir DIR says where else to look", kd_ctx_error(ctx));
+    if (status == KD_E_LIMIT) return cli_fail("%s; networks come on top", kd_ctx_error(ctx));
     if (status) return cli_fail_ctx(ctx);
     if (!args->skip_broken || !kd_dataset_skip_broken(*data)) return CLI_DONE;
     return cli_usage(args->command->name, "--skip-broken: %s", kd_ctx_error(ctx));

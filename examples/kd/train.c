@@ -160,6 +160,14 @@ static int share_teachers(cli_session *s)
     return CLI_DONE;
 }
 
+/* Where there is no memory to count them there is none to train either: the run says what it needs. */
+static int count_macs(cli_session *s)
+{
+    kd_ctx *ctx = s->run.ctx;
+    const kd_status status = kd_spec_count(ctx, kd_model_spec(s->run.model), NULL, &s->run.macs);
+    return status && status != KD_E_LIMIT ? cli_fail_ctx(ctx) : CLI_DONE;
+}
+
 int cli_session_open(cli_session *s)
 {
     const cli_args *a = s->run.args;
@@ -180,7 +188,7 @@ int cli_session_open(cli_session *s)
     if (!status) status = cli_defaults(s->args, s->run.ctx, s->run.model, cli_taught(a));
     if (!status) status = cli_normalize(a, "normalize", a->normalize, s->run.model);
     if (!status && !unlabelled) status = share_teachers(s);
-    if (!status) status = cli_macs(s->run.model, &s->run.macs);
+    if (!status) status = count_macs(s);
     if (!status) status = go_on();
     s->run.teachers = s->teachers;
     if (!status && a->expected) status = identify(s);

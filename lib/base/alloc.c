@@ -5,6 +5,8 @@
  * alignment of 64 is kept. */
 #include "ctx.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef __linux__
@@ -67,15 +69,40 @@ static bool count_more(kd_ctx *ctx, size_t bytes, size_t *now)
     return true;
 }
 
+#define LIMIT "memory limit of "
+static kd_status over(kd_ctx *ctx, size_t held, size_t bytes)
+{
+    return kd_ctx_fail(ctx, KD_E_LIMIT,
+                       LIMIT "%zu bytes: %zu are held and %zu more are needed (%zu in all)",
+                       ctx->config.max_memory, held, bytes, held + bytes);
+}
+
 /* The same; false with an error. */
 static bool reserve(kd_ctx *ctx, size_t bytes)
 {
     size_t now;
     if (count_more(ctx, bytes, &now)) return true;
-    kd_ctx_fail(ctx, KD_E_LIMIT,
-                "memory limit of %zu bytes: %zu are held and %zu more are needed (%zu in all)",
-                ctx->config.max_memory, now - bytes, bytes, now);
+    over(ctx, now - bytes, bytes);
     return false;
+}
+
+kd_status kdi_limit_check(kd_ctx *ctx, size_t held, size_t bytes)
+{
+    const size_t limit = ctx->config.max_memory;
+    if (bytes > SIZE_MAX - held) bytes = SIZE_MAX - held;
+    return limit && held + bytes > limit ? over(ctx, held, bytes) : KD_OK;
+}
+
+kd_status kdi_limit_for(kd_ctx *ctx, kd_status status, const char *format, ...)
+{
+    char text[KDI_ERROR_SIZE], what[KDI_ERROR_SIZE];
+    va_list values;
+    if (status != KD_E_LIMIT || strncmp(ctx->error, LIMIT, sizeof LIMIT - 1)) return status;
+    memcpy(text, ctx->error, sizeof text);
+    va_start(values, format);
+    vsnprintf(what, sizeof what, format, values);
+    va_end(values);
+    return kd_ctx_fail(ctx, status, "%s, for %s", text, what);
 }
 
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
@@ -188,7 +215,8 @@ void *kdi_pool_alloc(kdi_pool *pool, size_t count, size_t size)
     if (!chunk || chunk->size - chunk->used < bytes) {
         const size_t chunk_size = bytes > CHUNK / 4 ? bytes : CHUNK;
         size_t total;
-        if (!kdi_add(sizeof *chunk, chunk_size, &total)) total = SIZE_MAX; /* which fails, in words */
+        if (!kdi_add(sizeof *chunk, chunk_size, &total))
+            total = SIZE_MAX; /* which fails, in words */
         struct kdi_chunk *fresh = kd_ctx_alloc(pool->ctx, total, 1);
         if (!fresh) return NULL;
         fresh->size = chunk_size;

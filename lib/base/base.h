@@ -37,6 +37,15 @@ void kdi_words_end(kdi_words *words, kd_ctx *ctx);
  * NULL, and the block stays. block NULL allocates. */
 void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size);
 
+/* Before something large is made of several blocks: KD_E_LIMIT, with all of it in the error, where
+ * the limit does not allow `bytes` beside `held`. */
+kd_status kdi_limit_check(kd_ctx *ctx, size_t held, size_t bytes);
+
+/* What the memory was for, behind the error of a limit that was met: ", for the network vgg8".
+ * Another status, and another error, stay. Returns the status. */
+kd_status kdi_limit_for(kd_ctx *ctx, kd_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* For threads beside the context's own: memory as from kd_ctx_alloc, but not zeroed. The context's
  * error is not touched. KD_E_NOMEM, or KD_E_LIMIT if the context's limit does not allow it. */
 kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block);

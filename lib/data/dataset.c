@@ -120,8 +120,24 @@ size_t kdi_dataset_bytes(const kd_dataset *data)
     return numbers * (data->floats ? sizeof(float) : 1);
 }
 
+/* Bytes of the arrays of both splits; SIZE_MAX: more than there can be. */
+static size_t size_of(const kd_dataset *data)
+{
+    enum { BLOCKS = 256 }; /* what the allocator adds */
+    size_t all = BLOCKS;
+    for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
+        size_t bytes;
+        if (!kdi_mul(data->info.count[s], kdi_dataset_bytes(data) + sizeof(int32_t), &bytes) ||
+            !kdi_add(all, bytes, &all))
+            return SIZE_MAX;
+    }
+    return all;
+}
+
 kd_status kdi_dataset_reserve(kd_dataset *data)
 {
+    const kd_status status = kdi_limit_check(data->ctx, kd_ctx_memory(data->ctx), size_of(data));
+    if (status) return status;
     for (size_t s = 0; s < KD_SPLIT_COUNT; s++) {
         data->own_pixels[s] = kd_ctx_alloc(data->ctx, data->info.count[s], kdi_dataset_bytes(data));
         data->own_labels[s] = kd_ctx_alloc(data->ctx, data->info.count[s], sizeof(int32_t));

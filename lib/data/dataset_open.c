@@ -46,8 +46,10 @@ kd_status kd_dataset_open(kd_ctx *ctx, const char *name, const char *dir, kd_dat
     if (!dir) dir = getenv("KD_DATA");
     if (!dir || !*dir) dir = "data";
     kd_dataset *data = kdi_dataset_make(ctx);
-    if (!data) return kd_ctx_memory_status(ctx);
-    return kdi_dataset_finish(data, open(data, name[length] ? name + length + 1 : "", dir), out);
+    kd_status status = data ? KD_OK : kd_ctx_memory_status(ctx);
+    if (!status) status = open(data, name[length] ? name + length + 1 : "", dir);
+    kdi_limit_for(ctx, status, "the data set %.100s", name);
+    return kdi_dataset_finish(data, status, out);
 }
 
 kd_status kd_dataset_from_pictures(kd_ctx *ctx, const char *const *paths, size_t count,

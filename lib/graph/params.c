@@ -114,6 +114,10 @@ static void initialise(float *x, const kd_param_info *e, const kd_param_opt *opt
 
 static kd_status allocate_values(kd_params *p)
 {
+    enum { BLOCKS = 128 }; /* what the allocator adds */
+    const size_t bytes = p->flat_count * sizeof(float) + p->buffer_bytes + BLOCKS;
+    const kd_status status = kdi_limit_check(p->ctx, kd_ctx_memory(p->ctx), bytes);
+    if (status) return status;
     p->values = kd_ctx_alloc(p->ctx, p->flat_count, sizeof(float));
     p->buffers = kd_ctx_alloc(p->ctx, p->buffer_bytes, 1);
     return p->values && p->buffers ? KD_OK : kd_ctx_memory_status(p->ctx);

@@ -108,8 +108,9 @@ kd_status kd_model_create(kd_ctx *ctx, const char *spec, uint64_t seed, kd_model
     if (out) *out = NULL;
     if (!ctx) return KD_E_INVALID;
     if (!spec || !out) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_create: NULL");
-    const kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
-    return status ? status : kdi_model_create(ctx, &s, seed, out);
+    kd_status status = kdi_spec_parse(ctx, spec, NULL, NULL, &s);
+    if (!status) status = kdi_model_create(ctx, &s, seed, out);
+    return kdi_limit_for(ctx, status, "the network %s", spec);
 }
 
 void kd_model_destroy(kd_model *m)

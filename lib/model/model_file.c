@@ -457,10 +457,11 @@ kd_status kd_model_load_as(kd_ctx *ctx, const char *path, const kd_load_opt *opt
     if (!ctx) return KD_E_INVALID;
     if (!path || !out) return kd_ctx_fail(ctx, KD_E_INVALID, "loading a network: NULL");
     kd_status status = kd_file_open(ctx, path, &file);
-    if (status) return status;
-    status = kd_model_load_file(ctx, file, opt, out);
-    kd_file_close(file);
-    return status;
+    if (!status) {
+        status = kd_model_load_file(ctx, file, opt, out);
+        kd_file_close(file);
+    }
+    return kdi_limit_for(ctx, status, "the network in %s", path);
 }
 
 kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_model **out)

@@ -12,6 +12,7 @@
 typedef struct session {
     kdt_feed feed;
     kdt_run run;
+    size_t held; /* bytes in use before the feed was opened; 0: it was not */
 } session;
 
 /* The student is read only: the run takes it to know its view. */
@@ -32,8 +33,15 @@ static kd_status open_session(session *s, kd_model *student, kd_dataset *data,
         status =
             kd_ctx_fail(run->ctx, KD_E_INVALID, "a cache is filled by teachers: none is given");
     if (!status) status = kdt_teachers_check(&s->feed, run);
+    s->held = kd_ctx_memory(run->ctx);
     if (!status) status = kdt_feed_open(&s->feed, &run, 1);
     return status;
+}
+
+static kd_status close_session(session *s, kd_status status)
+{
+    kdt_feed_close(&s->feed);
+    return status == KD_E_LIMIT && s->held ? kdt_explain_feed(&s->run, s->held) : status;
 }
 
 /* The student for a run that only looks at it. */
@@ -100,8 +108,7 @@ kd_status kd_cache_build(const kd_model *student, kd_dataset *data, const kd_dis
     const size_t cycle = s.feed.cache.cycle, epochs = s.run.train.epochs;
     const size_t n = cycle && cycle < epochs ? cycle : epochs;
     for (size_t e = 0; e < n && !status && s.feed.live; e++) status = fill_epoch(&s, e, n);
-    kdt_feed_close(&s.feed);
-    return status;
+    return close_session(&s, status);
 }
 
 /* ---- compared with its teachers -------------------------------------------------------------- */
@@ -200,7 +207,7 @@ kd_status kd_cache_verify(const kd_model *student, kd_dataset *data, const kd_di
     kd_status status = kd_results_check(kd_model_ctx(student), "kd_cache_check", result);
     if (!status) status = open_session(&s, writable(student), data, options);
     if (!status) status = compare_all(&s, batches, &here);
-    kdt_feed_close(&s.feed);
+    status = close_session(&s, status);
     kd_results(result, &here, sizeof here);
     return status;
 }

@@ -102,11 +102,11 @@ static kd_status open_side(kd_model *m, const kd_params *params, size_t batch, s
     return kd_exec_create(s->plan, u.p, NULL, &s->exec);
 }
 
-kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes)
+kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t batch, size_t *bytes)
 {
     kd_graph *g;
     kd_plan *plan;
-    const size_t n = samples < BATCH ? samples : BATCH;
+    const size_t most = batch ? batch : BATCH, n = samples < most ? samples : most;
     const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
                            (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     const size_t picture = (size_t)(dim[1] * dim[2] * dim[3]) * sizeof(float);
@@ -224,7 +224,10 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     const size_t count = o.split == KD_EVAL_DEV ? o.dev_count : info->count[source(&o)];
     if (!status && o.batch > count) o.batch = count; /* check: there is one at least */
     if (!status) status = kdt_classes_match(model, info, &o, &m.classes_of);
+    const size_t held = kd_ctx_memory(ctx);
     if (!status) status = evaluate(&m, data, &result);
+    if (status == KD_E_LIMIT)
+        status = kdt_explain_evaluation(o.answer ? NULL : model, o.teacher, count, o.batch, held);
     kdt_measure_result(&m, &result);
     kdt_classes_free(ctx, &m.classes_of);
     kd_results(out, &result, sizeof result);

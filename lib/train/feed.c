@@ -8,7 +8,7 @@
 
 /* ---- views ----------------------------------------------------------------------------------- */
 
-static bool same_view(const kd_view *a, const kd_view *b)
+bool kdt_same_view(const kd_view *a, const kd_view *b)
 {
     if (a->height != b->height || a->width != b->width || a->channels != b->channels) return false;
     const size_t bytes = a->channels * sizeof(float);
@@ -33,7 +33,7 @@ static size_t add_view(view_list *list, kd_view view)
 {
     size_t v = 0;
     list->views[list->n] = view;
-    while (!same_view(&list->views[v], &list->views[list->n])) v++;
+    while (!kdt_same_view(&list->views[v], &list->views[list->n])) v++;
     if (v == list->n) list->n++;
     widen(list, view.height, view.width);
     return v;

@@ -142,7 +142,6 @@ static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_resu
 {
     size_t held = 0;
     kd_status status = open_runs(feed, runs, n, &held);
-    const size_t fixed = held ? kdt_fixed_bytes(runs[0]) + n * EXECUTOR : 0;
     if (!status) status = kdt_runs_loop(feed, runs, n);
     for (size_t i = 0; i < n; i++) {
         if (!status && !runs[i]->status) runs[i]->status = kdt_best_adopt(runs[i]);
@@ -150,7 +149,7 @@ static kd_status run_all(kdt_feed *feed, kdt_run *const *runs, size_t n, kd_resu
     }
     for (size_t i = 0; i < n; i++) kdt_run_close(runs[i]);
     kdt_feed_close(feed); /* before what follows, which needs memory of its own */
-    if (held) status = of_run(runs[0], n, kdt_explain_limit(runs[0], held, fixed));
+    if (held) status = of_run(runs[0], n, kdt_explain_limit(runs[0], held));
     for (size_t i = 0; i < n; i++) {
         kdt_run *run = runs[i];
         if (!status && !run->status) {

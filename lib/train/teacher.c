@@ -141,6 +141,17 @@ kd_status kdt_teachers_identify(kdt_feed *feed)
 
 /* ---- how many pictures at a time ------------------------------------------------------------- */
 
+/* The network's graph from pictures to logits. */
+static kd_status make_graph(kd_model *model, kd_graph **g)
+{
+    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
+                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
+    const kd_status status = kd_graph_create(kd_model_ctx(model), g);
+    if (!status)
+        kd_output(*g, kd_model_build(model, *g, kd_input(*g, "input", KD_F32, 4, dim), NULL),
+                  "logits");
+    return status;
+}
 /* The bytes of a plan's values; they do not depend on the threads. */
 static kd_status values_size(kd_graph *g, size_t pictures, size_t *bytes)
 {
@@ -158,12 +169,9 @@ static kd_status values_size(kd_graph *g, size_t pictures, size_t *bytes)
 static kd_status choose_batch(kd_model *model, size_t most, size_t *pictures)
 {
     kd_graph *g;
-    const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
-                           (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     size_t one, bytes;
-    kd_status status = kd_graph_create(kd_model_ctx(model), &g);
+    kd_status status = make_graph(model, &g);
     if (status) return status;
-    kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
     status = values_size(g, 1, &one);
     while (!status && *pictures > 1) {
         status = values_size(g, *pictures, &bytes);
@@ -176,10 +184,15 @@ static kd_status choose_batch(kd_model *model, size_t most, size_t *pictures)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* Bytes that a teacher's values may take within a limit; 0: none. */
+static size_t most_values(size_t limit)
+{
+    return limit && limit / 8 < KDT_VALUES ? limit / 8 : KDT_VALUES;
+}
+
 kd_status kdt_teachers_batch(kdt_feed *feed)
 {
-    const size_t limit = kd_ctx_memory_limit(feed->ctx), eighth = limit / 8;
-    const size_t most = limit && eighth < KDT_VALUES ? eighth : KDT_VALUES;
+    const size_t most = most_values(kd_ctx_memory_limit(feed->ctx));
     kd_status status = KD_OK;
     feed->teacher_batch = 0;
     if (feed->n_teachers == 0 || feed->function) return KD_OK;
@@ -190,6 +203,27 @@ kd_status kdt_teachers_batch(kdt_feed *feed)
     feed->teacher_batch = feed->most;
     for (size_t t = 0; t < feed->n_teachers && !status; t++)
         status = choose_batch(feed->teachers[t].model, most, &feed->teacher_batch);
+    return status;
+}
+
+kd_status kdt_teachers_bytes(kd_model *const *models, size_t n, size_t batch, size_t limit,
+                             size_t *bytes)
+{
+    kd_status status = KD_OK;
+    *bytes = 0;
+    for (size_t t = 0; t < n && !status; t++)
+        status = choose_batch(models[t], most_values(limit), &batch);
+    for (size_t t = 0; t < n && !status; t++) {
+        const kd_plan_opt opt = {.struct_size = sizeof opt, .batch = batch, .frozen = 1};
+        kd_graph *g;
+        kd_plan *plan = NULL;
+        status = make_graph(models[t], &g);
+        if (status) return status;
+        status = kd_plan_create(g, &opt, &plan);
+        if (!status) *bytes += kd_plan_arena_size(plan) + kdt_plan_tables(plan);
+        kd_plan_destroy(plan);
+        kd_graph_destroy(g);
+    }
     return status;
 }
 

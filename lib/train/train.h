@@ -258,14 +258,21 @@ kd_status kdt_check_test(kdt_run *run);
 /* KD_E_LIMIT, in the allocator's words. */
 kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint);
 /* A run that met the limit before its step was planned, and is closed again: KD_E_LIMIT with what all
- * of it needs at least. held: bytes in use when it began; fixed: its kdt_fixed_bytes. */
-kd_status kdt_explain_limit(kdt_run *run, size_t held, size_t fixed);
-/* evaluate.c: bytes that an evaluation takes, at most, if pictures are in memory. */
-kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t *bytes);
+ * of it needs at least. held: bytes in use when it began. */
+kd_status kdt_explain_limit(kdt_run *run, size_t held);
+/* The same of an evaluation, in which `teacher` may be NULL; and of a feed without students. */
+kd_status kdt_explain_evaluation(kd_model *model, kd_model *teacher, size_t samples, size_t batch,
+                                 size_t held);
+kd_status kdt_explain_feed(kdt_run *run, size_t held);
+/* evaluate.c: bytes that an evaluation takes, at most, if pictures are in memory; batch 0: the
+ * default. */
+kd_status kdt_evaluate_bytes(kd_model *model, size_t samples, size_t batch, size_t *bytes);
 
 /* ---- the feed -------------------------------------------------------------------------------- */
 
-/* feed.c: the runs' options say which pictures and how many: they are the same in all of them. Each
+/* feed.c */
+bool kdt_same_view(const kd_view *a, const kd_view *b);
+/* The runs' options say which pictures and how many: they are the same in all of them. Each
  * run's view is set. kdt_teachers_check comes before. */
 kd_status kdt_feed_open(kdt_feed *feed, kdt_run *const *runs, size_t n);
 /* Teachers that a whole cache made needless are planned after all, and this batch is taken again. */
@@ -318,6 +325,10 @@ kd_status kdt_teachers_batch(kdt_feed *feed);
 kd_status kdt_teachers_open(kdt_feed *feed);
 void kdt_teachers_close(kdt_feed *feed);
 kd_status kdt_teachers_run(kdt_feed *feed);
+/* Bytes that these teachers' plans and executors take, for batches of so many pictures, within a
+ * limit. */
+kd_status kdt_teachers_bytes(kd_model *const *models, size_t n, size_t batch, size_t limit,
+                             size_t *bytes);
 /* Rows of this batch's logits, from picture `first` on. */
 float *kdt_teacher_logits(const kdt_feed *feed, size_t teacher, size_t first);
 /* The class of picture i by the teachers' weighted mean of probabilities. */

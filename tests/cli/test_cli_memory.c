@@ -108,5 +108,57 @@ START_TEST(test_runs_in_pieces)
 }
 END_TEST
 
-TEST_SUITE(cli_memory, 60, &test_profile_in_pieces, &test_profile_within_a_limit,
-           &test_runs_in_pieces)
+static int run_words(const char *const *words)
+{
+    return test_finish(test_start(words, NULL, NULL));
+}
+
+/* While data and networks are opened a refusal names them, with all that they take; from then on all
+ * that the run needs: a limit of that much is enough, at once or after one more step. */
+START_TEST(test_refusals_name_the_need)
+{
+    static const char data[] = "synthetic:classes=4,image=32,train=600,test=100";
+    enum { PICTURES = 700 * (32 * 32 * 3 + 4), VGG4 = 4 * 372740 };
+    const test_path t = test_in_dir("memory_teacher");
+    char limit[40];
+    RUN_OK("train", "vgg4_bn", "--data", data, "--max-steps", "1", "--quiet", "--out", t.text);
+    ck_assert_int_eq(RUN("train", "vgg4_bn", "--data", data, "--max-memory", "1M"), 1);
+    test_expect_in(test_err, "for the data set synthetic:classes=4,image=32,train=600,test=100; "
+                             "networks come on top\n");
+    ck_assert(needed() > PICTURES && needed() < PICTURES + 60000);
+    ck_assert_int_eq(RUN("train", "vgg4_bn", "--data", data, "--max-memory", "2800K"), 1);
+    test_expect_in(test_err, "for the network vgg4_bn,classes=4,image=32");
+    ck_assert(needed() > PICTURES + VGG4 && needed() < PICTURES + VGG4 + 300000);
+    ck_assert_int_eq(RUN("eval", t.text, "--data", data, "--max-memory", "2800K"), 1);
+    test_expect_in(test_err, "for the network in ");
+    ck_assert(needed() > PICTURES + VGG4 && needed() < PICTURES + VGG4 + 300000);
+    const char *const *const runs[] = {
+        TEST_WORDS(kd(), "train", "vgg4_bn", "--data", data, "--max-steps", "1", "--max-memory",
+                   limit),
+        TEST_WORDS(kd(), "distill", "vgg5_bn", "--teacher", t.text, "--data", data, "--max-steps",
+                   "1", "--max-memory", limit),
+        TEST_WORDS(kd(), "distill", "vgg4_bn", "--teacher", t.text, "--data", data, "--max-steps",
+                   "1", "--feature", "cosine", "--dev-count", "50", "--keep", "best",
+                   "--max-memory", limit),
+        TEST_WORDS(kd(), "finetune", t.text, "--data", data, "--max-steps", "1", "--max-memory",
+                   limit),
+        TEST_WORDS(kd(), "eval", t.text, "--data", data, "--max-memory", limit),
+    };
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        snprintf(limit, sizeof limit, "12M");
+        ck_assert_int_eq(run_words(runs[i]), 1);
+        const double said = needed();
+        for (int more = 0; more < 2; more++) {
+            snprintf(limit, sizeof limit, "%.0f", needed());
+            if (run_words(runs[i]) == 0) break;
+            ck_assert_msg(!more && needed() < 1.02 * said, "%s", test_err);
+        }
+        /* and it is no more than what is needed, but for what differs between machines */
+        snprintf(limit, sizeof limit, "%.0f", .8 * said);
+        ck_assert_int_eq(run_words(runs[i]), 1);
+    }
+}
+END_TEST
+
+TEST_SUITE(cli_memory, 60, &test_refusals_name_the_need, &test_profile_in_pieces,
+           &test_profile_within_a_limit, &test_runs_in_pieces)
