@@ -296,7 +296,9 @@ static int write_onnx(exporting *x)
                              .opset = export_opset(a),
                              .batch = a->dynamic_batch ? 0 : (size_t)a->batch,
                              .dynamic_batch = a->dynamic_batch};
-    return kd_export_onnx(x->model, a->onnx, &opt) ? cli_fail_ctx(x->ctx) : CLI_DONE;
+    const kd_status status = a->int8 ? kd_export_write_onnx(x->e, a->onnx, &opt)
+                                     : kd_export_onnx(x->model, a->onnx, &opt);
+    return status ? cli_fail_ctx(x->ctx) : CLI_DONE;
 }
 
 static int write_all(exporting *x)

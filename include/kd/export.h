@@ -160,6 +160,14 @@ KD_API kd_status kd_export_onnx(kd_model *model, const char *path, const kd_onnx
 KD_API kd_status kd_export_onnx_graph(const kd_graph *graph, kd_params *params, const char *path,
                                       const kd_onnx_opt *opt, const kd_export_graph_opt *described);
 
+/* Write an export in int8 (kd_export_quantise) as ONNX: float ops between QuantizeLinear and
+ * DequantizeLinear (QDQ), which runtimes merge into integer ones; maps in uint8, weights in int8 with
+ * a scale for each output channel, biases in int32: the numbers of the blob. Input and output are
+ * those of kd_export_onnx: the normalised picture, which the model rounds to pixels again. Batch norms
+ * are folded; arrays are called after their layers, "features.0.weight_quantized", "..._scale".
+ * Errors are those of kd_export_onnx; KD_E_INVALID: the export is not in int8. */
+KD_API kd_status kd_export_write_onnx(kd_export *e, const char *path, const kd_onnx_opt *opt);
+
 /* ---- blobs on this machine ------------------------------------------------------------------- */
 
 typedef struct kd_blob kd_blob;

@@ -69,6 +69,16 @@ kd_status kd_export_create_graph(const kd_graph *graph, kd_params *params,
     return status;
 }
 
+/* What an ONNX model says besides. */
+static kd_status take_training(kd_export *e, const kd_model *model)
+{
+    const char *framing = kd_model_framing(model);
+    const char *data = kd_model_data(model, &e->data_checksum);
+    if (framing && !(e->framing = kdi_strdup(e->ctx, framing))) return kd_ctx_memory_status(e->ctx);
+    if (data && !(e->data = kdi_strdup(e->ctx, data))) return kd_ctx_memory_status(e->ctx);
+    return KD_OK;
+}
+
 kd_status kd_export_create(kd_model *model, kd_export **out)
 {
     kd_graph *g;
@@ -94,6 +104,11 @@ kd_status kd_export_create(kd_model *model, kd_export **out)
     status = kd_graph_status(g);
     if (!status) status = kd_export_create_graph(g, kd_model_params(model), &opt, out);
     kd_graph_destroy(g);
+    if (!status) status = take_training(*out, model);
+    if (status) {
+        kd_export_destroy(*out);
+        *out = NULL;
+    }
     return status;
 }
 
@@ -109,7 +124,8 @@ void kd_export_destroy(kd_export *e)
     kd_ctx *ctx = e->ctx;
     kdi_export_drop_blob(e);
     forget_comparison(e);
-    void *const blocks[] = {e->ranges, e->spec, e->labels, e->at.map, e->at.scratch};
+    void *const blocks[] = {e->ranges, e->spec,   e->labels,    e->framing,
+                            e->data,   e->at.map, e->at.scratch};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) kd_ctx_free(ctx, blocks[i]);
     kdi_net_destroy(e->net);
     kd_ctx_free(ctx, e);

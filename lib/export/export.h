@@ -24,6 +24,8 @@ struct kd_export {
     kdi_net *net;
     char *spec, *labels; /* labels: `classes` names, each with its NUL; NULL: not known */
     size_t labels_bytes;
+    char *framing, *data; /* what the model knew of its training; NULL: not known */
+    uint64_t data_checksum;
     kdi_placement at;
     uint8_t *blob; /* NULL until wanted */
     size_t blob_bytes;

@@ -5,6 +5,8 @@
 
 #include "about.h"
 
+#include <string.h>
+
 static kd_status check_file(kd_ctx *ctx, const char *path, const kd_onnx_opt *options,
                             kdi_onnx_file *file)
 {
@@ -41,6 +43,13 @@ kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params,
 {
     (void)params, (void)about, (void)file;
     return kd_ctx_fail(kd_graph_ctx(graph), KD_E_UNSUPPORTED, "there is no ONNX");
+}
+
+kd_status kdi_onnx_write_net(const kdi_net *net, const kdi_onnx_about *about,
+                             const kdi_onnx_file *file)
+{
+    (void)about, (void)file;
+    return kd_ctx_fail(net->ctx, KD_E_UNSUPPORTED, "there is no ONNX");
 }
 #endif
 
@@ -84,5 +93,42 @@ kd_status kd_export_onnx(kd_model *model, const char *path, const kd_onnx_opt *o
     status = kd_graph_status(g);
     if (!status) status = kdi_onnx_write_graph(g, kd_model_params(model), &about, &file);
     kd_graph_destroy(g);
+    return status;
+}
+
+/* e's labels, one behind the other, as names [classes]. */
+static void point_at(const kd_export *e, const char **names)
+{
+    const char *label = e->labels;
+    for (size_t i = 0; i < e->net->classes; i++, label += strlen(label) + 1) names[i] = label;
+}
+
+kd_status kd_export_write_onnx(kd_export *e, const char *path, const kd_onnx_opt *options)
+{
+    kdi_onnx_file file;
+    const char **names = NULL;
+    if (!e) return KD_E_INVALID;
+    kd_status status = check_file(e->ctx, path, options, &file);
+    if (status) return status;
+    if (!e->net->quantised)
+        return kd_ctx_fail(e->ctx, KD_E_INVALID,
+                           "kd_export_write_onnx: the export is not in int8 (kd_export_quantise); "
+                           "kd_export_onnx writes float32");
+    kdi_onnx_about about = {.spec = e->spec,
+                            .framing = e->framing,
+                            .data = e->data,
+                            .data_checksum = e->data_checksum,
+                            .mean = e->net->mean,
+                            .std = e->net->std,
+                            .channels = e->net->maps[0].c,
+                            .classes = e->net->classes};
+    if (e->labels) {
+        names = kd_ctx_alloc(e->ctx, e->net->classes, sizeof *names);
+        if (!names) return kd_ctx_memory_status(e->ctx);
+        point_at(e, names);
+        about.class_names = names;
+    }
+    status = kdi_onnx_write_net(e->net, &about, &file);
+    kd_ctx_free(e->ctx, names);
     return status;
 }

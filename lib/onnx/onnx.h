@@ -18,5 +18,8 @@ struct kdi_onnx_about;
 /* float32: float_model.c. */
 kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params,
                                const struct kdi_onnx_about *about, const kdi_onnx_file *file);
+/* int8: qdq.c. */
+kd_status kdi_onnx_write_net(const kdi_net *net, const struct kdi_onnx_about *about,
+                             const kdi_onnx_file *file);
 
 #endif

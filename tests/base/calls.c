@@ -830,6 +830,10 @@ static kd_status use_export(kd_export *e, const char *prefix)
     if (!status) status = kd_export_result_get(e, &result);
     snprintf(path, sizeof path, "%.500s.kde", prefix);
     if (!status) status = kd_export_write(e, path);
+#if KDI_ONNX
+    snprintf(path, sizeof path, "%.500s.onnx", prefix);
+    if (!status) status = kd_export_write_onnx(e, path, NULL);
+#endif
     snprintf(path, sizeof path, "%.500s", prefix);
     return status ? status : kd_export_write_c(e, path);
 }
@@ -952,7 +956,7 @@ const call calls[] = {
     {call_evaluate, "kd_evaluate"},
     {call_export, "kd_export_create kd_export_create_graph kd_export_quantise kd_export_compare "
                   "kd_export_layer_info kd_export_result_get kd_export_blob kd_export_write "
-                  "kd_export_write_c"},
+                  "kd_export_write_c kd_export_write_onnx"},
     {call_onnx, "kd_export_onnx kd_export_onnx_graph"},
     {call_blob, "kd_blob_open kd_blob_network kd_blob_answer"},
 };

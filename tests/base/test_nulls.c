@@ -132,6 +132,7 @@ CALL(blob_0, kd_export_blob(NULL, NULL, NULL))
 CALL(write_blob_0, kd_export_write(NULL, "x"))
 CALL(write_c_0, kd_export_write_c(NULL, "x"))
 CALL(onnx_0, kd_export_onnx(NULL, "x", NULL))
+CALL(write_onnx_0, kd_export_write_onnx(NULL, "x", NULL))
 CALL(onnx_graph_0, kd_export_onnx_graph(NULL, NULL, "x", NULL, NULL))
 CALL(blob_open_0, kd_blob_open(NULL, "x", &blob))
 CALL(blob_net_0, kd_blob_network(NULL, &made))
@@ -214,26 +215,27 @@ typedef struct row {
 } row;
 
 static const row without[] = {
-    ROW(taps_0),        ROW(plan_taps_0),    ROW(create_0),        ROW(load_0),
-    ROW(count_0),       ROW(save_0),         ROW(save_as_0),       ROW(write_0),
-    ROW(save_params_0), ROW(metadata_0),     ROW(metadata_1),      ROW(flat_0),
-    ROW(hash_0),        ROW(params_hash_0),  ROW(finite_0),        ROW(names_0),
-    ROW(data_0),        ROW(framing_0),      ROW(normal_0),        ROW(normalize_0),
-    ROW(take_0),        ROW(predict_0),      ROW(plan_0),          ROW(step_0),
-    ROW(optim_0),       ROW(train_plan_0),   ROW(check_0),         ROW(writer_0),
-    ROW(pair_0),        ROW(tensor_0),       ROW(writer_memory_0), ROW(tensor_fn_0),
-    ROW(finish_0),      ROW(memory_0),       ROW(finish_memory_0), ROW(status_0),
-    ROW(grad_0),        ROW(clone_0),        ROW(need_0),          ROW(get_0),
-    ROW(set_0),         ROW(bind_0),         ROW(run_0),           ROW(info_0),
-    ROW(f32_0),         ROW(i64_0),          ROW(raw_0),           ROW(open_0),
-    ROW(all_0),         ROW(atomic_0),       ROW(line_0),          ROW(folder_0),
-    ROW(json_0),        ROW(json_text_0),    ROW(parse_0),         ROW(object_0),
-    ROW(complete_0),    ROW(match_0),        ROW(export_0),        ROW(export_graph_0),
-    ROW(quantise_0),    ROW(compare_0),      ROW(layer_0),         ROW(result_0),
-    ROW(blob_0),        ROW(write_blob_0),   ROW(write_c_0),       ROW(blob_open_0),
-    ROW(onnx_0),        ROW(onnx_graph_0),   ROW(blob_net_0),      ROW(blob_answer_0),
-    ROW(evaluate_0),    ROW(train_0),        ROW(distill_0),       ROW(many_0),
-    ROW(cache_build_0), ROW(cache_verify_0), ROW(cache_agree_0),   ROW(seek_0)};
+    ROW(taps_0),        ROW(plan_taps_0),   ROW(create_0),        ROW(load_0),
+    ROW(count_0),       ROW(save_0),        ROW(save_as_0),       ROW(write_0),
+    ROW(save_params_0), ROW(metadata_0),    ROW(metadata_1),      ROW(flat_0),
+    ROW(hash_0),        ROW(params_hash_0), ROW(finite_0),        ROW(names_0),
+    ROW(data_0),        ROW(framing_0),     ROW(normal_0),        ROW(normalize_0),
+    ROW(take_0),        ROW(predict_0),     ROW(plan_0),          ROW(step_0),
+    ROW(optim_0),       ROW(train_plan_0),  ROW(check_0),         ROW(writer_0),
+    ROW(pair_0),        ROW(tensor_0),      ROW(writer_memory_0), ROW(tensor_fn_0),
+    ROW(finish_0),      ROW(memory_0),      ROW(finish_memory_0), ROW(status_0),
+    ROW(grad_0),        ROW(clone_0),       ROW(need_0),          ROW(get_0),
+    ROW(set_0),         ROW(bind_0),        ROW(run_0),           ROW(info_0),
+    ROW(f32_0),         ROW(i64_0),         ROW(raw_0),           ROW(open_0),
+    ROW(all_0),         ROW(atomic_0),      ROW(line_0),          ROW(folder_0),
+    ROW(json_0),        ROW(json_text_0),   ROW(parse_0),         ROW(object_0),
+    ROW(complete_0),    ROW(match_0),       ROW(export_0),        ROW(export_graph_0),
+    ROW(quantise_0),    ROW(compare_0),     ROW(layer_0),         ROW(result_0),
+    ROW(blob_0),        ROW(write_blob_0),  ROW(write_c_0),       ROW(blob_open_0),
+    ROW(onnx_0),        ROW(onnx_graph_0),  ROW(write_onnx_0),    ROW(blob_net_0),
+    ROW(blob_answer_0), ROW(evaluate_0),    ROW(train_0),         ROW(distill_0),
+    ROW(many_0),        ROW(cache_build_0), ROW(cache_verify_0),  ROW(cache_agree_0),
+    ROW(seek_0)};
 
 static const row with[] = {
     ROW(taps_1),        ROW(taps_2),      ROW(plan_taps_1),   ROW(export_1),

@@ -145,6 +145,46 @@ START_TEST(test_c_array_compiles)
 }
 END_TEST
 
+/* What goes into an ONNX model is said, and what goes with what. */
+START_TEST(test_onnx)
+{
+    const test_path onnx = test_in_dir("net.onnx"), vit = test_in_dir("vit_for_onnx.safetensors");
+    const char *net = trained(), *o = onnx.text;
+    static const float half[] = {.5f, .5f, .5f};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *m;
+    test_ok(ctx, kd_model_create(ctx,
+                                 "vit_tiny_patch16_224,image=16,patch=8,dim=8,heads=2,depth=1,"
+                                 "classes=4",
+                                 1, &m));
+    test_ok(ctx, kd_model_set_normalization(m, half, half));
+    test_ok(ctx, kd_model_save(m, vit.text));
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
+    expect_error(RUN("export", net, "--edge", "x.kde", "--opset", "20"), 2, "--opset goes with");
+    expect_error(RUN("export", net, "--edge", "x.kde", "--batch", "2"), 2, "--batch goes with");
+    expect_error(RUN("export", net, "--onnx", o, "--opset", "18"), 2, "--opset");
+    expect_error(RUN("export", net, "--onnx", o, "--batch", "2", "--dynamic-batch"), 2, "or any?");
+    expect_error(RUN("export", net, "--onnx", o, "--report", "r.json"), 2, "--report goes with");
+    expect_error(RUN("export", net, "--onnx", o, "--edge", o), 2, "--onnx");
+    expect_error(RUN("export", net, "--onnx", test_at(net, "model.safetensors").text), 1, "");
+#if KDI_ONNX
+    expect_error(RUN("export", net, "--onnx", test_at(net, "run.json").text), 1, "not replaced");
+    expect_error(RUN("export", vit.text, "--onnx", o, "--int8", "--calibrate", DATA), 1,
+                 "the device's set of ops lacks it");
+    ck_assert_msg(access(o, F_OK) != 0, "something was written");
+    RUN_OK("export", vit.text, "--onnx", o, "--json", "--opset", "20");
+    ck_assert_double_eq(number("opset", 0), 20);
+    ck_assert_double_gt(number("onnx_bytes", 0), 4000);
+    RUN_OK("export", net, "--onnx", o, "--int8", "--calibrate", DATA, "--dynamic-batch");
+    test_expect_in(test_out, "int8, blob");
+    test_expect_in(test_out, o);
+#else
+    expect_error(RUN("export", net, "--onnx", o), 1, "built without protobuf-c");
+#endif
+}
+END_TEST
+
 /* Classes without names are taken in order, which is said, if there are as many. */
 START_TEST(test_unnamed_classes)
 {
@@ -259,6 +299,6 @@ START_TEST(test_firmware_demo)
 }
 END_TEST
 
-TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict,
+TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict, &test_onnx,
            &test_c_array_compiles, &test_unnamed_classes, &test_all_zero, &test_refused,
            &test_firmware_demo)

@@ -3,7 +3,7 @@
  * numbers, nodes in an order in which they can run, shapes, the same bytes every time; what is
  * refused, and that nothing is half-written. That other runtimes compute the network's logits is
  * tests/golden/onnx_models.py's; sums of what it checked are compared here. */
-#include "../test.h"
+#include "../quant/nets.h"
 
 #include "../../lib/onnx/about.h"
 #include "../../lib/onnx/onnx.h"
@@ -553,6 +553,123 @@ START_TEST(test_failing_allocations)
 }
 END_TEST
 
+/* ---- int8 ------------------------------------------------------------------------------------ */
+
+static kd_export *quantised(net_case *c, int wide)
+{
+    kd_export *e = net_export(c);
+    const kd_quantise_opt opt = {
+        .struct_size = sizeof opt, .pictures = c->pictures, .count = c->count, .wide_logits = wide};
+    test_ok(e->ctx, kd_export_quantise(e, &opt));
+    return e;
+}
+
+static const Onnx__TensorProto *array_behind(const Onnx__GraphProto *g, const kdi_layer *l,
+                                             const char *what)
+{
+    char name[200];
+    snprintf(name, sizeof name, "%s.%s", l->name, what);
+    const Onnx__TensorProto *t = array_of(g, name);
+    ck_assert_msg(t != NULL, "no array %s", name);
+    return t;
+}
+
+/* A layer's weights, biases and scales, in PyTorch's order. */
+static void check_layer(const kdi_net *net, const kdi_layer *l, const Onnx__GraphProto *g)
+{
+    const kdi_map *in = &net->maps[l->in[0]];
+    const Onnx__TensorProto *w = array_behind(g, l, "weight_quantized");
+    const Onnx__TensorProto *b = array_behind(g, l, "bias_quantized");
+    const Onnx__TensorProto *scale = array_behind(g, l, "weight_scale");
+    const Onnx__TensorProto *bias_scale = array_behind(g, l, "bias_scale");
+    const size_t out = l->out_channels, places = l->taps / in->c;
+    const void *data = w->raw_data.data;
+    const int8_t *weights = data;
+    int32_t bias;
+    float one, both;
+    ck_assert_int_eq(w->data_type, ONNX__TENSOR_PROTO__DATA_TYPE__INT8);
+    ck_assert_int_eq(b->data_type, ONNX__TENSOR_PROTO__DATA_TYPE__INT32);
+    ck_assert(w->raw_data.len == out * l->taps && b->raw_data.len == 4 * out);
+    for (size_t o = 0; o < out; o++) {
+        int64_t sum = 0;
+        for (size_t t = 0; t < l->taps; t++) {
+            const int8_t q = l->weights8[o * l->taps + t];
+            ck_assert_int_eq(weights[o * l->taps + t % in->c * places + t / in->c], q);
+            sum += q;
+        }
+        memcpy(&bias, b->raw_data.data + 4 * o, sizeof bias);
+        ck_assert_int_eq(bias, l->bias32[o] + in->zero * sum);
+        memcpy(&one, scale->raw_data.data + 4 * o, sizeof one);
+        memcpy(&both, bias_scale->raw_data.data + 4 * o, sizeof both);
+        ck_assert(one == l->weight_scales[o] && both == one * in->scale);
+    }
+}
+
+/* Every map between ops is quantised and back, in uint8; only the logits may not be. */
+START_TEST(test_int8)
+{
+    for (int wide = 0; wide < 2; wide++) {
+        kd_ctx *ctx = test_ctx(1, NULL);
+        net_case c = net_residual(ctx, 16, 3);
+        kd_export *e = quantised(&c, wide);
+        const kdi_net *net = e->net;
+        size_t pools = 0;
+        use_path("int8.onnx");
+        test_ok(ctx, kd_export_write_onnx(e, path, NULL));
+        read_back r = reread(ctx);
+        const Onnx__GraphProto *g = r.model->graph;
+        const int64_t picture[] = {NET_C, NET_H, NET_W}, classes = NET_CLASSES;
+        check_dims(g->input[0], 1, 3, picture);
+        check_dims(g->output[0], 1, 1, &classes);
+        check_nodes(g);
+        for (size_t i = 0; i < net->n_layers; i++) {
+            if (kdi_has_weights(&net->layers[i])) check_layer(net, &net->layers[i], g);
+            pools += net->layers[i].pools;
+        }
+        const size_t rounded = count_ops(g, "QuantizeLinear"), flat = count_ops(g, "Flatten");
+        ck_assert_uint_eq(rounded, 1 + net->n_layers + pools + flat - (wide ? 1 : 0));
+        for (size_t i = 0; i < g->n_node; i++)
+            if (!strcmp(g->node[i]->op_type, "QuantizeLinear"))
+                ck_assert_int_eq(array_of(g, g->node[i]->input[2])->data_type,
+                                 ONNX__TENSOR_PROTO__DATA_TYPE__UINT8);
+        ck_assert_ptr_nonnull(property(r.model, "libkd.mean"));
+        forget(&r);
+        net_close(ctx, &c, e);
+    }
+}
+END_TEST
+
+/* The same metadata, whichever the type of numbers. */
+START_TEST(test_int8_metadata)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    static uint8_t pixels[4 * 32 * 32 * 3];
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *m = make_model(ctx, specs[0]);
+    kd_export *e;
+    const kd_quantise_opt opt = {.struct_size = sizeof opt, .pictures = pixels, .count = 4};
+    kd_edge_noise(7, pixels, sizeof pixels);
+    test_ok(ctx, kd_model_set_class_names(m, names));
+    test_ok(ctx, kd_model_set_data(m, "cifar-10", 0x1234));
+    test_ok(ctx, kd_model_set_framing(m, "centre:0.9"));
+    test_ok(ctx, kd_export_create(m, &e));
+    use_path("metadata8.onnx");
+    expect(ctx, kd_export_write_onnx(e, path, NULL), KD_E_INVALID, "not in int8");
+    test_ok(ctx, kd_export_quantise(e, &opt));
+    test_ok(ctx, kd_export_write_onnx(e, path, NULL));
+    read_back small = reread(ctx), wide = export(m, 20, 0);
+    ck_assert_uint_eq(small.model->n_metadata_props, wide.model->n_metadata_props);
+    for (size_t i = 0; i < small.model->n_metadata_props; i++)
+        ck_assert_str_eq(small.model->metadata_props[i]->value,
+                         wide.model->metadata_props[i]->value);
+    forget(&small);
+    forget(&wide);
+    kd_export_destroy(e);
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
+}
+END_TEST
+
 /* A disk that fills up, in a process of its own. */
 START_TEST(test_full_disk)
 {
@@ -582,6 +699,7 @@ END_TEST
 
 TEST_SUITE(onnx, 120, &test_every_family, &test_vgg_is_plain, &test_metadata, &test_same_bytes,
            &test_every_op_is_known, &test_own_graph, &test_unsupported, &test_refused,
-           &test_other_files_stay, &test_too_large, &test_failing_allocations, &test_full_disk)
+           &test_other_files_stay, &test_too_large, &test_failing_allocations, &test_full_disk,
+           &test_int8, &test_int8_metadata)
 
 #endif
