@@ -84,6 +84,7 @@ typedef struct report_run {
     double test_pictures;
     report_setting *settings; /* [n_settings] by key */
     size_t n_settings;
+    bool sorted; /* the settings are, by key */
     double figures[REPORT_FIGURES];
     report_epoch *epochs; /* [n_epochs] */
     size_t n_epochs;
@@ -150,6 +151,8 @@ typedef struct report {
     bool failed;       /* memory ran out */
     report_run **runs; /* [n_runs] by name */
     size_t n_runs, room, n_good;
+    struct report_name *names; /* [n_names] specs and what they are called */
+    size_t n_names;
     report_timing *timings;
     size_t n_timings;
     report_cost *costs;

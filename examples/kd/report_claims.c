@@ -94,8 +94,8 @@ claim_test claim_test_all(report *r, compare_difference *d, size_t n)
     if (t.seeds == SIZE_MAX) t.seeds = 0;
     const char *also =
         apart ? report_print(r,
-                             " %zu of %zu comparisons have no seed in common: they are "
-                             "differences of means.",
+                             " Of %zu of %zu comparisons no seed is common to both sides: "
+                             "there it is a difference of means.",
                              apart, n)
               : "";
     if (t.seeds < COMPARE_MANY)
@@ -175,15 +175,22 @@ bool report_has_claims(const report *r)
 
 static void glance(const char *const *verdicts, const char *const *sure, FILE *f)
 {
-    static const char *const columns[] = {"<claim", "<verdict", "<how sure", NULL};
+    static const char *const columns[] = {"<claim", "<verdict, and how sure it is", NULL};
     html_table(f, "At a glance", columns);
     for (size_t i = 0; i < CLAIMS; i++) {
         fputs("<tr><th scope=\"row\">", f);
         html(f, claims[i].title);
-        fputs("</th>", f);
-        html_text_cell(f, verdicts[i] ? verdicts[i] : "These runs cannot speak about it");
-        html_text_cell(f, sure[i]);
-        fputs("</tr>\n", f);
+        fputs("</th><td class=\"t g\">", f);
+        if (verdicts[i]) {
+            fputs("<strong>", f);
+            html(f, verdicts[i]);
+            fputs("</strong> <span class=\"sure\">", f);
+            html(f, sure[i]);
+            fputs("</span>", f);
+        } else {
+            fputs("These runs cannot speak about it", f);
+        }
+        fputs("</td></tr>\n", f);
     }
     html_table_end(f);
 }

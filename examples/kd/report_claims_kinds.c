@@ -290,7 +290,7 @@ bool claim_loss_is_quick(report *r, const claim *c, FILE *f)
         double d[REPORT_PARTS + 1];
         for (size_t p = 0; p <= REPORT_PARTS; p++)
             d[p] = claim_step_ms(r, &r->groups[k], p) - claim_step_ms(r, &r->groups[best], p);
-        fprintf(f, "<p>From <b class=\"n\">%zu</b> to <b class=\"n\">%zu</b> a step grows by ",
+        fprintf(f, "<p>From <b class=\"n\">%zu</b> to <b class=\"n\">%zu</b> a step changes by ",
                 best + 1, k + 1);
         html_number(f, "%+.2f", d[REPORT_PARTS]);
         fputs(" ms: the loss by ", f);

@@ -98,7 +98,8 @@ static bool same_number(double a, double b)
 static bool same_task(const report_run *a, const report_run *b)
 {
     return !strcmp(a->spec, b->spec) && !strcmp(a->data, b->data) &&
-           !strcmp(a->checksum, b->checksum);
+           !strcmp(a->checksum, b->checksum) &&
+           same_text(report_setting_of(a, "dev_count"), report_setting_of(b, "dev_count"));
 }
 
 static size_t start_group(const report_run *run)
@@ -120,6 +121,29 @@ static size_t likeness(const report_run *a, const report_run *b)
     for (size_t i = 0; i < a->n_settings; i++)
         n += same_text(a->settings[i].value, report_setting_of(b, a->settings[i].key));
     return n;
+}
+
+/* Settings of a control that are other ones, and need not be, as words: "; other lr, augment". The
+ * teacher's own settings are meant to differ, and for longer training its length. */
+static const char *other_settings(report *r, size_t group, size_t control, bool longer)
+{
+    const report_run *sides[2] = {report_first(&r->groups[group]),
+                                  report_first(&r->groups[control])};
+    const char *words = "";
+    size_t n = 0;
+    for (size_t side = 0; side < 2; side++)
+        for (size_t i = 0; i < sides[side]->n_settings; i++) {
+            const char *key = sides[side]->settings[i].key;
+            const char *other = report_setting_of(sides[!side], key);
+            const kd_option *o = kd_option_find(key);
+            bool expected =
+                (o && o->of == KD_OF_DISTILL) || (o && longer && (o->flags & KD_LENGTH));
+            expected = expected || !strcmp(key, "command") || !strncmp(key, "teacher", 7);
+            if (expected || (side && other) || same_text(sides[side]->settings[i].value, other))
+                continue;
+            if (n++ < 4) words = report_print(r, "%s%s%s", words, n > 1 ? ", " : "; other ", key);
+        }
+    return n > 4 ? report_print(r, "%s and %zu more", words, n - 4) : words;
 }
 
 static double steps_of(const report_group *g)
@@ -169,11 +193,14 @@ double report_times_longer(const report *r, size_t group, size_t than)
 static void compare_taught(report *r, size_t g)
 {
     const size_t same = report_control(r, g, false), longer = report_control(r, g, true);
-    if (same != SIZE_MAX) add(r, g, same, "without a teacher, for as many steps");
+    if (same != SIZE_MAX)
+        add(r, g, same,
+            report_print(r, "without a teacher, for as many steps%s",
+                         other_settings(r, g, same, false)));
     if (longer != SIZE_MAX)
         add(r, g, longer,
-            report_print(r, "without a teacher, for %.2f times the time",
-                         report_times_longer(r, longer, g)));
+            report_print(r, "without a teacher, for %.2f times the time%s",
+                         report_times_longer(r, longer, g), other_settings(r, g, longer, true)));
 }
 
 static void compare_trained_further(report *r, size_t g)

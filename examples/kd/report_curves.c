@@ -195,7 +195,7 @@ static void draw(report *r, chart *c, quantity what, FILE *f)
     fputs("<figure><figcaption>", f);
     html(f, title);
     fputs("</figcaption>\n", f);
-    svg s = svg_begin(f, r->next_id++, 300, x, y, title,
+    svg s = svg_begin(f, r->next_id++, 270, x, y, title,
                       "A line a group, numbered as in the tables: the mean over its runs by epoch, "
                       "with their range. The numbers are in the table below.");
     for (size_t i = 0; i < c->n; i++)

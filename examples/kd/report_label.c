@@ -48,9 +48,8 @@ static const char *other_spec(const report *r, size_t i, const char *spec)
     return name_length(other) == n && !strncmp(other, spec, (size_t)n) ? other : NULL;
 }
 
-const char *report_short_spec(report *r, const char *spec)
+static const char *shorten(report *r, const char *spec)
 {
-    if (strstr(spec, " + ")) return spec; /* several teachers */
     const char *text = report_print(r, "%.*s", name_length(spec), spec);
     bool *told = report_alloc(r, 2 * r->n_runs, sizeof *told);
     for (const char *at = spec; told && (at = strchr(at, ','));) {
@@ -64,6 +63,24 @@ const char *report_short_spec(report *r, const char *spec)
         if (needed) text = report_print(r, "%s,%.*s", text, (int)n, at);
     }
     return text;
+}
+
+/* Looked up, as all networks have to be gone through for one. */
+typedef struct report_name {
+    const char *spec, *name;
+} report_name;
+
+const char *report_short_spec(report *r, const char *spec)
+{
+    if (strstr(spec, " + ")) return spec; /* several teachers */
+    for (size_t i = 0; i < r->n_names; i++)
+        if (!strcmp(r->names[i].spec, spec)) return r->names[i].name;
+    report_name *list = report_more(r, r->names, &r->n_names, sizeof *list);
+    const char *name = shorten(r, spec);
+    if (!list) return name;
+    r->names = list;
+    list[r->n_names - 1] = (report_name){spec, name};
+    return name;
 }
 
 /* ---- the beginning --------------------------------------------------------------------------- */

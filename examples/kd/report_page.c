@@ -33,7 +33,9 @@ static const char style[] =
     "tbody th{font-weight:400;white-space:normal;min-width:11rem;max-width:20rem;"
     "overflow-wrap:break-word}\n"
     "td.t{white-space:normal;min-width:5rem;max-width:20rem;overflow-wrap:break-word}\n"
-    "td.g{min-width:11rem}\n"
+    "td.g{min-width:12rem;max-width:24rem}\n"
+    ".why,.sure{color:#555}\n"
+    ".sure{display:block;font-size:.95em}\n"
     "td.each{white-space:normal;min-width:9rem;max-width:16rem}\n"
     "b.n{display:inline-block;min-width:1.2em;text-align:center;font-size:.8em;padding:0 .25em;"
     "border:1px solid #888;border-radius:.6em;margin-right:.2em}\n"
@@ -49,7 +51,9 @@ static const char style[] =
     "details{margin:.25rem 0;font-size:.9rem}\n"
     "summary{cursor:pointer}\n"
     ".claim{border:1px solid #ccc;border-left:.4rem solid #555;padding:.25rem 1rem .5rem;"
-    "margin:1rem 0;max-width:52rem}\n"
+    "margin:1rem 0;max-width:60rem}\n"
+    ".claim svg{max-width:32rem}.claim .key svg{max-width:none}\n"
+    ".claim dd{max-width:none}\n"
     ".claim h3{margin-top:.5rem}\n"
     "dl{margin:.25rem 0}\n"
     "dt{font-weight:600;font-size:.85rem;margin-top:.4rem}\n"
@@ -129,40 +133,56 @@ static void left_out(report *r, FILE *f)
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-static bool same_everywhere(const report *r, const char *key)
+/* Of each setting of `run`, whether all runs that count have the same value. */
+static bool *find_common(report *r, const report_run *run)
 {
-    const char *first = NULL;
-    for (size_t i = 0; i < r->n_runs; i++) {
-        if (r->runs[i]->bad) continue;
-        const char *value = report_setting_of(r->runs[i], key);
-        if (!value || (first && strcmp(first, value))) return false;
-        first = value;
+    bool *common = report_alloc(r, run->n_settings, sizeof *common);
+    for (size_t s = 0; common && s < run->n_settings; s++) {
+        common[s] = true;
+        for (size_t i = 0; i < r->n_runs && common[s]; i++) {
+            if (r->runs[i]->bad) continue;
+            const char *value = report_setting_of(r->runs[i], run->settings[s].key);
+            common[s] = value && !strcmp(value, run->settings[s].value);
+        }
     }
-    return true;
+    return common;
 }
 
-static void list_settings(const report *r, const report_run *run, bool common, FILE *f)
+static void list_setting(const report_setting *s, size_t n, FILE *f)
+{
+    fputs(n ? "; " : "", f);
+    html(f, s->key);
+    fputs(" ", f);
+    html(f, s->value);
+}
+
+/* What the group's first run has beside what all runs have. */
+static void list_own(const report_run *run, const report_run *first, const bool *common, FILE *f)
 {
     size_t n = 0;
     for (size_t i = 0; i < run->n_settings; i++) {
-        const report_setting *s = &run->settings[i];
-        if (same_everywhere(r, s->key) != common) continue;
-        fputs(n++ ? "; " : "", f);
-        html(f, s->key);
-        fputs(" ", f);
-        html(f, s->value);
+        bool known = false;
+        for (size_t k = 0; k < first->n_settings && !known; k++)
+            known = common[k] && !strcmp(first->settings[k].key, run->settings[i].key);
+        if (!known) list_setting(&run->settings[i], n++, f);
     }
     if (!n) fputs("nothing", f);
 }
 
 static void settings(report *r, FILE *f)
 {
+    const report_run *first = report_first(&r->groups[0]);
+    const bool *common = find_common(r, first);
+    size_t n = 0;
+    if (!common) return;
     fputs("<h2 id=\"settings\">Settings</h2>\n<p>All runs have: ", f);
-    list_settings(r, report_first(&r->groups[0]), true, f);
+    for (size_t i = 0; i < first->n_settings; i++)
+        if (common[i]) list_setting(&first->settings[i], n++, f);
+    if (!n) fputs("nothing", f);
     fputs(".</p>\n<details><summary>What else each group has, and its runs</summary>\n<ul>\n", f);
     for (size_t g = 0; g < r->n_groups; g++) {
         fprintf(f, "<li><b class=\"n\">%zu</b> ", g + 1);
-        list_settings(r, report_first(&r->groups[g]), false, f);
+        list_own(report_first(&r->groups[g]), first, common, f);
         fputs(". Runs: ", f);
         for (size_t i = 0; i < r->groups[g].n; i++) {
             fputs(i ? ", <code>" : "<code>", f);

@@ -173,7 +173,7 @@ static bool draw(report *r, const char *data, const price *p, FILE *f)
     html(f, title);
     fputs("</figcaption>\n", f);
     svg s = svg_begin(
-        f, r->next_id++, 300, svg_axis_of(list[0].price, list[n - 1].price, true, p->axis),
+        f, r->next_id++, 270, svg_axis_of(list[0].price, list[n - 1].price, true, p->axis),
         svg_axis_over(heights, n, "top-1, %"), title,
         "A point a group, numbered as in the tables; those on the front are filled and "
         "joined. The numbers are in the table below.");

@@ -108,7 +108,7 @@ static const char *value_text(report *r, const kd_json_object *o, const char *ke
     int truth;
     size_t count;
     if (text) return report_copy(r, text);
-    if (kd_json_get_bool(o, key, &truth)) return truth ? "on" : "off";
+    if (kd_json_get_bool(o, key, &truth)) return truth ? "on" : NULL; /* off is as good as absent */
     if (kd_json_get_integer(o, key, &integer)) return report_print(r, "%lld", (long long)integer);
     if (kd_json_get_number(o, key, &number)) return report_print(r, "%.10g", number);
     if (!kd_json_get_count(o, key, &count) || !count) return NULL;

@@ -30,7 +30,15 @@ void report_add_setting(report *r, report_run *run, const char *key, const char 
 
 const char *report_setting_of(const report_run *run, const char *key)
 {
-    for (size_t i = 0; i < run->n_settings; i++)
+    size_t low = 0, high = run->n_settings;
+    while (run->sorted && high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (compare_keys(run->settings[middle].key, key) <= 0)
+            low = middle;
+        else
+            high = middle;
+    }
+    for (size_t i = low; i < high; i++)
         if (!compare_keys(run->settings[i].key, key)) return run->settings[i].value;
     return NULL;
 }
@@ -142,6 +150,7 @@ static void describe(report *r, report_run *run)
     if (run->start_file)
         report_add_setting(r, run, "start", name_of(r, run->start, run->start_file));
     if (run->n_settings) qsort(run->settings, run->n_settings, sizeof *run->settings, by_key);
+    run->sorted = true;
 }
 
 void report_link(report *r)

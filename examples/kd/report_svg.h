@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { SVG_WIDTH = 480, SVG_STYLES = 8, SVG_FILLS = 6, SVG_TICKS = 24 };
+enum { SVG_WIDTH = 420, SVG_STYLES = 8, SVG_FILLS = 6, SVG_TICKS = 24 };
 
 typedef struct svg_axis {
     double low, high; /* of what is drawn; svg_axis_of widens them to round numbers */

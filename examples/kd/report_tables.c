@@ -80,12 +80,12 @@ static void cost_row(report *r, size_t group, FILE *f)
 {
     const double total = r->groups[group].total_seconds;
     html_group_cell(f, r, group);
-    html_text_cell(f, isnan(total) ? "–" : cli_duration(total).text);
+    fprintf(f, "<td>%s</td>", isnan(total) ? "–" : cli_duration(total).text);
 }
 
 void report_cost_table(report *r, FILE *f)
 {
-    static const char *const columns[] = {"<group", "<training, with its starts’", NULL};
+    static const char *const columns[] = {"<group", "training, with its starts’", NULL};
     static const html_figure figures[] = {
         {"training", FIG_SECONDS, NULL, AS_TIME},
         {"images/s", FIG_SPEED, "%.0f", AS_NUMBER},
@@ -107,50 +107,66 @@ void report_cost_table(report *r, FILE *f)
 
 /* ---- differences ----------------------------------------------------------------------------- */
 
-static void difference_row(report *r, const report_comparison *c, FILE *f)
+static bool has_pictures(const report *r)
+{
+    for (size_t i = 0; i < r->n_comparisons; i++)
+        if (!isnan(r->comparisons[i].d.pictures.low)) return true;
+    return false;
+}
+
+static void difference_row(report *r, const report_comparison *c, bool pictures, FILE *f)
 {
     const compare_difference *d = &c->d;
     fputs("<tr>", f);
     html_group_cell(f, r, c->a);
     fprintf(f, "<td class=\"t g\"><b class=\"n\">%zu</b> ", c->b + 1);
     html(f, r->groups[c->b].label);
-    fputs("</td>", f);
-    html_text_cell(f, c->why);
+    fputs(", <span class=\"why\">", f);
+    html(f, c->why);
+    fputs("</span></td>", f);
     mean_cell(f, d->mean, d->deviation, "%+.2f");
+    html_interval_cell(f, d->seeds, "%+.2f");
+    if (pictures) html_interval_cell(f, d->pictures, "%+.2f");
     fprintf(f, "<td>%zu</td>", d->n);
     each_cell(f, c->each, d->n, "%+.2f");
-    html_interval_cell(f, d->seeds, "%+.2f");
-    html_interval_cell(f, d->pictures, "%+.2f");
-    html_text_cell(f, isnan(c->p_alone) ? "–" : stats_print_p(c->p_alone).text);
-    html_text_cell(f, isnan(d->p) ? "–" : stats_print_p(d->p).text);
+    html_minus_cell(f, isnan(c->p_alone) ? "–" : stats_print_p(c->p_alone).text);
+    html_minus_cell(f, isnan(d->p) ? "–" : stats_print_p(d->p).text);
     html_text_cell(f, compare_verdict(d));
     fputs("</tr>\n", f);
 }
 
 void report_difference_table(report *r, FILE *f)
 {
-    static const char *const columns[] = {
-        "<group",          "<against",           "<which is", "points",    "seeds",    "each",
-        "95 % over seeds", "95 % over pictures", "<p",        "<Holm’s p", "<verdict", NULL};
+    static const char *const with[] = {
+        "<group", "<against", "points", "95 % over seeds", "95 % over pictures",
+        "seeds",  "each",     "p",      "Holm’s p",        "<verdict",
+        NULL};
+    static const char *const without[] = {"<group",   "<against", "points", "95 % over seeds",
+                                          "seeds",    "each",     "p",      "Holm’s p",
+                                          "<verdict", NULL};
+    const bool pictures = has_pictures(r);
     if (!r->n_comparisons) {
         fputs(
             "<p>No two groups are each other’s control: none is the same network on the same data "
             "for as many steps, with and without a teacher. <code>--against</code> names a "
-            "control, "
-            "<code>--paired</code> compares every two.</p>\n",
+            "control, <code>--paired</code> compares every two.</p>\n",
             f);
         return;
     }
-    fprintf(
-        f,
-        "<p>Points of test accuracy, seed by seed: mean ± standard deviation of the differences. "
-        "Over seeds: Student’s t, these pictures are fixed. Over pictures: paired, these networks "
-        "are fixed (a dash where no answers to single pictures were kept). p is the t test’s over "
-        "seeds; Holm’s p is corrected for all %zu comparisons of this table, and the verdict goes "
-        "by it. A verdict needs %d seeds.</p>\n",
-        r->n_comparisons, COMPARE_MANY);
-    html_table(f, "Differences", columns);
-    for (size_t i = 0; i < r->n_comparisons; i++) difference_row(r, &r->comparisons[i], f);
+    fputs("<p>Points of test accuracy, seed by seed: mean ± standard deviation of the differences. "
+          "Over seeds: Student’s t, these pictures are fixed. ",
+          f);
+    fputs(pictures ? "Over pictures: paired, these networks are fixed (a dash where no answers to "
+                     "single pictures were kept). "
+                   : "Of other pictures nothing is said: no answers to single pictures were kept. ",
+          f);
+    fprintf(f,
+            "p is the t test’s over seeds; Holm’s p is corrected for all %zu comparisons of this "
+            "table, and the verdict goes by it. A verdict needs %d seeds.</p>\n",
+            r->n_comparisons, COMPARE_MANY);
+    html_table(f, "Differences", pictures ? with : without);
+    for (size_t i = 0; i < r->n_comparisons; i++)
+        difference_row(r, &r->comparisons[i], pictures, f);
     html_table_end(f);
     if (r->alone)
         fprintf(f, "<p>%zu of %zu groups have no control here, and are compared with none.</p>\n",

@@ -19,7 +19,7 @@
 /* ---- records --------------------------------------------------------------------------------- */
 
 typedef struct record {
-    const char *folder, *spec, *teacher, *start;
+    const char *folder, *spec, *teacher, *teacher_spec, *start;
     int seed;
     double top1;
     const char *options; /* more members of "options" */
@@ -48,7 +48,7 @@ static void put_record(const record *x)
     char text[4000], teacher[600] = "", start[400] = "";
     if (x->teacher)
         snprintf(teacher, sizeof teacher, "{\"file\": \"%s/model.safetensors\", \"spec\": \"%s\"}",
-                 x->teacher, VGG);
+                 x->teacher, x->teacher_spec ? x->teacher_spec : VGG);
     if (x->start) snprintf(start, sizeof start, "\"start\": \"%s/model.safetensors\",", x->start);
     snprintf(text, sizeof text,
              "{\"command\": \"train\", \"status\": \"done\", \"spec\": \"%s\", \"seed\": %d,"
@@ -336,9 +336,8 @@ START_TEST(test_report_numbers)
     const char *page = check_page("page.html");
     const figures f = figures_of(warm, alone);
     char cell[200];
-    snprintf(cell, sizeof cell, "<td>%+.2f ± %.2f</td><td>5</td>", f.mean, f.deviation);
-    ck_assert_msg(strstr(page, cell) != NULL, "%s", cell);
-    snprintf(cell, sizeof cell, "<td>%+.2f to %+.2f</td><td>–</td>", f.low, f.high);
+    snprintf(cell, sizeof cell, "<td>%+.2f ± %.2f</td><td>%+.2f to %+.2f</td><td>5</td>", f.mean,
+             f.deviation, f.low, f.high);
     ck_assert_msg(strstr(page, cell) != NULL, "%s", cell);
     snprintf(cell, sizeof cell, "$%+.2f$ $\\pm$ $%.2f$ & 5 & $%+.2f$ to $%+.2f$ & --", f.mean,
              f.deviation, f.low, f.high);
@@ -483,6 +482,98 @@ START_TEST(test_report_starts)
     kd_json_object_destroy(d);
     kd_json_object_destroy(all);
     kd_ctx_destroy(ctx);
+}
+END_TEST
+
+/* ---- sections -------------------------------------------------------------------------------- */
+
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, part)); text += strlen(part)) n++;
+    return n;
+}
+
+/* A CNN and a ViT teach the same student for five seeds; the CNN's is always two points better. */
+static void put_kinds(void)
+{
+    static const char vit[] = "vit_tiny_patch16_224,classes=10,image=32";
+    const double teachers[] = {93, 92.5};
+    char folder[100];
+    const record teacher = {
+        .folder = "kinds/cnn", .spec = "vgg13_bn,classes=10", .top1 = teachers[0]};
+    const record other = {.folder = "kinds/vit", .spec = vit, .top1 = teachers[1]};
+    put_record(&teacher);
+    put_record(&other);
+    for (int s = 1; s <= SEEDS; s++) {
+        const double top1 = alone[s - 1];
+        snprintf(folder, sizeof folder, "kinds/alone-seed%d", s);
+        const record plain = {.folder = folder, .seed = s, .top1 = top1};
+        put_record(&plain);
+        snprintf(folder, sizeof folder, "kinds/by-cnn-seed%d", s);
+        const record by_cnn = {.folder = folder,
+                               .seed = s,
+                               .top1 = top1 + 2 + .001 * s,
+                               .teacher = "cnn",
+                               .teacher_spec = "vgg13_bn,classes=10"};
+        put_record(&by_cnn);
+        put(folder, "metrics.jsonl",
+            "{\"event\":\"epoch\",\"epoch\":1,\"loss\":2,\"accuracy\":40,\"dev_top1\":41}\n"
+            "{\"event\":\"step\",\"step\":7,\"loss\":1e9}\n"
+            "{\"event\":\"epoch\",\"epoch\":2,\"loss\":1,\"accuracy\":60,\"dev_top1\":59}\n");
+        snprintf(folder, sizeof folder, "kinds/by-vit-seed%d", s);
+        const record by_vit = {
+            .folder = folder, .seed = s, .top1 = top1, .teacher = "vit", .teacher_spec = vit};
+        put_record(&by_vit);
+    }
+    put("kinds", "costs.json",
+        "{\"networks\": {\"s\": {\"spec\": \"" VGG "\", \"arena_1_bytes\": 4096,"
+        " \"forward_1\": {\"median_ms\": 0.25}}}, \"pairings\": {\"p\": {\"student_spec\": \"" VGG
+        "\", \"teacher_spec\": \"vgg13_bn,classes=10\", \"loss\": {\"median_ms\": 1},"
+        " \"step\": {\"median_ms\": 100}, \"teacher\": {\"median_ms\": 40}}}}");
+    put("kinds/by-cnn-seed1", "export.json",
+        "{\"spec\": \"" VGG "\", \"type\": \"int8\", \"blob_bytes\": 2048, \"top1\": 91}");
+    put("kinds/by-cnn-seed1", "eval.json",
+        "{\"spec\": \"" VGG
+        "\", \"split\": \"test\", \"ece\": 3.25, \"agreement\": 95.5, \"kl\": 0.125}");
+    put("kinds/by-cnn-seed2", "eval.json",
+        "{\"spec\": \"another\", \"split\": \"test\", \"ece\": 99}");
+}
+
+START_TEST(test_report_sections)
+{
+    put_kinds();
+    typed(0, "report %s -o %s --csv %s --latex %s", typed_at("kinds"), typed_at("kinds.html"),
+          typed_at("kinds.csv"), typed_at("kinds.tex"));
+    const char *page = check_page("kinds.html");
+    ck_assert(strstr(page, "<td>&lt; 0.0001</td>") != NULL); /* escaped */
+    typed_says("kinds.tex", "\\textless{} 0.0001");
+    const size_t pictures = count_of(page, "role=\"img\"");
+    ck_assert_uint_eq(pictures, 3); /* curves, times of runs and of the timing pass */
+    ck_assert_uint_eq(count_of(page, "<title id="), pictures);
+    ck_assert_uint_eq(count_of(page, "<desc id="), pictures);
+    ck_assert(strstr(page, "accuracy on the development split, %</figcaption>") != NULL);
+    ck_assert(strstr(page, "training loss</figcaption>") == NULL);
+    ck_assert(strstr(page, "accuracy against flash") == NULL);                /* one group has it */
+    ck_assert(strstr(page, "accuracy against multiply-accumulates") == NULL); /* all are alike */
+    ck_assert(strstr(page, "<strong>Holds for these networks</strong>") != NULL);
+    ck_assert(strstr(page, "<strong>The CNN is the better teacher here</strong>") != NULL);
+    ck_assert(
+        strstr(page, "Higher resolution helps small students, and can hurt large ones. It would"));
+    typed_says("errors", "by-cnn-seed2/eval.json: it is not of this run");
+    typed_says("kinds.csv", ",0.25,4096,2048,91,95.5,0.125,3.25,");
+}
+END_TEST
+
+/* Without a teacher there is nothing to say about the study, and no control. */
+START_TEST(test_report_untaught)
+{
+    put_seeds("plain", "alone", alone, SEEDS, NULL, NULL);
+    typed(0, "report %s -o %s", typed_at("plain"), typed_at("plain.html"));
+    const char *page = check_page("plain.html");
+    ck_assert(strstr(page, "claim by claim") == NULL);
+    ck_assert(strstr(page, "No two groups are each other’s control") != NULL);
+    ck_assert(strstr(page, "No run has a metrics.jsonl") != NULL);
 }
 END_TEST
 
@@ -656,4 +747,5 @@ END_TEST
 
 TEST_SUITE(cli_report, 120, &test_report_numbers, &test_report_pictures, &test_report_by,
            &test_report_against, &test_report_starts, &test_report_broken, &test_report_hostile,
-           &test_report_twice, &test_report_deterministic, &test_report_csv, &test_report_refusals)
+           &test_report_sections, &test_report_untaught, &test_report_twice,
+           &test_report_deterministic, &test_report_csv, &test_report_refusals)
