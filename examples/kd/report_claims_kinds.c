@@ -167,6 +167,7 @@ bool claim_most_accurate(report *r, const claim *c, FILE *f)
         if (claim_is_distilled(r, g, best)) accuracy_row(r, g, f);
     html_table_end(f);
     draw_gains(r, best, f);
+    fputs("<p>The best of each pairing is taken by the accuracy in the table.</p>\n", f);
     for (size_t i = 0; i < n; i++) {
         d[i] = claim_differ(r, best, rivals[i]);
         fprintf(

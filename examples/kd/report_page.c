@@ -60,6 +60,7 @@ static const char style[] =
     "dd{margin:0}\n"
     "code{font-family:ui-monospace,'DejaVu Sans Mono',monospace;font-size:.9em;"
     "overflow-wrap:anywhere}\n"
+    "@media(max-width:40rem){tbody th,td.g{min-width:9rem}}\n"
     "@media print{@page{size:A4 landscape;margin:12mm}body{max-width:none;padding:0;font-size:10pt}"
     ".scroll{overflow:visible}table{font-size:7pt}th,td{padding:.15rem .3rem}"
     "tbody th,td.t,td.g,td.each{min-width:0}nav{display:none}"

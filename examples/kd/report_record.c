@@ -194,6 +194,7 @@ static void read_result(report *r, report_run *run, const kd_json_object *all)
     for (int i = FIG_TOP1; i <= FIG_SPEED; i++)
         if (i != FIG_PARAMS && i != FIG_MACS)
             f[i] = report_number(o, report_figures[i].name, report_figures[i].most);
+    if (f[FIG_STEPS] < 1) f[FIG_STEPS] = (double)NAN;
     run->test_pictures = report_number(o, "test_pictures", 1e12);
     f[FIG_TEACHER_TOP1] = report_number(o, "teacher_top1", 100);
     /* the experiments' programs test it; kd has the last epoch's, of training pictures */

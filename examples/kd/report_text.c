@@ -38,7 +38,7 @@ void html_minus(FILE *f, const char *text)
 void html_number(FILE *f, const char *format, double x)
 {
     char text[400];
-    if (isnan(x)) {
+    if (!isfinite(x)) {
         fputs("–", f);
         return;
     }

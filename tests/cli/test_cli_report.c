@@ -20,7 +20,8 @@
 
 typedef struct record {
     const char *folder, *spec, *teacher, *teacher_spec, *start;
-    int seed;
+    const char *data; /* NULL: "made" */
+    int seed, macs;   /* 0: 2000 */
     double top1;
     const char *options; /* more members of "options" */
     const char *more;    /* more members of the record */
@@ -52,14 +53,15 @@ static void put_record(const record *x)
     if (x->start) snprintf(start, sizeof start, "\"start\": \"%s/model.safetensors\",", x->start);
     snprintf(text, sizeof text,
              "{\"command\": \"train\", \"status\": \"done\", \"spec\": \"%s\", \"seed\": %d,"
-             "\"params\": 1000, \"macs\": 2000, \"options\": {\"epochs\": 4, \"seed\": %d%s%s},"
-             "\"data\": {\"name\": \"made\", \"checksum\": \"0123456789abcdef\", \"test\": 1000},"
+             "\"params\": 1000, \"macs\": %d, \"options\": {\"epochs\": 4, \"seed\": %d%s%s},"
+             "\"data\": {\"name\": \"%s\", \"checksum\": \"0123456789abcdef\", \"test\": 1000},"
              "%s \"teachers\": [%s],%s \"result\": {\"top1\": %.17g, \"loss\": 0.5,"
              "\"steps\": 40, \"epochs\": 4, \"seconds\": 10, \"peak_bytes\": 1048576,"
              "\"times\": {\"data\": 1, \"teacher\": 2, \"forward\": 3, \"loss\": 0.5,"
              "\"backward\": 3, \"optimizer\": 0.5}}}\n",
-             x->spec ? x->spec : VGG, x->seed, x->seed, x->options ? ", " : "",
-             x->options ? x->options : "", start, teacher, x->more ? x->more : "", x->top1);
+             x->spec ? x->spec : VGG, x->seed, x->macs ? x->macs : 2000, x->seed,
+             x->options ? ", " : "", x->options ? x->options : "", x->data ? x->data : "made",
+             start, teacher, x->more ? x->more : "", x->top1);
     put(x->folder, "run.json", text);
 }
 
@@ -554,6 +556,7 @@ START_TEST(test_report_sections)
     ck_assert_uint_eq(count_of(page, "<desc id="), pictures);
     ck_assert(strstr(page, "accuracy on the development split, %</figcaption>") != NULL);
     ck_assert(strstr(page, "training loss</figcaption>") == NULL);
+    ck_assert(strstr(page, "<tr><td>2</td><td>59.00</td></tr>") != NULL);
     ck_assert(strstr(page, "accuracy against flash") == NULL);                /* one group has it */
     ck_assert(strstr(page, "accuracy against multiply-accumulates") == NULL); /* all are alike */
     ck_assert(strstr(page, "<strong>Holds for these networks</strong>") != NULL);
@@ -562,6 +565,76 @@ START_TEST(test_report_sections)
         strstr(page, "Higher resolution helps small students, and can hurt large ones. It would"));
     typed_says("errors", "by-cnn-seed2/eval.json: it is not of this run");
     typed_says("kinds.csv", ",0.25,4096,2048,91,95.5,0.125,3.25,");
+}
+END_TEST
+
+static void put_sweep(const char *name, const char *spec, int macs, double more)
+{
+    char folder[100];
+    for (int s = 1; s <= SEEDS; s++) {
+        snprintf(folder, sizeof folder, "sweep/%s-seed%d", name, s);
+        const record x = {.folder = folder,
+                          .spec = spec,
+                          .seed = s,
+                          .macs = macs,
+                          .top1 = alone[s - 1] + more + .01 * s,
+                          .teacher = "t",
+                          .options = "\"temperature\": 4, \"lr\": 0.1"};
+        put_record(&x);
+    }
+}
+
+/* Sizes at one duration, two of them at two resolutions, temperatures, and another task. */
+START_TEST(test_report_sweeps)
+{
+    char folder[100], start[100];
+    put_sweep("small", "vgg4_bn,image=32", 1000, -3);
+    put_sweep("middle", "vgg6_bn,image=32", 2000, 2);
+    put_sweep("large", "vgg9_bn,image=32", 3000, 1);
+    put_sweep("small-64", "vgg4_bn,image=64", 4000, -2);
+    put_sweep("large-64", "vgg9_bn,image=64", 12000, -1);
+    for (int s = 1; s <= SEEDS; s++) {
+        snprintf(folder, sizeof folder, "sweep/hot-seed%d", s);
+        const record hot_one = {.folder = folder,
+                                .spec = "vgg6_bn,image=32",
+                                .seed = s,
+                                .macs = 2000,
+                                .top1 = alone[s - 1],
+                                .teacher = "t",
+                                .options = "\"temperature\": 20, \"lr\": 0.1"};
+        put_record(&hot_one);
+        snprintf(folder, sizeof folder, "sweep/plain-seed%d", s);
+        const record plain = {.folder = folder,
+                              .spec = "vgg6_bn,image=32",
+                              .seed = s,
+                              .macs = 2000,
+                              .top1 = alone[s - 1] + .5,
+                              .options = "\"lr\": 0.1"};
+        put_record(&plain);
+        for (int taught = 0; taught < 2; taught++) {
+            snprintf(folder, sizeof folder, "sweep/%s-other-seed%d", taught ? "middle" : "plain",
+                     s);
+            snprintf(start, sizeof start, "%s-seed%d", taught ? "middle" : "plain", s);
+            const record other = {.folder = folder,
+                                  .spec = "vgg6_bn,image=32",
+                                  .seed = s,
+                                  .macs = 2000,
+                                  .top1 = hot[s - 1] + 3 * taught + .02 * s * taught,
+                                  .start = start,
+                                  .data = "other",
+                                  .options = "\"lr\": 0.01"};
+            put_record(&other);
+        }
+    }
+    typed(0, "report %s -o %s", typed_at("sweep"), typed_at("sweep.html"));
+    const char *page = check_page("sweep.html");
+    test_expect_in(page, "neither the smallest nor the largest: vgg6_bn from");
+    test_expect_in(page, "<strong>So it was: the smallest gained, the largest lost</strong>");
+    test_expect_in(page, "<strong>The most accurate: vgg6_bn from vgg8_bn, temperature 4</strong>");
+    test_expect_in(page, "<strong>A distilled start is better</strong>");
+    test_expect_in(page, ": +1.00 (+1.00 to +1.00) points");
+    test_expect_in(page, ": −2.00 (−2.00 to −2.00) points");
+    ck_assert(strstr(page, "Between CNNs, distillation is the most accurate. It would take"));
 }
 END_TEST
 
@@ -747,5 +820,5 @@ END_TEST
 
 TEST_SUITE(cli_report, 120, &test_report_numbers, &test_report_pictures, &test_report_by,
            &test_report_against, &test_report_starts, &test_report_broken, &test_report_hostile,
-           &test_report_sections, &test_report_untaught, &test_report_twice,
+           &test_report_sections, &test_report_sweeps, &test_report_untaught, &test_report_twice,
            &test_report_deterministic, &test_report_csv, &test_report_refusals)
