@@ -50,7 +50,7 @@ def main():
     random = Random(2)
     student = random.exact(N, K, scale=3)
     teacher = random.exact(N, K, scale=4)
-    print("/* SPDX-License-Identifier: MIT\n"
+    print("/* SPDX-License-" "Identifier: MIT\n"
           " * golden_features.h: made by tests/golden/features.py with PyTorch, in double precision.\n"
           " * For each loss its value and its gradient by the student's features. */")
     print("enum { FEATURE_N = %d, FEATURE_K = %d };" % (N, K))

@@ -44,7 +44,7 @@ def main():
     teacher = random.exact(N, K, scale=4)
     weight = random.exact(N, K)
     labels = random.labels(N, K)
-    print("/* SPDX-License-Identifier: MIT\n"
+    print("/* SPDX-License-" "Identifier: MIT\n"
           " * golden_losses.h: made by tests/golden/losses.py with PyTorch, in double precision.\n"
           " * For each loss its value and its gradient by the student's logits; for softmax and\n"
           " * standardize the result and the gradient of sum(result * weight). */")

@@ -46,7 +46,7 @@ def main(argv):
             f.write(reference())
     elif len(argv) == 2 and argv[1] == "header":
         data = reference()
-        print("/* SPDX-License-Identifier: MIT")
+        print("/* SPDX-License-" "Identifier: MIT")
         print(" * reference.h: a file made by the format's reference implementation")
         print(" * (tests/golden/safetensors_roundtrip.py header). */")
         print(f"static const unsigned char reference[{len(data)}] = {{")
