@@ -143,6 +143,7 @@ typedef enum opt_kind {
     OPT_COUNT,   /* uint64_t */
     OPT_PIECES,  /* uint64_t: a count, or "auto", CLI_AUTO; 0: not given */
     OPT_BYTES,   /* uint64_t, with K, M, G, T for powers of 1024 */
+    OPT_PICTURE, /* uint64_t: a side, or HEIGHTxWIDTH, see cli_parse_picture; 0: not given */
     OPT_NUMBER,  /* double */
     OPT_CHOICE,  /* int: an index of choice() */
     OPT_FILES,   /* cli_args.teachers: several words, or the option several times */
@@ -199,6 +200,10 @@ extern const cli_variable cli_environment[]; /* ends with a NULL name */
 bool cli_parse_number(const char *text, double *out);
 bool cli_parse_count(const char *text, uint64_t *out);
 bool cli_parse_bytes(const char *text, uint64_t *out);
+/* "48", the side of a square, or "48x96", height and width, each from 1 to CLI_MOST_PIXELS: the
+ * height, with the width in the upper half unless it is the same. */
+enum { CLI_MOST_PIXELS = 16384 };
+bool cli_parse_picture(const char *text, uint64_t *out);
 /* Single edits between two words: a letter inserted, left out or changed, two neighbours swapped. */
 size_t cli_distance(const char *a, const char *b);
 
@@ -253,7 +258,7 @@ int cli_open_data(const cli_args *args, kd_ctx *ctx, kd_dataset **data);
 /* Says how many broken pictures were left out. NULL is allowed. */
 void cli_close_data(kd_dataset *data);
 /* The complete spec: what it leaves out comes from the data (info NULL: the family's defaults);
- * image 0: as spec or data say. */
+ * image (cli_parse_picture) 0: as spec or data say. */
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
                  char out[KD_SPEC_SIZE]);
 /* What a student's spec takes from the data; of data without labels the classes are the first
@@ -430,7 +435,8 @@ bool cli_data_name(const cli_args *args, char out[CLI_PATH]);
 typedef struct cli_hash {
     char text[20];
 } cli_hash;
-cli_hash cli_hash_text(uint64_t hash); /* 16 digits */
+cli_hash cli_hash_text(uint64_t hash);     /* 16 digits */
+cli_hash cli_picture_text(uint64_t image); /* as cli_parse_picture takes it */
 
 /* A step without what a feature adds, whose memory kd_train_plan can tell: a little less. */
 void cli_without_feature(kd_distill_opt *opt);

@@ -143,12 +143,12 @@ static void with_image(const char *spec, uint64_t image, char out[KD_SPEC_SIZE])
     static const char key[] = ",image=";
     const char *at = strstr(spec, key);
     if (!at) {
-        snprintf(out, KD_SPEC_SIZE, "%s,image=%llu", spec, (unsigned long long)image);
+        snprintf(out, KD_SPEC_SIZE, "%s,image=%s", spec, cli_picture_text(image).text);
         return;
     }
     const char *rest = at + sizeof key - 1;
-    snprintf(out, KD_SPEC_SIZE, "%.*s,image=%llu%s", (int)(at - spec), spec,
-             (unsigned long long)image, rest + strcspn(rest, ","));
+    snprintf(out, KD_SPEC_SIZE, "%.*s,image=%s%s", (int)(at - spec), spec,
+             cli_picture_text(image).text, rest + strcspn(rest, ","));
 }
 
 /* Print the library's error, and the network's name that comes nearest. */
@@ -173,9 +173,9 @@ static int check_image(const char *spec, uint64_t image)
     if (!at || !image) return CLI_DONE;
     at += sizeof key - 1;
     snprintf(digits, sizeof digits, "%.*s", (int)strcspn(at, ","), at);
-    if (!cli_parse_count(digits, &own) || own == image) return CLI_DONE;
-    return cli_fail("--image %llu, but the spec says image=%s: give one of the two",
-                    (unsigned long long)image, digits);
+    if (!cli_parse_picture(digits, &own) || own == image) return CLI_DONE;
+    return cli_fail("--image %s, but the spec says image=%s: give one of the two",
+                    cli_picture_text(image).text, digits);
 }
 
 int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64_t image,
@@ -189,7 +189,7 @@ int cli_complete(kd_ctx *ctx, const char *spec, const kd_data_info *info, uint64
         snprintf(defaults, sizeof defaults, "classes=%zu,image=%zux%zu,channels=%zu", info->classes,
                  info->height, info->width, info->channels);
     else if (image)
-        snprintf(defaults, sizeof defaults, "image=%llu", (unsigned long long)image);
+        snprintf(defaults, sizeof defaults, "image=%s", cli_picture_text(image).text);
     if (image) {
         with_image(spec, image, changed);
         spec = changed;
@@ -209,7 +209,7 @@ kd_data_info cli_student_data(const kd_dataset *data, const kd_model *teacher)
 int cli_load(kd_ctx *ctx, const char *path, const char *spec, uint64_t image, kd_model **model)
 {
     char change[40];
-    snprintf(change, sizeof change, "image=%llu", (unsigned long long)image);
+    snprintf(change, sizeof change, "image=%s", cli_picture_text(image).text);
     const kd_load_opt opt = {
         .struct_size = sizeof opt, .spec = spec, .change = image ? change : NULL};
     const kd_status status = kd_model_load_as(ctx, path, &opt, model);

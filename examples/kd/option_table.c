@@ -55,6 +55,10 @@ enum {
     {                                                                                              \
         commands, group, OPT_COUNT, name, argument, standard, help, AT(field), low, high, NULL     \
     }
+#define PICTURE(commands, group, name, field, help)                                                \
+    {                                                                                              \
+        commands, group, OPT_PICTURE, name, "PIXELS", NULL, help, AT(field), 0, 0, NULL            \
+    }
 #define NUMBER(commands, group, name, argument, standard, low, high, field, help)                  \
     {                                                                                              \
         commands, group, OPT_NUMBER, name, argument, standard, help, AT(field), low, high, NULL    \
@@ -144,8 +148,9 @@ static const cli_option own[] = {
     TEXT(CMD_PREDICT, KD_GROUP_DATA, "normalize", "MEAN/STD", NULL, normalize,
          "of pictures from files: of pixels from 0 to 1, each one number or one a channel, joined "
          "by commas, e.g. 0.5/0.5 [FILE's, else ImageNet's]"),
-    COUNT(CMD_TRAINS | CMD_EVAL | CMD_CACHE, KD_GROUP_DATA, "image", "PIXELS", NULL, 1, 16384,
-          image, "picture size the network sees [the spec's or the file's, else the data's]"),
+    PICTURE(CMD_TRAINS | CMD_EVAL | CMD_CACHE, KD_GROUP_DATA, "image", image,
+            "picture size the network sees; VGG and Swin take rectangles, 48x96 (height x width) "
+            "[the spec's or the file's, else the data's]"),
 
     FLAG(TAUGHT, KD_GROUP_DATA, "reset-head", reset_head,
          "begin the last layer of a trained network anew, whatever its classes [only where they "
@@ -173,8 +178,8 @@ static const cli_option own[] = {
          "which network the teachers' files hold, where they do not say so"),
     TEXT(CACHES | CMD_EVAL, KD_GROUP_DISTILLATION, "teacher-normalize", "MEAN/STD", NULL,
          teacher_normalize, "for the teachers [their files', else the data's]"),
-    COUNT(CACHES, KD_GROUP_DISTILLATION, "teacher-image", "PIXELS", NULL, 1, 16384, teacher_image,
-          "picture size the teachers see [their files']"),
+    PICTURE(CACHES, KD_GROUP_DISTILLATION, "teacher-image", teacher_image,
+            "picture size the teachers see [their files']"),
     TEXT(CMD_EVAL, KD_GROUP_RUN, "predictions", "FILE", NULL, predictions,
          "write a CSV table with a line for each sample: its class, the network's, probability, "
          "loss"),

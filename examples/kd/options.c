@@ -108,6 +108,15 @@ static complaint set_pieces(const cli_option *o, const char *value, uint64_t *fi
     return c;
 }
 
+static complaint set_picture(const char *value, uint64_t *field)
+{
+    complaint c = {""};
+    if (!cli_parse_picture(value, field))
+        snprintf(c.text, sizeof c.text,
+                 "it must be from 1 to %d, or two of these, HEIGHTxWIDTH: 48x96", CLI_MOST_PIXELS);
+    return c;
+}
+
 /* A number as the library takes it: where zero is a value of its own, it is KD_OFF there. */
 static double or_off(const kd_option *o, double number)
 {
@@ -169,6 +178,8 @@ static complaint set_value(const cli_option *o, const char *value, cli_args *arg
         return set_count(o, value, field);
     case OPT_PIECES:
         return set_pieces(o, value, field);
+    case OPT_PICTURE:
+        return set_picture(value, field);
     case OPT_NUMBER:
         return set_number(o, value, field);
     case OPT_CHOICE:

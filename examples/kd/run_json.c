@@ -52,6 +52,16 @@ static void option_json(kd_json *json, const cli_option *o, const cli_args *a)
             kd_json_integer(json, key, (int64_t)n);
         break;
     }
+    case OPT_PICTURE: {
+        const uint64_t image = *(const uint64_t *)field;
+        if (image >> 32)
+            kd_json_string(json, key, cli_picture_text(image).text);
+        else if (image)
+            kd_json_integer(json, key, (int64_t)image);
+        else
+            kd_json_null(json, key);
+        break;
+    }
     case OPT_NUMBER:
         kd_json_number(json, key, *(const double *)field); /* NAN, not given, is null */
         break;

@@ -48,6 +48,30 @@ bool cli_parse_bytes(const char *text, uint64_t *out)
     return true;
 }
 
+bool cli_parse_picture(const char *text, uint64_t *out)
+{
+    uint64_t height, width;
+    const char *by = strchr(text, 'x');
+    if (!parse_digits(text, by ? (size_t)(by - text) : strlen(text), &height)) return false;
+    width = height;
+    if (by && !parse_digits(by + 1, strlen(by + 1), &width)) return false;
+    if (height < 1 || height > CLI_MOST_PIXELS || width < 1 || width > CLI_MOST_PIXELS)
+        return false;
+    *out = width == height ? height : height | width << 32;
+    return true;
+}
+
+cli_hash cli_picture_text(uint64_t image)
+{
+    cli_hash out;
+    const unsigned height = (unsigned)(image & UINT32_MAX), width = (unsigned)(image >> 32);
+    if (width)
+        snprintf(out.text, sizeof out.text, "%ux%u", height, width);
+    else
+        snprintf(out.text, sizeof out.text, "%u", height);
+    return out;
+}
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;

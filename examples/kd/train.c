@@ -51,8 +51,8 @@ static int open_trained(cli_session *s)
     int used = 0;
     if (!info->class_names) used = snprintf(text, sizeof text, "classes=%zu", info->classes);
     if (a->image)
-        snprintf(text + used, sizeof text - (size_t)used, "%simage=%llu", used ? "," : "",
-                 (unsigned long long)a->image);
+        snprintf(text + used, sizeof text - (size_t)used, "%simage=%s", used ? "," : "",
+                 cli_picture_text(a->image).text);
     const kd_load_opt opt = {.struct_size = sizeof opt,
                              .spec = a->model,
                              .change = *text ? text : NULL,

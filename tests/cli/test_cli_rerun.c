@@ -76,6 +76,7 @@ START_TEST(test_same_bits)
          "0.3"},
         {"finetune", "t", "--epochs", "1", "--reset-head", "--lr", "0.03", "--normalize", "0.4/0.3",
          "--image", "20"},
+        {"finetune", "t", "--epochs", "1", "--image", "20x28"},
         {"train", "vgg2", "--seed", "9007199254740993", "--max-steps", "1"}, /* no double is it */
         {"finetune", "t", "--epochs", "1", "--freeze", "body", "--head-lr", "0.05"},
         {"finetune", "t", "--epochs", "1", "--group-lr", "features.0=0.003,classifier=0.02"},

@@ -112,6 +112,35 @@ START_TEST(test_two_sizes)
 }
 END_TEST
 
+/* A rectangle is two sides; who says it twice says the same; a network of squares refuses it. */
+START_TEST(test_rectangles)
+{
+    const char *const wrong[] = {"48x", "x48", "0x16", "16x0", "16x16385", "16x16x16", "16 x16"};
+    const test_path out = test_in_dir("rectangle"), model = test_at(out.text, "model.safetensors");
+    const test_path record = test_at(out.text, "run.json");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        expect(RUN("train", "vgg3_bn", "--image", wrong[i]), 2,
+               ": it must be from 1 to 16384, or two of these, HEIGHTxWIDTH: 48x96");
+    expect(RUN("train", "vgg3_bn,image=16x24", SHORT, "--image", "24x16", "--quiet"), 1,
+           "--image 24x16, but the spec says image=16x24: give one of the two");
+    expect(RUN("train", "vit_tiny_patch16_224,patch=8", SHORT, "--image", "16x24", "--quiet"), 1,
+           "image");
+    RUN_OK("train", "vgg3_bn,width=0.125", SHORT, "--image", "16x24", "--quiet", "--out", out.text);
+    RUN_OK("inspect", model.text);
+    test_expect_in(test_out, "image=16x24");
+    kd_ctx *ctx = test_ctx(1, NULL);
+    char *text;
+    size_t size;
+    test_ok(ctx, kd_file_read_all(ctx, record.text, 1 << 20, &text, &size));
+    test_expect_in(text, "\"image\": \"16x24\"");
+    kd_ctx_free(ctx, text);
+    kd_ctx_destroy(ctx);
+    RUN_OK("train", "vgg3_bn,width=0.125,image=16x16", SHORT, "--image", "16", "--quiet");
+    RUN_OK("eval", model.text, "--data", DATA, "--image", "24x16", "--quiet");
+    RUN_OK("finetune", out.text, SHORT, "--image", "24x32", "--quiet");
+}
+END_TEST
+
 /* ---- kd export ------------------------------------------------------------------------------- */
 
 START_TEST(test_export)
@@ -350,6 +379,7 @@ START_TEST(test_record_with_an_unknown_option)
 END_TEST
 
 TEST_SUITE(cli_strict, 60, &test_given_twice, &test_actions_of_cache, &test_huge_numbers,
-           &test_two_sizes, &test_export, &test_tensors_for_a_blob, &test_no_cache,
-           &test_cache_as_json, &test_cache_in_the_data, &test_cache_that_does_not_grow,
-           &test_lists_in_a_sweep, &test_jobs_are_reported, &test_record_with_an_unknown_option)
+           &test_two_sizes, &test_rectangles, &test_export, &test_tensors_for_a_blob,
+           &test_no_cache, &test_cache_as_json, &test_cache_in_the_data,
+           &test_cache_that_does_not_grow, &test_lists_in_a_sweep, &test_jobs_are_reported,
+           &test_record_with_an_unknown_option)
