@@ -168,6 +168,7 @@ kd_status kd_framer_create(kd_ctx *ctx, const kd_framer_opt *options, kd_framer 
 static kd_status check_picture(const kd_framer *f, const kd_picture *p, size_t *stride)
 {
     size_t needed;
+    if (!p->pixels) return kd_ctx_fail(f->ctx, KD_E_INVALID, "a picture without pixels: NULL");
     if (p->height < 1 || p->height > KDI_PICTURE_SIDE || p->width < 1 ||
         p->width > KDI_PICTURE_SIDE)
         return kd_ctx_fail(f->ctx, KD_E_INVALID, "a picture of %zux%zu pixels: sides must be 1..%d",
@@ -195,7 +196,7 @@ kd_status kd_framer_show(kd_framer *f, const kd_picture *p, float *out)
     size_t stride = 0;
     kdi_failure failure = {0};
     if (!f) return KD_E_INVALID;
-    if (!p || !p->pixels || !out) return kd_ctx_fail(f->ctx, KD_E_INVALID, "kd_framer_show: NULL");
+    if (!p || !out) return kd_ctx_fail(f->ctx, KD_E_INVALID, "kd_framer_show: NULL");
     kd_status status = check_picture(f, p, &stride);
     if (status) return status;
     const kdi_shape s = f->shape, shape = {p->height, p->width, p->channels};

@@ -218,6 +218,9 @@ START_TEST(test_refusals)
     p[3].stride = STRIDE;
     p[3].bytes = 100;
     refused(ctx, kd_predictor_run(predictor, p + 3, 1, logits), KD_E_INVALID, "end before");
+    p[4].pixels = NULL;
+    refused(ctx, kd_predictor_run(predictor, p + 4, 1, logits), KD_E_INVALID,
+            "a picture without pixels");
     kd_ctx_cancel(ctx, 1);
     refused(ctx, kd_predictor_run(predictor, p, 1, logits), KD_E_STOPPED, "cancelled");
     kd_ctx_cancel(ctx, 0);
