@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh [clang|docs|lint|valgrind|arm|edge|musl|consumer]: install what is missing for the build, the tests and the demo, or
-# for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
+# deps.sh [clang|docs|lint|valgrind|arm|edge|musl|consumer|amalgamation]: install what is missing for the build,
+# the tests and the demo, or for the named extra. With apt it asks nothing as root or where sudo needs no password; otherwise it
 # prints the command and stops.
 set -eu
 
@@ -33,6 +33,7 @@ consumer) want="/usr/bin/g++:g++
 /usr/bin/cmake:cmake
 /usr/bin/meson:meson
 /usr/bin/ninja:ninja-build" ;;
+amalgamation) want="/usr/bin/python3:python3" ;;
 valgrind) want="/usr/bin/valgrind:valgrind" ;;
 arm) want="/usr/bin/aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 /usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross

@@ -108,6 +108,7 @@ check-full: check abi ## check, kills, sanitizers, fuzzers, the other build opti
 	+@$(again) check-musl
 	+@$(again) check-lto
 	@sh tests/build/build.sh
+	+@sh .ci/deps.sh amalgamation && $(again) check-amalgamation
 	@sh .ci/deps.sh consumer && sh tests/consumer/install.sh
 	@sh tests/consumer/install.sh CC=musl-gcc
 	+@$(again) check-arm

@@ -15,6 +15,7 @@
 
 #include "../../base/size.h"
 #include "../isa/vec_math.h"
+#include "avx512.h"
 
 #include <immintrin.h>
 
@@ -22,7 +23,6 @@
 
 void KDI_FN(gemm_block)(const kdi_block *g);
 size_t KDI_FN(gemm_scratch)(size_t m, size_t k);
-void kdi_gemm_block_avx512(const kdi_block *g);
 
 enum {
     SIDE = 16,                 /* rows of a tile */

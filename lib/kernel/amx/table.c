@@ -3,16 +3,10 @@
  * faster and no less exactly. */
 #include "../isa/vectors.h"
 
+#include "avx512.h"
+
 void kdi_gemm_block_amx(const kdi_block *block);
 size_t kdi_gemm_scratch_amx(size_t m, size_t k);
-
-#define CONSTANT(name, type, value)
-#define KERNEL(name, result, arguments) result kdi_##name##_avx512 arguments;
-#define TRANSFORMS(name) extern const kdi_transforms kdi_##name##_avx512;
-#include "../kernels.def"
-#undef TRANSFORMS
-#undef KERNEL
-#undef CONSTANT
 
 extern const kdi_kernels kdi_kernels_amx;
 

@@ -301,7 +301,7 @@ static void fetch(const kdi_fetch *f, size_t p, size_t end)
 
 /* One strip of R rows over all columns. Each tile prefetches a part of the next strip's A. */
 #define STRIP(R)                                                                                   \
-    static void strip_##R(place at, const float *a, const kdi_fetch *next)                         \
+    static void KDI_FN(strip_##R)(place at, const float *a, const kdi_fetch *next)                 \
     {                                                                                              \
         const kdi_block *g = at.g;                                                                 \
         const float *b = g->b;                                                                     \
@@ -344,15 +344,26 @@ STRIP(14)
 #endif
 
 static void (*const strips[MR + 1])(place, const float *, const kdi_fetch *) = {
-    NULL,     strip_1,  strip_2,  strip_3,  strip_4, strip_5, strip_6,
+    NULL,
+    KDI_FN(strip_1),
+    KDI_FN(strip_2),
+    KDI_FN(strip_3),
+    KDI_FN(strip_4),
+    KDI_FN(strip_5),
+    KDI_FN(strip_6),
 #if KDI_GEMM_MR > 6
-    strip_7,  strip_8,
+    KDI_FN(strip_7),
+    KDI_FN(strip_8),
 #endif
 #if KDI_GEMM_MR > 8
-    strip_9,  strip_10, strip_11, strip_12,
+    KDI_FN(strip_9),
+    KDI_FN(strip_10),
+    KDI_FN(strip_11),
+    KDI_FN(strip_12),
 #endif
 #if KDI_GEMM_MR > 12
-    strip_13, strip_14,
+    KDI_FN(strip_13),
+    KDI_FN(strip_14),
 #endif
 };
 

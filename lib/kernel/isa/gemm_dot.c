@@ -81,8 +81,9 @@ INLINE void tile(const size_t rows, const size_t columns, size_t k, const float 
 
 /* R rows by 4 columns, or by 1 at a time. */
 #define ROWS(R)                                                                                    \
-    static void rows_##R(size_t columns, size_t k, const float *a, size_t lda, const float *b,     \
-                         size_t ldb, float *c, size_t ldc, bool accumulate)                        \
+    static void KDI_FN(rows_##R)(size_t columns, size_t k, const float *a, size_t lda,             \
+                                 const float *b, size_t ldb, float *c, size_t ldc,                 \
+                                 bool accumulate)                                                  \
     {                                                                                              \
         if (columns == SIDE) {                                                                     \
             tile(R, SIDE, k, a, lda, b, ldb, c, ldc, accumulate);                                  \
@@ -107,11 +108,11 @@ void KDI_FN(gemm_dot)(size_t m, size_t n, size_t k, const float *a, size_t lda, 
 {
     static rows_fn *const rows[TALL + 1] = {
         NULL,
-        rows_1,
-        rows_2,
+        KDI_FN(rows_1),
+        KDI_FN(rows_2),
 #if TALL > 2
-        rows_3,
-        rows_4,
+        KDI_FN(rows_3),
+        KDI_FN(rows_4),
 #endif
     };
     /* With more rows than one tile has, a piece of B short enough to stay in cache for them all. */

@@ -10,6 +10,8 @@
 #include "../../base/prefetch.h"
 #include "../kernels.h"
 
+/* The table's name for what leaves its file, and for static functions whose names a macro pastes: in
+ * the amalgamation all tables are in one file. */
 #define KDI_CAT2(a, b) kdi_##a##_##b
 #define KDI_CAT(a, b) KDI_CAT2(a, b)
 #define KDI_FN(name) KDI_CAT(name, KDI_ISA)

@@ -91,13 +91,14 @@ typedef void product_fn(size_t k, const float *v, size_t v_block, const float *u
                         float *m, size_t m_block, bool accumulate);
 
 #define PRODUCT(rows, vecs)                                                                        \
-    static void product_##rows##_##vecs(size_t k, const float *v, size_t v_block, const float *u,  \
-                                        ahead far, float *m, size_t m_block, bool accumulate)      \
+    static void KDI_FN(product_##rows##_##vecs)(size_t k, const float *v, size_t v_block,          \
+                                                const float *u, ahead far, float *m,               \
+                                                size_t m_block, bool accumulate)                   \
     {                                                                                              \
         product_tile(rows, vecs, k, v, v_block, u, far, m, m_block, accumulate);                   \
     }
 #define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
-#define ENTRY(rows) {product_##rows##_1, product_##rows##_2},
+#define ENTRY(rows) {KDI_FN(product_##rows##_1), KDI_FN(product_##rows##_2)},
 
 #define UP_TO_6(x) x(1) x(2) x(3) x(4) x(5) x(6)
 #define UP_TO_12(x) UP_TO_6(x) x(7) x(8) x(9) x(10) x(11) x(12)
