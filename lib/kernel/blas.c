@@ -27,6 +27,8 @@ const kdi_blas_rule *kdi_blas_rules(size_t *count)
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
 enum { SEQUENTIAL = 0, OPENMP = 2 }; /* of openblas_get_parallel */
 
+/* Of another library: to be seen, also where all else is hidden (the amalgamation). */
+#pragma GCC visibility push(default)
 void cblas_sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
                  int lda, const float *b, int ldb, float beta, float *c, int ldc);
 int openblas_get_num_threads(void);
@@ -34,6 +36,7 @@ void openblas_set_num_threads(int threads);
 int openblas_get_parallel(void);
 char *openblas_get_config(void);
 char *openblas_get_corename(void);
+#pragma GCC visibility pop
 
 bool kdi_blas_built(void)
 {

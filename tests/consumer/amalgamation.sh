@@ -48,7 +48,7 @@ diff "$dir/names" "$dir/shown" || fail "kd.o has other names than libkd.a"
 # A text has none of the new names.
 if strings -d "$made/kd.o" | grep -i 'kdi_'; then fail "a text was renamed"; fi
 
-# Options, as many as the library has, and other standards: whether they are taken.
+# Other standards, and options, as many as the library has.
 options=
 for flag in "$@"; do
     case $flag in
@@ -59,10 +59,17 @@ for flag in "$@"; do
     -fopenmp) options="$options -fopenmp" ;;
     esac
 done
-for flags in -std=c11 '-std=c2x' '-O2 -march=native' -DKDI_THREADS=0 "$options"; do
+for flags in -std=c11 '-std=c2x' '-O2 -march=native' -DKDI_THREADS=0; do
     # shellcheck disable=SC2086 # flags are words
     $cc $flags -Wall -Wextra -Werror -fsyntax-only "$made/kd.c" || fail "$flags: not taken"
 done
+if [ -n "$options" ]; then
+    # shellcheck disable=SC2086 # options are words
+    (cd "$made" && $cc -O1 $options -c kd.c -o options.o)
+    $cc -I"$dir/one" -o "$dir/options" tests/consumer/training.c "$made/options.o" "$@"
+    "$dir/training-library" >"$dir/want"
+    "$dir/options" | diff "$dir/want" - || fail "other bits with$options"
+fi
 if $cc -ffast-math -fsyntax-only "$made/kd.c" 2>/dev/null; then fail "-ffast-math is taken"; fi
 
 if there "${CXX:-g++}"; then
