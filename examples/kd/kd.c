@@ -224,7 +224,7 @@ const cli_command cli_commands[] = {
      {"ACTION", "WHAT..."},
      {"build, info, verify or prune",
       "build: SPEC, the student that the logits are for; else the cache's folder"},
-     "Fill and look after a folder of a teacher's logits",
+     "Fill and look after a folder of a teacher's logits and features",
      "kd distill --cache DIR reads and fills a cache by itself. build fills one beforehand; "
      "several\n"
      "SPECs are students that share it. info says what a cache is of. verify reads every row, and\n"
@@ -234,6 +234,7 @@ const cli_command cli_commands[] = {
      "epochs after the first N.\n"
      "Examples\n"
      "  kd cache build vgg8_bn --teacher teacher --epochs 30 --cache logits\n"
+     "  kd cache build vgg8_bn --teacher teacher --feature cosine --cache features\n"
      "  kd cache verify logits --teacher teacher --batches 5\n",
      cmd_cache},
     {CMD_COMPLETION,

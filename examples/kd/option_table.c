@@ -258,9 +258,10 @@ enum { OWN = sizeof own / sizeof *own, MOST = CLI_MOST_OPTIONS, NAME = 32 };
 /* What the rows of a teacher cache depend on. */
 static bool fills_cache(const kd_option *o)
 {
-    static const char *const names[] = {
-        "augment",         "augment_epochs", "batch",     "dev_count", "cache",
-        "cache_precision", "cache_top",      "drop_last", "epochs",    "seed"};
+    static const char *const names[] = {"augment",    "augment_epochs",  "batch",     "dev_count",
+                                        "cache",      "cache_precision", "cache_top", "drop_last",
+                                        "epochs",     "feature",         "seed",      "student_tap",
+                                        "teacher_tap"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], o->name)) return true;
     return false;

@@ -271,7 +271,7 @@ static int read_points(search *s, axes *options)
 /* ---- the file -------------------------------------------------------------------------------- */
 
 const char search_no_feature[] =
-    "a search keeps the teacher's logits, and a feature needs the teacher itself";
+    "a search keeps the teacher's logits alone, and a feature reads more";
 
 int search_open_space(search *s)
 {

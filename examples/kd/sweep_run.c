@@ -122,24 +122,30 @@ static int check_student(sweep_student *t)
     return CLI_DONE;
 }
 
-/* Is a cache that is there this pass's? Passes of one cache: does each take what the first of them
- * would begin? */
+/* Does t take the cache that `first` would begin? With --jobs either may be the one that begins. */
+static kd_status agree(const sweep *s, const sweep_student *first, const sweep_student *t)
+{
+    const kd_student one = {.model = first->session.run.model, .opt = &first->args.distill};
+    const kd_student other = {.model = t->session.run.model, .opt = &t->args.distill};
+    kd_dataset *data = first->session.run.data, *others = t->session.run.data;
+    const kd_status status = kd_cache_agree(&one, data, &other, others);
+    return status || s->args->jobs < 2 ? status : kd_cache_agree(&other, others, &one, data);
+}
+
+/* Is a cache that is there this pass's? Passes of one cache, and with --jobs all of its students:
+ * does each take what the first of them would begin? */
 static int check_cache(sweep *s, size_t i)
 {
     sweep_student *t = s->students[i], *first = NULL;
     for (size_t k = 0; k < i && !first; k++)
         if (same_text(s->students[k]->args.distill.cache, t->args.distill.cache))
             first = s->students[k];
-    if (!t->args.distill.cache || t->pass != i) return CLI_DONE;
+    if (!t->args.distill.cache || (t->pass != i && s->args->jobs < 2)) return CLI_DONE;
     if (!first) first = t;
     first->args.distill.train = &first->args.train;
     t->args.distill.train = &t->args.train;
-    const kd_student one = {.model = first->session.run.model, .opt = &first->args.distill};
-    const kd_student other = {.model = t->session.run.model, .opt = &t->args.distill};
     kd_ctx *ctx = t->session.run.ctx;
-    const kd_status status =
-        kd_cache_agree(&one, first->session.run.data, &other, t->session.run.data);
-    if (!status) return CLI_DONE;
+    if (!agree(s, first, t)) return CLI_DONE;
     return first == t ? cli_fail("%s: %s", t->name, kd_ctx_error(ctx))
                       : cli_fail("%s and %s cannot share a cache: %s", first->name, t->name,
                                  kd_ctx_error(ctx));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * cache.h: folders of teachers' logits. kd_distill_opt.cache names one; a run fills and reads it.
+ * cache.h: folders of teachers' logits, and of features, which are taps of a teacher (kd/model.h)
+ * that the loss of the run reads. kd_distill_opt.cache names one; a run fills and reads it.
  * Here it is filled without a student that learns, and looked after.
  *
  * A cache belongs to its teachers (weights, buffers, normalisation), data, augmentation and seed,
@@ -33,7 +34,7 @@ typedef struct kd_cache_check {
     size_t struct_size; /* sizeof(kd_cache_check), set by the caller */
     size_t rows;        /* that were compared */
     size_t different;   /* of them, those of other bits */
-    double worst;       /* largest difference of two logits */
+    double worst;       /* largest difference of two numbers */
 } kd_cache_check;
 
 /* Ask the teachers again about `batches` batches, spread evenly over the epochs that are complete

@@ -273,9 +273,9 @@ typedef struct kd_distill_opt {
     float dkd_warmup;          /* DKD: epochs over which soft first rises [a twelfth of the epochs,
                                 * at most 20; with budget_seconds 1] */
     const kd_train_opt *train; /* NULL: all defaults */
-    /* Where the teachers' logits come from besides live teachers: a folder of logits (kd/cache.h),
-     * which is read, and filled where it has nothing yet and teachers are given; with all that the
-     * run needs in it no teacher is planned, nor need one be given. */
+    /* Where the teachers' logits, and the taps that a loss reads, come from besides live teachers: a
+     * folder (kd/cache.h), which is read, and filled where it has nothing yet and teachers are given;
+     * with all that the run needs in it no teacher is planned, nor need one be given. */
     const char *cache;
     kd_cache_precision cache_precision; /* of a cache that begins: how it rounds */
     size_t cache_top; /* of a cache that begins: the most likely classes it keeps; 0: all */
@@ -285,15 +285,16 @@ typedef struct kd_distill_opt {
     void *logits_user;
     const kd_view *logits_view;
     /* A loss that is added to the others. The taps that it reads are named (kd_spec_taps); those of
-     * the teacher need one live teacher. A resume cannot tell one function from another. */
+     * the teacher are of a single one, live or in the cache. A resume cannot tell one function from
+     * another. */
     kd_loss_fn loss;
     void *loss_user;
     const char *const *student_taps; /* [n_student_taps] */
     size_t n_student_taps;
     const char *const *teacher_taps; /* [n_teacher_taps] */
     size_t n_teacher_taps;
-    /* Learn from inside one live teacher, whose classes may be others if soft is 0. With a feature the
-     * defaults are hard 1 and soft 0, as the papers have it. */
+    /* Learn from inside one teacher, live or in the cache, whose classes may be others if soft is 0.
+     * With a feature the defaults are hard 1 and soft 0, as the papers have it. */
     kd_feature feature;
     float feature_weight;
     /* Names of taps, joined by commas, as many of each [what suits the two networks]. */

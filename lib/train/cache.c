@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * cache.c: a teacher cache in a run. Rows that it has are read; of a batch in which one is missing
- * the teachers' logits are computed and written. What was rounded for the file is what the students
+ * the teachers' logits, and the taps of theirs that rows hold, are computed and written. What was rounded for the file is what the students
  * learn from, so that a run that fills the cache and one that reads it have the same bits. */
 #include "train.h"
 
@@ -147,11 +147,11 @@ static kd_status agree(kdt_feed *feed, const kd_train_opt *t)
     return status;
 }
 
-/* What is asked for against what is there. */
+/* What is asked for against what is there. A mute teacher's logits may be any. */
 static kd_status check_form(const kdt_feed *feed, const kd_distill_opt *o)
 {
     const kdt_row_form *f = &feed->cache.facts.form;
-    if (f->classes != feed->classes)
+    if (f->classes != feed->classes && !feed->mute)
         return kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
                            "%s: the cache is of %zu classes, the student has %zu",
                            feed->cache.folder, f->classes, feed->classes);
@@ -170,11 +170,36 @@ static kd_status check_form(const kdt_feed *feed, const kd_distill_opt *o)
     return KD_OK;
 }
 
+/* Of a cache that begins: logits, unless they are of no use, and the taps that its runs read. */
+static kd_status new_form(const kdt_feed *feed, const kd_distill_opt *o, kdt_row_form *form)
+{
+    *form = (kdt_row_form){.classes = feed->mute ? 0 : feed->classes,
+                           .teachers = feed->n_teachers,
+                           .top = o->cache_top,
+                           .half = o->cache_precision == KD_CACHE_FLOAT16};
+    if (feed->mute && o->cache_top)
+        return kd_ctx_fail(feed->ctx, KD_E_INVALID,
+                           "cache_top: the teacher has other classes than the student: its logits "
+                           "are not kept");
+    for (size_t i = 0; i < feed->runs; i++) {
+        const kdt_features *f = &feed->members[i]->features;
+        for (size_t t = 0; t < f->n_teacher; t++)
+            if (!kdt_features_named(form, f->teacher[t].name) &&
+                !kdt_features_add(form, f->teacher[t].name, &f->shapes[t]))
+                return kd_ctx_fail(feed->ctx, KD_E_UNSUPPORTED,
+                                   "cache: it cannot hold the tap %s: it has %d at most, of one "
+                                   "row a picture",
+                                   f->teacher[t].name, (int)KDT_FEATURES);
+    }
+    return KD_OK;
+}
+
 kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill_opt *o)
 {
     kdt_cache *c = &feed->cache;
     const bool repeats = strstr(kd_loader_augment(feed->loader), "repeat") != NULL;
     kd_status status = c->key ? check_form(feed, o) : KD_OK;
+    if (!status && c->key) status = kdt_features_check(feed);
     if (status) return status;
     c->by_sample = !kd_loader_mixes(feed->loader) && !repeats && !t->drop_last;
     c->cycle = c->by_sample && !kd_loader_draws(feed->loader) ? 1 : t->augment_epochs;
@@ -186,11 +211,9 @@ kd_status kdt_cache_open(kdt_feed *feed, const kd_train_opt *t, const kd_distill
         c->by_sample = true;
         c->cycle = c->facts.cycle;
     }
-    c->layout.form = c->key ? c->facts.form
-                            : (kdt_row_form){.classes = feed->classes,
-                                             .teachers = feed->n_teachers,
-                                             .top = o->cache_top,
-                                             .half = o->cache_precision == KD_CACHE_FLOAT16};
+    c->layout.form = c->facts.form;
+    if (!c->key) status = new_form(feed, o, &c->layout.form);
+    if (status) return status;
     c->layout.rows = c->by_sample ? kd_dataset_info(feed->data)->count[KD_SPLIT_TRAIN]
                                   : kd_loader_samples(feed->loader);
     const kdt_layout wanted = c->layout;
@@ -243,6 +266,17 @@ kd_status kdt_cache_covers(kdt_feed *feed, size_t epochs, size_t *missing)
     return KD_OK;
 }
 
+kd_status kdt_cache_can_fill(const kdt_feed *feed)
+{
+    const size_t classes = feed->cache.layout.form.classes;
+    if (!feed->mute || classes == 0) return KD_OK;
+    return kd_ctx_fail(
+        feed->ctx, KD_E_UNSUPPORTED,
+        "%s: the cache lacks rows of this run, and keeps logits of %zu classes, too: "
+        "a student of these classes fills it",
+        feed->cache.folder, classes);
+}
+
 /* The file of this epoch: a complete one, or where the teachers are there the unfinished one. */
 static kd_status go_to(kdt_feed *feed, size_t epoch)
 {
@@ -278,52 +312,64 @@ size_t kdt_cache_row(const kdt_feed *feed, size_t i)
     return feed->cache.by_sample ? b->ids[i] : b->index * feed->batch + i;
 }
 
-static void rows_of(const kdt_feed *feed, size_t i, float *rows[KD_MAX_TEACHERS])
+/* Where picture i's numbers are in this batch. */
+void kdt_cache_row_of(const kdt_feed *feed, size_t i, kdt_row *row)
 {
-    for (size_t t = 0; t < feed->n_teachers; t++) rows[t] = kdt_teacher_logits(feed, t, i);
+    const kdt_row_form *form = &feed->cache.layout.form;
+    for (size_t t = 0; t < feed->n_teachers; t++)
+        row->in[t] = row->logits[t] = kdt_teacher_logits(feed, t, i);
+    for (size_t k = 0; k < form->n_features; k++) {
+        const kdt_tap_rows *tap = kdt_taps_find(feed, form->feature[k].name);
+        row->features_in[k] = row->features[k] = tap ? tap->rows + i * tap->size : NULL;
+    }
+}
+
+/* Nobody looks at a mute teacher's logits, which may be of more classes than there is memory for. */
+bool kdt_cache_decode(const kdt_feed *feed, const unsigned char *bytes, kdt_row *row)
+{
+    return kdt_row_decode(&feed->cache.layout, bytes, feed->mute ? NULL : row->logits,
+                          row->features);
 }
 
 /* *all: is every picture's row there? Then the logits are. */
 static kd_status read_rows(kdt_feed *feed, bool *all)
 {
     kdt_cache *c = &feed->cache;
-    float *rows[KD_MAX_TEACHERS];
+    kdt_row numbers;
     *all = true;
     for (size_t i = 0; i < feed->taken && *all; i++) {
         const size_t row = kdt_cache_row(feed, i);
         const kd_status status = kdt_epoch_read(&c->now, row, feed->now->ids[i], c->bytes, all);
         if (status || !*all) return status;
-        rows_of(feed, i, rows);
-        if (!kdt_row_decode(&c->layout, c->bytes, rows))
+        kdt_cache_row_of(feed, i, &numbers);
+        if (!kdt_cache_decode(feed, c->bytes, &numbers))
             return kd_ctx_fail(feed->ctx, KD_E_FORMAT, "%s: row %zu is damaged",
                                kd_file_path(c->now.file), row);
     }
     return KD_OK;
 }
 
-/* Rows that were there stay. Logits that are not finite are not kept: the run will say so. */
+/* Rows that were there stay. Numbers that are not finite are not kept: the run will say so. */
 static kd_status write_rows(kdt_feed *feed)
 {
     kdt_cache *c = &feed->cache;
-    float *rows[KD_MAX_TEACHERS];
-    const float *logits[KD_MAX_TEACHERS];
+    kdt_row numbers;
     for (size_t i = 0; i < feed->taken; i++) {
         bool there;
         const size_t row = kdt_cache_row(feed, i);
         const uint32_t id = feed->now->ids[i];
-        rows_of(feed, i, rows);
-        for (size_t t = 0; t < feed->n_teachers; t++) logits[t] = rows[t];
+        kdt_cache_row_of(feed, i, &numbers);
         kd_status status = kdt_epoch_read(&c->now, row, id, c->bytes, &there);
         if (status) return status;
-        if (!there && !kdt_row_encode(&c->layout, logits, c->bytes)) {
+        if (!there && !kdt_row_encode(&c->layout, numbers.in, numbers.features_in, c->bytes)) {
             if (c->layout.form.half)
                 return kd_ctx_fail(feed->ctx, KD_E_UNSUPPORTED,
-                                   "%s: a logit of picture %u is not finite as float16", c->folder,
+                                   "%s: a number of picture %u is not finite as float16", c->folder,
                                    (unsigned)id);
             continue;
         }
         if (!there && c->now.part >= 0) kdt_epoch_write(&c->now, row, id, c->bytes);
-        kdt_row_decode(&c->layout, c->bytes, rows);
+        kdt_cache_decode(feed, c->bytes, &numbers);
     }
     return KD_OK;
 }
@@ -354,6 +400,8 @@ kd_status kdt_cache_logits(kdt_feed *feed)
     kd_status status = go_to(feed, feed->now->epoch);
     if (!status) status = read_rows(feed, &all);
     if (kdt_cache_damaged(feed, status)) status = read_again(feed, &all);
+    if (status) return status;
+    if (!all && feed->live) status = kdt_cache_can_fill(feed);
     if (status) return status;
     if (!all) {
         if (!feed->live)

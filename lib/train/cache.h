@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * cache.h: a teacher cache from the inside (docs/formats.md): a folder with what its logits are of
- * (cache.json, the key) and a safetensors file for each epoch, with a row for each picture shown. */
+ * cache.h: a teacher cache from the inside (docs/formats.md): a folder with what its rows are of
+ * (cache.json, the key) and a safetensors file for each epoch, with a row for each picture shown:
+ * logits of the teachers, and features, which are taps of one teacher by name. */
 #ifndef KDT_CACHE_H
 #define KDT_CACHE_H
 
@@ -9,33 +10,44 @@
 #include <stdbool.h>
 
 enum {
-    KDT_SEGMENTS = 2 * KD_MAX_TEACHERS + 1, /* tensors of an epoch's file that a run reads */
+    KDT_FEATURES = 16,                                     /* of a cache at most */
+    KDT_SEGMENTS = 2 * KD_MAX_TEACHERS + KDT_FEATURES + 1, /* tensors of an epoch's file */
     KDT_NO_EPOCH = INT32_MAX
 };
 
+/* A tap of the teacher that rows hold. */
+typedef struct kdt_feature {
+    char name[KD_TAP_NAME];
+    kd_shape shape; /* [N, ...] */
+    size_t size;    /* floats of a picture */
+} kdt_feature;
+
 /* What a row holds of each teacher. */
 typedef struct kdt_row_form {
-    size_t classes, teachers;
+    size_t classes; /* 0: there are features, and no logits */
+    size_t teachers;
+    size_t n_features; /* of a teacher that is the only one */
+    kdt_feature feature[KDT_FEATURES];
     size_t top; /* 0: all classes */
     bool half;
 } kdt_row_form;
 
 /* One tensor of an epoch's file, [rows, width]. */
 typedef struct kdt_segment {
-    char name[40];
+    char name[KD_TAP_NAME + 16];
     kd_dtype dtype;
     size_t width;
     size_t bytes;    /* of a row */
     uint64_t offset; /* of the tensor, from the beginning of the file */
 } kdt_segment;
 
-/* An epoch's file: the first segment is "rows" (kdt_mark), the others are the logits. */
+/* An epoch's file: the first segment is "rows" (kdt_mark), the others are logits and features. */
 typedef struct kdt_layout {
     kdt_row_form form;
     size_t rows;
     kdt_segment segment[KDT_SEGMENTS];
     size_t n_segments;
-    size_t row_bytes; /* of the logits' segments together, as kdt_row_encode packs them */
+    size_t row_bytes; /* of the other segments together, as kdt_row_encode packs them */
     uint64_t file_bytes;
     char *header; /* the file's first bytes */
     size_t header_bytes;
@@ -47,15 +59,29 @@ typedef struct kdt_mark {
     uint32_t sum; /* over the epoch's number, id and bytes */
 } kdt_mark;
 
+/* cache_features.c: "embedding=512,stages.3=4x4x256" */
+void kdt_features_print(const kdt_row_form *form, char *out, size_t size);
+/* False: the text is none, or of more than a cache can have. */
+bool kdt_features_read(const char *text, kdt_row_form *form);
+/* NULL: there is no feature of this name. */
+const kdt_feature *kdt_features_named(const kdt_row_form *form, const char *name);
+/* The names alone, to be read: "embedding, stages.3"; of none "no features". */
+void kdt_features_names(const kdt_row_form *form, char *out, size_t size);
+/* Append a tap of this shape. False: its rows are not one a picture, or there are too many. */
+bool kdt_features_add(kdt_row_form *form, const char *name, const kd_shape *shape);
+
 /* cache_row.c */
 /* The layout of files with this key's hash. Free it with kdt_layout_free. */
 kd_status kdt_layout_make(kd_ctx *ctx, const kdt_row_form *form, size_t rows, uint64_t key,
                           kdt_layout *layout);
 void kdt_layout_free(kd_ctx *ctx, kdt_layout *layout);
-/* logits[t]: a row of `classes` floats of teacher t. False: one is not finite, or too large. */
-bool kdt_row_encode(const kdt_layout *layout, const float *const *logits, unsigned char *bytes);
-/* False: what the bytes say is no row. */
-bool kdt_row_decode(const kdt_layout *layout, const unsigned char *bytes, float *const *logits);
+/* logits[t]: a row of `classes` floats of teacher t; features[i]: feature i's. False: one is not
+ * finite, or too large. */
+bool kdt_row_encode(const kdt_layout *layout, const float *const *logits,
+                    const float *const *features, unsigned char *bytes);
+/* False: what the bytes say is no row. logits NULL, a feature NULL: not asked for. */
+bool kdt_row_decode(const kdt_layout *layout, const unsigned char *bytes, float *const *logits,
+                    float *const *features);
 /* Of a row of that epoch's file: a row that lies in another file has another sum. */
 uint32_t kdt_row_sum(const kdt_layout *layout, size_t epoch, uint32_t id,
                      const unsigned char *bytes);

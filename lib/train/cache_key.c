@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * cache_key.c: what the logits of a teacher cache are of, as one JSON object (cache.json): teachers,
+ * cache_key.c: what the rows of a teacher cache are of, as one JSON object (cache.json): teachers,
  * data, augmentation, split, what computed them, and how rows are kept. A run that reads the cache
  * is compared with it key by key. A key that is missing, as from a cache that another program wrote,
  * is not compared, and that is said. */
@@ -70,6 +70,9 @@ kd_status kdt_key_print(const kdt_feed *feed, const kd_train_opt *t, kd_json *j)
     kd_json_integer(j, "classes", (int64_t)f->classes);
     kd_json_string(j, "precision", f->half ? "float16" : "float32");
     kd_json_integer(j, "top", (int64_t)f->top);
+    char features[KDT_FEATURES * (KD_TAP_NAME + 40)];
+    kdt_features_print(f, features, sizeof features);
+    if (*features) kd_json_string(j, "features", features);
     print_teachers(j, feed);
     print_pictures(j, feed, t);
     kd_json_string(j, "isa", kd_ctx_isa(feed->ctx));
@@ -100,6 +103,21 @@ static bool whole(const kd_json_object *o, const char *key, int64_t low, int64_t
     return true;
 }
 
+/* None where there is no such key. */
+static kd_status read_features(kd_ctx *ctx, const char *path, const kd_json_object *key,
+                               kdt_key_facts *f)
+{
+    char text[120];
+    const char *features = kd_json_get_string(key, "features");
+    kdt_json_value(key, "features", text);
+    if (!features && !strcmp(text, "null")) return KD_OK;
+    if (features && kdt_features_read(features, &f->form)) return KD_OK;
+    return kd_ctx_fail(ctx, KD_E_FORMAT,
+                       "%s: 'features' is no list such as embedding=512,stages.3=4x4x256, of %d at "
+                       "most",
+                       path, (int)KDT_FEATURES);
+}
+
 kd_status kdt_key_read(kd_ctx *ctx, const char *path, const kd_json_object *key, kdt_key_facts *f)
 {
     const char *kind = kd_json_get_string(key, "kind");
@@ -113,9 +131,11 @@ kd_status kdt_key_read(kd_ctx *ctx, const char *path, const kd_json_object *key,
     if (format != 1)
         return kd_ctx_fail(ctx, KD_E_UNSUPPORTED, "%s: format %zu is of a newer version", path,
                            format);
-    if (!whole(key, "classes", 1, 1 << 24, SIZE_MAX, &f->form.classes))
+    const kd_status status = read_features(ctx, path, key, f);
+    if (status) return status;
+    if (!whole(key, "classes", f->form.n_features ? 0 : 1, 1 << 24, SIZE_MAX, &f->form.classes))
         return wrong(ctx, path, "classes");
-    if (!whole(key, "teachers", 1, KD_MAX_TEACHERS, 1, &f->form.teachers))
+    if (!whole(key, "teachers", 1, f->form.n_features ? 1 : KD_MAX_TEACHERS, 1, &f->form.teachers))
         return wrong(ctx, path, "teachers");
     if (!whole(key, "top", 0, 65536, 0, &f->form.top) || f->form.top > f->form.classes)
         return wrong(ctx, path, "top");

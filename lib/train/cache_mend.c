@@ -9,6 +9,7 @@
 
 bool kdt_cache_damaged(const kdt_feed *feed, kd_status status)
 {
+    if (feed->cache.unwritten) return false; /* it has not begun: what is there is another's */
     return feed->teachers[0].model && (status == KD_E_FORMAT || status == KD_E_MISMATCH);
 }
 

@@ -4,7 +4,7 @@
  * A row holds each teacher's logits as float32 or float16; or, of the `top` most likely classes, the
  * classes' numbers and the logarithms of their probabilities. What those leave of the probability is
  * spread evenly over the other classes, as in TinyViT (Wu et al. 2022). Logits are read back up to a
- * constant then, which no loss here depends on. */
+ * constant then, which no loss here depends on. Features follow, as numbers of the same kind. */
 #include "cache.h"
 
 #include <math.h>
@@ -27,8 +27,8 @@ static void add_segments(kdt_layout *l)
 {
     const kdt_row_form *f = &l->form;
     add_segment(l, "rows", KD_U32, 2);
-    for (int wide = 1; wide >= 0; wide--)
-        for (size_t t = 0; t < f->teachers; t++) {
+    for (int wide = 1; wide >= 0; wide--) {
+        for (size_t t = 0; t < f->teachers && f->classes; t++) {
             char name[40];
             snprintf(name, sizeof name, f->top ? "log_probabilities%zu" : "logits%zu", t);
             if (f->half != wide)
@@ -36,6 +36,12 @@ static void add_segments(kdt_layout *l)
             snprintf(name, sizeof name, "classes%zu", t);
             if (f->top && !wide) add_segment(l, name, KD_U16, f->top);
         }
+        for (size_t i = 0; i < f->n_features && f->half != wide; i++) {
+            char name[KD_TAP_NAME + 16];
+            snprintf(name, sizeof name, "feature.%s", f->feature[i].name);
+            add_segment(l, name, f->half ? KD_F16 : KD_F32, f->feature[i].size);
+        }
+    }
     for (size_t i = 1; i < l->n_segments; i++) l->row_bytes += l->segment[i].bytes;
 }
 
@@ -101,8 +107,10 @@ kd_status kdt_layout_make(kd_ctx *ctx, const kdt_row_form *form, size_t rows, ui
 {
     enum { MOST_CLASSES = 1 << 24 };
     *l = (kdt_layout){.form = *form, .rows = rows};
-    if (form->classes == 0 || form->classes > MOST_CLASSES || form->teachers == 0 ||
-        form->teachers > KD_MAX_TEACHERS || rows == 0 || rows > UINT32_MAX)
+    const bool empty = form->classes == 0 && form->n_features == 0;
+    if (empty || form->classes > MOST_CLASSES || form->teachers == 0 ||
+        form->teachers > KD_MAX_TEACHERS || rows == 0 || rows > UINT32_MAX ||
+        (form->n_features && form->teachers > 1))
         return kd_ctx_fail(ctx, KD_E_FORMAT,
                            "a teacher cache of %zu rows, %zu teachers and %zu classes", rows,
                            form->teachers, form->classes);
@@ -130,15 +138,28 @@ void kdt_layout_free(kd_ctx *ctx, kdt_layout *l)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* Where the bytes of teacher t's segment of a kind are within a row. */
-static size_t find(const kdt_layout *l, const char *kind, size_t t)
+/* Where the bytes of a segment are within a row. */
+static size_t find_named(const kdt_layout *l, const char *name)
 {
-    char name[40];
     size_t at = 0;
-    snprintf(name, sizeof name, "%s%zu", kind, t);
     for (size_t i = 1; i < l->n_segments && strcmp(l->segment[i].name, name); i++)
         at += l->segment[i].bytes;
     return at;
+}
+
+/* The same of teacher t's segment of a kind. */
+static size_t find(const kdt_layout *l, const char *kind, size_t t)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%s%zu", kind, t);
+    return find_named(l, name);
+}
+
+static size_t find_feature(const kdt_layout *l, size_t i)
+{
+    char name[KD_TAP_NAME + 16];
+    snprintf(name, sizeof name, "feature.%s", l->form.feature[i].name);
+    return find_named(l, name);
 }
 
 static bool put(const kdt_layout *l, unsigned char *to, float x)
@@ -201,18 +222,39 @@ static bool encode_top(const kdt_layout *l, size_t t, const float *x, unsigned c
     return true;
 }
 
-bool kdt_row_encode(const kdt_layout *l, const float *const *logits, unsigned char *bytes)
+/* Numbers one after the other; false: one is not finite, or not as it is kept. */
+static bool put_all(const kdt_layout *l, unsigned char *to, const float *x, size_t n)
 {
     const size_t size = l->form.half ? 2 : 4;
-    for (size_t t = 0; t < l->form.teachers; t++) {
-        const float *x = logits[t];
-        for (size_t k = 0; k < l->form.classes; k++)
-            if (!isfinite(x[k])) return false;
-        if (l->form.top && !encode_top(l, t, x, bytes)) return false;
-        unsigned char *to = l->form.top ? NULL : bytes + find(l, "logits", t);
-        for (size_t k = 0; to && k < l->form.classes; k++)
-            if (!put(l, to + k * size, x[k])) return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]) || !put(l, to + i * size, x[i])) return false;
+    return true;
+}
+
+static bool get_all(const kdt_layout *l, const unsigned char *from, float *x, size_t n)
+{
+    const size_t size = l->form.half ? 2 : 4;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = get(l, from + i * size);
+        if (!isfinite(x[i])) return false;
     }
+    return true;
+}
+
+bool kdt_row_encode(const kdt_layout *l, const float *const *logits, const float *const *features,
+                    unsigned char *bytes)
+{
+    const size_t n = l->form.classes;
+    for (size_t t = 0; t < l->form.teachers && n; t++) {
+        for (size_t k = 0; k < n; k++)
+            if (!isfinite(logits[t][k])) return false;
+        if (l->form.top ? !encode_top(l, t, logits[t], bytes)
+                        : !put_all(l, bytes + find(l, "logits", t), logits[t], n))
+            return false;
+    }
+    for (size_t i = 0; i < l->form.n_features; i++)
+        if (!put_all(l, bytes + find_feature(l, i), features[i], l->form.feature[i].size))
+            return false;
     return true;
 }
 
@@ -239,20 +281,18 @@ static bool decode_top(const kdt_layout *l, size_t t, const unsigned char *bytes
     return true;
 }
 
-bool kdt_row_decode(const kdt_layout *l, const unsigned char *bytes, float *const *logits)
+bool kdt_row_decode(const kdt_layout *l, const unsigned char *bytes, float *const *logits,
+                    float *const *features)
 {
-    const size_t size = l->form.half ? 2 : 4;
-    for (size_t t = 0; t < l->form.teachers; t++) {
-        if (l->form.top) {
-            if (!decode_top(l, t, bytes, logits[t])) return false;
-            continue;
-        }
-        const unsigned char *from = bytes + find(l, "logits", t);
-        for (size_t k = 0; k < l->form.classes; k++) {
-            logits[t][k] = get(l, from + k * size);
-            if (!isfinite(logits[t][k])) return false;
-        }
-    }
+    const size_t n = l->form.classes;
+    for (size_t t = 0; t < l->form.teachers && n && logits; t++)
+        if (l->form.top ? !decode_top(l, t, bytes, logits[t])
+                        : !get_all(l, bytes + find(l, "logits", t), logits[t], n))
+            return false;
+    for (size_t i = 0; i < l->form.n_features; i++)
+        if (features[i] &&
+            !get_all(l, bytes + find_feature(l, i), features[i], l->form.feature[i].size))
+            return false;
     return true;
 }
 

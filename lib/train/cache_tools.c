@@ -33,6 +33,7 @@ static kd_status open_session(session *s, kd_model *student, kd_dataset *data,
         status =
             kd_ctx_fail(run->ctx, KD_E_INVALID, "a cache is filled by teachers: none is given");
     if (!status) status = kdt_teachers_check(&s->feed, run);
+    if (!status) status = kdt_features_find(run);
     s->held = kd_ctx_memory(run->ctx);
     if (!status) status = kdt_feed_open(&s->feed, &run, 1);
     return status;
@@ -113,33 +114,55 @@ kd_status kd_cache_build(const kd_model *student, kd_dataset *data, const kd_dis
 
 /* ---- compared with its teachers -------------------------------------------------------------- */
 
-/* Rows of this batch that the cache has, against the teachers' logits, which are there. */
+static void note_apart(const float *a, const float *b, size_t n, kd_cache_check *r)
+{
+    for (size_t i = 0; i < n; i++) {
+        const double apart = fabs((double)a[i] - (double)b[i]);
+        if (apart > r->worst) r->worst = apart;
+    }
+}
+
+/* Rows of this batch that the cache has, against what the teachers say, which is there. */
 static kd_status compare_rows(kdt_feed *feed, kd_cache_check *r, unsigned char *live,
-                              float *stored[KD_MAX_TEACHERS])
+                              kdt_row *stored)
 {
     kdt_cache *c = &feed->cache;
+    const kdt_row_form *form = &c->layout.form;
     for (size_t i = 0; i < feed->taken; i++) {
-        float *now[KD_MAX_TEACHERS];
-        const float *logits[KD_MAX_TEACHERS];
+        kdt_row now;
         bool there;
         const kd_status status =
             kdt_epoch_read(&c->now, kdt_cache_row(feed, i), feed->now->ids[i], c->bytes, &there);
         if (status) return status;
-        for (size_t t = 0; t < feed->n_teachers; t++)
-            logits[t] = now[t] = kdt_teacher_logits(feed, t, i);
-        if (!there || !kdt_row_encode(&c->layout, logits, live)) continue;
+        kdt_cache_row_of(feed, i, &now);
+        if (!there || !kdt_row_encode(&c->layout, now.in, now.features_in, live)) continue;
         r->rows++;
         if (!memcmp(live, c->bytes, c->layout.row_bytes)) continue;
         r->different++;
-        kdt_row_decode(&c->layout, live, now);
-        if (!kdt_row_decode(&c->layout, c->bytes, stored)) continue;
+        kdt_cache_decode(feed, live, &now);
+        if (!kdt_cache_decode(feed, c->bytes, stored)) continue;
         for (size_t t = 0; t < feed->n_teachers; t++)
-            for (size_t k = 0; k < feed->classes; k++) {
-                const double apart = fabs((double)now[t][k] - (double)stored[t][k]);
-                if (apart > r->worst) r->worst = apart;
-            }
+            note_apart(now.logits[t], stored->logits[t], form->classes, r);
+        for (size_t k = 0; k < form->n_features; k++)
+            note_apart(now.features[k], stored->features[k], form->feature[k].size, r);
     }
     return KD_OK;
+}
+
+/* Floats of a row. */
+static size_t row_floats(const kdt_feed *feed)
+{
+    const kdt_row_form *form = &feed->cache.layout.form;
+    size_t n = feed->n_teachers * form->classes;
+    for (size_t k = 0; k < form->n_features; k++) n += form->feature[k].size;
+    return n;
+}
+
+static void lay_out(const kdt_feed *feed, float *at, kdt_row *row)
+{
+    const kdt_row_form *form = &feed->cache.layout.form;
+    for (size_t t = 0; t < feed->n_teachers; t++, at += form->classes) row->logits[t] = at;
+    for (size_t k = 0; k < form->n_features; at += form->feature[k++].size) row->features[k] = at;
 }
 
 /* Batch number i of those of complete epochs. */
@@ -147,9 +170,8 @@ static kd_status compare_batch(kdt_feed *feed, size_t epoch, size_t batch, kd_ca
                                float *scratch)
 {
     kdt_cache *c = &feed->cache;
-    float *stored[KD_MAX_TEACHERS];
-    const size_t floats = feed->n_teachers * feed->classes;
-    for (size_t t = 0; t < feed->n_teachers; t++) stored[t] = scratch + t * feed->classes;
+    kdt_row stored;
+    lay_out(feed, scratch, &stored);
     kd_status status = kd_loader_seek(feed->loader, epoch, batch);
     if (!status) status = kd_loader_next(feed->loader, &feed->now);
     if (status) return status;
@@ -159,7 +181,8 @@ static kd_status compare_batch(kdt_feed *feed, size_t epoch, size_t batch, kd_ca
         status = kdt_epoch_open(c->ctx, &c->layout, c->folder, c->key_hash, epoch, &c->now);
     }
     if (!status) status = kdt_teachers_run(feed);
-    return status ? status : compare_rows(feed, r, (unsigned char *)(scratch + floats), stored);
+    return status ? status
+                  : compare_rows(feed, r, (unsigned char *)(scratch + row_floats(feed)), &stored);
 }
 
 /* The epochs that are complete, from the first on. */
@@ -182,7 +205,7 @@ static kd_status compare_all(session *s, size_t batches, kd_cache_check *r)
     kd_status status = complete_epochs(&feed->cache, cycle ? cycle : SIZE_MAX, &epochs);
     if (status) return status;
     const size_t all = epochs * feed->batches, n = batches && batches < all ? batches : all;
-    const size_t floats = feed->n_teachers * feed->classes * sizeof(float);
+    const size_t floats = row_floats(feed) * sizeof(float);
     if (epochs == 0)
         return kd_ctx_fail(feed->ctx, KD_E_NOTFOUND, "%s: no epoch of the cache is complete",
                            feed->cache.folder);

@@ -4,6 +4,7 @@
  * declares are called "loss.NAME", and live beside the network's (kdt_run.extra). */
 #include "train.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bool kdt_has_features(const kd_distill_opt *o)
@@ -47,19 +48,23 @@ static kd_status find_own(kdt_run *run)
     return status;
 }
 
-/* Taps of the teacher are those of one network that runs. */
+/* Floats of a picture. */
+static size_t size_of(const kd_shape *s)
+{
+    size_t n = (size_t)-s->dim[0];
+    for (int i = 1; i < s->rank; i++) n *= (size_t)s->dim[i];
+    return n;
+}
+
+/* Taps of the teacher are those of one network that runs, or that a cache holds. */
 static kd_status check_teacher(const kdt_run *run)
 {
     const kdt_feed *feed = run->feed;
-    if (run->opt.cache)
-        return kd_ctx_fail(
-            run->ctx, KD_E_UNSUPPORTED,
-            "cache: it has the teacher's logits alone, and this loss reads its taps");
     if (feed->n_teachers != 1)
         return kd_ctx_fail(run->ctx, KD_E_UNSUPPORTED,
                            "a loss reads the taps of one teacher, and %zu are given",
                            feed->n_teachers);
-    if (!feed->teachers[0].model)
+    if (!feed->teachers[0].model && !feed->cache.key)
         return kd_ctx_fail(
             run->ctx, KD_E_UNSUPPORTED,
             "a function gives a teacher's logits alone, and this loss reads its taps");
@@ -71,6 +76,7 @@ static kd_status find_shapes(kdt_run *run)
 {
     enum { MOST = 1024 };
     kdt_features *f = &run->features;
+    if (!run->feed->teachers[0].model) return KD_OK;
     const char *spec = kd_model_spec(run->feed->teachers[0].model);
     size_t n;
     kd_tap_info *all = kd_ctx_alloc(run->ctx, MOST, sizeof *all);
@@ -90,6 +96,39 @@ static kd_status find_shapes(kdt_run *run)
     return status;
 }
 
+bool kdt_same_shape(const kd_shape *a, const kd_shape *b)
+{
+    bool same = a->rank == b->rank;
+    for (int i = 0; i < a->rank && same; i++) same = a->dim[i] == b->dim[i];
+    return same;
+}
+
+/* The teacher's taps against a cache that is there; without the teacher their shapes are its. */
+static kd_status check_cached(kdt_run *run)
+{
+    const kdt_feed *feed = run->feed;
+    const kdt_row_form *form = &feed->cache.facts.form;
+    kdt_features *f = &run->features;
+    for (size_t t = 0; t < f->n_teacher; t++) {
+        char names[300];
+        const kdt_feature *have = kdt_features_named(form, f->teacher[t].name);
+        kdt_features_names(form, names, sizeof names);
+        if (!have)
+            return kd_ctx_fail(run->ctx, KD_E_MISMATCH,
+                               "%s: the cache has not the teacher's tap %s, which this loss reads: "
+                               "it has %s",
+                               run->opt.cache, f->teacher[t].name, names);
+        if (!feed->teachers[0].model) f->shapes[t] = have->shape;
+        if (!kdt_same_shape(&have->shape, &f->shapes[t]))
+            return kd_ctx_fail(
+                run->ctx, KD_E_MISMATCH,
+                "%s: the cache's tap %s has %zu numbers a picture, or another shape; "
+                "the teacher's has %zu",
+                run->opt.cache, have->name, have->size, size_of(&f->shapes[t]));
+    }
+    return KD_OK;
+}
+
 kd_status kdt_features_find(kdt_run *run)
 {
     run->features.n_student = run->features.n_teacher = 0;
@@ -98,6 +137,34 @@ kd_status kdt_features_find(kdt_run *run)
     if (!status && run->opt.feature) status = kdt_feature_taps(run, &run->features);
     if (!status && run->features.n_teacher) status = check_teacher(run);
     if (!status && run->features.n_teacher) status = find_shapes(run);
+    if (!status && run->opt.cache && run->feed->cache.key) status = check_cached(run);
+    return status;
+}
+
+/* What a cache says that it holds of a teacher who is there: does he have it? */
+kd_status kdt_features_check(const kdt_feed *feed)
+{
+    enum { MOST = 1024 };
+    const kdt_row_form *form = &feed->cache.facts.form;
+    kd_status status = KD_OK;
+    size_t n;
+    if (form->n_features == 0 || !feed->teachers[0].model) return KD_OK;
+    kd_tap_info *all = kd_ctx_alloc(feed->ctx, MOST, sizeof *all);
+    if (!all) return kd_ctx_memory_status(feed->ctx);
+    status = kd_spec_taps(feed->ctx, feed->teachers[0].spec, all, MOST, &n);
+    for (size_t k = 0; k < form->n_features && !status; k++) {
+        const kdt_feature *f = &form->feature[k];
+        size_t i = 0;
+        while (i < n && i < MOST &&
+               (strcmp(all[i].name, f->name) || !kdt_same_shape(&all[i].shape, &f->shape)))
+            i++;
+        if (i == n || i == MOST)
+            status = kd_ctx_fail(feed->ctx, KD_E_MISMATCH,
+                                 "%s: the cache has %s of %zu numbers a picture, the teacher (%s) "
+                                 "has none such",
+                                 feed->cache.folder, f->name, f->size, feed->teachers[0].spec);
+    }
+    kd_ctx_free(feed->ctx, all);
     return status;
 }
 
@@ -110,37 +177,39 @@ const kdt_tap_rows *kdt_taps_find(const kdt_feed *feed, const char *name)
     return NULL;
 }
 
-/* Floats of a picture. */
-static size_t size_of(const kd_shape *s)
+static kd_status add_rows(kdt_feed *feed, const char *name, size_t size)
 {
-    size_t n = (size_t)-s->dim[0];
-    for (int i = 1; i < s->rank; i++) n *= (size_t)s->dim[i];
-    return n;
+    if (kdt_taps_find(feed, name)) return KD_OK;
+    if (feed->n_taps == KDT_FEED_TAPS)
+        return kd_ctx_fail(feed->ctx, KD_E_LIMIT,
+                           "the losses read more than %d taps of the teacher", (int)KDT_FEED_TAPS);
+    kdt_tap_rows *tap = &feed->taps[feed->n_taps];
+    snprintf(tap->name, sizeof tap->name, "%s", name);
+    tap->size = size;
+    tap->rows = kd_ctx_alloc(feed->ctx, feed->most * sizeof(float), tap->size);
+    if (!tap->rows) return kd_ctx_memory_status(feed->ctx);
+    feed->n_taps++;
+    return KD_OK;
 }
 
-/* All runs' taps, each once. */
+/* All runs' taps, each once; and where the teacher may have to fill a cache, all that it holds. */
 kd_status kdt_taps_open(kdt_feed *feed, kdt_run *const *runs, size_t n)
 {
-    size_t most = 0;
+    const kdt_row_form *form = &feed->cache.layout.form;
+    const size_t cached = feed->cached && feed->teachers[0].model ? form->n_features : 0;
+    size_t most = cached;
+    kd_status status = KD_OK;
     for (size_t i = 0; i < n; i++) most += runs[i]->features.n_teacher;
     if (most == 0) return KD_OK;
     feed->taps = kd_ctx_alloc(feed->ctx, most, sizeof *feed->taps);
     if (!feed->taps) return kd_ctx_memory_status(feed->ctx);
     for (size_t i = 0; i < n; i++)
-        for (size_t t = 0; t < runs[i]->features.n_teacher; t++) {
-            const kdt_features *f = &runs[i]->features;
-            if (kdt_taps_find(feed, f->teacher[t].name)) continue;
-            kdt_tap_rows *tap = &feed->taps[feed->n_taps];
-            memcpy(tap->name, f->teacher[t].name, sizeof tap->name);
-            tap->size = size_of(&f->shapes[t]);
-            tap->rows = kd_ctx_alloc(feed->ctx, feed->most * sizeof(float), tap->size);
-            if (!tap->rows) return kd_ctx_memory_status(feed->ctx);
-            if (++feed->n_taps > KDT_FEED_TAPS)
-                return kd_ctx_fail(feed->ctx, KD_E_LIMIT,
-                                   "the losses read more than %d taps of the teacher",
-                                   (int)KDT_FEED_TAPS);
-        }
-    return KD_OK;
+        for (size_t t = 0; t < runs[i]->features.n_teacher && !status; t++)
+            status = add_rows(feed, runs[i]->features.teacher[t].name,
+                              size_of(&runs[i]->features.shapes[t]));
+    for (size_t i = 0; i < cached && !status; i++)
+        status = add_rows(feed, form->feature[i].name, form->feature[i].size);
+    return status;
 }
 
 void kdt_taps_close(kdt_feed *feed)

@@ -16,7 +16,7 @@ typedef struct network {
     const char *spec, *who;
     kd_tap_info *taps;
     size_t n, levels, blocks; /* blocks: of a ViT */
-    bool transformer;
+    const char *stage;        /* what its levels are called, but for blocks */
 } network;
 
 static const kd_tap_info *find(const network *w, const char *name)
@@ -35,18 +35,45 @@ static size_t count(const network *w, const char *before)
     return n;
 }
 
-static kd_status open_network(kd_ctx *ctx, const kd_model *m, const char *who, network *w)
+static kd_status open_network(kd_ctx *ctx, const char *spec, const char *who, network *w)
 {
-    *w = (network){.spec = kd_model_spec(m), .who = who};
-    w->transformer = kd_model_is_transformer(m) != 0;
+    *w = (network){.spec = spec, .who = who};
     w->taps = kd_ctx_alloc(ctx, MOST, sizeof *w->taps);
-    if (!w->taps) return kd_ctx_memory_status(ctx);
+    return w->taps ? KD_OK : kd_ctx_memory_status(ctx);
+}
+
+static kd_status list_taps(kd_ctx *ctx, network *w)
+{
     const kd_status status = kd_spec_taps(ctx, w->spec, w->taps, MOST, &w->n);
+    if (status) w->n = 0;
     if (w->n > MOST) w->n = MOST;
-    w->blocks = count(w, "blocks");
-    w->levels = w->blocks ? (w->blocks < LEVELS ? w->blocks : LEVELS)
-                          : count(w, "stages") + count(w, "layers");
     return status;
+}
+
+static void find_levels(network *w)
+{
+    w->stage = find(w, "layers.0") ? "layers" : "stages";
+    w->blocks = count(w, "blocks");
+    w->levels = w->blocks ? (w->blocks < LEVELS ? w->blocks : LEVELS) : count(w, w->stage);
+}
+
+/* A teacher that only a cache knows. Where it is a network of this library's by its name, and has
+ * what the cache holds, its levels are known; else there is what the cache holds. */
+static void list_cached(kd_ctx *ctx, const kdt_row_form *form, network *w)
+{
+    size_t found = 0;
+    if (!list_taps(ctx, w))
+        for (size_t i = 0; i < form->n_features; i++) {
+            const kd_tap_info *tap = find(w, form->feature[i].name);
+            found += tap && kdt_same_shape(&tap->shape, &form->feature[i].shape);
+        }
+    if (found == form->n_features && found) return;
+    for (w->n = 0; w->n < form->n_features; w->n++) {
+        kd_tap_info *tap = &w->taps[w->n];
+        memset(tap, 0, sizeof *tap);
+        snprintf(tap->name, sizeof tap->name, "%s", form->feature[w->n].name);
+        tap->shape = form->feature[w->n].shape;
+    }
 }
 
 /* Level i of a network, from 0. */
@@ -55,7 +82,7 @@ static void level(const network *w, size_t i, char name[KD_TAP_NAME])
     if (w->blocks)
         snprintf(name, KD_TAP_NAME, "blocks.%zu", w->blocks * (i + 1) / w->levels - 1);
     else
-        snprintf(name, KD_TAP_NAME, "%s.%zu", w->transformer ? "layers" : "stages", i);
+        snprintf(name, KD_TAP_NAME, "%s.%zu", w->stage, i);
 }
 
 static kd_status add_levels(kd_ctx *ctx, const network *s, const network *t, size_t i, size_t k,
@@ -97,6 +124,13 @@ static kd_status add_standard(kd_ctx *ctx, kd_feature feature, const network *s,
                               kdt_features *f)
 {
     kd_status status;
+    const bool by_levels =
+        feature == KD_FEATURE_HINT || feature == KD_FEATURE_AT || feature == KD_FEATURE_TOKENS;
+    if (by_levels && t->levels == 0)
+        return kd_ctx_fail(ctx, KD_E_INVALID,
+                           "feature: %s compares layers, and which of the teacher's (%s) is not "
+                           "known: teacher_tap names them",
+                           kd_feature_name(feature), t->spec);
     switch (feature) {
     case KD_FEATURE_HINT:
         return add_levels(ctx, s, t, s->levels / 2, t->levels / 2, f);
@@ -127,9 +161,9 @@ static kd_status add_list(kd_ctx *ctx, const char *option, const char *list, con
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : 0), at);
         if (!find(w, name))
             return kd_ctx_fail(ctx, KD_E_INVALID,
-                               "%s: the %s (%s) has no tap '%.*s'; it has %s, ..., %s", option,
-                               w->who, w->spec, (int)(length < 80 ? length : 80), at,
-                               w->taps[0].name, w->taps[w->n - 1].name);
+                               "%s: the %s (%s) has no tap '%.*s'; it has %s%s%s", option, w->who,
+                               w->spec, (int)(length < 80 ? length : 80), at, w->taps[0].name,
+                               w->n > 1 ? ", ..., " : "", w->n > 1 ? w->taps[w->n - 1].name : "");
         const kd_status status = kdt_add_tap(ctx, name, taps, n);
         if (status || !at[length]) return status;
         at += length + 1;
@@ -170,6 +204,13 @@ static kd_status check_pairs(const kdt_run *run, const network *s, const network
     const kd_feature feature = run->opt.feature;
     for (size_t i = f->own_student, k = f->own_teacher; i < f->n_student; i++, k++) {
         const kd_tap_info *a = find(s, f->student[i].name), *b = find(t, f->teacher[k].name);
+        if (!a || !b) {
+            const network *w = a ? t : s;
+            return kd_ctx_fail(run->ctx, KD_E_MISMATCH,
+                               "feature: the %s (%s) has no tap %s; it has %s%s%s", w->who, w->spec,
+                               a ? f->teacher[k].name : f->student[i].name, w->taps[0].name,
+                               w->n > 1 ? ", ..., " : "", w->n > 1 ? w->taps[w->n - 1].name : "");
+        }
         const int ra = a->shape.rank, rb = b->shape.rank;
         const bool attention = strstr(a->name, ".attn") != NULL;
         if (attention != (strstr(b->name, ".attn") != NULL) ||
@@ -194,8 +235,17 @@ static kd_status check_pairs(const kdt_run *run, const network *s, const network
 kd_status kdt_feature_taps(const kdt_run *run, kdt_features *f)
 {
     network s, t = {.n = 0};
-    kd_status status = open_network(run->ctx, run->model, "student", &s);
-    if (!status) status = open_network(run->ctx, run->feed->teachers[0].model, "teacher", &t);
+    const kdt_teacher *teacher = &run->feed->teachers[0];
+    kd_status status = open_network(run->ctx, kd_model_spec(run->model), "student", &s);
+    if (!status) status = list_taps(run->ctx, &s);
+    if (!status) status = open_network(run->ctx, teacher->spec, "teacher", &t);
+    if (!status && teacher->model) status = list_taps(run->ctx, &t);
+    if (!status && !teacher->model) list_cached(run->ctx, &run->feed->cache.facts.form, &t);
+    if (!status && t.n == 0)
+        status = kd_ctx_fail(run->ctx, KD_E_MISMATCH,
+                             "%s: the cache has no features, which this run reads", run->opt.cache);
+    find_levels(&s);
+    find_levels(&t);
     if (!status) status = choose(run, &s, &t, f);
     if (!status) status = check_pairs(run, &s, &t, f);
     kd_ctx_free(run->ctx, s.taps);

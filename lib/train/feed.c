@@ -151,7 +151,7 @@ static kd_status open_cache(kdt_feed *feed, kdt_run *const *runs, size_t n)
                            "%s: the cache lacks epoch %zu of this run, and no teacher is given",
                            c->folder, missing + 1);
     feed->live = true;
-    return KD_OK;
+    return kdt_cache_can_fill(feed);
 }
 
 /* With a cache the loader is opened without the teachers' views first: its words are part of the

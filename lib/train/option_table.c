@@ -218,12 +218,12 @@ static const kd_option table[] = {
      .help = "where in the teacher"},
 
     {"cache", KD_OPTION_TEXT, DISTILL(cache), .group = KD_GROUP_DISTILLATION, .argument = "DIR",
-     .help = "read the teacher's logits from this folder, and write there what it lacks; all runs "
-             "with the same teacher, data, augmentation, seed and batch share it. A full one needs "
-             "no teacher"},
+     .help = "read the teacher's logits, and what feature reads, from this folder, and write there "
+             "what it lacks; all runs with the same teacher, data, augmentation, seed and batch "
+             "share it. A full one needs no teacher"},
     {"cache_precision", KD_OPTION_CHOICE, DISTILL(cache_precision), .group = KD_GROUP_DISTILLATION,
      .choice = precision_name, .needs = "cache",
-     .help = "how a cache that begins keeps logits; float32: the bits of a live teacher"},
+     .help = "how a cache that begins keeps its numbers; float32: the bits of a live teacher"},
     {"cache_top", KD_OPTION_COUNT, DISTILL(cache_top), .group = KD_GROUP_DISTILLATION,
      .argument = "N", .high = 65535, .needs = "cache",
      .help = "of a cache that begins: it keeps the probabilities of the N most likely classes, and "

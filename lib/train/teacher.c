@@ -99,6 +99,30 @@ static kd_status check_twice(const kdt_feed *feed, const kdt_run *run, size_t t)
     return KD_OK;
 }
 
+/* Does anything look at logits? A run without features does, and a comparison with a cache of them. */
+static bool hears(const kdt_feed *feed, const kdt_run *run)
+{
+    if (feed->always_live) return feed->cache.facts.form.classes > 0;
+    return kdt_reads_logits(&run->opt) || !kdt_has_features(&run->opt);
+}
+
+/* A cache may have no logits, or, where nobody looks at them, those of other classes. */
+static kd_status check_cached(kdt_feed *feed, const kdt_run *run)
+{
+    const kdt_row_form *form = &feed->cache.facts.form;
+    char names[300];
+    if (!feed->cache.key) return KD_OK;
+    kdt_features_names(form, names, sizeof names);
+    if (form->classes == 0 && hears(feed, run))
+        return kd_ctx_fail(run->ctx, KD_E_MISMATCH,
+                           "%s: the cache has no logits, and this run reads them: it has %s",
+                           run->opt.cache, names);
+    if (form->classes == 0) feed->mute = true;
+    if (form->classes != kd_model_classes(run->model) && !feed->teachers[0].model)
+        feed->mute = !hears(feed, run);
+    return KD_OK;
+}
+
 kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
 {
     kd_status status = KD_OK;
@@ -106,6 +130,7 @@ kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
         status = kdt_cache_find(run->ctx, run->opt.cache, &feed->cache);
     if (!status) status = count(feed, run);
     if (!status) status = take_list(feed, run);
+    if (!status) status = check_cached(feed, run);
     for (size_t t = 0; t < feed->n_teachers && !status; t++) {
         kd_model *model = feed->teachers[t].model;
         if (!model) continue;
@@ -114,7 +139,7 @@ kd_status kdt_teachers_check(kdt_feed *feed, kdt_run *run)
             kd_ctx_fail(run->ctx, status, "teacher %zu: %s", t, kd_ctx_error(run->ctx));
         if (status) return status;
         if (kd_model_classes(model) != kd_model_classes(run->model)) {
-            feed->mute = !kdt_reads_logits(&run->opt) && kdt_has_features(&run->opt);
+            feed->mute = !hears(feed, run);
             if (feed->mute) continue;
             return kd_ctx_fail(
                 run->ctx, KD_E_MISMATCH, "teacher %zu (%s) has %zu classes, the student %zu", t,

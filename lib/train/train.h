@@ -214,6 +214,8 @@ bool kdt_needs_soft_weight(const kd_distill_opt *opt);
 /* The taps that the run's loss reads, and what they need: teachers are checked. */
 kd_status kdt_features_find(kdt_run *run);
 bool kdt_has_features(const kd_distill_opt *opt);
+kd_status kdt_features_check(const kdt_feed *feed);
+bool kdt_same_shape(const kd_shape *a, const kd_shape *b);
 /* The rows of the teacher's taps that the runs read. */
 kd_status kdt_taps_open(kdt_feed *feed, kdt_run *const *runs, size_t n);
 void kdt_taps_close(kdt_feed *feed);
@@ -299,11 +301,20 @@ bool kdt_cache_damaged(const kdt_feed *feed, kd_status status);
 kd_status kdt_cache_mend(kdt_cache *c, size_t number);
 /* The first of the run's epochs that is missing, a damaged one mended first; at least `epochs` or the cycle: none. */
 kd_status kdt_cache_covers(kdt_feed *feed, size_t epochs, size_t *missing);
-/* The teachers' logits of this batch, from the cache or from the teachers. */
+/* Can the teachers make all that a row holds? A mute one's logits are not looked at. */
+kd_status kdt_cache_can_fill(const kdt_feed *feed);
+/* The teachers' logits and taps of this batch, from the cache or from the teachers. */
 kd_status kdt_cache_logits(kdt_feed *feed);
 
 /* The number of the row of picture i of this batch. */
 size_t kdt_cache_row(const kdt_feed *feed, size_t i);
+/* Where the numbers of a row are in memory; a feature that no run reads is NULL. */
+typedef struct kdt_row {
+    float *logits[KD_MAX_TEACHERS], *features[KDT_FEATURES];
+    const float *in[KD_MAX_TEACHERS], *features_in[KDT_FEATURES]; /* the same, to be read */
+} kdt_row;
+void kdt_cache_row_of(const kdt_feed *feed, size_t i, kdt_row *row);
+bool kdt_cache_decode(const kdt_feed *feed, const unsigned char *bytes, kdt_row *row);
 
 /* cache_key.c */
 kd_status kdt_key_print(const kdt_feed *feed, const kd_train_opt *t, kd_json *j);

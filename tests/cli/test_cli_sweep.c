@@ -226,6 +226,51 @@ START_TEST(test_cache)
 }
 END_TEST
 
+/* A cache of features serves students that learn from them and those of logits, teacher or not. */
+START_TEST(test_features)
+{
+    static const char run[] = "--data " DATA " --batch 16 --epochs 2 --quiet --out";
+    char text[2000];
+    make_teacher();
+    typed(0, "distill vgg2_bn --teacher %s --feature cosine --hard 0 %s %s", typed_at("teacher"),
+          run, typed_at("feature_live"));
+    typed(0,
+          "cache build vgg2_bn --teacher %s --feature cosine --data %s --batch 16 --epochs 2 "
+          "--cache %s --quiet",
+          typed_at("teacher"), DATA, typed_at("features"));
+    typed(0, "cache info %s", typed_at("features"));
+    typed_says("said", "\"features\": \"embedding=");
+    typed(0, "distill vgg2_bn --feature cosine --hard 0 --cache %s %s %s", typed_at("features"),
+          run, typed_at("feature_cached"));
+    same_file(typed_at("feature_live/model.safetensors"),
+              typed_at("feature_cached/model.safetensors"));
+    typed(0, "cache verify %s --teacher %s --data %s --json", typed_at("features"),
+          typed_at("teacher"), DATA);
+    typed_says("said", "\"different\":0");
+    typed(1, "distill vgg3_bn --feature at --cache %s %s %s", typed_at("features"), run,
+          typed_at("never"));
+    typed_says("errors", "the cache has not the teacher's tap stages.");
+    typed_says("errors", "it has embedding\n");
+    /* In one pass each learns from what it reads; processes of their own begin one cache alike. */
+    snprintf(text, sizeof text,
+             "{\"common\": {" PLAIN ", \"teacher\": \"%s\", \"cache\": \"%s\"}, \"students\": ["
+             "{\"name\": \"a\", \"spec\": \"vgg2\"},"
+             "{\"name\": \"b\", \"spec\": \"vgg2\", \"feature\": \"rkd\"}]}",
+             typed_at("teacher"), typed_at("pass_cache"));
+    typed_put(typed_at("sweep.json"), text);
+    typed(1, "sweep %s --out %s --quiet --jobs 2", typed_at("sweep.json"), typed_at("pass"));
+    typed_says("errors", "kd: a and b cannot share a cache: ");
+    ck_assert(access(typed_at("pass"), F_OK) != 0 && access(typed_at("pass_cache"), F_OK) != 0);
+    typed(0, "sweep %s --out %s --quiet", typed_at("sweep.json"), typed_at("pass"));
+    typed(0, "rerun %s --check --quiet", typed_at("pass/a"));
+    typed(0, "rerun %s --check --quiet", typed_at("pass/b"));
+    typed(0, "cache verify %s --teacher %s --data %s", typed_at("pass_cache"), typed_at("teacher"),
+          DATA);
+    typed(0, "sweep %s --out %s --quiet --jobs 2", typed_at("sweep.json"), typed_at("again"));
+    same_file(typed_at("pass/b/model.safetensors"), typed_at("again/b/model.safetensors"));
+}
+END_TEST
+
 /* What is refused leaves no folder, neither the run's nor the cache's. */
 START_TEST(test_nothing_left)
 {
@@ -409,6 +454,6 @@ START_TEST(test_flat_folder)
 }
 END_TEST
 
-TEST_SUITE(cli_sweep, 120, &test_sweep, &test_jobs, &test_cache_of_two_passes, &test_bad_files,
-           &test_cache, &test_nothing_left, &test_cache_and_run, &test_named, &test_orphans,
-           &test_flat_folder)
+TEST_SUITE(cli_sweep, 120, &test_features, &test_sweep, &test_jobs, &test_cache_of_two_passes,
+           &test_bad_files, &test_cache, &test_nothing_left, &test_cache_and_run, &test_named,
+           &test_orphans, &test_flat_folder)

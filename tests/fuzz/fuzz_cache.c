@@ -8,27 +8,55 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../../lib/train/train.h"
 
-enum { CLASSES = 512, ROWS = 16 };
+enum { CLASSES = 512, NUMBERS = 1024, ROWS = 16 };
+
+/* Floats of a row: each teacher's logits, then the features. */
+static size_t numbers_of(const kdt_row_form *form)
+{
+    size_t n = form->teachers * form->classes;
+    for (size_t i = 0; i < form->n_features; i++) n += form->feature[i].size;
+    return n;
+}
 
 static void read_rows(kdt_epoch_file *e, const kdt_layout *l)
 {
+    const kdt_row_form *form = &l->form;
+    const size_t n = numbers_of(form);
     unsigned char *bytes = malloc(l->row_bytes);
-    float *room = malloc(l->form.teachers * l->form.classes * sizeof *room);
-    float *rows[KD_MAX_TEACHERS];
-    require(bytes && room);
-    for (size_t t = 0; t < l->form.teachers; t++) rows[t] = room + t * l->form.classes;
+    float *numbers = malloc(n * sizeof *numbers), *at = numbers;
+    float *rows[KD_MAX_TEACHERS], *features[KDT_FEATURES];
+    require(bytes && numbers);
+    for (size_t t = 0; t < form->teachers; t++, at += form->classes) rows[t] = at;
+    for (size_t i = 0; i < form->n_features; at += form->feature[i++].size) features[i] = at;
     for (size_t row = 0; row < l->rows && row < ROWS; row++) {
         bool there;
         const kd_status status = kdt_epoch_read(e, row, (uint32_t)row, bytes, &there);
         if (status) fuzz_words(e->ctx);
-        if (status || !there || !kdt_row_decode(l, bytes, rows)) continue;
-        for (size_t i = 0; i < l->form.teachers * l->form.classes; i++) require(isfinite(room[i]));
+        if (status || !there || !kdt_row_decode(l, bytes, rows, features)) continue;
+        for (size_t i = 0; i < n; i++) require(isfinite(numbers[i]));
     }
-    free(room);
+    free(numbers);
     free(bytes);
+}
+
+/* What is said of features is read as it is written. */
+static void check_features(const kdt_row_form *form)
+{
+    char text[KDT_FEATURES * (KD_TAP_NAME + 40)];
+    static kdt_row_form again;
+    require(form->n_features <= KDT_FEATURES);
+    if (form->n_features == 0) return;
+    kdt_features_print(form, text, sizeof text);
+    require(strlen(text) + 1 < sizeof text && kdt_features_read(text, &again));
+    require(again.n_features == form->n_features);
+    for (size_t i = 0; i < form->n_features; i++) {
+        require(!strcmp(again.feature[i].name, form->feature[i].name));
+        require(again.feature[i].size == form->feature[i].size && again.feature[i].size > 0);
+    }
 }
 
 static void open_file(kd_ctx *ctx, const kdt_key_facts *f, fuzz_input *in)
@@ -36,7 +64,7 @@ static void open_file(kd_ctx *ctx, const kdt_key_facts *f, fuzz_input *in)
     kdt_layout l;
     kdt_epoch_file e;
     kd_file *file;
-    if (f->form.classes > CLASSES) return;
+    if (f->form.classes > CLASSES || numbers_of(&f->form) > NUMBERS * KD_MAX_TEACHERS) return;
     kd_status status = kdt_layout_make(ctx, &f->form, f->rows, 0, &l);
     if (!status) status = kd_file_from_memory(ctx, in->at, in->left, "input", &file);
     if (!status) status = kdt_epoch_adopt(ctx, &l, 0, file, &e);
@@ -61,7 +89,9 @@ int FUZZ_TARGET(cache)(const uint8_t *bytes, size_t size)
     if (!status) status = kdt_key_read(ctx, "input", key, &f);
     if (status) fuzz_words(ctx);
     if (!status) {
-        require(f.rows > 0 && f.form.classes > 0 && f.form.teachers > 0);
+        require(f.rows > 0 && f.form.teachers > 0);
+        require(f.form.classes > 0 || f.form.n_features > 0);
+        check_features(&f.form);
         require(f.form.teachers <= KD_MAX_TEACHERS && f.form.top <= f.form.classes);
         open_file(ctx, &f, &in);
     }

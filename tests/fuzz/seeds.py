@@ -433,11 +433,18 @@ def cache():
     """keys and epochs' files of teacher caches: see fuzz_cache.c"""
     import struct
     for name, form in (("float32", {}), ("float16", {"precision": "float16"}), ("top", {"top": 2, "precision": "float16"}),
-                       ("two", {"teachers": 2})):
+                       ("two", {"teachers": 2}), ("features", {"features": "embedding=2,map=1x1x2"}),
+                       ("no_logits", {"classes": 0, "features": "pooled=3", "precision": "float16"})):
         key = json.dumps({"kind": "teacher-cache", "format": 1, "classes": 3, "rows": 2, **form}).encode()
         header, data = {}, b""
         for t in range(form.get("teachers", 1)):
-            if "top" in form:
+            if form.get("classes") == 0:
+                parts = [("feature.pooled", "F16", [2, 3], b"\x00\x3c" * 6)]
+            elif "features" in form:
+                parts = [(f"logits{t}", "F32", [2, 3], struct.pack("<6f", 1, 2, 3, 4, 5, 6)),
+                         ("feature.embedding", "F32", [2, 2], struct.pack("<4f", 1, 2, 3, 4)),
+                         ("feature.map", "F32", [2, 2], struct.pack("<4f", 5, 6, 7, 8))]
+            elif "top" in form:
                 parts = [(f"log_probabilities{t}", "F16", [2, 2], b"\x00\xb8\x00\xbc" * 2),
                          (f"classes{t}", "U16", [2, 2], b"\x01\x00\x02\x00" * 2)]
             elif "precision" in form:

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_cache.c: a teacher cache gives the bits of a live teacher, whoever filled it and however often
  * it was interrupted; what it is not of is refused by name; what is damaged or full ends no run. */
-#include "../test.h"
-
-#include <kd/kd.h>
+#include "cached.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -16,145 +14,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char small[] = "vgg4_bn,width=0.125,image=16,classes=10";
-static const char large[] = "vgg4_bn,width=0.25,image=24,classes=10";
-static const char vit[] =
-    "vit_tiny_patch16_224,image=16,patch=4,dim=24,depth=2,heads=3,classes=10,drop_path=0.2";
-
-typedef struct course {
-    const char *student, *teacher, *second; /* specs; NULL: none */
-    const char *data;
-    kd_train_opt train;
-    kd_distill_opt distill;
-    size_t stop_at; /* after so many steps */
-    uint64_t teacher_seed;
-    int threads;
-} course;
-
-typedef struct outcome {
-    kd_status status;
-    kd_result result;
-    float *weights; /* to be freed */
-    size_t count, peak;
-    char error[900];
-    char warning[900];
-} outcome;
-
-static int stop(void *user, const kd_progress *p)
-{
-    const course *c = user;
-    return c->stop_at && p->step >= c->stop_at;
-}
-
-static void note(void *user, kd_log_level level, const char *text)
-{
-    outcome *o = user;
-    if (level == KD_LOG_WARN && strstr(text, "cache"))
-        snprintf(o->warning, sizeof o->warning, "%s", text);
-}
-
-static void run_in(kd_ctx *ctx, course *c, outcome *o)
-{
-    kd_dataset *data;
-    kd_model *m, *teachers[2] = {NULL, NULL};
-    kd_train_opt train = c->train;
-    kd_distill_opt opt = c->distill;
-    train.struct_size = sizeof train;
-    if (!train.epochs) train.epochs = 2;
-    train.batch = train.batch ? train.batch : 32;
-    train.lr = .01f;
-    train.progress = stop;
-    train.user = c;
-    opt.struct_size = sizeof opt;
-    opt.train = &train;
-    test_ok(ctx, kd_dataset_open(ctx, c->data ? c->data : "synthetic:image=16,train=80,test=16",
-                                 NULL, &data));
-    test_ok(ctx, kd_model_create(ctx, c->student ? c->student : small, 1, &m));
-    if (c->teacher)
-        test_ok(ctx, kd_model_create(ctx, c->teacher, c->teacher_seed ? c->teacher_seed : 7,
-                                     &teachers[0]));
-    if (c->second) test_ok(ctx, kd_model_create(ctx, c->second, 8, &teachers[1]));
-    if (c->second) {
-        opt.teachers = teachers;
-        opt.n_teachers = 2;
-    } else {
-        opt.teacher = teachers[0];
-    }
-    o->status = kd_distill(m, data, &opt, &o->result);
-    kd_params *p = kd_model_params(m);
-    o->count = kd_params_flat_count(p);
-    o->weights = malloc(o->count * sizeof *o->weights);
-    memcpy(o->weights, kd_params_values(p), o->count * sizeof *o->weights);
-    kd_model_destroy(m);
-    kd_model_destroy(teachers[0]);
-    kd_model_destroy(teachers[1]);
-    kd_dataset_close(data);
-}
-
-static outcome run(course c)
-{
-    outcome o = {.result.struct_size = sizeof o.result};
-    kd_ctx *ctx;
-    const kd_config config = {.struct_size = sizeof config,
-                              .threads = c.threads ? c.threads : 1,
-                              .log = note,
-                              .log_user = &o};
-    ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
-    run_in(ctx, &c, &o);
-    snprintf(o.error, sizeof o.error, "%s", kd_ctx_error(ctx));
-    o.peak = kd_ctx_memory_peak(ctx);
-    ck_assert_uint_eq(kd_ctx_memory(ctx), 0);
-    kd_ctx_destroy(ctx);
-    return o;
-}
-
-static void same(const outcome *a, const outcome *b, const char *what)
-{
-    ck_assert_msg(!a->status && !b->status, "%s: %s%s", what, a->error, b->error);
-    ck_assert_msg(!memcmp(a->weights, b->weights, a->count * sizeof(float)),
-                  "%s: other weights, %g apart", what,
-                  test_distance(a->weights, b->weights, a->count));
-    ck_assert_msg(!memcmp(&a->result.train_loss, &b->result.train_loss, sizeof(double)) &&
-                      !memcmp(&a->result.soft_loss, &b->result.soft_loss, sizeof(double)) &&
-                      !memcmp(&a->result.teacher_top1, &b->result.teacher_top1, sizeof(double)) &&
-                      !memcmp(&a->result.agreement, &b->result.agreement, sizeof(double)) &&
-                      !memcmp(&a->result.loss, &b->result.loss, sizeof(double)),
-                  "%s: other results", what);
-}
-
-static void fresh(char *path, size_t size, const char *name)
-{
-    static int number;
-    snprintf(path, size, "%s/%s%d", test_dir(), name, number++);
-}
-
-static bool there(const char *folder, size_t epoch)
-{
-    char path[600];
-    struct stat about;
-    snprintf(path, sizeof path, "%s/epoch-%06zu.safetensors", folder, epoch);
-    return stat(path, &about) == 0;
-}
-
 /* ---- the same bits --------------------------------------------------------------------------- */
 
 /* Live; filling the cache; reading it; reading it with no teacher at all. */
 static void check(course c, const char *what, size_t files)
 {
     char folder[500];
-    fresh(folder, sizeof folder, "bits");
-    outcome live = run(c);
+    cached_fresh(folder, sizeof folder, "bits");
+    outcome live = cached_run(c);
     c.distill.cache = folder;
     c.threads = 3;
-    outcome fills = run(c);
-    same(&fills, &live, what);
+    outcome fills = cached_run(c);
+    cached_same(&fills, &live, what);
     for (size_t i = 0; i < files + 1; i++)
-        ck_assert_msg(there(folder, i) == (i < files), "%s", what);
-    outcome reads = run(c);
-    same(&reads, &live, what);
+        ck_assert_msg(cached_there(folder, i) == (i < files), "%s", what);
+    outcome reads = cached_run(c);
+    cached_same(&reads, &live, what);
     c.teacher = c.second = NULL;
-    outcome alone = run(c);
-    same(&alone, &live, what);
+    outcome alone = cached_run(c);
+    cached_same(&alone, &live, what);
     ck_assert_msg(alone.peak < fills.peak, "%s: %zu bytes, %zu with the teacher", what, alone.peak,
                   fills.peak);
     ck_assert_str_eq(alone.warning, "");
@@ -166,27 +44,29 @@ static void check(course c, const char *what, size_t files)
 
 START_TEST(test_bits)
 {
-    check((course){.teacher = large, .train.augment = "crop-flip"}, "crop-flip", 2);
-    check((course){.teacher = vit, .train.augment = "none"}, "none", 1);
-    check((course){.teacher = large,
+    check((course){.teacher = CACHED_LARGE, .train.augment = "crop-flip"}, "crop-flip", 2);
+    check((course){.teacher = CACHED_VIT, .train.augment = "none"}, "none", 1);
+    check((course){.teacher = CACHED_LARGE,
                    .train = {.augment = "altflip", .epochs = 5, .augment_epochs = 2}},
           "a cycle of two", 2);
-    check((course){.teacher = large, .train.augment = "flip+mixup+cutmix"}, "mixed", 2);
-    check((course){.teacher = large, .train = {.augment = "flip+repeat:2", .batch = 12}},
+    check((course){.teacher = CACHED_LARGE, .train.augment = "flip+mixup+cutmix"}, "mixed", 2);
+    check((course){.teacher = CACHED_LARGE, .train = {.augment = "flip+repeat:2", .batch = 12}},
           "repeated", 2);
-    check((course){.teacher = large, .train.augment = "rrc+flip"}, "framed", 2);
-    check((course){.teacher = large, .train = {.augment = "crop", .drop_last = 1}}, "drop last", 2);
-    check((course){.teacher = large,
+    check((course){.teacher = CACHED_LARGE, .train.augment = "rrc+flip"}, "framed", 2);
+    check((course){.teacher = CACHED_LARGE, .train = {.augment = "crop", .drop_last = 1}},
+          "drop last", 2);
+    check((course){.teacher = CACHED_LARGE,
                    .train = {.augment = "flip+mixup", .epochs = 3, .augment_epochs = 2}},
           "mixed, in a cycle", 2);
-    check(
-        (course){.teacher = large, .train = {.augment = "crop", .dev_count = 20, .accumulate = 2}},
-        "a development split", 2);
-    check(
-        (course){.student = vit, .teacher = large, .train = {.augment = "crop", .micro_batch = 7}},
-        "micro-batches", 2);
-    check((course){.teacher = large,
-                   .second = vit,
+    check((course){.teacher = CACHED_LARGE,
+                   .train = {.augment = "crop", .dev_count = 20, .accumulate = 2}},
+          "a development split", 2);
+    check((course){.student = CACHED_VIT,
+                   .teacher = CACHED_LARGE,
+                   .train = {.augment = "crop", .micro_batch = 7}},
+          "micro-batches", 2);
+    check((course){.teacher = CACHED_LARGE,
+                   .second = CACHED_VIT,
                    .train.augment = "crop",
                    .distill = {.method = KD_METHOD_DKD, .dkd_warmup = 1}},
           "two teachers", 2);
@@ -233,19 +113,19 @@ END_TEST
 START_TEST(test_rounded)
 {
     char folder[500];
-    course c = {.teacher = large, .train.augment = "crop"};
-    outcome live = run(c);
+    course c = {.teacher = CACHED_LARGE, .train.augment = "crop"};
+    outcome live = cached_run(c);
     for (int k = 0; k < 3; k++) {
-        fresh(folder, sizeof folder, "rounded");
+        cached_fresh(folder, sizeof folder, "rounded");
         c.distill.cache = folder;
         c.distill.cache_precision = k == 1 ? KD_CACHE_FLOAT32 : KD_CACHE_FLOAT16;
         c.distill.cache_top = k ? 5 : 0;
-        outcome fills = run(c);
+        outcome fills = cached_run(c);
         course again = c;
         again.distill.cache_precision = KD_CACHE_FLOAT32;
         again.distill.cache_top = 0;
-        outcome reads = run(again);
-        same(&reads, &fills, "rounded");
+        outcome reads = cached_run(again);
+        cached_same(&reads, &fills, "rounded");
         const double apart = test_distance(fills.weights, live.weights, live.count);
         ck_assert_double_gt(apart, 0);
         ck_assert_double_lt(apart, k ? .1 : 1e-3);
@@ -264,30 +144,30 @@ START_TEST(test_stopped)
 {
     char folder[500], out[500], part[600];
     struct stat about;
-    fresh(folder, sizeof folder, "stopped");
-    fresh(out, sizeof out, "out");
-    course c = {.teacher = large, .train = {.augment = "crop", .epochs = 3, .resume = 1}};
+    cached_fresh(folder, sizeof folder, "stopped");
+    cached_fresh(out, sizeof out, "out");
+    course c = {.teacher = CACHED_LARGE, .train = {.augment = "crop", .epochs = 3, .resume = 1}};
     course alive = c;
     alive.train.resume = 0;
-    outcome live = run(alive);
+    outcome live = cached_run(alive);
     c.train.resume = 1;
     c.train.out = out;
     c.distill.cache = folder;
     c.stop_at = 4;
-    outcome first = run(c);
+    outcome first = cached_run(c);
     ck_assert_int_eq(first.status, KD_E_STOPPED);
-    ck_assert(there(folder, 0) && !there(folder, 1));
+    ck_assert(cached_there(folder, 0) && !cached_there(folder, 1));
     snprintf(part, sizeof part, "%s/epoch-000001.safetensors.part", folder);
     ck_assert_int_eq(stat(part, &about), 0);
     c.stop_at = 0;
-    outcome rest = run(c);
-    same(&rest, &live, "resumed");
-    ck_assert(there(folder, 1) && there(folder, 2) && stat(part, &about) != 0);
+    outcome rest = cached_run(c);
+    cached_same(&rest, &live, "resumed");
+    ck_assert(cached_there(folder, 1) && cached_there(folder, 2) && stat(part, &about) != 0);
     c.train.out = NULL;
     c.train.resume = 0;
     c.teacher = NULL;
-    outcome alone = run(c);
-    same(&alone, &live, "read after a resume");
+    outcome alone = cached_run(c);
+    cached_same(&alone, &live, "read after a resume");
     free(live.weights);
     free(first.weights);
     free(rest.weights);
@@ -301,14 +181,14 @@ START_TEST(test_kills)
     enum { KILLS = 25 };
     char folder[500];
     uint64_t random = 88172645463325252u;
-    fresh(folder, sizeof folder, "kills");
-    course c = {.teacher = large, .train = {.augment = "crop", .epochs = 3, .batch = 8}};
-    outcome live = run(c);
+    cached_fresh(folder, sizeof folder, "kills");
+    course c = {.teacher = CACHED_LARGE, .train = {.augment = "crop", .epochs = 3, .batch = 8}};
+    outcome live = cached_run(c);
     c.distill.cache = folder;
     for (int i = 0; i < KILLS; i++) {
         const pid_t pid = fork();
         if (pid == 0) {
-            run(c);
+            cached_run(c);
             _exit(0);
         }
         random ^= random << 13;
@@ -318,12 +198,12 @@ START_TEST(test_kills)
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
     }
-    outcome rest = run(c);
-    same(&rest, &live, "after kills");
-    ck_assert(there(folder, 0) && there(folder, 1) && there(folder, 2));
+    outcome rest = cached_run(c);
+    cached_same(&rest, &live, "after kills");
+    ck_assert(cached_there(folder, 0) && cached_there(folder, 1) && cached_there(folder, 2));
     c.teacher = NULL;
-    outcome alone = run(c);
-    same(&alone, &live, "read after kills");
+    outcome alone = cached_run(c);
+    cached_same(&alone, &live, "read after kills");
     free(live.weights);
     free(rest.weights);
     free(alone.weights);
@@ -334,24 +214,24 @@ END_TEST
 START_TEST(test_two_writers)
 {
     char folder[500], part[600];
-    fresh(folder, sizeof folder, "two");
-    course c = {.teacher = large, .train.augment = "crop"};
-    outcome live = run(c);
+    cached_fresh(folder, sizeof folder, "two");
+    course c = {.teacher = CACHED_LARGE, .train.augment = "crop"};
+    outcome live = cached_run(c);
     c.distill.cache = folder;
     c.train.max_steps = 1;
-    outcome begins = run(c); /* makes the key and the first epoch's unfinished file */
+    outcome begins = cached_run(c); /* makes the key and the first epoch's unfinished file */
     ck_assert_msg(begins.status == KD_OK, "%s", begins.error);
     c.train.max_steps = 0;
     snprintf(part, sizeof part, "%s/epoch-000000.safetensors.part", folder);
     const int fd = open(part, O_RDWR);
     ck_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
-    outcome meanwhile = run(c);
-    same(&meanwhile, &live, "while another fills it");
-    ck_assert(!there(folder, 0) && there(folder, 1));
+    outcome meanwhile = cached_run(c);
+    cached_same(&meanwhile, &live, "while another fills it");
+    ck_assert(!cached_there(folder, 0) && cached_there(folder, 1));
     close(fd);
-    outcome after = run(c);
-    same(&after, &live, "afterwards");
-    ck_assert(there(folder, 0));
+    outcome after = cached_run(c);
+    cached_same(&after, &live, "afterwards");
+    ck_assert(cached_there(folder, 0));
     free(live.weights);
     free(begins.weights);
     free(meanwhile.weights);
@@ -361,33 +241,19 @@ END_TEST
 
 /* ---- damage ---------------------------------------------------------------------------------- */
 
-static void flip_byte(const char *folder, size_t epoch, bool part, off_t from_end)
-{
-    char path[600];
-    unsigned char byte;
-    struct stat about;
-    snprintf(path, sizeof path, "%s/epoch-%06zu.safetensors%s", folder, epoch, part ? ".part" : "");
-    const int fd = open(path, O_RDWR);
-    ck_assert(fd >= 0 && fstat(fd, &about) == 0);
-    ck_assert_int_eq(pread(fd, &byte, 1, about.st_size - from_end), 1);
-    byte ^= 16;
-    ck_assert_int_eq(pwrite(fd, &byte, 1, about.st_size - from_end), 1);
-    close(fd);
-}
-
 /* With the teacher a damaged epoch is mended, and no bit of the run is another; then the cache is
  * whole. */
 static void mended(course c, const outcome *good, const char *what)
 {
     char aside[700];
     snprintf(aside, sizeof aside, "%s/epoch-000001.safetensors.damaged", c.distill.cache);
-    outcome mends = run(c);
-    same(&mends, good, what);
+    outcome mends = cached_run(c);
+    cached_same(&mends, good, what);
     ck_assert_msg(strstr(mends.warning, "set aside"), "%s: '%s'", what, mends.warning);
-    ck_assert_msg(access(aside, F_OK) == 0 && there(c.distill.cache, 1), "%s", what);
+    ck_assert_msg(access(aside, F_OK) == 0 && cached_there(c.distill.cache, 1), "%s", what);
     c.teacher = NULL;
-    outcome reads = run(c);
-    same(&reads, good, what);
+    outcome reads = cached_run(c);
+    cached_same(&reads, good, what);
     ck_assert_str_eq(reads.warning, "");
     free(mends.weights);
     free(reads.weights);
@@ -396,57 +262,57 @@ static void mended(course c, const outcome *good, const char *what)
 START_TEST(test_damage)
 {
     char folder[500];
-    fresh(folder, sizeof folder, "damage");
-    course c = {.teacher = large, .train.augment = "crop", .distill.cache = folder};
-    outcome good = run(c);
+    cached_fresh(folder, sizeof folder, "damage");
+    course c = {.teacher = CACHED_LARGE, .train.augment = "crop", .distill.cache = folder};
+    outcome good = cached_run(c);
     for (off_t at = 401; at < 3200; at += 411) {
-        flip_byte(folder, 1, false, at);
+        cached_flip(folder, 1, false, at);
         course without = c;
         without.teacher = NULL;
-        outcome bad = run(without);
+        outcome bad = cached_run(without);
         ck_assert_int_eq(bad.status, KD_E_FORMAT);
         ck_assert_msg(strstr(bad.error, "epoch-000001") && strstr(bad.error, "damaged"), "%s",
                       bad.error);
         free(bad.weights);
         mended(c, &good, "a damaged row");
     }
-    flip_byte(folder, 1, false, 80 * (40 + 8) + 40); /* in the header */
+    cached_flip(folder, 1, false, 80 * (40 + 8) + 40); /* in the header */
     mended(c, &good, "a damaged header");
     /* Files that have each other's names. */
     char first[600], second[600], third[600];
-    fresh(folder, sizeof folder, "swapped");
-    outcome whole = run(c);
+    cached_fresh(folder, sizeof folder, "swapped");
+    outcome whole = cached_run(c);
     snprintf(first, sizeof first, "%s/epoch-000000.safetensors", folder);
     snprintf(second, sizeof second, "%s/epoch-000001.safetensors", folder);
     snprintf(third, sizeof third, "%s/aside", folder);
     ck_assert(!rename(first, third) && !rename(second, first) && !rename(third, second));
     c.teacher = NULL;
-    outcome swapped = run(c);
+    outcome swapped = cached_run(c);
     ck_assert_int_eq(swapped.status, KD_E_FORMAT);
     ck_assert_msg(strstr(swapped.error, "epoch-000000"), "%s", swapped.error);
-    c.teacher = large;
+    c.teacher = CACHED_LARGE;
     mended(c, &good, "files that have each other's names");
     free(whole.weights);
     free(swapped.weights);
     /* A link is not followed: what it names is not made, and training goes on. */
-    fresh(folder, sizeof folder, "linked");
+    cached_fresh(folder, sizeof folder, "linked");
     snprintf(first, sizeof first, "%s/epoch-000000.safetensors.part", folder);
     snprintf(second, sizeof second, "%s/elsewhere", folder);
     ck_assert(!mkdir(folder, 0777) && !symlink(second, first));
-    outcome linked = run(c);
-    same(&linked, &good, "a link");
+    outcome linked = cached_run(c);
+    cached_same(&linked, &good, "a link");
     ck_assert(access(second, F_OK) != 0);
     free(linked.weights);
     /* A row of an unfinished file that was cut off is computed again. */
-    fresh(folder, sizeof folder, "torn");
+    cached_fresh(folder, sizeof folder, "torn");
     c.train.max_steps = 2;
-    outcome begins = run(c);
+    outcome begins = cached_run(c);
     c.train.max_steps = 0;
-    for (off_t at = 0; at < 80; at++) flip_byte(folder, 0, true, at * 40 + 1);
-    outcome rest = run(c);
-    same(&rest, &good, "torn rows");
-    outcome reads = run(c);
-    same(&reads, &good, "rows that were mended");
+    for (off_t at = 0; at < 80; at++) cached_flip(folder, 0, true, at * 40 + 1);
+    outcome rest = cached_run(c);
+    cached_same(&rest, &good, "torn rows");
+    outcome reads = cached_run(c);
+    cached_same(&reads, &good, "rows that were mended");
     free(good.weights);
     free(begins.weights);
     free(rest.weights);
@@ -456,82 +322,75 @@ END_TEST
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-static void refused(course c, kd_status status, const char *words)
-{
-    outcome o = run(c);
-    ck_assert_msg(o.status == status && strstr(o.error, words), "%d, not %d: %s (%s)",
-                  (int)o.status, (int)status, o.error, words);
-    free(o.weights);
-}
-
 START_TEST(test_refused)
 {
     char folder[500], nothing[500];
-    fresh(folder, sizeof folder, "refused");
-    fresh(nothing, sizeof nothing, "nothing");
+    cached_fresh(folder, sizeof folder, "refused");
+    cached_fresh(nothing, sizeof nothing, "nothing");
     const course made = {
-        .teacher = large, .train = {.augment = "crop", .seed = 3}, .distill.cache = folder};
-    outcome o = run(made);
+        .teacher = CACHED_LARGE, .train = {.augment = "crop", .seed = 3}, .distill.cache = folder};
+    outcome o = cached_run(made);
     ck_assert_msg(o.status == KD_OK, "%s", o.error);
     free(o.weights);
     course c = made;
     c.teacher_seed = 9;
-    refused(c, KD_E_MISMATCH, "its teacher0_hash is ");
+    cached_refused(c, KD_E_MISMATCH, "its teacher0_hash is ");
     c = made;
-    c.teacher = vit;
-    refused(c, KD_E_MISMATCH, "its teacher0 is vgg4_bn");
+    c.teacher = CACHED_VIT;
+    cached_refused(c, KD_E_MISMATCH, "its teacher0 is vgg4_bn");
     c = made;
-    c.second = vit;
-    refused(c, KD_E_MISMATCH, "the cache is of 1 teachers, this run has 2");
+    c.second = CACHED_VIT;
+    cached_refused(c, KD_E_MISMATCH, "the cache is of 1 teachers, this run has 2");
     c = made;
     c.data = "synthetic:image=16,train=80,test=16,seed=1";
-    refused(c, KD_E_MISMATCH, "its data_checksum is ");
+    cached_refused(c, KD_E_MISMATCH, "its data_checksum is ");
     c = made;
     c.train.augment = "flip";
-    refused(c, KD_E_MISMATCH, "its augmentation is crop:4, this run's is flip");
+    cached_refused(c, KD_E_MISMATCH, "its augmentation is crop:4, this run's is flip");
     c = made;
     c.train.augment = "crop+mixup";
-    refused(c, KD_E_MISMATCH, "its order is sample, this run's is position");
+    cached_refused(c, KD_E_MISMATCH, "its order is sample, this run's is position");
     c = made;
     c.train.augment_epochs = 2;
-    refused(c, KD_E_MISMATCH, "its augment_epochs is 0, this run's is 2");
+    cached_refused(c, KD_E_MISMATCH, "its augment_epochs is 0, this run's is 2");
     c = made;
     c.train.seed = 4;
-    refused(c, KD_E_MISMATCH, "its seed is 3, this run's is 4");
+    cached_refused(c, KD_E_MISMATCH, "its seed is 3, this run's is 4");
     c = made;
     c.train.dev_count = 10;
-    refused(c, KD_E_MISMATCH, "its dev_count is 0, this run's is 10");
+    cached_refused(c, KD_E_MISMATCH, "its dev_count is 0, this run's is 10");
     c = made;
     c.train.batch = 16;
-    refused(c, KD_E_MISMATCH, "its batch is 32, this run's is 16");
+    cached_refused(c, KD_E_MISMATCH, "its batch is 32, this run's is 16");
     c = made;
     c.train.drop_last = 1;
-    refused(c, KD_E_MISMATCH, "its drop_last is false, this run's is true");
+    cached_refused(c, KD_E_MISMATCH, "its drop_last is false, this run's is true");
     c = made;
     c.distill.cache_precision = KD_CACHE_FLOAT16;
-    refused(c, KD_E_MISMATCH, "cache_precision: the cache ");
+    cached_refused(c, KD_E_MISMATCH, "cache_precision: the cache ");
     c = made;
     c.distill.cache_top = 3;
-    refused(c, KD_E_MISMATCH, "cache_top: the cache ");
+    cached_refused(c, KD_E_MISMATCH, "cache_top: the cache ");
     c = made;
     c.teacher = NULL;
     c.train.epochs = 3;
-    refused(c, KD_E_NOTFOUND, "the cache lacks epoch 3 of this run, and no teacher is given");
+    cached_refused(c, KD_E_NOTFOUND,
+                   "the cache lacks epoch 3 of this run, and no teacher is given");
     c.distill.cache = nothing;
-    refused(c, KD_E_NOTFOUND, "there is no teacher cache, and no teacher is given");
+    cached_refused(c, KD_E_NOTFOUND, "there is no teacher cache, and no teacher is given");
     c = made;
     c.distill.cache = nothing;
     c.distill.cache_top = 11;
-    refused(c, KD_E_INVALID, "cache_top: 11 of 10 classes");
+    cached_refused(c, KD_E_INVALID, "cache_top: 11 of 10 classes");
     c = made;
     c.student = "vgg4_bn,width=0.125,image=32,classes=10";
     c.train.augment = "rrc";
     c.distill.cache = nothing;
-    o = run(c);
+    o = cached_run(c);
     ck_assert_msg(o.status == KD_OK, "%s", o.error);
     free(o.weights);
-    c.student = small;
-    refused(c, KD_E_MISMATCH, "its canvas is 32x32, this run's is 24x24");
+    c.student = CACHED_SMALL;
+    cached_refused(c, KD_E_MISMATCH, "its canvas is 32x32, this run's is 24x24");
 }
 END_TEST
 
@@ -569,13 +428,13 @@ START_TEST(test_hostile_key)
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char folder[500], path[600];
-        fresh(folder, sizeof folder, "hostile");
+        cached_fresh(folder, sizeof folder, "hostile");
         snprintf(path, sizeof path, "%s/cache.json", folder);
         ck_assert_int_eq(mkdir(folder, 0777), 0);
         FILE *f = fopen(path, "w");
         fputs(keys[i].text, f);
         fclose(f);
-        outcome o = run((course){.distill.cache = folder, .train.augment = "none"});
+        outcome o = cached_run((course){.distill.cache = folder, .train.augment = "none"});
         ck_assert_msg(o.status && strstr(o.error, keys[i].words), "%s: %s", keys[i].text, o.error);
         free(o.weights);
     }
@@ -630,38 +489,38 @@ START_TEST(test_foreign)
     kd_ctx *ctx = test_ctx(1, NULL);
     test_fill(logits, 800, 4, 5);
     foreign_logits = logits;
-    fresh(folder, sizeof folder, "foreign");
+    cached_fresh(folder, sizeof folder, "foreign");
     write_foreign(ctx, folder,
                   "{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
                   "\"teacher0\":\"resnet\",\"augmentation\":\"any\"}",
                   logits, 80);
-    outcome cached = run((course){.distill.cache = folder, .train.augment = "crop"});
+    outcome cached = cached_run((course){.distill.cache = folder, .train.augment = "crop"});
     ck_assert_msg(strstr(cached.warning, "does not say, so that it is not compared: data_checksum"),
                   "%s", cached.warning);
-    outcome asked =
-        run((course){.distill = {.logits = ask, .logits_user = &calls}, .train.augment = "crop"});
-    same(&cached, &asked, "a function and a file of the same logits");
+    outcome asked = cached_run(
+        (course){.distill = {.logits = ask, .logits_user = &calls}, .train.augment = "crop"});
+    cached_same(&cached, &asked, "a function and a file of the same logits");
     ck_assert_int_eq(calls, 6);
-    refused((course){.distill.cache = folder, .train.augment = "mixup"}, KD_E_UNSUPPORTED,
-            "the cache has logits of single pictures, this run's are mixed");
+    cached_refused((course){.distill.cache = folder, .train.augment = "mixup"}, KD_E_UNSUPPORTED,
+                   "the cache has logits of single pictures, this run's are mixed");
     /* With the labels left out. */
     outcome soft =
-        run((course){.distill = {.cache = folder, .hard = KD_OFF}, .train.augment = "crop"});
+        cached_run((course){.distill = {.cache = folder, .hard = KD_OFF}, .train.augment = "crop"});
     ck_assert_msg(soft.status == KD_OK, "%s", soft.error);
     ck_assert(isnan(soft.result.hard_loss) && soft.result.soft_loss > 0);
     /* Of pictures that nobody has labelled. */
     course c = {.data = "synthetic:classes=2,image=16,train=80,test=16",
                 .distill = {.cache = folder, .hard = KD_OFF},
                 .train = {.augment = "crop", .no_test = 1}};
-    outcome flat = run(c);
+    outcome flat = cached_run(c);
     ck_assert_msg(flat.status == KD_OK, "%s", flat.error);
     c.distill.hard = 0;
-    refused(c, KD_E_MISMATCH, "has 2 classes, the network 10");
+    cached_refused(c, KD_E_MISMATCH, "has 2 classes, the network 10");
     free(flat.weights);
     kd_ctx *other = ctx;
-    refused((course){.distill = {.logits = ask, .logits_user = &calls, .cache = folder}},
-            KD_E_INVALID, "logits goes with neither teachers nor a cache");
-    outcome ill = run((course){.distill = {.logits = is_ill, .logits_user = &other}});
+    cached_refused((course){.distill = {.logits = ask, .logits_user = &calls, .cache = folder}},
+                   KD_E_INVALID, "logits goes with neither teachers nor a cache");
+    outcome ill = cached_run((course){.distill = {.logits = is_ill, .logits_user = &other}});
     ck_assert_int_eq(ill.status, KD_E_IO);
     free(cached.weights);
     free(asked.weights);
@@ -704,20 +563,20 @@ START_TEST(test_foreign_identity)
     char folder[2][500], out[500], value[64], sum[17];
     uint64_t h = 0xCBF29CE484222325u;
     test_fill(logits, 800, 4, 5);
-    fresh(out, sizeof out, "identity");
+    cached_fresh(out, sizeof out, "identity");
     for (const char *c = keys[0]; *c; c++) h = (h ^ (unsigned char)*c) * 0x100000001B3u;
     snprintf(sum, sizeof sum, "%016llx", (unsigned long long)h);
     for (int i = 0; i < 2; i++) {
-        fresh(folder[i], sizeof folder[i], "foreign");
+        cached_fresh(folder[i], sizeof folder[i], "foreign");
         write_foreign(ctx, folder[i], keys[i], logits, 80);
-        outcome o = run((course){.distill.cache = folder[i],
-                                 .train = {.augment = "crop", .out = out, .overwrite = 1}});
+        outcome o = cached_run((course){.distill.cache = folder[i],
+                                        .train = {.augment = "crop", .out = out, .overwrite = 1}});
         ck_assert_msg(o.status == KD_OK, "%s", o.error);
         described(out, "teacher0_hash", value);
         ck_assert_str_eq(value, i ? "0123abc" : sum);
         free(o.weights);
     }
-    refused(
+    cached_refused(
         (course){.distill.cache = folder[0], .train = {.augment = "crop", .out = out, .resume = 1}},
         KD_E_MISMATCH, "its teacher0_hash is 0123abc, this run's is ");
     kd_ctx_destroy(ctx);
@@ -730,19 +589,19 @@ END_TEST
 START_TEST(test_unwritable)
 {
     char folder[500], part[600];
-    fresh(folder, sizeof folder, "full");
-    course c = {.teacher = large, .train.augment = "crop"};
-    outcome live = run(c);
+    cached_fresh(folder, sizeof folder, "full");
+    course c = {.teacher = CACHED_LARGE, .train.augment = "crop"};
+    outcome live = cached_run(c);
     c.distill.cache = folder;
     c.train.max_steps = 1;
-    outcome begins = run(c);
+    outcome begins = cached_run(c);
     c.train.max_steps = 0;
     snprintf(part, sizeof part, "%s/epoch-000000.safetensors.part", folder);
     ck_assert_int_eq(unlink(part), 0);
     ck_assert_int_eq(symlink("/dev/full", part), 0);
-    outcome full = run(c);
-    same(&full, &live, "a full disk");
-    ck_assert(!there(folder, 0) && there(folder, 1));
+    outcome full = cached_run(c);
+    cached_same(&full, &live, "a full disk");
+    ck_assert(!cached_there(folder, 0) && cached_there(folder, 1));
     free(live.weights);
     free(begins.weights);
     free(full.weights);

@@ -332,12 +332,6 @@ START_TEST(test_refused)
     kd_plan *plan;
     ck_assert_int_eq(kd_train_plan(s.student, &o, &plan), KD_E_UNSUPPORTED);
     o = s.opt;
-    o.feature = KD_FEATURE_AT;
-    char cache[600];
-    snprintf(cache, sizeof cache, "%s/cache", test_dir());
-    o.cache = cache;
-    refused(&s, &o, KD_E_UNSUPPORTED, "cache: it has the teacher's logits alone");
-    o = s.opt;
     o.feature = KD_FEATURE_ATTENTION;
     refused(&s, &o, KD_E_INVALID, "feature: the student (vgg3_bn");
     o.feature = KD_FEATURE_HINT;
