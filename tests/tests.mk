@@ -2,7 +2,7 @@
 
 # The command line's reader is tested from within, as are the programs' statistics.
 parse_src := $(addprefix examples/kd/,options.c option_table.c open.c text.c)
-no_test := tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c tests/musl/%
+no_test := $(if $(filter 1,$(ONNX)),,tests/onnx/evaluate.c) tests/golden/% tests/consumer/% tests/kill/shim.c tests/blas/wrong_blas.c tests/musl/%
 test_src := $(filter-out $(no_test),$(wildcard tests/*.c tests/*/*.c)) $(parse_src) examples/common/statistics.c
 $(obj)/bin/tests: $(test_src:%.c=$(obj)/%.o) $(obj)/libkd_internal.a
 check_libs = $(shell $(PKG_CONFIG) --libs check 2>/dev/null || echo -lcheck -lsubunit -lrt)
