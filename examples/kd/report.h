@@ -114,6 +114,7 @@ typedef struct report_group {
     stats_interval interval;
     double figures[REPORT_FIGURES]; /* means of runs that have it; NAN: none has */
     double total_seconds;           /* with those of the runs it started from */
+    bool mixed;                     /* --by pools other networks, data, or ways to train in it */
     const char *label;
     bool labelling;
 } report_group;
@@ -215,8 +216,8 @@ compare_difference report_differ(report *r, size_t a, size_t b);
 /* The nearest group without a teacher that has the same network, data, start, and steps (longer:
  * more); SIZE_MAX: there is none. */
 size_t report_control(const report *r, size_t group, bool longer);
-/* How many times as long the runs of `group` take as those of `than`. */
-double report_times_longer(const report *r, size_t group, size_t than);
+/* "for 1.79 times the time": of the runs of `group` against those of `than`. */
+const char *report_for_longer(report *r, size_t group, size_t than);
 /* The timing pass of such a step; NULL: there is none. */
 const report_timing *report_timing_of(const report *r, const report_run *run);
 

@@ -120,7 +120,7 @@ bool claim_same_data(const report *r, size_t a, size_t b)
 bool claim_is_distilled(const report *r, size_t group, size_t like)
 {
     const report_run *run = report_first(&r->groups[group]);
-    return run->teacher_spec && !run->start_file &&
+    return run->teacher_spec && !run->start_file && !r->groups[group].mixed &&
            (like == SIZE_MAX || claim_same_data(r, group, like));
 }
 

@@ -28,7 +28,10 @@ static bool is_between_cnns(const report *r, size_t g)
 static size_t best_between_cnns(const report *r)
 {
     size_t best = SIZE_MAX;
-    for (size_t g = 0; g < r->n_groups; g++) {
+    bool any = false; /* else there is nothing to look for */
+    for (size_t g = 0; g < r->n_groups && !any; g++)
+        any = claim_is_distilled(r, g, SIZE_MAX) && !is_between_cnns(r, g);
+    for (size_t g = 0; g < r->n_groups && any; g++) {
         if (!claim_is_distilled(r, g, SIZE_MAX) || !is_between_cnns(r, g)) continue;
         bool other = false;
         for (size_t k = 0; k < r->n_groups && !other; k++)
@@ -386,8 +389,8 @@ static void time_line(report *r, size_t g, const claim_control *longer, FILE *f)
     const claim_control same = claim_control_of(r, g, false);
     fprintf(f, "<p><b class=\"n\">%zu</b> ", g + 1);
     html(f, r->groups[g].label);
-    fprintf(f, ", against the student alone for %.2f times the time (<b class=\"n\">%zu</b>): ",
-            report_times_longer(r, longer->group, g), longer->group + 1);
+    fprintf(f, ", against the student alone %s (<b class=\"n\">%zu</b>): ",
+            report_for_longer(r, longer->group, g), longer->group + 1);
     html_minus(f, claim_points(r, &longer->d));
     fputs(" points", f);
     if (same.group != SIZE_MAX) {

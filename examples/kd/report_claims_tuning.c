@@ -11,7 +11,8 @@
 static size_t start_of(const report *r, size_t g)
 {
     const report_run *start = report_first(&r->groups[g])->start;
-    return start && start->group < r->n_groups ? start->group : SIZE_MAX;
+    const bool one = start && start->group < r->n_groups && !r->groups[g].mixed;
+    return one && !r->groups[start->group].mixed ? start->group : SIZE_MAX;
 }
 
 static double rate_of(const report_run *run)

@@ -160,7 +160,8 @@ size_t report_control(const report *r, size_t group, bool longer)
         const report_run *a = report_first(g), *b = report_first(other);
         const bool steps =
             longer ? steps_of(other) > steps_of(g) : same_number(steps_of(other), steps_of(g));
-        if (k == group || b->teacher_spec || !same_task(a, b) || !same_start(a, b) || !steps)
+        if (k == group || g->mixed || other->mixed || b->teacher_spec || !same_task(a, b) ||
+            !same_start(a, b) || !steps)
             continue;
         const size_t n = 1 + likeness(a, b);
         if (n <= most) continue;
@@ -180,7 +181,7 @@ const report_timing *report_timing_of(const report *r, const report_run *run)
 }
 
 /* Steps of a quiet timing pass, if there is one: runs share their machine with others. */
-double report_times_longer(const report *r, size_t group, size_t than)
+static double times_longer(const report *r, size_t group, size_t than)
 {
     const report_group *a = &r->groups[group], *b = &r->groups[than];
     const report_timing *x = report_timing_of(r, report_first(a));
@@ -188,6 +189,12 @@ double report_times_longer(const report *r, size_t group, size_t than)
     if (x && y)
         return steps_of(a) * x->parts[REPORT_PARTS] / (steps_of(b) * y->parts[REPORT_PARTS]);
     return a->figures[FIG_SECONDS] / b->figures[FIG_SECONDS];
+}
+
+const char *report_for_longer(report *r, size_t group, size_t than)
+{
+    const double times = times_longer(r, group, than);
+    return isfinite(times) ? report_print(r, "for %.2f times the time", times) : "for more steps";
 }
 
 static void compare_taught(report *r, size_t g)
@@ -199,8 +206,8 @@ static void compare_taught(report *r, size_t g)
                          other_settings(r, g, same, false)));
     if (longer != SIZE_MAX)
         add(r, g, longer,
-            report_print(r, "without a teacher, for %.2f times the time%s",
-                         report_times_longer(r, longer, g), other_settings(r, g, longer, true)));
+            report_print(r, "without a teacher, %s%s", report_for_longer(r, longer, g),
+                         other_settings(r, g, longer, true)));
 }
 
 static void compare_trained_further(report *r, size_t g)
@@ -211,7 +218,9 @@ static void compare_trained_further(report *r, size_t g)
     if (same_data) add(r, g, start, "what it started from");
     for (size_t k = 0; k < r->n_groups; k++) {
         const report_run *other = report_first(&r->groups[k]);
-        if (!other->start_file || !same_start(run, other) || !same_task(run, other)) continue;
+        if (r->groups[k].mixed || !other->start_file || !same_start(run, other) ||
+            !same_task(run, other))
+            continue;
         if (same_number(steps_of(&r->groups[g]), steps_of(&r->groups[k])))
             add(r, g, k, "another way to train further, for as many steps");
     }
@@ -288,6 +297,7 @@ int report_compare(report *r)
         code = compare_all(r);
     else
         for (size_t g = 0; g < r->n_groups; g++) {
+            if (r->groups[g].mixed) continue; /* it has no control */
             if (report_first(&r->groups[g])->teacher_spec) compare_taught(r, g);
             if (report_first(&r->groups[g])->start_file) compare_trained_further(r, g);
         }

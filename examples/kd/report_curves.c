@@ -23,7 +23,7 @@ typedef struct chart {
     size_t groups[SVG_STYLES], n;
     curve curves[SVG_STYLES];
     const char *student, *data;
-    bool continued;
+    bool continued, mixed;
 } chart;
 
 static double value_of(const report_epoch *e, quantity what)
@@ -190,8 +190,9 @@ static void draw(report *r, chart *c, quantity what, FILE *f)
     size_t n = 0;
     for (size_t i = 0; i < c->n; i++) c->curves[i] = curve_of(r, c->groups[i], what);
     if (r->failed || !axes_of(c, what, &x, &y)) return;
-    const char *title = report_print(r, "%s on %s%s: %s", report_short_spec(r, c->student), c->data,
-                                     c->continued ? ", trained further" : "", quantity_names[what]);
+    const char *title = report_print(
+        r, "%s on %s%s: %s", c->mixed ? "several networks" : report_short_spec(r, c->student),
+        c->data, c->continued ? ", trained further" : "", quantity_names[what]);
     fputs("<figure><figcaption>", f);
     html(f, title);
     fputs("</figcaption>\n", f);
@@ -247,7 +248,9 @@ static bool next_chart(const report *r, bool *done, chart *c)
     const report_run *first = NULL;
     for (size_t g = 0; g < r->n_groups && c->n < SVG_STYLES; g++) {
         const report_run *run = report_first(&r->groups[g]);
-        if (done[g] || !has_epochs(&r->groups[g]) || (first && !belongs(first, run))) continue;
+        if (done[g] || !has_epochs(&r->groups[g])) continue;
+        if (first && (!belongs(first, run) || c->mixed != r->groups[g].mixed)) continue;
+        if (!first) c->mixed = r->groups[g].mixed;
         if (!first) first = run;
         done[g] = true;
         c->groups[c->n++] = g;

@@ -151,8 +151,23 @@ static void count_seeds(report *r, report_group *g)
     }
 }
 
+/* What is pooled by --by may be several networks, data sets, or taught and not. */
+static bool is_pooled(const report_group *g)
+{
+    const report_run *first = report_first(g);
+    for (size_t i = 1; i < g->n; i++) {
+        const report_run *run = g->runs[i];
+        if (strcmp(run->spec, first->spec) || strcmp(run->data, first->data) ||
+            strcmp(run->checksum, first->checksum) || !run->teacher_spec != !first->teacher_spec ||
+            !run->start_file != !first->start_file)
+            return true;
+    }
+    return false;
+}
+
 static void measure(report *r, report_group *g)
 {
+    g->mixed = is_pooled(g);
     count_seeds(r, g);
     if (r->failed) return;
     stats_mean(g->top1, g->n_seeds, &g->mean, &g->deviation);

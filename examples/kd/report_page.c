@@ -61,7 +61,9 @@ static const char style[] =
     "code{font-family:ui-monospace,'DejaVu Sans Mono',monospace;font-size:.9em;"
     "overflow-wrap:anywhere}\n"
     "@media(max-width:40rem){tbody th,td.g{min-width:9rem}}\n"
-    "@media print{@page{size:A4 landscape;margin:12mm}body{max-width:none;padding:0;font-size:10pt}"
+    "@media print{details::details-content{content-visibility:visible;block-size:auto}"
+    "svg{max-width:32rem}@page{size:A4 "
+    "landscape;margin:12mm}body{max-width:none;padding:0;font-size:10pt}"
     ".scroll{overflow:visible}table{font-size:7pt}th,td{padding:.15rem .3rem}"
     "tbody th,td.t,td.g,td.each{min-width:0}nav{display:none}"
     "tr,figure,.claim{break-inside:avoid}h2,h3,caption{break-after:avoid}a{color:inherit}}\n";
@@ -157,15 +159,36 @@ static void list_setting(const report_setting *s, size_t n, FILE *f)
     html(f, s->value);
 }
 
-/* What the group's first run has beside what all runs have. */
-static void list_own(const report_run *run, const report_run *first, const bool *common, FILE *f)
+/* The values that the group's runs have, which are several where --by pools them. */
+static void list_values(const report_group *g, const char *key, size_t n, FILE *f)
 {
+    enum { MOST = 6 };
+    const char *shown[MOST];
+    size_t k = 0;
+    fputs(n ? "; " : "", f);
+    html(f, key);
+    for (size_t i = 0; i < g->n && k < MOST; i++) {
+        const char *value = report_setting_of(g->runs[i], key);
+        bool seen = false;
+        if (!value) value = "none";
+        for (size_t j = 0; j < k && !seen; j++) seen = !strcmp(shown[j], value);
+        if (seen) continue;
+        fputs(k ? ", " : " ", f);
+        html(f, value);
+        shown[k++] = value;
+    }
+}
+
+/* What the group has beside what all runs have. */
+static void list_own(const report_group *g, const report_run *first, const bool *common, FILE *f)
+{
+    const report_run *run = report_first(g);
     size_t n = 0;
     for (size_t i = 0; i < run->n_settings; i++) {
         bool known = false;
         for (size_t k = 0; k < first->n_settings && !known; k++)
             known = common[k] && !strcmp(first->settings[k].key, run->settings[i].key);
-        if (!known) list_setting(&run->settings[i], n++, f);
+        if (!known) list_values(g, run->settings[i].key, n++, f);
     }
     if (!n) fputs("nothing", f);
 }
@@ -183,7 +206,7 @@ static void settings(report *r, FILE *f)
     fputs(".</p>\n<details><summary>What else each group has, and its runs</summary>\n<ul>\n", f);
     for (size_t g = 0; g < r->n_groups; g++) {
         fprintf(f, "<li><b class=\"n\">%zu</b> ", g + 1);
-        list_own(report_first(&r->groups[g]), first, common, f);
+        list_own(&r->groups[g], first, common, f);
         fputs(". Runs: ", f);
         for (size_t i = 0; i < r->groups[g].n; i++) {
             fputs(i ? ", <code>" : "<code>", f);

@@ -57,7 +57,9 @@ static size_t points_of(report *r, const char *data, const price *p, point **out
     *out = list;
     for (size_t g = 0; list && g < r->n_groups; g++) {
         const double x = price_of(&r->groups[g], p);
-        if (isnan(x) || x <= 0 || strcmp(report_first(&r->groups[g])->data, data)) continue;
+        if (isnan(x) || x <= 0 || r->groups[g].mixed ||
+            strcmp(report_first(&r->groups[g])->data, data))
+            continue;
         list[n++] = (point){.group = g, .price = x, .top1 = r->groups[g].mean};
     }
     if (n) qsort(list, n, sizeof *list, by_price);

@@ -431,6 +431,12 @@ START_TEST(test_report_by)
     for (size_t s = 0; s < SEEDS; s++) close_to(element(ctx, g, "each", s), (warm[s] + hot[s]) / 2);
     kd_json_object_destroy(g);
     kd_json_object_destroy(all);
+    const record other = {.folder = "pooled/nine-seed1", .spec = "vgg9_bn", .seed = 1, .top1 = 90};
+    put_study("pooled", 2);
+    put_record(&other);
+    typed(0, "report %s --json --by teacher -o %s", typed_at("pooled"), typed_at("pooled.html"));
+    typed_says("said", "\"differences\":[]"); /* two networks in a group: no control */
+    test_expect_in(check_page("pooled.html"), "student " VGG ", vgg9_bn");
     typed(2, "report %s --json --by studnet", typed_at("runs"));
     typed_says("errors", "did you mean student?");
     typed(2, "report %s --json --by student,,teacher", typed_at("runs"));
