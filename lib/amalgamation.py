@@ -15,6 +15,7 @@ import re
 import sys
 
 ISA, AMX = 'lib/kernel/isa', 'lib/kernel/amx'
+ONNX = 'lib/onnx/'  # but for onnx.c wants messages that protobuf-c makes, and its library: left out
 DECLARED = {AMX + '/avx512.h'}  # of functions that stand before it: gcc wants the options of both to be the same
 FEATURES = {'__AVX2__': 'KDI_AVX2', '__AVX512F__': 'KDI_AVX512', '__AVX512BW__': 'KDI_AVX512'}  # of the table
 TEMPLATES = {ISA + '/separable.h', ISA + '/separable_filters.h'}  # of the file that includes them
@@ -398,6 +399,8 @@ def library(version, here):
         if not os.path.isdir('lib/' + room):
             continue
         for path in sources('lib/' + room):
+            if path.startswith(ONNX) and path != ONNX + 'onnx.c':
+                continue
             text = all_in_one.file(path)
             ordinary.append(like_kernel(text) if path in LOOPS else text)
     headers = ''.join(all_in_one.included(ISA + '/x.c', f'"{h}"', {}, ()) for h in ('vectors.h', 'vec_math.h'))

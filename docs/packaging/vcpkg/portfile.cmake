@@ -6,6 +6,7 @@ get_filename_component(SOURCE_PATH "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE
 set(options
     BLAS=builtin
     OPENMP=0
+    ONNX=0
     "PREFIX=${CURRENT_PACKAGES_DIR}"
     "DATADIR=${CURRENT_PACKAGES_DIR}/share"
     "CPPFLAGS=-I${CURRENT_INSTALLED_DIR}/include"
