@@ -112,7 +112,8 @@ static int check_student(sweep_student *t)
 {
     const cli_run *run = &t->session.run;
     const size_t own = kd_model_classes(run->model);
-    for (size_t i = 0; i < t->args.n_teachers; i++)
+    const bool hears = !t->args.distill.feature || t->args.distill.soft > 0;
+    for (size_t i = 0; i < t->args.n_teachers && hears; i++)
         if (kd_model_classes(t->session.teachers[i]) != own)
             return cli_fail("%s: the student has %zu classes, the teacher %zu", t->name, own,
                             kd_model_classes(t->session.teachers[i]));
@@ -203,11 +204,11 @@ static int watch(void *user, const kd_progress *p)
     if (cli_interrupted()) return 1;
     const int stop = at_stop(w, p);
     if (w->s->args->quiet || !p->epoch_end || p->evaluating) return stop;
-    char dev[40] = "";
+    char top1[40] = "", dev[40] = "";
+    if (!isnan(p->accuracy)) snprintf(top1, sizeof top1, ", top-1 %.2f %%", p->accuracy);
     if (!isnan(p->dev_top1)) snprintf(dev, sizeof dev, ", development %.2f %%", p->dev_top1);
-    fprintf(stderr, "kd: %s: epoch %.4g of %zu: loss %.4f, top-1 %.2f %%%s, %.0f images/s\n",
-            w->student->name, p->epochs_done, p->epochs, p->loss, p->accuracy, dev,
-            p->images_per_second);
+    fprintf(stderr, "kd: %s: epoch %.4g of %zu: loss %.4f%s%s, %.0f images/s\n", w->student->name,
+            p->epochs_done, p->epochs, p->loss, top1, dev, p->images_per_second);
     return stop;
 }
 

@@ -272,8 +272,9 @@ static int print_table(cli_session *s)
         if (r->best_epoch) printf("  (epoch %zu, the best, is kept)", r->best_epoch);
         putchar('\n');
     }
-    printf("training    loss %.4f  top-1 %.2f %% in the last epoch\n", r->train_loss,
-           r->train_top1);
+    printf("training    loss %.4f", r->train_loss);
+    if (!isnan(r->train_top1)) printf("  top-1 %.2f %%", r->train_top1);
+    puts(" in the last epoch");
     printf("time        %s for %.4g %s, %zu step%s: %.0f images/s\n", cli_duration(r->seconds).text,
            r->epochs, r->epochs == 1 ? "epoch" : "epochs", r->steps, r->steps == 1 ? "" : "s",
            r->images_per_second);

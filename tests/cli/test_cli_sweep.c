@@ -412,6 +412,30 @@ START_TEST(test_orphans)
 END_TEST
 
 /* A folder of pictures and nothing else teaches; with a labelled test split beside it is measured. */
+static bool says_nan(const char *file)
+{
+    size_t n;
+    char *text = read_file(typed_at(file), &n);
+    const bool nan = strstr(text, "nan ") || strstr(text, "nan,");
+    free(text);
+    return nan;
+}
+
+/* Bodies of two sizes, from a teacher of other classes than theirs. */
+static void sweep_of_flat(void)
+{
+    char text[2000];
+    snprintf(text, sizeof text,
+             "{\"common\": {\"data\": \"folder:%s\", \"batch\": 16, \"epochs\": 1, \"hard\": 0,"
+             "\"feature\": \"cosine\", \"teacher\": \"%s\"}, \"students\": ["
+             "{\"name\": \"a\", \"spec\": \"vgg2,image=16,classes=3\"},"
+             "{\"name\": \"b\", \"spec\": \"vgg3,image=16,classes=3\"}]}",
+             typed_at("flat"), typed_at("teacher"));
+    typed_put(typed_at("bodies.json"), text);
+    typed(0, "sweep %s --out %s", typed_at("bodies.json"), typed_at("bodies"));
+    ck_assert(!says_nan("said") && !says_nan("errors"));
+}
+
 START_TEST(test_flat_folder)
 {
     make_teacher();
@@ -434,6 +458,12 @@ START_TEST(test_flat_folder)
     typed_says("said", "classes=10");
     typed_says("said", "\"top1\":null");
     typed_says("said", "\"train_top1\":null");
+    typed(0,
+          "distill vgg2 --image 16 --data folder:%s --batch 16 --epochs 2 --hard 0 --cache %s "
+          "--teacher %s",
+          typed_at("flat"), typed_at("flat_cache"), typed_at("teacher"));
+    ck_assert_msg(!says_nan("said") && !says_nan("errors"), "%s", typed_at("said"));
+    sweep_of_flat();
     typed(1, "distill vgg2 --image 16 --teacher %s --data folder:%s --hard 0 --dev-count 4 --quiet",
           typed_at("teacher"), typed_at("flat"));
     typed_says("errors", "has no labels to measure with");
