@@ -230,7 +230,7 @@ bool claim_fastest(report *r, const claim *c, FILE *f)
     bool timed = claim_is_timed(r, &r->groups[best]);
     for (size_t i = 0; i < n; i++) {
         const double ratio = claim_step_ms(r, &r->groups[rivals[i]], REPORT_PARTS) / own;
-        if (isnan(ratio)) return false;
+        if (!isfinite(ratio)) return false;
         low = ratio < low ? ratio : low;
         high = ratio > high ? ratio : high;
         timed = timed && claim_is_timed(r, &r->groups[rivals[i]]);
@@ -278,7 +278,7 @@ bool claim_loss_is_quick(report *r, const claim *c, FILE *f)
         timed = timed && claim_is_timed(r, group);
         n++;
     }
-    if (!n) return false;
+    if (!n || !(most > 0)) return false;
     claim_open(c, f);
     fprintf(
         f,

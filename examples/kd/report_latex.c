@@ -28,7 +28,7 @@ static void text(FILE *f, const char *words)
             fputs("\\textgreater{}", f);
             break;
         case '"':
-            fputs("\\textquotedbl{}", f);
+            fputs("''", f);
             break;
         case '|':
             fputs("\\textbar{}", f);

@@ -43,7 +43,7 @@ static const char style[] =
     "gap:1rem 2rem;align-items:start}\n"
     "figure{margin:.75rem 0;min-width:0}\n"
     "figcaption{font-weight:600;font-size:.9rem}\n"
-    "svg{display:block;width:100%;height:auto;max-width:44rem}\n"
+    "svg{display:block;width:100%;height:auto;max-width:36rem}\n"
     ".key{list-style:none;padding:0;margin:.25rem 0;font-size:.85rem;columns:20rem}\n"
     ".key li{break-inside:avoid;display:flex;gap:.4rem;align-items:flex-start;line-height:1.35;"
     "padding:.1rem 0}\n"

@@ -96,8 +96,19 @@ static bool is_of(const char *file, const char *folder)
            (!file[n] || (file[n] == '/' && !strchr(file + n + 1, '/')));
 }
 
+/* A file of the right path that holds other weights by now is another network. A start's sum is its
+ * file's only where the head was kept. */
+static bool is_contradicted(const report_run *of, const report_run *run, const char *hash,
+                            bool start)
+{
+    if (!*hash || !*run->hash || !strcmp(hash, run->hash)) return false;
+    const bool same_head = !strcmp(of->spec, run->spec) && !strcmp(of->checksum, run->checksum) &&
+                           !report_setting_of(of, "reset_head");
+    return !start || same_head;
+}
+
 static const report_run *find_network(const report *r, const report_run *of, const char *file,
-                                      const char *hash)
+                                      const char *hash, bool start)
 {
     char beside[2 * CLI_PATH];
     const char *slash = strrchr(of->real, '/');
@@ -109,8 +120,7 @@ static const report_run *find_network(const report *r, const report_run *of, con
     }
     for (size_t i = 0; i < r->n_runs && *file; i++) {
         const report_run *run = r->runs[i];
-        const bool contradicted = *hash && *run->hash && !of->start_hash;
-        if (run == of || !run->spec || contradicted) continue;
+        if (run == of || !run->spec || is_contradicted(of, run, hash, start)) continue;
         if (is_of(file, run->real) || is_of(beside, run->real) || is_of(file, run->out)) return run;
     }
     return NULL;
@@ -159,8 +169,9 @@ void report_link(report *r)
         report_run *run = r->runs[i];
         if (!run->spec) continue;
         if (run->teacher_spec)
-            run->teacher = find_network(r, run, run->teacher_file, run->teacher_hash);
-        if (run->start_file) run->start = find_network(r, run, run->start_file, run->start_hash);
+            run->teacher = find_network(r, run, run->teacher_file, run->teacher_hash, false);
+        if (run->start_file)
+            run->start = find_network(r, run, run->start_file, run->start_hash, true);
     }
     for (size_t i = 0; i < r->n_runs; i++)
         if (r->runs[i]->spec) describe(r, r->runs[i]);

@@ -375,6 +375,60 @@ void svg_bars(FILE *f, unsigned id, const double *values, size_t n, size_t parts
     fputs("</svg>\n", f);
 }
 
+/* ---- intervals ------------------------------------------------------------------------------- */
+
+static void interval_row(const svg *s, const svg_interval *row, double y)
+{
+    const bool known = isfinite(row->low) && isfinite(row->high);
+    const bool apart = known && (row->low > 0 || row->high < 0);
+    fprintf(s->f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" font-size=\"12\">", s->left - 6,
+            y + 4);
+    html(s->f, row->name);
+    fputs("</text>", s->f);
+    if (known)
+        fprintf(s->f,
+                "<path d=\"M%.1f %.1fH%.1fm0 -4v8M%.1f %.1fv8\" fill=\"none\" stroke=\"%s\" "
+                "stroke-width=\"1.6\"/>",
+                svg_x(s, row->low), y, svg_x(s, row->high), svg_x(s, row->low), y - 4, colours[0]);
+    if (isfinite(row->mean)) shape(s->f, svg_x(s, row->mean), y, 0, apart, 4);
+}
+
+void svg_intervals(FILE *f, unsigned id, const svg_interval *rows, size_t n, const char *label,
+                   const char *title, const char *description)
+{
+    enum { ROW = 18, TOP = 8, BOTTOM = 44, LEFT = 64 };
+    double low = 0, high = 0, ticks[SVG_TICKS];
+    for (size_t i = 0; i < n; i++) {
+        const double ends[] = {rows[i].mean, rows[i].low, rows[i].high};
+        for (size_t k = 0; k < 3; k++) {
+            low = isfinite(ends[k]) && ends[k] < low ? ends[k] : low;
+            high = isfinite(ends[k]) && ends[k] > high ? ends[k] : high;
+        }
+    }
+    const svg s = {.f = f,
+                   .x = svg_axis_of(low, high, false, label),
+                   .left = LEFT,
+                   .top = TOP,
+                   .right = SVG_WIDTH - 16,
+                   .bottom = TOP + ROW * (double)n};
+    open_picture(f, id, TOP + ROW * (int)n + BOTTOM, title, description);
+    const size_t k = ticks_of(&s.x, ticks);
+    for (size_t i = 0; i < k; i++) {
+        const double x = svg_x(&s, ticks[i]);
+        fprintf(f,
+                "<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\"/><text x=\"%.1f\" y=\"%.1f\" "
+                "text-anchor=\"middle\">",
+                x, s.top, s.bottom + 4, fabs(ticks[i]) < 1e-9 ? "#333" : "#ddd", x, s.bottom + 18);
+        tick_text(f, ticks[i]);
+        fputs("</text>\n", f);
+    }
+    for (size_t i = 0; i < n; i++) interval_row(&s, &rows[i], s.top + ROW * ((double)i + .5));
+    fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", (s.left + s.right) / 2,
+            s.bottom + 36);
+    html(f, label);
+    fputs("</text></svg>\n", f);
+}
+
 /* ---- the key --------------------------------------------------------------------------------- */
 
 static void open_sample(FILE *f)

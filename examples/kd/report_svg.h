@@ -56,6 +56,15 @@ void svg_bars(FILE *f, unsigned id, const double *values, size_t n, size_t parts
               const char *const *names, const char *unit, const char *title,
               const char *description);
 
+/* Intervals, one below the other, with a line at zero: rows [n]. A mean without an interval (low NAN)
+ * is a point alone; the point is filled where the interval is on one side of zero. */
+typedef struct svg_interval {
+    const char *name;
+    double mean, low, high;
+} svg_interval;
+void svg_intervals(FILE *f, unsigned id, const svg_interval *rows, size_t n, const char *label,
+                   const char *title, const char *description);
+
 /* Samples for a key beside the picture. */
 void svg_key_line(FILE *f, size_t style);
 void svg_key_marker(FILE *f, size_t style, bool filled);

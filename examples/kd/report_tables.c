@@ -2,6 +2,8 @@
  * report_tables.c: the tables of groups: accuracy over seeds; what each costs; differences. */
 #include "report.h"
 
+#include "report_svg.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -135,6 +137,32 @@ static void difference_row(report *r, const report_comparison *c, bool pictures,
     fputs("</tr>\n", f);
 }
 
+/* The table's rows as a picture; of many the first. */
+static void draw_differences(report *r, FILE *f)
+{
+    enum { MOST = 60 };
+    svg_interval rows[MOST];
+    const size_t n = r->n_comparisons < MOST ? r->n_comparisons : MOST;
+    for (size_t i = 0; i < n; i++) {
+        const report_comparison *c = &r->comparisons[i];
+        rows[i] = (svg_interval){.name = report_print(r, "%zu − %zu", c->a + 1, c->b + 1),
+                                 .mean = c->d.mean,
+                                 .low = c->d.seeds.low,
+                                 .high = c->d.seeds.high};
+    }
+    static const char title[] = "Differences, with 95 % intervals over seeds";
+    fprintf(f, "<figure><figcaption>%s</figcaption>\n", title);
+    svg_intervals(
+        f, r->next_id++, rows, n, "points of test accuracy", title,
+        "A row a comparison, group minus group as numbered in the tables, in the order of "
+        "the table below, which has the numbers.");
+    fputs("<p>Group minus group. Filled: the interval excludes zero, without a correction for the "
+          "number of comparisons.",
+          f);
+    if (n < r->n_comparisons) fprintf(f, " The first %zu of %zu.", n, r->n_comparisons);
+    fputs("</p></figure>\n", f);
+}
+
 void report_difference_table(report *r, FILE *f)
 {
     static const char *const with[] = {
@@ -164,6 +192,7 @@ void report_difference_table(report *r, FILE *f)
             "p is the t test’s over seeds; Holm’s p is corrected for all %zu comparisons of this "
             "table, and the verdict goes by it. A verdict needs %d seeds.</p>\n",
             r->n_comparisons, COMPARE_MANY);
+    draw_differences(r, f);
     html_table(f, "Differences", pictures ? with : without);
     for (size_t i = 0; i < r->n_comparisons; i++)
         difference_row(r, &r->comparisons[i], pictures, f);

@@ -557,7 +557,7 @@ START_TEST(test_report_sections)
     ck_assert(strstr(page, "<td>&lt; 0.0001</td>") != NULL); /* escaped */
     typed_says("kinds.tex", "\\textless{} 0.0001");
     const size_t pictures = count_of(page, "role=\"img\"");
-    ck_assert_uint_eq(pictures, 3); /* curves, times of runs and of the timing pass */
+    ck_assert_uint_eq(pictures, 4); /* differences, curves, times of runs and of the pass */
     ck_assert_uint_eq(count_of(page, "<title id="), pictures);
     ck_assert_uint_eq(count_of(page, "<desc id="), pictures);
     ck_assert(strstr(page, "accuracy on the development split, %</figcaption>") != NULL);
