@@ -232,6 +232,9 @@ static int quantise(exporting *x)
                                  .wide_logits = a->wide_logits};
     if (!code && kd_export_quantise(x->e, &opt)) code = cli_fail_ctx(x->ctx);
     x->calibrated = p.count;
+    if (!code && p.count < a->calibrate_count)
+        kd_ctx_log(x->ctx, KD_LOG_INFO, "%s has %zu training pictures: all of them calibrate",
+                   a->calibrate, p.count);
     free_pictures(x, &p);
     return code;
 }

@@ -97,6 +97,17 @@ static void decibels(char *out, size_t size, double x)
         snprintf(out, size, "%.1f", x);
 }
 
+/* Bytes of the arena that a layer touches. A layer in place writes over what it has read. */
+static uint64_t arena_of(const kd_edge_layer *l)
+{
+    const uint64_t in_end = (uint64_t)l->in_at + l->in_bytes;
+    const uint64_t out_end = (uint64_t)l->out_at + l->out_bytes;
+    const uint64_t from = l->in_at > l->out_at ? l->in_at : l->out_at;
+    const uint64_t to = in_end < out_end ? in_end : out_end;
+    const uint64_t shared = to > from ? to - from : 0;
+    return (uint64_t)l->in_bytes + l->out_bytes + l->scratch_bytes - shared;
+}
+
 static void layer_line(const exporting *x, size_t i)
 {
     char name[80], out[40], all[16], own[16];
@@ -107,8 +118,7 @@ static void layer_line(const exporting *x, size_t i)
     decibels(all, sizeof all, l.signal_to_noise);
     decibels(own, sizeof own, l.own);
     printf("%-9s %-20s %12s %9.3f %9lu %9lu %8s %8s\n", l.op, cli_escape(l.name, name, sizeof name),
-           out, 1e-6 * (double)l.macs, (unsigned long)d.flash_bytes,
-           (unsigned long)d.in_bytes + (unsigned long)d.out_bytes + (unsigned long)d.scratch_bytes,
+           out, 1e-6 * (double)l.macs, (unsigned long)d.flash_bytes, (unsigned long)arena_of(&d),
            all, own);
 }
 

@@ -239,7 +239,9 @@ KD_EDGE_AVX2 static inline void add_products(const int16_t *x, __m256i u, __m256
                                              __m256i *b)
 {
     const void *from = x;
-    const int16_t(*four)[4] = from;
+    const struct {
+        int16_t x[4];
+    } *four = from;
     __m256i all, product;
     __asm__ volatile("vpbroadcastq %4, %2\n\t"
                      "vpmaddwd %5, %2, %3\n\t"

@@ -47,6 +47,26 @@ static const char *trained(void)
     return folder.text;
 }
 
+/* What a layer touches is a part of the arena, also where it writes over what it reads; and a count of
+ * pictures that there are not is said. */
+START_TEST(test_report_in_text)
+{
+    unsigned long most = 0, arena = 0;
+    const test_path kde = test_in_dir("text.kde");
+    RUN_OK("export", trained(), "--edge", kde.text, "--int8", "--calibrate", DATA,
+           "--calibrate-count", "601");
+    test_expect_in(test_err, "has 600 training pictures: all of them calibrate");
+    const char *line = test_out, *said = strstr(test_out, " bytes, arena ");
+    ck_assert(said && sscanf(said, " bytes, arena %lu", &arena) == 1);
+    while ((line = strchr(line, '\n'))) {
+        unsigned long flash, ram;
+        if (sscanf(++line, "%*s %*s %*ux%*ux%*u %*f %lu %lu", &flash, &ram) == 2 && ram > most)
+            most = ram;
+    }
+    ck_assert_msg(most > 0 && most <= arena, "%lu of %lu: %s", most, arena, test_out);
+}
+END_TEST
+
 START_TEST(test_export_and_eval)
 {
     const test_path kde = test_in_dir("net.kde"), float_kde = test_in_dir("float.kde");
@@ -299,6 +319,6 @@ START_TEST(test_firmware_demo)
 }
 END_TEST
 
-TEST_SUITE(cli_export, 120, &test_export_and_eval, &test_listings, &test_predict, &test_onnx,
-           &test_c_array_compiles, &test_unnamed_classes, &test_all_zero, &test_refused,
-           &test_firmware_demo)
+TEST_SUITE(cli_export, 120, &test_report_in_text, &test_export_and_eval, &test_listings,
+           &test_predict, &test_onnx, &test_c_array_compiles, &test_unnamed_classes, &test_all_zero,
+           &test_refused, &test_firmware_demo)
