@@ -140,6 +140,40 @@ START_TEST(test_rounded)
 }
 END_TEST
 
+/* The most likely classes alone, and features whole: of a student that reads features alone nothing
+ * is rounded. */
+START_TEST(test_top)
+{
+    for (int half = 0; half < 2; half++) {
+        char folder[500];
+        cached_fresh(folder, sizeof folder, "top");
+        course c = {.teacher = CACHED_LARGE, .train.augment = "crop", FEATURE(COSINE)};
+        outcome live = cached_run(c);
+        c.distill.cache = folder;
+        c.distill.cache_top = 3;
+        c.distill.cache_precision = half ? KD_CACHE_FLOAT16 : KD_CACHE_FLOAT32;
+        outcome fills = cached_run(c);
+        ck_assert_msg(fills.status == KD_OK, "%s", fills.error);
+        c.teacher = NULL;
+        outcome reads = cached_run(c);
+        cached_same(&reads, &fills, "top");
+        const double apart = test_distance(fills.weights, live.weights, live.count);
+        ck_assert(half ? apart > 0 && apart < 1e-3 : apart <= 0);
+        c.distill.soft = .5f;
+        c.teacher = CACHED_LARGE;
+        outcome both = cached_run(c);
+        c.teacher = NULL;
+        outcome again = cached_run(c);
+        cached_same(&again, &both, "top, and logits");
+        free(live.weights);
+        free(fills.weights);
+        free(reads.weights);
+        free(both.weights);
+        free(again.weights);
+    }
+}
+END_TEST
+
 /* Killed at random moments, then cut: what is whole is used, what is not is an error, or mended. */
 START_TEST(test_kills_and_damage)
 {
@@ -465,5 +499,6 @@ START_TEST(test_refused)
 }
 END_TEST
 
-TEST_SUITE(cache_features, 90, &test_bits, &test_shared, &test_rounded, &test_kills_and_damage,
-           &test_foreign, &test_own_loss, &test_begun_meanwhile, &test_hostile, &test_refused)
+TEST_SUITE(cache_features, 90, &test_bits, &test_shared, &test_rounded, &test_top,
+           &test_kills_and_damage, &test_foreign, &test_own_loss, &test_begun_meanwhile,
+           &test_hostile, &test_refused)
