@@ -63,15 +63,12 @@ void kdt_features_names(const kdt_row_form *form, char *out, size_t size)
             (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", form->feature[i].name);
 }
 
-/* A decimal number from 1 on, without zeros before it; 0: there is none. */
+/* A decimal number without zeros before it, whole as far as it can be one of a shape; 0: none. */
 static int64_t number(const char **at)
 {
     int64_t n = 0;
     if (**at == '0') return 0;
-    for (; **at >= '0' && **at <= '9'; ++*at) {
-        n = 10 * n + (**at - '0');
-        if (n > MOST) return 0;
-    }
+    for (; **at >= '0' && **at <= '9' && n <= MOST; ++*at) n = 10 * n + (**at - '0');
     return n;
 }
 
@@ -88,7 +85,8 @@ bool kdt_features_read(const char *text, kdt_row_form *form)
         at += length;
         do {
             at++;
-            if (shape.rank == 4 || !(shape.dim[shape.rank++] = number(&at))) return false;
+            if (shape.rank == 4) return false;
+            shape.dim[shape.rank++] = number(&at);
         } while (*at == 'x');
         if (kdt_features_named(form, name) || !kdt_features_add(form, name, &shape)) return false;
         if (!*at) return true;

@@ -375,6 +375,8 @@ END_TEST
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
+#define LONG "fifty_letters_which_are_far_too_many_for_one_name."
+
 START_TEST(test_hostile)
 {
     static const char *const bad[] = {"",
@@ -393,11 +395,13 @@ START_TEST(test_hostile)
                                       "pooled=4096x4096x2",
                                       "pooled=99999999999999999999999",
                                       "a_name_that_is_as_long_as_forty_letters_1=3",
+                                      LONG LONG LONG LONG LONG "=3",
+                                      "pooled=3x0",
                                       "a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1,j=1,k=1,l=1,m=1,n=1,o=1,"
                                       "p=1,q=1"};
     static float features[ROWS * WIDTH];
     kd_ctx *ctx = test_ctx(1, NULL);
-    char folder[500], key[300];
+    char folder[500], key[400];
     course c = {.train.augment = "crop",
                 .distill = {.cache = folder,
                             .feature = KD_FEATURE_COSINE,
