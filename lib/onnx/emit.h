@@ -30,7 +30,7 @@ typedef struct kdi_emitter {
     const kd_graph *graph;
     kd_params *params;
     kdi_onnx_value *values; /* [values of the graph] */
-    const kdi_node *node;   /* that is written now */
+    const kdi_node *node;   /* that is written now; NULL: outputs are */
 } kdi_emitter;
 
 typedef void kdi_emit_fn(kdi_emitter *e, const kdi_node *n);

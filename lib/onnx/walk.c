@@ -21,7 +21,7 @@ void kdi_emit_refuse(kdi_emitter *e, const char *why)
 {
     if (e->o->status) return;
     kdi_onnx_fail(e->o, kd_ctx_fail(e->o->ctx, KD_E_UNSUPPORTED, "%s '%.80s': %s",
-                                    e->node->op->name, e->o->layer, why));
+                                    e->node ? e->node->op->name : "output", e->o->layer, why));
 }
 
 static const kd_param_info *info_of(const kdi_emitter *e, kd_value v)
@@ -67,7 +67,7 @@ static char *plain_parameter(kdi_emitter *e, kd_value v)
     char *name = kdi_emit_weight(e, v);
     if (!info || info->layout == KD_LAYOUT_SAME) return name;
     if (info->layout == KD_LAYOUT_CONV) return kdi_emit_transpose(e, name, 4, order);
-    kdi_emit_refuse(e, "it reads the weights of another layer in a layout that files do not have");
+    kdi_emit_refuse(e, "it reads weights in a layout that files do not have");
     return NULL;
 }
 
@@ -210,6 +210,7 @@ static void emit_inputs(kdi_emitter *e, const bool *needed)
 static void emit_outputs(kdi_emitter *e)
 {
     const kd_graph *g = e->graph;
+    e->node = NULL;
     for (size_t i = 0; i < g->n_outputs && !e->o->status; i++) {
         const kd_value v = g->outputs[i].value;
         kdi_onnx_layer(e->o, g->outputs[i].name);

@@ -412,7 +412,9 @@ END_TEST
 START_TEST(test_unsupported)
 {
     kd_ctx *ctx = test_ctx(1, NULL);
-    const int64_t n[] = {KD_BATCH};
+    const int64_t n[] = {KD_BATCH}, four[] = {2, 2, 2, 2};
+    const kd_param_opt flat = {.struct_size = sizeof flat, .layout = KD_LAYOUT_FLATTEN};
+    const kd_param_opt counter = {.struct_size = sizeof counter, .buffer = 1, .dtype = KD_I64};
     const kd_pool_opt beyond = {.struct_size = sizeof beyond,
                                 .kernel = {3, 3},
                                 .stride = {3, 3},
@@ -434,6 +436,14 @@ START_TEST(test_unsupported)
     const kd_value logits = kd_linear(g, kd_global_avg_pool(g, x), "fc", 3, 1);
     kd_output(g, kd_cross_entropy(g, logits, labels, 0), "loss");
     expect(ctx, export_graph(g), KD_E_UNSUPPORTED, "input 'labels' is of type");
+    kd_graph_destroy(g);
+    g = graph_of(ctx, &x); /* outputs that no node makes */
+    kd_output(g, kd_param(g, "flat", 4, four, &flat), "y");
+    expect(ctx, export_graph(g), KD_E_UNSUPPORTED, "output 'y'");
+    kd_graph_destroy(g);
+    g = graph_of(ctx, &x);
+    kd_output(g, kd_param(g, "count", 1, four, &counter), "y");
+    expect(ctx, export_graph(g), KD_E_UNSUPPORTED, "output 'y'");
     kd_graph_destroy(g);
     ck_assert_int_ne(access(path, F_OK), 0);
     kd_ctx_destroy(ctx);
