@@ -41,7 +41,7 @@ void kdi_emit_prepend(kdi_emitter *e, const kdi_node *n)
     const kd_shape *s = kdi_emit_shape(e, n->in[0]);
     const int64_t row[] = {1, 1, s->dim[2]};
     const size_t count = (size_t)n->n_in - 1;
-    char *tokens[KD_MAX_OPERANDS], *x = kdi_emit_plain(e, n->in[0]);
+    char *tokens[KD_MAX_OPERANDS] = {NULL}, *x = kdi_emit_plain(e, n->in[0]);
     for (size_t i = 0; i < count; i++) {
         const kd_shape *t = kdi_emit_shape(e, n->in[i + 1]);
         tokens[i] = kdi_emit_plain(e, n->in[i + 1]);

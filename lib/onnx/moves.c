@@ -47,9 +47,10 @@ static kd_status run(kd_ctx *ctx, kd_graph *g, kd_params *params, const float *x
     if (!status) {
         const kd_shape shape = kd_exec_output_shape(exec, "y");
         if (!kdi_shape_count(&shape, 1, count)) status = KD_E_LIMIT;
-        *out = status ? NULL : kd_ctx_alloc(ctx, *count, sizeof **out);
-        if (!status && !*out) status = kd_ctx_memory_status(ctx);
-        if (!status) memcpy(*out, kd_exec_output(exec, "y"), *count * sizeof **out);
+        float *copy = status ? NULL : kd_ctx_alloc(ctx, *count, sizeof *copy);
+        if (copy) memcpy(copy, kd_exec_output(exec, "y"), *count * sizeof *copy);
+        if (!copy && !status) status = kd_ctx_memory_status(ctx);
+        *out = copy;
     }
     kd_exec_destroy(exec);
     kd_plan_destroy(plan);
