@@ -270,7 +270,8 @@ bool claim_loss_is_quick(report *r, const claim *c, FILE *f)
         const double whole = claim_step_ms(r, group, REPORT_PARTS);
         const double loss = claim_step_ms(r, group, FIG_LOSS_TIME - FIG_DATA);
         const double teacher = claim_step_ms(r, group, FIG_TEACHER - FIG_DATA);
-        if (!(whole > 0) || isnan(loss) || isnan(teacher)) continue;
+        if (!(loss <= whole && teacher <= whole && whole > 0))
+            continue; /* no times, or none that are so */
         most = loss / whole > most ? loss / whole : most;
         longest = loss > longest ? loss : longest;
         least_teacher = teacher / whole < least_teacher ? teacher / whole : least_teacher;

@@ -738,6 +738,21 @@ START_TEST(test_report_hostile)
 }
 END_TEST
 
+/* Times that cannot be make no infinite ratio. */
+START_TEST(test_report_odd_times)
+{
+    const record x = {.folder = "odd/taught", .seed = 1, .top1 = 50, .teacher = "t"};
+    put_record(&x);
+    put("odd", "costs.json",
+        "{\"pairings\": {\"p\": {\"student_spec\": \"" VGG "\", \"teacher_spec\": \"" VGG
+        "\", \"loss\": {\"median_ms\": 1}, \"teacher\": {\"median_ms\": 1e11},"
+        " \"step\": {\"median_ms\": 1e-308}}}}");
+    typed(0, "report %s -o %s", typed_at("odd"), typed_at("odd.html"));
+    const char *body = strstr(check_page("odd.html"), "</style>");
+    ck_assert(body && !strstr(body, "inf %") && !strstr(body, ">inf<") && !strstr(body, "nan"));
+}
+END_TEST
+
 /* The same run by two paths, and its copy, count once; another result of the same seed is said. */
 START_TEST(test_report_twice)
 {
@@ -826,5 +841,6 @@ END_TEST
 
 TEST_SUITE(cli_report, 120, &test_report_numbers, &test_report_pictures, &test_report_by,
            &test_report_against, &test_report_starts, &test_report_broken, &test_report_hostile,
-           &test_report_sections, &test_report_sweeps, &test_report_untaught, &test_report_twice,
-           &test_report_deterministic, &test_report_csv, &test_report_refusals)
+           &test_report_sections, &test_report_sweeps, &test_report_untaught,
+           &test_report_odd_times, &test_report_twice, &test_report_deterministic, &test_report_csv,
+           &test_report_refusals)
