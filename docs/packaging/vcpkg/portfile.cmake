@@ -20,5 +20,9 @@ vcpkg_execute_required_process(
     WORKING_DIRECTORY "${SOURCE_PATH}"
     LOGNAME install-${TARGET_TRIPLET})
 file(RENAME "${CURRENT_PACKAGES_DIR}/lib/cmake/kd" "${CURRENT_PACKAGES_DIR}/share/kd")
+# The package is moved once it is made: its CMake file finds its folders from where it lies.
+file(READ "${CURRENT_PACKAGES_DIR}/share/kd/kdConfig.cmake" config)
+string(REPLACE "${CURRENT_PACKAGES_DIR}" [[${CMAKE_CURRENT_LIST_DIR}/../..]] config "${config}")
+file(WRITE "${CURRENT_PACKAGES_DIR}/share/kd/kdConfig.cmake" "${config}")
 vcpkg_fixup_pkgconfig()
 vcpkg_install_copyright(FILE_LIST "${SOURCE_PATH}/LICENSE")
