@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * test_structure.c: the rooms depend on each other one way only (docs/design.md), and the library
  * neither prints nor ends the program, and asks for cache lines in a way that compilers keep. Every
- * suite of the tests is in their list. Reads the sources, from the top of the tree. */
+ * suite of the tests is in their list, and each planted fault has its place. Reads the sources, from
+ * the top of the tree. */
 #include "../test.h"
 
 #include <ctype.h>
@@ -195,4 +196,49 @@ START_TEST(test_suites_are_listed)
 }
 END_TEST
 
-TEST_SUITE(structure, 30, &test_rooms, &test_programs_use_public_headers, &test_suites_are_listed)
+/* A file's text without white space; "" if there is none. */
+static const char *squeezed(const char *path, char *text, size_t size)
+{
+    size_t n = 0;
+    FILE *file = fopen(path, "r");
+    for (int c; file && (c = fgetc(file)) != EOF && n + 1 < size;)
+        if (!isspace(c)) text[n++] = (char)c;
+    if (file) fclose(file);
+    ck_assert_msg(n + 1 < size, "%s is too long", path);
+    text[n] = 0;
+    return text;
+}
+
+/* A fault whose text has changed would not be planted any more: its text is in its file, once. */
+START_TEST(test_planted_faults_have_a_place)
+{
+    static char text[1 << 17], old[1 << 12], head[2000];
+    size_t faults = 0;
+    char line[2000], path[200] = "";
+    FILE *list = fopen("tests/mutants/planted.txt", "r");
+    ck_assert_ptr_nonnull(list);
+    for (bool more = true; more;) {
+        more = fgets(line, sizeof line, list) != NULL;
+        if (!more || !strncmp(line, "@ ", 2)) {
+            if (*path) {
+                const char *at = strstr(squeezed(path, text, sizeof text), old);
+                ck_assert_msg(*old && at && !strstr(at + 1, old), "planted.txt: %s", head);
+                faults++;
+            }
+            old[0] = 0;
+            if (more) ck_assert_int_eq(sscanf(line + 2, "%199s", path), 1);
+            snprintf(head, sizeof head, "%s", line);
+        } else if (!strncmp(line, "- ", 2)) {
+            size_t n = strlen(old);
+            for (const char *c = line + 2; *c && n + 1 < sizeof old; c++)
+                if (!isspace((unsigned char)*c)) old[n++] = *c;
+            old[n] = 0;
+        }
+    }
+    fclose(list);
+    ck_assert_uint_gt(faults, 30);
+}
+END_TEST
+
+TEST_SUITE(structure, 30, &test_rooms, &test_programs_use_public_headers, &test_suites_are_listed,
+           &test_planted_faults_have_a_place)
