@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * test_pages.c: the pages of examples/embed about what a program wants to do, run as their texts say:
- * classify, threads, own_data, loop; and what each does where its input is wrong. */
+ * classify, threads, own_data, loop, features; and what each does where its input is wrong. */
 #include "../spawn.h"
 
 #include <kd/kd.h>
@@ -113,4 +113,46 @@ START_TEST(test_loop)
 }
 END_TEST
 
-TEST_SUITE(pages, 90, &test_classify, &test_threads, &test_own_data, &test_loop)
+/* The head that learnt from kept features is the network's: loaded anew, the network has the accuracy
+ * that was printed, the classes of the data, and the body that it had. */
+START_TEST(test_features)
+{
+    static const char data[] = "synthetic:classes=4,image=32,train=300,test=100";
+    const test_path program = test_bin("features"), out = test_in_dir("features.safetensors");
+    const test_path model = make_model("pages.safetensors", 1);
+    test_run_ok(program.text, model.text, data, out.text);
+    ck_assert_uint_eq(test_lines(test_out), 4);
+    const char *said = strstr(test_out, "300 pictures, 16 features each; test accuracy ");
+    ck_assert_msg(said != NULL, "%s", test_out);
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *was, *is;
+    kd_dataset *set;
+    kd_eval_result r = {.struct_size = sizeof r};
+    test_ok(ctx, kd_model_load(ctx, model.text, NULL, &was));
+    test_ok(ctx, kd_model_load(ctx, out.text, NULL, &is));
+    test_ok(ctx, kd_dataset_open(ctx, data, NULL, &set));
+    test_ok(ctx, kd_evaluate(is, set, NULL, &r));
+    ck_assert_double_eq_tol(strtod(strstr(said, "accuracy ") + 9, NULL), r.top1, .006);
+    ck_assert_double_gt(r.top1,
+                        35); /* of four classes, by the features of a network that knows none */
+    ck_assert_str_eq(kd_model_class_names(is)[3], "class3");
+    kd_params *a = kd_model_params(was), *b = kd_model_params(is);
+    const kd_param_info *info = kd_params_find(a, "features.0.weight");
+    float *x = kd_ctx_alloc(ctx, info->count, sizeof *x),
+          *y = kd_ctx_alloc(ctx, info->count, sizeof *y);
+    test_ok(ctx, kd_params_get(a, info, 0, x));
+    test_ok(ctx, kd_params_get(b, kd_params_find(b, info->name), 0, y));
+    ck_assert_mem_eq(x, y, info->count * sizeof *x);
+    kd_ctx_free(ctx, x);
+    kd_ctx_free(ctx, y);
+    kd_dataset_close(set);
+    kd_model_destroy(was);
+    kd_model_destroy(is);
+    kd_ctx_destroy(ctx);
+    ck_assert_int_eq(test_run(program.text, "README.md", data, out.text), 1);
+    test_expect_in(test_err, "features: 'README.md': not a safetensors file");
+    ck_assert_int_eq(test_run(program.text, model.text, data), 2);
+}
+END_TEST
+
+TEST_SUITE(pages, 90, &test_classify, &test_threads, &test_own_data, &test_loop, &test_features)
