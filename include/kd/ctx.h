@@ -148,6 +148,17 @@ KD_API kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, 
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
+/* How many errors were recorded so far where this thread's go; NULL: 0. Any thread. With the next
+ * one, for who calls a caller's function that may fail without a word:
+ *
+ *   const size_t before = kd_ctx_failures(ctx);
+ *   return kd_ctx_called(ctx, before, fn(user), "the callback");
+ */
+KD_API size_t kd_ctx_failures(kd_ctx *ctx);
+/* Return status. If it is a failure and no error was recorded since kd_ctx_failures gave `failures`,
+ * record "WHAT returned KD_E_IO", so that the error is not an older one's. Any thread; the same
+ * that called kd_ctx_failures. */
+KD_API kd_status kd_ctx_called(kd_ctx *ctx, size_t failures, kd_status status, const char *what);
 /* Give kd_config.log a line, formatted as by printf and cut at 1023 bytes. Nothing happens where
  * there is no logger or ctx is NULL. Any thread, if the logger may be called from there. */
 KD_API void kd_ctx_log(kd_ctx *ctx, kd_log_level level, const char *format, ...)

@@ -155,10 +155,11 @@ typedef struct kd_train_opt {
     int depth;             /* batches prepared ahead, as in kd_loader_opt */
     size_t augment_epochs; /* epochs cycle through so many augmentations of each picture
                             * (kd_loader_opt.cycle); 0: each epoch has its own */
-    /* Parameters that do not learn: names as kd_name_matches takes them, or "body", all but the head
-     * (kd_model_head_at). Nothing of the backward is computed for them alone; they compute as in
-     * evaluation, batch norms by their running statistics, which stay (kd_graph_freeze). A part of
-     * the list that no parameter has, and a list that has them all, is KD_E_INVALID. */
+    /* Parameters that do not learn: names as kd_name_matches takes them; or "body", which stands
+     * alone and is all but the head (kd_model_head_at). Nothing of the backward is computed for them
+     * alone; they compute as in evaluation, batch norms by their running statistics, which stay
+     * (kd_graph_freeze). An empty list, one with a part that no parameter has, and one that has them
+     * all, is KD_E_INVALID. */
     const char *freeze;
     /* Learning rates of their own, which the schedule scales as it scales lr: of the head; of
      * parameters by their names, "blocks.0=1e-4,blocks.*.norm*=0.01", of which the last that matches

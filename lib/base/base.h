@@ -22,11 +22,12 @@ int kdi_ctx_conv(const kd_ctx *ctx);
 kd_status kdi_ctx_start_threads(kd_ctx *ctx);
 
 /* The error of a callback. Between kdi_words_begin and kdi_words_end, kd_ctx_fail on ctx in this
- * thread writes to `text` instead of the context's error, which another thread may be reading. text
- * is "" if kd_ctx_fail was not called. */
+ * thread writes to `text` instead of the context's error, which another thread may be reading. said
+ * is 0 if kd_ctx_fail was not called. */
 typedef struct kdi_words {
     struct kdi_words *next; /* of the context's listeners */
     pthread_t thread;
+    size_t said; /* calls of kd_ctx_fail that wrote here */
     char text[1024];
 } kdi_words;
 

@@ -118,6 +118,7 @@ static void unlock(kd_ctx *ctx)
 void kdi_words_begin(kdi_words *words, kd_ctx *ctx)
 {
     words->thread = pthread_self();
+    words->said = 0;
     words->text[0] = 0;
     lock(ctx);
     words->next = ctx->listeners;
@@ -134,13 +135,29 @@ void kdi_words_end(kdi_words *words, kd_ctx *ctx)
     unlock(ctx);
 }
 
-/* Where an error of this thread is written: to the call that waits for its callback, else to the
- * context. The caller holds the lock. */
-static char *place_of_words(kd_ctx *ctx)
+/* The call that waits for a callback in this thread, where the thread's errors are written; NULL:
+ * they are the context's. The caller holds the lock. */
+static kdi_words *waiting(kd_ctx *ctx)
 {
-    for (kdi_words *w = ctx->listeners; w; w = w->next)
-        if (pthread_equal(w->thread, pthread_self())) return w->text;
-    return ctx->error;
+    kdi_words *w = ctx->listeners;
+    while (w && !pthread_equal(w->thread, pthread_self())) w = w->next;
+    return w;
+}
+
+size_t kd_ctx_failures(kd_ctx *ctx)
+{
+    if (!ctx) return 0;
+    lock(ctx);
+    const kdi_words *w = waiting(ctx);
+    const size_t said = w ? w->said : ctx->said;
+    unlock(ctx);
+    return said;
+}
+
+kd_status kd_ctx_called(kd_ctx *ctx, size_t failures, kd_status status, const char *what)
+{
+    if (!status || !ctx || kd_ctx_failures(ctx) != failures) return status;
+    return kd_ctx_fail(ctx, status, "%s returned %s", what, kd_status_name(status));
 }
 
 kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
@@ -153,7 +170,9 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
         lock(ctx);
-        memcpy(place_of_words(ctx), text, sizeof text);
+        kdi_words *w = waiting(ctx);
+        memcpy(w ? w->text : ctx->error, text, sizeof text);
+        ++*(w ? &w->said : &ctx->said);
         unlock(ctx);
         atomic_store(&ctx->status, (int)status); /* of an allocation, for its caller */
     }

@@ -25,6 +25,7 @@ struct kd_ctx {
     char blas_text[200];         /* what kd_ctx_blas said last */
     atomic_flag failing;         /* somebody writes error */
     atomic_int status;           /* of the error in `error` */
+    size_t said;                 /* calls of kd_ctx_fail that wrote error */
     struct kdi_words *listeners; /* functions of the caller's that run now: see base.h */
     char error[KDI_ERROR_SIZE];
 };

@@ -325,7 +325,7 @@ static kd_status callback_fetch(const kd_dataset *data, kd_split split, size_t i
     kdi_words_end(&words, data->ctx);
     pthread_mutex_unlock(&cb->mutex);
     if (!status) return KD_OK;
-    if (words.text[0]) return kdi_failure_set(failure, status, "%s", words.text);
+    if (words.said) return kdi_failure_set(failure, status, "%s", words.text);
     return kdi_failure_set(failure, status, "the callback returned %s", kd_status_name(status));
 }
 

@@ -49,7 +49,7 @@ static kd_status open_bytes(const kd_dataset *data, kd_split split, size_t index
     const kd_status status = s->fn(s->user, split, index, &bytes, &size, label);
     kdi_words_end(&words, data->ctx);
     pthread_mutex_unlock(&s->mutex);
-    if (status && words.text[0]) return kdi_failure_set(failure, status, "%s", words.text);
+    if (status && words.said) return kdi_failure_set(failure, status, "%s", words.text);
     if (status)
         return kdi_failure_set(failure, status, "the callback returned %s", kd_status_name(status));
     if (*label < 0 || (size_t)*label >= data->info.classes)

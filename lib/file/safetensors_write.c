@@ -18,6 +18,7 @@
 
 #include <kd/json.h>
 
+#include <stdio.h>
 #include <string.h>
 
 enum { PIECE = 32768 }; /* elements made or converted at a time */
@@ -269,6 +270,7 @@ static kd_status describe(kd_writer *w, kd_json *json)
 /* Where the bytes go: into a file, into an array of the right size, or to a function. */
 typedef struct sink {
     kdi_atomic file;
+    kd_ctx *ctx;
     bool to_memory; /* or to the function */
     kd_write_fn fn;
     void *user;
@@ -278,7 +280,12 @@ typedef struct sink {
 
 static kd_status put(sink *s, const void *bytes, size_t size)
 {
-    if (s->fn) return size ? s->fn(s->user, bytes, size) : KD_OK;
+    if (s->fn && size) {
+        const size_t before = kd_ctx_failures(s->ctx);
+        return kd_ctx_called(s->ctx, before, s->fn(s->user, bytes, size),
+                             "the callback that takes the file");
+    }
+    if (s->fn) return KD_OK;
     if (!s->to_memory) return kdi_atomic_write(&s->file, bytes, size);
     if (size) memcpy(s->bytes + s->used, bytes, size);
     s->used += size;
@@ -334,6 +341,16 @@ static const void *to_half(const entry *e, const float *x, size_t count, uint16_
     return half;
 }
 
+static kd_status fill(const entry *e, size_t first, size_t n, piece_buffers *r, const sink *s)
+{
+    char what[400];
+    const size_t before = kd_ctx_failures(s->ctx);
+    const kd_status status = e->fill(e->user, first, n, r->in);
+    if (!status) return KD_OK;
+    snprintf(what, sizeof what, "the callback that fills tensor '%s'", kdi_show(e->name).text);
+    return kd_ctx_called(s->ctx, before, status, what);
+}
+
 static kd_status write_tensor(const entry *e, piece_buffers *r, sink *s)
 {
     const bool halves = e->dtype == KD_F16 || e->dtype == KD_BF16;
@@ -344,7 +361,7 @@ static kd_status write_tensor(const entry *e, piece_buffers *r, sink *s)
         kd_status status = KD_OK;
         const void *piece = r->in;
         if (e->fill)
-            status = e->fill(e->user, done, n, r->in);
+            status = fill(e, done, n, r, s);
         else if (e->data) /* kd_writer_tensor takes care that there is one of them */
             piece = (const float *)e->data + done;
         if (halves && !status) piece = to_half(e, piece, n, r->half);
@@ -386,6 +403,7 @@ static kd_status finish(kd_writer *w, sink *s)
     kd_status status = w->status ? w->status : sort(w);
     kd_json *json = NULL;
     piece_buffers *r = NULL;
+    s->ctx = w->ctx;
     if (!status && s->to_memory != w->to_memory)
         status = kd_ctx_fail(w->ctx, KD_E_INVALID, "writing '%s': %s", w->path,
                              w->to_memory ? "it goes to memory (kd_writer_finish_memory, _fn)"

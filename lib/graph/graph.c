@@ -17,6 +17,7 @@ kd_status kd_graph_create(kd_ctx *ctx, kd_graph **out)
     if (!g) return kd_ctx_memory_status(ctx);
     g->ctx = ctx;
     g->pool.ctx = ctx;
+    g->heard = kd_ctx_failures(ctx);
     *out = g;
     return KD_OK;
 }
@@ -36,6 +37,7 @@ void kd_graph_destroy(kd_graph *g)
 kd_value kd_graph_fail(kd_graph *g, kd_status status)
 {
     if (!g->status) {
+        kd_ctx_called(g->ctx, g->heard, status, "a function that builds the graph");
         g->status = status;
         snprintf(g->error, sizeof g->error, "%s", kd_ctx_error(g->ctx));
     }
@@ -318,7 +320,8 @@ static kd_status infer(kd_graph *g, const kd_op *op, void *attr, const kd_value 
                       .n_out = op->n_out,
                       .out = out,
                       .out_dtype = dtype};
-    const kd_status status = op->shape(&s);
+    const size_t before = kd_ctx_failures(g->ctx);
+    const kd_status status = kd_ctx_called(g->ctx, before, op->shape(&s), name);
     for (int i = 0; i < op->n_out && !status; i++) {
         size_t count;
         if (out[i].rank < 0 || out[i].rank > KD_MAX_RANK || !kdi_shape_count(&out[i], 1, &count) ||
@@ -384,6 +387,7 @@ kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const k
         node->out[i] = v;
         if (outputs) outputs[i] = v;
     }
+    g->heard = kd_ctx_failures(g->ctx);
     return node->out[0];
 }
 

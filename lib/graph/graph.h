@@ -65,6 +65,7 @@ struct kd_graph {
     kdi_pool pool;
     kd_status status;
     char error[512];
+    size_t heard; /* kd_ctx_failures when it was last known to be well */
     kdi_value *values;
     kdi_node *nodes;
     kdi_param *params;

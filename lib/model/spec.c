@@ -74,17 +74,28 @@ static kd_status set_choice(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const ch
                        list);
 }
 
-static kd_status read_number(kd_ctx *ctx, const kdi_key *k, const char *value, size_t length,
+/* A key's value as it was typed: what errors show, also where a part of it is wrong. */
+typedef struct typed {
+    const kdi_key *key;
+    const char *text;
+    size_t length;
+} typed;
+
+static kd_status read_number(kd_ctx *ctx, const typed *t, const char *part, size_t length,
                              double *number)
 {
-    const bool whole = k->type != KDI_KEY_REAL;
-    if (!kdi_parse_double(value, length, number) || !isfinite(*number) ||
-        (whole && *number != floor(*number)))
-        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be a%s number", k->name,
-                           (int)length, value, whole ? " whole" : "");
+    static const char *const wanted[] = {[KDI_KEY_INT] = "a whole number",
+                                         [KDI_KEY_REAL] = "a number",
+                                         [KDI_KEY_LIST] = "whole numbers, as 2-2-6-2",
+                                         [KDI_KEY_SIZE] = "a whole number, or two, as 48x96"};
+    const kdi_key *k = t->key;
+    if (!kdi_parse_double(part, length, number) || !isfinite(*number) ||
+        (k->type != KDI_KEY_REAL && *number != floor(*number)))
+        return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be %s", k->name, (int)t->length,
+                           t->text, wanted[k->type]);
     if (*number < k->low || *number > k->high)
         return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: it must be from %g to %g", k->name,
-                           (int)length, value, k->low, k->high);
+                           (int)t->length, t->text, k->low, k->high);
     return KD_OK;
 }
 
@@ -93,6 +104,7 @@ static kd_status set_list(kd_ctx *ctx, kdi_list *list, const kdi_key *k, const c
                           size_t length)
 {
     const char *const end = value + length;
+    const typed whole = {k, value, length};
     list->count = 0;
     for (const char *at = value;; at++) {
         const char *stop = at;
@@ -101,7 +113,7 @@ static kd_status set_list(kd_ctx *ctx, kdi_list *list, const kdi_key *k, const c
         if (list->count == KDI_MAX_LIST)
             return kd_ctx_fail(ctx, KD_E_INVALID, "%s=%.*s: at most %d numbers", k->name,
                                (int)length, value, KDI_MAX_LIST);
-        const kd_status status = read_number(ctx, k, at, (size_t)(stop - at), &number);
+        const kd_status status = read_number(ctx, &whole, at, (size_t)(stop - at), &number);
         if (status) return status;
         list->at[list->count++] = (int)number;
         if (stop == end) return KD_OK;
@@ -115,10 +127,12 @@ static kd_status set_size(kd_ctx *ctx, int size[2], const kdi_key *k, const char
 {
     const char *cross = memchr(value, 'x', length);
     const size_t first = cross ? (size_t)(cross - value) : length;
+    const typed whole = {k, value, length};
     double number[2];
-    kd_status status = read_number(ctx, k, value, first, &number[0]);
+    kd_status status = read_number(ctx, &whole, value, first, &number[0]);
     number[1] = number[0];
-    if (!status && cross) status = read_number(ctx, k, cross + 1, length - first - 1, &number[1]);
+    if (!status && cross)
+        status = read_number(ctx, &whole, cross + 1, length - first - 1, &number[1]);
     for (int i = 0; i < 2 && !status; i++) size[i] = (int)number[i];
     return status;
 }
@@ -131,7 +145,7 @@ static kd_status set_key(kd_ctx *ctx, kdi_spec *s, const kdi_key *k, const char 
     if (k->type == KDI_KEY_CHOICE) return set_choice(ctx, s, k, value, length);
     if (k->type == KDI_KEY_LIST) return set_list(ctx, at, k, value, length);
     if (k->type == KDI_KEY_SIZE) return set_size(ctx, at, k, value, length);
-    const kd_status status = read_number(ctx, k, value, length, &number);
+    const kd_status status = read_number(ctx, &(typed){k, value, length}, value, length, &number);
     if (status) return status;
     if (k->type == KDI_KEY_INT)
         *(int *)at = (int)number;

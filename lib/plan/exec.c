@@ -6,6 +6,7 @@
 #include "../graph/params.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Where an operand's address comes from at each run. */
@@ -241,6 +242,18 @@ static void patch_step(kd_exec *e, size_t s, size_t first, size_t from, size_t i
     }
 }
 
+/* One of the step's functions; an op of the caller's own may fail without a word. */
+static kd_status call(const kdi_step *step, kd_status (*fn)(const kd_op_call *c),
+                      const kd_op_call *c)
+{
+    char what[512];
+    const size_t before = kd_ctx_failures(c->ctx);
+    const kd_status status = fn(c);
+    if (!status) return KD_OK;
+    snprintf(what, sizeof what, "%s '%s'", step->op->name, step->name);
+    return kd_ctx_called(c->ctx, before, status, what);
+}
+
 static kd_status prepare(kd_exec *e)
 {
     const kd_plan *p = e->plan;
@@ -251,7 +264,7 @@ static kd_status prepare(kd_exec *e)
     for (size_t s = 0; s < p->n_steps; s++) {
         if (!e->calls[s].prepared) continue;
         patch_step(e, s, 0, 0, kdi_step_batch(p, &p->steps[s]));
-        kd_status status = p->steps[s].op->prepare(&e->calls[s]);
+        kd_status status = call(&p->steps[s], p->steps[s].op->prepare, &e->calls[s]);
         const kdi_moment now = {.step = s, .preparing = true};
         if (!status && p->guarded) status = kdi_guard_step(p, e->arena, &now);
         if (status) return status;
@@ -290,7 +303,7 @@ static kd_status run_staged(kd_exec *e, const kdi_step *step, kd_op_call *c, uin
         stage += (din[i].count * sizeof(float) + 63) & ~(size_t)63;
     }
     c->accumulate &= ~staged;
-    const kd_status status = step->op->backward(c);
+    const kd_status status = call(step, step->op->backward, c);
     for (int i = 0; i < step->n_in; i++) {
         if (!(staged >> i & 1)) continue;
         add_task task = {din[i].data, to[i], din[i].count};
@@ -309,7 +322,7 @@ static kd_status run_backward(kd_exec *e, const kdi_step *step, kd_op_call *c, b
             if (step->din[i] != KD_NONE && e->plan->slots[step->din[i]].place == KDI_AT_GRAD)
                 c->accumulate |= 1u << i;
     const uint32_t staged = c->accumulate & step->staged;
-    return staged ? run_staged(e, step, c, staged) : step->op->backward(c);
+    return staged ? run_staged(e, step, c, staged) : call(step, step->op->backward, c);
 }
 
 static kd_status run_step(kd_exec *e, const kd_run_opt *opt, const kdi_moment *now)
@@ -324,7 +337,8 @@ static kd_status run_step(kd_exec *e, const kd_run_opt *opt, const kdi_moment *n
     status = kd_ctx_check_cancel(p->ctx);
     if (!status && opt->check_finite) status = kdi_finite_before(p, now->step, c);
     if (!status)
-        status = step->backward ? run_backward(e, step, c, opt->accumulate) : step->op->forward(c);
+        status = step->backward ? run_backward(e, step, c, opt->accumulate)
+                                : call(step, step->op->forward, c);
     if (!status && opt->check_finite) status = kdi_finite_after(p, now->step, c);
     if (!status && p->guarded) status = kdi_guard_step(p, e->arena, now);
     return status;

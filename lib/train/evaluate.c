@@ -51,12 +51,20 @@ static bool report(const kdt_measure *m, size_t batch, size_t batches, double se
     return m->opt->progress(m->opt->user, &p) != 0;
 }
 
+static kd_status ask(kdt_measure *m, const kd_batch *batch)
+{
+    const kd_eval_opt *o = m->opt;
+    const size_t before = kd_ctx_failures(m->ctx);
+    return kd_ctx_called(m->ctx, before,
+                         o->answer(o->answer_user, batch->views[0], batch->n, m->answers),
+                         "kd_eval_opt.answer");
+}
+
 static kd_status run_batch(kdt_measure *m, const kd_batch *batch, side *sides)
 {
     kd_exec *network = sides[0].exec;
     const kd_eval_opt *o = m->opt;
-    kd_status status = o->answer ? o->answer(o->answer_user, batch->views[0], batch->n, m->answers)
-                                 : run_side(&sides[0], batch);
+    kd_status status = o->answer ? ask(m, batch) : run_side(&sides[0], batch);
     if (!status && m->opt->teacher) status = run_side(&sides[1], batch);
     if (status) return status;
     kdt_logits logits = {.mean = m->answers};

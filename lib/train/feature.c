@@ -235,8 +235,11 @@ kd_value kdt_own_loss(kd_graph *g, const kd_distill_opt *o, const kdt_features *
                                 .n_teacher_taps = f->own_teacher};
     if (kd_graph_status(g)) return KD_NONE;
     kd_graph_scope(g, "loss");
+    const size_t before = kd_ctx_failures(kd_graph_ctx(g));
     const kd_value own = o->loss(o->loss_user, &step);
     kd_graph_unscope(g);
+    if (own == KD_NONE && !kd_graph_status(g) && kd_ctx_failures(kd_graph_ctx(g)) != before)
+        return kd_graph_fail(g, KD_E_INVALID); /* it said why with kd_ctx_fail */
     const kd_shape s = kd_graph_shape(g, own);
     if (!kd_graph_status(g) && (s.rank != 1 || s.dim[0] != 1))
         return kd_graph_fail(g, kd_ctx_fail(kd_graph_ctx(g), KD_E_SHAPE,

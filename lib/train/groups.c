@@ -46,6 +46,9 @@ static size_t count(const kd_params *params, const char *names)
 static kd_status check_parts(kd_model *model, const char *option, const char *names)
 {
     char part[NAME];
+    if (!*names)
+        return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID, "%s: the list of names is empty",
+                           option);
     for (const char *at = names;;) {
         const size_t n = strcspn(at, ","), skip = *at == '!';
         if (n <= skip || n - skip >= sizeof part)
@@ -53,6 +56,10 @@ static kd_status check_parts(kd_model *model, const char *option, const char *na
                                "%s: '%.60s': a name is empty or too long", option, names);
         memcpy(part, at + skip, n - skip);
         part[n - skip] = 0;
+        if (!strcmp(part, "body") && !count(kd_model_params(model), part))
+            return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID,
+                               "%s: 'body' is no name for a list: it stands alone, in freeze",
+                               option);
         if (!count(kd_model_params(model), part))
             return kd_ctx_fail(kd_model_ctx(model), KD_E_INVALID,
                                "%s: %s has no parameter '%.100s'; the first is %s", option,

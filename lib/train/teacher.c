@@ -300,14 +300,20 @@ static kd_status run_teacher(kdt_feed *feed, size_t t, size_t first, size_t n)
     return status;
 }
 
+static kd_status ask_function(kdt_feed *feed)
+{
+    const size_t before = kd_ctx_failures(feed->ctx);
+    return kd_ctx_called(feed->ctx, before,
+                         feed->function(feed->function_user, feed->now,
+                                        feed->now->views[feed->function_view], feed->logits),
+                         "kd_distill_opt.logits");
+}
+
 kd_status kdt_teachers_run(kdt_feed *feed)
 {
     const size_t all = feed->taken, most = feed->teacher_batch;
     kd_status status = KD_OK;
-    if (feed->function)
-        return all ? feed->function(feed->function_user, feed->now,
-                                    feed->now->views[feed->function_view], feed->logits)
-                   : KD_OK;
+    if (feed->function) return all ? ask_function(feed) : KD_OK;
     for (size_t t = 0; t < feed->n_teachers; t++)
         for (size_t first = 0; first < all && !status; first += most)
             status = run_teacher(feed, t, first, all - first < most ? all - first : most);

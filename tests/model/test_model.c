@@ -92,7 +92,7 @@ START_TEST(test_spec_errors)
         {"vgg8,convs=1-0-1-1-1", "from 1 to 8"},
         {"vgg8,convs=1-9-1-1-1", "from 1 to 8"},
         {"vgg8,convs=", "whole number"},
-        {"vgg8,stages=32--64", "whole number"},
+        {"vgg8,stages=32--64", "stages=32--64: it must be whole numbers"},
         {"vgg8,stages=32-48-64-96-4097", "from 1 to 4096"},
         {"vgg8,convs=1-1-1-1-1-1-1-1-1", "at most 8"},
         {"vgg8,width=64,stages=1-1-1-1-513", "stage 4 would have 32832 channels"},

@@ -303,9 +303,9 @@ START_TEST(test_rectangles)
 {
     static const struct {
         const char *spec, *words;
-    } odd[] = {{"vgg8,image=48x", "image=: it must be a whole number"},
-               {"vgg8,image=x48", "it must be a whole number"},
-               {"vgg8,image=48x96x3", "it must be a whole number"},
+    } odd[] = {{"vgg8,image=48x", "image=48x: it must be a whole number, or two, as 48x96"},
+               {"vgg8,image=x48", "image=x48: it must be a whole number"},
+               {"vgg8,image=48x96x3", "image=48x96x3: it must be a whole number"},
                {"vgg8,image=48x99999", "from 1 to 16384"},
                {"vit_tiny_patch16_224,image=32x64", "its pictures are square"},
                {"swin_tiny_patch4_window7_224,image=32x62",

@@ -254,7 +254,8 @@ START_TEST(test_refused)
     refused(m, &(kd_train_opt){.freeze = "features,classifier"}, "nothing learns");
     refused(m, &(kd_train_opt){.freeze = "!classifier"}, "is none of the parameters");
     refused(m, &(kd_train_opt){.freeze = "features.0,,classifier"}, "a name is empty");
-    refused(m, &(kd_train_opt){.freeze = ""}, "a name is empty");
+    refused(m, &(kd_train_opt){.freeze = ""}, "freeze: the list of names is empty");
+    refused(m, &(kd_train_opt){.freeze = "body,classifier"}, "'body' is no name for a list");
     refused(m, &(kd_train_opt){.freeze = "features.1.running_mean"}, "has no parameter");
     memset(longer, 'x', sizeof longer);
     longer[sizeof longer - 1] = 0;
