@@ -14,8 +14,9 @@
  * that takes a struct with a struct_size may return KD_E_INVALID or KD_E_UNSUPPORTED, as kd_options
  * does. Comments name the other errors. What a function was to make is NULL after a failure.
  *
- * Pointers are not NULL, unless the comment allows it. Most functions that return a kd_status
- * answer a NULL with KD_E_INVALID; the others do not look. */
+ * Pointers are not NULL, unless the comment allows it. A NULL is a mistake that functions answer: with
+ * KD_E_INVALID those that return a kd_status; with NULL, zero or nothing done the others. Builders
+ * of a graph are as in graph.h. */
 #ifndef KD_CTX_H
 #define KD_CTX_H
 

@@ -101,7 +101,7 @@ typedef struct kd_export_layer {
 } kd_export_layer;
 /* How many layers the device runs; 0 for NULL. */
 KD_API size_t kd_export_layers(const kd_export *e);
-/* Layer i, from 0. KD_E_INVALID: there is none, or info has no struct_size. */
+/* Layer i, from 0. KD_E_INVALID: there is none, or info is NULL or has no struct_size. */
 KD_API kd_status kd_export_layer_info(const kd_export *e, size_t i, kd_export_layer *info);
 
 typedef struct kd_export_result {

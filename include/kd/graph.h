@@ -11,10 +11,13 @@
  * Inputs and results are f32, unless the comment says otherwise. The errors of builders:
  *
  *   KD_E_INVALID        a number is out of its range; an input is KD_NONE or no value of the graph;
- *                       the graph was differentiated already (kd_graph_grad)
+ *                       the graph was differentiated already (kd_graph_grad); a name or an array
+ *                       is NULL
  *   KD_E_SHAPE          shapes or types of the inputs do not fit, nor do an axis or an index
  *   KD_E_LIMIT          a size overflows, or a name with its scopes is too long
  *   KD_E_NOMEM          the allocator has nothing left
+ *
+ * Without a graph (NULL) a builder returns KD_NONE, too.
  *
  * Threads are as in ctx.h: a graph is used by one thread at a time. Names and options are
  * copied. */
@@ -51,7 +54,7 @@ KD_API kd_ctx *kd_graph_ctx(const kd_graph *graph);
 /* Make the graph fail with this status, unless it has failed already; returns KD_NONE. For builders
  * of one's own, after kd_ctx_fail. */
 KD_API kd_value kd_graph_fail(kd_graph *graph, kd_status status);
-/* Shape and type of a value. For KD_NONE, and a number that is no value of the graph, the rank is
+/* Shape and type of a value. For KD_NONE, a number that is no value, and graph NULL, the rank is
  * -1 and the type KD_F32. */
 KD_API kd_shape kd_graph_shape(const kd_graph *graph, kd_value value);
 KD_API kd_dtype kd_graph_dtype(const kd_graph *graph, kd_value value);

@@ -90,7 +90,7 @@ typedef struct kd_plan_step {
 } kd_plan_step;
 /* How many steps there are. */
 KD_API size_t kd_plan_steps(const kd_plan *plan);
-/* Step i, from 0. KD_E_INVALID: there is none, or info has no struct_size. */
+/* Step i, from 0. KD_E_INVALID: there is none, or info is NULL or has no struct_size. */
 KD_API kd_status kd_plan_step_info(const kd_plan *plan, size_t i, kd_plan_step *info);
 
 /* params: must hold every parameter of the graph, by name and shape; values and buffers are read
@@ -111,7 +111,8 @@ KD_API kd_status kd_exec_create_with(const kd_plan *plan, kd_params *params, kd_
 KD_API void kd_exec_destroy(kd_exec *exec);
 
 /* The array an input is read from in the runs that follow, in the input's shape for the run's
- * batch. It is not copied: it must live, and hold its numbers, while a run reads it. KD_E_NOTFOUND:
+ * batch. It is not copied: it must live, and hold its numbers, while a run reads it. data NULL: it is
+ * not bound any more. KD_E_NOTFOUND:
  * the plan has no such input; nothing changes then. */
 KD_API kd_status kd_exec_bind(kd_exec *exec, const char *input, const void *data);
 /* An output's array: written by each run, valid until the next, or the executor's end. Its shape is

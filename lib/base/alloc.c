@@ -130,12 +130,13 @@ void *kdi_realloc(kd_ctx *ctx, void *block, size_t count, size_t size)
 
 kd_status kd_ctx_memory_status(const kd_ctx *ctx)
 {
+    if (!ctx) return KD_E_INVALID;
     return atomic_load(&ctx->status) == KD_E_LIMIT ? KD_E_LIMIT : KD_E_NOMEM;
 }
 
 void *kd_ctx_alloc(kd_ctx *ctx, size_t count, size_t size)
 {
-    return kdi_realloc(ctx, NULL, count, size);
+    return ctx ? kdi_realloc(ctx, NULL, count, size) : NULL;
 }
 
 kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block)
@@ -156,7 +157,7 @@ kd_status kdi_alloc_quietly(kd_ctx *ctx, size_t bytes, void **block)
 
 void kd_ctx_free(kd_ctx *ctx, void *block)
 {
-    if (!block) return;
+    if (!ctx || !block) return;
     const size_t total = *header(block);
     ctx->config.alloc(ctx->config.alloc_user, header(block), total, 0, HEADER);
     atomic_fetch_sub(&ctx->memory, total);
@@ -164,17 +165,17 @@ void kd_ctx_free(kd_ctx *ctx, void *block)
 
 size_t kd_ctx_memory(const kd_ctx *ctx)
 {
-    return atomic_load(&ctx->memory);
+    return ctx ? atomic_load(&ctx->memory) : 0;
 }
 
 size_t kd_ctx_memory_peak(const kd_ctx *ctx)
 {
-    return atomic_load(&ctx->peak);
+    return ctx ? atomic_load(&ctx->peak) : 0;
 }
 
 size_t kd_ctx_memory_limit(const kd_ctx *ctx)
 {
-    return ctx->config.max_memory;
+    return ctx ? ctx->config.max_memory : 0;
 }
 
 bool kdi_grow(kd_ctx *ctx, void **array, size_t count, size_t *capacity, size_t size)

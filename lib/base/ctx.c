@@ -20,6 +20,7 @@ static size_t struct_size(const void *options)
 
 kd_status kd_options(kd_ctx *ctx, const char *name, void *ours, size_t full, const void *theirs)
 {
+    if (!ours) return kd_ctx_fail(ctx, KD_E_INVALID, "kd_options: NULL");
     memset(ours, 0, full);
     memcpy(ours, &full, sizeof full);
     if (!theirs) return KD_OK;
@@ -49,7 +50,7 @@ kd_status kd_results_check(kd_ctx *ctx, const char *name, const void *theirs)
 
 void kd_results(void *theirs, const void *ours, size_t full)
 {
-    if (!theirs) return;
+    if (!theirs || !ours) return;
     const size_t size = struct_size(theirs);
     memcpy(theirs, ours, size < full ? size : full);
     memcpy(theirs, &size, sizeof size);
@@ -86,12 +87,12 @@ kd_status kd_ctx_check_cancel(kd_ctx *ctx)
 
 int kd_ctx_threads(const kd_ctx *ctx)
 {
-    return ctx->width;
+    return ctx ? ctx->width : 0;
 }
 
 const char *kd_ctx_isa(const kd_ctx *ctx)
 {
-    return ctx->config.isa;
+    return ctx ? ctx->config.isa : NULL;
 }
 
 int kdi_ctx_conv(const kd_ctx *ctx)
@@ -162,7 +163,7 @@ kd_status kd_ctx_called(kd_ctx *ctx, size_t failures, kd_status status, const ch
 
 kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
 {
-    if (ctx) {
+    if (ctx && format) {
         /* An argument may point into ctx->error, so format beside it first. */
         char text[KDI_ERROR_SIZE];
         va_list args;
@@ -181,7 +182,7 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
 
 void kd_ctx_log(kd_ctx *ctx, kd_log_level level, const char *format, ...)
 {
-    if (!ctx || !ctx->config.log) return;
+    if (!ctx || !format || !ctx->config.log) return;
     char text[KDI_ERROR_SIZE];
     va_list args;
     va_start(args, format);

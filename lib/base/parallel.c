@@ -115,6 +115,7 @@ static void run(kd_ctx *ctx, loop *l)
 
 void kd_parallel_for(kd_ctx *ctx, size_t count, kd_task_fn fn, void *arg)
 {
+    if (!ctx || !fn) return;
     if (count <= 1 || ctx->width <= 1) {
         for (size_t i = 0; i < count; i++) fn(arg, i, 0);
         return;

@@ -385,7 +385,7 @@ kd_status kd_dataset_skip_broken(kd_dataset *data)
 
 size_t kd_dataset_broken(const kd_dataset *data)
 {
-    return atomic_load(&data->n_broken);
+    return data ? atomic_load(&data->n_broken) : 0;
 }
 
 bool kdi_dataset_may_skip(const kd_dataset *data, kd_status status)
@@ -421,12 +421,12 @@ void kdi_dataset_blame(const kd_dataset *data, kd_split split, size_t index, kdi
 
 const kd_data_info *kd_dataset_info(const kd_dataset *data)
 {
-    return &data->info;
+    return data ? &data->info : NULL;
 }
 
 const char *kd_dataset_framing(const kd_dataset *data)
 {
-    return data->open ? KDI_FRAMING : "none";
+    return !data ? NULL : data->open ? KDI_FRAMING : "none";
 }
 
 const uint8_t *kdi_dataset_look(const kd_dataset *data, kd_split split, size_t index,

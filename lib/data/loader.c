@@ -364,37 +364,37 @@ kd_status kd_loader_seek(kd_loader *l, size_t epoch, size_t index)
 
 int kd_loader_canvas(const kd_loader *l, size_t *height, size_t *width)
 {
-    *height = l ? l->pipeline.canvas.h : 0;
-    *width = l ? l->pipeline.canvas.w : 0;
+    if (height) *height = l ? l->pipeline.canvas.h : 0;
+    if (width) *width = l ? l->pipeline.canvas.w : 0;
     return l && l->pipeline.augmentation.framing.kind;
 }
 
 size_t kd_loader_batches(const kd_loader *l)
 {
-    return l->pipeline.batches;
+    return l ? l->pipeline.batches : 0;
 }
 
 int kd_loader_mixes(const kd_loader *l)
 {
-    return l->pipeline.mixes;
+    return l && l->pipeline.mixes;
 }
 
 int kd_loader_draws(const kd_loader *l)
 {
-    return l->pipeline.augmentation.random;
+    return l && l->pipeline.augmentation.random;
 }
 
 size_t kd_loader_samples(const kd_loader *l)
 {
-    return l->pipeline.samples;
+    return l ? l->pipeline.samples : 0;
 }
 
 const char *kd_loader_augment(const kd_loader *l)
 {
-    return l->pipeline.augmentation.text;
+    return l ? l->pipeline.augmentation.text : NULL;
 }
 
 double kd_loader_seconds_waited(const kd_loader *l)
 {
-    return l->waited;
+    return l ? l->waited : 0;
 }

@@ -100,12 +100,12 @@ void kd_blob_close(kd_blob *b)
 
 const kd_edge_model *kd_blob_model(const kd_blob *b)
 {
-    return &b->model;
+    return b ? &b->model : NULL;
 }
 
 const char *kd_blob_spec(const kd_blob *b)
 {
-    return b->spec;
+    return b ? b->spec : NULL;
 }
 
 /* ---- a network of its form ------------------------------------------------------------------- */

@@ -210,6 +210,7 @@ kd_status kd_export_layer_info(const kd_export *e, size_t i, kd_export_layer *in
 {
     static const char *const ops[] = {"conv2d", "linear", "max_pool", "avg_pool", "add"};
     if (!e) return KD_E_INVALID;
+    if (!info) return kd_ctx_fail(e->ctx, KD_E_INVALID, "kd_export_layer_info: NULL");
     const kd_status status = kd_results_check(e->ctx, "kd_export_layer", info);
     if (status) return status;
     if (i >= e->net->n_layers) return kd_ctx_fail(e->ctx, KD_E_INVALID, "there is no layer %zu", i);
@@ -239,6 +240,7 @@ kd_status kd_export_layer_info(const kd_export *e, size_t i, kd_export_layer *in
 kd_status kd_export_result_get(const kd_export *e, kd_export_result *result)
 {
     if (!e) return KD_E_INVALID;
+    if (!result) return kd_ctx_fail(e->ctx, KD_E_INVALID, "kd_export_result_get: NULL");
     const kd_status status = kd_results_check(e->ctx, "kd_export_result", result);
     if (status) return status;
     if (!e->noise) return kd_ctx_fail(e->ctx, KD_E_INVALID, "nothing was compared yet");

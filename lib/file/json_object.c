@@ -83,7 +83,7 @@ void kd_json_object_destroy(kd_json_object *o)
 
 static const entry *find(const kd_json_object *o, const char *key)
 {
-    size_t low = 0, high = o->count;
+    size_t low = 0, high = o && key ? o->count : 0;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
         const int order = strcmp(key, o->entries[middle].key);
@@ -120,7 +120,7 @@ int kd_json_get_number(const kd_json_object *object, const char *key, double *nu
 {
     size_t length;
     const entry *e = find(object, key);
-    if (!e || kdi_json_kind(&object->json, e->token) != KDI_JSON_NUMBER) return 0;
+    if (!e || !number || kdi_json_kind(&object->json, e->token) != KDI_JSON_NUMBER) return 0;
     const char *text = kdi_json_number(&object->json, e->token, &length);
     return kdi_parse_double(text, length, number);
 }
@@ -129,7 +129,7 @@ int kd_json_get_integer(const kd_json_object *object, const char *key, int64_t *
 {
     size_t length;
     const entry *e = find(object, key);
-    if (!e || kdi_json_kind(&object->json, e->token) != KDI_JSON_NUMBER) return 0;
+    if (!e || !number || kdi_json_kind(&object->json, e->token) != KDI_JSON_NUMBER) return 0;
     const char *text = kdi_json_number(&object->json, e->token, &length);
     const bool negative = text[0] == '-';
     int64_t value = 0; /* kept at or below zero, where there is room for one more */
@@ -147,7 +147,7 @@ int kd_json_get_integer(const kd_json_object *object, const char *key, int64_t *
 int kd_json_get_bool(const kd_json_object *object, const char *key, int *truth)
 {
     const entry *e = find(object, key);
-    if (!e) return 0;
+    if (!e || !truth) return 0;
     const kdi_json_type kind = kdi_json_kind(&object->json, e->token);
     if (kind != KDI_JSON_TRUE && kind != KDI_JSON_FALSE) return 0;
     *truth = kind == KDI_JSON_TRUE;
@@ -162,7 +162,7 @@ const char *kd_json_key(const kd_json_object *object, size_t i)
 int kd_json_get_count(const kd_json_object *object, const char *key, size_t *count)
 {
     const entry *e = find(object, key);
-    if (!e || kdi_json_kind(&object->json, e->token) != KDI_JSON_ARRAY) return 0;
+    if (!e || !count || kdi_json_kind(&object->json, e->token) != KDI_JSON_ARRAY) return 0;
     *count = kdi_json_size(&object->json, e->token);
     return 1;
 }

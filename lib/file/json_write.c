@@ -49,6 +49,7 @@ void kd_json_destroy(kd_json *json)
 
 void kd_json_clear(kd_json *json)
 {
+    if (!json) return;
     json->size = 0;
     json->depth = 0;
     json->filled = false;
@@ -134,7 +135,7 @@ static void put_string(kd_json *j, const char *text)
 /* What stands before a value: a comma, the place on the line, the key. False: write nothing. */
 static bool lead(kd_json *j, const char *key)
 {
-    if (j->status) return false;
+    if (!j || j->status) return false;
     const bool in_object = j->depth > 0 && j->object[j->depth - 1];
     if (j->depth == 0 && j->filled) misuse(j, "a second value at the top");
     if (in_object && !key) misuse(j, "a value without a key in an object");
@@ -152,7 +153,7 @@ static bool lead(kd_json *j, const char *key)
 
 static void begin(kd_json *j, const char *key, bool object)
 {
-    if (j->depth == DEPTH) misuse(j, "nested too deeply");
+    if (j && j->depth == DEPTH) misuse(j, "nested too deeply");
     if (!lead(j, key)) return;
     put_char(j, object ? '{' : '[');
     j->object[j->depth++] = object;
@@ -161,7 +162,7 @@ static void begin(kd_json *j, const char *key, bool object)
 
 static void end(kd_json *j, bool object)
 {
-    if (j->status) return;
+    if (!j || j->status) return;
     if (j->depth == 0 || j->object[j->depth - 1] != object) {
         misuse(j, "an end that closes nothing");
         return;

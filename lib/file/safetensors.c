@@ -470,27 +470,27 @@ void kd_file_close(kd_file *f)
 
 const char *kd_file_path(const kd_file *file)
 {
-    return file->path;
+    return file ? file->path : NULL;
 }
 
 uint64_t kd_file_size(const kd_file *file)
 {
-    return file->size;
+    return file ? file->size : 0;
 }
 
 size_t kd_file_count(const kd_file *file)
 {
-    return file->count;
+    return file ? file->count : 0;
 }
 
 const kd_file_tensor *kd_file_at(const kd_file *file, size_t index)
 {
-    return index < file->count ? &file->tensors[index] : NULL;
+    return file && index < file->count ? &file->tensors[index] : NULL;
 }
 
 const kd_file_tensor *kd_file_find(const kd_file *file, const char *name)
 {
-    size_t low = 0, high = file->count;
+    size_t low = 0, high = file && name ? file->count : 0;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
         const int order = strcmp(name, file->by_name[middle]->name);
@@ -505,19 +505,19 @@ const kd_file_tensor *kd_file_find(const kd_file *file, const char *name)
 
 size_t kd_file_metadata_count(const kd_file *file)
 {
-    return file->metadata_count;
+    return file ? file->metadata_count : 0;
 }
 
 const char *kd_file_metadata_get(const kd_file *file, const char *key)
 {
-    for (size_t i = 0; i < file->metadata_count; i++)
+    for (size_t i = 0; file && key && i < file->metadata_count; i++)
         if (strcmp(file->metadata[i].key, key) == 0) return file->metadata[i].value;
     return NULL;
 }
 
 int kd_file_metadata_at(const kd_file *file, size_t index, const char **key, const char **value)
 {
-    if (index >= file->metadata_count) return 0;
+    if (!file || index >= file->metadata_count) return 0;
     if (key) *key = file->metadata[index].key;
     if (value) *value = file->metadata[index].value;
     return 1;

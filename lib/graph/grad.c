@@ -258,6 +258,6 @@ kd_status kd_graph_grad(kd_graph *g, kd_value loss)
 
 kd_value kd_graph_grad_of(kd_graph *g, kd_value v)
 {
-    if (v < 0 || (size_t)v >= g->n_values || !g->values[v].want_grad) return KD_NONE;
+    if (!g || v < 0 || (size_t)v >= g->n_values || !g->values[v].want_grad) return KD_NONE;
     return g->values[v].grad;
 }

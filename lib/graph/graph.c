@@ -36,7 +36,7 @@ void kd_graph_destroy(kd_graph *g)
 
 kd_value kd_graph_fail(kd_graph *g, kd_status status)
 {
-    if (!g->status) {
+    if (g && !g->status) {
         kd_ctx_called(g->ctx, g->heard, status, "a function that builds the graph");
         g->status = status;
         snprintf(g->error, sizeof g->error, "%s", kd_ctx_error(g->ctx));
@@ -52,12 +52,19 @@ kd_status kd_graph_status(const kd_graph *g)
 
 kd_ctx *kd_graph_ctx(const kd_graph *g)
 {
-    return g->ctx;
+    return g ? g->ctx : NULL;
 }
 
 static bool is_value(const kd_graph *g, kd_value v)
 {
-    return v >= 0 && (size_t)v < g->n_values;
+    return g && v >= 0 && (size_t)v < g->n_values;
+}
+
+/* A builder was not given what it needs: `what`, as in "kd_input: NULL name". The first error
+ * stays. */
+static void lacks(kd_graph *g, const char *what)
+{
+    if (g && !g->status) kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_INVALID, "%s", what));
 }
 
 kd_shape kd_graph_shape(const kd_graph *g, kd_value v)
@@ -78,20 +85,26 @@ kd_value kdi_graph_root(const kd_graph *g, kd_value v)
 
 void kd_graph_freeze(kd_graph *g, const char *names)
 {
+    if (!g) return;
     g->frozen = names ? kdi_pool_strdup(&g->pool, names) : NULL;
     if (names && !g->frozen) kd_graph_fail(g, kd_ctx_memory_status(g->ctx));
 }
 
 void kd_graph_part(kd_graph *g, kd_part part)
 {
-    g->part = part;
+    if (g) g->part = part;
 }
 
 void kd_graph_scope(kd_graph *g, const char *format, ...)
 {
+    if (!g) return;
     const size_t used = strlen(g->scope);
     char name[128];
     va_list args;
+    if (!format) {
+        lacks(g, "kd_graph_scope: NULL format");
+        return;
+    }
     va_start(args, format);
     const int n = vsnprintf(name, sizeof name, format, args);
     va_end(args);
@@ -108,7 +121,7 @@ void kd_graph_scope(kd_graph *g, const char *format, ...)
 void kd_graph_unscope(kd_graph *g)
 {
     /* After an error scopes may be out of step, which is harmless: nothing is built any more. */
-    if (g->depth > 0) g->scope[g->scope_length[--g->depth]] = 0;
+    if (g && g->depth > 0) g->scope[g->scope_length[--g->depth]] = 0;
 }
 
 kd_value kdi_graph_value(kd_graph *g, kdi_kind kind, const kd_shape *shape, kd_dtype dtype)
@@ -148,7 +161,8 @@ static kd_status check_shape(kd_graph *g, const char *name, int rank, const int6
 kd_value kd_input(kd_graph *g, const char *name, kd_dtype dtype, int rank, const int64_t *dim)
 {
     kd_shape shape;
-    if (g->status) return KD_NONE;
+    if (!name || !dim) lacks(g, name ? "kd_input: NULL dim" : "kd_input: NULL name");
+    if (!g || g->status) return KD_NONE;
     const kd_status status = check_shape(g, name, rank, dim, true, &shape);
     if (status) return kd_graph_fail(g, status);
     for (size_t i = 0; i < g->n_inputs; i++)
@@ -187,7 +201,9 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
     char full[384];
     kd_shape shape = {0};
     kd_param_opt opt;
-    if (g->status) return KD_NONE;
+    if (!name) lacks(g, "kd_param: NULL name");
+    if (rank != 0 && !dim) lacks(g, "kd_param: NULL dim");
+    if (!g || g->status) return KD_NONE;
     const int length = snprintf(full, sizeof full, "%s%s%s", g->scope, *g->scope ? "." : "", name);
     if (length < 0 || (size_t)length >= sizeof full)
         return kd_graph_fail(g,
@@ -223,7 +239,7 @@ kd_value kd_param(kd_graph *g, const char *name, int rank, const int64_t *dim,
 uint64_t kd_graph_param_count(const kd_graph *g)
 {
     uint64_t total = 0;
-    for (size_t i = 0; i < g->n_params; i++) {
+    for (size_t i = 0; g && i < g->n_params; i++) {
         size_t count = 0;
         kdi_shape_count(&g->params[i].shape, 1, &count);
         if (!g->params[i].opt.buffer) total += count;
@@ -289,6 +305,8 @@ static kd_status check_op(kd_graph *g, const kd_op *op, const kd_value *in, int 
     if (n_in < op->n_in_min || n_in > op->n_in_max || n_in > KD_MAX_OPERANDS)
         return kd_ctx_fail(g->ctx, KD_E_INVALID, "%s '%s': %d inputs, %d to %d are wanted",
                            op->name, g->scope, n_in, op->n_in_min, op->n_in_max);
+    if (n_in > 0 && !in)
+        return kd_ctx_fail(g->ctx, KD_E_INVALID, "%s '%s': NULL inputs", op->name, g->scope);
     for (int i = 0; i < n_in; i++)
         if (!is_value(g, in[i]))
             return kd_ctx_fail(g->ctx, KD_E_INVALID, "%s '%s': input %d is no value of this graph",
@@ -349,11 +367,15 @@ static bool evaluates(const kd_graph *g, const kdi_node *n, bool needs_grad)
 kd_value kd_graph_op(kd_graph *g, const kd_op *theirs, const void *attr, const kd_value *in,
                      int n_in, kd_value *outputs)
 {
+    if (!theirs) {
+        lacks(g, "kd_graph_op: NULL op");
+        return KD_NONE;
+    }
     /* A record that is too short to say how many outputs there are has none. */
     const size_t known = offsetof(kd_op, n_out) + sizeof theirs->n_out;
     const int n_out = theirs->struct_size >= known ? theirs->n_out : 0;
     for (int i = 0; outputs && i < n_out; i++) outputs[i] = KD_NONE;
-    if (g->status) return KD_NONE;
+    if (!g || g->status) return KD_NONE;
     const kd_op *op = op_record(g, theirs);
     if (!op) return KD_NONE;
     kd_status status = check_op(g, op, in, n_in);
@@ -400,7 +422,8 @@ void kd_graph_want_grad(kd_graph *g, kd_value v)
 
 void kd_output(kd_graph *g, kd_value v, const char *name)
 {
-    if (g->status) return;
+    if (!name) lacks(g, "kd_output: NULL name");
+    if (!g || g->status) return;
     if (!is_value(g, v)) {
         kd_graph_fail(g, kd_ctx_fail(g->ctx, KD_E_INVALID, "output '%s' is no value", name));
         return;

@@ -219,43 +219,44 @@ void kd_params_destroy(kd_params *p)
 
 kd_ctx *kd_params_ctx(const kd_params *p)
 {
-    return p->ctx;
+    return p ? p->ctx : NULL;
 }
 
 size_t kd_params_entries(const kd_params *p)
 {
-    return p->n_entries;
+    return p ? p->n_entries : 0;
 }
 
 const kd_param_info *kd_params_info(const kd_params *p, size_t i)
 {
-    return i < p->n_entries ? &p->entries[i] : NULL;
+    return p && i < p->n_entries ? &p->entries[i] : NULL;
 }
 
 const kd_param_info *kd_params_find(const kd_params *p, const char *name)
 {
+    if (!p || !name) return NULL;
     const size_t slot = slot_of(p, name);
     return p->slots[slot] ? &p->entries[p->slots[slot] - 1] : NULL;
 }
 
 size_t kd_params_count(const kd_params *p)
 {
-    return p->count;
+    return p ? p->count : 0;
 }
 
 size_t kd_params_flat_count(const kd_params *p)
 {
-    return p->flat_count;
+    return p ? p->flat_count : 0;
 }
 
 float *kd_params_values(kd_params *p)
 {
-    return p->values;
+    return p ? p->values : NULL;
 }
 
 float *kd_params_grads(kd_params *p)
 {
-    return p->grads;
+    return p ? p->grads : NULL;
 }
 
 kd_status kd_params_need_grads(kd_params *p)
@@ -267,17 +268,17 @@ kd_status kd_params_need_grads(kd_params *p)
 
 void *kd_params_buffers(kd_params *p)
 {
-    return p->buffers;
+    return p ? p->buffers : NULL;
 }
 
 size_t kd_params_buffer_bytes(const kd_params *p)
 {
-    return p->buffer_bytes;
+    return p ? p->buffer_bytes : 0;
 }
 
 void kd_params_touch(kd_params *p)
 {
-    p->version++;
+    if (p) p->version++;
 }
 
 /* Element (s, i) of each [h*w, c] picture of weights lies at s * c + i in memory and at i * h * w +
@@ -322,18 +323,20 @@ static void from_file(const kd_param_info *e, const void *file, void *memory)
 
 void kd_params_pack(const kd_param_info *e, const float *flat, float *out)
 {
-    to_file(e, flat + e->offset, out);
+    if (e && flat && out) to_file(e, flat + e->offset, out);
 }
 
 void kd_params_unpack(const kd_param_info *e, const float *in, float *flat)
 {
-    from_file(e, in, flat + e->offset);
+    if (e && in && flat) from_file(e, in, flat + e->offset);
 }
 
 kd_status kd_params_get(const kd_params *p, const kd_param_info *e, int which, void *out)
 {
     if (!p) return KD_E_INVALID;
     if (!e || !out) return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_params_get: NULL");
+    if (which != 0 && which != 1)
+        return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_params_get: which is 0 or 1, not %d", which);
     if (which && (e->buffer || !p->grads))
         return kd_ctx_fail(p->ctx, KD_E_INVALID, "'%s' has no gradient", e->name);
     if (e->buffer)

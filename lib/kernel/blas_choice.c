@@ -113,6 +113,7 @@ static const char *served(kd_ctx *ctx)
 const char *kd_ctx_blas(kd_ctx *ctx)
 {
     const char *why_not;
+    if (!ctx) return NULL;
     if (!kdi_blas_built() || ctx->blas_choice == KDI_BLAS_NEVER) return "builtin";
     if (ctx->blas_choice == KDI_BLAS_BY_RULE && !has_rule(ctx)) {
         snprintf(ctx->blas_text, sizeof ctx->blas_text,

@@ -124,32 +124,32 @@ void kd_model_destroy(kd_model *m)
 
 kd_ctx *kd_model_ctx(const kd_model *m)
 {
-    return m->ctx;
+    return m ? m->ctx : NULL;
 }
 
 const char *kd_model_spec(const kd_model *m)
 {
-    return m->text;
+    return m ? m->text : NULL;
 }
 
 kd_params *kd_model_params(kd_model *m)
 {
-    return m->params;
+    return m ? m->params : NULL;
 }
 
 size_t kd_model_classes(const kd_model *m)
 {
-    return (size_t)m->spec.classes;
+    return m ? (size_t)m->spec.classes : 0;
 }
 
 size_t kd_model_height(const kd_model *m)
 {
-    return (size_t)m->spec.image[0];
+    return m ? (size_t)m->spec.image[0] : 0;
 }
 
 size_t kd_model_width(const kd_model *m)
 {
-    return (size_t)m->spec.image[1];
+    return m ? (size_t)m->spec.image[1] : 0;
 }
 
 size_t kd_model_image(const kd_model *m)
@@ -159,32 +159,33 @@ size_t kd_model_image(const kd_model *m)
 
 int kd_model_is_transformer(const kd_model *m)
 {
-    return m->spec.family->transformer;
+    return m && m->spec.family->transformer;
 }
 
 const char *kd_model_head_at(const kd_model *m, size_t i)
 {
-    return m->spec.family->head(&m->spec, i);
+    return m ? m->spec.family->head(&m->spec, i) : NULL;
 }
 
 int kd_model_has_batch_norm(const kd_model *m)
 {
-    return m->spec.norm;
+    return m ? m->spec.norm : 0;
 }
 
 size_t kd_model_channels(const kd_model *m)
 {
-    return (size_t)m->spec.channels;
+    return m ? (size_t)m->spec.channels : 0;
 }
 
 kd_value kd_model_build(const kd_model *m, kd_graph *g, kd_value x, const kd_build_opt *options)
 {
     kd_build_opt opt;
     kd_ctx *ctx = kd_graph_ctx(g);
-    if (!m) return kd_graph_fail(g, kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_build: NULL"));
-    const kd_status status = kd_options(ctx, "kd_build_opt", &opt, sizeof opt, options);
-    if (status) {
-        const bool heads = options->struct_size >= offsetof(kd_build_opt, whole);
+    kd_status status = kd_options(ctx, "kd_build_opt", &opt, sizeof opt, options);
+    if (!status && (!m || (opt.n_taps && !opt.taps)))
+        status = kd_ctx_fail(ctx, KD_E_INVALID, "kd_model_build: NULL %s", m ? "taps" : "model");
+    if (status || !g) {
+        const bool heads = options && options->struct_size >= offsetof(kd_build_opt, whole);
         if (heads && options->heads) options->heads[0] = options->heads[1] = KD_NONE;
         return kd_graph_fail(g, status);
     }

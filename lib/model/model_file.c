@@ -472,5 +472,5 @@ kd_status kd_model_load(kd_ctx *ctx, const char *path, const char *spec, kd_mode
 
 int kd_model_head_kept(const kd_model *m)
 {
-    return !m->new_head;
+    return m && !m->new_head;
 }

@@ -11,12 +11,12 @@
 
 const float *kd_model_mean(const kd_model *m)
 {
-    return m->normalized ? m->mean : NULL;
+    return m && m->normalized ? m->mean : NULL;
 }
 
 const float *kd_model_std(const kd_model *m)
 {
-    return m->normalized ? m->std : NULL;
+    return m && m->normalized ? m->std : NULL;
 }
 
 static bool is_of_pixels(float mean, float std)
@@ -47,10 +47,10 @@ kd_view kd_model_view(const kd_model *m, const kd_data_info *info)
 {
     const size_t channels = kd_model_channels(m);
     kd_view view = {.height = kd_model_height(m), .width = kd_model_width(m), .channels = channels};
-    if (m->normalized) {
+    if (m && m->normalized) {
         view.mean = m->mean;
         view.std = m->std;
-    } else if (info->channels == channels) {
+    } else if (m && info && info->channels == channels) {
         view.mean = info->mean;
         view.std = info->std;
     }
@@ -107,7 +107,7 @@ kd_status kd_model_normalize(const kd_model *m, const uint8_t *pictures, size_t 
 
 const char *const *kd_model_class_names(const kd_model *m)
 {
-    return m->classes.name;
+    return m ? m->classes.name : NULL;
 }
 
 kd_status kd_model_set_class_names(kd_model *m, const char *const *names)
@@ -129,6 +129,7 @@ kd_status kd_model_set_class_names(kd_model *m, const char *const *names)
 
 const char *kd_model_data(const kd_model *m, uint64_t *checksum)
 {
+    if (!m) return NULL;
     if (checksum && m->data) *checksum = m->data_checksum;
     return m->data;
 }
@@ -189,7 +190,7 @@ static bool take_step(const char *at, size_t length, bool first, unsigned *decid
 
 const char *kd_model_framing(const kd_model *m)
 {
-    return *m->framing ? m->framing : NULL;
+    return m && *m->framing ? m->framing : NULL;
 }
 
 kd_status kd_model_set_framing(kd_model *m, const char *framing)

@@ -394,6 +394,7 @@ const kd_op kdi_op_batch_norm = {
 
 kd_value kd_batch_norm(kd_graph *g, kd_value x, const char *name, float momentum, float eps)
 {
+    if (!name) return kdi_null(g, "kd_batch_norm: NULL name");
     static const kd_param_opt weight = {
         .struct_size = sizeof weight, .init = KD_INIT_ONE, .no_decay = 1};
     static const kd_param_opt bias = {.struct_size = sizeof bias, .no_decay = 1};

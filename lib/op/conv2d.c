@@ -448,6 +448,7 @@ static kdi_conv2d_attr attr_of(kd_conv2d_opt o)
 
 kd_value kd_conv2d(kd_graph *g, kd_value x, const char *name, const kd_conv2d_opt *options)
 {
+    if (!name) return kdi_null(g, "kd_conv2d: NULL name");
     static const kd_param_opt weight = {
         .struct_size = sizeof weight, .init = KD_INIT_KAIMING_FAN_OUT, .layout = KD_LAYOUT_CONV};
     static const kd_param_opt bias = {.struct_size = sizeof bias, .no_decay = 1};

@@ -114,6 +114,6 @@ const kd_op kdi_op_drop_path = {
 kd_value kd_drop_path(kd_graph *g, kd_value x, float rate)
 {
     const drop_path_attr attr = {rate};
-    if (rate == 0) return x; /* the first block's rate, as a rule */
+    if (rate == 0 && g) return x; /* the first block's rate, as a rule */
     return kd_graph_op(g, &kdi_op_drop_path, &attr, &x, 1, NULL);
 }

@@ -128,6 +128,7 @@ const kd_op kdi_op_layer_norm = {
 
 kd_value kd_layer_norm(kd_graph *g, kd_value x, const char *name, float eps)
 {
+    if (!name) return kdi_null(g, "kd_layer_norm: NULL name");
     static const kd_param_opt one = {.struct_size = sizeof one, .init = KD_INIT_ONE, .no_decay = 1};
     static const kd_param_opt zero = {.struct_size = sizeof zero, .no_decay = 1};
     const layer_norm_attr attr = {eps == 0 ? 1e-5f : eps};

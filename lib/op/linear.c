@@ -203,10 +203,12 @@ static kd_value build(kd_graph *g, kd_value x, const char *name, int out, int bi
 
 kd_value kd_linear(kd_graph *g, kd_value x, const char *name, int out, int bias)
 {
+    if (!name) return kdi_null(g, "kd_linear: NULL name");
     return build(g, x, name, out, bias, 0);
 }
 
 kd_value kd_flatten_linear(kd_graph *g, kd_value x, const char *name, int out, int bias)
 {
+    if (!name) return kdi_null(g, "kd_flatten_linear: NULL name");
     return build(g, x, name, out, bias, 1);
 }

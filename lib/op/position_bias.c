@@ -124,6 +124,7 @@ const kd_op kdi_op_position_bias = {
 
 kd_value kd_position_bias(kd_graph *g, kd_value table, const int window[2])
 {
+    if (!window) return kdi_null(g, "kd_position_bias: NULL window");
     const bias_attr attr = {{window[0], window[1]}};
     return kd_graph_op(g, &kdi_op_position_bias, &attr, &table, 1, NULL);
 }

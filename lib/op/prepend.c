@@ -102,6 +102,7 @@ const kd_op kdi_op_prepend = {
 
 kd_value kd_prepend_tokens(kd_graph *g, kd_value x, const kd_value *tokens, int count)
 {
+    if (!tokens && count > 0) return kdi_null(g, "kd_prepend_tokens: NULL tokens");
     kd_value in[KD_MAX_OPERANDS] = {x};
     for (int i = 0; i < count && i + 1 < KD_MAX_OPERANDS; i++) in[i + 1] = tokens[i];
     return kd_graph_op(g, &kdi_op_prepend, NULL, in, count + 1, NULL);

@@ -91,6 +91,7 @@ const kd_op kdi_op_reshape = {
 
 kd_value kd_reshape(kd_graph *g, kd_value x, int rank, const int64_t *dim)
 {
+    if (!dim && rank > 0) return kdi_null(g, "kd_reshape: NULL dim");
     reshape_attr attr = {{.rank = rank}};
     for (int i = 0; i < rank && i < KD_MAX_RANK; i++) attr.to.dim[i] = dim[i];
     return kd_graph_op(g, &kdi_op_reshape, &attr, &x, 1, NULL);

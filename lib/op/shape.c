@@ -48,3 +48,9 @@ const char *kdi_shape_text(const kd_shape *shape, char text[KDI_SHAPE_TEXT])
     text[used + 1] = 0;
     return text;
 }
+
+kd_value kdi_null(kd_graph *g, const char *what)
+{
+    if (kd_graph_status(g)) return KD_NONE;
+    return kd_graph_fail(g, kd_ctx_fail(kd_graph_ctx(g), KD_E_INVALID, "%s", what));
+}

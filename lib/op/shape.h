@@ -23,4 +23,8 @@ kd_status kdi_want_equal(kd_op_shapes *s);
 /* Input 0 is f32, has a last dimension that is no batch, and output 0 gets its shape. */
 kd_status kdi_want_rows(kd_op_shapes *s);
 
+/* What a builder returns that was given NULL: KD_NONE. `what` ("kd_reshape: NULL dim") sticks to the
+ * graph, unless an earlier error does. */
+kd_value kdi_null(kd_graph *g, const char *what);
+
 #endif

@@ -188,6 +188,7 @@ const kd_op kdi_op_transpose = {
 
 kd_value kd_transpose(kd_graph *g, kd_value x, const int *order)
 {
+    if (!order) return kdi_null(g, "kd_transpose: NULL order");
     transpose_attr attr = {{0}};
     const int rank = kd_graph_shape(g, x).rank;
     for (int i = 0; i < rank; i++) attr.order[i] = order[i];

@@ -101,6 +101,7 @@ const kd_op kdi_op_window_mask = {
 
 kd_value kd_window_mask(kd_graph *g, const int map[2], const int window[2], const int shift[2])
 {
+    if (!map || !window || !shift) return kdi_null(g, "kd_window_mask: NULL pair");
     const mask_attr attr = {
         .map = {map[0], map[1]}, .window = {window[0], window[1]}, .shift = {shift[0], shift[1]}};
     return kd_graph_op(g, &kdi_op_window_mask, &attr, NULL, 0, NULL);

@@ -190,6 +190,7 @@ const kd_op kdi_op_window_reverse = WINDOWS("window_reverse", shape_reverse);
 
 kd_value kd_window_partition(kd_graph *g, kd_value x, const int window[2], const int shift[2])
 {
+    if (!window || !shift) return kdi_null(g, "kd_window_partition: NULL pair");
     const window_attr attr = {.window = {window[0], window[1]}, .shift = {shift[0], shift[1]}};
     return kd_graph_op(g, &kdi_op_window_partition, &attr, &x, 1, NULL);
 }
@@ -197,6 +198,7 @@ kd_value kd_window_partition(kd_graph *g, kd_value x, const int window[2], const
 kd_value kd_window_reverse(kd_graph *g, kd_value x, const int map[2], const int window[2],
                            const int shift[2])
 {
+    if (!map || !window || !shift) return kdi_null(g, "kd_window_reverse: NULL pair");
     const window_attr attr = {.reverse = 1,
                               .map = {map[0], map[1]},
                               .window = {window[0], window[1]},

@@ -193,7 +193,7 @@ static void *address(const kd_exec *e, const kdi_slot *slot)
 
 static const kdi_slot *output_slot(const kd_exec *e, const char *name)
 {
-    for (size_t o = 0; o < e->plan->n_outputs; o++)
+    for (size_t o = 0; e && name && o < e->plan->n_outputs; o++)
         if (!strcmp(e->plan->outputs[o].name, name))
             return &e->plan->slots[e->plan->outputs[o].value];
     return NULL;
@@ -386,17 +386,17 @@ kd_status kd_exec_run(kd_exec *e, const kd_run_opt *options)
 double kd_exec_seconds(const kd_exec *e, kd_part part)
 {
     double sum = 0;
-    for (size_t s = 0; s < e->plan->n_steps; s++)
+    for (size_t s = 0; e && s < e->plan->n_steps; s++)
         if (e->plan->steps[s].part == part) sum += e->seconds[s];
     return sum;
 }
 
 double kd_exec_step_seconds(const kd_exec *e, size_t step)
 {
-    return step < e->plan->n_steps ? e->seconds[step] : 0;
+    return e && step < e->plan->n_steps ? e->seconds[step] : 0;
 }
 
 void kd_exec_reset_seconds(kd_exec *e)
 {
-    memset(e->seconds, 0, e->plan->n_steps * sizeof *e->seconds);
+    if (e) memset(e->seconds, 0, e->plan->n_steps * sizeof *e->seconds);
 }

@@ -12,23 +12,23 @@ void kd_plan_destroy(kd_plan *p)
 
 size_t kd_plan_arena_size(const kd_plan *p)
 {
-    return p->arena_bytes;
+    return p ? p->arena_bytes : 0;
 }
 
 size_t kd_plan_batch(const kd_plan *p)
 {
-    return p->batch;
+    return p ? p->batch : 0;
 }
 
 size_t kd_plan_values_size(const kd_plan *p)
 {
-    return p->values_bytes;
+    return p ? p->values_bytes : 0;
 }
 
 size_t kd_plan_mixes(const kd_plan *p)
 {
     size_t i = 0;
-    while (i < p->n_steps && !p->steps[i].op->mixes_batch &&
+    while (p && i < p->n_steps && !p->steps[i].op->mixes_batch &&
            !(p->training && !p->steps[i].evaluates && p->steps[i].op->mixes_in_training))
         i++;
     return i;
@@ -36,22 +36,23 @@ size_t kd_plan_mixes(const kd_plan *p)
 
 uint64_t kd_plan_macs(const kd_plan *p)
 {
-    return p->macs;
+    return p ? p->macs : 0;
 }
 
 uint64_t kd_plan_macs_recomputed(const kd_plan *p)
 {
-    return p->recomputed_macs;
+    return p ? p->recomputed_macs : 0;
 }
 
 size_t kd_plan_steps(const kd_plan *p)
 {
-    return p->n_steps;
+    return p ? p->n_steps : 0;
 }
 
 kd_status kd_plan_step_info(const kd_plan *p, size_t i, kd_plan_step *info)
 {
     if (!p) return KD_E_INVALID;
+    if (!info) return kd_ctx_fail(p->ctx, KD_E_INVALID, "kd_plan_step_info: NULL");
     const kd_status status = kd_results_check(p->ctx, "kd_plan_step", info);
     if (status) return status;
     if (i >= p->n_steps) return kd_ctx_fail(p->ctx, KD_E_INVALID, "there is no step %zu", i);

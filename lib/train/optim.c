@@ -156,6 +156,7 @@ void kd_optim_destroy(kd_optim *o)
 
 void kd_optim_step(kd_optim *o, float lr, float grad_scale)
 {
+    if (!o) return;
     o->steps++;
     if (o->opt.optimizer == KD_OPTIMIZER_ADAMW)
         kdt_adamw_step(o, lr, grad_scale);
@@ -168,19 +169,19 @@ float *kd_optim_state(kd_optim *o, size_t i, const char **name)
 {
     static const char *const names[KD_OPTIMIZER_COUNT][KDT_STATES] = {
         [KD_OPTIMIZER_SGD] = {"momentum"}, [KD_OPTIMIZER_ADAMW] = {"exp_avg", "exp_avg_sq"}};
-    if (i >= o->n_states) return NULL;
+    if (!o || i >= o->n_states) return NULL;
     if (name) *name = names[o->opt.optimizer][i];
     return o->state[i];
 }
 
 uint64_t kd_optim_steps(const kd_optim *o)
 {
-    return o->steps;
+    return o ? o->steps : 0;
 }
 
 void kd_optim_set_steps(kd_optim *o, uint64_t steps)
 {
-    o->steps = steps;
+    if (o) o->steps = steps;
 }
 
 /* ---- norms and averages ---------------------------------------------------------------------- */
@@ -247,6 +248,7 @@ void kd_params_average(kd_params *average, const kd_params *params, float decay)
         const kd_params *in;
         kd_params *p;
     } u = {params}; /* only read */
+    if (!average || !params) return;
     average_task t = {kd_params_values(average), kd_params_values(u.p),
                       kd_params_flat_count(params), decay};
     kd_parallel_for(kd_params_ctx(params), (t.count + KDT_CHUNK - 1) / KDT_CHUNK, average_block,

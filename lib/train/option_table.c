@@ -279,10 +279,11 @@ static size_t append(char *out, size_t size, size_t used, const char *name, doub
 
 void kd_option_default_text(const kd_option *o, char *out, size_t size)
 {
-    const bool number = o->type != KD_OPTION_FLAG && o->type != KD_OPTION_CHOICE;
     size_t used = 0;
-    if (size) out[0] = 0;
-    if (size == 0) return;
+    if (!out || size == 0) return;
+    out[0] = 0;
+    if (!o) return;
+    const bool number = o->type != KD_OPTION_FLAG && o->type != KD_OPTION_CHOICE;
     if (o->text) {
         snprintf(out, size, "%s", o->text);
     } else if (o->type == KD_OPTION_CHOICE) {

@@ -65,7 +65,7 @@ static double get(const kd_option *o, const void *at)
 
 double kd_option_get(const kd_option *o, const void *opt)
 {
-    return get(o, (const char *)opt + o->offset);
+    return o && opt ? get(o, (const char *)opt + o->offset) : 0;
 }
 
 static void set(const kd_option *o, void *at, double x)
@@ -95,7 +95,7 @@ static void set(const kd_option *o, void *at, double x)
 
 void kd_option_set(const kd_option *o, void *opt, double number)
 {
-    set(o, (char *)opt + o->offset, number);
+    if (o && opt) set(o, (char *)opt + o->offset, number);
 }
 
 /* Was it switched off? KD_OFF is also -1 for a flag that is on by default. */
