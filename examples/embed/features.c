@@ -47,9 +47,11 @@ static kd_status keep(work *w, kd_loader *loader, kd_exec *exec)
     for (size_t left = kd_loader_batches(loader); left > 0; left--) {
         const kd_batch *batch;
         kd_status status = kd_loader_next(loader, &batch);
-        if (!status) status = kd_exec_bind(exec, "input", batch->views[0]);
-        const kd_run_opt run = {.struct_size = sizeof run, .batch = batch ? batch->n : 0};
-        if (!status && batch->n) status = kd_exec_run(exec, &run);
+        if (status) return status;
+        const kd_run_opt run = {.struct_size = sizeof run, .batch = batch->n};
+        if (batch->n == 0) continue; /* none of its pictures could be read */
+        status = kd_exec_bind(exec, "input", batch->views[0]);
+        if (!status) status = kd_exec_run(exec, &run);
         if (status) return status;
         memcpy(w->features + w->n * w->width, kd_exec_output(exec, "embedding"),
                batch->n * w->width * sizeof(float));
