@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * calls.h: every public call that can fail, as a table, with what it is called with: for tests of
- * what a failure leaves behind. */
+ * what a failure leaves behind. A new one gets its line in the file of its room (calls_data.c and so
+ * on): the headers are read to see that none is left out (test_failing.c). */
 #ifndef TEST_CALLS_H
 #define TEST_CALLS_H
 
@@ -32,6 +33,9 @@ typedef struct world {
 void calls_make(world *w);
 void calls_free(world *w);
 
+/* The path of this name in test_dir(): path. */
+const char *calls_path(char path[600], const char *name);
+
 /* The network's spec. */
 extern const char calls_spec[];
 
@@ -41,7 +45,15 @@ typedef struct call {
     const char *names; /* the public calls in it */
 } call;
 
-extern const call calls[];
-extern const size_t n_calls;
+/* Those of a room of the interface. */
+typedef struct call_list {
+    const call *first;
+    size_t n;
+} call_list;
+
+extern const call_list calls_data, calls_file, calls_graph, calls_model, calls_train, calls_export;
+
+/* Call i of all; NULL: there are no more. */
+const call *calls_at(size_t i);
 
 #endif

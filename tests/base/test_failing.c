@@ -25,15 +25,16 @@ START_TEST(test_each_allocation_failing)
 {
     static world w;
     calls_make(&w);
-    for (size_t c = 0; c < n_calls; c++) {
-        const char *names = calls[c].names;
-        test_ok(w.ctx, calls[c].call(&w));
+    const call *c;
+    for (size_t i = 0; (c = calls_at(i)) != NULL; i++) {
+        const char *names = c->names;
+        test_ok(w.ctx, c->call(&w));
         const long live = w.heap.live;
         const size_t held = kd_ctx_memory(w.ctx);
         for (long n = 1;; n++) {
             w.heap.count = 0;
             w.heap.fail_at = n;
-            const kd_status status = calls[c].call(&w);
+            const kd_status status = c->call(&w);
             w.heap.fail_at = 0;
             const bool failed = w.heap.count >= n;
             check_calm(&w, names, n, live, held);
@@ -47,7 +48,7 @@ START_TEST(test_each_allocation_failing)
                           "%s: allocation %ld fails: '%s'", names, n, kd_ctx_error(w.ctx));
             kd_ctx_fail(w.ctx, KD_E_NOMEM, "what failed before");
         }
-        test_ok(w.ctx, calls[c].call(&w)); /* usable as before */
+        test_ok(w.ctx, c->call(&w)); /* usable as before */
     }
     calls_free(&w);
 }
@@ -59,16 +60,17 @@ START_TEST(test_limits)
 {
     static world w;
     calls_make(&w);
-    for (size_t c = 0; c < n_calls; c++) {
-        const char *names = calls[c].names;
-        test_ok(w.ctx, calls[c].call(&w));
+    const call *c;
+    for (size_t i = 0; (c = calls_at(i)) != NULL; i++) {
+        const char *names = c->names;
+        test_ok(w.ctx, c->call(&w));
         const long live = w.heap.live;
         const size_t held = kd_ctx_memory(w.ctx);
         for (size_t more = 1;; more += 1 + more / 2) {
             size_t limit, says_held, says_needed, says_all;
             atomic_store(&w.ctx->peak, held);
             w.ctx->config.max_memory = held + more;
-            const kd_status status = calls[c].call(&w);
+            const kd_status status = c->call(&w);
             w.ctx->config.max_memory = 0;
             check_calm(&w, names, (long)more, live, held);
             ck_assert_uint_le(kd_ctx_memory_peak(w.ctx), held + more);
@@ -122,9 +124,10 @@ END_TEST
 
 static bool listed(const char *name, size_t length)
 {
-    for (size_t c = 0; c < n_calls; c++)
-        for (const char *at = calls[c].names; (at = strstr(at, name)) != NULL; at += length)
-            if ((at == calls[c].names || at[-1] == ' ') && (at[length] == ' ' || !at[length]))
+    const call *c;
+    for (size_t i = 0; (c = calls_at(i)) != NULL; i++)
+        for (const char *at = c->names; (at = strstr(at, name)) != NULL; at += length)
+            if ((at == c->names || at[-1] == ' ') && (at[length] == ' ' || !at[length]))
                 return true;
     return false;
 }
