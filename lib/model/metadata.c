@@ -1,73 +1,36 @@
 /* SPDX-License-Identifier: MIT
- * metadata.c: what a model's file says of itself, in its metadata.
- *
- *   libkd.version          The writer's.
- *   libkd.spec             The complete spec.
- *   libkd.mean, libkd.std  The normalisation: numbers joined by commas.
- *   libkd.classes          The classes' names: a JSON array of strings.
- *   libkd.data             The name of the data set it was trained on.
- *   libkd.data_checksum    That set's checksum: 16 hexadecimal digits.
- *   libkd.framing          How pictures were framed when it was evaluated.
- *
+ * metadata.c: what a model's file says of itself, in its metadata (lib/file/about.c has the keys).
  * All but the spec may be missing. A file that contradicts itself is refused. */
 #include "model.h"
 
+#include "../file/about.h"
 #include "../file/json.h"
 #include "../file/number.h"
 #include "../file/writer.h"
 
-#include <kd/json.h>
-
-#include <stdio.h>
 #include <string.h>
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static kd_status write_numbers(kd_writer *w, const char *key, const float *x, int n)
+static kd_status put(void *writer, const char *key, const char *text)
 {
-    char text[KDI_MAX_CHANNELS * KDI_NUMBER_SIZE] = "";
-    size_t used = 0;
-    for (int i = 0; i < n; i++) {
-        char number[KDI_NUMBER_SIZE];
-        kdi_print_float(number, x[i]);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? "," : "", number);
-    }
-    return kd_writer_metadata(w, key, text);
-}
-
-static kd_status write_classes(kd_writer *w, const kdi_classes *classes)
-{
-    kd_json *j;
-    const char *text;
-    kd_status status = kd_json_create(kdi_writer_ctx(w), 0, &j);
-    if (status) return kdi_writer_fail(w, status);
-    kd_json_array_begin(j, NULL);
-    for (size_t i = 0; i < classes->n; i++) kd_json_string(j, NULL, classes->name[i]);
-    kd_json_array_end(j);
-    status = kd_json_text(j, &text, NULL);
-    status = status ? kdi_writer_fail(w, status) : kd_writer_metadata(w, "libkd.classes", text);
-    kd_json_destroy(j);
-    return status;
+    return kd_writer_metadata(writer, key, text);
 }
 
 kd_status kd_model_write_metadata(const kd_model *m, kd_writer *w)
 {
-    char checksum[17];
     if (!m || !w) return KD_E_INVALID;
-    kd_writer_metadata(w, "libkd.version", kd_version());
-    kd_status status = kd_writer_metadata(w, "libkd.spec", m->text);
-    if (m->normalized) {
-        write_numbers(w, "libkd.mean", m->mean, m->spec.channels);
-        status = write_numbers(w, "libkd.std", m->std, m->spec.channels);
-    }
-    if (m->classes.name) status = write_classes(w, &m->classes);
-    if (m->data) {
-        snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)m->data_checksum);
-        kd_writer_metadata(w, "libkd.data", m->data);
-        status = kd_writer_metadata(w, "libkd.data_checksum", checksum);
-    }
-    if (*m->framing) status = kd_writer_metadata(w, "libkd.framing", m->framing);
-    return status;
+    const kdi_about about = {.spec = m->text,
+                             .data = m->data,
+                             .framing = *m->framing ? m->framing : NULL,
+                             .data_checksum = m->data_checksum,
+                             .mean = kd_model_mean(m),
+                             .std = kd_model_std(m),
+                             .channels = kd_model_channels(m),
+                             .class_names = m->classes.name,
+                             .classes = m->classes.n};
+    const kd_status status = kdi_about_tell(kdi_writer_ctx(w), &about, put, w);
+    return status ? kdi_writer_fail(w, status) : KD_OK;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * float_model.c: a graph in float32 as a file. */
-#include "about.h"
 #include "emit.h"
 #include "onnx.h"
 
-kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params,
-                               const kdi_onnx_about *about, const kdi_onnx_file *file)
+kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params, const kdi_about *about,
+                               const kdi_onnx_file *file)
 {
     kdi_onnx o;
     kdi_onnx_begin(&o, kd_graph_ctx(graph), file->opset, file->batch);

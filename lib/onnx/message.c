@@ -390,13 +390,23 @@ void kdi_onnx_output(kdi_onnx *o, char *value, const char *name, const kd_shape 
     o->graph.output[o->graph.n_output++] = info;
 }
 
-void kdi_onnx_property(kdi_onnx *o, const char *key, const char *value)
+/* ---- metadata -------------------------------------------------------------------------------- */
+
+static kd_status property(void *model, const char *key, const char *value)
 {
+    kdi_onnx *o = model;
     Onnx__StringStringEntryProto *p = kdi_onnx_alloc(o, 1, sizeof *p);
     char *k = copy(o, key), *v = copy(o, value);
-    if (!grow(o, &o->model.metadata_props, o->model.n_metadata_props, &o->property_room)) return;
+    if (!grow(o, &o->model.metadata_props, o->model.n_metadata_props, &o->property_room))
+        return o->status;
     onnx__string_string_entry_proto__init(p);
     p->key = k;
     p->value = v;
     o->model.metadata_props[o->model.n_metadata_props++] = p;
+    return KD_OK;
+}
+
+void kdi_onnx_describe(kdi_onnx *o, const kdi_about *about)
+{
+    if (!o->status) o->status = kdi_about_tell(o->ctx, about, property, o);
 }

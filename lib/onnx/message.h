@@ -8,6 +8,7 @@
 #define KDI_ONNX_MESSAGE_H
 
 #include "../base/base.h"
+#include "../file/about.h"
 
 #include <kd/graph.h>
 
@@ -84,8 +85,8 @@ int64_t kdi_onnx_dim(const kdi_onnx *o, int64_t dim);
 /* Float inputs and outputs of the whole. output: value takes this name. */
 char *kdi_onnx_input(kdi_onnx *o, const char *name, const kd_shape *shape);
 void kdi_onnx_output(kdi_onnx *o, char *value, const char *name, const kd_shape *shape);
-/* Of the metadata: key "libkd.spec". */
-void kdi_onnx_property(kdi_onnx *o, const char *key, const char *value);
+/* The metadata, as in the network's own file. */
+void kdi_onnx_describe(kdi_onnx *o, const kdi_about *about);
 
 /* write.c: the model as a file, all or nothing. KD_E_LIMIT: it is larger than `most`. */
 kd_status kdi_onnx_write(kdi_onnx *o, const char *path);

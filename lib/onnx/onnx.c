@@ -3,8 +3,6 @@
  * protobuf-c (ONNX=0). */
 #include "onnx.h"
 
-#include "about.h"
-
 #include <string.h>
 
 static kd_status check_file(kd_ctx *ctx, const char *path, const kd_onnx_opt *options,
@@ -38,15 +36,14 @@ static kd_status check_file(kd_ctx *ctx, const char *path, const kd_onnx_opt *op
 }
 
 #if !KDI_ONNX
-kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params,
-                               const kdi_onnx_about *about, const kdi_onnx_file *file)
+kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params, const kdi_about *about,
+                               const kdi_onnx_file *file)
 {
     (void)params, (void)about, (void)file;
     return kd_ctx_fail(kd_graph_ctx(graph), KD_E_UNSUPPORTED, "there is no ONNX");
 }
 
-kd_status kdi_onnx_write_net(const kdi_net *net, const kdi_onnx_about *about,
-                             const kdi_onnx_file *file)
+kd_status kdi_onnx_write_net(const kdi_net *net, const kdi_about *about, const kdi_onnx_file *file)
 {
     (void)about, (void)file;
     return kd_ctx_fail(net->ctx, KD_E_UNSUPPORTED, "there is no ONNX");
@@ -65,7 +62,7 @@ kd_status kd_export_onnx_graph(const kd_graph *graph, kd_params *params, const c
     if (!status) status = kd_options(ctx, "kd_export_graph_opt", &opt, sizeof opt, described);
     if (!status) status = check_file(ctx, path, options, &file);
     if (status) return status;
-    const kdi_onnx_about about = {.spec = opt.spec};
+    const kdi_about about = {.spec = opt.spec};
     return kdi_onnx_write_graph(graph, params, &about, &file);
 }
 
@@ -82,13 +79,13 @@ kd_status kd_export_onnx(kd_model *model, const char *path, const kd_onnx_opt *o
     const int64_t dim[] = {KD_BATCH, (int64_t)kd_model_height(model),
                            (int64_t)kd_model_width(model), (int64_t)kd_model_channels(model)};
     kd_output(g, kd_model_build(model, g, kd_input(g, "input", KD_F32, 4, dim), NULL), "logits");
-    kdi_onnx_about about = {.spec = kd_model_spec(model),
-                            .framing = kd_model_framing(model),
-                            .mean = kd_model_mean(model),
-                            .std = kd_model_std(model),
-                            .channels = kd_model_channels(model),
-                            .class_names = kd_model_class_names(model),
-                            .classes = kd_model_classes(model)};
+    kdi_about about = {.spec = kd_model_spec(model),
+                       .framing = kd_model_framing(model),
+                       .mean = kd_model_mean(model),
+                       .std = kd_model_std(model),
+                       .channels = kd_model_channels(model),
+                       .class_names = kd_model_class_names(model),
+                       .classes = kd_model_classes(model)};
     about.data = kd_model_data(model, &about.data_checksum);
     status = kd_graph_status(g);
     if (!status) status = kdi_onnx_write_graph(g, kd_model_params(model), &about, &file);
@@ -114,14 +111,14 @@ kd_status kd_export_write_onnx(kd_export *e, const char *path, const kd_onnx_opt
         return kd_ctx_fail(e->ctx, KD_E_INVALID,
                            "kd_export_write_onnx: the export is not in int8 (kd_export_quantise); "
                            "kd_export_onnx writes float32");
-    kdi_onnx_about about = {.spec = e->spec,
-                            .framing = e->framing,
-                            .data = e->data,
-                            .data_checksum = e->data_checksum,
-                            .mean = e->net->mean,
-                            .std = e->net->std,
-                            .channels = e->net->maps[0].c,
-                            .classes = e->net->classes};
+    kdi_about about = {.spec = e->spec,
+                       .framing = e->framing,
+                       .data = e->data,
+                       .data_checksum = e->data_checksum,
+                       .mean = e->net->mean,
+                       .std = e->net->std,
+                       .channels = e->net->maps[0].c,
+                       .classes = e->net->classes};
     if (e->labels) {
         names = kd_ctx_alloc(e->ctx, e->net->classes, sizeof *names);
         if (!names) return kd_ctx_memory_status(e->ctx);

@@ -5,6 +5,7 @@
 #define KDI_ONNX_ONNX_H
 
 #include "../export/export.h"
+#include "../file/about.h"
 
 typedef struct kdi_onnx_file {
     const char *path;
@@ -13,13 +14,10 @@ typedef struct kdi_onnx_file {
     size_t most;  /* bytes of a file; 0: as many as protocol buffers can have */
 } kdi_onnx_file;
 
-struct kdi_onnx_about;
-
 /* float32: float_model.c. */
-kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params,
-                               const struct kdi_onnx_about *about, const kdi_onnx_file *file);
+kd_status kdi_onnx_write_graph(const kd_graph *graph, kd_params *params, const kdi_about *about,
+                               const kdi_onnx_file *file);
 /* int8: qdq.c. */
-kd_status kdi_onnx_write_net(const kdi_net *net, const struct kdi_onnx_about *about,
-                             const kdi_onnx_file *file);
+kd_status kdi_onnx_write_net(const kdi_net *net, const kdi_about *about, const kdi_onnx_file *file);
 
 #endif

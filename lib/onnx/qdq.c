@@ -8,7 +8,6 @@
  * turned back into pixels from 0 to 255, and rounded: so the first layer reads the bytes that a device
  * reads, padding included. A ReLU goes before a layer's QuantizeLinear; ops that only move numbers
  * (pools, flattening) have the same scale on both sides. */
-#include "about.h"
 #include "message.h"
 #include "onnx.h"
 
@@ -257,8 +256,7 @@ static void write_net(kdi_onnx *o, const kdi_net *net)
     o->layer = "";
 }
 
-kd_status kdi_onnx_write_net(const kdi_net *net, const kdi_onnx_about *about,
-                             const kdi_onnx_file *file)
+kd_status kdi_onnx_write_net(const kdi_net *net, const kdi_about *about, const kdi_onnx_file *file)
 {
     kdi_onnx o;
     kdi_onnx_begin(&o, net->ctx, file->opset, file->batch);

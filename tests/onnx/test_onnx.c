@@ -5,7 +5,6 @@
  * tests/golden/onnx_models.py's; sums of what it checked are compared here. */
 #include "../quant/nets.h"
 
-#include "../../lib/onnx/about.h"
 #include "../../lib/onnx/onnx.h"
 
 #include <kd/kd.h>
@@ -519,7 +518,7 @@ START_TEST(test_too_large)
     kd_graph *g = graph_of(ctx, &x);
     kd_output(g, kd_linear(g, x, "fc", 1000, 1), "y"); /* 20000 bytes of arrays, and names */
     test_ok(ctx, kd_params_create(g, 1, &p));
-    kdi_onnx_about about = {0};
+    kdi_about about = {0};
     kdi_onnx_file file = {.path = path, .opset = 17, .batch = 1, .most = 16010};
     expect(ctx, kdi_onnx_write_graph(g, p, &about, &file), KD_E_LIMIT,
            "more than 16010 bytes with 'fc.bias'");
