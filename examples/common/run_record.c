@@ -89,3 +89,15 @@ kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json)
     kd_json_destroy(json);
     return status;
 }
+
+kd_json_object *record_next_line(kd_ctx *ctx, const char *text, size_t size, size_t *at)
+{
+    kd_json_object *o;
+    while (*at < size) {
+        const char *line = text + *at, *end = memchr(line, '\n', size - *at);
+        const size_t length = end ? (size_t)(end - line) : size - *at;
+        *at += length + (end != NULL);
+        if (!kd_json_parse(ctx, line, length, &o)) return o;
+    }
+    return NULL;
+}

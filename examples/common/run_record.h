@@ -18,4 +18,8 @@ void record_sizes(kd_json *json, const kd_data_info *info);
 /* Write the finished text and a newline to a file, atomically, and destroy json. */
 kd_status record_write(kd_ctx *ctx, const char *path, kd_json *json);
 
+/* The next object of text [size], which has one a line (metrics.jsonl), from *at on. Lines that are
+ * broken are passed over: a killed process may leave one. NULL: there is no more. */
+kd_json_object *record_next_line(kd_ctx *ctx, const char *text, size_t size, size_t *at);
+
 #endif

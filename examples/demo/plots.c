@@ -4,6 +4,7 @@
 #include "demo.h"
 
 #include "../common/gnuplot.h"
+#include "../common/run_record.h"
 
 #include <errno.h>
 #include <string.h>
@@ -22,12 +23,11 @@ static bool write_epochs(const demo *d, const demo_run *run, FILE *f)
 {
     const demo_path path = demo_in(d, run->key, "metrics.jsonl");
     char *text;
-    size_t size;
+    size_t size, at = 0;
+    kd_json_object *o;
     double seconds, sum = 0, top1;
     if (kd_file_read_all(d->ctx, path.text, 1 << 24, &text, &size)) return demo_fail(d);
-    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
-        kd_json_object *o;
-        if (kd_json_parse(d->ctx, line, (size_t)(end - line), &o)) continue;
+    while ((o = record_next_line(d->ctx, text, size, &at))) {
         if (kd_json_get_number(o, "seconds", &seconds) &&
             kd_json_get_number(o, "dev_top1", &top1)) {
             sum += seconds;

@@ -8,6 +8,7 @@
 #include "report.h"
 
 #include "../common/gnuplot.h"
+#include "../common/run_record.h"
 
 #include <errno.h>
 #include <math.h>
@@ -74,17 +75,16 @@ static void end(picture *p)
 static void write_curve(const report *r, const report_kind *k, uint64_t seed, FILE *f)
 {
     char *bytes;
-    size_t size;
+    size_t size, at = 0;
+    kd_json_object *o;
+    int64_t epoch;
+    double accuracy;
     const report_kind *start = report_find(r, k->kind->start);
     const int64_t before = start && start->done[seed - 1] ? start->records[seed - 1].epochs : 0;
     const ex_run run_ = ex_run_of(k->kind, seed);
     const ex_path path = ex_in(r->w, run_.name, "metrics.jsonl");
     if (kd_file_read_all(r->w->ctx, path.text, 1 << 24, &bytes, &size)) return;
-    for (char *line = bytes, *stop; (stop = strchr(line, '\n')); line = stop + 1) {
-        kd_json_object *o;
-        int64_t epoch;
-        double accuracy;
-        if (kd_json_parse(r->w->ctx, line, (size_t)(stop - line), &o)) continue;
+    while ((o = record_next_line(r->w->ctx, bytes, size, &at))) {
         if (kd_json_get_integer(o, "epoch", &epoch) && kd_json_get_number(o, "accuracy", &accuracy))
             fprintf(f, "%lld %.3f\n", (long long)(before + epoch), accuracy);
         kd_json_object_destroy(o);

@@ -6,6 +6,8 @@
  * --report have to say of its network. */
 #include "report.h"
 
+#include "../common/run_record.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -103,17 +105,13 @@ static void take_candidate(report *r, const char *folder, const kd_json_object *
 static void read_search(report *r, const char *folder)
 {
     char path[CLI_PATH + 20], *text;
-    size_t size;
+    size_t size, at = 0;
     kd_json_object *o;
     snprintf(path, sizeof path, "%s/search.jsonl", folder);
     if (kd_file_read_all(r->ctx, path, LARGEST, &text, &size)) return;
-    for (size_t at = 0; at < size;) {
-        const size_t length = strcspn(text + at, "\n");
-        if (!kd_json_parse(r->ctx, text + at, length, &o)) {
-            take_candidate(r, folder, o);
-            kd_json_object_destroy(o);
-        }
-        at += length + 1;
+    while ((o = record_next_line(r->ctx, text, size, &at))) {
+        take_candidate(r, folder, o);
+        kd_json_object_destroy(o);
     }
     kd_ctx_free(r->ctx, text);
 }

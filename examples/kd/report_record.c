@@ -5,6 +5,7 @@
 #include "report.h"
 
 #include "../common/answers.h"
+#include "../common/run_record.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -227,39 +228,32 @@ static void read_data(report *r, report_run *run, const kd_json_object *all)
 
 /* ---- metrics.jsonl --------------------------------------------------------------------------- */
 
-static void read_line(report *r, report_run *run, const char *line, size_t size)
+static void take_epoch(report *r, report_run *run, const kd_json_object *o)
 {
-    kd_json_object *o;
     double epoch;
-    if (kd_json_parse(r->ctx, line, size, &o)) return; /* one that a killed process left */
     const char *event = kd_json_get_string(o, "event");
-    const bool counts = !event || !strcmp(event, "epoch");
-    if (counts && kd_json_get_number(o, "epoch", &epoch) && epoch >= 0 && epoch < 1e9) {
-        const double ends = report_number(o, "epochs", 1e9); /* a fraction, if it was cut short */
-        const report_epoch e = {.epoch = isnan(ends) ? epoch : ends,
-                                .dev = report_number(o, "dev_top1", 100),
-                                .accuracy = report_number(o, "accuracy", 100),
-                                .loss = report_number(o, "loss", 1e12)};
-        report_epoch *list = report_more(r, run->epochs, &run->n_epochs, sizeof e);
-        if (list) {
-            run->epochs = list;
-            list[run->n_epochs - 1] = e;
-        }
-    }
-    kd_json_object_destroy(o);
+    if (event && strcmp(event, "epoch")) return;
+    if (!kd_json_get_number(o, "epoch", &epoch) || !(epoch >= 0 && epoch < 1e9)) return;
+    const double ends = report_number(o, "epochs", 1e9); /* a fraction, if it was cut short */
+    report_epoch *list = report_more(r, run->epochs, &run->n_epochs, sizeof *list);
+    if (!list) return;
+    run->epochs = list;
+    list[run->n_epochs - 1] = (report_epoch){.epoch = isnan(ends) ? epoch : ends,
+                                             .dev = report_number(o, "dev_top1", 100),
+                                             .accuracy = report_number(o, "accuracy", 100),
+                                             .loss = report_number(o, "loss", 1e12)};
 }
 
 static void read_metrics(report *r, report_run *run)
 {
     char path[CLI_PATH + 20], *text;
-    size_t size;
+    size_t size, at = 0;
+    kd_json_object *o;
     snprintf(path, sizeof path, "%s/metrics.jsonl", run->folder);
     if (kd_file_read_all(r->ctx, path, LARGEST_METRICS, &text, &size)) return;
-    for (size_t at = 0; at < size && run->n_epochs < MOST_EPOCHS;) {
-        const char *end = memchr(text + at, '\n', size - at);
-        const size_t length = end ? (size_t)(end - (text + at)) : size - at;
-        read_line(r, run, text + at, length);
-        at += length + 1;
+    while (run->n_epochs < MOST_EPOCHS && (o = record_next_line(r->ctx, text, size, &at))) {
+        take_epoch(r, run, o);
+        kd_json_object_destroy(o);
     }
     kd_ctx_free(r->ctx, text);
 }

@@ -5,6 +5,8 @@
  * goes on from the runs that are there. */
 #include "search.h"
 
+#include "../common/run_record.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -130,25 +132,20 @@ static int read_dev(search *s, const search_candidate *c, size_t epoch, double *
 {
     enum { LARGEST = 1 << 28 };
     char path[CLI_PATH], *text;
-    size_t size;
+    size_t size, at = 0;
+    kd_json_object *o;
+    int64_t number;
     *dev = (double)NAN;
     path_of(s, c, "metrics.jsonl", path);
     const kd_status read = kd_file_read_all(s->ctx, path, LARGEST, &text, &size);
     if (read == KD_E_NOTFOUND) return CLI_DONE;
     if (read) return cli_fail_ctx(s->ctx);
-    for (size_t at = 0; at < size;) {
-        const char *end = memchr(text + at, '\n', size - at);
-        const size_t length = end ? (size_t)(end - text) - at : size - at;
-        kd_json_object *o;
-        int64_t number;
-        if (!kd_json_parse(s->ctx, text + at, length, &o)) {
-            const char *event = kd_json_get_string(o, "event");
-            if (event && !strcmp(event, "epoch") && kd_json_get_integer(o, "epoch", &number) &&
-                number == (int64_t)epoch)
-                kd_json_get_number(o, "dev_top1", dev);
-            kd_json_object_destroy(o);
-        }
-        at += length + 1;
+    while ((o = record_next_line(s->ctx, text, size, &at))) {
+        const char *event = kd_json_get_string(o, "event");
+        if (event && !strcmp(event, "epoch") && kd_json_get_integer(o, "epoch", &number) &&
+            number == (int64_t)epoch)
+            kd_json_get_number(o, "dev_top1", dev);
+        kd_json_object_destroy(o);
     }
     kd_ctx_free(s->ctx, text);
     return CLI_DONE;
