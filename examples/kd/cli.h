@@ -309,6 +309,8 @@ int cli_two_outputs(const cli_args *args, const char *what, const char *output,
                     const char *other_what, const char *other);
 /* Its folder exists, and the path is free or a regular file. */
 int cli_can_write(const char *what, const char *output);
+/* What is there is empty or begins with `head` (at most 200 bytes), as such a `kind` of file does. */
+int cli_can_replace(const char *what, const char *output, const char *head, const char *kind);
 /* A JPEG or PNG file: by its first bytes, whatever it is called. */
 bool cli_is_picture(const char *path);
 

@@ -6,7 +6,6 @@
  *   --confusion     [label, class]: a line for each class, a column for each answer */
 #include "eval.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,21 +54,6 @@ static bool add_class(evaluation *e, const eval_network *n, size_t k)
 
 /* ---- outputs --------------------------------------------------------------------------------- */
 
-/* A file that is to be replaced must be empty or begin as the table does. */
-static int check_kind(const char *option, const char *path, const char *head)
-{
-    char start[100] = "";
-    FILE *f = fopen(path, "rb");
-    if (!f && errno == ENOENT) return CLI_DONE;
-    if (!f) return cli_fail("%s: %s", path, strerror(errno));
-    const size_t wanted = strlen(head), size = fread(start, 1, wanted, f);
-    const bool failed = ferror(f) != 0;
-    fclose(f);
-    if (!failed && (size == 0 || (size == wanted && !memcmp(start, head, wanted)))) return CLI_DONE;
-    return cli_fail("%s %s: the file is there and is no such table; it is not replaced", option,
-                    path);
-}
-
 static int check(const evaluation *e, const char *option, const char *path, const char *head)
 {
     const cli_args *a = e->args;
@@ -79,7 +63,7 @@ static int check(const evaluation *e, const char *option, const char *path, cons
         code = cli_apart(e->ctx, option, path, a->more[i]);
     if (!code) code = cli_apart(e->ctx, option, path, a->teachers[0]);
     if (!code) code = cli_can_write(option, path);
-    return code ? code : check_kind(option, path, head);
+    return code ? code : cli_can_replace(option, path, head, "table");
 }
 
 int eval_check_outputs(const evaluation *e)

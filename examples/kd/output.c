@@ -163,6 +163,20 @@ int cli_can_write(const char *what, const char *output)
                     strerror(errno));
 }
 
+int cli_can_replace(const char *what, const char *output, const char *head, const char *kind)
+{
+    char start[200];
+    FILE *f = fopen(output, "rb");
+    if (!f && errno == ENOENT) return CLI_DONE;
+    if (!f) return cli_fail("%s: %s", output, strerror(errno));
+    const size_t wanted = strlen(head), size = fread(start, 1, sizeof start, f);
+    const bool failed = ferror(f) != 0;
+    fclose(f);
+    if (!failed && (size == 0 || (size >= wanted && !memcmp(start, head, wanted)))) return CLI_DONE;
+    return cli_fail("%s %s: the file is there and is no such %s; it is not replaced", what, output,
+                    kind);
+}
+
 /* ---- pictures -------------------------------------------------------------------------------- */
 
 bool cli_is_picture(const char *path)

@@ -4,7 +4,6 @@
  * and never over a file of another kind. */
 #include "report.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,22 +104,6 @@ static void outputs_of(const cli_args *a, output out[OUTPUTS])
     out[2] = (output){"--latex", a->latex, report_latex_head, report_latex};
 }
 
-/* A file that is to be replaced must be empty or begin as such a file does. */
-static int check_kind(const output *o)
-{
-    char start[200] = "";
-    FILE *f = fopen(o->path, "rb");
-    if (!f && errno == ENOENT) return CLI_DONE;
-    if (!f) return cli_fail("%s: %s", o->path, strerror(errno));
-    const size_t wanted = strlen(o->head), size = fread(start, 1, wanted, f);
-    const bool failed = ferror(f) != 0;
-    fclose(f);
-    if (!failed && (size == 0 || (size == wanted && !memcmp(start, o->head, wanted))))
-        return CLI_DONE;
-    return cli_fail("%s %s: the file is there and is no such report; it is not replaced", o->option,
-                    o->path);
-}
-
 static int check_outputs(report *r, const output *outputs)
 {
     int code = CLI_DONE;
@@ -129,9 +112,10 @@ static int check_outputs(report *r, const output *outputs)
             code = cli_two_outputs(r->args, outputs[k].option, outputs[k].path, outputs[i].option,
                                    outputs[i].path);
     for (size_t i = 0; i < OUTPUTS && !code; i++) {
-        if (!outputs[i].path) continue;
-        code = cli_can_write(outputs[i].option, outputs[i].path);
-        if (!code) code = check_kind(&outputs[i]);
+        const output *o = &outputs[i];
+        if (!o->path) continue;
+        code = cli_can_write(o->option, o->path);
+        if (!code) code = cli_can_replace(o->option, o->path, o->head, "report");
     }
     return code;
 }
