@@ -326,8 +326,8 @@ int cmd_export(cli_args *args)
     if (!code && args->int8) code = quantise(&x);
     if (!code && x.e) code = open_device(&x);
     if (!code && x.data) code = compare(&x);
-    if (!code && args->report) code = export_write_report(&x);
     if (!code) code = write_all(&x);
+    if (!code && args->report) code = export_write_report(&x);
     if (!code) code = export_report(&x);
     kd_ctx_free(x.ctx, x.class_map);
     kd_export_destroy(x.e);

@@ -30,7 +30,7 @@ typedef struct exporting {
 
 /* 17 or 20. */
 int export_opset(const cli_args *a);
-/* On standard output; before anything is written. */
+/* On standard output: what was written, and what it costs. */
 int export_report(exporting *x);
 /* The same as JSON into --report's file. */
 int export_write_report(exporting *x);

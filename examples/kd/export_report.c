@@ -41,19 +41,21 @@ static void layer_json(const exporting *x, kd_json *json, size_t i)
     kd_json_object_end(json);
 }
 
-static kd_json *as_json(const exporting *x)
+static int64_t onnx_bytes(const exporting *x)
+{
+    struct stat about;
+    return stat(x->args->onnx, &about) ? 0 : about.st_size;
+}
+
+/* Of the blob: what it needs, and what was found when it was compared. */
+static void device_json(const exporting *x, kd_json *json)
 {
     const double none = (double)NAN;
-    kd_json *json;
     kd_export_result r = {.struct_size = sizeof r};
     kd_export_layer worst = {.struct_size = sizeof worst};
-    if (kd_json_create(x->ctx, 0, &json)) return NULL;
     if (x->compared &&
         (kd_export_result_get(x->e, &r) || kd_export_layer_info(x->e, r.worst_layer, &worst)))
         r.count = 0;
-    kd_json_object_begin(json, NULL);
-    kd_json_string(json, "spec", kd_model_spec(x->model));
-    kd_json_string(json, "type", what(x));
     kd_json_integer(json, "blob_bytes", x->device.blob_bytes);
     kd_json_integer(json, "arena_bytes", x->device.arena_bytes);
     if (x->args->int8) {
@@ -69,6 +71,20 @@ static kd_json *as_json(const exporting *x)
     kd_json_array_begin(json, "layers");
     for (size_t i = 0; i < kd_export_layers(x->e); i++) layer_json(x, json, i);
     kd_json_array_end(json);
+}
+
+static kd_json *as_json(const exporting *x)
+{
+    kd_json *json;
+    if (kd_json_create(x->ctx, 0, &json)) return NULL;
+    kd_json_object_begin(json, NULL);
+    kd_json_string(json, "spec", kd_model_spec(x->model));
+    kd_json_string(json, "type", what(x));
+    if (x->args->onnx) {
+        kd_json_integer(json, "opset", export_opset(x->args));
+        kd_json_integer(json, "onnx_bytes", onnx_bytes(x));
+    }
+    if (x->e) device_json(x, json);
     kd_json_object_end(json);
     return json;
 }
@@ -138,34 +154,8 @@ static void verdict(const exporting *x)
                cli_escape(worst.name, name, sizeof name), worst.own);
 }
 
-/* Of what is no device's. */
-static int onnx_report(const exporting *x)
+static void device_lines(const exporting *x)
 {
-    kd_json *json;
-    struct stat about;
-    if (stat(x->args->onnx, &about)) about.st_size = 0;
-    if (!x->args->json) {
-        printf("%s, opset %d, %lld bytes\n%s\n", what(x), export_opset(x->args),
-               (long long)about.st_size, x->args->onnx);
-        return cli_flush();
-    }
-    if (kd_json_create(x->ctx, 0, &json)) return cli_fail_ctx(x->ctx);
-    kd_json_object_begin(json, NULL);
-    kd_json_string(json, "spec", kd_model_spec(x->model));
-    kd_json_string(json, "type", what(x));
-    kd_json_integer(json, "opset", export_opset(x->args));
-    kd_json_integer(json, "onnx_bytes", about.st_size);
-    kd_json_object_end(json);
-    return cli_print_json(x->ctx, json);
-}
-
-int export_report(exporting *x)
-{
-    if (!x->e) return onnx_report(x);
-    if (x->args->json) {
-        kd_json *json = as_json(x);
-        return json ? cli_print_json(x->ctx, json) : cli_fail_ctx(x->ctx);
-    }
     printf("%-9s %-20s %12s %9s %9s %9s %8s %8s\n", "layer", "", "out", "MMACs", "flash", "RAM",
            "S/N dB", "own");
     for (size_t i = 0; i < kd_export_layers(x->e); i++) layer_line(x, i);
@@ -174,6 +164,17 @@ int export_report(exporting *x)
            (unsigned long)x->device.arena_bytes);
     if (x->args->edge) printf("%s\n", x->args->edge);
     if (x->args->c_array) printf("%s.c, %s.h\n", x->args->c_array, x->args->c_array);
-    if (x->args->onnx) printf("%s\n", x->args->onnx);
+}
+
+int export_report(exporting *x)
+{
+    if (x->args->json) {
+        kd_json *json = as_json(x);
+        return json ? cli_print_json(x->ctx, json) : cli_fail_ctx(x->ctx);
+    }
+    if (x->e) device_lines(x);
+    if (x->args->onnx)
+        printf("%s, opset %d, %lld bytes\n%s\n", what(x), export_opset(x->args),
+               (long long)onnx_bytes(x), x->args->onnx);
     return cli_flush();
 }

@@ -121,7 +121,7 @@ static const cli_option own[] = {
          "do not take back by biases what rounded weights add to a channel's mean"),
     FLAG(CMD_EXPORT, KD_GROUP_RUN, "wide-logits", wide_logits, "with --int8: logits in 32 bits"),
     TEXT(CMD_EXPORT, KD_GROUP_RUN, "report", "FILE", NULL, report,
-         "also write the report, as JSON, before the network"),
+         "also write the report, as JSON"),
     TEXT(CMD_TRAINS | CMD_EVAL | CMD_EXPORT | CMD_CACHE | CMD_SEARCH, KD_GROUP_DATA, "data-dir",
          "DIR", NULL, data_dir, "where it lies [the environment's KD_DATA, else data]"),
     CHOICE(CMD_EVAL, KD_GROUP_DATA, "split", split_choice, "test", split,

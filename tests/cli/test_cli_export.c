@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SPEC "vgg3_bn,width=0.125,image=16,classes=4"
+#define VIT "vit_tiny_patch16_224,image=16,patch=8,dim=8,heads=2,depth=1,classes=4"
 #define DATA "synthetic:classes=4,image=16,train=600,test=200"
 #define RUN(...) test_run(test_bin("kd").text, __VA_ARGS__)
 #define RUN_OK(...) test_run_ok(test_bin("kd").text, __VA_ARGS__)
@@ -45,6 +47,19 @@ static const char *trained(void)
         RUN_OK("train", SPEC, "--data", DATA, "--epochs", "3", "--quiet", "--out", folder.text);
     }
     return folder.text;
+}
+
+/* An untrained network with a normalisation, as a file. */
+static void save_network(const char *spec, const char *file)
+{
+    static const float half[] = {.5f, .5f, .5f};
+    kd_ctx *ctx = test_ctx(1, NULL);
+    kd_model *m;
+    test_ok(ctx, kd_model_create(ctx, spec, 1, &m));
+    test_ok(ctx, kd_model_set_normalization(m, half, half));
+    test_ok(ctx, kd_model_save(m, file));
+    kd_model_destroy(m);
+    kd_ctx_destroy(ctx);
 }
 
 /* What a layer touches is a part of the arena, also where it writes over what it reads; and a count of
@@ -165,30 +180,32 @@ START_TEST(test_c_array_compiles)
 }
 END_TEST
 
+#if KDI_ONNX
+static double bytes_of(const char *file)
+{
+    struct stat about;
+    ck_assert_int_eq(stat(file, &about), 0);
+    return (double)about.st_size;
+}
+#endif
+
 /* What goes into an ONNX model is said, and what goes with what. */
 START_TEST(test_onnx)
 {
     const test_path onnx = test_in_dir("net.onnx"), vit = test_in_dir("vit_for_onnx.safetensors");
     const char *net = trained(), *o = onnx.text;
-    static const float half[] = {.5f, .5f, .5f};
-    kd_ctx *ctx = test_ctx(1, NULL);
-    kd_model *m;
-    test_ok(ctx, kd_model_create(ctx,
-                                 "vit_tiny_patch16_224,image=16,patch=8,dim=8,heads=2,depth=1,"
-                                 "classes=4",
-                                 1, &m));
-    test_ok(ctx, kd_model_set_normalization(m, half, half));
-    test_ok(ctx, kd_model_save(m, vit.text));
-    kd_model_destroy(m);
-    kd_ctx_destroy(ctx);
+    save_network(VIT, vit.text);
     expect_error(RUN("export", net, "--edge", "x.kde", "--opset", "20"), 2, "--opset goes with");
     expect_error(RUN("export", net, "--edge", "x.kde", "--batch", "2"), 2, "--batch goes with");
     expect_error(RUN("export", net, "--onnx", o, "--opset", "18"), 2, "--opset");
     expect_error(RUN("export", net, "--onnx", o, "--batch", "2", "--dynamic-batch"), 2, "or any?");
     expect_error(RUN("export", net, "--onnx", o, "--report", "r.json"), 2, "--report goes with");
     expect_error(RUN("export", net, "--onnx", o, "--edge", o), 2, "--onnx");
-    expect_error(RUN("export", net, "--onnx", test_at(net, "model.safetensors").text), 1, "");
+    expect_error(RUN("export", net, "--onnx", test_at(net, "model.safetensors").text), 1,
+                 "would be destroyed");
 #if KDI_ONNX
+    const test_path kde = test_in_dir("beside.kde"), report = test_in_dir("beside.json");
+    char text[TEST_MAX_TEXT];
     expect_error(RUN("export", net, "--onnx", test_at(net, "run.json").text), 1, "not replaced");
     expect_error(RUN("export", vit.text, "--onnx", o, "--int8", "--calibrate", DATA), 1,
                  "the device's set of ops lacks it");
@@ -196,9 +213,18 @@ START_TEST(test_onnx)
     RUN_OK("export", vit.text, "--onnx", o, "--json", "--opset", "20");
     ck_assert_double_eq(number("opset", 0), 20);
     ck_assert_double_gt(number("onnx_bytes", 0), 4000);
+    ck_assert_ptr_null(strstr(test_out, "blob_bytes")); /* nothing is made for a device */
     RUN_OK("export", net, "--onnx", o, "--int8", "--calibrate", DATA, "--dynamic-batch");
     test_expect_in(test_out, "int8, blob");
+    test_expect_in(test_out, "int8, opset 17, ");
     test_expect_in(test_out, o);
+    RUN_OK("export", net, "--onnx", o, "--edge", kde.text, "--json", "--report", report.text);
+    ck_assert_double_eq(number("opset", 0), 17);
+    ck_assert_double_eq(number("onnx_bytes", 0), bytes_of(o));
+    ck_assert_double_eq(number("blob_bytes", 0), bytes_of(kde.text));
+    test_slurp(report.text, text);
+    test_out[strcspn(test_out, "\n")] = 0;
+    ck_assert_str_eq(text, test_out);
 #else
     expect_error(RUN("export", net, "--onnx", o), 1, "built without protobuf-c");
 #endif
@@ -209,14 +235,7 @@ END_TEST
 START_TEST(test_unnamed_classes)
 {
     const test_path net = test_in_dir("unnamed.safetensors"), kde = test_in_dir("unnamed.kde");
-    static const float half[] = {.5f, .5f, .5f};
-    kd_ctx *ctx = test_ctx(1, NULL);
-    kd_model *m;
-    test_ok(ctx, kd_model_create(ctx, SPEC, 1, &m));
-    test_ok(ctx, kd_model_set_normalization(m, half, half));
-    test_ok(ctx, kd_model_save(m, net.text));
-    kd_model_destroy(m);
-    kd_ctx_destroy(ctx);
+    save_network(SPEC, net.text);
     expect_error(RUN("export", net.text, "--edge", kde.text, "--int8", "--calibrate",
                      "synthetic:classes=5,image=16"),
                  1, "5");
@@ -256,15 +275,7 @@ START_TEST(test_refused)
     const test_path vit = test_in_dir("vit.safetensors"), kde = test_in_dir("again.kde");
     const char *net = trained(), *o = out.text;
     kd_ctx *ctx = test_ctx(1, NULL);
-    static const float half[] = {.5f, .5f, .5f};
-    kd_model *m;
-    test_ok(ctx, kd_model_create(ctx,
-                                 "vit_tiny_patch16_224,image=16,patch=8,dim=8,depth=1,heads=1,"
-                                 "classes=4",
-                                 1, &m));
-    test_ok(ctx, kd_model_set_normalization(m, half, half));
-    test_ok(ctx, kd_model_save(m, vit.text));
-    kd_model_destroy(m);
+    save_network(VIT, vit.text);
     expect_error(RUN("export", net), 2, "what is to be written?");
     expect_error(RUN("export", net, "--edge", o, "--int8"), 2, "--calibrate NAME");
     expect_error(RUN("export", net, "--edge", o, "--method", "mse"), 2,
