@@ -135,9 +135,9 @@ typedef struct report_timing {
     double parts[REPORT_PARTS + 1];
 } report_timing;
 
-/* What is known of a network by its spec or its run's name. */
+/* What is known of every run with this spec, or (spec NULL) of the run in this folder. */
 typedef struct report_cost {
-    const char *spec, *real;      /* real: of this run alone; else of every run with this spec */
+    const char *spec, *folder;
     double latency, arena, flash; /* ms, bytes */
 } report_cost;
 

@@ -13,14 +13,14 @@
 
 enum { LARGEST = 1 << 24 };
 
-static report_cost *add_cost(report *r, const char *spec, const char *real)
+static report_cost *add_cost(report *r, const char *spec, const char *folder)
 {
     report_cost *list = report_more(r, r->costs, &r->n_costs, sizeof *list);
     if (!list) return NULL;
     r->costs = list;
     report_cost *c = &list[r->n_costs - 1];
     *c = (report_cost){.spec = spec,
-                       .real = real,
+                       .folder = folder,
                        .latency = (double)NAN,
                        .arena = (double)NAN,
                        .flash = (double)NAN};
@@ -177,9 +177,7 @@ static void read_own(report *r, report_run *run)
 
 static bool is_costs_of(const report_cost *c, const report_run *run)
 {
-    if (c->spec) return !strcmp(c->spec, run->spec);
-    const size_t n = strlen(c->real), m = strlen(run->folder);
-    return n == m && !memcmp(c->real, run->folder, n);
+    return c->spec ? !strcmp(c->spec, run->spec) : !strcmp(c->folder, run->folder);
 }
 
 void report_take_costs(report *r)

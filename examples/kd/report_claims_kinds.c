@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * report_claims_kinds.c: claims about kinds of teachers and students: which pairing is the most
- * accurate, which the fastest and why, what the same student costs by teachers of two kinds, and what
- * is left of a teacher's gain if the student alone has the same time. */
+ * report_claims_kinds.c: claims about kinds of teachers and students. Which pairing is the most
+ * accurate? Which is the fastest, and why? What does the same student cost by teachers of two kinds?
+ * What is left of a teacher's gain if the student alone has the same time? */
 #include "report_claims.h"
 
 #include "report_svg.h"
@@ -58,22 +58,35 @@ static size_t rivals_of(const report *r, size_t group, size_t out[FAMILIES * FAM
     return n;
 }
 
+/* A row for each distilled group on the data of `like`: its pairing, its label, then what cells
+ * writes. `columns` has all. */
+static void table_of_pairings(report *r, FILE *f, const char *caption, const char *const *columns,
+                              size_t like, void (*cells)(report *r, size_t group, FILE *f))
+{
+    html_table(f, caption, columns);
+    for (size_t g = 0; g < r->n_groups; g++) {
+        if (!claim_is_distilled(r, g, like)) continue;
+        fputs("<tr>", f);
+        html_text_cell(f, report_print(r, "%s → %s", report_family_names[teacher_family(r, g)],
+                                       report_family_names[student_family(r, g)]));
+        html_group_cell(f, r, g);
+        cells(r, g, f);
+        fputs("</tr>\n", f);
+    }
+    html_table_end(f);
+}
+
 /* ---- the most accurate ----------------------------------------------------------------------- */
 
-static void accuracy_row(report *r, size_t g, FILE *f)
+static void accuracy_cells(report *r, size_t g, FILE *f)
 {
     const report_group *group = &r->groups[g];
     const claim_control control = claim_control_of(r, g, false);
     const bool there = control.group != SIZE_MAX;
-    fputs("<tr>", f);
-    html_text_cell(f, report_print(r, "%s → %s", report_family_names[teacher_family(r, g)],
-                                   report_family_names[student_family(r, g)]));
-    html_group_cell(f, r, g);
     html_cell(f, "%.2f", claim_teacher_top1(group));
     html_cell(f, "%.2f", group->mean);
     html_cell(f, "%.2f", there ? r->groups[control.group].mean : (double)NAN);
     html_minus_cell(f, there ? claim_points(r, &control.d) : "–");
-    fputs("</tr>\n", f);
 }
 
 /* Teacher's accuracy and gain of each distilled group that has both: x, y, group [n]. */
@@ -165,10 +178,7 @@ bool claim_most_accurate(report *r, const claim *c, FILE *f)
     const size_t n = rivals_of(r, best, rivals);
     compare_difference d[FAMILIES * FAMILIES];
     claim_open(c, f);
-    html_table(f, "Students by pairing", columns);
-    for (size_t g = 0; g < r->n_groups; g++)
-        if (claim_is_distilled(r, g, best)) accuracy_row(r, g, f);
-    html_table_end(f);
+    table_of_pairings(r, f, "Students by pairing", columns, best, accuracy_cells);
     draw_gains(r, best, f);
     fputs("<p>The best of each pairing is taken by the accuracy in the table.</p>\n", f);
     for (size_t i = 0; i < n; i++) {
@@ -195,21 +205,15 @@ bool claim_most_accurate(report *r, const claim *c, FILE *f)
 
 /* ---- the fastest ----------------------------------------------------------------------------- */
 
-static void time_row(report *r, size_t g, FILE *f)
+static void time_cells(report *r, size_t g, FILE *f)
 {
     const report_group *group = &r->groups[g];
-    fputs("<tr>", f);
-    html_text_cell(f, report_print(r, "%s → %s", report_family_names[teacher_family(r, g)],
-                                   report_family_names[student_family(r, g)]));
-    html_group_cell(f, r, g);
+    const report_run *teacher = report_first(group)->teacher;
     html_cell(f, "%.1f",
               claim_is_timed(r, group) ? claim_step_ms(r, group, REPORT_PARTS) : (double)NAN);
     html_cell(f, "%.1f", 1e3 * group->figures[FIG_SECONDS] / group->figures[FIG_STEPS]);
-    html_cell(f, "%.1f",
-              1e-6 * (report_first(group)->teacher ? report_first(group)->teacher->figures[FIG_MACS]
-                                                   : (double)NAN));
+    html_cell(f, "%.1f", teacher ? 1e-6 * teacher->figures[FIG_MACS] : (double)NAN);
     html_cell(f, "%.1f", 1e-6 * group->figures[FIG_MACS]);
-    fputs("</tr>\n", f);
 }
 
 bool claim_fastest(report *r, const claim *c, FILE *f)
@@ -236,10 +240,7 @@ bool claim_fastest(report *r, const claim *c, FILE *f)
         timed = timed && claim_is_timed(r, &r->groups[rivals[i]]);
     }
     claim_open(c, f);
-    html_table(f, "Time of a step by pairing", columns);
-    for (size_t g = 0; g < r->n_groups; g++)
-        if (claim_is_distilled(r, g, best)) time_row(r, g, f);
-    html_table_end(f);
+    table_of_pairings(r, f, "Time of a step by pairing", columns, best, time_cells);
     fprintf(
         f,
         "<p>A step of the other pairings takes %.2f to %.2f times that of the best student between "

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * report_claims_tuning.c: what training further after distillation gains, on the same data with its controls
- * (as much more distillation, as much plain training, the same for a student that had no teacher), and
- * on a task that was held out. */
+ * report_claims_tuning.c: what training further after distillation gains. On the same data it has
+ * controls: more distillation, plain training, the same for a student that had no teacher. On a task
+ * that was held out the control is a start without a teacher. */
 #include "report_claims.h"
 
 #include <math.h>
@@ -57,7 +57,7 @@ static void gain_row(report *r, size_t g, FILE *f)
     fputs("</tr>\n", f);
 }
 
-/* The best gain of this kind by students of a family (FAMILIES: transformers); NAN: none. */
+/* The best gain of this kind by CNNs, or by transformers, and whose it is; NAN: none. */
 static double best_gain(report *r, kind what, bool cnn, size_t *group)
 {
     double best = (double)NAN;

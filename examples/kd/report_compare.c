@@ -2,8 +2,8 @@
  * report_compare.c: which groups are compared, and their differences seed by seed. Without --against
  * and --paired these are the controls of a study of distillation:
  *
- *   a taught group        the same network on the same data without a teacher, for the same steps and,
- *                         where there is one, for longer, as teachers take time
+ *   a taught group        the same network on the same data without a teacher, for the same steps;
+ *                         and where there is one, for longer, as teachers take time
  *   one trained further   what it started from; and all others that started there for as many steps
  *
  * p-values are Holm's for all comparisons of the report. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * report_text.c: texts of the page. Every string of a record goes through html(): control
- * characters, marks that change the direction of text and bytes that are not UTF-8 are made visible
- * (cli_escape), and what HTML gives a meaning to is written as an entity. */
+ * report_text.c: texts of the page. Every string of a record goes through html(). cli_escape makes
+ * visible what could hide: control characters, marks that change the direction of text, bytes that
+ * are not UTF-8. What HTML gives a meaning to is written as an entity. */
 #include "report.h"
 
 #include <math.h>
