@@ -76,7 +76,7 @@ size_t test_lines(const char *text)
 
 void test_expect_in(const char *text, const char *part)
 {
-    ck_assert_msg(strstr(text, part) != NULL, "'%s' is not in: %s", part, text);
+    ck_assert_msg(strstr(text, part) != NULL, "'%s' is not in: %.3000s", part, text);
 }
 
 /* ---- programs -------------------------------------------------------------------------------- */

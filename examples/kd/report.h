@@ -213,6 +213,8 @@ int report_order(const char *a, const char *b);
 int report_compare(report *r);
 /* a minus b, seed by seed; p is not corrected. */
 compare_difference report_differ(report *r, size_t a, size_t b);
+/* Settings that both have with the same value: the nearest control has most. */
+size_t report_likeness(const report_run *a, const report_run *b);
 /* The nearest group without a teacher that has the same network, data, start, and steps (longer:
  * more); SIZE_MAX: there is none. */
 size_t report_control(const report *r, size_t group, bool longer);

@@ -29,23 +29,23 @@ static bool same_duration(const report_group *a, const report_group *b)
     return x > 0 && y > 0 && fabs(x - y) <= .1 * (x > y ? x : y);
 }
 
-static bool is_another_size(const report *r, size_t a, size_t b)
+static bool goes_with(const report *r, size_t a, size_t b)
 {
     const report_run *x = report_first(&r->groups[a]), *y = report_first(&r->groups[b]);
-    return claim_is_distilled(r, b, a) && strcmp(x->spec, y->spec) && same_teacher(x, y) &&
+    return claim_is_distilled(r, b, a) && same_teacher(x, y) &&
            report_family_of(x->spec) == report_family_of(y->spec) &&
            same_duration(&r->groups[a], &r->groups[b]);
 }
 
-/* The groups of the most sizes: those that go with `a`, and it; of each size the best. */
+/* The groups that go with `a`, and it: of each size the best. */
 static size_t sizes_with(const report *r, size_t a, size_t *out)
 {
     size_t n = 0;
     out[n++] = a;
     for (size_t b = 0; b < r->n_groups && n < MOST; b++) {
-        if (b == a || !is_another_size(r, a, b)) continue;
+        if (b == a || !goes_with(r, a, b)) continue;
         bool seen = false;
-        for (size_t i = 1; i < n && !seen; i++) {
+        for (size_t i = 0; i < n && !seen; i++) {
             seen =
                 !strcmp(report_first(&r->groups[out[i]])->spec, report_first(&r->groups[b])->spec);
             if (seen && r->groups[b].mean > r->groups[out[i]].mean) out[i] = b;
@@ -123,15 +123,17 @@ bool claim_sizes(report *r, const claim *c, FILE *f)
 
 /* ---- resolution by size ---------------------------------------------------------------------- */
 
-/* "96" of "...,image=96,..."; a spec without it: "". */
-static void split_spec(const char *spec, char without[KD_SPEC_SIZE], double *image)
+/* Pixels of "...,image=96,..." or "...,image=48x96,..."; NAN of a spec without it. */
+static void split_spec(const char *spec, char without[KD_SPEC_SIZE], double *pixels)
 {
     const char *at = strstr(spec, ",image=");
-    *image = (double)NAN;
+    char *end;
+    *pixels = (double)NAN;
     snprintf(without, KD_SPEC_SIZE, "%s", spec);
     if (!at) return;
     const size_t begin = (size_t)(at - spec), n = strcspn(at + 1, ",") + 1;
-    *image = strtod(at + strlen(",image="), NULL);
+    const double height = strtod(at + strlen(",image="), &end);
+    *pixels = height * (*end == 'x' ? strtod(end + 1, NULL) : height);
     if (begin + n < KD_SPEC_SIZE)
         memmove(without + begin, without + begin + n, strlen(without + begin + n) + 1);
 }
@@ -142,24 +144,26 @@ typedef struct sized {
     compare_difference d;
 } sized;
 
-/* The pair that group g begins as the one with the smaller pictures; false: no larger one. */
+/* The pair that group g begins as the one with the smaller pictures. Of several groups with the
+ * largest it is the one whose settings are most like g's. False: no larger one. */
 static bool pair_of(report *r, size_t g, sized *out)
 {
     char own[KD_SPEC_SIZE], other[KD_SPEC_SIZE];
     double small, image, largest = 0;
+    size_t most = 0;
     split_spec(report_first(&r->groups[g])->spec, own, &small);
     *out = (sized){.low = g, .high = SIZE_MAX, .macs = r->groups[g].figures[FIG_MACS]};
     for (size_t k = 0; k < r->n_groups; k++) {
-        if (!claim_is_distilled(r, k, SIZE_MAX)) continue;
+        if (!claim_is_distilled(r, k, g)) continue;
         split_spec(report_first(&r->groups[k])->spec, other, &image);
-        if (strcmp(own, other) ||
-            strcmp(report_first(&r->groups[g])->data, report_first(&r->groups[k])->data))
-            continue;
+        if (strcmp(own, other)) continue;
         if (image < small) return false;
-        if (image > small && image > largest) {
-            largest = image;
-            out->high = k;
-        }
+        const size_t alike =
+            report_likeness(report_first(&r->groups[g]), report_first(&r->groups[k]));
+        if (!(image > small) || image < largest || (image == largest && alike <= most)) continue;
+        largest = image;
+        most = alike;
+        out->high = k;
     }
     if (out->high == SIZE_MAX) return false;
     out->d = claim_differ(r, out->high, out->low);

@@ -114,8 +114,7 @@ static bool same_start(const report_run *a, const report_run *b)
     return same_text(report_setting_of(a, "start"), report_setting_of(b, "start"));
 }
 
-/* Settings that both have with the same value: the nearest control has most. */
-static size_t likeness(const report_run *a, const report_run *b)
+size_t report_likeness(const report_run *a, const report_run *b)
 {
     size_t n = 0;
     for (size_t i = 0; i < a->n_settings; i++)
@@ -163,7 +162,7 @@ size_t report_control(const report *r, size_t group, bool longer)
         if (k == group || g->mixed || other->mixed || b->teacher_spec || !same_task(a, b) ||
             !same_start(a, b) || !steps)
             continue;
-        const size_t n = 1 + likeness(a, b);
+        const size_t n = 1 + report_likeness(a, b);
         if (n <= most) continue;
         most = n;
         best = k;

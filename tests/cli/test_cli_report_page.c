@@ -91,18 +91,19 @@ START_TEST(test_report_sections)
 }
 END_TEST
 
-static void put_sweep(const char *name, const char *spec, int macs, double more)
+static void put_sweep(const char *name, const char *spec, int macs, int temperature, double more)
 {
-    char folder[100];
+    char folder[100], options[60];
+    snprintf(options, sizeof options, "\"temperature\": %d, \"lr\": 0.1", temperature);
     for (int s = 1; s <= SEEDS; s++) {
-        snprintf(folder, sizeof folder, "sweep/%s-seed%d", name, s);
+        snprintf(folder, sizeof folder, "%s-seed%d", name, s);
         const record x = {.folder = folder,
                           .spec = spec,
                           .seed = s,
                           .macs = macs,
                           .top1 = alone[s - 1] + more + .01 * s,
                           .teacher = "t",
-                          .options = "\"temperature\": 4, \"lr\": 0.1"};
+                          .options = options};
         put_record(&x);
     }
 }
@@ -111,11 +112,11 @@ static void put_sweep(const char *name, const char *spec, int macs, double more)
 START_TEST(test_report_sweeps)
 {
     char folder[100], start[100];
-    put_sweep("small", "vgg4_bn,image=32", 1000, -3);
-    put_sweep("middle", "vgg6_bn,image=32", 2000, 2);
-    put_sweep("large", "vgg9_bn,image=32", 3000, 1);
-    put_sweep("small-64", "vgg4_bn,image=64", 4000, -2);
-    put_sweep("large-64", "vgg9_bn,image=64", 12000, -1);
+    put_sweep("sweep/small", "vgg4_bn,image=32", 1000, 4, -3);
+    put_sweep("sweep/middle", "vgg6_bn,image=32", 2000, 4, 2);
+    put_sweep("sweep/large", "vgg9_bn,image=32", 3000, 4, 1);
+    put_sweep("sweep/small-64", "vgg4_bn,image=64", 4000, 4, -2);
+    put_sweep("sweep/large-64", "vgg9_bn,image=64", 12000, 4, -1);
     for (int s = 1; s <= SEEDS; s++) {
         snprintf(folder, sizeof folder, "sweep/hot-seed%d", s);
         const record hot_one = {.folder = folder,
@@ -158,6 +159,28 @@ START_TEST(test_report_sweeps)
     test_expect_in(page, ": +1.00 (+1.00 to +1.00) points");
     test_expect_in(page, ": −2.00 (−2.00 to −2.00) points");
     ck_assert(strstr(page, "Between CNNs, distillation is the most accurate. It would take"));
+}
+END_TEST
+
+/* Of a size the best recipe counts, whichever group comes first; pictures of two sizes are compared
+ * within a recipe, and a rectangle by its pixels. */
+START_TEST(test_report_recipes)
+{
+    put_sweep("recipes/small", "vgg4_bn,image=32", 1000, 4, -3);
+    put_sweep("recipes/small-hot", "vgg4_bn,image=32", 1000, 20, 5);
+    put_sweep("recipes/small-64", "vgg4_bn,image=64", 4000, 4, -2);
+    put_sweep("recipes/small-64-hot", "vgg4_bn,image=64", 4000, 20, 4);
+    put_sweep("recipes/small-wide", "vgg4_bn,image=16x96", 1500, 4, -7);
+    put_sweep("recipes/middle", "vgg6_bn,image=32", 2000, 4, 2);
+    put_sweep("recipes/large", "vgg9_bn,image=32", 3000, 4, 1);
+    put_sweep("recipes/large-64", "vgg9_bn,image=64", 12000, 4, -1);
+    typed(0, "report %s -o %s", typed_at("recipes"), typed_at("recipes.html"));
+    const char *page = check_page("recipes.html");
+    test_expect_in(page, "<strong>The smallest is the most accurate</strong>");
+    test_expect_in(page, ": +1.00 (+1.00 to +1.00) points");
+    test_expect_in(page, ": −1.00 (−1.00 to −1.00) points");
+    test_expect_in(page, ": −2.00 (−2.00 to −2.00) points");
+    ck_assert_uint_eq(count_of(page, "against the smaller pictures"), 3);
 }
 END_TEST
 
@@ -320,6 +343,6 @@ START_TEST(test_report_refusals)
 }
 END_TEST
 
-TEST_SUITE(cli_report_page, 120, &test_report_sections, &test_report_sweeps, &test_report_untaught,
-           &test_report_broken, &test_report_hostile, &test_report_odd_times,
+TEST_SUITE(cli_report_page, 120, &test_report_sections, &test_report_sweeps, &test_report_recipes,
+           &test_report_untaught, &test_report_broken, &test_report_hostile, &test_report_odd_times,
            &test_report_deterministic, &test_report_refusals)
