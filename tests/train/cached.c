@@ -3,10 +3,12 @@
 #include "cached.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int stop(void *user, const kd_progress *p)
@@ -125,4 +127,63 @@ void cached_refused(course c, kd_status status, const char *words)
     ck_assert_msg(o.status == status && strstr(o.error, words), "%d, not %d: %s (%s)",
                   (int)o.status, (int)status, o.error, words);
     free(o.weights);
+}
+
+void cached_check(course c, const char *what, size_t files)
+{
+    char folder[500];
+    cached_fresh(folder, sizeof folder, "bits");
+    outcome live = cached_run(c);
+    c.distill.cache = folder;
+    c.threads = 3;
+    outcome fills = cached_run(c);
+    cached_same(&fills, &live, what);
+    for (size_t i = 0; i < files + 1; i++)
+        ck_assert_msg(cached_there(folder, i) == (i < files), "%s", what);
+    outcome reads = cached_run(c);
+    cached_same(&reads, &live, what);
+    c.teacher = c.second = NULL;
+    outcome alone = cached_run(c);
+    cached_same(&alone, &live, what);
+    ck_assert_msg(alone.peak < fills.peak, "%s: %zu bytes, %zu with the teacher", what, alone.peak,
+                  fills.peak);
+    ck_assert_str_eq(alone.warning, "");
+    free(live.weights);
+    free(fills.weights);
+    free(reads.weights);
+    free(alone.weights);
+}
+
+void cached_killed(course c, int times, unsigned within)
+{
+    uint64_t random = 88172645463325252u;
+    for (int i = 0; i < times; i++) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cached_run(c);
+            _exit(0);
+        }
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usleep((useconds_t)(random % within));
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+}
+
+void cached_foreign(kd_ctx *ctx, const foreign *f)
+{
+    char path[600], tensor[80];
+    const int64_t classes[] = {CACHED_ROWS, 10}, wide[] = {CACHED_ROWS, (int64_t)f->width};
+    kd_writer *w;
+    test_ok(ctx, kd_folder_make(ctx, f->folder));
+    snprintf(path, sizeof path, "%s/cache.json", f->folder);
+    test_ok(ctx, kd_file_write_atomic(ctx, path, f->key, strlen(f->key)));
+    snprintf(path, sizeof path, "%s/epoch-000000.safetensors", f->folder);
+    snprintf(tensor, sizeof tensor, "feature.%s", f->name);
+    test_ok(ctx, kd_writer_create(ctx, path, &w));
+    if (f->logits) kd_writer_tensor(w, "logits0", KD_F32, 2, classes, f->logits);
+    kd_writer_tensor(w, tensor, KD_F32, 2, wide, f->features);
+    test_ok(ctx, kd_writer_finish(w));
 }

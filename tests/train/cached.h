@@ -37,6 +37,11 @@ typedef struct outcome {
 outcome cached_run(course c);
 /* The same weights and results, to the bit. */
 void cached_same(const outcome *a, const outcome *b, const char *what);
+/* Four runs of the same weights: live; filling a cache, which has so many files then; reading it; and
+ * reading it with no teacher at all, which takes less memory. */
+void cached_check(course c, const char *what, size_t files);
+/* The run in processes that are killed at random moments, each within so many microseconds. */
+void cached_killed(course c, int times, unsigned within);
 /* The run fails, with these words. */
 void cached_refused(course c, kd_status status, const char *words);
 /* A name in test_dir() that nothing has yet. */
@@ -45,5 +50,18 @@ void cached_fresh(char *path, size_t size, const char *name);
 bool cached_there(const char *folder, size_t epoch);
 /* Change a bit of it, or of the unfinished file. */
 void cached_flip(const char *folder, size_t epoch, bool part, off_t from_end);
+
+enum { CACHED_ROWS = 80 }; /* pictures to train on */
+
+/* A cache as another program writes it: cache.json, and one file of rows by the picture's number. */
+typedef struct foreign {
+    const char *folder, *key;
+    const float *logits; /* [80,10], or NULL */
+    const char *name;    /* of the features [80,width] */
+    const float *features;
+    size_t width;
+} foreign;
+
+void cached_foreign(kd_ctx *ctx, const foreign *f);
 
 #endif

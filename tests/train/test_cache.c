@@ -5,71 +5,45 @@
 
 #include <fcntl.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- the same bits --------------------------------------------------------------------------- */
 
-/* Live; filling the cache; reading it; reading it with no teacher at all. */
-static void check(course c, const char *what, size_t files)
-{
-    char folder[500];
-    cached_fresh(folder, sizeof folder, "bits");
-    outcome live = cached_run(c);
-    c.distill.cache = folder;
-    c.threads = 3;
-    outcome fills = cached_run(c);
-    cached_same(&fills, &live, what);
-    for (size_t i = 0; i < files + 1; i++)
-        ck_assert_msg(cached_there(folder, i) == (i < files), "%s", what);
-    outcome reads = cached_run(c);
-    cached_same(&reads, &live, what);
-    c.teacher = c.second = NULL;
-    outcome alone = cached_run(c);
-    cached_same(&alone, &live, what);
-    ck_assert_msg(alone.peak < fills.peak, "%s: %zu bytes, %zu with the teacher", what, alone.peak,
-                  fills.peak);
-    ck_assert_str_eq(alone.warning, "");
-    free(live.weights);
-    free(fills.weights);
-    free(reads.weights);
-    free(alone.weights);
-}
-
 START_TEST(test_bits)
 {
-    check((course){.teacher = CACHED_LARGE, .train.augment = "crop-flip"}, "crop-flip", 2);
-    check((course){.teacher = CACHED_VIT, .train.augment = "none"}, "none", 1);
-    check((course){.teacher = CACHED_LARGE,
-                   .train = {.augment = "altflip", .epochs = 5, .augment_epochs = 2}},
-          "a cycle of two", 2);
-    check((course){.teacher = CACHED_LARGE, .train.augment = "flip+mixup+cutmix"}, "mixed", 2);
-    check((course){.teacher = CACHED_LARGE, .train = {.augment = "flip+repeat:2", .batch = 12}},
-          "repeated", 2);
-    check((course){.teacher = CACHED_LARGE, .train.augment = "rrc+flip"}, "framed", 2);
-    check((course){.teacher = CACHED_LARGE, .train = {.augment = "crop", .drop_last = 1}},
-          "drop last", 2);
-    check((course){.teacher = CACHED_LARGE,
-                   .train = {.augment = "flip+mixup", .epochs = 3, .augment_epochs = 2}},
-          "mixed, in a cycle", 2);
-    check((course){.teacher = CACHED_LARGE,
-                   .train = {.augment = "crop", .dev_count = 20, .accumulate = 2}},
-          "a development split", 2);
-    check((course){.student = CACHED_VIT,
-                   .teacher = CACHED_LARGE,
-                   .train = {.augment = "crop", .micro_batch = 7}},
-          "micro-batches", 2);
-    check((course){.teacher = CACHED_LARGE,
-                   .second = CACHED_VIT,
-                   .train.augment = "crop",
-                   .distill = {.method = KD_METHOD_DKD, .dkd_warmup = 1}},
-          "two teachers", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "crop-flip"}, "crop-flip", 2);
+    cached_check((course){.teacher = CACHED_VIT, .train.augment = "none"}, "none", 1);
+    cached_check((course){.teacher = CACHED_LARGE,
+                          .train = {.augment = "altflip", .epochs = 5, .augment_epochs = 2}},
+                 "a cycle of two", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "flip+mixup+cutmix"}, "mixed",
+                 2);
+    cached_check(
+        (course){.teacher = CACHED_LARGE, .train = {.augment = "flip+repeat:2", .batch = 12}},
+        "repeated", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "rrc+flip"}, "framed", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train = {.augment = "crop", .drop_last = 1}},
+                 "drop last", 2);
+    cached_check((course){.teacher = CACHED_LARGE,
+                          .train = {.augment = "flip+mixup", .epochs = 3, .augment_epochs = 2}},
+                 "mixed, in a cycle", 2);
+    cached_check((course){.teacher = CACHED_LARGE,
+                          .train = {.augment = "crop", .dev_count = 20, .accumulate = 2}},
+                 "a development split", 2);
+    cached_check((course){.student = CACHED_VIT,
+                          .teacher = CACHED_LARGE,
+                          .train = {.augment = "crop", .micro_batch = 7}},
+                 "micro-batches", 2);
+    cached_check((course){.teacher = CACHED_LARGE,
+                          .second = CACHED_VIT,
+                          .train.augment = "crop",
+                          .distill = {.method = KD_METHOD_DKD, .dkd_warmup = 1}},
+                 "two teachers", 2);
 }
 END_TEST
 
@@ -178,26 +152,12 @@ END_TEST
 /* Killed at random moments, again and again: what is left is used, and is right. */
 START_TEST(test_kills)
 {
-    enum { KILLS = 25 };
     char folder[500];
-    uint64_t random = 88172645463325252u;
     cached_fresh(folder, sizeof folder, "kills");
     course c = {.teacher = CACHED_LARGE, .train = {.augment = "crop", .epochs = 3, .batch = 8}};
     outcome live = cached_run(c);
     c.distill.cache = folder;
-    for (int i = 0; i < KILLS; i++) {
-        const pid_t pid = fork();
-        if (pid == 0) {
-            cached_run(c);
-            _exit(0);
-        }
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        usleep((useconds_t)(random % 60000));
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-    }
+    cached_killed(c, 25, 60000);
     outcome rest = cached_run(c);
     cached_same(&rest, &live, "after kills");
     ck_assert(cached_there(folder, 0) && cached_there(folder, 1) && cached_there(folder, 2));
@@ -443,24 +403,12 @@ END_TEST
 
 /* ---- others' logits -------------------------------------------------------------------------- */
 
-/* A cache that another program wrote: logits by the picture's number, and named features, which no
- * run reads. */
-static void write_foreign(kd_ctx *ctx, const char *folder, const char *key, const float *logits,
-                          size_t rows)
+/* Logits by the picture's number, and named features, which no run reads. */
+static void write_foreign(kd_ctx *ctx, const char *folder, const char *key, const float *logits)
 {
-    char path[600];
-    const int64_t shape[] = {(int64_t)rows, 10}, features[] = {(int64_t)rows, 3};
-    float *x = calloc(rows, 3 * sizeof *x);
-    kd_writer *w;
-    test_ok(ctx, kd_folder_make(ctx, folder));
-    snprintf(path, sizeof path, "%s/cache.json", folder);
-    test_ok(ctx, kd_file_write_atomic(ctx, path, key, strlen(key)));
-    snprintf(path, sizeof path, "%s/epoch-000000.safetensors", folder);
-    test_ok(ctx, kd_writer_create(ctx, path, &w));
-    kd_writer_tensor(w, "logits0", KD_F32, 2, shape, logits);
-    kd_writer_tensor(w, "feature.pooled", KD_F32, 2, features, x);
-    test_ok(ctx, kd_writer_finish(w));
-    free(x);
+    static const float zeros[CACHED_ROWS * 3];
+    const foreign f = {folder, key, logits, "pooled", zeros, 3};
+    cached_foreign(ctx, &f);
 }
 
 static const float *foreign_logits;
@@ -493,7 +441,7 @@ START_TEST(test_foreign)
     write_foreign(ctx, folder,
                   "{\"kind\":\"teacher-cache\",\"format\":1,\"classes\":10,\"rows\":80,"
                   "\"teacher0\":\"resnet\",\"augmentation\":\"any\"}",
-                  logits, 80);
+                  logits);
     outcome cached = cached_run((course){.distill.cache = folder, .train.augment = "crop"});
     ck_assert_msg(strstr(cached.warning, "does not say, so that it is not compared: data_checksum"),
                   "%s", cached.warning);
@@ -568,7 +516,7 @@ START_TEST(test_foreign_identity)
     snprintf(sum, sizeof sum, "%016llx", (unsigned long long)h);
     for (int i = 0; i < 2; i++) {
         cached_fresh(folder[i], sizeof folder[i], "foreign");
-        write_foreign(ctx, folder[i], keys[i], logits, 80);
+        write_foreign(ctx, folder[i], keys[i], logits);
         outcome o = cached_run((course){.distill.cache = folder[i],
                                         .train = {.augment = "crop", .out = out, .overwrite = 1}});
         ck_assert_msg(o.status == KD_OK, "%s", o.error);

@@ -5,76 +5,52 @@
 #include "cached.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Of other classes than the student, and of a wider embedding. */
 static const char other[] = "vgg4_bn,width=0.5,image=16,classes=6";
 
-/* Live; filling the cache; reading it; reading it with no teacher at all. */
-static void check(course c, const char *what)
-{
-    char folder[500];
-    cached_fresh(folder, sizeof folder, "features");
-    outcome live = cached_run(c);
-    c.distill.cache = folder;
-    c.threads = 3;
-    outcome fills = cached_run(c);
-    cached_same(&fills, &live, what);
-    ck_assert(cached_there(folder, 0));
-    outcome reads = cached_run(c);
-    cached_same(&reads, &live, what);
-    c.teacher = NULL;
-    outcome alone = cached_run(c);
-    cached_same(&alone, &live, what);
-    ck_assert_msg(alone.peak < fills.peak, "%s: %zu bytes, %zu with the teacher", what, alone.peak,
-                  fills.peak);
-    ck_assert_str_eq(alone.warning, "");
-    free(live.weights);
-    free(fills.weights);
-    free(reads.weights);
-    free(alone.weights);
-}
-
 #define FEATURE(name) .distill.feature = KD_FEATURE_##name
 
 START_TEST(test_bits)
 {
-    check((course){.teacher = CACHED_LARGE, .train.augment = "crop-flip", FEATURE(COSINE)},
-          "cosine");
-    check((course){.teacher = other, .train.augment = "crop", FEATURE(EMBEDDING)}, "other classes");
-    check((course){.teacher = other,
-                   .train.augment = "crop",
-                   .distill = {.feature = KD_FEATURE_COSINE, .hard = KD_OFF}},
-          "without labels");
-    check((course){.teacher = CACHED_LARGE,
-                   .train.augment = "crop",
-                   .distill = {.feature = KD_FEATURE_COSINE, .soft = .5f, .hard = .5f}},
-          "logits, too");
-    check((course){.teacher = CACHED_LARGE, .train.augment = "flip+mixup", FEATURE(RKD)}, "rkd");
-    check((course){.teacher = CACHED_LARGE, .train.augment = "crop", FEATURE(HINT)}, "a hint");
-    check((course){.teacher = CACHED_LARGE, .train.augment = "none", FEATURE(AT)}, "at");
-    check((course){.student = CACHED_VIT,
-                   .teacher = CACHED_VIT,
-                   .train = {.augment = "crop", .micro_batch = 7},
-                   FEATURE(TOKENS)},
-          "tokens");
-    check((course){.student = CACHED_VIT,
-                   .teacher = CACHED_VIT,
-                   .train.augment = "crop",
-                   FEATURE(ATTENTION)},
-          "attention");
-    check((course){.teacher = CACHED_LARGE,
-                   .train.augment = "crop",
-                   .distill = {.feature = KD_FEATURE_EMBEDDING,
-                               .student_tap = "stages.1",
-                               .teacher_tap = "stages.2"}},
-          "taps that are named");
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "crop-flip", FEATURE(COSINE)},
+                 "cosine", 2);
+    cached_check((course){.teacher = other, .train.augment = "crop", FEATURE(EMBEDDING)},
+                 "other classes", 2);
+    cached_check((course){.teacher = other,
+                          .train.augment = "crop",
+                          .distill = {.feature = KD_FEATURE_COSINE, .hard = KD_OFF}},
+                 "without labels", 2);
+    cached_check((course){.teacher = CACHED_LARGE,
+                          .train.augment = "crop",
+                          .distill = {.feature = KD_FEATURE_COSINE, .soft = .5f, .hard = .5f}},
+                 "logits, too", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "flip+mixup", FEATURE(RKD)},
+                 "rkd", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "crop", FEATURE(HINT)},
+                 "a hint", 2);
+    cached_check((course){.teacher = CACHED_LARGE, .train.augment = "none", FEATURE(AT)}, "at", 1);
+    cached_check((course){.student = CACHED_VIT,
+                          .teacher = CACHED_VIT,
+                          .train = {.augment = "crop", .micro_batch = 7},
+                          FEATURE(TOKENS)},
+                 "tokens", 2);
+    cached_check((course){.student = CACHED_VIT,
+                          .teacher = CACHED_VIT,
+                          .train.augment = "crop",
+                          FEATURE(ATTENTION)},
+                 "attention", 2);
+    cached_check((course){.teacher = CACHED_LARGE,
+                          .train.augment = "crop",
+                          .distill = {.feature = KD_FEATURE_EMBEDDING,
+                                      .student_tap = "stages.1",
+                                      .teacher_tap = "stages.2"}},
+                 "taps that are named", 2);
 }
 END_TEST
 
@@ -177,26 +153,12 @@ END_TEST
 /* Killed at random moments, then cut: what is whole is used, what is not is an error, or mended. */
 START_TEST(test_kills_and_damage)
 {
-    enum { KILLS = 12 };
     char folder[500];
-    uint64_t random = 88172645463325252u;
     cached_fresh(folder, sizeof folder, "kills");
     course c = {.teacher = other, .train = {.augment = "crop", .batch = 8}, FEATURE(COSINE)};
     outcome live = cached_run(c);
     c.distill.cache = folder;
-    for (int i = 0; i < KILLS; i++) {
-        const pid_t pid = fork();
-        if (pid == 0) {
-            cached_run(c);
-            _exit(0);
-        }
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        usleep((useconds_t)(random % 40000));
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-    }
+    cached_killed(c, 12, 40000);
     outcome rest = cached_run(c);
     cached_same(&rest, &live, "after kills");
     course alone = c;
@@ -221,24 +183,15 @@ END_TEST
 
 /* ---- others' features ------------------------------------------------------------------------ */
 
-enum { ROWS = 80, WIDTH = 3 };
+enum { ROWS = CACHED_ROWS, WIDTH = 3 };
 
 static void write_foreign(kd_ctx *ctx, const char *folder, const char *key, const float *logits,
                           const char *name, const float *features, size_t width)
 {
-    char path[600], tensor[80], text[500];
-    const int64_t classes[] = {ROWS, 10}, wide[] = {ROWS, (int64_t)width};
-    kd_writer *w;
+    char text[500];
+    const foreign f = {folder, text, logits, name, features, width};
     snprintf(text, sizeof text, "{\"kind\":\"teacher-cache\",\"format\":1,\"rows\":80,%s}", key);
-    test_ok(ctx, kd_folder_make(ctx, folder));
-    snprintf(path, sizeof path, "%s/cache.json", folder);
-    test_ok(ctx, kd_file_write_atomic(ctx, path, text, strlen(text)));
-    snprintf(path, sizeof path, "%s/epoch-000000.safetensors", folder);
-    snprintf(tensor, sizeof tensor, "feature.%s", name);
-    test_ok(ctx, kd_writer_create(ctx, path, &w));
-    if (logits) kd_writer_tensor(w, "logits0", KD_F32, 2, classes, logits);
-    kd_writer_tensor(w, tensor, KD_F32, 2, wide, features);
-    test_ok(ctx, kd_writer_finish(w));
+    cached_foreign(ctx, &f);
 }
 
 START_TEST(test_foreign)
