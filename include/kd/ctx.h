@@ -157,8 +157,8 @@ KD_API kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, 
  */
 KD_API size_t kd_ctx_failures(kd_ctx *ctx);
 /* Return status. If it is a failure and no error was recorded since kd_ctx_failures gave `failures`,
- * record "WHAT returned KD_E_IO", so that the error is not an older one's. Any thread; the same
- * that called kd_ctx_failures. */
+ * record "WHAT returned KD_E_IO", so that the error is not an older one's; what NULL: "a callback".
+ * Any thread; the same that called kd_ctx_failures. */
 KD_API kd_status kd_ctx_called(kd_ctx *ctx, size_t failures, kd_status status, const char *what);
 /* Give kd_config.log a line, formatted as by printf and cut at 1023 bytes. Nothing happens where
  * there is no logger or ctx is NULL. Any thread, if the logger may be called from there. */

@@ -130,9 +130,13 @@ void kdi_words_begin(kdi_words *words, kd_ctx *ctx)
 void kdi_words_end(kdi_words *words, kd_ctx *ctx)
 {
     lock(ctx);
-    kdi_words **at = &ctx->listeners;
-    while (*at != words) at = &(*at)->next;
-    *at = words->next;
+    kdi_words *w = ctx->listeners;
+    if (w == words) {
+        ctx->listeners = words->next;
+    } else {
+        while (w->next != words) w = w->next;
+        w->next = words->next;
+    }
     unlock(ctx);
 }
 
@@ -145,9 +149,12 @@ static kdi_words *waiting(kd_ctx *ctx)
     return w;
 }
 
+/* Every step of a program asks. Where no callback is waited for there is no lock: this thread itself
+ * would have made it known. */
 size_t kd_ctx_failures(kd_ctx *ctx)
 {
     if (!ctx) return 0;
+    if (!ctx->listeners) return ctx->said;
     lock(ctx);
     const kdi_words *w = waiting(ctx);
     const size_t said = w ? w->said : ctx->said;
@@ -158,7 +165,8 @@ size_t kd_ctx_failures(kd_ctx *ctx)
 kd_status kd_ctx_called(kd_ctx *ctx, size_t failures, kd_status status, const char *what)
 {
     if (!status || !ctx || kd_ctx_failures(ctx) != failures) return status;
-    return kd_ctx_fail(ctx, status, "%s returned %s", what, kd_status_name(status));
+    return kd_ctx_fail(ctx, status, "%s returned %s", what ? what : "a callback",
+                       kd_status_name(status));
 }
 
 kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
@@ -173,7 +181,10 @@ kd_status kd_ctx_fail(kd_ctx *ctx, kd_status status, const char *format, ...)
         lock(ctx);
         kdi_words *w = waiting(ctx);
         memcpy(w ? w->text : ctx->error, text, sizeof text);
-        ++*(w ? &w->said : &ctx->said);
+        if (w)
+            w->said++;
+        else
+            ctx->said++;
         unlock(ctx);
         atomic_store(&ctx->status, (int)status); /* of an allocation, for its caller */
     }

@@ -20,13 +20,14 @@ struct kd_ctx {
     atomic_bool cancelled; /* kd_ctx_cancel */
     /* bytes held through the allocator; the loader's thread counts too */
     atomic_size_t memory, peak;
-    int blas_choice;             /* a kdi_blas_choice (lib/kernel/blas.h) */
-    atomic_int blas_found;       /* of OpenBLAS (lib/kernel/blas_choice.c) */
-    char blas_text[200];         /* what kd_ctx_blas said last */
-    atomic_flag failing;         /* somebody writes error */
-    atomic_int status;           /* of the error in `error` */
-    size_t said;                 /* calls of kd_ctx_fail that wrote error */
-    struct kdi_words *listeners; /* functions of the caller's that run now: see base.h */
+    int blas_choice;       /* a kdi_blas_choice (lib/kernel/blas.h) */
+    atomic_int blas_found; /* of OpenBLAS (lib/kernel/blas_choice.c) */
+    char blas_text[200];   /* what kd_ctx_blas said last */
+    atomic_flag failing;   /* somebody writes error */
+    atomic_int status;     /* of the error in `error` */
+    atomic_size_t said;    /* calls of kd_ctx_fail that wrote error */
+    /* functions of the caller's that run now: see base.h */
+    struct kdi_words *_Atomic listeners;
     char error[KDI_ERROR_SIZE];
 };
 

@@ -355,6 +355,9 @@ START_TEST(test_called)
     ck_assert_int_eq(kd_ctx_called(ctx, before, KD_E_SHAPE, "it"), KD_E_SHAPE);
     ck_assert_str_eq(kd_ctx_error(ctx), "it returned KD_E_SHAPE");
     before = kd_ctx_failures(ctx);
+    ck_assert_int_eq(kd_ctx_called(ctx, before, KD_E_IO, NULL), KD_E_IO);
+    ck_assert_str_eq(kd_ctx_error(ctx), "a callback returned KD_E_IO");
+    before = kd_ctx_failures(ctx);
     kd_ctx_fail(ctx, KD_E_IO, "words");
     ck_assert_int_eq(kd_ctx_called(ctx, before, KD_E_SHAPE, "it"), KD_E_SHAPE);
     ck_assert_str_eq(kd_ctx_error(ctx), "words");
