@@ -7,7 +7,7 @@ version=$1
 archive=$2
 shift 2
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+trap 'wait; rm -rf "$dir"' EXIT
 python=${PYTHON:-python3}
 cc=${CC:-gcc}
 fail() { echo "amalgamation.sh: $*" >&2; exit 1; }
@@ -21,8 +21,40 @@ diff -r "$dir/one/kd" "$dir/two" || fail "two runs, two texts"
 made=$dir/one/kd
 if grep -n "@[A-Z]*@" "$made"/kd.? || grep -nF -e "$PWD" -e "$dir" "$made"/kd.?; then fail "a place is left open, or a folder's name in it"; fi
 
-# As the page says: one command, and no flag is needed.
-(cd "$made" && $cc -O2 -Werror -c kd.c)
+# Options, as many as the library has.
+options=
+for flag in "$@"; do
+    case $flag in
+    -lz) options="$options -DKDI_ZLIB=1" ;;
+    -ljpeg) options="$options -DKDI_JPEG=1" ;;
+    -lpng) options="$options -DKDI_PNG=1" ;;
+    -lopenblas) options="$options -DKDI_OPENBLAS=1" ;;
+    -fopenmp) options="$options -fopenmp" ;;
+    esac
+done
+# Compiling takes most of the time: at once. As the page says, one command will do, and no flag is needed.
+cd "$made"
+$cc -O2 -Werror -c kd.c &
+plain=$!
+if [ -n "$options" ]; then
+    # shellcheck disable=SC2086 # options are words
+    $cc -O1 $options -c kd.c -o options.o &
+    with_options=$!
+fi
+if there clang; then
+    clang -O2 -Wall -Wextra -Werror -c kd.c -o clang.o &
+    by_clang=$!
+fi
+cd "$OLDPWD"
+
+# Other standards.
+for flags in -std=c11 '-std=c2x' '-O2 -march=native' -DKDI_THREADS=0; do
+    # shellcheck disable=SC2086 # flags are words
+    $cc $flags -Wall -Wextra -Werror -fsyntax-only "$made/kd.c" || fail "$flags: not taken"
+done
+if $cc -ffast-math -fsyntax-only "$made/kd.c" 2>/dev/null; then fail "-ffast-math is taken"; fi
+
+wait "$plain" || fail "$cc -O2 does not compile it"
 programs='tests/consumer/training.c examples/embed/graph.c'
 for program in $programs; do
     name=$(basename "$program" .c)
@@ -48,36 +80,19 @@ diff "$dir/names" "$dir/shown" || fail "kd.o has other names than libkd.a"
 # A text has none of the new names.
 if strings -d "$made/kd.o" | grep -i 'kdi_'; then fail "a text was renamed"; fi
 
-# Other standards, and options, as many as the library has.
-options=
-for flag in "$@"; do
-    case $flag in
-    -lz) options="$options -DKDI_ZLIB=1" ;;
-    -ljpeg) options="$options -DKDI_JPEG=1" ;;
-    -lpng) options="$options -DKDI_PNG=1" ;;
-    -lopenblas) options="$options -DKDI_OPENBLAS=1" ;;
-    -fopenmp) options="$options -fopenmp" ;;
-    esac
-done
-for flags in -std=c11 '-std=c2x' '-O2 -march=native' -DKDI_THREADS=0; do
-    # shellcheck disable=SC2086 # flags are words
-    $cc $flags -Wall -Wextra -Werror -fsyntax-only "$made/kd.c" || fail "$flags: not taken"
-done
 if [ -n "$options" ]; then
-    # shellcheck disable=SC2086 # options are words
-    (cd "$made" && $cc -O1 $options -c kd.c -o options.o)
+    wait "$with_options" || fail "not compiled with$options"
     $cc -I"$dir/one" -o "$dir/options" tests/consumer/training.c "$made/options.o" "$@"
     "$dir/training-library" >"$dir/want"
     "$dir/options" | diff "$dir/want" - || fail "other bits with$options"
 fi
-if $cc -ffast-math -fsyntax-only "$made/kd.c" 2>/dev/null; then fail "-ffast-math is taken"; fi
 
 if there "${CXX:-g++}"; then
     ${CXX:-g++} -std=c++17 -Wall -Wextra -Werror -I"$dir/one" -o "$dir/plus" tests/consumer/consumer.cpp "$made/kd.o" -lm -lpthread
     "$dir/plus"
 fi
-if there clang; then
-    (cd "$made" && clang -O2 -Wall -Wextra -Werror -c kd.c -o clang.o)
+if [ -n "${by_clang:-}" ]; then
+    wait "$by_clang" || fail "clang does not compile it"
     clang -I"$dir/one" -o "$dir/clang" tests/consumer/training.c "$made/clang.o" -lm -lpthread
     for table in $tables; do KD_ISA=$table "$dir/clang" >"$dir/clang.txt" || fail "clang: $table"; done
     cat "$dir/clang.txt"
