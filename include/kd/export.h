@@ -161,8 +161,8 @@ KD_API kd_status kd_export_onnx_graph(const kd_graph *graph, kd_params *params, 
                                       const kd_onnx_opt *opt, const kd_export_graph_opt *described);
 
 /* Write an export in int8 (kd_export_quantise) as ONNX: float ops between QuantizeLinear and
- * DequantizeLinear (QDQ), which runtimes merge into integer ones; maps in uint8, weights in int8 with
- * a scale for each output channel, biases in int32: the numbers of the blob. Input and output are
+ * DequantizeLinear (QDQ), which runtimes merge into integer ones. The numbers are the blob's: maps in
+ * uint8, weights in int8 with a scale for each output channel, biases in int32. Input and output are
  * those of kd_export_onnx: the normalised picture, which the model rounds to pixels again. Batch norms
  * are folded; arrays are called after their layers, "features.0.weight_quantized", "..._scale".
  * Errors are those of kd_export_onnx; KD_E_INVALID: the export is not in int8. */
@@ -172,8 +172,8 @@ KD_API kd_status kd_export_write_onnx(kd_export *e, const char *path, const kd_o
 
 typedef struct kd_blob kd_blob;
 /* Read a blob and check all of it. One that is cut, damaged or of another version, or a file
- * that goes on behind it, is KD_E_FORMAT, and the error says what is wrong, and in which layer. A file that is not there is KD_E_NOTFOUND,
- * one that can't be read KD_E_IO. */
+ * that goes on behind it, is KD_E_FORMAT, and the error says what is wrong, and in which layer. A
+ * file that is not there is KD_E_NOTFOUND, one that can't be read KD_E_IO. */
 KD_API kd_status kd_blob_open(kd_ctx *ctx, const char *path, kd_blob **blob);
 /* NULL is allowed. */
 KD_API void kd_blob_close(kd_blob *blob);

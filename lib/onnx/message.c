@@ -274,8 +274,8 @@ char *kdi_onnx_constant(kdi_onnx *o, const kdi_onnx_array *a)
 
 char *kdi_onnx_int64s(kdi_onnx *o, const int64_t *values, size_t n)
 {
-    int64_t copies[16];
-    if (n > sizeof copies / sizeof *copies) n = sizeof copies / sizeof *copies;
+    int64_t *copies = kdi_onnx_alloc(o, n, sizeof *copies);
+    if (!copies) return NULL;
     memcpy(copies, values, n * sizeof *copies);
     const kdi_onnx_array a = {
         .type = KDI_ONNX_INT64, .rank = 1, .dim = {(int64_t)n}, .data = copies};

@@ -12,7 +12,6 @@
 #include "onnx.h"
 
 #include <stdio.h>
-#include <string.h>
 
 enum { U8_ZERO = 128, MOST_NAME = 480 };
 
@@ -38,10 +37,7 @@ static char *named(kdi_onnx *o, const kdi_layer *l, const char *what, kdi_onnx_a
     char name[MOST_NAME];
     if (!a.data) return NULL;
     snprintf(name, sizeof name, "%s.%s", l->name, what);
-    char *own = kdi_onnx_alloc(o, strlen(name) + 1, 1);
-    if (!own) return NULL;
-    memcpy(own, name, strlen(name) + 1);
-    a.name = *l->name && !kdi_onnx_find(o, name) ? own : NULL;
+    a.name = *l->name && !kdi_onnx_find(o, name) ? name : NULL;
     return kdi_onnx_constant(o, &a);
 }
 

@@ -163,6 +163,7 @@ static void name_layer(kdi_emitter *e, size_t i, char name[MOST_LAYER])
     kdi_onnx_layer(e->o, name);
 }
 
+/* Of what has several outputs, such as a batch norm's statistics, the first is written. */
 static void emit_node(kdi_emitter *e, const kdi_node *n)
 {
     bool chw;
@@ -178,9 +179,6 @@ static void emit_node(kdi_emitter *e, const kdi_node *n)
     } else {
         kdi_emit_refuse(e, "ONNX export knows no nodes for this op");
     }
-    /* Of what has several outputs, such as a batch norm's statistics, the first is written. */
-    for (int k = 1; k < n->n_out; k++)
-        if (n->out[k] != KD_NONE) e->values[n->out[k]] = (kdi_onnx_value){0};
 }
 
 static void emit_inputs(kdi_emitter *e, const bool *needed)
