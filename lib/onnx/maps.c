@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * maps.c: which function writes an op. An op that is not here, and is not the identity in evaluation,
- * makes an export fail with KD_E_UNSUPPORTED and its layer's name. A new op gets its line here, or
+ * maps.c: which function writes an op. What is the identity in evaluation (dropout) needs no line.
+ * Another op that is not here makes an export fail with KD_E_UNSUPPORTED and its layer's name. A new op gets its line here, or
  * in the list of those that only training has in tests/onnx. */
 #include "maps.h"
 
@@ -44,5 +44,5 @@ kdi_emit_fn *kdi_emit_of(const kd_op *op)
 {
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
         if (maps[i].op == op) return maps[i].emit;
-    return NULL;
+    return op->identity_in_eval ? kdi_emit_same : NULL;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * walk.c: the graph's nodes in order, those that an output needs, each by its op's function. What is
- * the identity in evaluation (dropout) is left out. */
+ * walk.c: the graph's nodes in order, those that an output needs, each by its op's function. */
 #include "emit.h"
 
 #include "../op/fields.h"
@@ -166,16 +165,12 @@ static void name_layer(kdi_emitter *e, size_t i, char name[MOST_LAYER])
 /* Of what has several outputs, such as a batch norm's statistics, the first is written. */
 static void emit_node(kdi_emitter *e, const kdi_node *n)
 {
-    bool chw;
     kdi_emit_fn *emit = kdi_emit_of(n->op);
     e->node = n;
     if (n->forward >= 0) {
         kdi_emit_refuse(e, "an output needs the backward pass, which ONNX models do not have");
     } else if (emit) {
         emit(e, n);
-    } else if (n->op->identity_in_eval) {
-        char *x = kdi_emit_either(e, n->in[0], &chw);
-        kdi_emit_set(e, x, chw);
     } else {
         kdi_emit_refuse(e, "ONNX export knows no nodes for this op");
     }
