@@ -59,8 +59,8 @@ static void row(report *r, const bars *b, size_t i, FILE *f)
     }
     for (size_t p = 0; p < REPORT_PARTS; p++) html_cell(f, "%.3g", v[p]);
     html_cell(f, "%.4g", b->whole[i]);
-    html_cell(f, "%.1f", 100 * v[1] / b->whole[i]);
-    html_cell(f, "%.2f", 100 * v[3] / b->whole[i]);
+    html_cell(f, "%.1f", 100 * v[FIG_TEACHER - FIG_DATA] / b->whole[i]);
+    html_cell(f, "%.2f", 100 * v[FIG_LOSS_TIME - FIG_DATA] / b->whole[i]);
     fputs("</tr>\n", f);
 }
 
