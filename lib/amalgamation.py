@@ -20,6 +20,7 @@ DECLARED = {AMX + '/avx512.h'}  # of functions that stand before it: gcc wants t
 FEATURES = {'__AVX2__': 'KDI_AVX2', '__AVX512F__': 'KDI_AVX512', '__AVX512BW__': 'KDI_AVX512'}  # of the table
 TEMPLATES = {ISA + '/separable.h', ISA + '/separable_filters.h'}  # of the file that includes them
 LOOPS = {'lib/train/adamw.c', 'lib/train/sgd.c'}  # compiled like kernels, for the common processor
+KERNEL_OPTIONS = '"O3", "fp-contract=fast", "no-math-errno", "no-trapping-math", "align-functions=64"'  # kernel.mk's
 FOREIGN = {'jvirt_sarray_control', 'jvirt_barray_control'}  # structs that libjpeg leaves to others
 OURS = re.compile(r'kd|KD')
 TOKEN = re.compile(r'''/\*.*?\*/ | //[^\n]* | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*'
@@ -357,8 +358,7 @@ def without_guard(text):
 
 
 def like_kernel(text):
-    options = '"O3", "fp-contract=fast", "no-math-errno", "no-trapping-math", "align-functions=64"'
-    return (f'#if KDI_GCC\n#pragma GCC push_options\n#pragma GCC optimize({options})\n#endif\n{text}'
+    return (f'#if KDI_GCC\n#pragma GCC push_options\n#pragma GCC optimize({KERNEL_OPTIONS})\n#endif\n{text}'
             '#if KDI_GCC\n#pragma GCC pop_options\n#endif\n')
 
 
@@ -409,7 +409,7 @@ def library(version, here):
     tables = sorted(all_in_one.table_names)
     macros = sorted(all_in_one.table_macros)
     text = read(here + '/amalgamation.c.in')
-    parts = {'VERSION': version, 'SYSTEM': all_in_one.system_includes(),
+    parts = {'VERSION': version, 'KERNEL': KERNEL_OPTIONS, 'SYSTEM': all_in_one.system_includes(),
              'ORDINARY': ''.join(ordinary), 'VECTORS': headers, 'ISA': isa, 'AMX': amx,
              'NAMES': '\n'.join(f'#define {n} KDI_OF_TABLE({n})' for n in tables),
              'UNNAMES': '\n'.join(f'#undef {n}' for n in macros)}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * maps.c: which function writes an op. What is the identity in evaluation (dropout) needs no line.
- * Another op that is not here makes an export fail with KD_E_UNSUPPORTED and its layer's name. A new op gets its line here, or
- * in the list of those that only training has in tests/onnx. */
+ * Another op that is not here makes an export fail with KD_E_UNSUPPORTED and its layer's name. A
+ * new op gets its line here, or in the list of those that only training has in tests/onnx. */
 #include "maps.h"
 
 static const struct {
