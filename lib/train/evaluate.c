@@ -234,8 +234,8 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     if (!status) status = kdt_classes_match(model, info, &o, &m.classes_of);
     const size_t held = kd_ctx_memory(ctx);
     if (!status) status = evaluate(&m, data, &result);
-    if (status == KD_E_LIMIT)
-        status = kdt_explain_evaluation(o.answer ? NULL : model, o.teacher, count, o.batch, held);
+    kd_model *const both[2] = {o.answer ? NULL : model, o.teacher};
+    if (status == KD_E_LIMIT) status = kdt_explain_evaluation(ctx, both, count, o.batch, held);
     kdt_measure_result(&m, &result);
     kdt_classes_free(ctx, &m.classes_of);
     kd_results(out, &result, sizeof result);

@@ -109,29 +109,41 @@ static size_t training_bytes(kdt_run *run, bool *known)
     return *known ? least - held : later;
 }
 
-/* The teachers' share: the more a limit allows, the more pictures they take at a time, so that it is
- * found by trial. others: bytes of all else. */
+/* The teachers' share. The more a limit allows, the more pictures they take at a time: the limit is
+ * raised by what they take until they take no more. others: bytes of all else. */
 static size_t teachers_bytes(kdt_run *run, size_t others, bool *known)
 {
-    enum { TRIALS = 4 };
     kd_model *models[KD_MAX_TEACHERS];
     const size_t n = asked(run, models), limit = kd_ctx_memory_limit(run->ctx);
-    size_t bytes = 0;
-    for (int i = 0; i < TRIALS && n; i++) {
+    size_t bytes = 0, before;
+    do {
+        before = bytes;
         const size_t all = others + bytes;
-        if (kdt_teachers_bytes(models, n, batch_of(run), all > limit ? all : limit, &bytes))
+        if (kdt_teachers_bytes(models, n, batch_of(run), all > limit ? all : limit, &bytes)) {
             *known = false;
-    }
+            break;
+        }
+    } while (bytes > before);
     return bytes;
 }
 
-/* `more` is what is known of it; where that would do, the error stays as the allocator said it. */
-static kd_status explain(kd_ctx *ctx, size_t held, size_t more, const char *hint)
-{
+/* An error, kept while what is counted meets the limit, too. */
+typedef struct said {
     char text[400];
-    snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
+} said;
+
+static said said_of(const kd_ctx *ctx)
+{
+    said s;
+    snprintf(s.text, sizeof s.text, "%s", kd_ctx_error(ctx));
+    return s;
+}
+
+/* `more` is what is known of it; where that would do, the error stays as the allocator said it. */
+static kd_status explain(kd_ctx *ctx, const said *s, size_t held, size_t more, const char *hint)
+{
     if (held + more > kd_ctx_memory_limit(ctx)) return kdt_refuse(ctx, held, more, hint);
-    return kd_ctx_fail(ctx, KD_E_LIMIT, "%s%s", text, hint);
+    return kd_ctx_fail(ctx, KD_E_LIMIT, "%s%s", s->text, hint);
 }
 
 /* The allocator knows one block more, and a check one part of the run. What is counted here is a
@@ -139,44 +151,32 @@ static kd_status explain(kd_ctx *ctx, size_t held, size_t more, const char *hint
  * is no memory to plan a step, its values come on top. */
 kd_status kdt_explain_limit(kdt_run *run, size_t held)
 {
-    char text[400];
     bool known;
-    kd_ctx *ctx = run->ctx;
-    snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
+    const said s = said_of(run->ctx);
     size_t training = training_bytes(run, &known);
     training += teachers_bytes(run, held + training, &known);
     size_t test = 0;
     if (test_bytes(run, &test)) test = 0; /* it could not be planned */
-    kd_ctx_fail(ctx, KD_E_LIMIT, "%s", text);
-    if (test > training) return explain(ctx, held, test, test_hint);
-    return explain(ctx, held, training, known ? "" : ", and a step's values");
+    if (test > training) return explain(run->ctx, &s, held, test, test_hint);
+    return explain(run->ctx, &s, held, training, known ? "" : ", and a step's values");
 }
 
 kd_status kdt_explain_feed(kdt_run *run, size_t held)
 {
-    char text[400];
-    bool known = true;
-    kd_ctx *ctx = run->ctx;
-    snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
+    bool known;
+    const said s = said_of(run->ctx);
     const size_t views = views_of(run), teachers = teachers_bytes(run, held + views, &known);
-    kd_ctx_fail(ctx, KD_E_LIMIT, "%s", text);
-    return explain(ctx, held, views + teachers, ", for teachers and their pictures");
+    return explain(run->ctx, &s, held, views + teachers, ", for teachers and their pictures");
 }
 
-kd_status kdt_explain_evaluation(kd_model *model, kd_model *teacher, size_t samples, size_t batch,
+kd_status kdt_explain_evaluation(kd_ctx *ctx, kd_model *const both[2], size_t samples, size_t batch,
                                  size_t held)
 {
-    static const char hint[] = ", for the evaluation";
-    kd_ctx *ctx = kd_model_ctx(model ? model : teacher);
-    char text[400];
+    const said s = said_of(ctx);
     size_t all = 0, bytes;
-    snprintf(text, sizeof text, "%s", kd_ctx_error(ctx));
     for (int i = 0; i < 2; i++)
-        if ((i ? teacher : model) &&
-            !kdt_evaluate_bytes(i ? teacher : model, samples, batch, &bytes))
-            all += bytes;
-    kd_ctx_fail(ctx, KD_E_LIMIT, "%s", text);
-    return explain(ctx, held, all, hint);
+        if (both[i] && !kdt_evaluate_bytes(both[i], samples, batch, &bytes)) all += bytes;
+    return explain(ctx, &s, held, all, ", for the evaluation");
 }
 
 size_t kdt_fixed_bytes(const kdt_run *run)

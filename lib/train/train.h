@@ -262,8 +262,9 @@ kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint);
 /* A run that met the limit before its step was planned, and is closed again: KD_E_LIMIT with what all
  * of it needs at least. held: bytes in use when it began. */
 kd_status kdt_explain_limit(kdt_run *run, size_t held);
-/* The same of an evaluation, in which `teacher` may be NULL; and of a feed without students. */
-kd_status kdt_explain_evaluation(kd_model *model, kd_model *teacher, size_t samples, size_t batch,
+/* The same of an evaluation of a network and its teacher, NULL where there is none to plan; and of a
+ * feed without students. */
+kd_status kdt_explain_evaluation(kd_ctx *ctx, kd_model *const both[2], size_t samples, size_t batch,
                                  size_t held);
 kd_status kdt_explain_feed(kdt_run *run, size_t held);
 /* evaluate.c: bytes that an evaluation takes, at most, if pictures are in memory; batch 0: the

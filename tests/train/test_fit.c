@@ -273,6 +273,36 @@ START_TEST(test_evaluation)
 }
 END_TEST
 
+static kd_status answer(void *user, const float *pictures, size_t n, float *logits)
+{
+    (void)user, (void)pictures;
+    memset(logits, 0, n * 10 * sizeof *logits);
+    return KD_OK;
+}
+
+/* Of one in which no network runs there is nothing to count: the error says what it was for. */
+START_TEST(test_answers)
+{
+    kd_config config = {.struct_size = sizeof config, .threads = 1};
+    const kd_eval_opt opt = {.struct_size = sizeof opt, .answer = answer};
+    for (int i = 0; i < 2; i++) {
+        kd_ctx *ctx;
+        kd_dataset *data;
+        kd_model *m;
+        ck_assert_int_eq(kd_ctx_create(&config, &ctx), KD_OK);
+        test_ok(ctx, kd_dataset_open(ctx, "synthetic:train=1,test=200", NULL, &data));
+        test_ok(ctx, kd_model_create(ctx, vgg, 1, &m));
+        const size_t held = kd_ctx_memory(ctx);
+        ck_assert_int_eq(kd_evaluate(m, data, &opt, NULL), i ? KD_E_LIMIT : KD_OK);
+        if (i) ck_assert_ptr_nonnull(strstr(kd_ctx_error(ctx), ", for the evaluation"));
+        config.max_memory = held + (kd_ctx_memory_peak(ctx) - held) / 2;
+        kd_model_destroy(m);
+        kd_dataset_close(data);
+        kd_ctx_destroy(ctx);
+    }
+}
+END_TEST
+
 /* One on some pictures set aside takes what is counted for so many, not for all of the split. */
 START_TEST(test_development)
 {
@@ -339,5 +369,5 @@ START_TEST(test_evaluation_of_all)
 END_TEST
 
 TEST_SUITE(fit, 90, &test_same_bits_in_less_memory, &test_pieces_in_less_memory, &test_least,
-           &test_hint, &test_evaluation, &test_development, &test_batch_of_all,
+           &test_hint, &test_evaluation, &test_answers, &test_development, &test_batch_of_all,
            &test_evaluation_of_all)
