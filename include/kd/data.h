@@ -82,9 +82,9 @@ KD_API const char *kd_dataset_name_at(size_t i);
 
 /* A data set from arrays: images[split] is [count, height, width, channels], labels[split] [count];
  * both may be NULL where the count is 0. Copied, unless borrow is non-zero: then they must stay as
- * they are until the data set is closed. info is copied. KD_E_INVALID: a number of info is out of
- * its range, a mean is not in [0,1] or a deviation not in (0,1], two classes have one name, a label
- * is out of range; the error says which. */
+ * they are until the data set is closed. info is copied. KD_E_INVALID: a number of info or a label is
+ * out of its range, or two classes have one name. A mean is in [0,1], a deviation in (0,1]. The
+ * error says which. */
 KD_API kd_status kd_dataset_from_arrays(kd_ctx *ctx, const kd_data_info *info,
                                         const uint8_t *const images[KD_SPLIT_COUNT],
                                         const int32_t *const labels[KD_SPLIT_COUNT], int borrow,

@@ -10,9 +10,10 @@
  *
  * Inputs and results are f32, unless the comment says otherwise. The errors of builders:
  *
- *   KD_E_INVALID        a number is out of its range; an input is KD_NONE or no value of the graph;
- *                       the graph was differentiated already (kd_graph_grad); a name or an array
- *                       is NULL
+ *   KD_E_INVALID        a number is out of its range
+ *                       an input is KD_NONE, or no value of the graph
+ *                       a name or an array is NULL
+ *                       the graph was differentiated already (kd_graph_grad)
  *   KD_E_SHAPE          shapes or types of the inputs do not fit, nor do an axis or an index
  *   KD_E_LIMIT          a size overflows, or a name with its scopes is too long
  *   KD_E_NOMEM          the allocator has nothing left

@@ -15,10 +15,12 @@ extern "C" {
 #endif
 
 /* Where zero means "the default" of a number, this switches it off: it is zero then, and a layer
- * decay is one. Taken by momentum, weight_decay, beta1, beta2, layer_decay here and in
- * kd_train_opt; there also by budget_seconds, warmup, min_lr, label_smoothing, clip, ema; in
- * kd_distill_opt by hard, soft, alpha, beta, dkd_warmup: all that have KD_CAN_BE_OFF in the table
- * of options.h. Any other negative number is refused. */
+ * decay is one. Any other negative number is refused. Taken by what has KD_CAN_BE_OFF in the table of
+ * options.h:
+ *
+ *   kd_optim_opt, kd_train_opt  momentum, weight_decay, beta1, beta2, layer_decay
+ *   kd_train_opt                budget_seconds, warmup, min_lr, label_smoothing, clip, ema
+ *   kd_distill_opt              hard, soft, alpha, beta, dkd_warmup */
 #define KD_OFF (-1.0f)
 
 /* AUTO: SGD here; in kd_train_opt the one that suits the network. */

@@ -65,7 +65,8 @@ typedef struct kd_progress {
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
- * returns KD_E_STOPPED and a resume goes on from there. */
+ * returns KD_E_STOPPED and a resume goes on from there. kd_ctx_error then says where it stopped, not
+ * what the function may have told kd_ctx_fail. */
 typedef int (*kd_progress_fn)(void *user, const kd_progress *progress);
 
 /* Where nothing was measured a number is NaN. */
@@ -275,8 +276,8 @@ typedef struct kd_distill_opt {
                                 * at most 20; with budget_seconds 1] */
     const kd_train_opt *train; /* NULL: all defaults */
     /* Where the teachers' logits, and the taps that a loss reads, come from besides live teachers: a
-     * folder (kd/cache.h), which is read, and filled where it has nothing yet and teachers are given;
-     * with all that the run needs in it no teacher is planned, nor need one be given. */
+     * folder (kd/cache.h). It is read, and filled where it has nothing yet and teachers are given. If
+     * it has all that the run needs, no teacher is planned, nor need one be given. */
     const char *cache;
     kd_cache_precision cache_precision; /* of a cache that begins: how it rounds */
     size_t cache_top; /* of a cache that begins: the most likely classes it keeps; 0: all */

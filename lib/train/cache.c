@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * cache.c: a teacher cache in a run. Rows that it has are read; of a batch in which one is missing
- * the teachers' logits, and the taps of theirs that rows hold, are computed and written. What was rounded for the file is what the students
- * learn from, so that a run that fills the cache and one that reads it have the same bits. */
+ * cache.c: a teacher cache in a run. Rows that it has are read. Of a batch in which one is missing
+ * the teachers' logits, and the taps of theirs that rows hold, are computed and written. What was
+ * rounded for the file is what the students learn from, so that a run that fills the cache and one
+ * that reads it have the same bits. */
 #include "train.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * cache.h: a teacher cache from the inside (docs/formats.md): a folder with what its rows are of
- * (cache.json, the key) and a safetensors file for each epoch, with a row for each picture shown:
- * logits of the teachers, and features, which are taps of one teacher by name. */
+ * cache.h: a teacher cache from the inside (docs/formats.md). It is a folder with what its rows are
+ * of (cache.json, the key) and a safetensors file for each epoch, with a row for each picture shown.
+ * A row has logits of the teachers, and features, which are taps of one teacher by name. */
 #ifndef KDT_CACHE_H
 #define KDT_CACHE_H
 

@@ -300,7 +300,8 @@ void kdt_cache_close(kdt_cache *c);
 bool kdt_cache_damaged(const kdt_feed *feed, kd_status status);
 /* Set the file of that number aside; c->now is the new one, with the rows that were whole. */
 kd_status kdt_cache_mend(kdt_cache *c, size_t number);
-/* The first of the run's epochs that is missing, a damaged one mended first; at least `epochs` or the cycle: none. */
+/* The first of the run's epochs that is missing, a damaged one mended first; at least `epochs` or the
+ * cycle: none. */
 kd_status kdt_cache_covers(kdt_feed *feed, size_t epochs, size_t *missing);
 /* Can the teachers make all that a row holds? A mute one's logits are not looked at. */
 kd_status kdt_cache_can_fill(const kdt_feed *feed);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_nulls.c: one rule for NULL: without an object a call is KD_E_INVALID; where there is one, and
- * something else is missing, so it is, with words; what a call was to make is NULL; what destroys
+ * test_nulls.c: one rule for NULL. Without an object a call is KD_E_INVALID; where there is one, and
+ * something else is missing, so it is, with words. What a call was to make is NULL. What destroys
  * takes NULL. */
 #include "../test.h"
 

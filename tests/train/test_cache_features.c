@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_cache_features.c: a teacher cache with features, which are taps of the teacher: students learn
- * from them with the bits of a live teacher, of libkd or of another program, with logits or without;
- * what it has not is refused by name. */
+ * test_cache_features.c: a teacher cache with features, which are taps of the teacher. Students learn
+ * from them with the bits of a live teacher; the teacher may be another program's, and have no
+ * logits. What a cache has not is refused by name. */
 #include "cached.h"
 
 #include <math.h>
