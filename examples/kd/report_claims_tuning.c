@@ -176,8 +176,8 @@ bool claim_held_out(report *r, const claim *c, FILE *f)
         html_cell(f, "%.2f", r->groups[g].mean);
         html_interval_cell(f, r->groups[g].interval, "%.2f");
         html_cell(f, "%.2f", plain == SIZE_MAX ? (double)NAN : r->groups[plain].mean);
-        const compare_difference own = plain == SIZE_MAX ? (compare_difference){.mean = (double)NAN}
-                                                         : claim_differ(r, g, plain);
+        compare_difference own = {.mean = (double)NAN};
+        if (plain != SIZE_MAX) own = claim_differ(r, g, plain);
         html_minus_cell(f, claim_points(r, &own));
         fputs("</tr>\n", f);
         if (plain != SIZE_MAX && n < MOST) d[n++] = own;
