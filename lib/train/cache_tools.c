@@ -42,7 +42,8 @@ static kd_status open_session(session *s, kd_model *student, kd_dataset *data,
 static kd_status close_session(session *s, kd_status status)
 {
     kdt_feed_close(&s->feed);
-    return status == KD_E_LIMIT && s->held ? kdt_explain_feed(&s->run, s->held) : status;
+    const bool short_of = s->held && kdt_lacks_memory(s->run.ctx, status);
+    return short_of ? kdt_explain_feed(&s->run, s->held) : status;
 }
 
 /* The student for a run that only looks at it. */

@@ -235,7 +235,8 @@ kd_status kd_evaluate(kd_model *model, kd_dataset *data, const kd_eval_opt *opti
     const size_t held = kd_ctx_memory(ctx);
     if (!status) status = evaluate(&m, data, &result);
     kd_model *const both[2] = {o.answer ? NULL : model, o.teacher};
-    if (status == KD_E_LIMIT) status = kdt_explain_evaluation(ctx, both, count, o.batch, held);
+    if (kdt_lacks_memory(ctx, status))
+        status = kdt_explain_evaluation(ctx, both, count, o.batch, held);
     kdt_measure_result(&m, &result);
     kdt_classes_free(ctx, &m.classes_of);
     kd_results(out, &result, sizeof result);

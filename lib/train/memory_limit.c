@@ -4,6 +4,10 @@
 #include "train.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* So begins an error of the allocator's about the limit, and one of ours. */
+#define LIMIT "memory limit of "
 
 /* The other half is for what depends on the machine, scratch memory above all. */
 size_t kdt_values_limit(const kd_ctx *ctx, size_t rest)
@@ -15,10 +19,14 @@ size_t kdt_values_limit(const kd_ctx *ctx, size_t rest)
 
 kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint)
 {
-    return kd_ctx_fail(
-        ctx, KD_E_LIMIT,
-        "memory limit of %zu bytes: %zu are held and %zu more are needed (%zu in all)%s",
-        kd_ctx_memory_limit(ctx), held, more, held + more, hint);
+    return kd_ctx_fail(ctx, KD_E_LIMIT,
+                       LIMIT "%zu bytes: %zu are held and %zu more are needed (%zu in all)%s",
+                       kd_ctx_memory_limit(ctx), held, more, held + more, hint);
+}
+
+bool kdt_lacks_memory(const kd_ctx *ctx, kd_status status)
+{
+    return status == KD_E_LIMIT && strstr(kd_ctx_error(ctx), LIMIT);
 }
 
 static const char test_hint[] = ", for the test at the end";

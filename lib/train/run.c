@@ -117,12 +117,12 @@ static kd_status open_runs(kdt_feed *feed, kdt_run *const *runs, size_t n, size_
     const size_t held = kd_ctx_memory(runs[0]->ctx);
     if (!status) status = kdt_feed_open(feed, runs, n);
     for (size_t i = 0; i < n && !status; i++) status = of_run(runs[i], n, kdt_run_open(runs[i]));
-    if (status == KD_E_LIMIT) *short_of = held;
+    if (kdt_lacks_memory(runs[0]->ctx, status)) *short_of = held;
     for (size_t i = 0; i < n && !status; i++)
         status = of_run(runs[i], n, kdt_run_plan(runs[i], held, (n - 1) * EXECUTOR));
     if (!status) {
         status = kdt_runs_execute(feed, runs, n);
-        if (status == KD_E_LIMIT) *short_of = held;
+        if (kdt_lacks_memory(runs[0]->ctx, status)) *short_of = held;
     }
     for (size_t i = 0; i < n && !status; i++) {
         status = of_run(runs[i], n, begin(runs[i]));

@@ -259,6 +259,8 @@ kd_status kdt_later_bytes(kdt_run *run, size_t *bytes);
 kd_status kdt_check_test(kdt_run *run);
 /* KD_E_LIMIT, in the allocator's words. */
 kd_status kdt_refuse(kd_ctx *ctx, size_t held, size_t more, const char *hint);
+/* Is it the limit that a call met? KD_E_LIMIT is of other things, too. */
+bool kdt_lacks_memory(const kd_ctx *ctx, kd_status status);
 /* A run that met the limit before its step was planned, and is closed again: KD_E_LIMIT with what all
  * of it needs at least. held: bytes in use when it began. */
 kd_status kdt_explain_limit(kdt_run *run, size_t held);

@@ -254,6 +254,42 @@ START_TEST(test_many)
 }
 END_TEST
 
+static kd_value square(void *user, const kd_loss_graph *step)
+{
+    (void)user;
+    return kd_mean_square(step->graph, step->logits);
+}
+
+/* Their losses together read more of the teacher's taps than there may be: no lack of memory. */
+START_TEST(test_many_taps)
+{
+    enum { STUDENTS = 3, EACH = 24, ALL = STUDENTS * EACH };
+    static const char *names[ALL];
+    static kd_tap_info taps[ALL];
+    setup s;
+    kd_distill_opt opts[STUDENTS];
+    kd_student students[STUDENTS];
+    size_t n;
+    open_all(&s, student_spec,
+             "vit_tiny_patch16_224,image=16,patch=4,dim=12,heads=3,depth=36,classes=5");
+    test_ok(s.ctx, kd_spec_taps(s.ctx, kd_model_spec(s.teacher), taps, ALL, &n));
+    ck_assert_uint_ge(n, ALL);
+    for (size_t i = 0; i < ALL; i++) names[i] = taps[i].name;
+    for (size_t i = 0; i < STUDENTS; i++) {
+        opts[i] = s.opt;
+        opts[i].loss = square;
+        opts[i].teacher_taps = names + i * EACH;
+        opts[i].n_teacher_taps = EACH;
+        students[i] = (kd_student){.opt = &opts[i]};
+        test_ok(s.ctx, kd_model_create(s.ctx, student_spec, i, &students[i].model));
+    }
+    ck_assert_int_eq(kd_distill_many(students, STUDENTS, s.data), KD_E_LIMIT);
+    ck_assert_ptr_nonnull(strstr(kd_ctx_error(s.ctx), "the losses read more than 64 taps"));
+    for (size_t i = 0; i < STUDENTS; i++) kd_model_destroy(students[i].model);
+    close_all(&s);
+}
+END_TEST
+
 /* ---- a teacher of other classes ---------------------------------------------------------------- */
 
 START_TEST(test_other_classes)
@@ -404,4 +440,4 @@ START_TEST(test_families)
 END_TEST
 
 TEST_SUITE(own_loss, 60, &test_hint, &test_hinton, &test_parameters, &test_frozen, &test_many,
-           &test_other_classes, &test_refused, &test_families)
+           &test_many_taps, &test_other_classes, &test_refused, &test_families)
