@@ -69,9 +69,8 @@ KD_API void kd_params_touch(kd_params *params);
 
 /* Copy one entry out of, or into, a dense array in the file's layout (floats, or int64 for an I64
  * buffer), of info->count elements. info is an entry of these parameters. which: 0 the value, 1 the
- * gradient; KD_E_INVALID where there is none: of a buffer, or before kd_params_need_grads; any other
- * number is KD_E_INVALID, too. set
- * touches the parameters (kd_params_touch). */
+ * gradient. KD_E_INVALID: another number, or there is no gradient: of a buffer, or before
+ * kd_params_need_grads. set touches the parameters (kd_params_touch). */
 KD_API kd_status kd_params_get(const kd_params *params, const kd_param_info *info, int which,
                                void *out);
 KD_API kd_status kd_params_set(kd_params *params, const kd_param_info *info, const void *in);

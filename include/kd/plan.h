@@ -112,8 +112,7 @@ KD_API void kd_exec_destroy(kd_exec *exec);
 
 /* The array an input is read from in the runs that follow, in the input's shape for the run's
  * batch. It is not copied: it must live, and hold its numbers, while a run reads it. data NULL: it is
- * not bound any more. KD_E_NOTFOUND:
- * the plan has no such input; nothing changes then. */
+ * not bound any more. KD_E_NOTFOUND: the plan has no such input; nothing changes then. */
 KD_API kd_status kd_exec_bind(kd_exec *exec, const char *input, const void *data);
 /* An output's array: written by each run, valid until the next, or the executor's end. Its shape is
  * kd_exec_output_shape. NULL: no such output. */

@@ -65,7 +65,7 @@ typedef struct kd_progress {
 } kd_progress;
 
 /* Called after every step and every epoch. Non-zero stops after a checkpoint was written: the call
- * returns KD_E_STOPPED and a resume goes on from there. kd_ctx_error then says where it stopped, not
+ * returns KD_E_STOPPED and a resume goes on from there. kd_ctx_error then says that it stopped, not
  * what the function may have told kd_ctx_fail. */
 typedef int (*kd_progress_fn)(void *user, const kd_progress *progress);
 
